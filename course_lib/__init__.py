@@ -1,0 +1,1 @@
+"""The library behind the diffusion course: small enough to read in an evening, and meant to be."""

@@ -1,0 +1,70 @@
+"""Claims: a statement, what was measured of it, and whether it holds. A notebook makes them; `course claims` gathers them."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+MIME = "application/vnd.course.claim+json"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One line of the table: `id` names it, `statement` says it, `measured` gives the figure, `holds` is the verdict."""
+
+    id: str
+    statement: str
+    measured: str
+    holds: bool
+    lesson: str = ""
+
+    def __str__(self):
+        return f"{'holds' if self.holds else 'DOES NOT HOLD'}: {self.statement} Measured: {self.measured} [{self.id}]"
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        verdict = "✓ holds" if self.holds else "✗ does not hold here"
+        rich = (
+            f'<div role="note" style="border-left:.4em solid {"#009E73" if self.holds else "#D55E00"};padding:.3em .8em;'
+            f'font-size:1.1em"><b>{verdict}.</b> {html.escape(self.statement)}<br>Measured: {html.escape(self.measured)}</div>'
+        )
+        return {"text/plain": str(self), "text/html": rich, MIME: asdict(self)}
+
+
+def claim(id: str, statement: str, *, measured: str, holds: bool, expected: bool = True) -> Claim:
+    """A tested statement, for the end of a notebook cell. Raises AssertionError where the verdict is not the expected one.
+
+    `measured` is the figure, rounded so that it comes out the same on another machine. `expected=False` is for a statement
+    that does not hold in miniature: it is written up as such, and raises should it one day hold.
+    Raises ValueError where the id is not lower-case words with hyphens.
+    """
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", id):
+        raise ValueError(f"id must be lower-case words joined by hyphens, got {id!r}")
+    made = Claim(id, statement, measured, bool(holds))
+    if made.holds != expected:
+        raise AssertionError(str(made) if expected else f"holds after all, rewrite the lesson: {made}")
+    return made
+
+
+def gather(notebooks: Iterable[Path]) -> Iterator[Claim]:
+    """The claims that executed notebooks hold, in order. Raises ValueError where two share an id."""
+    seen = set()
+    for path in notebooks:
+        for cell in json.loads(Path(path).read_text(encoding="utf-8"))["cells"]:
+            for output in cell.get("outputs", []):
+                if found := output.get("data", {}).get(MIME):
+                    made = Claim(**{**found, "lesson": Path(path).stem})
+                    if made.id in seen:
+                        raise ValueError(f"id must be a claim's own, got {made.id!r} twice (again in {path.name})")
+                    seen.add(made.id)
+                    yield made
+
+
+def table(claims: Iterable[Claim]) -> str:
+    """The claims as a Markdown table: statement, lesson, measured, holds."""
+    rows = ["| statement | lesson | measured | holds |", "|---|---|---|---|"]
+    rows += [f"| {c.statement} | {c.lesson[:2]} | {c.measured} | {'yes' if c.holds else 'no'} |" for c in claims]
+    return "\n".join(rows)

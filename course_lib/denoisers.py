@@ -1,0 +1,86 @@
+"""A denoiser is anything with a `.process` that turns (x_t, t) into a Prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.prediction import FROM_X0_EPS, Prediction
+from course_lib.process import Process, Time
+
+
+class _Null:
+    def __repr__(self):
+        return "NULL"
+
+
+NULL = _Null()
+"""The null condition: 'drawn from all of the data'. It is a condition like any other, which a network learns by dropout
+(Ho and Salimans 2022); `None`, in contrast, means that no condition was given at all."""
+
+
+class Denoiser(Protocol):
+    """What samplers, guidance and plots ask for. x_t (B, ...), t a number or (B,)."""
+
+    process: Process
+
+    def __call__(self, x_t: Tensor, t: Time) -> Prediction: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A denoiser made of an nn.Module `net(x_t, time, cond)`, whose output is read in `view`.
+
+    `time` (B,) is t as a fraction of T, so that one network serves discrete and continuous processes; `cond` is what
+    `net.as_condition` makes of the condition given with `.given`, or None for a network without one.
+    """
+
+    net: nn.Module
+    process: Process
+    view: str = "eps"
+    cond: Any = None
+
+    def __repr__(self):
+        size = sum(p.numel() for p in self.net.parameters())
+        cond = "" if self.cond is None else ", given a condition"
+        return f"Network({type(self.net).__name__} of {size:,} parameters, {self.process}, {self.view}{cond})"
+
+    def given(self, cond: Any) -> Network:
+        """The same network with its condition fixed: a label, a batch of them (B,), NULL, whatever the net knows.
+
+        Raises TypeError where the net takes no condition, ValueError where it does not know this one.
+        """
+        if not hasattr(self.net, "as_condition"):
+            raise TypeError(f"{type(self.net).__name__} takes no condition, got {cond!r}")
+        return replace(self, cond=self.net.as_condition(cond))
+
+    def __call__(self, x_t: Tensor, t: Time) -> Prediction:
+        if self.cond is None and hasattr(self.net, "as_condition"):
+            raise ValueError("this network needs a condition: call .given(label), or .given(NULL) for none in particular")
+        a, b = self.process.coefficients(t, x_t)
+        time = torch.as_tensor(t).to(torch.float32).to(x_t.device).expand(len(x_t)) / self.process.T
+        value = self.net(x_t, time) if self.cond is None else self.net(x_t, time, self.cond.to(x_t.device))
+        return Prediction(x_t, a, b, self.view, value)
+
+    def truth(self, x0: Tensor, t: Time, eps: Tensor) -> Tensor:
+        """What the network should have said: x0 and eps (B, ...) in this network's view."""
+        return FROM_X0_EPS[self.view](*self.process.coefficients(t, x0), x0, eps)
+
+
+@dataclass(frozen=True, eq=False)
+class ExactDenoiser:
+    """The best of all denoisers, where the data are a Gaussian mixture: E[x_0 | x_t], in closed form."""
+
+    mixture: Any
+    process: Process
+
+    def given(self, label: int | _Null) -> ExactDenoiser:
+        """The denoiser of one class of the mixture; NULL is all of it."""
+        return self if label is NULL else replace(self, mixture=self.mixture.given(label))
+
+    def __call__(self, x_t: Tensor, t: Time) -> Prediction:
+        a, b = self.process.coefficients(t, x_t)
+        return Prediction(x_t, a, b, "x0", self.mixture.posterior_mean(x_t, a, b))

@@ -1,0 +1,104 @@
+"""Gaussian mixtures: the data whose noisy density, score and best denoiser are known exactly."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from course_lib import validate
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class GaussianMixture:
+    """K round Gaussians in D dimensions.
+
+    weights (K,) positive, made to sum to 1; means (K, D); stds (K,) positive; labels (K,), the class of each component
+    (several may share one; by default each is its own). Computed in float64 unless x is of another dtype.
+    """
+
+    weights: Tensor
+    means: Tensor
+    stds: Tensor
+    labels: Tensor | None = None
+
+    def __post_init__(self):
+        means = torch.as_tensor(self.means, dtype=torch.float64)
+        K = len(means)
+        weights = torch.as_tensor(self.weights, dtype=torch.float64).expand(K)
+        stds = torch.as_tensor(self.stds, dtype=torch.float64).expand(K)
+        labels = torch.arange(K) if self.labels is None else torch.as_tensor(self.labels)
+        if means.ndim != 2 or labels.shape != (K,):
+            raise ValueError(f"means must be (K, D) and labels (K,), got {tuple(means.shape)}, {tuple(labels.shape)}")
+        if not (weights > 0).all() or not (stds > 0).all():
+            raise ValueError("weights and stds must be positive")
+        for name, value in dict(weights=weights / weights.sum(), means=means, stds=stds, labels=labels).items():
+            object.__setattr__(self, name, value)
+
+    def __repr__(self):
+        return f"GaussianMixture({len(self.means)} components in {self.dim} dimensions)"
+
+    @property
+    def dim(self) -> int:
+        return self.means.shape[1]
+
+    def given(self, label: int) -> GaussianMixture:
+        """The components of one class, as a mixture of its own. Raises ValueError for a class that it has not."""
+        keep = self.labels == label
+        if not keep.any():
+            known = ", ".join(map(str, sorted(set(self.labels.tolist()))))
+            raise ValueError(f"label must be one of {known}, got {label}")
+        return GaussianMixture(self.weights[keep], self.means[keep], self.stds[keep], self.labels[keep])
+
+    def sample(self, n: int, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """n points (n, D), float32, and the class of each (n,)."""
+        validate.at_least("n", n, 1)
+        k = torch.multinomial(self.weights, n, replacement=True, generator=rng)
+        eps = torch.randn(n, self.dim, generator=rng, dtype=torch.float64)
+        return (self.means[k] + self.stds[k, None] * eps).float(), self.labels[k]
+
+    def noised(self, a: float | Tensor, b: float | Tensor) -> GaussianMixture:
+        """The density of a x_0 + b eps, again a mixture. a and b are numbers."""
+        a, b = torch.as_tensor(a), torch.as_tensor(b)
+        return GaussianMixture(self.weights, a * self.means, (a**2 * self.stds**2 + b**2).sqrt(), self.labels)
+
+    def _log_joint(self, x: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """log p(k, x_t) (B, K), the distances x_t - a mean_k (B, K, D) and the variances (B or 1, K) at (a, b)."""
+        weights, means, stds = (v.to(x.device, x.dtype) for v in (self.weights, self.means, self.stds))
+        var = a**2 * stds**2 + b**2
+        apart = x[:, None] - torch.as_tensor(a)[..., None] * means
+        log_density = -(apart**2).sum(-1) / (2 * var) - self.dim / 2 * torch.log(2 * math.pi * var)
+        return weights.log() + log_density, apart, var
+
+    def _check(self, x: Tensor) -> Tensor:
+        validate.batch("x", x)
+        if x.shape[1:] != (self.dim,):
+            raise ValueError(f"x must be points (B, {self.dim}), got shape {tuple(x.shape)}")
+        return x
+
+    def log_prob(self, x: Tensor, a=1.0, b=0.0) -> Tensor:
+        """log q(x_t) (B,) of points x (B, D), where x_t = a x_0 + b eps."""
+        return self._log_joint(self._check(x), torch.as_tensor(a), torch.as_tensor(b))[0].logsumexp(1)
+
+    def score(self, x: Tensor, a=1.0, b=0.0) -> Tensor:
+        """The gradient of log q(x_t) at x (B, D): each component's pull, weighted by how likely it made x."""
+        log_joint, apart, var = self._log_joint(self._check(x), torch.as_tensor(a), torch.as_tensor(b))
+        return (log_joint.softmax(1)[..., None] * -apart / var.expand_as(log_joint)[..., None]).sum(1)
+
+    def posterior_mean(self, x: Tensor, a, b) -> Tensor:
+        """E[x_0 | x_t = x] (B, D). a and b are numbers or (B, 1).
+
+        Within component k, E[x_0] = mean_k + a std_k^2 / var_k (x - a mean_k): regression of one Gaussian on another.
+        """
+        log_joint, apart, var = self._log_joint(self._check(x), torch.as_tensor(a), torch.as_tensor(b))
+        means, stds = (v.to(x.device, x.dtype) for v in (self.means, self.stds))
+        gain = (torch.as_tensor(a) * stds**2 / var).expand_as(log_joint)
+        return (log_joint.softmax(1)[..., None] * (means + gain[..., None] * apart)).sum(1)
+
+    def class_probabilities(self, x: Tensor, a=1.0, b=0.0) -> Tensor:
+        """P(c | x_t = x) (B, C), classes in ascending order: the perfect noise-aware classifier."""
+        posterior = self._log_joint(self._check(x), torch.as_tensor(a), torch.as_tensor(b))[0].softmax(1)
+        classes = self.labels.unique()
+        return posterior @ (self.labels[:, None] == classes).to(posterior)

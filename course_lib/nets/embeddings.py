@@ -1,0 +1,52 @@
+"""How time and class enter a network."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.denoisers import NULL
+
+
+def sinusoidal(time: Tensor, dim: int, longest: float = 10_000.0) -> Tensor:
+    """Sines and cosines of time at dim / 2 frequencies from 1 down to 1 / longest: (B,) in steps to (B, dim).
+
+    Vaswani et al. 2017, section 3.5, where `time` is a position; Ho et al. 2020 use it for t in 0..1,000.
+    """
+    if dim % 2:
+        raise ValueError(f"dim must be even, got {dim}")
+    frequency = torch.exp(-math.log(longest) * torch.arange(dim // 2, device=time.device) / (dim // 2))
+    angle = time[:, None] * frequency
+    return torch.cat([angle.sin(), angle.cos()], 1)
+
+
+class TimeEmbedding(nn.Module):
+    """Time as a fraction of T (B,) to a vector (B, dim): sines and cosines, then two linear layers. Ho et al. 2020."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.dim = dim
+        self.mlp = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim))
+
+    def forward(self, time: Tensor) -> Tensor:
+        return self.mlp(sinusoidal(1000 * time, self.dim))
+
+
+class LabelEmbedding(nn.Embedding):
+    """A vector for each of `classes` labels, and a last one for the null condition (Ho and Salimans 2022)."""
+
+    def __init__(self, classes: int, dim: int):
+        super().__init__(classes + 1, dim)
+        self.null = classes
+
+    def as_condition(self, cond: Any) -> Tensor:
+        """A label, a row of them, or NULL as a tensor () or (B,) of indices. Raises ValueError for an unknown label."""
+        label = torch.as_tensor(self.null if cond is NULL else cond)
+        if label.is_floating_point() or label.dtype == torch.bool or label.ndim > 1:
+            raise TypeError(f"label must be a whole number or a row of them, got {cond!r}")
+        if label.numel() == 0 or label.min() < 0 or label.max() > self.null:
+            raise ValueError(f"label must lie in 0..{self.null - 1} (or be NULL), got {cond!r}")
+        return label.long()

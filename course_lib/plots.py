@@ -1,0 +1,112 @@
+"""Pictures for a lecture hall: large type, colours that everybody can tell apart, words for those who cannot see them."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
+"""Okabe and Ito's eight colours (2008), which people with any kind of colour vision can tell apart."""
+
+MARKERS = "osD^vP*X"
+"""A shape to go with each colour, so that no class is told by its colour alone."""
+
+
+def style() -> None:
+    """Sets large type, thick lines, COLOURS and white paper for every figure that follows."""
+    plt.rcParams.update(
+        {
+            "axes.prop_cycle": plt.cycler(color=COLOURS),
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlesize": 17,
+            "axes.labelsize": 15,
+            "figure.facecolor": "white",
+            "figure.dpi": 100,
+            "figure.constrained_layout.use": True,
+            "font.size": 14,
+            "image.cmap": "viridis",
+            "legend.frameon": False,
+            "lines.linewidth": 2.5,
+            "savefig.facecolor": "white",
+        }
+    )
+
+
+class Shown:
+    """A figure as a PNG with its alt text: what `show` gives to the notebook. Also markdown's and the export's view of it."""
+
+    def __init__(self, png: bytes, alt: str, width: int):
+        self.png, self.alt, self.width = png, alt, width
+
+    def __repr__(self):
+        return f"[picture: {self.alt}]"
+
+    def _repr_html_(self):
+        data = base64.b64encode(self.png).decode()
+        style = f"max-width:100%;width:{self.width}px"
+        return f'<img style="{style}" alt="{html.escape(self.alt, quote=True)}" src="data:image/png;base64,{data}">'
+
+
+def png(fig: Figure, dpi: int = 100) -> bytes:
+    """The figure as PNG bytes; the figure is closed."""
+    out = io.BytesIO()
+    fig.savefig(out, format="png", dpi=dpi)
+    plt.close(fig)
+    return out.getvalue()
+
+
+def show(fig: Figure, alt: str) -> Shown:
+    """A figure for the end of a notebook cell, with the words that say what it shows. Raises ValueError without them."""
+    if not alt.strip():
+        raise ValueError("alt must say what the figure shows, got nothing")
+    return Shown(png(fig), alt, int(fig.get_figwidth() * 100))
+
+
+def grid(x: Tensor, columns: int | None = None, gap: int = 1) -> np.ndarray:
+    """Pictures x (N, C, H, W) in [-1, 1] as one array (rows, columns, 3) in [0, 1], row by row."""
+    if x.ndim != 4 or x.shape[1] not in (1, 3) or not len(x):
+        raise ValueError(f"x must be pictures (N, 1 or 3, H, W), got shape {tuple(x.shape)}")
+    N, _, H, W = x.shape
+    columns = columns or int(np.ceil(np.sqrt(N)))
+    rows = -(-N // columns)
+    sheet = np.full((rows * (H + gap) - gap, columns * (W + gap) - gap, 3), 0.35)
+    pictures = ((x.detach().cpu().float().clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy()
+    for i, picture in enumerate(pictures):
+        r, c = divmod(i, columns)
+        sheet[r * (H + gap) : r * (H + gap) + H, c * (W + gap) : c * (W + gap) + W] = picture
+    return sheet
+
+
+def pictures(x: Tensor, columns: int | None = None, title: str = "", ax=None, scale: float = 0.06):
+    """Draws pictures x (N, C, H, W) in [-1, 1] as a grid on `ax`, or on a figure of its own. Returns the figure."""
+    sheet = grid(x, columns)
+    if ax is None:
+        _, ax = plt.subplots(figsize=(max(3.0, sheet.shape[1] * scale), sheet.shape[0] * scale + (0.6 if title else 0)))
+    ax.imshow(sheet, interpolation="nearest")
+    ax.set_title(title)
+    ax.axis("off")
+    return ax.figure
+
+
+def points(x: Tensor, label: Tensor | None = None, title: str = "", ax=None, reach: float = 1.6, size: float = 14):
+    """Draws points x (N, 2), a colour and a marker for each label (N,), on `ax`, or on a figure of its own. Returns it."""
+    if x.ndim != 2 or x.shape[1] != 2:
+        raise ValueError(f"x must be points (N, 2), got shape {tuple(x.shape)}")
+    if ax is None:
+        _, ax = plt.subplots(figsize=(5, 5))
+    x = x.detach().cpu().numpy()
+    if label is None:
+        ax.scatter(*x.T, s=size, alpha=0.6, linewidths=0)
+    else:
+        for i, c in enumerate(sorted(set(label.tolist()))):
+            at = x[(label == c).cpu().numpy()]
+            ax.scatter(*at.T, s=size, marker=MARKERS[i % 8], color=COLOURS[i % 8], alpha=0.7, linewidths=0, label=f"{c}")
+    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", title=title, xlabel="$x_1$", ylabel="$x_2$")
+    return ax.figure

@@ -1,0 +1,206 @@
+"""The forward side, q(x_t | x_0): x_t = signal(t) x_0 + noise(t) eps. Data is always at t = 0."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from course_lib import validate
+
+Time = int | float | Tensor
+
+
+def randn_like(x: Tensor, rng: torch.Generator | None = None) -> Tensor:
+    """Standard normal noise of x's shape, dtype and device, drawn from `rng` on whichever device `rng` lives.
+
+    A generator on the CPU therefore gives the same noise to a model on any device.
+    """
+    device = rng.device if rng is not None else x.device
+    return torch.randn(x.shape, generator=rng, device=device, dtype=x.dtype).to(x.device)
+
+
+class Process:
+    """A Gaussian forward process. A subclass gives `T`, `signal`, `noise`, `times` and `sample_t`."""
+
+    T: int | float
+
+    def signal(self, t: Time) -> Tensor:
+        """What is left of x_0 at time t: a in x_t = a x_0 + b eps. Shape of t, float64, on the CPU."""
+        raise NotImplementedError
+
+    def noise(self, t: Time) -> Tensor:
+        """The standard deviation of the noise at time t: b in x_t = a x_0 + b eps. Shape of t, float64, on the CPU."""
+        raise NotImplementedError
+
+    def times(self, n: int) -> Tensor:
+        """The n + 1 times, from T down to 0, of a sampler that makes n moves."""
+        raise NotImplementedError
+
+    def sample_t(self, batch: int, rng: torch.Generator | None = None) -> Tensor:
+        """A batch of training times (B,), drawn as this process's paper draws them."""
+        raise NotImplementedError
+
+    def coefficients(self, t: Time, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(signal(t), noise(t)) in x's dtype, on x's device, in a shape that multiplies a batch x (B, ...).
+
+        The one place where times meet pictures: one t for all of x, or one for each of its B members.
+        Raises ValueError where t is out of range or its length is not B.
+        """
+        a, b = self.signal(t), self.noise(t)
+        if a.ndim == 0:
+            return a.to(x.dtype), b.to(x.dtype)  # a number may stay on the CPU
+        if a.shape != x.shape[:1]:
+            raise ValueError(f"t must be one number or one for each of the batch of {len(x)}, got shape {tuple(a.shape)}")
+        shape = (-1,) + (1,) * (x.ndim - 1)
+        return a.to(x.dtype).to(x.device).view(shape), b.to(x.dtype).to(x.device).view(shape)
+
+    def add_noise(self, x0: Tensor, t: Time, eps: Tensor) -> Tensor:
+        """x_t given x_0 and the noise: x0, eps and the result (B, ...), t a number or (B,)."""
+        validate.batch("x0", x0)
+        validate.same_shape("eps", eps, "x0", x0)
+        a, b = self.coefficients(t, x0)
+        return a * x0 + b * eps
+
+
+def _look_up(table: Tensor, t: Time) -> Tensor:
+    """table[t] for a whole number or a batch of them, with t checked."""
+    if isinstance(t, Tensor):
+        if t.is_floating_point() or t.is_complex() or t.dtype == torch.bool:
+            raise TypeError(f"t must be whole numbers for a process of discrete steps, got {t.dtype}")
+        t = t.cpu()
+        low, high = (int(t.min()), int(t.max())) if t.numel() else (0, 0)
+    else:
+        if t != int(t):
+            raise TypeError(f"t must be a whole number for a process of discrete steps, got {t}")
+        low = high = t = int(t)
+    if low < 0 or high >= len(table):
+        raise ValueError(f"t must lie in 0..{len(table) - 1}, got {low if low < 0 else high}")
+    return table[t]
+
+
+def _steps(T: int, n: int) -> Tensor:
+    """n + 1 whole times from T down to 0, as equally spaced as whole numbers can be."""
+    validate.at_least("n", n, 1)
+    if n > T:
+        raise ValueError(f"n must be at most T = {T} moves, got {n}")
+    return torch.linspace(T, 0, n + 1, dtype=torch.float64).round().long()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DDPM(Process):
+    """The chain x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) eps, t = 1..T. Ho et al. 2020, eq. 2 and 4.
+
+    `betas` (T,) in (0, 1). All tables have T + 1 entries with alpha_bar(0) = 1, so that t = 0 is no special case.
+    """
+
+    betas: Tensor
+
+    def __post_init__(self):
+        if self.betas.ndim != 1 or not ((self.betas > 0) & (self.betas < 1)).all():
+            raise ValueError("betas must be one row of numbers between 0 and 1, both excluded")
+
+    def __repr__(self):
+        return f"DDPM(T={self.T}, alpha_bar(T)={self.alpha_bar(self.T):.2g})"
+
+    @property
+    def T(self) -> int:
+        return len(self.betas)
+
+    @cached_property
+    def _beta(self) -> Tensor:
+        return torch.cat([torch.zeros(1, dtype=torch.float64), self.betas.double().cpu()])
+
+    @cached_property
+    def _alpha_bar(self) -> Tensor:
+        return (1 - self._beta).cumprod(0)
+
+    def beta(self, t: Time) -> Tensor:
+        """The variance added by step t; beta(0) = 0."""
+        return _look_up(self._beta, t)
+
+    def alpha(self, t: Time) -> Tensor:
+        """1 - beta(t)."""
+        return 1 - self.beta(t)
+
+    def alpha_bar(self, t: Time) -> Tensor:
+        """The product of alpha(1) .. alpha(t): the share of x_0 in the variance of x_t; alpha_bar(0) = 1."""
+        return _look_up(self._alpha_bar, t)
+
+    def signal(self, t: Time) -> Tensor:
+        return self.alpha_bar(t).sqrt()
+
+    def noise(self, t: Time) -> Tensor:
+        return (1 - self.alpha_bar(t)).sqrt()
+
+    def times(self, n: int) -> Tensor:
+        return _steps(self.T, n)
+
+    def sample_t(self, batch: int, rng: torch.Generator | None = None) -> Tensor:
+        """Uniform on 1..T, as in Algorithm 1 of Ho et al. 2020."""
+        return torch.randint(1, self.T + 1, (batch,), generator=rng, device=rng.device if rng else "cpu")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class VarianceExploding(Process):
+    """x_t = x_0 + sigma_t eps, t = 1..T: data stays, noise grows over it. Song and Ermon 2019.
+
+    `sigmas` (T,) ascending; sigma at t = 0 is 0.
+    """
+
+    sigmas: Tensor
+
+    def __post_init__(self):
+        if self.sigmas.ndim != 1 or not (self.sigmas > 0).all() or not (self.sigmas.diff() > 0).all():
+            raise ValueError("sigmas must be one ascending row of positive numbers")
+
+    def __repr__(self):
+        return f"VarianceExploding(T={self.T}, sigma={self.sigmas[0]:.2g}..{self.sigmas[-1]:.2g})"
+
+    @property
+    def T(self) -> int:
+        return len(self.sigmas)
+
+    @cached_property
+    def _sigma(self) -> Tensor:
+        return torch.cat([torch.zeros(1, dtype=torch.float64), self.sigmas.double().cpu()])
+
+    def signal(self, t: Time) -> Tensor:
+        return torch.ones_like(self.noise(t))
+
+    def noise(self, t: Time) -> Tensor:
+        return _look_up(self._sigma, t)
+
+    def times(self, n: int) -> Tensor:
+        return _steps(self.T, n)
+
+    def sample_t(self, batch: int, rng: torch.Generator | None = None) -> Tensor:
+        return torch.randint(1, self.T + 1, (batch,), generator=rng, device=rng.device if rng else "cpu")
+
+
+@dataclass(frozen=True)
+class RectifiedFlow(Process):
+    """x_t = (1 - t) x_0 + t eps, t in [0, 1]: straight lines from data to noise. Liu et al. 2023, eq. 1.
+
+    Their time runs from noise to data; ours, as everywhere in the course, has the data at t = 0.
+    """
+
+    T = 1.0
+
+    def signal(self, t: Time) -> Tensor:
+        return 1 - self.noise(t)
+
+    def noise(self, t: Time) -> Tensor:
+        t = torch.as_tensor(t, dtype=torch.float64, device="cpu")
+        if t.numel() and not (t.min() >= 0 and t.max() <= 1):  # a NaN fails it too
+            raise ValueError(f"t must lie in [0, 1], got {t.min() if not t.min() >= 0 else t.max():g}")
+        return t
+
+    def times(self, n: int) -> Tensor:
+        return torch.linspace(1, 0, validate.at_least("n", n, 1) + 1, dtype=torch.float64)
+
+    def sample_t(self, batch: int, rng: torch.Generator | None = None) -> Tensor:
+        """Uniform on [0, 1], as in Liu et al. 2023."""
+        return torch.rand(batch, generator=rng, device=rng.device if rng else "cpu", dtype=torch.float64)

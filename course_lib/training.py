@@ -1,0 +1,141 @@
+"""Training: a loss is a function, training is a generator that yields after each step."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from course_lib import validate
+from course_lib.denoisers import Network
+from course_lib.process import randn_like
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """The device of that name; 'auto' is CUDA, else Apple's MPS, else the CPU."""
+    if device != "auto":
+        return torch.device(device)
+    return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def denoising_loss(denoiser: Network, x0: Tensor, rng: torch.Generator | None = None) -> Tensor:
+    """The simple loss for pictures x0 (B, ...): Ho et al. 2020, Algorithm 1 and eq. 14, in the network's own view."""
+    t = denoiser.process.sample_t(len(x0), rng)
+    eps = randn_like(x0, rng)
+    x_t = denoiser.process.add_noise(x0, t, eps)
+    return (denoiser(x_t, t).value - denoiser.truth(x0, t, eps)).square().mean()
+
+
+def drop_condition(cond: Tensor, null: int | Tensor, p: float, rng: torch.Generator | None = None) -> Tensor:
+    """cond (B, ...) with each member replaced by the null condition with probability p. Ho and Salimans 2022, Algorithm 1."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"p must lie in [0, 1], got {p}")
+    drop = torch.rand(len(cond), generator=rng, device=rng.device if rng else cond.device).to(cond.device) < p
+    return torch.where(drop.view(-1, *[1] * (cond.ndim - 1)), torch.as_tensor(null, device=cond.device), cond)
+
+
+class EMA:
+    """A running average of a network's weights, `ema.net`, which samples better than the weights of any one step.
+
+    The average at step n has rate min(decay, (1 + n) / (10 + n)), so that it forgets the start of a short training.
+    """
+
+    def __init__(self, net: nn.Module, decay: float = 0.999):
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay must lie in [0, 1), got {decay}")
+        self.source, self.net, self.decay, self.n = net, copy.deepcopy(net).eval().requires_grad_(False), decay, 0
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Takes in the source's present weights."""
+        self.n += 1
+        rate = min(self.decay, (1 + self.n) / (10 + self.n))
+        torch._foreach_lerp_(list(self.net.parameters()), list(self.source.parameters()), 1 - rate)
+        for mine, theirs in zip(self.net.buffers(), self.source.buffers(), strict=True):
+            mine.copy_(theirs)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands after a step: its number, the loss (smoothed), the share done, seconds used and left."""
+
+    step: int
+    loss: float
+    done: float
+    elapsed: float
+
+    @property
+    def left(self) -> float:
+        return self.elapsed * (1 / self.done - 1)
+
+
+def train(
+    loss: Callable[[], Tensor],
+    net: nn.Module,
+    steps: int,
+    lr: float = 2e-3,
+    seconds: float | None = None,
+    ema: EMA | None = None,
+    weight_decay: float = 0.0,
+) -> Iterator[Progress]:
+    """Adam on `loss()`, a function that draws its own batch, for `steps` steps, or fewer where `seconds` run out first.
+
+    The rate rises to `lr` and falls to 0 along one cosine cycle (Smith and Topin 2018) over whichever of the two budgets is
+    the nearer to its end, so that a slow machine too ends with a rate of 0. Yields after each step; the network is
+    usable at every yield. Raises ValueError where the loss is not finite.
+    """
+    validate.at_least("steps", steps, 1)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay)
+    smooth, done, begun = None, 0.0, time.perf_counter()
+    for step in range(1, steps + 1):
+        optimizer.param_groups[0]["lr"] = lr * one_cycle(done)
+        value = loss()
+        optimizer.zero_grad()
+        value.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        if ema is not None:
+            ema.update()
+        now = float(value.detach())
+        if not math.isfinite(now):
+            raise ValueError(f"loss must be finite, got {now} at step {step}: try a smaller lr than {lr}")
+        smooth = now if smooth is None else 0.98 * smooth + 0.02 * now
+        elapsed = time.perf_counter() - begun
+        done = min(1.0, max(step / steps, elapsed / seconds if seconds else 0))
+        yield Progress(step, smooth, done, elapsed)
+        if done == 1:
+            return
+
+
+def one_cycle(done: float, warm_up: float = 0.15) -> float:
+    """The share of the full rate when `done` of a training is over: up in `warm_up`, then down to 0, along cosines."""
+    if done < warm_up:
+        return 0.5 - 0.5 * math.cos(math.pi * (0.04 + 0.96 * done / warm_up))
+    return 0.5 + 0.5 * math.cos(math.pi * (done - warm_up) / (1 - warm_up))
+
+
+def show_progress(training: Iterable[Progress], name: str = "training") -> Progress:
+    """Runs a training with a bar (loss, time left) and returns its last Progress.
+
+    An interrupt (Ctrl-C, or the stop button of a notebook) ends it early, says so, and keeps what was learned.
+    """
+    last, stopped = None, False
+    with tqdm(total=100, desc=name, bar_format="{desc} {percentage:3.0f}% |{bar:24}| {postfix}", leave=False) as bar:
+        try:
+            for last in training:
+                if int(100 * last.done) > bar.n:
+                    bar.set_postfix_str(f"loss {last.loss:.3f}, {last.left:.0f} s left", refresh=False)
+                    bar.update(int(100 * last.done) - bar.n)
+        except KeyboardInterrupt:
+            stopped = True
+    if last is None:
+        raise KeyboardInterrupt("stopped before the first step: nothing was learned yet")
+    how = "stopped by hand; what it learned is kept" if stopped else "done"
+    print(f"{name}: {how} after {last.step:,} steps in {last.elapsed:.0f} s, loss {last.loss:.3f}")
+    return last

@@ -1,0 +1,52 @@
+"""Checks of what comes in: one line that names the argument, what it was and what it may be."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+
+def batch(name: str, x: Tensor) -> Tensor:
+    """`x` if it is a non-empty, finite batch of floats (B, ...); else TypeError or ValueError."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}")
+    if not x.is_floating_point():
+        raise TypeError(f"{name} must have a floating dtype such as torch.float32, got {x.dtype}")
+    if x.ndim < 2 or x.numel() == 0:
+        raise ValueError(f"{name} must be a non-empty batch (B, ...), got shape {tuple(x.shape)}")
+    if not x.isfinite().all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity in it")
+    return x
+
+
+def same_shape(name: str, x: Tensor, other_name: str, other: Tensor) -> Tensor:
+    """`x` if it has the shape of `other`; else ValueError."""
+    if x.shape != other.shape:
+        raise ValueError(f"{name} must have the shape of {other_name}, {tuple(other.shape)}, got {tuple(x.shape)}")
+    return x
+
+
+def finite(name: str, value: float) -> float:
+    """`value` if it is a finite number; else TypeError or ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}")
+    return value
+
+
+def at_least(name: str, value: int, least: int) -> int:
+    """`value` if it is a whole number no smaller than `least`; else TypeError or ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+    return value
+
+
+def choice(name: str, value: str, choices) -> str:
+    """`value` if it is one of `choices`; else ValueError that lists them."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+    return value
