@@ -1,0 +1,99 @@
+"""Checkpoints: a network's weights and the record of how they were made, in one safetensors file. Never a pickle.
+
+A file is written whole or not at all, and is read only if its checksum is right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+FOLDER = Path(__file__).resolve().parent.parent / "data" / "checkpoints"
+_KEY = "record"  # one metadata key only: with more, their order and so the file's bytes change from save to save
+
+
+def _checksum(weights: dict[str, Tensor], record: dict[str, Any]) -> str:
+    """SHA-256 over the record and over every tensor's name, type, shape and bytes."""
+    digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode())
+    for name in sorted(weights):
+        w = weights[name].detach().cpu().contiguous()
+        digest.update(f"{name} {w.dtype} {tuple(w.shape)}".encode())
+        digest.update(w.view(-1).view(torch.uint8).numpy().tobytes() if w.numel() else b"")
+    return digest.hexdigest()
+
+
+def write(path: Path, net: nn.Module, record: dict[str, Any]) -> None:
+    """Writes net's weights and the record to `path`, atomically: a reader sees the old file or the new one, never half of one.
+
+    `record` holds what JSON can: the recipe's name and arguments, seed, data, figures, seconds. Raises OSError in one line
+    where the folder cannot be written, TypeError where the record is not JSON.
+    """
+    path = Path(path)
+    weights = {name: w.detach().cpu().contiguous() for name, w in net.state_dict().items()}
+    metadata = {_KEY: json.dumps({**record, "sha256": _checksum(weights, record)}, sort_keys=True)}
+    write_atomically(path, save(weights, metadata))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes bytes to a neighbour of `path`, then renames it: the rename is the one moment at which anything changes."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(part, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise OSError(f"path must be in a folder that can be written, got {path}: {error.strerror}") from None
+    finally:
+        if part.parent.is_dir():
+            part.unlink(missing_ok=True)
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights and the record of a checkpoint, checked against each other.
+
+    Raises FileNotFoundError where there is none; ValueError where the file is not safetensors (a pickle, a truncated file),
+    was not written by this course, or does not have the checksum that it claims.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"path must be a checkpoint, found none at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"path must be a whole safetensors file, got {path}: {error}".replace("\n", " ")) from None
+    try:
+        record = json.loads(metadata[_KEY])
+        claimed = record.pop("sha256")
+    except (KeyError, ValueError, AttributeError):
+        raise ValueError(f"path must be a checkpoint of this course, got {path}, which has no record") from None
+    if _checksum(weights, record) != claimed:
+        raise ValueError(f"path must be a checkpoint as it was written, got {path}, whose checksum does not match: remake it")
+    return weights, record
+
+
+def load_into(net: nn.Module, path: Path) -> dict[str, Any]:
+    """Loads a checkpoint's weights into `net` and returns its record.
+
+    Raises what `read` raises, and ValueError where the weights are not those of such a network.
+    """
+    weights, record = read(path)
+    want = {name: tuple(w.shape) for name, w in net.state_dict().items()}
+    have = {name: tuple(w.shape) for name, w in weights.items()}
+    if want != have:
+        odd = sorted(n for n in want.keys() | have.keys() if want.get(n) != have.get(n))
+        raise ValueError(f"path must hold a {type(net).__name__}, got {path}, which differs in {odd[0]} ({len(odd)} in all)")
+    net.load_state_dict(weights)
+    return record
