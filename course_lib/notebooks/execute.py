@@ -1,0 +1,78 @@
+"""Running a notebook's cells in order, with word of what goes on, and leaving only what another machine can use."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+from course_lib.notebooks import FOLDER, ROOT
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+class Client(NotebookClient):
+    """nbclient's runner, which stops at the first error, and says what runs.
+
+    `watch` has three methods: `start(cell)`, `text(words)` with the newest line that the cell wrote to stderr, where
+    progress bars write, and `end(cell)`.
+    """
+
+    def __init__(self, notebook: NotebookNode, watch, folder: Path = FOLDER, seconds: int = 600):
+        super().__init__(
+            notebook,
+            timeout=seconds,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(folder)}},
+            store_widget_state=False,
+            record_timing=False,
+            coalesce_streams=True,
+            on_cell_execute=lambda cell, cell_index: watch.start(cell),
+            on_cell_executed=lambda cell, cell_index, execute_reply: watch.end(cell),
+        )
+        self.watch = watch
+
+    def run(self) -> NotebookNode:
+        """Executes every cell; the kernel's own log, which is not a cell's, stays unseen. Raises what nbclient raises."""
+        return self.execute(stderr=subprocess.DEVNULL)
+
+    def process_message(self, msg, cell, cell_index):
+        if msg["msg_type"] == "stream" and msg["content"]["name"] == "stderr":
+            lines = [line.strip() for line in re.split(r"[\r\n]", msg["content"]["text"])]
+            if any(lines):
+                self.watch.text([line for line in lines if line][-1])
+        return super().process_message(msg, cell, cell_index)
+
+
+def tidy(notebook: NotebookNode) -> NotebookNode:
+    """Takes out what holds for one run on one machine: widget state, empty streams, versions, absolute paths.
+
+    A widget gives way to the HTML that stands beside it in the same output.
+    """
+    notebook.metadata = NotebookNode(METADATA)
+    for cell in notebook.cells:
+        cell.metadata = NotebookNode({"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {})
+        if cell.cell_type != "code":
+            continue
+        cell.outputs = [o for o in cell.outputs if o.output_type != "stream" or o.text.strip()]
+        for output in cell.outputs:
+            if output.output_type == "stream":
+                output.text = without_paths(output.text)
+            if "text/html" in output.get("data", {}):
+                output.data.pop(WIDGET, None)
+            for mime, data in output.get("data", {}).items():
+                output.data[mime] = without_paths(data) if mime.startswith("text/") else data
+    return notebook
+
+
+def without_paths(text: str) -> str:
+    """The text with the repository's folder as '.', the reader's own as '~', and no name of a passing kernel's file."""
+    text = re.sub(r"\S*ipykernel_\d+/\d+\.py", "cell", text)
+    return text.replace(str(ROOT), ".").replace(str(Path.home()), "~") if len(Path.home().parts) > 1 else text
