@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from course_lib.prediction import FROM_X0_EPS, Prediction
+from course_lib import validate
+from course_lib.prediction import FROM_X0_EPS, VIEWS, Prediction
 from course_lib.process import Process, Time
 
 
@@ -35,13 +36,16 @@ class Network:
     """A denoiser made of an nn.Module `net(x_t, time, cond)`, whose output is read in `view`.
 
     `time` (B,) is t as a fraction of T, so that one network serves discrete and continuous processes; `cond` is what
-    `net.as_condition` makes of the condition given with `.given`, or None for a network without one.
+    `net.as_condition` makes of what `.given` was given, (1, ...) or (B, ...), or None for a network without a condition.
     """
 
     net: nn.Module
     process: Process
     view: str = "eps"
     cond: Any = None
+
+    def __post_init__(self):
+        validate.choice("view", self.view, VIEWS)
 
     def __repr__(self):
         size = sum(p.numel() for p in self.net.parameters())
@@ -57,13 +61,31 @@ class Network:
             raise TypeError(f"{type(self.net).__name__} takes no condition, got {cond!r}")
         return replace(self, cond=self.net.as_condition(cond))
 
+    def dropped(self, p: float, rng: torch.Generator | None = None) -> Network:
+        """The same, each member of the batch's condition made null with probability p: how a network learns both
+        (Ho and Salimans 2022, Algorithm 1). Raises ValueError unless p is in [0, 1] and a condition is given."""
+        if not 0 <= p <= 1:
+            raise ValueError(f"p must lie in [0, 1], got {p}")
+        if self.cond is None:
+            raise ValueError("there is no condition to drop: call .given(labels) first")
+        drop = torch.rand(len(self.cond), generator=rng, device=rng.device if rng else "cpu").to(self.cond.device) < p
+        null = self.net.as_condition(NULL).to(self.cond.device)
+        return replace(self, cond=torch.where(drop.view(-1, *[1] * (self.cond.ndim - 1)), null, self.cond))
+
     def __call__(self, x_t: Tensor, t: Time) -> Prediction:
-        if self.cond is None and hasattr(self.net, "as_condition"):
-            raise ValueError("this network needs a condition: call .given(label), or .given(NULL) for none in particular")
         a, b = self.process.coefficients(t, x_t)
         time = torch.as_tensor(t).to(torch.float32).to(x_t.device).expand(len(x_t)) / self.process.T
-        value = self.net(x_t, time) if self.cond is None else self.net(x_t, time, self.cond.to(x_t.device))
-        return Prediction(x_t, a, b, self.view, value)
+        return Prediction(x_t, a, b, self.view, self.net(x_t, time, *self._cond_for(x_t)))
+
+    def _cond_for(self, x_t: Tensor) -> tuple[Tensor, ...]:
+        """The condition for each of the batch, as the net's further argument; nothing for a net without one."""
+        if self.cond is None:
+            if hasattr(self.net, "as_condition"):
+                raise ValueError("this network needs a condition: call .given(label), or .given(NULL) for none in particular")
+            return ()
+        if len(self.cond) not in (1, len(x_t)):
+            raise ValueError(f"cond must be one or one for each of the batch of {len(x_t)}, got {len(self.cond)}")
+        return (self.cond.to(x_t.device).expand(len(x_t), *self.cond.shape[1:]),)
 
     def truth(self, x0: Tensor, t: Time, eps: Tensor) -> Tensor:
         """What the network should have said: x0 and eps (B, ...) in this network's view."""

@@ -7,6 +7,7 @@ yields a Step before each of its n moves and one at the end. Nothing is kept: a 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -45,12 +46,10 @@ def moves(x: Tensor, times: Tensor) -> list[tuple]:
 
 def result(steps: Iterable[Step]) -> Tensor:
     """The last x of a sampler, without keeping the steps before it."""
-    step = None
-    for step in steps:
-        pass
-    if step is None:
+    last = deque(steps, maxlen=1)
+    if not last:
         raise ValueError("steps must hold at least one Step, got none")
-    return step.x
+    return last[0].x
 
 
 @torch.no_grad()

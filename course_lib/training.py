@@ -25,19 +25,14 @@ def pick_device(device: str = "auto") -> torch.device:
 
 
 def denoising_loss(denoiser: Network, x0: Tensor, rng: torch.Generator | None = None) -> Tensor:
-    """The simple loss for pictures x0 (B, ...): Ho et al. 2020, Algorithm 1 and eq. 14, in the network's own view."""
+    """The simple loss for pictures x0 (B, ...): Ho et al. 2020, Algorithm 1 and eq. 14, in the network's own view.
+
+    With conditions: `denoising_loss(network.given(labels).dropped(0.1, rng), x0, rng)`.
+    """
     t = denoiser.process.sample_t(len(x0), rng)
     eps = randn_like(x0, rng)
     x_t = denoiser.process.add_noise(x0, t, eps)
     return (denoiser(x_t, t).value - denoiser.truth(x0, t, eps)).square().mean()
-
-
-def drop_condition(cond: Tensor, null: int | Tensor, p: float, rng: torch.Generator | None = None) -> Tensor:
-    """cond (B, ...) with each member replaced by the null condition with probability p. Ho and Salimans 2022, Algorithm 1."""
-    if not 0 <= p <= 1:
-        raise ValueError(f"p must lie in [0, 1], got {p}")
-    drop = torch.rand(len(cond), generator=rng, device=rng.device if rng else cond.device).to(cond.device) < p
-    return torch.where(drop.view(-1, *[1] * (cond.ndim - 1)), torch.as_tensor(null, device=cond.device), cond)
 
 
 class EMA:

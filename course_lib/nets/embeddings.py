@@ -43,10 +43,15 @@ class LabelEmbedding(nn.Embedding):
         self.null = classes
 
     def as_condition(self, cond: Any) -> Tensor:
-        """A label, a row of them, or NULL as a tensor () or (B,) of indices. Raises ValueError for an unknown label."""
-        label = torch.as_tensor(self.null if cond is NULL else cond)
+        """A label, a row of them, or NULL as indices (1,) or (B,). Raises TypeError or ValueError for an unknown label."""
+        if cond is NULL:
+            return torch.tensor([self.null])
+        try:
+            label = torch.as_tensor(cond)
+        except (TypeError, ValueError, RuntimeError):
+            label = torch.empty(0)
         if label.is_floating_point() or label.dtype == torch.bool or label.ndim > 1:
             raise TypeError(f"label must be a whole number or a row of them, got {cond!r}")
-        if label.numel() == 0 or label.min() < 0 or label.max() > self.null:
+        if label.numel() == 0 or label.min() < 0 or label.max() >= self.null:
             raise ValueError(f"label must lie in 0..{self.null - 1} (or be NULL), got {cond!r}")
-        return label.long()
+        return label.long().reshape(-1)

@@ -25,7 +25,7 @@ class Block(nn.Module):
 
 
 class MLP(nn.Module):
-    """net(x, time, cond) for points x (B, dim), time (B,) in [0, 1], cond () or (B,) from `as_condition`: (B, dim).
+    """net(x, time, cond) for points x (B, dim), time (B,) in [0, 1], cond (B,) from `as_condition`: (B, dim).
 
     `classes` = 0 makes an unconditional network, which takes no cond.
     """
@@ -38,7 +38,7 @@ class MLP(nn.Module):
         self.outward = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, dim))
         if classes:
             self.label = LabelEmbedding(classes, width)
-            self.null, self.as_condition = self.label.null, self.label.as_condition
+            self.as_condition = self.label.as_condition
 
     def forward(self, x: Tensor, time: Tensor, cond: Any = None) -> Tensor:
         emb = self.time(time)

@@ -1,0 +1,115 @@
+"""Samplers against the truth, against each other, and against an independent implementation."""
+
+import pytest
+import torch
+
+from course_lib.datasets import points
+from course_lib.denoisers import ExactDenoiser
+from course_lib.mixtures import GaussianMixture
+from course_lib.process import DDPM
+from course_lib.samplers import Step, ddim, ddpm, moves, result
+from course_lib.schedules import cosine_beta, linear_beta
+
+process = DDPM(cosine_beta(1000))
+three = GaussianMixture([0.2, 0.3, 0.5], torch.tensor([[-1.0, 0.0], [1.0, 0.5], [0.0, -1.0]]), [0.1, 0.15, 0.2])
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def start(n=6, dtype=torch.float64):
+    return torch.randn(n, 2, generator=generator(9), dtype=dtype)
+
+
+@pytest.mark.parametrize("sampler", [ddpm, ddim])
+def test_n_moves_yield_n_plus_one_steps(sampler):
+    steps = list(sampler(ExactDenoiser(three, process), start(), process.times(7)))
+    assert [s.t for s in steps] == process.times(7).tolist() and len(steps) == 8
+    assert steps[-1].pred is None and torch.equal(steps[-1].x0, steps[-1].x) and steps[0].pred.eps.shape == (6, 2)
+
+
+@pytest.mark.parametrize("sampler", [ddpm, ddim])
+def test_it_recovers_a_mixture(sampler):
+    x = result(sampler(ExactDenoiser(three, process), start(20_000, torch.float32), process.times(250)))
+    nearest = (x[:, None] - three.means.float()).norm(dim=2).argmin(1)
+    for k in range(3):
+        mine = x[nearest == k]
+        assert abs(len(mine) / len(x) - three.weights[k]) < 0.02
+        assert (mine.mean(0) - three.means[k]).norm() < 0.05 and (mine.std(0) - three.stds[k]).abs().max() < 0.06
+
+
+def test_ddim_at_eta_one_is_ddpm():
+    args = ExactDenoiser(three, process), start(), process.times(1000)
+    one = result(ddim(*args, eta=1.0, rng=generator()))
+    assert torch.allclose(one, result(ddpm(*args, rng=generator())), atol=1e-9)
+
+
+def test_ddim_needs_no_noise_and_ddpm_does():
+    args = ExactDenoiser(three, process), start(), process.times(20)
+    assert torch.equal(result(ddim(*args)), result(ddim(*args)))
+    assert not torch.allclose(result(ddpm(*args, rng=generator(1))), result(ddpm(*args, rng=generator(2))))
+
+
+def test_ddim_tends_to_the_closed_form_flow_of_one_gaussian():
+    """For N(m, s^2) the probability flow is linear: x_0 = m + s x_T / sqrt(a^2 s^2 + b^2) about its mean a m."""
+    one = GaussianMixture([1.0], torch.tensor([[0.7, -0.3]]), [0.5])
+    process = DDPM(linear_beta(4000))
+    x = start()
+    a, b = process.coefficients(4000, x)
+    exact = one.means + 0.5 * (x - a * one.means) / (a**2 * 0.25 + b**2).sqrt()
+    errors = [float((result(ddim(ExactDenoiser(one, process), x, process.times(n))) - exact).norm()) for n in (40, 4000)]
+    assert errors[1] < 2e-3 and errors[1] < errors[0] / 30
+
+
+def test_the_caller_keeps_its_gradients_between_steps():
+    for _ in ddim(ExactDenoiser(three, process), start(), process.times(2)):
+        assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("betas", [linear_beta(1000), cosine_beta(1000)], ids=["linear", "cosine"])
+@pytest.mark.parametrize("n", [10, 50, 1000])
+def test_equal_to_diffusers(betas, n):
+    """The same trajectory as diffusers' schedulers, to 1e-5 in float64, under the same noise."""
+    diffusers = pytest.importorskip("diffusers")
+    process = DDPM(betas)
+    denoiser = ExactDenoiser(three, process)
+    for theirs, ours, options in (
+        (diffusers.DDPMScheduler, ddpm, {}),
+        (diffusers.DDIMScheduler, ddim, {"eta": 0.0}),
+        (diffusers.DDIMScheduler, ddim, {"eta": 0.7}),
+    ):
+        scheduler = theirs(trained_betas=betas.tolist(), clip_sample=False, timestep_spacing="leading")
+        scheduler.betas, scheduler.alphas = betas, 1 - betas  # their tables are float32 unless told
+        scheduler.alphas_cumprod = (1 - betas).cumprod(0)
+        scheduler.one = scheduler.final_alpha_cumprod = torch.tensor(1.0, dtype=torch.float64)
+        scheduler.set_timesteps(n)
+        times = torch.cat([scheduler.timesteps + 1, torch.tensor([0])])
+        x, rng = start(), generator(3)
+        for t in scheduler.timesteps:
+            x = scheduler.step(denoiser(x, int(t) + 1).eps, t, x, generator=rng, **options).prev_sample
+        mine = result(ours(denoiser, start(), times, **options, rng=generator(3)))
+        assert (mine - x).abs().max() < 1e-5, (theirs.__name__, options)
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: moves(torch.zeros(2, 2), torch.tensor([1, 2])), "times must be one falling row"),
+        (lambda: moves(torch.zeros(2, 2), torch.tensor([1])), "times must be one falling row"),
+        (lambda: moves(torch.full((2, 2), float("nan")), process.times(3)), "x must be finite"),
+        (lambda: moves(torch.zeros(0, 2), process.times(3)), "x must be a non-empty batch"),
+        (lambda: list(ddim(None, torch.zeros(2, 2), process.times(3), eta=-1)), "eta must be 0 or more, got -1"),
+        (lambda: list(ddim(None, torch.zeros(2, 2), process.times(3), eta=float("nan"))), "eta must be finite"),
+        (lambda: result([]), "steps must hold at least one Step"),
+    ],
+)
+def test_bad_input_is_named_in_one_line(call, words):
+    with pytest.raises(ValueError) as raised:
+        call()
+    assert words in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_step_prints_and_result_is_the_last():
+    assert result(Step(t, torch.tensor([[float(t)]])) for t in (2, 1, 0)).item() == 0
+    assert points.ring().dim == 2

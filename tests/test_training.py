@@ -1,0 +1,144 @@
+"""Training learns, keeps to its budget, and loses nothing."""
+
+import math
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from course_lib.datasets import points
+from course_lib.denoisers import ExactDenoiser, Network
+from course_lib.nets.mlp import MLP
+from course_lib.prediction import VIEWS
+from course_lib.process import DDPM
+from course_lib.schedules import linear_beta
+from course_lib.training import EMA, denoising_loss, one_cycle, pick_device, show_progress, train
+
+process = DDPM(linear_beta(100))
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+class Oracle(nn.Module):
+    """A network that answers as the exact denoiser does."""
+
+    def __init__(self, view):
+        super().__init__()
+        self.exact, self.view = ExactDenoiser(points.ring(), process), view
+
+    def forward(self, x, time):
+        return self.exact(x, (time * process.T).round().long()).seen_as(self.view)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_no_network_beats_the_exact_denoiser(view):
+    x0, _ = points.ring().sample(20_000, generator())
+    loss = lambda net: denoising_loss(Network(net, process, view), x0, generator(1)).item()
+    best, oracle = loss(Oracle(view)), Oracle(view)
+    oracle.forward = lambda x, time: 1.5 * Oracle.forward(oracle, x, time)
+    assert best < loss(oracle)
+
+
+def test_loss_of_a_network_that_says_nothing_is_the_variance_of_the_noise():
+    x0, _ = points.ring().sample(20_000, generator())
+    silent = Network(lambda x, time: torch.zeros_like(x), process, "eps")
+    assert denoising_loss(silent, x0, generator(1)).item() == pytest.approx(1, abs=0.02)
+
+
+def fit(steps=200, seed=0, **options):
+    torch.manual_seed(seed)
+    mixture, net = points.ring(), MLP(2, 32, 2)
+    rng, denoiser = generator(seed), Network(net, process)
+    loss = lambda: denoising_loss(denoiser, mixture.sample(256, rng)[0], rng)
+    return net, list(train(loss, net, steps, **options))
+
+
+def test_it_learns_and_repeats():
+    first, history = fit()
+    again, _ = fit()
+    assert history[-1].loss < 0.75 * history[0].loss and history[-1].step == 200 and history[-1].done == 1
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+
+
+def test_seconds_end_it_with_the_rate_at_zero():
+    begun = time.perf_counter()
+    _, history = fit(steps=10**6, seconds=1.0)
+    assert 0.9 < time.perf_counter() - begun < 5 and history[-1].done == 1
+    assert one_cycle(1.0) == pytest.approx(0) and max(one_cycle(d / 100) for d in range(101)) == pytest.approx(1, abs=1e-3)
+
+
+def test_time_left_is_honest():
+    _, history = fit(steps=200)
+    half = history[99]
+    assert half.done == 0.5 and half.left == pytest.approx(half.elapsed)
+
+
+def test_ema_follows_and_forgets_the_start():
+    net = nn.Linear(1, 1)
+    ema = EMA(net, 0.9)
+    with torch.no_grad():
+        net.weight.fill_(5.0)
+    for _ in range(200):
+        ema.update()
+    assert ema.net.weight.item() == pytest.approx(5.0, abs=1e-3) and not ema.net.weight.requires_grad
+    with torch.no_grad():
+        net.weight.fill_(6.0)
+    ema.update()
+    assert ema.net.weight.item() == pytest.approx(5.1, abs=1e-3)
+
+
+def test_dropped_conditions_come_at_the_asked_rate():
+    label = torch.arange(10).repeat(2000)
+    network = Network(MLP(2, 8, 1, classes=10), process).given(label)
+    dropped = network.dropped(0.1, generator()).cond
+    assert (dropped == 10).float().mean().item() == pytest.approx(0.1, abs=0.01)
+    assert torch.equal(dropped[dropped != 10], label[dropped != 10]) and torch.equal(network.cond, label)
+
+
+def test_an_interrupt_keeps_what_was_learned(capsys):
+    def interrupted():
+        net, history = fit(steps=50)
+        for step in history:
+            yield step
+            if step.step == 30:
+                raise KeyboardInterrupt
+
+    assert show_progress(interrupted(), "points").step == 30
+    assert "stopped by hand; what it learned is kept after 30 steps" in capsys.readouterr().out
+
+
+def test_progress_shows_loss_and_time_left(capsys):
+    _, history = fit(steps=20)
+    show_progress((time.sleep(0.02) or step for step in history), "points")
+    shown = capsys.readouterr()
+    assert "points: done after 20 steps" in shown.out and "s left" in shown.err and "loss" in shown.err
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: list(train(lambda: 0, nn.Linear(1, 1), 0)), "steps must be at least 1"),
+        (lambda: EMA(nn.Linear(1, 1), 1.0), "decay must lie in [0, 1)"),
+        (lambda: Network(MLP(classes=2), process).given(1).dropped(1.5), "p must lie in [0, 1]"),
+        (lambda: Network(MLP(classes=2), process).dropped(0.5), "no condition to drop"),
+        (lambda: denoising_loss(Network(MLP(), process), torch.full((2, 2), math.nan)), "x0 must be finite"),
+        (lambda: denoising_loss(Network(MLP(), process), torch.zeros(0, 2)), "x0 must be a non-empty batch"),
+    ],
+)
+def test_bad_input_is_named_in_one_line(call, words):
+    with pytest.raises(ValueError) as raised:
+        call()
+    assert words in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_loss_that_explodes_is_an_error_not_a_silent_nan():
+    net = nn.Linear(1, 1)
+    with pytest.raises(ValueError, match="loss must be finite"):
+        list(train(lambda: net.weight.sum() * math.inf, net, 3))
+
+
+def test_device():
+    assert pick_device("cpu").type == "cpu" and pick_device().type in ("cuda", "mps", "cpu")
