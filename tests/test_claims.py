@@ -1,0 +1,63 @@
+"""Claims are gathered from executed notebooks, and a false one stops its notebook."""
+
+import nbformat
+import pytest
+
+from course_lib.claims import MIME, claim, gather, table
+from course_lib.course_map import LESSONS, course_map, written
+from course_lib.environment import environment
+
+
+def notebook(path, *claims):
+    cells = []
+    for made in claims:
+        data = made._repr_mimebundle_()
+        cells.append(nbformat.v4.new_code_cell("claim(...)", outputs=[nbformat.v4.new_output("display_data", data)]))
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
+def test_gathered_in_order_with_their_lesson(tmp_path):
+    one = claim("first-claim", "One is less than two.", measured="1 < 2", holds=True)
+    two = claim("second-claim", "Two is less than one.", measured="2 > 1", holds=False, expected=False)
+    found = list(gather([notebook(tmp_path / "07_a.ipynb", one), notebook(tmp_path / "08_b.ipynb", two)]))
+    assert [(c.id, c.lesson, c.holds) for c in found] == [("first-claim", "07_a", True), ("second-claim", "08_b", False)]
+    assert "| Two is less than one. | 08 | 2 > 1 | no |" in table(found)
+    assert MIME in one._repr_mimebundle_() and "does not hold" in two._repr_mimebundle_()["text/html"]
+
+
+def test_a_claim_that_fails_raises_and_so_does_one_that_holds_after_all():
+    with pytest.raises(AssertionError, match="DOES NOT HOLD: One is two. Measured: 1"):
+        claim("a", "One is two.", measured="1", holds=False)
+    with pytest.raises(AssertionError, match="holds after all"):
+        claim("a", "One is one.", measured="1", holds=True, expected=False)
+
+
+def test_ids_are_plain_and_their_own(tmp_path):
+    with pytest.raises(ValueError, match="lower-case words"):
+        claim("Bad Id", "x", measured="", holds=True)
+    made = claim("same", "x", measured="", holds=True)
+    with pytest.raises(ValueError, match="twice"):
+        list(gather([notebook(tmp_path / "01_a.ipynb", made, made)]))
+
+
+def test_a_statement_cannot_smuggle_html():
+    assert "<script>" not in claim("a", "<script>", measured="<b>", holds=True)._repr_mimebundle_()["text/html"]
+
+
+def test_the_map_marks_the_reader_and_knows_every_lesson():
+    numbers = [n for lessons in LESSONS.values() for n in lessons]
+    assert numbers == [f"{n:02}" for n in range(21)] and set(written()) <= set(numbers)
+    shown = course_map("02")._repr_html_()
+    assert shown.count("here</span>") == 1 and "02 The epsilon loss ◀" in shown
+    with pytest.raises(ValueError, match='here must be a lesson from "00" to "20", got \'21\''):
+        course_map("21")
+
+
+def test_the_environment_is_ready_here_and_says_what_is_missing(monkeypatch):
+    from importlib import metadata
+
+    assert environment().ready and "All is ready" in str(environment())
+    real = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "0.1" if name == "numpy" else real(name))
+    assert not environment().ready and "NO  numpy" in str(environment())
