@@ -49,7 +49,7 @@ def test_the_map_marks_the_reader_and_knows_every_lesson():
     numbers = [n for lessons in LESSONS.values() for n in lessons]
     assert numbers == [f"{n:02}" for n in range(21)] and set(written()) <= set(numbers)
     shown = course_map("02")._repr_html_()
-    assert shown.count("here</span>") == 1 and "02 The epsilon loss ◀" in shown
+    assert shown.count("◀ here</span>") == 1 and "02 The epsilon loss ◀" in shown
     with pytest.raises(ValueError, match='here must be a lesson from "00" to "20", got \'21\''):
         course_map("21")
 
