@@ -1,34 +1,48 @@
-"""python -m course_lib.notebooks build [NN ...] | run [NN] | export [NN ...] | publish OWNER/REPO"""
+"""Builds, runs, exports and moves the notebooks."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one of the commands; 0 where all went well, 1 with a line on stderr where not, 130 where stopped by hand."""
     parser = argparse.ArgumentParser(prog="python -m course_lib.notebooks", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    make = commands.add_parser("build", help="execute the sources and store the notebooks")
-    make.add_argument("numbers", nargs="*", metavar="NN", help="the lessons' numbers; all where none is given")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, help in (
+        ("build", "execute the sources and store the notebooks"),
+        ("run", "execute without storing, show how it goes, and write the pages into build/"),
+        ("export", "write the stored notebooks' pages into build/"),
+    ):
+        commands.add_parser(name, help=help).add_argument("numbers", nargs="*", metavar="NN", help="which lessons; else all")
+    commands.add_parser("publish", help="move badges and setup cells to another repository").add_argument("owner_repo")
     args = parser.parse_args(argv)
     try:
-        from course_lib.notebooks.build import build, sources
+        return execute(args)
+    except KeyboardInterrupt:
+        print("\nstopped by hand: nothing was written", file=sys.stderr)
+        return 130
 
-        for source in sources(args.numbers):
-            build(source)
+
+def execute(args: argparse.Namespace) -> int:
+    """What `main` does, but for Ctrl-C. The imports stand here since they take a second, in which one may press it too."""
+    from nbclient.exceptions import CellControlSignal, CellExecutionError, DeadKernelError
+
+    from course_lib.notebooks import address, build, export, run
+
+    try:
+        if args.command == "publish":
+            print(*address.publish(args.owner_repo) or ["nothing to change"], sep="\n")
+        else:
+            for source in build.sources(args.numbers):
+                {"build": build.build, "run": run.run, "export": export.export}[args.command](source)
     except CellExecutionError as error:
-        print(f"{error}\nA cell raised: nothing was written.", file=sys.stderr)
+        print(f"\n{error}\n{args.command}: a cell raised, so nothing was written", file=sys.stderr)
         return 1
-    except (CellTimeoutError, DeadKernelError, ValueError, OSError) as error:
+    except (CellControlSignal, DeadKernelError, ValueError, OSError) as error:
         print(f"{args.command}: {error}".splitlines()[0], file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        return 130
     return 0
 
 

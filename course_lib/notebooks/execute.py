@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import subprocess
 from pathlib import Path
 
 from nbclient import NotebookClient
+from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 
 from course_lib.notebooks import FOLDER, ROOT
@@ -40,8 +42,17 @@ class Client(NotebookClient):
         self.watch = watch
 
     def run(self) -> NotebookNode:
-        """Executes every cell; the kernel's own log, which is not a cell's, stays unseen. Raises what nbclient raises."""
-        return self.execute(stderr=subprocess.DEVNULL)
+        """Executes every cell; the kernel's own log, which is not a cell's, stays unseen.
+
+        Raises CellExecutionError where a cell raises, CellTimeoutError, DeadKernelError, and KeyboardInterrupt on Ctrl-C.
+        """
+        try:
+            return self.execute(stderr=subprocess.DEVNULL)
+        except (AssertionError, DeadKernelError):
+            if hasattr(self, "_async_cleanup_kernel_future"):  # nbclient's answer to Ctrl-C is to stop the kernel under itself,
+                logging.getLogger("asyncio").disabled = True  # and its tasks complain of that as they end
+                raise KeyboardInterrupt from None
+            raise
 
     def process_message(self, msg, cell, cell_index):
         if msg["msg_type"] == "stream" and msg["content"]["name"] == "stderr":

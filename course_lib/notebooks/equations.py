@@ -1,0 +1,75 @@
+"""LaTeX to pictures that need nothing else: inline SVG in the colour and the size of the text around it."""
+
+from __future__ import annotations
+
+import html
+import re
+
+import ziamath
+from nbconvert.filters.markdown_mistune import IPythonRenderer
+from ziamath.tex import tex2mml
+
+SIZE = 16  # pixels to an em while drawing; the page gets ems
+BETTER = {r"\epsilon": "𝜖", r"\phi": "𝜙", r"\sim": r"\;∼\;"}  # else they come out upright, or cramped
+UNKNOWN = re.compile(r"(?<=>)\s*\\[A-Za-z|]*|\\mathop")  # a command that is left over in MathML, and one that loses its words
+IN_HTML = re.compile(r"(?<!\\)\$\$(?P<display>.+?)\$\$|(?<![\\$])\$(?P<inline>[^$]+?)(?<!\\)\$", re.DOTALL)
+
+ziamath.config.svg2 = False  # plain paths: no ids that two equations on a page could share
+ziamath.config.precision = 2
+
+
+def svg(latex: str, display: bool) -> str:
+    """The equation as an SVG element that sits on the baseline. Raises ValueError where it has something unknown in it."""
+    words = re.sub(r"\\[A-Za-z]+", lambda m: BETTER.get(m[0], m[0]), latex)
+    try:
+        if unknown := UNKNOWN.search(words + tex2mml(words)):
+            raise ValueError(f"unknown command {unknown[0]}")
+        element = ziamath.Latex(words, size=SIZE, inline=not display, color="currentColor").svgxml()
+    except Exception as error:  # the parser raises a class of its own for each thing that it cannot read
+        raise ValueError(f"equation must be LaTeX that can be drawn, got {latex!r}: {error}") from None
+    x, y, width, height = map(float, element.attrib["viewBox"].split())
+    element.attrib |= {
+        "class": "equation",
+        "role": "img",
+        "aria-label": latex.strip(),
+        "width": f"{width / SIZE:.3f}em",
+        "height": f"{height / SIZE:.3f}em",
+        "style": f"vertical-align:{-(y + height) / SIZE:.3f}em",
+    }
+    return ziamath.zmath.ET.tostring(element, encoding="unicode")
+
+
+def equation(latex: str, display: bool = False) -> str:
+    """The equation as HTML: drawn, or, where that cannot be done, its LaTeX in a `code` element of class latex-source."""
+    try:
+        drawn = svg(latex, display)
+    except ValueError:
+        drawn = f'<code class="latex-source">{html.escape(latex.strip())}</code>'
+    return f'<span class="display-equation">{drawn}</span>' if display else drawn
+
+
+class Renderer(IPythonRenderer):
+    """Markdown with its equations drawn, and a link's words in place of pictures that would have to be fetched."""
+
+    def block_math(self, body: str) -> str:
+        return equation(body, display=True)
+
+    def inline_math(self, body: str) -> str:
+        return equation(body)
+
+    def latex_environment(self, name: str, body: str) -> str:
+        return equation(rf"\begin{{{name}}}{body}\end{{{name}}}", display=True)
+
+    def block_html(self, text: str) -> str:
+        return super().block_html(equations_in(text))
+
+    def inline_html(self, text: str) -> str:
+        return super().inline_html(equations_in(text))
+
+    def image(self, text: str, url: str, title: str | None = None) -> str:
+        return text if re.match(r"(https?:)?//", url) else super().image(text, url, title)
+
+
+def equations_in(text: str) -> str:
+    """HTML with what stands between dollar signs drawn."""
+    return IN_HTML.sub(lambda m: equation(html.unescape(m["display"] or m["inline"]), display=bool(m["display"])), text)
