@@ -27,8 +27,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def execute(args: argparse.Namespace) -> int:
     """What `main` does, but for Ctrl-C. The imports stand here since they take a second, in which one may press it too."""
-    from nbclient.exceptions import CellControlSignal, CellExecutionError, DeadKernelError
-
     from course_lib.notebooks import address, build, export, run
 
     try:
@@ -37,11 +35,8 @@ def execute(args: argparse.Namespace) -> int:
         else:
             for source in build.sources(args.numbers):
                 {"build": build.build, "run": run.run, "export": export.export}[args.command](source)
-    except CellExecutionError as error:
-        print(f"\n{error}\n{args.command}: a cell raised, so nothing was written", file=sys.stderr)
-        return 1
-    except (CellControlSignal, DeadKernelError, ValueError, OSError) as error:
-        print(f"{args.command}: {error}".splitlines()[0], file=sys.stderr)
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"{args.command}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jupytext
 from nbformat import NotebookNode
 
-from course_lib.notebooks import FOLDER, address
+from course_lib.notebooks import FOLDER, ROOT, address
 from course_lib.notebooks.execute import Client, tidy
 
 
@@ -33,19 +34,29 @@ def read(source: Path) -> NotebookNode:
     return notebook
 
 
-def build(source: Path) -> Path:
-    """Executes a source's notebook and stores it; prints each cell and its seconds. A cell that raises leaves all as it was."""
-    notebook, path = read(source), source.parents[1] / f"{source.stem}.ipynb"
-    print(f"{source.stem}", flush=True)
-    Client(notebook, Lines(notebook), path.parent).run()
+def build(source: Path, folder: Path | None = None) -> Path:
+    """Executes a source's notebook and stores it, in notebooks/ or in `folder`; says on stderr what each cell took.
+
+    Raises RuntimeError where a cell raises, and then leaves all as it was.
+    """
+    notebook, path = read(source), (folder or source.parents[1]) / f"{source.stem}.ipynb"
+    Client(notebook, Lines(notebook, source.stem), source.parents[1]).run()
+    path.parent.mkdir(parents=True, exist_ok=True)
     address.write(path, address.to_text(tidy(notebook)))
     return path
 
 
-class Lines:
-    """One line for each code cell: its place, its seconds, how it begins."""
+def fresh(numbers: Sequence[str] = ()) -> Iterator[Path]:
+    """The lessons of those numbers, or all, each executed anew into build/, which leaves the stored ones alone."""
+    for source in sources(numbers):
+        yield build(source, ROOT / "build")
 
-    def __init__(self, notebook: NotebookNode):
+
+class Lines:
+    """One line on stderr for each code cell: its place, its seconds, how it begins."""
+
+    def __init__(self, notebook: NotebookNode, name: str):
+        print(name, file=sys.stderr, flush=True)
         self.of = sum(cell.cell_type == "code" for cell in notebook.cells)
         self.at, self.begun, self.first = 0, time.perf_counter(), time.perf_counter()
 
@@ -57,6 +68,7 @@ class Lines:
 
     def end(self, cell: NotebookNode) -> None:
         now = time.perf_counter()
-        print(f"  {self.at:3d}/{self.of} {now - self.begun:6.1f} s  {cell.source.strip().splitlines()[0][:90]}", flush=True)
+        begins = cell.source.strip().splitlines()[0][:90]
+        print(f"  {self.at:3d}/{self.of} {now - self.begun:6.1f} s  {begins}", file=sys.stderr, flush=True)
         if self.at == self.of:
-            print(f"  all     {now - self.first:6.1f} s", flush=True)
+            print(f"  in all  {now - self.first:6.1f} s", file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer
 from ziamath.tex import tex2mml
 
 SIZE = 16  # pixels to an em while drawing; the page gets ems
-BETTER = {r"\epsilon": "𝜖", r"\phi": "𝜙", r"\sim": r"\;∼\;"}  # else they come out upright, or cramped
+BETTER = {r"\epsilon": "𝜖", r"\phi": "𝜙", r"\sim": r"\,∼\,"}  # else they come out upright, or cramped
 UNKNOWN = re.compile(r"(?<=>)\s*\\[A-Za-z|]*|\\mathop")  # a command that is left over in MathML, and one that loses its words
 IN_HTML = re.compile(r"(?<!\\)\$\$(?P<display>.+?)\$\$|(?<![\\$])\$(?P<inline>[^$]+?)(?<!\\)\$", re.DOTALL)
 
@@ -21,6 +21,7 @@ ziamath.config.precision = 2
 def svg(latex: str, display: bool) -> str:
     """The equation as an SVG element that sits on the baseline. Raises ValueError where it has something unknown in it."""
     words = re.sub(r"\\[A-Za-z]+", lambda m: BETTER.get(m[0], m[0]), latex)
+    words = re.sub(r"(\\math[a-z]+)\s+([A-Za-z])", r"\1{\2}", words)  # \mathbb E, whose style would be lost
     try:
         if unknown := UNKNOWN.search(words + tex2mml(words)):
             raise ValueError(f"unknown command {unknown[0]}")

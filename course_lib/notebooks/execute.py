@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 from nbclient import NotebookClient
-from nbclient.exceptions import DeadKernelError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 
 from course_lib.notebooks import FOLDER, ROOT
@@ -44,10 +45,14 @@ class Client(NotebookClient):
     def run(self) -> NotebookNode:
         """Executes every cell; the kernel's own log, which is not a cell's, stays unseen.
 
-        Raises CellExecutionError where a cell raises, CellTimeoutError, DeadKernelError, and KeyboardInterrupt on Ctrl-C.
+        Raises RuntimeError where a cell raises, with its traceback on stderr, or where the kernel dies; TimeoutError; and
+        KeyboardInterrupt on Ctrl-C.
         """
         try:
             return self.execute(stderr=subprocess.DEVNULL)
+        except CellExecutionError as error:
+            print(f"\n{error}", file=sys.stderr)
+            raise RuntimeError(f"a cell raised {error.ename}: {error.evalue}") from None
         except (AssertionError, DeadKernelError):
             if hasattr(self, "_async_cleanup_kernel_future"):  # nbclient's answer to Ctrl-C is to stop the kernel under itself,
                 logging.getLogger("asyncio").disabled = True  # and its tasks complain of that as they end

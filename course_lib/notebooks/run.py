@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
-from course_lib.notebooks.build import read
+from course_lib.notebooks.build import read, sources
 from course_lib.notebooks.execute import Client
 from course_lib.notebooks.export import export
 
@@ -27,6 +27,11 @@ def run(source: Path) -> Path:
     page = export(source, notebook)
     print(*summary(notebook), f"\nThe page, which opens from disk: {page}", sep="\n")
     return page
+
+
+def demo() -> Path:
+    """The course's first lesson, run from its first cell to its last."""
+    return run(*sources(["00"]))
 
 
 def summary(notebook: NotebookNode) -> list[str]:
