@@ -1,0 +1,56 @@
+"""The small classifier that judges digits: its classes give accuracy, its features give distances between crowds."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import affine_grid, grid_sample
+
+
+class Classifier(nn.Module):
+    """Digits x (B, 1, 16, 16) in [-1, 1] to the log-odds of their classes (B, 10), by way of `features` (B, 64)."""
+
+    def __init__(self, width: int = 32, features: int = 64, classes: int = 10):
+        super().__init__()
+
+        def layer(inward: int, outward: int, stride: int = 1) -> nn.Sequential:
+            conv = nn.Conv2d(inward, outward, 3, stride, padding=1, bias=False)
+            return nn.Sequential(conv, nn.BatchNorm2d(outward), nn.ReLU())
+
+        self.body = nn.Sequential(
+            layer(1, width),
+            layer(width, width),
+            layer(width, 2 * width, 2),
+            layer(2 * width, 2 * width),
+            layer(2 * width, features, 2),
+            layer(features, features),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        )
+        self.head = nn.Linear(features, classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the last layer sees (B, 64): the space in which crowds of pictures are compared."""
+        return self.body(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x))
+
+
+def jitter(x: Tensor, rng: torch.Generator | None = None) -> Tensor:
+    """Pictures (B, C, H, W) in [-1, 1], each turned, scaled, slanted and shifted a little: the same digit by another hand.
+
+    Up to 15 degrees, 15 %, 15 % and 1.5 of 16 pixels, uniformly. What comes in from outside is background, -1.
+    """
+    u = 2 * torch.rand(6, len(x), generator=rng, device=rng.device if rng else x.device).to(x.device) - 1
+    angle, slant = u[0] * math.radians(15), 0.15 * u[1]
+    wide, high = 1 + 0.15 * u[2], 1 + 0.15 * u[3]
+    shift = u[4:] * 1.5 / 8
+    rows = [
+        torch.stack([wide * angle.cos(), slant - angle.sin(), shift[0]], 1),
+        torch.stack([angle.sin(), high * angle.cos(), shift[1]], 1),
+    ]
+    where = affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
+    return grid_sample(x + 1, where, align_corners=False) - 1
