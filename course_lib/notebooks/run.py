@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TextIO
 
 from nbformat import NotebookNode
 
@@ -46,14 +47,15 @@ class Bar:
     In a terminal the line is drawn anew five times a second; elsewhere it is printed once, when the section is over.
     """
 
-    def __init__(self, notebook: NotebookNode, out=sys.stdout):
+    def __init__(self, notebook: NotebookNode, out: TextIO | None = None):
         self.heading_of, heading = {}, ""
         for cell in notebook.cells:
             if cell.cell_type == "markdown" and (found := re.findall(r"^#{1,2} +(.+)$", cell.source, re.MULTILINE)):
                 heading = found[-1]
             elif cell.cell_type == "code":
                 self.heading_of[cell.id] = heading
-        self.out, self.live = out, out.isatty()
+        self.out = out or sys.stdout
+        self.live = self.out.isatty()
         self.done, self.heading, self.words, self.begun = 0, "", "", time.perf_counter()
         self.lock, self.over = threading.Lock(), threading.Event()
         self.drawing = threading.Thread(target=self.draw_often, daemon=True)

@@ -1,0 +1,275 @@
+"""The notebooks as they are stored, and the machinery that builds, runs, exports and moves them."""
+
+import io
+import json
+import re
+import shutil
+import sys
+from types import SimpleNamespace
+
+import nbformat
+import pytest
+from IPython.core.inputtransformer2 import TransformerManager
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from course_lib.notebooks import FOLDER, ROOT, address, build, equations, execute, export, run
+from course_lib.notebooks.__main__ import main
+
+SOURCES = build.sources()
+FETCHED = re.compile(r"""(?:\bsrc\s*=|<link[^>]*\bhref\s*=|@import|\burl\(|\bimport\(|\bfetch\()\s*["']?\s*(?:https?:)?//""")
+SMALL = """# %% [markdown]
+# # A small lesson
+
+# %% tags=["summary"]
+import sys
+print("half", file=sys.stderr)
+print("the figure is", 6 * 7)
+
+# %% [markdown]
+# ## Where $x_t$ ends
+
+# %%
+{last}
+"""
+
+
+@pytest.fixture
+def small(tmp_path):
+    """The source of a lesson that takes no time, in a folder of its own; call it with what its last cell does."""
+
+    def made(last="1 + 1"):
+        (tmp_path / "notebooks/src").mkdir(parents=True, exist_ok=True)
+        source = tmp_path / "notebooks/src/07_small.py"
+        source.write_text(SMALL.format(last=last))
+        return source
+
+    return made
+
+
+def stored(source):
+    return nbformat.read(FOLDER / f"{source.stem}.ipynb", as_version=4)
+
+
+def each_lesson(test):
+    return pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)(test)
+
+
+# The stored notebooks
+
+
+@each_lesson
+def test_source_and_notebook_are_in_step(source):
+    def told(notebook):
+        return [(cell.cell_type, cell.id, cell.source, cell.metadata.get("tags", [])) for cell in notebook.cells]
+
+    assert told(stored(source)) == told(build.read(source)), f"run: python -m course_lib.notebooks build {source.stem[:2]}"
+
+
+@each_lesson
+def test_every_cell_was_run_in_order_and_none_raised(source):
+    code = [cell for cell in stored(source).cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert not [cell.id for cell in code for output in cell.outputs if output.output_type == "error"]
+
+
+@each_lesson
+def test_stored_notebook_is_light_and_holds_for_any_machine(source):
+    text = (FOLDER / f"{source.stem}.ipynb").read_text(encoding="utf-8")
+    notebook = json.loads(text)
+    assert len(text) <= 1.5e6
+    assert "widgets" not in notebook["metadata"]
+    for cell in notebook["cells"]:
+        for output in map(json.dumps, cell.get("outputs", [])):
+            assert len(output) <= 1e6, cell["id"]
+            assert execute.WIDGET not in output, f"{cell['id']}: a widget needs a text/html beside it in the same output"
+            assert not re.search(r"(?<![\w+/=.:])/(?:home|root|tmp|Users|work|content|opt)/\w|\b[A-Z]:\\\\", output), cell["id"]
+
+
+@each_lesson
+def test_every_picture_says_what_it_shows(source):
+    for cell in stored(source).cells:
+        for output in cell.get("outputs", []):
+            assert "image/png" not in output.get("data", {}), f"{cell.id}: show the figure with plots.show(fig, alt=...)"
+            for tag in re.findall(r"<img\b[^>]*>", "".join(output.get("data", {}).get("text/html", ""))):
+                assert re.search(r'alt="[^"]', tag), cell.id
+
+
+@each_lesson
+def test_page_draws_every_equation_and_fetches_nothing(source):
+    text = export.page(stored(source))
+    assert not re.findall(r'<code class="latex-source">(.*?)</code>', text)
+    assert not FETCHED.search(text)
+
+
+# Building
+
+
+def test_build_stores_what_ran(small, capsys):
+    path = build.build(small())
+    cells = nbformat.read(path, as_version=4).cells
+    assert [cell.id for cell in cells] == ["07-000", "setup", "07-002", "07-003", "07-004"]
+    assert cells[2].outputs[0].text == "the figure is 42\n" and cells[4].outputs[0].data == {"text/plain": "2"}
+    assert "3/3" in capsys.readouterr().err
+    again = path.read_text()
+    build.build(small())
+    assert path.read_text() == again
+
+
+def test_a_cell_that_raises_leaves_the_stored_notebook_as_it_was(small, capsys):
+    path = small().parents[1] / "07_small.ipynb"
+    path.write_text("as it was")
+    with pytest.raises(RuntimeError, match="a cell raised ZeroDivisionError: division by zero"):
+        build.build(small("1 / 0"))
+    assert path.read_text() == "as it was" and "1 / 0" in capsys.readouterr().err
+    assert [p.name for p in path.parent.iterdir() if p.is_file()] == [path.name]
+
+
+def test_unknown_lesson_is_one_line(capsys):
+    assert main(["build", "99"]) == 1
+    assert capsys.readouterr().err.startswith("build: no lesson begins with '99'; there are: ")
+
+
+def test_a_lesson_begins_with_its_title():
+    with pytest.raises(ValueError, match="the first cell of x must be Markdown that begins with '# '"):
+        address.dress(new_notebook(cells=[new_code_cell("1")]), "x", address.read())
+
+
+def test_tidy_leaves_what_another_machine_can_use():
+    both = new_output("display_data", {execute.WIDGET: {}, "text/html": f"<b>{ROOT}/data</b>", "text/plain": "Both()"})
+    cell = new_code_cell("1", metadata={"execution": {}, "tags": ["a"]})
+    cell.outputs = [new_output("stream", name="stderr", text=" \n"), new_output("stream", text=f"in {ROOT}/x"), both]
+    notebook = execute.tidy(
+        new_notebook(cells=[cell], metadata={"widgets": {}, "language_info": {"name": "python", "version": "3"}})
+    )
+    assert notebook.metadata == execute.METADATA and cell.metadata == {"tags": ["a"]}
+    assert [o.get("text") for o in cell.outputs] == ["in ./x", None]
+    assert cell.outputs[1].data == {"text/html": "<b>./data</b>", "text/plain": "Both()"}
+
+
+# Running in a terminal
+
+
+def test_run_says_what_runs_and_ends_with_the_summary(small, capsys, monkeypatch):
+    monkeypatch.setattr(run, "export", lambda source, notebook: export.export(source, notebook, small().parents[2]))
+    page = run.run(small())
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"  2/3 +\d+\.\d s  A small lesson", lines[0]) and re.fullmatch(r"  3/3 .* s  Where .* ends", lines[1])
+    assert lines[2] == "the figure is 42" and lines[-1].endswith(str(page)) and page.exists()
+    assert not (small().parents[1] / "07_small.ipynb").exists()
+
+
+def test_bar_shows_the_newest_words_of_a_training(small, monkeypatch):
+    out = io.StringIO()
+    out.isatty = lambda: True
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda: SimpleNamespace(columns=40))
+    notebook = build.read(small())
+    bar = run.Bar(notebook, out)
+    watched = SimpleNamespace(start=bar.start, end=bar.end, text=lambda words: (bar.text(words), bar.over.wait(0.5)))
+    with bar:
+        execute.Client(notebook, watched, small().parents[1]).run()
+    assert re.search(r"\r\033\[K  1/3 +\d\.\d s  half", out.getvalue())
+    assert all(len(line) < 40 for line in re.split(r"\r\033\[K|\n", out.getvalue()))
+
+
+# Pages
+
+
+def test_equations_sit_on_the_baseline_in_the_colour_of_the_text():
+    depth = {letter: float(re.search(r"vertical-align:(-?[\d.]+)em", equations.svg(letter, False))[1]) for letter in "xg"}
+    assert -0.15 < depth["x"] < 0 and depth["g"] < depth["x"] - 0.1
+    drawn = equations.svg(r"\mathbb E\left[\epsilon \sim q\right]", True)
+    assert 'fill="currentColor"' in drawn and 'fill="black"' not in drawn and r'aria-label="\mathbb E\left' in drawn
+
+
+@pytest.mark.parametrize("latex", [r"\nonsense{x}", r"\mathop{\arg\min}", r"\frac{1"])
+def test_what_cannot_be_drawn_shows_its_source(latex):
+    with pytest.raises(ValueError, match="equation must be LaTeX that can be drawn, got"):
+        equations.svg(latex, False)
+    assert '<code class="latex-source">' in equations.equation(latex)
+
+
+def lesson():
+    """A notebook with one of each thing that a page must get right."""
+    text = "# Title\n\n[![Open](https://example.org/b.svg)](https://example.org/)\n\n$x$ and `$y$`\n\n<details>$z$</details>"
+    cell = new_code_cell("1", id="a")
+    image = '<img alt="a line" src="data:image/png;base64,AAAA"><script>document.title += "!"</script>'
+    cell.outputs = [new_output("display_data", {execute.WIDGET: {"model_id": "7"}, "text/html": image})]
+    environment = new_markdown_cell("\\begin{align}a &= b \\\\ c &= d\\end{align}")
+    return new_notebook(cells=[new_markdown_cell(text), new_code_cell("setting_up", id="setup"), environment, cell])
+
+
+def test_page_needs_nothing_else():
+    text = export.page(lesson())
+    labels = re.findall(r'aria-label="([^"]*)"', text)
+    assert labels[:2] == ["x", "z"] and labels[2].startswith("\\begin{align}") and "<code>$y$</code>" in text
+    assert not FETCHED.search(text) and not re.search("mathjax|require.min|mermaid|unpkg", text, re.IGNORECASE)
+    assert "setting_up" not in text and 'alt="a line"' in text and "widget-view" not in text
+    assert '<a href="https://example.org/">Open</a>' in text
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_opens_from_disk_without_a_network(scheme, tmp_path):
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra: test)")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if not chromium:
+        pytest.skip("no Chromium on this machine")
+    (tmp_path / "page.html").write_text(export.page(lesson()), encoding="utf-8")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_context(offline=True, color_scheme=scheme, viewport={"width": 360, "height": 640}).new_page()
+        said = []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("requestfailed", lambda request: said.append(request.url))
+        page.goto((tmp_path / "page.html").as_uri())
+        assert page.title() == "Title!" and not said
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert page.locator("svg.equation").first.bounding_box()["width"] > 5
+        colour = page.evaluate("getComputedStyle(document.querySelector('svg.equation path')).fill")
+        assert (int(re.findall(r"\d+", colour)[0]) > 128) == (scheme == "dark")
+        browser.close()
+
+
+# The address
+
+
+def test_setup_cell_fetches_the_course_in_colab_once_and_leaves_others_alone(monkeypatch, tmp_path):
+    code = TransformerManager().transform_cell(address.Address("ada", "course").setup)
+    said = []
+    names = {"get_ipython": lambda: SimpleNamespace(system=said.append)}
+    monkeypatch.setattr(sys, "path", before := list(sys.path))
+    exec(code, dict(names))
+    assert sys.path == before and not said
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    exec(code, dict(names))
+    assert sys.path[0] == str(tmp_path.parent) and not said
+    monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace())
+    exec(code, dict(names))
+    assert sys.path[0] == "/content/course"
+    assert said == ["test -d {home} || git clone -q --depth 1 -b main https://github.com/ada/course {home}"]
+
+
+def test_publish_moves_everything_and_does_so_once(tmp_path, small):
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "README.md").write_text("# Course\n\n<!-- badges -->\nold\n<!-- /badges -->\n\nText\n")
+    notebook = build.read(small())
+    notebook.cells[2].outputs = [new_output("stream", text="kept\n")]
+    (tmp_path / "notebooks/07_small.ipynb").write_text(address.to_text(notebook))
+    changed = address.publish("ada/her.course", tmp_path)
+    assert [path.name for path in changed] == ["pyproject.toml", "README.md", "07_small.ipynb"]
+    assert address.read(tmp_path) == address.Address("ada", "her.course", address.read().branch)
+    for path in changed:
+        assert '"her.course"' in path.read_text() or "ada/her.course" in path.read_text()
+        assert "/diffusion-course" not in path.read_text()
+    assert '"kept\\n"' in changed[2].read_text() and changed[1].read_text().endswith("<!-- /badges -->\n\nText\n")
+    assert address.publish("ada/her.course", tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "bad", ["", "ada", "ada/", "/course", "a/b/c", "ada/co urse", "ada/..", "-ada/x", 'ada/x"y', "ada/x\n"]
+)
+def test_publish_refuses_what_is_no_repository(bad, tmp_path):
+    with pytest.raises(ValueError, match="owner_repo must be OWNER/REPO, such as ada/diffusion-course, got") as error:
+        address.publish(bad, tmp_path)
+    assert "\n" not in str(error.value)

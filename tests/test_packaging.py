@@ -1,0 +1,130 @@
+"""What installs the course: the lists of what it needs agree, its commands hold together, its links lead somewhere."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from course_lib.notebooks import ROOT, address
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def ranges(*lists: list[str]) -> dict[str, str]:
+    """Name to range, of requirements as pip writes them; the course's own name is left out."""
+    found = [Requirement(line) for each in lists for line in each]
+    return {canonicalize_name(r.name): str(r.specifier) for r in found if r.name != PROJECT["name"]}
+
+
+def conda(path: str) -> dict[str, str]:
+    """Name to range, of a conda environment's packages and of those that it leaves to pip, without Python and pip."""
+    listed = yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))["dependencies"]
+    by_pip = [line for entry in listed if isinstance(entry, dict) for line in entry["pip"] if not line.startswith("-")]
+    return ranges([e for e in listed if isinstance(e, str) and not e.startswith("python=") and e != "pip"], by_pip)
+
+
+CORE = ranges(PROJECT["dependencies"])
+EXTRAS = PROJECT["optional-dependencies"]
+
+
+def test_conda_lists_what_pip_lists():
+    pip = CORE | ranges(EXTRAS["lab"])
+    assert conda("environment.yml") == {{"torch": "pytorch"}.get(name, name): which for name, which in pip.items()}
+
+
+def test_binder_has_the_core_without_a_gpu():
+    assert conda("binder/environment.yml") == {{"torch": "pytorch-cpu"}.get(name, name): which for name, which in CORE.items()}
+
+
+@pytest.mark.parametrize("path", ["environment.yml", "binder/environment.yml"])
+def test_conda_channels_and_python(path):
+    text = (ROOT / path).read_text(encoding="utf-8")
+    assert yaml.safe_load(text)["channels"] == ["conda-forge", "nodefaults"]
+    assert re.search(r"^  - python=3\.1[123]$", text, re.MULTILINE), "repo2docker reads python=3.x and no other form"
+    assert "cuda" not in text
+
+
+def test_constraints_are_plain_and_within_the_ranges():
+    lines = (ROOT / ".ci/constraints.txt").read_text(encoding="utf-8").splitlines()
+    tested = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert all(re.fullmatch(r"[a-z0-9-]+==[0-9a-z.]+", line) for line in lines if not line.startswith("#"))
+    assert not [name for name in tested if name.startswith(("nvidia-", "cuda-"))]
+    wanted = [Requirement(line) for line in PROJECT["dependencies"] + EXTRAS["lab"] + EXTRAS["test"]]
+    for each in wanted:
+        if each.name != PROJECT["name"]:
+            assert each.specifier.contains(tested[canonicalize_name(each.name)]), each
+
+
+def test_colab_versions_are_within_the_ranges():
+    for line in (ROOT / ".ci/colab.txt").read_text(encoding="utf-8").splitlines():
+        name, _, version = line.partition("==")
+        if name in CORE:
+            assert Requirement(f"{name}{CORE[name]}").specifier.contains(version), line
+
+
+def test_every_package_is_installed():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    there = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "course_lib").rglob("__init__.py")}
+    assert set(listed) == there
+
+
+@pytest.mark.parametrize("path", [".ci/run", "binder/postBuild", "binder/start"])
+def test_scripts_can_be_run(path):
+    assert os.access(ROOT / path, os.X_OK)
+    subprocess.run(["bash", "-n", ROOT / path], check=True)
+
+
+def test_binder_start_passes_on_its_command():
+    done = subprocess.run([ROOT / "binder/start", "sh", "-c", "echo $OMP_NUM_THREADS"], capture_output=True, text=True)
+    assert done.stdout == "1\n"
+
+
+def test_binder_builds_as_conda(monkeypatch):
+    buildpacks = pytest.importorskip("repo2docker.buildpacks", reason="repo2docker is not installed (extra: dev)")
+    monkeypatch.chdir(ROOT)
+    pack = buildpacks.CondaBuildPack(base_image="docker.io/library/buildpack-deps:noble")
+    pack.platform = "linux/amd64"
+    assert pack.detect() and pack.python_version == "3.12"
+    rendered = pack.render()
+    assert "binder/environment.yml" in rendered and "binder/postBuild" in rendered and "binder/start" in rendered
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_make_targets_are_lines_a_person_could_type():
+    for target in ("demo", "test", "lab", "notebooks", "clean"):
+        done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert len(done.stdout.splitlines()) <= 6, done.stdout
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_make_says_which_python_it_needs(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / ".ci").mkdir()
+    (tmp_path / ".ci/constraints.txt").touch()
+    old = tmp_path / "python3.9"
+    old.write_text(f'#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = (3, 9, 1); $2"\n')
+    old.chmod(0o755)
+    done = subprocess.run(["make", "demo", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0 and not (tmp_path / ".venv").exists()
+    assert "needs Python 3.11 or newer" in done.stderr and "3.9" in done.stderr
+
+
+def test_links_of_the_readme_lead_to_files():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", text):
+        assert (ROOT / target).exists(), target
+
+
+def test_badges_of_the_readme_are_those_of_the_address():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"<!-- badges -->\n{address.read().badges('00_start_here')}\n<!-- /badges -->" in text
+    assert all(Path(ROOT, "notebooks", f"{name}.ipynb").exists() for name in re.findall(r"notebooks/(\w+)\.ipynb", text))
