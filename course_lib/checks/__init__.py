@@ -1,0 +1,21 @@
+"""Checks of the exercises: `check.add_noise(your_function)` says what is right, and what is not, by name.
+
+from course_lib import checks as check
+
+check.add_noise(add_noise)                # a verdict, which never stops a notebook
+check.add_noise(add_noise, strict=True)   # raises AssertionError unless it is right
+check.solution("add_noise")               # the library's own source
+"""
+
+from course_lib.checks.check import Check, Source
+from course_lib.checks.forward import add_noise
+
+__all__ = ["add_noise", "solution"]
+
+
+def solution(name: str) -> Source:
+    """The library's own source for the exercise of this name. Raises ValueError for a name that no check has."""
+    checks = {check.name: check for check in globals().values() if isinstance(check, Check)}
+    if name not in checks:
+        raise ValueError(f"name must be one of {', '.join(sorted(checks))}, got {name!r}")
+    return checks[name].solution

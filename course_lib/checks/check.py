@@ -1,0 +1,213 @@
+"""The machinery of a check: a function that is right, what it must share with the student's, and mistakes known by name."""
+
+from __future__ import annotations
+
+import dis
+import html
+import inspect
+import textwrap
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Case:
+    """One property that must hold: `run(fn)`, an array or a number, must be what it is for the function that is right.
+
+    `says` is the property in words. `tolerance` is a share of the largest value; wider for what is measured on samples.
+    `run` makes its data anew, from fixed generators, since a student's function may write into what it is given.
+    """
+
+    says: str
+    run: Callable[[Callable], Tensor]
+    tolerance: float = 1e-4
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check found: `state` is "right", "wrong" or "not started"; it shows itself, in words and in colour."""
+
+    name: str
+    state: str
+    diagnosis: str = ""
+    findings: list[tuple[bool, str]] = field(default_factory=list)
+    hint: str = ""
+
+    @property
+    def right(self) -> bool:
+        return self.state == "right"
+
+    @property
+    def headline(self) -> str:
+        held = (
+            f": {sum(ok for ok, _ in self.findings)} of {len(self.findings)} properties hold" if len(self.findings) > 1 else ""
+        )
+        return {
+            "right": f"✓ {self.name} is right.",
+            "wrong": f"✗ {self.name} is not right yet{held}.",
+            "not started": f"○ {self.name} is not started yet. Write it above and run the cell again; until then, read on.",
+        }[self.state]
+
+    @property
+    def lines(self) -> list[str]:
+        """All that is to say after the headline, in order."""
+        findings = [f"{'✓' if ok else '✗'} {text}" for ok, text in self.findings]
+        return [*([self.diagnosis] if self.diagnosis else []), *findings, *([f"Hint: {self.hint}"] if self.hint else [])]
+
+    def __repr__(self):
+        return "\n  ".join([self.headline, *self.lines])
+
+    def _repr_html_(self):
+        colour = {"right": "#009E73", "wrong": "#D55E00", "not started": "#0072B2"}[self.state]
+        lines = "".join(f"<br>{html.escape(line)}" for line in self.lines)
+        return (
+            f'<div role="status" style="border-left:.4em solid {colour};padding:.3em .8em;font-size:1.1em">'
+            f"<b>{html.escape(self.headline)}</b>{lines}</div>"
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class Check:
+    """Compares a student's function with `reference` over all `cases`; `check(fn)` gives a Verdict and never raises.
+
+    `mistakes` are (what to say, a function that makes this mistake): whoever's function comes out like one of them in every
+    case is told so. `shown` is what `solution` shows, where that is more than the reference.
+    """
+
+    name: str
+    reference: Callable
+    cases: list[Case]
+    mistakes: list[tuple[str, Callable]]
+    hint: str
+    shown: tuple[Callable, ...] = ()
+
+    def __repr__(self):
+        return f"check.{self.name}(your_function): compares {len(self.cases)} properties with the library's own"
+
+    def __call__(self, fn: Callable, strict: bool = False) -> Verdict:
+        """The verdict on `fn`. With `strict`, raises AssertionError unless it is right."""
+        verdict = self._judge(fn)
+        if strict and not verdict.right:
+            raise AssertionError(str(verdict))
+        return verdict
+
+    def _judge(self, fn: Callable) -> Verdict:
+        if not callable(fn):
+            started = fn is not None and fn is not ...
+            return Verdict(self.name, *(("wrong", f"A function is needed, got {fn!r}.") if started else ("not started",)))
+        got, want = self._outcomes(fn), self._outcomes(self.reference)
+        if any(map(_is_blank, got)):
+            return Verdict(self.name, "not started")
+        wrong = [difference(g, w, case.tolerance, fn) for g, w, case in zip(got, want, self.cases)]
+        if not any(wrong):
+            return Verdict(self.name, "right", findings=[(True, case.says) for case in self.cases])
+        if len(set(wrong)) == 1:  # the same error, whatever it is given
+            return Verdict(self.name, "wrong", findings=[(False, wrong[0])], hint=self.hint)
+        findings = [(not off, f"{case.says}: {off}" if off else case.says) for off, case in zip(wrong, self.cases)]
+        return Verdict(self.name, "wrong", self._name_the_mistake(got), findings, self.hint)
+
+    def _outcomes(self, fn: Callable) -> list[Tensor | Exception]:
+        return [outcome(case, fn) for case in self.cases]
+
+    def _name_the_mistake(self, got: list[Tensor | Exception]) -> str:
+        for says, mistaken in self.mistakes:
+            alike = zip(got, self._outcomes(mistaken), self.cases)
+            if all(_alike(g, m, case.tolerance) for g, m, case in alike):
+                return f"It looks as if {says}."
+        return ""
+
+    @property
+    def solution(self) -> Source:
+        """The library's own source."""
+        return Source(self.name, "\n\n".join(textwrap.dedent(inspect.getsource(f)) for f in self.shown or (self.reference,)))
+
+
+@dataclass(frozen=True)
+class Source:
+    """Python source that shows itself highlighted, folded until it is clicked."""
+
+    name: str
+    text: str
+
+    def __repr__(self):
+        return self.text
+
+    def _repr_html_(self):
+        paper = "color:#000;background:#f8f8f8;padding:.5em 1em;overflow-x:auto"
+        code = highlight(self.text, PythonLexer(), HtmlFormatter(noclasses=True, cssstyles=paper))
+        return f"<details><summary><b>The library's own {html.escape(self.name)}</b> (click to see)</summary>{code}</details>"
+
+
+def outcome(case: Case, fn: Callable) -> Tensor | Exception:
+    """What `fn` gives in this case, as float64 on the CPU, or what it raised."""
+
+    def answering(*args, **kwargs):
+        value = fn(*args, **kwargs)
+        if value is ... or value is None and _does_nothing(fn):
+            raise NotImplementedError
+        if value is None:
+            raise ValueError("it returns nothing; is a `return` missing?")
+        return value
+
+    try:
+        return torch.as_tensor(case.run(answering)).detach().double().cpu()
+    except Exception as error:  # whatever a student's code may raise
+        return error
+
+
+def difference(got: Tensor | Exception, want: Tensor, tolerance: float, fn: Callable) -> str:
+    """How `got` differs from `want`, in one line; nothing where it does not."""
+    if isinstance(got, Exception):
+        return _raised(got, fn)
+    if got.shape != want.shape:
+        return f"its shape is {tuple(got.shape)}, which should be {tuple(want.shape)}"
+    if not got.isfinite().all():
+        return "it holds NaN or infinity"
+    off, size = (got - want).abs(), _size(want)
+    if not off.numel() or off.max() <= tolerance * size:
+        return ""
+    at = int(off.argmax())
+    worst = f"{got.flatten()[at]:.4g} where {want.flatten()[at]:.4g} is right"
+    factor = float((got * want).sum() / (want * want).sum().clamp(min=1e-30))
+    if want.numel() > 1 and factor and (got - factor * want).abs().max() <= tolerance * size:
+        return f"{'the sign is turned' if abs(factor + 1) < tolerance else f'it is {factor:.3g} times too large'} ({worst})"
+    return f"{worst}, off by {float(off.max()) / size:.2g} times the largest value"
+
+
+def _size(want: Tensor) -> float:
+    return float(want.abs().max()) or 1.0 if want.numel() else 1.0
+
+
+def _alike(a: Tensor | Exception, b: Tensor | Exception, tolerance: float) -> bool:
+    """Two outcomes are the same, where any error is like any other."""
+    if isinstance(a, Exception) or isinstance(b, Exception):
+        return isinstance(a, Exception) and isinstance(b, Exception)
+    return a.shape == b.shape and bool(torch.allclose(a, b, rtol=0, atol=tolerance * _size(b), equal_nan=True))
+
+
+def _does_nothing(fn: Callable) -> bool:
+    """The function's body is a constant at most: `...`, `pass`, a docstring."""
+    nothing = {"RESUME", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST", "NOP"}
+    return hasattr(fn, "__code__") and {i.opname for i in dis.get_instructions(fn)} <= nothing
+
+
+def _is_blank(got: Tensor | Exception) -> bool:
+    """It was left to be written: NotImplementedError (but not torch's own), or a calculation with `...`."""
+    if isinstance(got, NotImplementedError):
+        return "not implemented for" not in str(got)
+    return isinstance(got, Exception) and "ellipsis" in str(got)
+
+
+def _raised(error: Exception, fn: Callable) -> str:
+    """The error in one line, with the line of the student's code where it arose."""
+    said = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+    file = getattr(getattr(fn, "__code__", None), "co_filename", None)
+    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file and frame.line]
+    return f"it raised {said}" + (f" (at line {lines[-1].lineno}: `{lines[-1].line}`)" if lines else "")
