@@ -22,12 +22,17 @@ class Case:
     """One property that must hold: `run(fn)`, an array or a number, must be what it is for the function that is right.
 
     `says` is the property in words. `tolerance` is a share of the largest value; wider for what is measured on samples.
-    `run` makes its data anew, from fixed generators, since a student's function may write into what it is given.
+    `run` gives data that is fixed, and its own each time, as `on` does: a student's function may write into it.
     """
 
     says: str
     run: Callable[[Callable], Tensor]
     tolerance: float = 1e-4
+
+
+def on(*args) -> Callable[[Callable], Tensor]:
+    """A case's `run`: what the function gives for copies of these arguments."""
+    return lambda fn: fn(*(a.clone() if isinstance(a, Tensor) else a for a in args))
 
 
 @dataclass(frozen=True)

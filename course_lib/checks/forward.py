@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from course_lib.checks.check import Case, Check
+from course_lib.checks.check import Case, Check, on
 from course_lib.process import DDPM, Process
 from course_lib.schedules import linear_beta
 
 PROCESS = DDPM(linear_beta(50))
-ZEROS = torch.zeros(3, 2, 5, 4)
+X0, EPS = torch.randn(2, 3, 2, 5, 4, generator=torch.Generator().manual_seed(0))  # no two sizes of a picture are alike
 T_EACH = torch.tensor([1, 20, 50])
 
 
-def pictures(seed: int, batch: int = 3) -> Tensor:
-    """A batch of small pictures (B, 2, 5, 4), no two of whose sizes are alike, so that none can be taken for another."""
-    return torch.randn(batch, 2, 5, 4, generator=torch.Generator().manual_seed(seed))
-
-
 def _x0_after(add_noise) -> Tensor:
-    x0 = pictures(0)
-    add_noise(PROCESS, x0, T_EACH, pictures(1))
+    x0 = X0.clone()
+    add_noise(PROCESS, x0, T_EACH.clone(), EPS.clone())
     return x0
 
 
-def _signal(process, t, x: Tensor) -> Tensor:
-    return process.coefficients(t, x)[0]
+def _with(factors) -> Callable:
+    """add_noise with other factors: (a, b), the right ones, become factors(a, b)."""
 
+    def add_noise(process, x0, t, eps):
+        of_x0, of_eps = factors(*process.coefficients(t, x0))
+        return of_x0 * x0 + of_eps * eps
 
-def _noise(process, t, x: Tensor) -> Tensor:
-    return process.coefficients(t, x)[1]
+    return add_noise
 
 
 def _unbroadcast(process, x0, t, eps):
     return process.signal(t) * x0 + process.noise(t) * eps
+
+
+def _only_for_a_batch_of_t(process, x0, t, eps):
+    alpha_bar = process.alpha_bar(t)[:, None, None, None]
+    return alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * eps
 
 
 def _single_step(process, x0, t, eps):
@@ -53,40 +57,27 @@ add_noise = Check(
     "add_noise",
     Process.add_noise,
     cases=[
-        Case("at t = 0 the picture comes back untouched", lambda f: f(PROCESS, pictures(0, 1), 0, pictures(1, 1))),
-        Case("one t for all the pictures", lambda f: f(PROCESS, pictures(0), 20, pictures(1))),
-        Case("a t for each of the pictures", lambda f: f(PROCESS, pictures(0), T_EACH, pictures(1))),
-        Case("without noise, what is left of the picture", lambda f: f(PROCESS, pictures(0), T_EACH, ZEROS)),
-        Case(
-            "without a picture, the noise that was given, and no other",
-            lambda f: f(PROCESS, ZEROS, T_EACH, pictures(1)),
-        ),
+        Case("at t = 0 the picture comes back untouched", on(PROCESS, X0[:1], 0, EPS[:1])),
+        Case("one t for all the pictures", on(PROCESS, X0, 20, EPS)),
+        Case("a t for each of the pictures", on(PROCESS, X0, T_EACH, EPS)),
+        Case("without noise, what is left of the picture", on(PROCESS, X0, T_EACH, 0 * EPS)),
+        Case("without a picture, the noise that was given, and no other", on(PROCESS, 0 * X0, T_EACH, EPS)),
         Case("x0 is left as it was", _x0_after),
     ],
     mistakes=[
+        ("sqrt(alpha_bar) stands where sqrt(1 - alpha_bar) belongs, and the other way round", _with(lambda a, b: (b, a))),
         (
-            "sqrt(alpha_bar) stands where sqrt(1 - alpha_bar) belongs, and the other way round",
-            lambda p, x0, t, eps: _noise(p, t, x0) * x0 + _signal(p, t, x0) * eps,
+            "sqrt(alpha_bar) stands where sqrt(1 - alpha_bar) belongs, so that both factors are alike",
+            _with(lambda a, b: (a, a)),
         ),
-        (
-            "sqrt(alpha_bar) stands where sqrt(1 - alpha_bar) belongs: both terms have the same factor",
-            lambda p, x0, t, eps: _signal(p, t, x0) * (x0 + eps),
-        ),
-        (
-            "the square roots are missing: alpha_bar and 1 - alpha_bar are variances, the factors are their roots",
-            lambda p, x0, t, eps: _signal(p, t, x0) ** 2 * x0 + _noise(p, t, x0) ** 2 * eps,
-        ),
-        (
-            "the square root of 1 - alpha_bar is missing",
-            lambda p, x0, t, eps: _signal(p, t, x0) * x0 + _noise(p, t, x0) ** 2 * eps,
-        ),
-        (
-            "1 - sqrt(alpha_bar) stands where sqrt(1 - alpha_bar) belongs",
-            lambda p, x0, t, eps: _signal(p, t, x0) * x0 + (1 - _signal(p, t, x0)) * eps,
-        ),
+        ("the square roots are missing: alpha_bar and 1 - alpha_bar are variances", _with(lambda a, b: (a**2, b**2))),
+        ("the square root of 1 - alpha_bar is missing", _with(lambda a, b: (a, b**2))),
+        ("the square root of alpha_bar is missing", _with(lambda a, b: (a**2, b))),
+        ("1 - sqrt(alpha_bar) stands where sqrt(1 - alpha_bar) belongs", _with(lambda a, b: (a, 1 - a))),
+        ("the picture is not scaled: sqrt(alpha_bar) is missing before x0", _with(lambda a, b: (1, b))),
+        ("the noise is taken away, not added", _with(lambda a, b: (a, -b))),
         ("alpha_t stands where alpha_bar_t belongs: that is a single step, not all of them", _single_step),
-        ("the picture is not scaled: sqrt(alpha_bar) is missing before x0", lambda p, x0, t, eps: x0 + _noise(p, t, x0) * eps),
-        ("the noise is taken away, not added", lambda p, x0, t, eps: _signal(p, t, x0) * x0 - _noise(p, t, x0) * eps),
+        ("it works for a t each, not for one t for all: .view(-1, 1, 1, 1) serves both", _only_for_a_batch_of_t),
         ("t of shape (B,) was not broadcast over (B, C, H, W): it works for one t, not for a t each", _unbroadcast),
         (
             "the same t is used for the whole batch: it works for one picture, not for a batch",
