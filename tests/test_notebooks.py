@@ -146,6 +146,14 @@ def test_tidy_leaves_what_another_machine_can_use():
     assert cell.outputs[1].data == {"text/html": "<b>./data</b>", "text/plain": "Both()"}
 
 
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    (tmp_path / "a").write_text("old")
+    monkeypatch.setattr("os.replace", lambda *paths: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        address.write(tmp_path / "a", "new")
+    assert (tmp_path / "a").read_text() == "old"
+
+
 # Running in a terminal
 
 
@@ -194,7 +202,7 @@ def lesson():
     cell = new_code_cell("1", id="a")
     image = '<img alt="a line" src="data:image/png;base64,AAAA"><script>document.title += "!"</script>'
     cell.outputs = [new_output("display_data", {execute.WIDGET: {"model_id": "7"}, "text/html": image})]
-    environment = new_markdown_cell("\\begin{align}a &= b \\\\ c &= d\\end{align}")
+    environment = new_markdown_cell("\\begin{align}a &= b \\\\ c &= d\\end{align}\n\n$$" + "a + " * 99 + "z$$")
     return new_notebook(cells=[new_markdown_cell(text), new_code_cell("setting_up", id="setup"), environment, cell])
 
 
@@ -237,7 +245,8 @@ def test_setup_cell_fetches_the_course_in_colab_once_and_leaves_others_alone(mon
     code = TransformerManager().transform_cell(address.Address("ada", "course").setup)
     said = []
     names = {"get_ipython": lambda: SimpleNamespace(system=said.append)}
-    monkeypatch.setattr(sys, "path", before := list(sys.path))
+    before = list(sys.path)
+    monkeypatch.setattr(sys, "path", list(before))
     exec(code, dict(names))
     assert sys.path == before and not said
     monkeypatch.chdir(tmp_path)
