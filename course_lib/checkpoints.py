@@ -42,6 +42,13 @@ def write(path: Path, net: nn.Module, record: dict[str, Any]) -> None:
     write_atomically(path, save(weights, metadata))
 
 
+def must_be_writable(path: Path) -> None:
+    """Raises OSError where `path` could not be written: better before an hour of training than after."""
+    probe = path.with_name(f".{path.name}.{os.getpid()}.probe")
+    write_atomically(probe, b"")
+    probe.unlink()
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes bytes to a neighbour of `path`, then renames it: the rename is the one moment at which anything changes."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -53,7 +60,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        raise OSError(f"path must be in a folder that can be written, got {path}: {error.strerror}") from None
+        raise OSError(f"path must be in a folder that can be written, got {path.parent}: {error.strerror}") from None
     finally:
         if part.parent.is_dir():
             part.unlink(missing_ok=True)

@@ -22,6 +22,18 @@ def randn_like(x: Tensor, rng: torch.Generator | None = None) -> Tensor:
     return torch.randn(x.shape, generator=rng, device=device, dtype=x.dtype).to(x.device)
 
 
+def beside(x: Tensor, value: Tensor) -> Tensor:
+    """`value`, one number or one for each of x's batch, in x's dtype, on x's device, in a shape that multiplies x (B, ...).
+
+    The one place where times meet pictures. Raises ValueError where its length is not B.
+    """
+    if value.ndim == 0:
+        return value.to(x.dtype)  # a number may stay on the CPU
+    if value.shape != x.shape[:1]:
+        raise ValueError(f"t must be one number or one for each of the batch of {len(x)}, got shape {tuple(value.shape)}")
+    return value.to(x.dtype).to(x.device).view(-1, *[1] * (x.ndim - 1))
+
+
 class Process:
     """A Gaussian forward process. A subclass gives `T`, `signal`, `noise`, `times` and `sample_t`."""
 
@@ -46,16 +58,10 @@ class Process:
     def coefficients(self, t: Time, x: Tensor) -> tuple[Tensor, Tensor]:
         """(signal(t), noise(t)) in x's dtype, on x's device, in a shape that multiplies a batch x (B, ...).
 
-        The one place where times meet pictures: one t for all of x, or one for each of its B members.
-        Raises ValueError where t is out of range or its length is not B.
+        One t for all of x, or one for each of its B members. Raises ValueError where t is out of range or its length is not B.
         """
         a, b = self.signal(t), self.noise(t)
-        if a.ndim == 0:
-            return a.to(x.dtype), b.to(x.dtype)  # a number may stay on the CPU
-        if a.shape != x.shape[:1]:
-            raise ValueError(f"t must be one number or one for each of the batch of {len(x)}, got shape {tuple(a.shape)}")
-        shape = (-1,) + (1,) * (x.ndim - 1)
-        return a.to(x.dtype).to(x.device).view(shape), b.to(x.dtype).to(x.device).view(shape)
+        return beside(x, a), beside(x, b)
 
     def add_noise(self, x0: Tensor, t: Time, eps: Tensor) -> Tensor:
         """x_t given x_0 and the noise: x0, eps and the result (B, ...), t a number or (B,)."""
@@ -134,6 +140,21 @@ class DDPM(Process):
 
     def noise(self, t: Time) -> Tensor:
         return (1 - self.alpha_bar(t)).sqrt()
+
+    def posterior(self, x_t: Tensor, x0: Tensor, t: int | Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (B, ...) and variance of q(x_{t-1} | x_t, x_0), a Gaussian. Ho et al. 2020, eq. 6 and 7.
+
+        x_t and x0 are (B, ...), t is in 1..T, a number or (B,); the variance is in a shape that multiplies x_t.
+        Raises ValueError where t is 0, which has no step before it.
+        """
+        validate.same_shape("x0", x0, "x_t", validate.batch("x_t", x_t))
+        if (torch.as_tensor(t) < 1).any():
+            raise ValueError(f"t must lie in 1..{self.T}, got {int(torch.as_tensor(t).min())}")
+        alpha, beta, alpha_bar, before = self.alpha(t), self.beta(t), self.alpha_bar(t), self.alpha_bar(t - 1)
+        of_x0 = before.sqrt() * beta / (1 - alpha_bar)
+        of_x_t = alpha.sqrt() * (1 - before) / (1 - alpha_bar)
+        variance = (1 - before) / (1 - alpha_bar) * beta
+        return beside(x_t, of_x0) * x0 + beside(x_t, of_x_t) * x_t, beside(x_t, variance)
 
     def times(self, n: int) -> Tensor:
         return _steps(self.T, n)

@@ -38,13 +38,15 @@ def denoising_loss(denoiser: Network, x0: Tensor, rng: torch.Generator | None = 
 class EMA:
     """A running average of a network's weights, `ema.net`, which samples better than the weights of any one step.
 
-    The average at step n has rate min(decay, (1 + n) / (10 + n)), so that it forgets the start of a short training.
+    The average at step n has rate min(decay, (1 + n) / (10 + n)), so that it forgets the start of a short training. It is
+    kept in `into`, a network like `net`, or else in a copy of its own.
     """
 
-    def __init__(self, net: nn.Module, decay: float = 0.999):
+    def __init__(self, net: nn.Module, decay: float = 0.999, into: nn.Module | None = None):
         if not 0 <= decay < 1:
             raise ValueError(f"decay must lie in [0, 1), got {decay}")
-        self.source, self.net, self.decay, self.n = net, copy.deepcopy(net).eval().requires_grad_(False), decay, 0
+        self.source, self.decay, self.n = net, decay, 0
+        self.net = (copy.deepcopy(net) if into is None else into).eval().requires_grad_(False)
 
     @torch.no_grad()
     def update(self) -> None:

@@ -58,6 +58,28 @@ def test_many_small_steps_are_one_jump():
         assert float(process.signal(t)) == pytest.approx(mean) and float(process.noise(t)) ** 2 == pytest.approx(variance)
 
 
+def test_the_posterior_is_bayes_rule():
+    """log q(x_t | x_{t-1}) + log q(x_{t-1} | x_0) is a parabola in x_{t-1}: its top and its bend are the posterior's."""
+    process, t = DDPM(linear_beta(50)), torch.tensor([2, 20, 50])
+    x_t, x0 = torch.randn(2, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    mean, variance = process.posterior(x_t, x0, t)
+    alpha, beta, a, b = (
+        v.view(-1, 1) for v in (process.alpha(t), process.beta(t), process.signal(t - 1), process.noise(t - 1))
+    )
+    log_joint = lambda x: -((x_t - alpha.sqrt() * x) ** 2) / (2 * beta) - (x - a * x0) ** 2 / (2 * b**2)
+    x = mean.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(log_joint(x).sum(), x, create_graph=True)
+    (bend,) = torch.autograd.grad(slope.sum(), x)
+    assert slope.abs().max() < 1e-9 and torch.allclose(-1 / bend, variance.expand_as(bend))
+
+
+def test_the_posterior_of_the_first_step_is_the_picture_and_one_time_serves_all():
+    process, (x_t, x0) = DDPM(linear_beta(50)), torch.randn(2, 3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    mean, variance = process.posterior(x_t, x0, 1)
+    assert torch.allclose(mean, x0) and variance == 0
+    assert torch.allclose(process.posterior(x_t, x0, 9)[0], process.posterior(x_t, x0, torch.full((3,), 9))[0])
+
+
 def test_sample_t_is_uniform_on_one_to_T():
     t = DDPM(cosine_beta(10)).sample_t(20_000, torch.Generator().manual_seed(0))
     share = t.bincount(minlength=11) / 20_000
@@ -90,6 +112,8 @@ BAD = torch.tensor([[float("nan")]])
         (lambda p: p.add_noise([[1.0]], 1, torch.zeros(1, 1)), TypeError, "x0 must be a torch.Tensor, got list"),
         (lambda p: p.add_noise(torch.zeros(2, 3), 1, torch.zeros(2, 1)), ValueError, "eps must have the shape of x0"),
         (lambda p: p.add_noise(torch.zeros(2, 3), torch.tensor([1, 2, 3]), torch.zeros(2, 3)), ValueError, "batch of 2"),
+        (lambda p: p.posterior(torch.zeros(1, 2), torch.zeros(1, 2), 0), ValueError, "t must lie in 1..50, got 0"),
+        (lambda p: p.posterior(torch.zeros(1, 2), torch.zeros(2, 2), 1), ValueError, "x0 must have the shape of x_t"),
         (lambda p: DDPM(torch.tensor([0.1, 1.0])), ValueError, "betas must be"),
         (lambda p: VarianceExploding(torch.tensor([2.0, 1.0])), ValueError, "ascending"),
         (lambda p: RectifiedFlow().signal(1.2), ValueError, "t must lie in [0, 1], got 1.2"),

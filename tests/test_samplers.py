@@ -45,6 +45,12 @@ def test_ddim_at_eta_one_is_ddpm():
     assert torch.allclose(one, result(ddpm(*args, rng=generator())), atol=1e-9)
 
 
+def test_a_ddpm_step_draws_from_the_posterior_at_the_predicted_picture():
+    first, second = list(ddpm(ExactDenoiser(three, process), start(), process.times(1000), rng=generator()))[:2]
+    mean, variance = process.posterior(first.x, first.x0, first.t)
+    assert torch.allclose(second.x, mean + variance.sqrt() * torch.randn(mean.shape, generator=generator(), dtype=mean.dtype))
+
+
 def test_ddim_needs_no_noise_and_ddpm_does():
     args = ExactDenoiser(three, process), start(), process.times(20)
     assert torch.equal(result(ddim(*args)), result(ddim(*args)))
