@@ -88,7 +88,7 @@ def train(
     usable at every yield. Raises ValueError where the loss is not finite.
     """
     validate.at_least("steps", steps, 1)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay, fused=True)
     smooth, done, begun = None, 0.0, time.perf_counter()
     for step in range(1, steps + 1):
         optimizer.param_groups[0]["lr"] = lr * one_cycle(done)

@@ -1,0 +1,142 @@
+"""The shipped models: made by their recipes, kept as checkpoints, loaded, listed and sampled."""
+
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from course_lib import checkpoints, plots, validate
+from course_lib.denoisers import NULL, Network
+from course_lib.guidance import ClassifierFree
+from course_lib.recipes import RECIPES, Recipe
+from course_lib.samplers import ddim, ddpm, result
+from course_lib.training import pick_device, show_progress
+
+SAMPLERS = {"ddim": ddim, "ddpm": ddpm}
+
+
+def _recipe(name: str) -> Recipe:
+    return RECIPES[validate.choice("name", name, RECIPES)]
+
+
+def _path(name: str) -> Path:
+    return checkpoints.FOLDER / f"{name}.safetensors"
+
+
+def _net(model: Network | nn.Module) -> nn.Module:
+    return model.net if isinstance(model, Network) else model
+
+
+def load(name: str) -> Network | nn.Module:
+    """The shipped model of that name, ready to use: a Network, or for the classifier its nn.Module.
+
+    Raises ValueError for an unknown name or a damaged file, FileNotFoundError where it was never made.
+    """
+    model = _recipe(name).build()
+    try:
+        checkpoints.load_into(_net(model), _path(name))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{name} has not been made yet: `course train {name}` makes it") from None
+    _net(model).eval().requires_grad_(False)
+    return model
+
+
+def records() -> dict[str, dict[str, Any] | None]:
+    """The record of each recipe's checkpoint, by name; None where there is none yet."""
+    return {name: checkpoints.read(_path(name))[1] if _path(name).is_file() else None for name in RECIPES}
+
+
+def make(
+    name: str,
+    seed: int = 0,
+    device: str = "auto",
+    seconds: float | None = None,
+    out: Path | None = None,
+    every: float = 10.0,
+) -> dict[str, Any]:
+    """Trains a model by its recipe, measures it, and writes it to `out` (its shipped place by default). Returns the record.
+
+    Every `every` seconds, and when it is stopped by hand, what was learned so far goes to a neighbour,
+    NAME.partial.safetensors; the finished file replaces it. Raises KeyboardInterrupt, which names that file, when stopped.
+    """
+    recipe, out = _recipe(name), Path(out or _path(name))
+    partial = out.with_name(f"{out.stem}.partial.safetensors")
+    checkpoints.must_be_writable(out)
+    model, device = recipe.build(seed), pick_device(device)
+    record = {"recipe": name, "seed": seed, "device": device.type, "torch": torch.__version__.split("+")[0]}
+    record["parameters"] = sum(p.numel() for p in _net(model).parameters())
+    _net(model).to(device)
+
+    def saving(training):
+        saved = time.perf_counter()
+        for progress in training:
+            yield progress
+            if time.perf_counter() - saved > every:
+                checkpoints.write(partial, _net(model), record | {"steps": progress.step, "finished": False})
+                saved = time.perf_counter()
+
+    options = {} if seconds is None else {"seconds": seconds}
+    end = show_progress(saving(recipe.train(model, seed=seed, **options)), name)
+    record |= {"steps": end.step, "loss": round(end.loss, 4), "seconds": round(end.elapsed, 1), "finished": end.done == 1}
+    _net(model).to("cpu").eval()
+    if not record["finished"]:
+        checkpoints.write(partial, _net(model), record)
+        raise KeyboardInterrupt(f"stopped: what {name} learned in {end.step:,} steps is in {partial}")
+    record["figures"] = {figure: float(f"{value:.4g}") for figure, value in recipe.figures(model).items()}
+    checkpoints.write(out, _net(model), record)
+    partial.unlink(missing_ok=True)
+    return record
+
+
+def sample(
+    name: str, label: int | None = None, n: int = 16, w: float = 2.0, steps: int = 25, sampler: str = "ddim", seed: int = 0
+) -> tuple[Tensor, Tensor | None]:
+    """n samples x (n, ...) of a shipped model and their labels (n,), or None for a model without classes.
+
+    `label` None takes all classes in turn; `w` guides (see guidance.py). The same seed gives the same noise whatever the rest.
+    Raises ValueError for an unknown name, label or sampler, or a w that is not finite.
+    """
+    validate.at_least("n", n, 1)
+    draw = SAMPLERS[validate.choice("sampler", sampler, SAMPLERS)]
+    recipe = _recipe(name)
+    if not recipe.shape:
+        raise ValueError(f"name must be a model that draws, got {name!r}")
+    validate.finite("w", w)
+    network, labels = load(name), None
+    denoiser = network
+    if recipe.classes:
+        labels = torch.arange(n) % recipe.classes if label is None else torch.full((n,), label)
+        denoiser = ClassifierFree(network.given(labels), network.given(NULL), w)
+    elif label is not None:
+        raise ValueError(f"label must be left out for {name}, which has no classes, got {label}")
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, *recipe.shape, generator=rng)
+    return result(draw(denoiser, x, network.process.times(steps), rng=rng)), labels
+
+
+def write_samples(path: Path, x: Tensor, label: Tensor | None) -> None:
+    """Writes samples x (N, C, H, W) in [-1, 1] as one picture (.png) or as arrays (.npz: x float32, label int64).
+
+    Points (N, 2) are drawn as a scatter. Raises ValueError for another ending, OSError where it cannot be written.
+    """
+    out = io.BytesIO()
+    if path.suffix == ".npz":
+        np.savez_compressed(
+            out, x=x.clamp(-1, 1).numpy() if x.ndim == 4 else x.numpy(), **{} if label is None else {"label": label}
+        )
+    elif path.suffix == ".png" and x.ndim == 4:
+        sheet = Image.fromarray((plots.grid(x) * 255).round().astype(np.uint8))
+        sheet.resize((4 * sheet.width, 4 * sheet.height), Image.Resampling.NEAREST).save(out, format="png")
+    elif path.suffix == ".png":
+        plots.style()
+        out.write(plots.png(plots.points(x, label, title=f"{len(x)} samples")))
+    else:
+        raise ValueError(f"path must end in .png or .npz, got {path}")
+    checkpoints.write_atomically(path, out.getvalue())

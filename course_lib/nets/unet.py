@@ -1,0 +1,133 @@
+"""The U-Net: pictures go down to coarse maps, where shape is decided, and up again, where detail is put back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle, scaled_dot_product_attention, silu
+
+from course_lib.nets.embeddings import LabelEmbedding, TimeEmbedding
+
+
+def norm(channels: int, affine: bool = True) -> nn.GroupNorm:
+    """Group normalisation in groups of 8 channels (Wu and He 2018)."""
+    return nn.GroupNorm(max(1, channels // 8), channels, affine=affine)
+
+
+class Attention(nn.Module):
+    """h + what each place gathers from all places: self-attention over a map h (B, C, H, W). Vaswani et al. 2017, eq. 1."""
+
+    def __init__(self, channels: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm = norm(channels)
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.out = zero(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, h: Tensor) -> Tensor:
+        B, C, H, W = h.shape
+        qkv = self.qkv(self.norm(h)).view(B, 3, self.heads, C // self.heads, H * W).transpose(-1, -2)
+        gathered = scaled_dot_product_attention(*qkv.unbind(1))  # (B, heads, H * W, C / heads)
+        return h + self.out(gathered.transpose(-1, -2).reshape(B, C, H, W))
+
+
+def zero(layer: nn.Module) -> nn.Module:
+    """`layer` with all weights 0: a residual branch that ends in it adds nothing at first (Goyal et al. 2017)."""
+    for p in layer.parameters():
+        nn.init.zeros_(p)
+    return layer
+
+
+class Block(nn.Module):
+    """A residual block (B, C_in, H, W) to (B, C_out, H, W), whose second norm the embedding of time and class shifts and
+    scales (adaptive group normalisation, Dhariwal and Nichol 2021, eq. 3), with self-attention after it where asked."""
+
+    def __init__(self, inward: int, outward: int, emb: int, heads: int = 0):
+        super().__init__()
+        self.norm1, self.conv1 = norm(inward), nn.Conv2d(inward, outward, 3, padding=1)
+        self.modulate = nn.Linear(emb, 2 * outward)
+        self.norm2, self.conv2 = norm(outward, affine=False), zero(nn.Conv2d(outward, outward, 3, padding=1))
+        self.skip = nn.Identity() if inward == outward else nn.Conv2d(inward, outward, 1)
+        self.attention = Attention(outward, heads) if heads else nn.Identity()
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        h = self.conv1(silu(self.norm1(x)))
+        shift, scale = self.modulate(emb)[:, :, None, None].chunk(2, 1)
+        h = self.conv2(silu(self.norm2(h) * (1 + scale) + shift))
+        return self.attention(self.skip(x) + h)
+
+
+class UNet(nn.Module):
+    """net(x, time, cond) for pictures x (B, C, size, size), time (B,) in [0, 1], cond (B,) from `as_condition`: x's shape.
+
+    `widths` are the channels at each resolution, from the finest, which is size / patch, each half the one before; the
+    coarsest has self-attention. Ho et al. 2020, appendix B, with the blocks of Dhariwal and Nichol 2021. Blocks are named by
+    resolution, `net.encoder["8x8_block0"]`, so that a hook can address them. `classes` = 0 makes it unconditional.
+    """
+
+    def __init__(
+        self,
+        size: int = 16,
+        channels: int = 1,
+        widths: tuple[int, ...] = (16, 32, 64),
+        depth: int = 1,
+        classes: int = 10,
+        patch: int = 1,
+        attn: int = 1,
+        dim: int = 128,
+    ):
+        super().__init__()
+        if not widths:
+            raise ValueError("widths must name at least one resolution, got none")
+        if any(width % 8 for width in widths):
+            raise ValueError(f"widths must be multiples of 8, got {widths}")
+        if size % (multiple := patch << len(widths) - 1):
+            raise ValueError(f"size must be a multiple of {multiple}, got {size}")
+        self.patch, self.shape = patch, (channels, size, size)
+        self.time = TimeEmbedding(dim)
+        if classes:
+            self.label = LabelEmbedding(classes, dim)
+            self.as_condition = self.label.as_condition
+        size, now = size // patch, widths[0]
+        self.inward = nn.Conv2d(channels * patch**2, now, 3, padding=1)
+        self.encoder, self.decoder, skips = nn.ModuleDict(), nn.ModuleDict(), []
+        for level, width in enumerate(widths):
+            at = f"{size >> level}x{size >> level}"
+            heads = width // 32 if level >= len(widths) - attn else 0
+            if level:
+                self.encoder[f"{at}_down"] = nn.Conv2d(now, width, 3, 2, padding=1)
+                now = width
+            for i in range(depth):
+                self.encoder[f"{at}_block{i}"] = Block(now, width, dim, heads)
+                now = width
+                skips.append(width)
+        for level, width in reversed(list(enumerate(widths))):
+            at = f"{size >> level}x{size >> level}"
+            heads = width // 32 if level >= len(widths) - attn else 0
+            for i in range(depth):
+                self.decoder[f"{at}_block{i}"] = Block(now + skips.pop(), width, dim, heads)
+                now = width
+            if level:
+                self.decoder[f"{at}_up"] = nn.ConvTranspose2d(width, widths[level - 1], 2, 2)
+                now = widths[level - 1]
+        self.outward = nn.Sequential(norm(now), nn.SiLU(), zero(nn.Conv2d(now, channels * patch**2, 3, padding=1)))
+
+    def forward(self, x: Tensor, time: Tensor, cond: Any = None) -> Tensor:
+        if x.shape[1:] != self.shape:
+            raise ValueError(f"x must be (B, {', '.join(map(str, self.shape))}), got shape {tuple(x.shape)}")
+        emb = self.time(time)
+        if cond is not None:
+            emb = emb + self.label(cond)
+        emb = silu(emb)
+        h, skips = self.inward(pixel_unshuffle(x, self.patch)), []
+        for layer in self.encoder.values():
+            if isinstance(layer, Block):
+                h = layer(h, emb)
+                skips.append(h)
+            else:
+                h = layer(h)
+        for layer in self.decoder.values():
+            h = layer(torch.cat([h, skips.pop()], 1), emb) if isinstance(layer, Block) else layer(h)
+        return pixel_shuffle(self.outward(h), self.patch)
