@@ -1,0 +1,87 @@
+"""The 2-D ring of eight in so many seconds: how near eps_theta comes to the exact one, and the samples to the ring.
+
+    python tests/benchmarks/points.py [--seconds 30] [--seeds 0 1 2]
+
+Beside it, in the same run: the exact denoiser (the best that can be had), and the loop of most tutorials (a plain network that is
+given t as a number, Adam at a fixed rate, no average of weights).
+"""
+
+import argparse
+import statistics
+import time
+
+import torch
+from torch import nn
+
+from course_lib import recipes
+from course_lib.datasets.points import ring
+from course_lib.denoisers import ExactDenoiser, Network
+from course_lib.process import DDPM
+from course_lib.schedules import linear_beta
+from course_lib.training import Progress, denoising_loss, show_progress
+
+
+class Plain(nn.Module):
+    """Four linear layers of 128, which see (x, t)."""
+
+    def __init__(self):
+        super().__init__()
+        sizes = [3, 128, 128, 128, 2]
+        layers = [layer for a, b in zip(sizes, sizes[1:]) for layer in (nn.Linear(a, b), nn.SiLU())]
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, x, time):
+        return self.layers(torch.cat([x, time[:, None]], 1))
+
+
+def train_plain(network: Network, seconds: float, seed: int):
+    rng, data = torch.Generator().manual_seed(seed), ring()
+    optimizer = torch.optim.Adam(network.net.parameters(), lr=1e-3)
+    begun, step, done = time.perf_counter(), 0, 0.0
+    while done < 1:
+        loss = denoising_loss(network, data.sample(512, rng)[0], rng)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        step, elapsed = step + 1, time.perf_counter() - begun
+        done = min(1.0, elapsed / seconds)
+        yield Progress(step, loss.item(), done, elapsed)
+
+
+class Exact(nn.Module):
+    """The exact denoiser as a network, so that it is measured as one."""
+
+    def __init__(self):
+        super().__init__()
+        self.exact, self.any = ExactDenoiser(ring(), DDPM(linear_beta(1000))), nn.Parameter(torch.zeros(()))
+
+    def forward(self, x, time):
+        return self.exact(x, (1000 * time).round().long()).eps
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    args = parser.parse_args()
+    process, found = DDPM(linear_beta(1000)), {}
+    for seed in args.seeds:
+        ours = recipes.ring_network(seed)
+        end = show_progress(recipes.train_ring(ours, args.seconds, seed, steps=10**6), f"ours, seed {seed}")
+        found.setdefault("ours", []).append({"steps": end.step, **recipes.ring_figures(ours)})
+        torch.manual_seed(seed)
+        plain = Network(Plain(), process, "eps")
+        end = show_progress(train_plain(plain, args.seconds, seed), f"plain, seed {seed}")
+        found.setdefault("plain", []).append({"steps": end.step, **recipes.ring_figures(plain)})
+    found["exact"] = [{"steps": 0, **recipes.ring_figures(Network(Exact(), process, "eps"))}]
+    print(f"\n{args.seconds:g} s, {torch.get_num_threads()} threads, torch {torch.__version__}, mean of seeds {args.seeds}\n")
+    print("| figure |", " | ".join(found), "|\n|---|" + "---|" * len(found))
+    mean = {name: {key: statistics.mean(run[key] for run in runs) for key in runs[0]} for name, runs in found.items()}
+    for key in mean["ours"]:
+        print(f"| {key} |", " | ".join(f"{mean[name][key]:,.4g}" for name in found), "|")
+    ratio = lambda run: run["sliced Wasserstein distance"] / run["the same, real against real"]
+    print("| distance over its floor |", " | ".join(f"{statistics.mean(map(ratio, runs)):.3g}" for runs in found.values()), "|")
+
+
+if __name__ == "__main__":
+    main()
