@@ -8,9 +8,10 @@ check.solution("add_noise")               # the library's own source
 """
 
 from course_lib.checks.check import Check, Source
+from course_lib.checks.epsilon import ddpm_step, denoising_loss, posterior_variance
 from course_lib.checks.forward import add_noise
 
-__all__ = ["add_noise", "solution"]
+__all__ = ["add_noise", "ddpm_step", "denoising_loss", "posterior_variance", "solution"]
 
 
 def solution(name: str) -> Source:

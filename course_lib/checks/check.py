@@ -187,7 +187,9 @@ def difference(got: Tensor | Exception, want: Tensor, tolerance: float, fn: Call
 
 
 def _size(want: Tensor) -> float:
-    return float(want.abs().max()) or 1.0 if want.numel() else 1.0
+    """The largest of what is finite, to measure errors by; 1 where there is none, or all is 0."""
+    finite = want[want.isfinite()]
+    return float(finite.abs().max()) or 1.0 if finite.numel() else 1.0
 
 
 def _alike(a: Tensor | Exception, b: Tensor | Exception, tolerance: float) -> bool:

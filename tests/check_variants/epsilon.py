@@ -1,0 +1,273 @@
+"""Lesson 02."""
+
+import numpy as np
+import torch
+from torch.nn.functional import l1_loss, mse_loss
+
+from course_lib.samplers import ddpm as library_ddpm
+
+
+def noise_first(denoiser, x0, rng):
+    eps = torch.randn(x0.shape, generator=rng)
+    t = torch.randint(1, denoiser.process.T + 1, (len(x0),), generator=rng)
+    return mse_loss(denoiser(denoiser.process.add_noise(x0, t, eps), t).eps, eps)
+
+
+def by_hand(denoiser, x0, rng):
+    t = denoiser.process.sample_t(len(x0), rng)
+    alpha_bar = denoiser.process.alpha_bar(t).reshape(-1, *[1] * (x0.ndim - 1)).float()
+    eps = torch.randn(x0.shape, generator=rng)
+    miss = eps - denoiser(alpha_bar**0.5 * x0 + (1 - alpha_bar) ** 0.5 * eps, t).value
+    return (miss * miss).flatten(1).mean(1).mean()
+
+
+def by_norms(denoiser, x0, rng):
+    """The norm of Algorithm 1, squared, over the number of pixels."""
+    t, eps = 1 + (denoiser.process.T * torch.rand(len(x0), generator=rng)).long(), torch.empty_like(x0).normal_(generator=rng)
+    a, b = denoiser.process.coefficients(t, x0)
+    miss = (eps - denoiser(a * x0 + b * eps, t).eps).flatten(1)
+    return (torch.linalg.vector_norm(miss, dim=1) ** 2 / miss.shape[1]).mean()
+
+
+def through_v(denoiser, x0, rng):
+    """|eps - eps'|^2 = a^2 |x0 - x0'|^2 / b^2: a loss of pictures, weighted, is the same loss."""
+    t, eps = denoiser.process.sample_t(len(x0), rng), torch.randn(x0.shape, generator=rng)
+    pred = denoiser(denoiser.process.add_noise(x0, t, eps), t)
+    return (pred.a / pred.b * (pred.x0 - x0)).square().mean()
+
+
+def _asked(denoiser, x0, rng):
+    eps = torch.randn(x0.shape, generator=rng)
+    t = denoiser.process.sample_t(len(x0), rng)
+    return denoiser(denoiser.process.add_noise(x0, t, eps), t), eps
+
+
+def one_time(denoiser, x0, rng):
+    eps, t = torch.randn(x0.shape, generator=rng), int(torch.randint(1, denoiser.process.T + 1, (1,), generator=rng))
+    return mse_loss(denoiser(denoiser.process.add_noise(x0, t, eps), t).eps, eps)
+
+
+def counted_from_0(denoiser, x0, rng):
+    eps, t = torch.randn(x0.shape, generator=rng), torch.randint(denoiser.process.T, (len(x0),), generator=rng)
+    return mse_loss(denoiser(denoiser.process.add_noise(x0, t, eps), t).eps, eps)
+
+
+def summed(denoiser, x0, rng):
+    pred, eps = _asked(denoiser, x0, rng)
+    return mse_loss(pred.eps, eps, reduction="sum")
+
+
+def norm(denoiser, x0, rng):
+    pred, eps = _asked(denoiser, x0, rng)
+    return (pred.eps - eps).flatten(1).norm(dim=1).square().mean()
+
+
+def absolute(denoiser, x0, rng):
+    pred, eps = _asked(denoiser, x0, rng)
+    return l1_loss(pred.eps, eps)
+
+
+def of_pictures(denoiser, x0, rng):
+    return mse_loss(_asked(denoiser, x0, rng)[0].x0, x0)
+
+
+def against_the_picture(denoiser, x0, rng):
+    return mse_loss(_asked(denoiser, x0, rng)[0].eps, x0)
+
+
+def against_x_t(denoiser, x0, rng):
+    pred, _ = _asked(denoiser, x0, rng)
+    return mse_loss(pred.eps, pred.x)
+
+
+def other_noise(denoiser, x0, rng):
+    return mse_loss(_asked(denoiser, x0, rng)[0].eps, torch.randn(x0.shape, generator=rng))
+
+
+def clean(denoiser, x0, rng):
+    t = denoiser.process.sample_t(len(x0), rng)
+    return mse_loss(denoiser(x0, t).eps, torch.randn(x0.shape, generator=rng))
+
+
+def uniform(denoiser, x0, rng):
+    eps, t = torch.rand(x0.shape, generator=rng), denoiser.process.sample_t(len(x0), rng)
+    return mse_loss(denoiser(denoiser.process.add_noise(x0, t, eps), t).eps, eps)
+
+
+def shared_noise(denoiser, x0, rng):
+    t = denoiser.process.sample_t(len(x0), rng)
+    eps = torch.randn(x0.shape[1:], generator=rng).expand_as(x0)
+    return mse_loss(denoiser(denoiser.process.add_noise(x0, t, eps), t).eps, eps)
+
+
+@torch.no_grad()
+def cut_off(denoiser, x0, rng):
+    return by_hand(denoiser, x0, rng)
+
+
+def global_rng(denoiser, x0, rng):
+    t = torch.randint(1, denoiser.process.T + 1, (len(x0),))
+    eps = torch.randn_like(x0)
+    return mse_loss(denoiser(denoiser.process.add_noise(x0, t, eps), t).eps, eps)
+
+
+def doubled(denoiser, x0, rng):
+    return 2 * by_hand(denoiser, x0, rng)
+
+
+def unasked(denoiser, x0, rng):
+    return torch.randn(x0.shape, generator=rng).square().mean()
+
+
+def letters(denoiser, x_t, t, z):
+    """The line of Algorithm 2, with z = 0 at t = 1 although sigma is 0 there."""
+    p, eps = denoiser.process, denoiser(x_t, t).eps
+    alpha, alpha_bar = 1 - p.beta(t), p.alpha_bar(t)
+    sigma = (p.beta(t) * (1 - p.alpha_bar(t - 1)) / (1 - alpha_bar)) ** 0.5
+    return (x_t - (1 - alpha) / (1 - alpha_bar) ** 0.5 * eps) / alpha**0.5 + sigma * (z if t > 1 else 0)
+
+
+def through_ddim(denoiser, x_t, t, z):
+    """Song et al. 2021, eq. 12 with eta = 1."""
+    p, pred = denoiser.process, denoiser(x_t, t)
+    variance = p.beta(t) * (1 - p.alpha_bar(t - 1)) / (1 - p.alpha_bar(t))
+    return p.signal(t - 1) * pred.x0 + (1 - p.alpha_bar(t - 1) - variance).sqrt() * pred.eps + variance.sqrt() * z
+
+
+def through_the_score(denoiser, x_t, t, z):
+    p = denoiser.process
+    variance = p.beta(t) * (1 - p.alpha_bar(t - 1)) / (1 - p.alpha_bar(t))
+    return (x_t + p.beta(t) * denoiser(x_t, t).score) / p.alpha(t).sqrt() + variance.sqrt() * z
+
+
+def in_numpy(denoiser, x_t, t, z):
+    beta = denoiser.process.betas.numpy()
+    alpha_bar = np.append(1, np.cumprod(1 - beta))
+    b, now, before = beta[t - 1], alpha_bar[t], alpha_bar[t - 1]
+    mean = (x_t.numpy() - b / np.sqrt(1 - now) * denoiser(x_t, t).eps.numpy()) / np.sqrt(1 - b)
+    return mean + np.sqrt(b * (1 - before) / (1 - now)) * z.numpy()
+
+
+def by_the_sampler(denoiser, x_t, t, z):
+    """The library's own sampler, whose noise is taken out and replaced by z."""
+    step = lambda rng: list(library_ddpm(denoiser, x_t, torch.tensor([t, t - 1]), rng))[-1].x
+    drawn = torch.randn(x_t.shape, generator=torch.Generator().manual_seed(4))
+    p = denoiser.process
+    sigma = (p.beta(t) * (1 - p.alpha_bar(t - 1)) / (1 - p.alpha_bar(t))).sqrt()
+    return step(torch.Generator().manual_seed(4)) + sigma * (z - drawn)
+
+
+def _line(change):
+    """Algorithm 2, line 4, with its parts changed by name."""
+
+    def step(denoiser, x_t, t, z):
+        p = denoiser.process
+        tilde = p.beta(t) * (1 - p.alpha_bar(t - 1)) / (1 - p.alpha_bar(t))
+        parts = dict(outside=p.alpha(t) ** -0.5, top=p.beta(t), below=(1 - p.alpha_bar(t)) ** 0.5, sigma=tilde**0.5)
+        parts |= change(p, t)
+        return parts["outside"] * (x_t - parts["top"] / parts["below"] * denoiser(x_t, t).eps) + parts["sigma"] * z
+
+    return step
+
+
+def x0_for_eps(denoiser, x_t, t, z):
+    p, pred = denoiser.process, denoiser(x_t, t)
+    sigma = (p.beta(t) * (1 - p.alpha_bar(t - 1)) / (1 - p.alpha_bar(t))).sqrt()
+    return (x_t - p.beta(t) / p.noise(t) * pred.x0) / p.alpha(t).sqrt() + sigma * z
+
+
+def own_z(denoiser, x_t, t, z):
+    return letters(denoiser, x_t, t, torch.randn(x_t.shape, generator=torch.Generator().manual_seed(9)))
+
+
+def in_place(denoiser, x_t, t, z):
+    return x_t.copy_(letters(denoiser, x_t, t, z))
+
+
+def eq_7(process, t):
+    return process.beta(t) * (1 - process.alpha_bar(t - 1)) / (1 - process.alpha_bar(t))
+
+
+def by_precisions(process, t):
+    """1 / variance = alpha / beta + 1 / (1 - alpha_bar_(t-1)): the precisions of Bayes' rule add."""
+    return 1 / (process.alpha(t) / process.beta(t) + 1 / (1 - process.alpha_bar(t - 1)))
+
+
+def tabled(process, t):
+    alpha_bar = np.append(1, np.cumprod(1 - process.betas.numpy()))
+    return np.append(0, process.betas.numpy() * (1 - alpha_bar[:-1]) / (1 - alpha_bar[1:]))[np.asarray(t)]
+
+
+def by_the_library(process, t):
+    x = torch.zeros(torch.as_tensor(t).numel(), 1)
+    variance = process.posterior(x, x, t)[1]
+    return variance.flatten() if isinstance(t, torch.Tensor) else variance.squeeze()
+
+
+def in_floats(process, t):
+    if np.ndim(t):
+        return torch.stack([torch.tensor(in_floats(process, int(s))) for s in t])
+    return float(eq_7(process, t))
+
+
+def doubly_late(process, t):
+    return process.beta(t) * (1 - process.alpha_bar(t)) / (1 - process.alpha_bar(t))
+
+
+RIGHT = {
+    "denoising_loss": [noise_first, by_hand, by_norms, through_v],
+    "ddpm_step": [letters, through_ddim, through_the_score, in_numpy, by_the_sampler],
+    "posterior_variance": [eq_7, by_precisions, tabled, by_the_library, in_floats],
+}
+
+WRONG = {
+    "denoising_loss": [
+        ("one t is drawn for the whole batch", one_time),
+        ("drawn from 0 .. T - 1", counted_from_0),
+        ("summed, not averaged", summed),
+        ("summed over each picture", norm),
+        ("absolute values", absolute),
+        ("guess of x_0 is compared with x_0", of_pictures),
+        ("compared with the clean picture", against_the_picture),
+        ("compared with the noisy picture", against_x_t),
+        ("drawn anew", other_noise),
+        ("shown the clean picture", clean),
+        ("uniform (torch.rand)", uniform),
+        ("same noise", shared_noise),
+        ("cut off from the network", cut_off),
+        ("not drawn from rng", global_rng),
+        ("✗ the slope of the loss reaches the network", doubled),
+        ("the denoiser is never asked", unasked),
+    ],
+    "ddpm_step": [
+        ("the bar is lost", _line(lambda p, t: dict(below=(1 - p.alpha(t)) ** 0.5))),
+        ("square root is missing below", _line(lambda p, t: dict(below=1 - p.alpha_bar(t)))),
+        ("a bar too many: 1 - alpha_bar_t stands", _line(lambda p, t: dict(top=1 - p.alpha_bar(t)))),
+        ("a bar too many: 1 / sqrt(alpha_bar_t)", _line(lambda p, t: dict(outside=p.alpha_bar(t) ** -0.5))),
+        ("1 / sqrt(alpha_t) is missing", _line(lambda p, t: dict(outside=1))),
+        ("must divide", _line(lambda p, t: dict(outside=p.alpha(t) ** 0.5))),
+        ("noise is added, not taken away", _line(lambda p, t: dict(top=-p.beta(t)))),
+        ("at the last step too, with sigma_t^2 = beta_t", _line(lambda p, t: dict(sigma=p.beta(t) ** 0.5))),
+        ("sigma_t^2 is beta_t", _line(lambda p, t: dict(sigma=p.beta(t) ** 0.5 if t > 1 else 0))),
+        ("variance sigma_t^2 multiplies z", _line(lambda p, t: dict(sigma=eq_7(p, t)))),
+        ("z is forgotten", _line(lambda p, t: dict(sigma=0))),
+        ("predicted x_0 is taken away", x0_for_eps),
+        ("✗ what z adds is sigma_t z", own_z),
+        ("✗ x_t is left as it was", in_place),
+    ],
+    "posterior_variance": [
+        ("it is beta_t", lambda process, t: 1 - process.alpha(t)),
+        ("it is beta_t", doubly_late),
+        ("standard deviation", lambda process, t: eq_7(process, t) ** 0.5),
+        ("logarithm", lambda process, t: torch.log(eq_7(process, t))),
+        ("beta_t is missing", lambda process, t: eq_7(process, t) / process.beta(t)),
+        ("upside down", lambda process, t: process.beta(t) ** 2 / eq_7(process, t)),
+        ("square roots", lambda process, t: process.beta(t) * process.noise(t - 1) / process.noise(t)),
+        ("bars are lost", lambda process, t: process.beta(t - 1)),
+        ("line below is missing", lambda process, t: eq_7(process, t) * (1 - process.alpha_bar(t))),
+        (
+            "not for a batch",
+            lambda process, t: process.beta(t) * (1 - process.alpha_bar(int(t) - 1)) / (1 - process.alpha_bar(t)),
+        ),
+    ],
+}
