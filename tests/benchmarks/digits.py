@@ -2,7 +2,7 @@
 
     python tests/benchmarks/digits.py [--seconds 60] [--seeds 0 1 2]
 
-Both get the same digits, the same seconds, the same sampler (ours, which equals theirs: tests/test_samplers.py), and the same judge.
+Both get the same digits, seconds, sampler (ours, which equals theirs: tests/test_samplers.py) and judge.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/points.py [--seconds 30] [--seeds 0 1 2]
 
-Beside it, in the same run: the exact denoiser (the best that can be had), and the loop of most tutorials (a plain network that is
-given t as a number, Adam at a fixed rate, no average of weights).
+Beside it, in the same run: the exact denoiser, the best that can be had, and the loop of most tutorials (a plain network that
+is given t as a number, Adam at a fixed rate, no average of weights).
 """
 
 import argparse
