@@ -132,7 +132,8 @@ def write_samples(path: Path, x: Tensor, label: Tensor | None) -> None:
             out, x=x.clamp(-1, 1).numpy() if x.ndim == 4 else x.numpy(), **{} if label is None else {"label": label}
         )
     elif path.suffix == ".png" and x.ndim == 4:
-        sheet = Image.fromarray((plots.grid(x) * 255).round().astype(np.uint8))
+        classes = 0 if label is None else len(label.unique())
+        sheet = Image.fromarray((plots.grid(x, classes if classes > 1 else None) * 255).round().astype(np.uint8))
         sheet.resize((4 * sheet.width, 4 * sheet.height), Image.Resampling.NEAREST).save(out, format="png")
     elif path.suffix == ".png":
         plots.style()

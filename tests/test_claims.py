@@ -5,7 +5,7 @@ import pytest
 
 from course_lib.claims import MIME, claim, gather, table
 from course_lib.course_map import LESSONS, course_map, written
-from course_lib.environment import environment
+from course_lib.environment import PYPROJECT, environment
 
 
 def notebook(path, *claims):
@@ -52,6 +52,13 @@ def test_the_map_marks_the_reader_and_knows_every_lesson():
     assert shown.count("◀ here</span>") == 1 and "02 The epsilon loss ◀" in shown
     with pytest.raises(ValueError, match='here must be a lesson from "00" to "20", got \'21\''):
         course_map("21")
+
+
+def test_the_readme_lists_every_lesson_that_is_written():
+    titles = {number: title for lessons in LESSONS.values() for number, title in lessons.items()}
+    readme = (PYPROJECT.parent / "README.md").read_text(encoding="utf-8")
+    for number, name in written().items():
+        assert f"| [{number}](notebooks/{name}) | {titles[number]} |" in readme
 
 
 def test_the_environment_is_ready_here_and_says_what_is_missing(monkeypatch):

@@ -215,29 +215,6 @@ def test_page_needs_nothing_else():
     assert '<a href="https://example.org/">Open</a>' in text
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page_opens_from_disk_without_a_network(scheme, tmp_path):
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra: test)")
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if not chromium:
-        pytest.skip("no Chromium on this machine")
-    (tmp_path / "page.html").write_text(export.page(lesson()), encoding="utf-8")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_context(offline=True, color_scheme=scheme, viewport={"width": 360, "height": 640}).new_page()
-        said = []
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("requestfailed", lambda request: said.append(request.url))
-        page.goto((tmp_path / "page.html").as_uri())
-        assert page.title() == "Title!" and not said
-        assert page.evaluate("document.documentElement.scrollWidth") <= 360
-        assert page.locator("svg.equation").first.bounding_box()["width"] > 5
-        colour = page.evaluate("getComputedStyle(document.querySelector('svg.equation path')).fill")
-        assert (int(re.findall(r"\d+", colour)[0]) > 128) == (scheme == "dark")
-        browser.close()
-
-
 # The address
 
 

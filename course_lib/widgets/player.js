@@ -132,6 +132,8 @@ async function mount(root, film) {
     takeOver(apart.indexOf(Math.min(...apart)));
   };
   drag(timeline, toTime, toTime);
+  for (const canvas of [...canvases, timeline]) // whose keys are the slider's
+    canvas.addEventListener("click", () => slider.focus({ preventScroll: true }));
   slider.addEventListener("input", () => takeOver(slider.valueAsNumber));
   button.addEventListener("click", () => (playing ? pause() : play()));
 

@@ -15,7 +15,7 @@ def find_chromium() -> str | None:
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not the session: its event loop must be gone before nbval starts its own
 def browser():
     sync_api = pytest.importorskip("playwright.sync_api", reason="browser tests need playwright")
     path = find_chromium()

@@ -1,0 +1,140 @@
+# %% [markdown]
+# # 00 Start here: noise to digits in a minute
+#
+# **You will be able to** say what a diffusion model does, train one on real handwritten digits, watch it turn noise
+# into digits step by step, and steer it with a slider.
+#
+# **Time** 15 minutes, one of them for training. **Needs** nothing before it. **Paper** Jonathan Ho, Ajay Jain, Pieter
+# Abbeel: *Denoising Diffusion Probabilistic Models* (2020).
+#
+# Press **Run → Run All Cells** and read while it works. Nothing here can break: change what you like and run it again.
+
+# %% tags=["nbval-ignore-output"]
+from course_lib.course_map import course_map
+from course_lib.environment import environment
+
+environment()
+
+# %% tags=["nbval-ignore-output"]
+course_map("00")
+
+# %% [markdown]
+# ## The idea in three sentences
+#
+# Take a picture and add a little noise, a thousand times over, until nothing is left of it. Train a network to look at
+# any of those noisy pictures and say **which noise is in it**. Then start from pure noise and let the network take the
+# noise out again, a little at a time: a picture appears that nobody ever drew.
+#
+# $$x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\; \epsilon, \qquad \epsilon \sim \mathcal{N}(0, \mathbf{I})$$
+#
+# Here $x_0$ is the picture, $\epsilon$ is the noise, and $\bar\alpha_t$ falls from 1 to 0 as the time $t$ goes from 0
+# to $T = 1000$. Lesson 01 derives this line; now let us see it.
+#
+# ## Real handwritten digits
+
+# %%
+from course_lib import plots
+from course_lib.datasets import digits
+
+plots.style()
+x0, label = digits.load("train")
+figure = plots.pictures(x0[:40], columns=10, title=f"Forty of {len(x0):,} digits to learn from, 16 × 16 pixels each")
+plots.show(figure, alt="Four rows of handwritten digits, each row from 0 to 9.")
+
+# %% [markdown]
+# ## A digit turning to noise
+#
+# `process.add_noise` is the formula above. Each column is one time $t$; the last one is noise and nothing else.
+
+# %%
+import torch
+
+from course_lib.process import DDPM
+from course_lib.schedules import cosine_beta
+
+process = DDPM(cosine_beta(1000))
+rng = torch.Generator().manual_seed(0)
+t = torch.linspace(0, 1000, 10).long()
+rows = [process.add_noise(x0[i].expand(10, -1, -1, -1), t, torch.randn(10, 1, 16, 16, generator=rng)) for i in (2, 5, 8)]
+figure = plots.pictures(torch.cat(rows), columns=10, title="t = 0 (a digit) to t = 1000 (noise), left to right")
+plots.show(figure, alt="Three digits, each fading into noise over ten columns from left to right.")
+
+# %% [markdown]
+# ## One minute of training
+#
+# The network below knows nothing yet. In each step it gets a batch of digits with fresh noise at random times, and is
+# corrected by how far its guess was off. It is told each digit's class as well, except now and then, so that it learns to
+# work without (that makes the slider further down possible). You see the loss, and the time that is left. On two CPU
+# cores this takes about a minute, on a GPU a few seconds. You may stop it early: what it learned is kept.
+
+# %% tags=["nbval-ignore-output"]
+from course_lib import recipes
+from course_lib.training import pick_device, show_progress
+
+device = pick_device()  # a GPU where there is one
+network = recipes.digits_network(seed=0)
+network.net.to(device)
+progress = show_progress(recipes.train_digits(network, seconds=50), "training the digit model")
+network
+
+# %% [markdown]
+# ## From noise to digits
+#
+# Sixteen pictures of noise, and 25 steps back. Drag the slider, press play, or click a panel and use the arrow keys.
+# **Left** is where the picture stands, $x_t$. In the **middle** is what the network believes the clean picture to be: a
+# blur at first, then a sketch, then a digit. **Right** is the noise that it sees.
+
+# %% tags=["nbval-ignore-output"]
+from course_lib.denoisers import NULL
+from course_lib.guidance import ClassifierFree
+from course_lib.samplers import ddim
+from course_lib.widgets.player import play
+
+wanted = torch.arange(16) % 10
+noise = torch.randn(16, 1, 16, 16, generator=torch.Generator().manual_seed(3)).to(device)
+guided = ClassifierFree(network.given(wanted), network.given(NULL), w=2.0)
+play(list(ddim(guided, noise, process.times(25))))
+
+# %% [markdown]
+# ## Steer it
+#
+# The network can guess the noise with the class in mind or without. **Guidance** goes from the second guess towards the
+# first, and past it: $\epsilon = \epsilon_{\text{none}} + w\,(\epsilon_{\text{class}} - \epsilon_{\text{none}})$. At $w = 0$
+# the class is ignored, at $w = 1$ it is taken at its word, and the more you add, the more each digit insists on being a
+# *typical* one. The noise stays the same while you move the slider: only guidance changes the picture.
+
+# %% tags=["nbval-ignore-output"]
+from course_lib.widgets.guidance import guidance_slider
+
+guidance_slider(network)
+
+# %% [markdown]
+# ## Is it any good? Measure it
+#
+# Two figures, both by a small classifier that was trained on real digits and ships with the course. **Accuracy**: the
+# share of samples that it reads as the digit that was asked for. **Frechet distance**: how far the samples as a crowd are
+# from held-out real digits (0 is the same crowd); beside it stands the same distance between two crowds of *real* digits,
+# which is the best that one can ask for.
+
+# %% tags=["nbval-ignore-output", "summary"]
+figures = recipes.digits_figures(network, n=500)
+for name, value in figures.items():
+    print(f"{name}: {value:.3g}")
+
+# %% [markdown]
+# ## What you saw
+#
+# - A network of about half a million numbers learned in a minute to draw digits that nobody wrote.
+# - It learned one thing only: to say which noise is in a picture. Drawing is that answer, applied 25 times.
+# - Guidance trades variety for certainty. Lessons 07 and 08 measure that trade.
+#
+# **At full size** nothing changes but the numbers. Ho et al. trained networks of 36 to 256 million parameters for days, on
+# 32 × 32 to 256 × 256 pixels, and took 1,000 steps a sample. Stable Diffusion runs the same loop on compressed pictures, with
+# a sentence where we have a class.
+#
+# **Think about it**
+#
+# 1. In the player, find the first step at which you can tell which digit it will be. Is it the same step for all sixteen?
+# 2. At $w = 8$ the digits get bolder and more alike. Where does the variety go?
+#
+# **Next:** lesson 01 takes the first half apart: how a picture becomes noise, and why the way back can be learned at all.

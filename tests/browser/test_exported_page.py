@@ -1,0 +1,69 @@
+"""Pages that a notebook becomes: they open from disk with the network off, and what moves on them moves."""
+
+import re
+
+import nbformat
+import pytest
+from test_notebooks import lesson
+
+from course_lib.notebooks import FOLDER, export
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_page_fits_a_phone_and_its_equations_are_drawn_in_the_ink_of_the_page(scheme, open_page, tmp_path):
+    (tmp_path / "page.html").write_text(export.page(lesson()), encoding="utf-8")
+    page = open_page(tmp_path / "page.html", color_scheme=scheme, viewport={"width": 360, "height": 640})
+    assert page.title() == "Title!" and not page.errors
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.locator("svg.equation").first.bounding_box()["width"] > 5
+    colour = page.evaluate("getComputedStyle(document.querySelector('svg.equation path')).fill")
+    assert (int(re.findall(r"\d+", colour)[0]) > 128) == (scheme == "dark")
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """Every stored notebook as a page."""
+    folder = tmp_path_factory.mktemp("pages")
+    for path in sorted(FOLDER.glob("[0-9]*.ipynb")):
+        page = export.page(nbformat.read(path, as_version=4))
+        (folder / f"{path.stem}.html").write_text(page, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted(FOLDER.glob("[0-9]*.ipynb"))])
+def test_every_lesson_opens_from_disk_without_a_network(name, stored, open_page):
+    page = open_page(stored / f"{name}.html")
+    assert page.locator("h1").count() == 1 and page.locator("code.latex-source").count() == 0
+    for image in page.locator("img").all():
+        assert image.get_attribute("src").startswith("data:") and len(image.get_attribute("alt")) > 5
+    for player in page.locator(".course-player").all():
+        player.locator("canvas").first.wait_for()
+    assert not page.errors
+
+
+def shown(canvas) -> str:
+    return canvas.evaluate("canvas => canvas.toDataURL()")
+
+
+def test_on_the_first_lessons_page_the_player_is_dragged_and_the_slider_moved(stored, open_page):
+    page = open_page(stored / "00_start_here.html")
+    player = page.locator(".course-player").first
+    panel = player.locator(".panels canvas").first
+    panel.scroll_into_view_if_needed()
+    before, box = shown(panel), panel.bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 20, box["y"] + 50, steps=8)
+    page.mouse.up()
+    page.wait_for_function(
+        "before => document.querySelector('.course-player .panels canvas').toDataURL() !== before", arg=before
+    )
+    assert int(player.get_attribute("data-frame")) > 5
+
+    guidance = page.locator(".course-guidance").first
+    canvas, slider = guidance.locator("canvas"), guidance.locator("input[type=range]")
+    before = shown(canvas)
+    slider.focus()
+    page.keyboard.press("End")
+    assert "w = 8" in guidance.locator("p").inner_text() and shown(canvas) != before
+    assert not page.errors
