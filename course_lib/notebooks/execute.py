@@ -90,5 +90,5 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
 
 def without_paths(text: str) -> str:
     """The text with the repository's folder as '.', the reader's own as '~', and no name of a passing kernel's file."""
-    text = re.sub(r"\S*ipykernel_\d+/\d+\.py", "cell", text)
+    text = re.sub(r"(?<!\S)\S*ipykernel_\d+/\d+\.py", "cell", text)
     return text.replace(str(ROOT), ".").replace(str(Path.home()), "~") if len(Path.home().parts) > 1 else text
