@@ -78,8 +78,10 @@ async function mount(root, film) {
     pen.arc(x, y, 8 * unit, 0, 7);
     pen.fill();
     pen.stroke();
-    write(pen, "noise", 20 * unit, 26 * unit);
-    write(pen, `signal ${film.shareName}`, width - 20 * unit, height - 14 * unit, "right");
+    const forward = film.share[0] > film.share.at(-1); // the film runs from data to noise
+    const [left, right] = [20 * unit, width - 20 * unit];
+    write(pen, "noise", forward ? right : left, 26 * unit, forward ? "right" : "left");
+    write(pen, `signal ${film.shareName}`, forward ? left : right, height - 14 * unit, forward ? "left" : "right");
   }
 
   // ---------------------------------------------------------------- moving through it

@@ -1,0 +1,540 @@
+# %% [markdown]
+# # 01 The forward process: how a picture becomes noise
+#
+# **You will be able to** write the forward process in one line, choose a noise schedule and say what it does, and explain
+# why the way back can be learned with nothing but Gaussians.
+#
+# **Time** 50 minutes. **Needs** lesson 00, and what a Gaussian is. **Papers** Jascha Sohl-Dickstein and others: *Deep
+# Unsupervised Learning using Nonequilibrium Thermodynamics* (2015); Jonathan Ho, Ajay Jain, Pieter Abbeel: *Denoising
+# Diffusion Probabilistic Models* (2020); Alex Nichol, Prafulla Dhariwal: *Improved Denoising Diffusion Probabilistic
+# Models* (2021).
+#
+# Three **exercises** wait for you. Leave one blank and the notebook runs on with the library's own version.
+
+# %% tags=["nbval-ignore-output"]
+from course_lib.course_map import course_map
+
+course_map("01")
+
+# %% [markdown]
+# ## A single step
+#
+# The forward process $q$ has nothing to learn. It takes a picture $x_0$ and, $T$ times over, shrinks what is there a
+# little and adds a little fresh noise:
+#
+# $$x_t = \sqrt{1 - \beta_t}\; x_{t-1} + \sqrt{\beta_t}\; z_t, \qquad
+# z_t \sim \mathcal{N}(0, \mathbf{I}), \quad t = 1, \dots, T$$
+#
+# The **schedule** $\beta_1, \dots, \beta_T$ says how much noise each step adds. Why shrink at all? So that the variance stays
+# put: where $x_{t-1}$ has variance 1, so has $x_t$, since $(1 - \beta_t) \cdot 1 + \beta_t = 1$. Without it the noise
+# would grow for ever (lesson 03 does just that, on purpose).
+
+# %%
+import math
+
+import matplotlib.pyplot as plt
+import torch
+
+from course_lib import checks as check
+from course_lib import plots
+from course_lib.claims import claim
+from course_lib.datasets import digits, points
+from course_lib.process import DDPM
+from course_lib.schedules import cosine_beta, linear_beta
+
+plots.style()
+linear = DDPM(linear_beta(1000))  # Ho et al. 2020: from 0.0001 to 0.02
+linear
+
+
+# %%
+def walk(process, x0, rng):
+    """The chain, one single step at a time: x_0, x_1, .., x_T, stacked (T + 1, B, ...)."""
+    x = [x0]
+    for t in range(1, process.T + 1):
+        beta, z = process.beta(t), torch.randn(x0.shape, generator=rng)
+        x.append((1 - beta).sqrt() * x[-1] + beta.sqrt() * z)
+    return torch.stack(x)
+
+
+x0, label = digits.load("train")
+film = walk(linear, x0[[12, 15, 18]], torch.Generator().manual_seed(0))
+t = [0, 20, 60, 120, 200, 300, 400, 600, 800, 1000]
+figure = plots.pictures(film[t].transpose(0, 1).flatten(0, 1), columns=10, title="t = " + ", ".join(map(str, t)))
+plots.show(figure, alt="Three digits, each fading into noise over ten columns, from t = 0 to t = 1000.")
+
+# %% [markdown]
+# ## All the steps at once
+#
+# A thousand steps to make one training picture would be slow. But look at two of them. Write $\alpha_t = 1 - \beta_t$:
+#
+# $$x_2 = \sqrt{\alpha_2 \alpha_1}\; x_0
+# + \underbrace{\sqrt{\alpha_2 (1 - \alpha_1)}\; z_1 + \sqrt{1 - \alpha_2}\; z_2}_{\text{Gaussian}},
+# \qquad \text{variance } \alpha_2 (1 - \alpha_1) + (1 - \alpha_2) = 1 - \alpha_1 \alpha_2$$
+#
+# Two independent Gaussians add up to one, and their variances add. The same holds for the third step, and every other: with
+# the product $\bar\alpha_t = \alpha_1 \alpha_2 \cdots \alpha_t$ (say *alpha bar*),
+#
+# $$\boxed{x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1 - \bar\alpha_t}\; \epsilon,
+# \qquad \epsilon \sim \mathcal{N}(0, \mathbf{I})}$$
+#
+# **One jump does the work of $t$ steps.** The slide 'How do we do this in practice?' draws a picture that is made noisy,
+# and then slightly noisier. Training needs no such second picture: draw any $t$, and jump there.
+#
+# ### Exercise 1: `add_noise` (difficulty 1, 5 minutes)
+#
+# Write the boxed line. `x0` and `eps` are pictures `(B, C, H, W)`; `t` is one number for all, or one for each picture `(B,)`.
+# `process.alpha_bar(t)` has the shape of `t`.
+
+
+# %%
+def add_noise(process, x0, t, eps):
+    """x_t (B, C, H, W), given x_0 and the noise eps."""
+    ...  # write it here
+
+
+check.add_noise(add_noise)
+
+# %%
+check.solution("add_noise")
+
+# %% [markdown]
+# ### Is it so? Measure it
+#
+# Send 20,000 walkers from the same place, a white pixel ($x_0 = 1$), through all the single steps. Beside them stands the
+# closed form: mean $\sqrt{\bar\alpha_t}$ and variance $1 - \bar\alpha_t$. Beside both, the recursion of the two moments,
+# which needs no chance: $m_t = \sqrt{\alpha_t}\, m_{t-1}$ and $v_t = \alpha_t v_{t-1} + \beta_t$.
+
+# %%
+walkers = walk(linear, torch.ones(20_000, 1), torch.Generator().manual_seed(1))[..., 0]
+times = torch.arange(linear.T + 1)
+mean, variance = linear.signal(times), linear.noise(times) ** 2
+m, v, off = torch.ones((), dtype=torch.float64), torch.zeros((), dtype=torch.float64), 0.0
+for s in times[1:].tolist():
+    m, v = linear.alpha(s).sqrt() * m, linear.alpha(s) * v + linear.beta(s)
+    off = max(off, float((m - mean[s]).abs()), float((v - variance[s]).abs()))
+
+figure, ax = plt.subplots(figsize=(9, 4.2))
+some = times[::50]
+ax.plot(times, mean, label="mean, one jump")
+ax.plot(times, variance, "--", label="variance, one jump")
+ax.plot(some, walkers[some].mean(1), "o", color=plots.COLOURS[0], ms=8, label="mean, single steps")
+ax.plot(some, walkers[some].var(1), "s", color=plots.COLOURS[1], ms=8, label="variance, single steps")
+ax.set(xlabel="time t", title="A thousand steps and one jump agree at every t")
+ax.legend()
+plots.show(figure, alt="Simulated means and variances lie on the curves of the closed form: mean from 1 to 0, variance 0 to 1.")
+
+# %%
+apart = max(float((walkers.mean(1) - mean).abs().max()), float((walkers.var(1) - variance).abs().max()))
+claim(
+    "steps-are-one-jump",
+    "T single steps of noise are one jump: the same mean and the same variance.",
+    measured=f"20,000 walkers, all 1,000 times: at most {apart:.2f} off; the recursion of the moments: "
+    f"{'less than 1e-12' if off < 1e-12 else f'{off:.1e}'} off",
+    holds=off < 1e-12 and apart < 5 * math.sqrt(2 / 20_000),  # five standard errors of a variance
+)
+
+# %% [markdown]
+# ## Schedules
+#
+# What a schedule does is best read from $\bar\alpha_t$, the picture's share in the variance of $x_t$, or from the
+# **signal-to-noise ratio** $\mathrm{SNR}(t) = \bar\alpha_t / (1 - \bar\alpha_t)$, whose logarithm falls from plenty to
+# next to nothing.
+#
+# - **Linear** (Ho et al. 2020): $\beta_t$ rises evenly from 0.0001 to 0.02.
+# - **Cosine** (Nichol and Dhariwal 2021, eq. 17): choose $\bar\alpha_t$ first, and let the $\beta_t$ follow:
+#
+# $$\bar\alpha_t = \frac{f(t)}{f(0)}, \qquad f(t) = \cos^2\left(\frac{t/T + s}{1 + s} \cdot \frac{\pi}{2}\right), \qquad
+# \beta_t = \min\left(1 - \frac{\bar\alpha_t}{\bar\alpha_{t-1}},\; 0.999\right), \qquad s = 0.008$$
+#
+# The offset $s$ keeps the first steps from being too small to see.
+#
+# ### Exercise 2: `cosine_beta` (difficulty 2, 8 minutes)
+#
+# Return $\beta_1, \dots, \beta_T$. Mind the counting: $T$ ratios need $T + 1$ values of $f$.
+
+
+# %%
+def my_cosine_beta(T=1000):
+    """beta_1 .. beta_T, a tensor (T,)."""
+    ...  # write it here
+
+
+check.cosine_beta(my_cosine_beta)
+
+# %%
+check.solution("cosine_beta")
+
+# %%
+cosine = DDPM(cosine_beta(1000))
+schedules = {"linear": linear, "cosine": cosine}
+LINES = {"linear": "-", "cosine": "--"}
+
+figure, axes = plt.subplots(1, 2, figsize=(11, 4.2))
+for (name, process), colour in zip(schedules.items(), plots.COLOURS):
+    alpha_bar = process.alpha_bar(times)
+    axes[0].plot(times, alpha_bar, LINES[name], color=colour, label=name)
+    axes[1].plot(times[1:], (alpha_bar / (1 - alpha_bar))[1:].log10(), LINES[name], color=colour, label=name)
+axes[0].set(xlabel="time t", title=r"The picture's share, $\bar\alpha_t$")
+axes[1].set(xlabel="time t", title=r"$\log_{10}$ SNR$(t)$", ylim=(-6, 4.5))
+axes[0].legend()
+plots.show(figure, alt="Alpha bar and log SNR over time. The linear schedule falls early; the cosine one falls evenly.")
+
+# %% [markdown]
+# Same digit, same noise, two schedules. Under the linear one the last third of the film shows nothing but noise: steps that
+# a model must take, and learns next to nothing from. Nichol and Dhariwal found that it could skip up to a fifth of its reverse
+# steps with little loss, and made the cosine schedule for that reason.
+
+# %%
+eps = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(2)).expand(10, -1, -1, -1)
+t = torch.linspace(0, 900, 10).long()
+rows = [process.add_noise(x0[13].expand(10, -1, -1, -1), t, eps) for process in schedules.values()]
+figure = plots.pictures(torch.cat(rows), columns=10, scale=0.065)
+figure.axes[0].set_title("t = 0, 100, .., 900: linear above, cosine below")
+plots.show(
+    figure, alt="The digit 3 under both schedules: gone by t = 600 when linear, still to be seen at t = 700 when cosine."
+)
+
+# %%
+for name, process in schedules.items():
+    lost = int((process.alpha_bar(times) < 0.01).sum())
+    print(f"{name:>6}: the picture's share is below 1 % in {lost} of {process.T} steps")
+
+# %% [markdown]
+# ## Watch it
+#
+# Drag the slider, or press play. **Left** is $x_t$, walked in single steps. It is the sum of the other two: in the
+# **middle**, what is left of the picture, $\sqrt{\bar\alpha_t}\, x_0$; on the **right**, all the noise so far. Can you find
+# the time at which you could no longer name the digit, had you not seen it before?
+
+# %% tags=["nbval-ignore-output"]
+from course_lib.prediction import Prediction
+from course_lib.samplers import Step
+from course_lib.widgets.player import play
+
+start = x0[10:22]
+film = walk(cosine, start, torch.Generator().manual_seed(3))
+moments = torch.linspace(0, 1000, 101).long().tolist()
+steps = [Step(t, film[t], Prediction(film[t], *cosine.coefficients(t, start), "x0", start)) for t in moments]
+play(
+    steps,
+    draw=lambda step: {
+        "xₜ": step.x,
+        "√ᾱₜ x₀: what is left of the picture": step.pred.a * step.x0,
+        "√(1 − ᾱₜ) ε: all the noise so far": step.x - step.pred.a * step.x0,
+    },
+)
+
+# %% [markdown]
+# ## Where the truth is known
+#
+# Of digits nobody knows the density. Of a mixture of two Gaussians on the line we know everything: noise turns each part
+# into another Gaussian, with mean $\sqrt{\bar\alpha_t}\,\mu$ and variance $\bar\alpha_t \sigma^2 + 1 - \bar\alpha_t$. So
+# here is $q(x_t)$ itself, with no sampling, and beside it the standard normal that it turns into.
+
+# %%
+pair = points.pair()  # 30 % around -1 and 70 % around 1, each of standard deviation 0.2
+x = torch.linspace(-3.2, 3.2, 401, dtype=torch.float64)
+
+
+def density(process, t, x):
+    """q(x_t) of the pair at points x (N,): exact."""
+    return pair.noised(process.signal(t), process.noise(t)).log_prob(x[:, None]).exp()
+
+
+normal = torch.distributions.Normal(0.0, torch.ones((), dtype=torch.float64))
+figure, axes = plt.subplots(1, 5, figsize=(12, 3), sharey=True)
+for ax, t in zip(axes, (0, 200, 400, 600, 1000)):
+    ax.fill_between(x, density(cosine, t, x), alpha=0.35)
+    ax.plot(x, density(cosine, t, x))
+    ax.plot(x, normal.log_prob(x).exp(), "--", color=plots.COLOURS[3], lw=2)
+    ax.set(title=f"t = {t}", xlabel="$x_t$")
+axes[0].set_ylabel("density")
+plots.show(figure, alt="Two peaks grow wide, melt into one, and at t = 1000 lie on the dashed curve of the standard normal.")
+
+# %% [markdown]
+# And all of time in one picture: each column of the heat map is the exact density at that $t$. The lines are twelve
+# walkers, each from its own $x_0$. None of them knows the density; the crowd of them makes it. Towards the end they jump
+# about: there the cosine schedule takes its largest steps.
+
+# %%
+heat = torch.stack([density(cosine, int(t), x) for t in times[::5]], 1)
+begun, _ = pair.sample(12, torch.Generator().manual_seed(4))
+paths = walk(cosine, begun, torch.Generator().manual_seed(5))[..., 0]
+
+figure, ax = plt.subplots(figsize=(11, 5))
+shown = ax.imshow(heat, origin="lower", aspect="auto", extent=(0, 1000, -3.2, 3.2), cmap="viridis", vmax=1)
+ax.plot(times[::5], paths[::5], color="black", lw=2.4, alpha=0.6)
+ax.plot(times[::5], paths[::5], color="white", lw=1.2)
+ax.set(xlabel="time t", ylabel="$x_t$", ylim=(-3.2, 3.2), title="The exact density of $x_t$, and twelve walkers")
+figure.colorbar(shown, label="density", extend="max")
+plots.show(figure, alt="Heat map: two bright bands at -1 and 1 widen and merge into one around 0; white paths wander along.")
+
+# %% [markdown]
+# ## Does everything end in the same noise?
+#
+# The way back starts from $\mathcal{N}(0, \mathbf{I})$. That is fair only if $x_T$ has forgotten its $x_0$. How far is
+# it from that? Given $x_0$, both are Gaussians, and the Kullback-Leibler divergence is a formula. Per dimension, in bits:
+#
+# $$\mathrm{KL}\left(q(x_t \mid x_0)\,\|\,\mathcal{N}(0, \mathbf{I})\right) =
+# \frac{1}{2 \ln 2}\left(\bar\alpha_t\, \overline{x_0^2} - \bar\alpha_t - \ln(1 - \bar\alpha_t)\right)$$
+#
+# Its mean over the data is $L_T$, a term of the bound that lesson 02 derives, and never less than the divergence of
+# $q(x_T)$ itself. For the pair we integrate that one numerically.
+
+
+# %%
+def kl_of_digits(process, t):
+    """KL(q(x_t | x_0) || N(0, I)), mean over all digits, in bits a dimension; t (N,) from 1 up."""
+    alpha_bar = process.alpha_bar(t)
+    return (alpha_bar * x0.square().mean() - alpha_bar - torch.log1p(-alpha_bar)) / (2 * math.log(2))
+
+
+def kl_of_pair(process, t):
+    """KL(q(x_t) || N(0, 1)) of the pair in bits, on a grid."""
+    x = torch.linspace(-9, 9, 3001, dtype=torch.float64)
+    log_q = pair.noised(process.signal(t), process.noise(t)).log_prob(x[:, None])
+    return float(torch.trapezoid(log_q.exp() * (log_q - normal.log_prob(x)), x)) / math.log(2)
+
+
+some = torch.arange(20, 1001, 20)
+figure, ax = plt.subplots(figsize=(10, 4.6))
+for (name, process), colour in zip(schedules.items(), plots.COLOURS):
+    ax.semilogy(some, kl_of_digits(process, some), LINES[name], color=colour, label=f"digits, {name}")
+    of_pair = [kl_of_pair(process, int(t)) for t in some]
+    ax.semilogy(some, of_pair, LINES[name], marker="o", ms=5, lw=1.2, color=colour, label=f"pair, {name}")
+ax.set(xlabel="time t", ylabel="bits a dimension", ylim=(1e-10, 10), title="How far $x_t$ is from pure noise")
+ax.legend(ncols=2)
+plots.show(figure, alt="Divergence falls by five orders of magnitude over time, for the cosine schedule by nine.")
+
+# %%
+end = {name: (float(kl_of_digits(p, torch.tensor(1000))), kl_of_pair(p, 1000)) for name, p in schedules.items()}
+claim(
+    "x-t-is-gaussian-at-the-end",
+    "At t = T the data are gone: x_T is Gaussian noise.",
+    measured="bits a dimension from N(0, I): "
+    + "; ".join(f"{name} schedule {of[0]:.1e} (digits), {of[1]:.1e} (pair)" for name, of in end.items()),
+    holds=max(map(max, end.values())) < 1e-4,
+)
+
+# %% [markdown]
+# Ho et al. report about $10^{-5}$ bits a dimension for the linear schedule on photographs; ours is of that size. It is
+# small, never zero, and it grows with the number of dimensions: what is harmless for 256 pixels need not be for a million.
+# Stable Diffusion's schedule ends earlier, and does not end well. Here is what it leaves of the picture:
+
+# %%
+stable = DDPM(torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2)
+print(f"left of x_0 at t = T: linear {float(linear.signal(1000)):.4f}, Stable Diffusion {float(stable.signal(1000)):.4f}")
+
+# %% [markdown]
+# Seven hundredths of the picture remain, and what survives noise best is what all pixels share: the average brightness.
+# The model learns to read it off $x_T$, starts from noise whose average is always 0, and so finds very dark and very bright
+# pictures hard (Lin et al. 2024, *Common Diffusion Noise Schedules and Sample Steps Are Flawed*).
+#
+# ## One step back, if you know $x_0$
+#
+# Now turn round. Where was $x_{t-1}$, given $x_t$? If someone tells us $x_0$ as well, Bayes' rule multiplies two Gaussians,
+# and a product of Gaussians is a Gaussian:
+#
+# $$q(x_{t-1} \mid x_t, x_0) \;\propto\; \underbrace{q(x_t \mid x_{t-1})}_{\text{one step}}\;
+# \underbrace{q(x_{t-1} \mid x_0)}_{\text{one jump}}$$
+#
+# Precisions (one over variance) add: $1/\tilde\beta_t = \alpha_t/\beta_t + 1/(1 - \bar\alpha_{t-1})$. Each Gaussian pulls the
+# mean its way with its own precision. Work it out and you have Ho et al., eq. 7:
+#
+# $$\tilde\mu_t = \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1 - \bar\alpha_t}\, x_0
+# + \frac{\sqrt{\alpha_t}\,(1 - \bar\alpha_{t-1})}{1 - \bar\alpha_t}\, x_t, \qquad
+# \tilde\beta_t = \frac{1 - \bar\alpha_{t-1}}{1 - \bar\alpha_t}\,\beta_t$$
+#
+# ### Exercise 3: `posterior` (difficulty 2, 10 minutes)
+#
+# Return mean and variance. `process` gives `alpha(t)`, `beta(t)` and `alpha_bar(t)`, with `alpha_bar(0) = 1`, so that
+# $t = 1$ is no special case.
+
+
+# %%
+def posterior(process, x_t, x0, t):
+    """Mean and variance of q(x_{t-1} | x_t, x_0)."""
+    ...  # write it here
+
+
+check.posterior(posterior)
+
+# %%
+check.solution("posterior")
+
+# %% [markdown]
+# ## One step back, if you do not
+#
+# Nobody tells us $x_0$ when we draw a new picture. What we need is $q(x_{t-1} \mid x_t)$: the Gaussians above, one for each
+# $x_0$ that could have led here, blended by how likely each is. A blend of Gaussians is not a Gaussian. It may have two
+# peaks.
+#
+# The lecture says that 'provided the increments of t are small enough, $p_\theta(x_{t-1} \mid x_t)$ is Gaussian'. That
+# mixes up two letters. The *model* $p_\theta$ is Gaussian because we make it so. What small increments buy is that the
+# *truth* $q(x_{t-1} \mid x_t)$ is nearly Gaussian too, so that the model can be right. On the pair we know the truth:
+# $q(x_{t-1} \mid x_t) \propto q(x_{t-1})\, q(x_t \mid x_{t-1})$, on a grid.
+#
+# To compare like with like, we cut the same cosine into $T$ = 4, 8, .. 1024 steps and stand at $t = T/4$, where
+# $\bar\alpha_t$ is 0.85 in all of them. Only the size of the step back differs. And we stand at the hardest place, the
+# $x_t$ that may have come from either part with equal chance.
+
+# %%
+GRID = torch.linspace(-5, 5, 5001, dtype=torch.float64)
+
+
+def step_back(process, x_t, t):
+    """q(x_{t-1} | x_t) of the pair on GRID, exact, and the Gaussian of the same mean and variance; x_t (B,), both (B, N)."""
+    before = pair.noised(process.signal(t - 1), process.noise(t - 1)).log_prob(GRID[:, None])
+    step = torch.distributions.Normal(process.alpha(t).sqrt() * GRID, process.beta(t).sqrt())
+    exact = (before + step.log_prob(x_t[:, None])).softmax(1) / (GRID[1] - GRID[0])
+    mean = torch.trapezoid(exact * GRID, GRID)
+    std = torch.trapezoid(exact * (GRID - mean[:, None]) ** 2, GRID).sqrt()
+    return exact, torch.distributions.Normal(mean[:, None], std[:, None]).log_prob(GRID).exp()
+
+
+def total_variation(p, q):
+    """Half the area between two densities on GRID: 0 where they are one, 1 where they never meet."""
+    return torch.trapezoid((p - q).abs(), GRID) / 2
+
+
+def peaks(p):
+    """How many peaks a density p (N,) on GRID has."""
+    return int(((p[1:-1] > p[:-2]) & (p[1:-1] > p[2:])).sum())
+
+
+chains = {2**k: DDPM(cosine_beta(2**k)) for k in range(2, 11)}
+left = pair.class_probabilities(x[:, None], chains[4].signal(1), chains[4].noise(1))[:, 0]
+torn = x[(left - 0.5).abs().argmin()].view(1)  # it came from the left part with a chance of one half
+
+figure, axes = plt.subplots(1, 5, figsize=(13, 3.6))
+for ax, T in zip(axes, (4, 8, 16, 64, 256)):
+    exact, gauss = step_back(chains[T], torn, T // 4)
+    ax.fill_between(GRID, exact[0], alpha=0.35)
+    ax.plot(GRID, exact[0], label="exact")
+    ax.plot(GRID, gauss[0], "--", color=plots.COLOURS[3], label="Gaussian")
+    seen = GRID[gauss[0] > 1e-2 * gauss[0].max()]
+    ax.set(title=f"T = {T}", xlabel="$x_{t-1}$", xlim=(seen[0], seen[-1]), yticks=[])
+    beta, apart = float(chains[T].beta(T // 4)), float(total_variation(exact, gauss))
+    print(f"T = {T:>3}: beta = {beta:.3f}, peaks: {peaks(exact[0])}, total variation from the Gaussian {apart:.3f}")
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+plots.show(figure, alt="The exact step back has two peaks for T = 4, 8 and 16, one from T = 64 on; at 256 it is a Gaussian.")
+
+# %% [markdown]
+# With few steps the truth has two peaks, and the best Gaussian puts its weight *between* them, where little or nothing
+# is. A model of Gaussian steps that takes so few must fail at this place, however large its network. With 256 steps the eye
+# sees no difference.
+#
+# Not every $x_t$ is that hard. So take the mean over all $x_t$, each as often as it comes, and the worst of them, and do
+# so at three places in time.
+
+# %%
+at = torch.linspace(-3.5, 3.5, 281, dtype=torch.float64)
+mean_over, worst = {}, {}  # by the place in time, then by T
+for part in (2, 4, 8):
+    apart = {T: total_variation(*step_back(chain, at, T // part)) for T, chain in chains.items() if T >= part}
+    share = {T: density(chains[T], T // part, at) for T in apart}
+    mean_over[part] = {T: float((share[T] * d).sum() / share[T].sum()) for T, d in apart.items()}
+    worst[part] = {T: float(d.max()) for T, d in apart.items()}
+
+figure, axes = plt.subplots(1, 2, figsize=(12, 4.6), sharey=True)
+for ax, of, title in zip(axes, (mean_over, worst), ("mean over $x_t$", "at the worst $x_t$")):
+    for (part, by_T), colour, marker in zip(of.items(), plots.COLOURS, plots.MARKERS):
+        ax.loglog(by_T.keys(), by_T.values(), marker + "-", color=colour, ms=8, label=f"at t = T/{part}")
+    ax.loglog([64, 1024], [of[4][64], of[4][64] * 16**-1.5], "k:", lw=4, label=r"$\propto T^{-3/2}$")
+    ax.set(xlabel="number of steps T", title=title)
+    ax.set_xticks([4, 16, 64, 256, 1024], ["4", "16", "64", "256", "1024"], minor=False)
+    ax.minorticks_off()
+axes[0].set_ylabel("total variation")
+axes[0].legend(loc="lower left")
+plots.show(
+    figure, alt="Distance from a Gaussian against T, log-log: all lines fall, in the end along a dotted line of slope -3/2."
+)
+
+# %%
+order = math.log2(mean_over[4][256] / mean_over[4][1024]) / 2
+torn_up_to = max(T for T, chain in chains.items() if peaks(step_back(chain, torn, T // 4)[0][0]) > 1)
+falls = [of[part][2 * T] < of[part][T] for of in (mean_over, worst) for part in of for T in of[part] if T < 1024]
+claim(
+    "reverse-step-tends-to-gaussian",
+    "The exact step back, q(x_{t-1} | x_t), tends to a Gaussian as the increments shrink.",
+    measured="total variation from the Gaussian of like moments, pair, t = T/4, mean over x_t (worst x_t): "
+    + ", ".join(f"{mean_over[4][T]:.2g} ({worst[4][T]:.2g}) at T = {T}" for T in (4, 32, 256))
+    + f"; it falls as T to the -{order:.1f}; two peaks at the hardest x_t up to T = {torn_up_to}",
+    holds=all(falls) and 1.3 < order < 1.7,
+)
+
+# %% [markdown]
+# Why $T^{-3/2}$? A step back of size $\beta \propto 1/T$ sees the data's density through a window of width $\sqrt\beta$. In
+# that window $\log q$ is nearly a parabola, which makes a Gaussian; the first thing that does not fit is its third
+# derivative, of size $\beta^{3/2}$. The two panels tell of a trade. Nearer to the data the density has sharper valleys,
+# so the *worst* place asks for more steps. But hardly any $x_t$ lies in a valley by then, so the *mean* does not mind.
+#
+# ## The same film, with what can be known
+#
+# Eight spots on a ring, walked forward. **Middle:** the best guess of each walker's $x_0$, from $x_t$ alone (exact, in closed
+# form). **Right:** where the score points. At first each walker's origin is plain. Then spots begin to be mixed up, and at
+# the end the best guess for everyone is the middle of the ring: $x_T$ knows nothing any more.
+
+# %% tags=["nbval-ignore-output"]
+from course_lib.denoisers import ExactDenoiser
+
+ring = points.ring()
+exact = ExactDenoiser(ring, cosine)
+start, _ = ring.sample(240, torch.Generator().manual_seed(6))
+film = walk(cosine, start, torch.Generator().manual_seed(7))
+play([Step(t, film[t], exact(film[t], t)) for t in [1, *moments[1:]]], field=exact)
+
+# %% [markdown]
+# ## Failure museum: the lost bar
+#
+# $\alpha_t$ or $\bar\alpha_t$? One copy of Algorithm 2 in the lecture has $\sqrt{1 - \alpha_t}$ where $\sqrt{1 - \bar\alpha_t}$
+# belongs. It is the commonest slip of all, in this very formula too, and nothing crashes:
+
+
+# %%
+def lost_bar(process, x0, t, eps):
+    alpha = torch.as_tensor(process.alpha(t)).view(-1, 1, 1, 1)  # should be alpha_bar(t)
+    return (alpha.sqrt() * x0 + (1 - alpha).sqrt() * eps).float()
+
+
+t = torch.linspace(100, 1000, 10).long()
+rows = [noised(linear, x0[13].expand(10, -1, -1, -1), t, eps) for noised in (DDPM.add_noise, lost_bar)]
+figure = plots.pictures(torch.cat(rows), columns=10, scale=0.065)
+figure.axes[0].set_title("t = 100, 200, .., 1000: right above, the lost bar below")
+plots.show(figure, alt="Above, the digit fades to noise. Below, with the bar lost, it stays almost clean to the end.")
+
+# %%
+check.add_noise(lost_bar)
+
+# %% [markdown]
+# A network trained on the lower row never sees strong noise. Asked to start from pure noise, it is lost.
+#
+# In Algorithm 2 the same slip blows up each step's share of the noise, by the ratio of the two roots:
+
+# %%
+for t in (10, 100, 500, 1000):
+    print(f"t = {t:>4}: {float(linear.noise(t) / linear.beta(t).sqrt()):.1f} times too much noise taken out")
+
+# %% [markdown]
+# ## What you saw
+#
+# - A thousand single steps and one jump give the same mean and variance, to within chance; the moments, exactly.
+# - At $t = T$ digits are about $3 \cdot 10^{-5}$ bits a dimension from pure noise under the linear schedule, and much
+#   less under the cosine one, which also wastes far fewer steps on pictures that nobody can tell from noise.
+# - Given $x_0$, the step back is a Gaussian in closed form. Without it, it is not: there may be two peaks where steps are
+#   large; it nears a Gaussian as $T^{-3/2}$. That is why diffusion takes many small steps, and what distillation
+#   (lessons 17 and 18) must get around.
+#
+# **At full size** nothing changes. Ho et al. used $T = 1000$ and this linear schedule for 32 × 32 to 256 × 256 pixels;
+# Nichol and Dhariwal $T = 4000$ and the cosine. There is nothing to train here, and one jump costs two multiplications and
+# an addition a pixel. Larger pictures need *more* noise for the same effect, since neighbouring pixels say the same thing
+# and so average the noise away: schedules are shifted with size (Stable Diffusion 3, lesson 16).
+#
+# **Think about it**
+#
+# 1. Double the contrast of all pictures, so that they lie in $[-2, 2]$. Which schedule would undo that?
+# 2. $q(x_{t-1} \mid x_t)$ has two peaks where $x_t$ may have come from either part. With four steps, for which $x_t$ of
+#    the pair would a Gaussian be good even so?
+#
+# **Next:** lesson 02 trains a network to undo one jump, by guessing $\epsilon$: the loss, its floor, and the sampler.
