@@ -9,10 +9,14 @@ import io
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 """Okabe and Ito's eight colours (2008), which people with any kind of colour vision can tell apart."""
+
+WIDEST = 12
+"""Inches: a wider figure is shrunk to fit a page, and its type with it, until the last row cannot read it."""
 
 MARKERS = "osD^vP*X"
 """A shape to go with each colour, so that no class is told by its colour alone."""
@@ -55,17 +59,24 @@ class Shown:
 
 
 def png(fig: Figure, dpi: int = 100) -> bytes:
-    """The figure as PNG bytes; the figure is closed."""
-    out = io.BytesIO()
-    fig.savefig(out, format="png", dpi=dpi)
+    """The figure as PNG bytes, with a palette of 256 colours: a third of the size. The figure is closed."""
+    drawn, out = io.BytesIO(), io.BytesIO()
+    fig.savefig(drawn, format="png", dpi=dpi)
     plt.close(fig)
+    few = Image.open(drawn).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(out, format="png", optimize=True)
     return out.getvalue()
 
 
 def show(fig: Figure, alt: str) -> Shown:
-    """A figure for the end of a notebook cell, with the words that say what it shows. Raises ValueError without them."""
+    """A figure for the end of a notebook cell, with the words that say what it shows.
+
+    Raises ValueError without them, and where the figure is wider than WIDEST.
+    """
     if not alt.strip():
         raise ValueError("alt must say what the figure shows, got nothing")
+    if fig.get_figwidth() > WIDEST:
+        raise ValueError(f"fig must be at most {WIDEST} inches wide, got {fig.get_figwidth():g}: its type would be too small")
     return Shown(png(fig), alt, int(fig.get_figwidth() * 100))
 
 

@@ -126,10 +126,12 @@ def test_training_writes_its_record_and_an_interrupt_keeps_what_was_learned(tmp_
 
 
 TRAINER = """
-import os, sys, torch
-from course_lib import models
-torch.set_num_threads(1)
-while sys.stdin.readline():  # torch is imported once; each of the hundred children trains until it is killed
+import os, sys, torch, tqdm
+from course_lib import models, recipes
+torch.set_num_threads(1)  # no threads, tqdm's neither: a child of fork has only the one that forked
+tqdm.tqdm.monitor_interval = 0
+list(recipes.train_ring(recipes.ring_network(), seconds=0.1))  # once for all: the first steps import what they need
+while sys.stdin.readline():  # each of the hundred children trains until it is killed
     pid = os.fork()
     if pid:
         print(pid, flush=True)

@@ -38,7 +38,8 @@ from course_lib.datasets import digits
 
 plots.style()
 x0, label = digits.load("train")
-figure = plots.pictures(x0[:40], columns=10, title=f"Forty of {len(x0):,} digits to learn from, 16 × 16 pixels each")
+title = f"Forty of {len(x0):,} digits to learn from, 16 × 16 pixels each"
+figure = plots.pictures(x0[:40], columns=10, title=title)
 plots.show(figure, alt="Four rows of handwritten digits, each row from 0 to 9.")
 
 # %% [markdown]
@@ -55,9 +56,10 @@ from course_lib.schedules import cosine_beta
 process = DDPM(cosine_beta(1000))
 rng = torch.Generator().manual_seed(0)
 t = torch.linspace(0, 1000, 10).long()
-rows = [process.add_noise(x0[i].expand(10, -1, -1, -1), t, torch.randn(10, 1, 16, 16, generator=rng)) for i in (2, 5, 8)]
-figure = plots.pictures(torch.cat(rows), columns=10, title="t = 0 (a digit) to t = 1000 (noise), left to right")
-plots.show(figure, alt="Three digits, each fading into noise over ten columns from left to right.")
+each = x0[[2, 5, 8]].repeat_interleave(10, 0)  # three digits, ten times each
+x_t = process.add_noise(each, t.repeat(3), torch.randn(each.shape, generator=rng))
+figure = plots.pictures(x_t, columns=10, title="From t = 0, a digit, to t = 1000, noise")
+plots.show(figure, alt="Three digits, each fading into noise from left to right.")
 
 # %% [markdown]
 # ## One minute of training
@@ -74,13 +76,14 @@ from course_lib.training import pick_device, show_progress
 device = pick_device()  # a GPU where there is one
 network = recipes.digits_network(seed=0)
 network.net.to(device)
-progress = show_progress(recipes.train_digits(network, seconds=50), "training the digit model")
+training = recipes.train_digits(network, seconds=50)
+progress = show_progress(training, "training the digit model")
 network
 
 # %% [markdown]
 # ## From noise to digits
 #
-# Sixteen pictures of noise, and 25 steps back. Drag the slider, press play, or click a panel and use the arrow keys.
+# Sixteen pictures of noise, and 25 steps back. Drag the slider or a panel, press play, or use the arrow keys.
 # **Left** is where the picture stands, $x_t$. In the **middle** is what the network believes the clean picture to be: a
 # blur at first, then a sketch, then a digit. **Right** is the noise that it sees.
 
@@ -91,7 +94,8 @@ from course_lib.samplers import ddim
 from course_lib.widgets.player import play
 
 wanted = torch.arange(16) % 10
-noise = torch.randn(16, 1, 16, 16, generator=torch.Generator().manual_seed(3)).to(device)
+rng = torch.Generator().manual_seed(3)
+noise = torch.randn(16, 1, 16, 16, generator=rng).to(device)
 guided = ClassifierFree(network.given(wanted), network.given(NULL), w=2.0)
 play(list(ddim(guided, noise, process.times(25))))
 
@@ -111,10 +115,11 @@ guidance_slider(network)
 # %% [markdown]
 # ## Is it any good? Measure it
 #
-# Two figures, both by a small classifier that was trained on real digits and ships with the course. **Accuracy**: the
+# All figures come from a small classifier that was trained on real digits and ships with the course. **Accuracy**: the
 # share of samples that it reads as the digit that was asked for. **Frechet distance**: how far the samples as a crowd are
-# from held-out real digits (0 is the same crowd); beside it stands the same distance between two crowds of *real* digits,
-# which is the best that one can ask for.
+# from held-out real digits (0 is the same crowd); below it stands the same distance between two crowds of *real* digits,
+# which is the best that one can ask for. **Precision** is the share of samples that lie among real digits, **recall** the
+# share of real digits that lie among the samples: what is right, and what is covered.
 
 # %% tags=["nbval-ignore-output", "summary"]
 figures = recipes.digits_figures(network, n=500)
@@ -124,7 +129,7 @@ for name, value in figures.items():
 # %% [markdown]
 # ## What you saw
 #
-# - A network of about half a million numbers learned in a minute to draw digits that nobody wrote.
+# - A network of 413,425 numbers learned in a minute to draw digits that nobody wrote.
 # - It learned one thing only: to say which noise is in a picture. Drawing is that answer, applied 25 times.
 # - Guidance trades variety for certainty. Lessons 07 and 08 measure that trade.
 #

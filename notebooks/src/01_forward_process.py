@@ -170,7 +170,7 @@ cosine = DDPM(cosine_beta(1000))
 schedules = {"linear": linear, "cosine": cosine}
 LINES = {"linear": "-", "cosine": "--"}
 
-figure, axes = plt.subplots(1, 2, figsize=(11, 4.2))
+figure, axes = plt.subplots(1, 2, figsize=(9.5, 4))
 for (name, process), colour in zip(schedules.items(), plots.COLOURS):
     alpha_bar = process.alpha_bar(times)
     axes[0].plot(times, alpha_bar, LINES[name], color=colour, label=name)
@@ -214,7 +214,7 @@ from course_lib.widgets.player import play
 
 start = x0[10:22]
 film = walk(cosine, start, torch.Generator().manual_seed(3))
-moments = torch.linspace(0, 1000, 101).long().tolist()
+moments = torch.linspace(0, 1000, 41).long().tolist()
 steps = [Step(t, film[t], Prediction(film[t], *cosine.coefficients(t, start), "x0", start)) for t in moments]
 play(
     steps,
@@ -243,31 +243,31 @@ def density(process, t, x):
 
 
 normal = torch.distributions.Normal(0.0, torch.ones((), dtype=torch.float64))
-figure, axes = plt.subplots(1, 5, figsize=(12, 3), sharey=True)
+figure, axes = plt.subplots(1, 5, figsize=(9.5, 2.8), sharey=True)
 for ax, t in zip(axes, (0, 200, 400, 600, 1000)):
     ax.fill_between(x, density(cosine, t, x), alpha=0.35)
     ax.plot(x, density(cosine, t, x))
     ax.plot(x, normal.log_prob(x).exp(), "--", color=plots.COLOURS[3], lw=2)
-    ax.set(title=f"t = {t}", xlabel="$x_t$")
+    ax.set(title=f"t = {t}", xlabel="$x_t$", xticks=[-2, 0, 2])
 axes[0].set_ylabel("density")
 plots.show(figure, alt="Two peaks grow wide, melt into one, and at t = 1000 lie on the dashed curve of the standard normal.")
 
 # %% [markdown]
-# And all of time in one picture: each column of the heat map is the exact density at that $t$. The lines are twelve
+# And all of time in one picture: each column of the heat map is the exact density at that $t$. The lines are eight
 # walkers, each from its own $x_0$. None of them knows the density; the crowd of them makes it. Towards the end they jump
 # about: there the cosine schedule takes its largest steps.
 
 # %%
-heat = torch.stack([density(cosine, int(t), x) for t in times[::5]], 1)
-begun, _ = pair.sample(12, torch.Generator().manual_seed(4))
-paths = walk(cosine, begun, torch.Generator().manual_seed(5))[..., 0]
+rare = times[::10]
+heat = torch.stack([density(cosine, int(t), x) for t in rare], 1)
+begun, _ = pair.sample(8, torch.Generator().manual_seed(4))
+paths = walk(cosine, begun, torch.Generator().manual_seed(5))[rare, :, 0]
 
-figure, ax = plt.subplots(figsize=(11, 5))
-shown = ax.imshow(heat, origin="lower", aspect="auto", extent=(0, 1000, -3.2, 3.2), cmap="viridis", vmax=1)
-ax.plot(times[::5], paths[::5], color="black", lw=2.4, alpha=0.6)
-ax.plot(times[::5], paths[::5], color="white", lw=1.2)
-ax.set(xlabel="time t", ylabel="$x_t$", ylim=(-3.2, 3.2), title="The exact density of $x_t$, and twelve walkers")
-figure.colorbar(shown, label="density", extend="max")
+figure, ax = plt.subplots(figsize=(9.5, 4.8))
+shown = ax.contourf(rare, x, heat, levels=torch.linspace(0, 1, 26), cmap="viridis", extend="max")
+ax.plot(rare, paths, color="white", lw=1.8)
+ax.set(xlabel="time t", ylabel="$x_t$", title="The exact density of $x_t$, and eight walkers")
+figure.colorbar(shown, label="density", ticks=[0, 0.5, 1])
 plots.show(figure, alt="Heat map: two bright bands at -1 and 1 widen and merge into one around 0; white paths wander along.")
 
 # %% [markdown]
@@ -298,7 +298,7 @@ def kl_of_pair(process, t):
 
 
 some = torch.arange(20, 1001, 20)
-figure, ax = plt.subplots(figsize=(10, 4.6))
+figure, ax = plt.subplots(figsize=(9.5, 4.6))
 for (name, process), colour in zip(schedules.items(), plots.COLOURS):
     ax.semilogy(some, kl_of_digits(process, some), LINES[name], color=colour, label=f"digits, {name}")
     of_pair = [kl_of_pair(process, int(t)) for t in some]
@@ -331,7 +331,7 @@ print(f"left of x_0 at t = T: linear {float(linear.signal(1000)):.4f}, Stable Di
 # The model learns to read it off $x_T$, starts from noise whose average is always 0, and so finds very dark and very bright
 # pictures hard (Lin et al. 2024, *Common Diffusion Noise Schedules and Sample Steps Are Flawed*).
 #
-# ## One step back, if you know $x_0$
+# ## One step back, if you know x₀
 #
 # Now turn round. Where was $x_{t-1}$, given $x_t$? If someone tells us $x_0$ as well, Bayes' rule multiplies two Gaussians,
 # and a product of Gaussians is a Gaussian:
@@ -407,7 +407,7 @@ chains = {2**k: DDPM(cosine_beta(2**k)) for k in range(2, 11)}
 left = pair.class_probabilities(x[:, None], chains[4].signal(1), chains[4].noise(1))[:, 0]
 torn = x[(left - 0.5).abs().argmin()].view(1)  # it came from the left part with a chance of one half
 
-figure, axes = plt.subplots(1, 5, figsize=(13, 3.6))
+figure, axes = plt.subplots(1, 5, figsize=(9.5, 3.6))
 for ax, T in zip(axes, (4, 8, 16, 64, 256)):
     exact, gauss = step_back(chains[T], torn, T // 4)
     ax.fill_between(GRID, exact[0], alpha=0.35)
@@ -415,6 +415,7 @@ for ax, T in zip(axes, (4, 8, 16, 64, 256)):
     ax.plot(GRID, gauss[0], "--", color=plots.COLOURS[3], label="Gaussian")
     seen = GRID[gauss[0] > 1e-2 * gauss[0].max()]
     ax.set(title=f"T = {T}", xlabel="$x_{t-1}$", xlim=(seen[0], seen[-1]), yticks=[])
+    ax.locator_params(axis="x", nbins=2)
     beta, apart = float(chains[T].beta(T // 4)), float(total_variation(exact, gauss))
     print(f"T = {T:>3}: beta = {beta:.3f}, peaks: {peaks(exact[0])}, total variation from the Gaussian {apart:.3f}")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -437,7 +438,7 @@ for part in (2, 4, 8):
     mean_over[part] = {T: float((share[T] * d).sum() / share[T].sum()) for T, d in apart.items()}
     worst[part] = {T: float(d.max()) for T, d in apart.items()}
 
-figure, axes = plt.subplots(1, 2, figsize=(12, 4.6), sharey=True)
+figure, axes = plt.subplots(1, 2, figsize=(9.5, 4.6), sharey=True)
 for ax, of, title in zip(axes, (mean_over, worst), ("mean over $x_t$", "at the worst $x_t$")):
     for (part, by_T), colour, marker in zip(of.items(), plots.COLOURS, plots.MARKERS):
         ax.loglog(by_T.keys(), by_T.values(), marker + "-", color=colour, ms=8, label=f"at t = T/{part}")

@@ -41,7 +41,7 @@ T, exact = process.T, ExactDenoiser(data, process)
 
 rng = torch.Generator().manual_seed(0)
 x0, component = data.sample(1500, rng)
-fig, axes = plt.subplots(1, 4, figsize=(16, 4.4), sharey=True)
+fig, axes = plt.subplots(1, 4, figsize=(11.5, 3.5), sharey=True)
 for ax, t in zip(axes, (0, 50, 200, 1000)):
     plots.points(process.add_noise(x0, t, randn_like(x0, rng)), component, f"t = {t}", ax, reach=2.4, size=10)
 plots.show(
@@ -146,7 +146,7 @@ def at_every_t(rows):
 loss, floor, left, size = at_every_t([squares(network, t) for t in times])
 every_t = np.arange(1, T + 1)
 
-fig, (a, b) = plt.subplots(1, 2, figsize=(15, 5.2))
+fig, (a, b) = plt.subplots(1, 2, figsize=(11.5, 4.8))
 a.plot(every_t, floor, color=BLUE, linewidth=7, alpha=0.45, label="floor, by the exact denoiser")
 a.plot(every_t, loss, "--", color=RED, label="loss of the network")
 a.plot(every_t, left, ":", color=GREEN, label="loss − floor: left to learn")
@@ -306,7 +306,7 @@ def over_floor(x):
     return distance / metrics.floor(metrics.sliced_wasserstein, real, n, repeats=10)
 
 
-fig, (a, b) = plt.subplots(1, 2, figsize=(11, 5.4), sharey=True)
+fig, (a, b) = plt.subplots(1, 2, figsize=(9.5, 5), sharey=True)
 plots.points(real[:n], None, "Real", a, size=9)
 plots.points(made, None, "Sampled", b, size=9)
 plots.show(fig, alt="Two scatter plots that look alike: eight round spots on a circle, real on the left, sampled on the right.")
@@ -353,7 +353,7 @@ def bound_weight(process, t, sigma2):
 t = torch.arange(1, T + 1)
 weight = bound_weight(process, t, sigma2=process.beta(t))
 
-fig, (a, b) = plt.subplots(1, 2, figsize=(15, 5.2))
+fig, (a, b) = plt.subplots(1, 2, figsize=(11.5, 4.8))
 a.plot(t, weight / weight.mean(), color=BLUE, label="the bound's $w_t$, over its mean")
 a.axhline(1, color=RED, linestyle="--", label="the simple loss: 1")
 a.set(xscale="log", yscale="log", xlabel="time t", ylabel="weight", title="What a squared error counts")
@@ -387,7 +387,7 @@ def bound(mean_square):
     return float(constant + (weight * mean_square).sum())
 
 
-entropy = -float(data.log_prob(data.sample(100_000, torch.Generator().manual_seed(4))[0]).mean()) / data.dim
+entropy = -float(data.log_prob(data.sample(400_000, torch.Generator().manual_seed(4))[0]).mean()) / data.dim
 _, finer, _, _ = at_every_t([squares(exact, t, n=20_000) for t in times])  # the floor once more, with more points
 best, learned = bound(finer), bound(finer + left)
 claim(
@@ -447,8 +447,8 @@ def judged(denoiser, seed):
 
 figures = np.array([[judged(trained(way, seed), seed) for seed in range(3)] for way in WAYS])  # (way, seed, judge)
 
-fig, axes = plt.subplots(1, 2, figsize=(15, 5))
-names = ("Samples: distance over its floor", "Likelihood: nats above the best bound")
+fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.6))
+names = ("Samples: distance over its floor", "Likelihood: nats above the best")
 for ax, name, figure, form in zip(axes, names, figures.transpose(2, 0, 1), ("{:.1f}", "{:.2f}")):
     ax.barh(WAYS, figure.mean(1), color=[RED, BLUE, GREEN], height=0.55)
     ax.plot(figure, WAYS, "o", color="black", markersize=7)
@@ -499,7 +499,7 @@ claim(
 # far better than the second. So a good part of what makes the simple loss simple to train is not its taste but its calm.
 # (Look at the dots, too: now and then a few points fly off the ring, and they weigh heavily in the distance.)
 #
-# ## The running guess of $x_0$: a progressive decoder
+# ## The running guess: a progressive decoder
 #
 # At each step the network also says, by rearranging $x_t = \sqrt{\bar\alpha_t} x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon$,
 # what it takes the clean picture to be (eq. 15):
@@ -528,7 +528,7 @@ fig = plots.pictures(
     torch.cat(rows),
     columns=len(looks),
     title="$x_t$ and, below it, the guess $\\hat x_0$, from t = 1000 to t = 100",
-    scale=0.08,
+    scale=0.07,
 )
 plots.show(
     fig, alt="Three digits. Above each, noise that thins out from left to right; below, a grey blur that becomes the digit."
@@ -554,7 +554,7 @@ sigma2 = (1 - chain.alpha_bar(t - 1)) / (1 - chain.alpha_bar(t)) * chain.beta(t)
 bits = bound_weight(chain, t, sigma2) * torch.from_numpy(np.interp(t, at, missed)) / math.log(2)
 rate = bits.flip(0).cumsum(0).flip(0)[at.clamp(min=2) - 2]  # all that was sent from T down to each of `at`
 
-fig, (a, b) = plt.subplots(1, 2, figsize=(15, 5))
+fig, (a, b) = plt.subplots(1, 2, figsize=(11.5, 4.6))
 a.plot(at, distortion, "o-", color=BLUE)
 a.set(
     xlabel="time t (sending goes from right to left)",
@@ -600,25 +600,22 @@ play(list(ddpm(wanted, torch.randn(16, 1, 16, 16, generator=rng), chain.times(50
 
 
 # %%
-def right(denoiser, x_t, t, z):
-    process = denoiser.process
-    alpha, alpha_bar = process.alpha(t), process.alpha_bar(t)
-    sigma = ((1 - process.alpha_bar(t - 1)) / (1 - alpha_bar) * (1 - alpha)).sqrt()
-    return (x_t - (1 - alpha) / (1 - alpha_bar).sqrt() * denoiser(x_t, t).eps) / alpha.sqrt() + sigma * z
+from functools import partial
 
 
-def noise_at_the_last_step(denoiser, x_t, t, z):
-    process = denoiser.process
-    alpha, alpha_bar = process.alpha(t), process.alpha_bar(t)
-    sigma = (1 - alpha).sqrt()  # a fine choice, for t > 1
-    return (x_t - (1 - alpha) / (1 - alpha_bar).sqrt() * denoiser(x_t, t).eps) / alpha.sqrt() + sigma * z
+def step(denoiser, x_t, t, z, noise_at_the_last=False, lost_bar=False):
+    """Exercise 3, right or wrong."""
+    alpha, alpha_bar, before = (denoiser.process.alpha(t), *denoiser.process.alpha_bar(torch.tensor([t, t - 1])))
+    sigma2 = (1 - alpha) * (1 if noise_at_the_last else (1 - before) / (1 - alpha_bar))  # beta_t is a fine choice, for t > 1
+    under = 1 - (alpha if lost_bar else alpha_bar)
+    return (x_t - (1 - alpha) / under.sqrt() * denoiser(x_t, t).eps) / alpha.sqrt() + sigma2.sqrt() * z
 
 
-def a_lost_bar(denoiser, x_t, t, z):
-    process = denoiser.process
-    alpha, alpha_bar = process.alpha(t), process.alpha_bar(t)
-    sigma = ((1 - process.alpha_bar(t - 1)) / (1 - alpha_bar) * (1 - alpha)).sqrt()
-    return (x_t - (1 - alpha) / (1 - alpha).sqrt() * denoiser(x_t, t).eps) / alpha.sqrt() + sigma * z
+museum = {
+    "right": step,
+    "noise at the last step": partial(step, noise_at_the_last=True),
+    "a lost bar": partial(step, lost_bar=True),
+}
 
 
 def spread(x):
@@ -626,19 +623,18 @@ def spread(x):
     return float((torch.cdist(x.double(), data.means).min(1).values.square().mean() / 2).sqrt())
 
 
-fig, axes = plt.subplots(2, 3, figsize=(15, 10), sharex=True, sharey=True)
+fig, axes = plt.subplots(2, 3, figsize=(11.5, 8.4), sharex=True, sharey=True)
 for row, n in zip(axes, (1000, 50)):
     truth = ExactDenoiser(data, DDPM(linear_beta(n)))
-    for ax, step in zip(row, (right, noise_at_the_last_step, a_lost_bar)):
+    for ax, name in zip(row, museum):
         rng = torch.Generator().manual_seed(6)
         x = torch.randn(1500, 2, generator=rng)
         for t in range(n, 0, -1):
-            x = step(truth, x, t, randn_like(x, rng))
-        name = step.__name__.replace("_", " ")
-        plots.points(x, None, f"{name}, T = {n}\nspread {spread(x):.2f}", ax, size=9, reach=1.5)
+            x = museum[name](truth, x, t, randn_like(x, rng))
+        plots.points(x, None, f"{name}\nT = {n}, spread {spread(x):.2f}", ax, size=9, reach=1.5)
         ax.set(xlabel="", ylabel="")
-for step in (right, noise_at_the_last_step, a_lost_bar):
-    print(f"{step.__name__}: {check.ddpm_step(step).diagnosis or 'right'}")
+for name, wrong in museum.items():
+    print(f"{name}: {check.ddpm_step(wrong).diagnosis or 'the check finds nothing'}")
 plots.show(
     fig,
     alt="Six scatter plots of eight spots on a ring, for 1,000 steps and for 50. Right: spread 0.10 and 0.09. Noise "

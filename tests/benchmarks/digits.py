@@ -51,7 +51,7 @@ def train_theirs(network: Network, seconds: float, lr: float, seed: int):
     optimizer = torch.optim.AdamW(network.net.parameters(), lr=lr)
     begun, step, done = time.perf_counter(), 0, 0.0
     while done < 1:
-        i = torch.randint(len(x), (128,), generator=rng)
+        i = torch.randint(len(x), (64,), generator=rng)
         loss = denoising_loss(network.given(label[i]).dropped(0.1, rng), x[i], rng)
         optimizer.zero_grad()
         loss.backward()

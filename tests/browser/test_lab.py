@@ -24,6 +24,7 @@ def opened(browser, tmp_path):
         page.on("pageerror", lambda error: page.errors.append(str(error)))
         page.goto(f"{address}/lab/tree/{FIRST}.ipynb")
         page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=60_000)
+        page.get_by_text("(ipykernel) | Idle").wait_for(timeout=60_000)  # a cell that is run before asks which kernel to take
         yield page
         context.close()
 

@@ -1,0 +1,77 @@
+"""The pictures: what is drawn is what was given, and nobody is left without words."""
+
+import base64
+import io
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from course_lib import plots
+
+
+@pytest.fixture(autouse=True)
+def styled():
+    with plt.rc_context():
+        plots.style()
+        yield
+    plt.close("all")
+
+
+def test_a_figure_is_shown_with_its_words_and_closed():
+    figure, _ = plt.subplots(figsize=(5, 3))
+    shown = plots.show(figure, alt='a "line" & more')
+    page = shown._repr_html_()
+    assert 'alt="a &quot;line&quot; &amp; more"' in page and repr(shown) == '[picture: a "line" & more]'
+    image = Image.open(io.BytesIO(base64.b64decode(re.search('base64,([^"]+)', page)[1])))
+    assert image.size == (500, 300) and not plt.fignum_exists(figure.number)
+
+
+def test_few_colours_are_enough_for_every_line_and_shade():
+    figure, axes = plt.subplots(1, 2, figsize=(8, 4))
+    axes[0].imshow(np.linspace(0, 1, 400).reshape(20, 20))
+    for i, colour in enumerate(plots.COLOURS):
+        axes[1].plot([0, 1], [i, i], color=colour)
+    figure.canvas.draw()  # the layout settles at the first draw
+    whole = io.BytesIO()
+    figure.savefig(whole, format="png", dpi=100)
+    small = plots.png(figure)
+    before, after = (np.asarray(Image.open(io.BytesIO(b)).convert("RGB"), int) for b in (whole.getvalue(), small))
+    assert np.abs(before - after).max() <= 24 and np.abs(before - after).mean() < 0.5
+    assert len(small) < 0.6 * len(whole.getvalue())
+
+
+def test_a_grid_holds_every_picture_in_reading_order():
+    x = torch.linspace(-1, 1, 5)[:, None, None, None].expand(5, 1, 2, 3)
+    sheet = plots.grid(x, columns=3)
+    assert sheet.shape == (2 * 2 + 1, 3 * 3 + 2, 3)
+    assert [float(sheet[3 * r, 4 * c, 0]) for r in range(2) for c in range(3)][:5] == pytest.approx([0, 0.25, 0.5, 0.75, 1])
+    assert np.unique(sheet[2]).tolist() == [0.35]  # the gap
+    colours = torch.tensor([1.0, 0.0, -1.0])[None, :, None, None].expand(1, 3, 2, 2)
+    assert plots.grid(colours)[0, 0].tolist() == [1.0, 0.5, 0.0]
+
+
+def test_points_are_told_apart_by_colour_and_by_shape():
+    axis = plots.points(torch.randn(90, 2), torch.arange(90) % 9).axes[0]
+    looks = {(tuple(c.get_facecolor()[0][:3]), c.get_paths()[0].vertices.tobytes()) for c in axis.collections}
+    assert len(axis.collections) == 9 and len(looks) == 8 and to_rgb(plots.COLOURS[0]) in {colour for colour, _ in looks}
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: plots.show(plt.figure(), alt=" "), "alt must say what the figure shows, got nothing"),
+        (lambda: plots.show(plt.figure(figsize=(14, 3)), alt="a"), "fig must be at most 12 inches wide, got 14"),
+        (lambda: plots.pictures(torch.zeros(2, 16, 16)), "x must be pictures (N, 1 or 3, H, W), got shape (2, 16, 16)"),
+        (lambda: plots.pictures(torch.zeros(0, 1, 16, 16)), "x must be pictures (N, 1 or 3, H, W), got shape (0, 1, 16, 16)"),
+        (lambda: plots.points(torch.zeros(3, 3)), "x must be points (N, 2), got shape (3, 3)"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said_in_one_line(call, words):
+    with pytest.raises(ValueError) as raised:
+        call()
+    assert words in str(raised.value) and "\n" not in str(raised.value)
