@@ -18,7 +18,7 @@ from torch import Tensor
 from course_lib import validate
 from course_lib.denoisers import Denoiser
 from course_lib.prediction import Prediction
-from course_lib.process import randn_like
+from course_lib.process import Time, randn_like
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,3 +87,105 @@ def ddim(denoiser: Denoiser, x: Tensor, times: Tensor, eta: float = 0.0, rng: to
         if eta > 0:
             x = x + sigma * randn_like(x, rng)
     yield Step(s, x)
+
+
+@torch.no_grad()
+def rectified_flow(denoiser: Denoiser, x: Tensor, times: Tensor) -> Iterator[Step]:
+    """Liu et al. 2023, section 2: Euler steps along the velocity. Their time runs from noise to data, ours from data to noise.
+
+    Where the signal is 1 - t and the noise t, it is DDIM at eta = 0.
+    """
+    for t, s in moves(x, times):
+        pred = denoiser(x, t)
+        yield Step(t, x, pred)
+        x = x + (s - t) * pred.flow
+    yield Step(s, x)
+
+
+@torch.no_grad()
+def heun(denoiser: Denoiser, x: Tensor, times: Tensor) -> Iterator[Step]:
+    """Karras et al. 2022, Algorithm 1: an Euler step, then the whole move again with the mean of the beliefs at both ends.
+
+    Their dx = eps dsigma holds where the signal stays 1. Where it moves, too, dx = x_0 da + eps db; on a rectified flow that
+    is Heun's rule for its velocity. Two evaluations a move, one for the last, which ends where there is no noise to believe in.
+    """
+    process = denoiser.process
+    for t, s in moves(x, times):
+        pred = denoiser(x, t)
+        yield Step(t, x, pred)
+        euler = process.add_noise(pred.x0, s, pred.eps)
+        if process.noise(s) > 0:
+            end = denoiser(euler, s)
+            x = x + (end.a - pred.a) * (pred.x0 + end.x0) / 2 + (end.b - pred.b) * (pred.eps + end.eps) / 2
+        else:
+            x = euler
+    yield Step(s, x)
+
+
+@torch.no_grad()
+def probability_flow(denoiser: Denoiser, x: Tensor, times: Tensor) -> Iterator[Step]:
+    """Song et al. 2021 (score-based modelling by SDEs), eq. 13, for the variance-preserving process, by their rule of
+    appendix C: x_i = (2 - sqrt(1 - beta_{i+1})) x_{i+1} + beta_{i+1} / 2 score.
+
+    Over fewer than T times beta is that of the chain with the other steps left out, as in `ddpm`.
+    """
+    alpha_bar = denoiser.process.alpha_bar
+    for t, s in moves(x, times):
+        pred = denoiser(x, t)
+        yield Step(t, x, pred)
+        beta = 1 - alpha_bar(t) / alpha_bar(s)
+        x = (2 - (1 - beta).sqrt()) * x + beta / 2 * pred.score
+    yield Step(s, x)
+
+
+@torch.no_grad()
+def langevin(
+    denoiser: Denoiser, x: Tensor, t: Time, n: int, epsilon: float, rng: torch.Generator | None = None
+) -> Iterator[Step]:
+    """n steps of plain Langevin dynamics at the one noise level t. Song and Ermon 2019, eq. 4; epsilon is the step size.
+
+    Raises ValueError where n is not positive, or epsilon is not positive and finite.
+    """
+    validate.batch("x", x)
+    validate.at_least("n", n, 1)
+    if validate.finite("epsilon", epsilon) <= 0:
+        raise ValueError(f"epsilon must be positive, got {epsilon}")
+    for _ in range(n):
+        pred = denoiser(x, t)
+        yield Step(t, x, pred)
+        x = x + epsilon / 2 * pred.score + epsilon**0.5 * randn_like(x, rng)
+    yield Step(t, x)
+
+
+@torch.no_grad()
+def annealed_langevin(
+    denoiser: Denoiser, x: Tensor, times: Tensor, n: int = 100, epsilon: float = 2e-5, rng: torch.Generator | None = None
+) -> Iterator[Step]:
+    """Song and Ermon 2019, Algorithm 1: n steps of Langevin dynamics at each noise level, from the largest down.
+
+    The levels are those of `times` but its last, where there is no noise left; sigma_i is noise(times[i]), and the step size
+    there is their alpha_i = epsilon sigma_i^2 / sigma_L^2. Raises what `langevin` raises.
+    """
+    sigma = {t: float(denoiser.process.noise(t)) for t, _ in moves(x, times)}
+    smallest = min(sigma.values())
+    for t, sigma_i in sigma.items():
+        *steps, last = langevin(denoiser, x, t, n, epsilon * sigma_i**2 / smallest**2, rng)
+        yield from steps
+        x = last.x
+    yield last
+
+
+@torch.no_grad()
+def invert(denoiser: Denoiser, x0: Tensor, times: Tensor) -> Iterator[Step]:
+    """DDIM backwards, from pictures x0 (B, ...) to the noise that `ddim` makes them from: Song et al. 2021, section 4.3.
+
+    `times` falls, as for every sampler, and is walked from its end. Each move from s up to t takes the noise that is
+    believed at s, or at t where s has none. Exact only in the limit of small moves.
+    """
+    process, x = denoiser.process, x0
+    for t, s in reversed(moves(x0, times)):
+        a, b = process.coefficients(s, x)
+        pred = denoiser(x, s if process.noise(s) > 0 else t)
+        yield Step(s, x, pred)
+        x = process.add_noise((x - b * pred.eps) / a, t, pred.eps)
+    yield Step(t, x)
