@@ -6,13 +6,15 @@ from torch import nn
 
 from course_lib.denoisers import NULL
 from course_lib.nets.classifier import Classifier, jitter
-from course_lib.nets.embeddings import LabelEmbedding, sinusoidal
+from course_lib.nets.embeddings import LabelEmbedding, TimeEmbedding, fourier, sinusoidal
+from course_lib.nets.hooks import watching
 from course_lib.nets.mlp import MLP
 from course_lib.nets.unet import Attention, UNet
 
 NETS = {
     "mlp": (lambda: MLP(dim=2, width=16, depth=2, classes=3), (2,)),
     "unet": (lambda: UNet(size=16, widths=(8, 16, 32), classes=3), (1, 16, 16)),
+    "unet-fourier-add": (lambda: UNet(widths=(8, 16), classes=3, time="fourier", modulation="add"), (1, 16, 16)),
     "unet-colour": (lambda: UNet(size=32, channels=3, widths=(8, 16), depth=2, patch=2, classes=3), (3, 32, 32)),
 }
 
@@ -146,3 +148,46 @@ def test_jitter_keeps_the_background_and_moves_the_ink():
     assert (moved[:, :, 0] < -0.99).all() and moved.min() >= -1 and moved.max() <= 1
     assert len({tuple(picture.flatten().tolist()) for picture in moved}) == 64
     assert (moved + 1).sum((1, 2, 3)).std() > 0  # the ink itself grows and shrinks
+
+
+def test_fourier_features_are_sines_and_cosines_of_kept_frequencies():
+    time, frequency = torch.tensor([0.0, 0.25]), torch.tensor([1.0, 2.0])
+    assert torch.allclose(fourier(time, frequency), torch.tensor([[0.0, 0, 1, 1], [1, 0, 0, -1]]), atol=1e-6)
+    embedding = TimeEmbedding(64, "fourier")
+    assert "frequency" in embedding.state_dict() and "frequency" not in dict(embedding.named_parameters())
+    assert 10 < embedding.frequency.std() < 24 and "frequency" not in TimeEmbedding(64).state_dict()
+
+
+def test_hooks_see_every_block_and_how_attention_looks_and_then_nothing_more():
+    torch.manual_seed(0)
+    net = UNet(size=16, widths=(8, 16, 32))
+    args = torch.randn(2, 1, 16, 16), torch.rand(2), torch.tensor([0, 1])
+    with watching(net) as seen:
+        net(*args)
+    assert tuple(seen["encoder.8x8_block0"].shape) == (2, 16, 8, 8) and len(seen) == 8
+    weights = seen["encoder.4x4_block0.attention"]
+    assert tuple(weights.shape) == (2, 1, 16, 16) and torch.allclose(weights.sum(-1), torch.ones(2, 1, 16), atol=1e-5)
+    seen.clear()
+    net(*args)
+    assert not seen
+
+
+def test_the_weights_are_those_that_attention_gathers_with():
+    torch.manual_seed(0)
+    layer, h = Attention(32, 2), torch.randn(3, 32, 4, 4)
+    nn.init.eye_(layer.out.weight[:, :, 0, 0].data)
+    v = layer.queries_keys_values(h)[2]
+    gathered = (layer.weights(h) @ v).transpose(-1, -2).reshape(h.shape)
+    assert torch.allclose(layer(h), h + gathered, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "build, words",
+    [
+        (lambda: UNet(time="cosines"), "kind must be"),
+        (lambda: UNet(modulation="multiply"), "modulation must be"),
+    ],
+)
+def test_an_unknown_part_is_named(build, words):
+    with pytest.raises(ValueError, match=words):
+        build()

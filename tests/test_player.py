@@ -16,7 +16,8 @@ from course_lib.prediction import Prediction
 from course_lib.process import DDPM, RectifiedFlow
 from course_lib.samplers import Step, ddim
 from course_lib.schedules import cosine_beta
-from course_lib.widgets.player import LEVELS, PALETTE, play
+from course_lib.widgets.pixels import LEVELS, PALETTE
+from course_lib.widgets.player import play
 
 PROCESS = DDPM(cosine_beta(1000))
 

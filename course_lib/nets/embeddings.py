@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from course_lib import validate
 from course_lib.denoisers import NULL
 
 
@@ -23,16 +24,29 @@ def sinusoidal(time: Tensor, dim: int, longest: float = 10_000.0) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], 1)
 
 
-class TimeEmbedding(nn.Module):
-    """Time as a fraction of T (B,) to a vector (B, dim): sines and cosines, then two linear layers. Ho et al. 2020."""
+def fourier(time: Tensor, frequency: Tensor) -> Tensor:
+    """Sines and cosines of 2 pi time at random frequencies: (B,) and (dim / 2,) to (B, dim). Tancik et al. 2020, eq. 5."""
+    angle = 2 * math.pi * time[:, None] * frequency
+    return torch.cat([angle.sin(), angle.cos()], 1)
 
-    def __init__(self, dim: int):
+
+class TimeEmbedding(nn.Module):
+    """Time as a fraction of T (B,) to a vector (B, dim): sines and cosines, then two linear layers.
+
+    `kind` is 'sinusoidal' (Ho et al. 2020, appendix B) or 'fourier': frequencies drawn once from N(0, 16^2) and kept
+    (Song et al. 2021, appendix C; theirs are of the logarithm of the noise, which is near linear in our time).
+    """
+
+    def __init__(self, dim: int, kind: str = "sinusoidal"):
         super().__init__()
+        validate.choice("kind", kind, ("sinusoidal", "fourier"))
         self.dim = dim
         self.mlp = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.register_buffer("frequency", 16 * torch.randn(dim // 2) if kind == "fourier" else None)
 
     def forward(self, time: Tensor) -> Tensor:
-        return self.mlp(sinusoidal(1000 * time, self.dim))
+        waves = sinusoidal(1000 * time, self.dim) if self.frequency is None else fourier(time, self.frequency)
+        return self.mlp(waves)
 
 
 class LabelEmbedding(nn.Embedding):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle, scaled_dot_product_attention, silu
 
+from course_lib import validate
 from course_lib.nets.embeddings import LabelEmbedding, TimeEmbedding
 
 
@@ -26,11 +27,19 @@ class Attention(nn.Module):
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = zero(nn.Conv2d(channels, channels, 1))
 
-    def forward(self, h: Tensor) -> Tensor:
+    def queries_keys_values(self, h: Tensor) -> tuple[Tensor, ...]:
+        """What each place asks, offers and says, each (B, heads, H * W, C / heads)."""
         B, C, H, W = h.shape
-        qkv = self.qkv(self.norm(h)).view(B, 3, self.heads, C // self.heads, H * W).transpose(-1, -2)
-        gathered = scaled_dot_product_attention(*qkv.unbind(1))  # (B, heads, H * W, C / heads)
-        return h + self.out(gathered.transpose(-1, -2).reshape(B, C, H, W))
+        return self.qkv(self.norm(h)).view(B, 3, self.heads, C // self.heads, H * W).transpose(-1, -2).unbind(1)
+
+    def weights(self, h: Tensor) -> Tensor:
+        """How much each place takes from each, (B, heads, H * W, H * W), rows summing to 1: the softmax of eq. 1."""
+        q, k, _ = self.queries_keys_values(h)
+        return (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
+
+    def forward(self, h: Tensor) -> Tensor:
+        gathered = scaled_dot_product_attention(*self.queries_keys_values(h))  # (B, heads, H * W, C / heads)
+        return h + self.out(gathered.transpose(-1, -2).reshape(h.shape))
 
 
 def zero(layer: nn.Module) -> nn.Module:
@@ -41,30 +50,39 @@ def zero(layer: nn.Module) -> nn.Module:
 
 
 class Block(nn.Module):
-    """A residual block (B, C_in, H, W) to (B, C_out, H, W), whose second norm the embedding of time and class shifts and
-    scales (adaptive group normalisation, Dhariwal and Nichol 2021, eq. 3), with self-attention after it where asked."""
+    """A residual block (B, C_in, H, W) to (B, C_out, H, W), with self-attention after it where `heads` is not 0.
 
-    def __init__(self, inward: int, outward: int, emb: int, heads: int = 0):
+    The embedding of time and class enters by `modulation`: 'norm', where it shifts and scales the second norm (adaptive group
+    normalisation, Dhariwal and Nichol 2021, eq. 3), or 'add', where it is added after the first convolution (Ho et al. 2020).
+    """
+
+    def __init__(self, inward: int, outward: int, emb: int, heads: int = 0, modulation: str = "norm"):
         super().__init__()
+        self.adaptive = validate.choice("modulation", modulation, ("norm", "add")) == "norm"
         self.norm1, self.conv1 = norm(inward), nn.Conv2d(inward, outward, 3, padding=1)
-        self.modulate = nn.Linear(emb, 2 * outward)
-        self.norm2, self.conv2 = norm(outward, affine=False), zero(nn.Conv2d(outward, outward, 3, padding=1))
+        self.modulate = nn.Linear(emb, outward * (1 + self.adaptive))
+        self.norm2, self.conv2 = norm(outward, affine=not self.adaptive), zero(nn.Conv2d(outward, outward, 3, padding=1))
         self.skip = nn.Identity() if inward == outward else nn.Conv2d(inward, outward, 1)
         self.attention = Attention(outward, heads) if heads else nn.Identity()
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         h = self.conv1(silu(self.norm1(x)))
-        shift, scale = self.modulate(emb)[:, :, None, None].chunk(2, 1)
-        h = self.conv2(silu(self.norm2(h) * (1 + scale) + shift))
-        return self.attention(self.skip(x) + h)
+        said = self.modulate(emb)[:, :, None, None]
+        if self.adaptive:
+            shift, scale = said.chunk(2, 1)
+            h = self.norm2(h) * (1 + scale) + shift
+        else:
+            h = self.norm2(h + said)
+        return self.attention(self.skip(x) + self.conv2(silu(h)))
 
 
 class UNet(nn.Module):
     """net(x, time, cond) for pictures x (B, C, size, size), time (B,) in [0, 1], cond (B,) from `as_condition`: x's shape.
 
-    `widths` are the channels at each resolution, from the finest, which is size / patch, each half the one before; the
-    coarsest has self-attention. Ho et al. 2020, appendix B, with the blocks of Dhariwal and Nichol 2021. Blocks are named by
-    resolution, `net.encoder["8x8_block0"]`, so that a hook can address them. `classes` = 0 makes it unconditional.
+    `widths` are the channels at each resolution, from the finest, which is size / patch, each half the one before, with
+    `depth` blocks each; the `attn` coarsest have self-attention. `time` and `modulation` are what TimeEmbedding and Block say.
+    Ho et al. 2020, appendix B, with the blocks of Dhariwal and Nichol 2021. Blocks are named by resolution,
+    `net.encoder["8x8_block0"]`, so that a hook can address them. `classes` = 0 makes it unconditional.
     """
 
     def __init__(
@@ -77,6 +95,8 @@ class UNet(nn.Module):
         patch: int = 1,
         attn: int = 1,
         dim: int = 128,
+        time: str = "sinusoidal",
+        modulation: str = "norm",
     ):
         super().__init__()
         if not widths:
@@ -86,7 +106,7 @@ class UNet(nn.Module):
         if size % (multiple := patch << len(widths) - 1):
             raise ValueError(f"size must be a multiple of {multiple}, got {size}")
         self.patch, self.shape = patch, (channels, size, size)
-        self.time = TimeEmbedding(dim)
+        self.time = TimeEmbedding(dim, time)
         if classes:
             self.label = LabelEmbedding(classes, dim)
             self.as_condition = self.label.as_condition
@@ -100,14 +120,14 @@ class UNet(nn.Module):
                 self.encoder[f"{at}_down"] = nn.Conv2d(now, width, 3, 2, padding=1)
                 now = width
             for i in range(depth):
-                self.encoder[f"{at}_block{i}"] = Block(now, width, dim, heads)
+                self.encoder[f"{at}_block{i}"] = Block(now, width, dim, heads, modulation)
                 now = width
                 skips.append(width)
         for level, width in reversed(list(enumerate(widths))):
             at = f"{size >> level}x{size >> level}"
             heads = width // 32 if level >= len(widths) - attn else 0
             for i in range(depth):
-                self.decoder[f"{at}_block{i}"] = Block(now + skips.pop(), width, dim, heads)
+                self.decoder[f"{at}_block{i}"] = Block(now + skips.pop(), width, dim, heads, modulation)
                 now = width
             if level:
                 self.decoder[f"{at}_up"] = nn.ConvTranspose2d(width, widths[level - 1], 2, 2)

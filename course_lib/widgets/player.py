@@ -1,15 +1,12 @@
 """The denoising player: every step of a sampler, scrubbed in the page itself. `player.js` is its other half.
 
-Frames travel once, as binary: pictures as one PNG sheet a panel, in LEVELS shades a channel (noise does not compress, so
-shades are what costs), points as 16-bit numbers. A film that would be too large is thinned to fewer steps.
+Frames travel once, as binary: pictures as one PNG sheet a panel, in few shades (see pixels.py), points as 16-bit numbers.
+A film that would be too large is thinned to fewer steps.
 """
 
 from __future__ import annotations
 
-import base64
 import html
-import io
-import math
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -20,20 +17,11 @@ from torch import Tensor
 from course_lib import validate
 from course_lib.denoisers import Denoiser
 from course_lib.samplers import Step
+from course_lib.widgets import pixels
 from course_lib.widgets.page import Fragment, fragment
 
-LEVELS = 32
 MOMENTS = 6  # in the strip of pictures that stands where no script runs
 X_T, X0, EPS, SCORE = "xₜ: noisy", "x̂₀: predicted x₀", "ε̂: predicted noise", "−ε̂: along the score"
-# Shades 0..31 are grey, -1 to 1. Shades 32..63 are for what has a sign, -3 to 3: blue, white (nothing), orange.
-_SIGNED = [(0, 31, 66), (0, 114, 178), (250, 250, 250), (213, 94, 0), (84, 32, 0)]
-_RAMP = np.linspace(-3, 3, LEVELS)
-PALETTE = np.concatenate(
-    [
-        np.linspace(0, 255, LEVELS)[:, None].repeat(3, 1),
-        np.stack([np.interp(_RAMP, [-3, -1.5, 0, 1.5, 3], channel) for channel in zip(*_SIGNED)], 1),
-    ]
-).round()
 
 
 def play(
@@ -124,54 +112,20 @@ def _pictures(steps: list[Step], draw: Callable | None) -> tuple[Callable, Calla
             shape = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
             what = "what draw returns" if draw else "steps"
             raise ValueError(f"{what} must be pictures (B, 1 or 3, H, W), or points (B, 1 or 2) without draw, got {shape}")
-        films[title] = np.stack([_shades(view[title], signed=title == EPS) for view in views])
+        films[title] = np.stack([pixels.shades(view[title], signed=title == EPS) for view in views])
 
     def encode(keep: np.ndarray) -> dict:
         panels = []
         for title, frames in films.items():
-            sheet, columns = _sheet(frames[keep].reshape(-1, *frames.shape[2:]))
-            panel = {"title": title, "noise": title == EPS, "columns": columns, "png": _text(_png(sheet))}
+            sheet, columns = pixels.sheet(frames[keep].reshape(-1, *frames.shape[2:]))
+            panel = {"title": title, "noise": title == EPS, "columns": columns, "png": pixels.text(pixels.png(sheet))}
             panels.append(panel | dict(zip(("height", "width"), frames.shape[2:4])))
         return {"kind": "pictures", "batch": len(steps[0].x), "panels": panels}
 
     def moment(i: int) -> dict[str, bytes]:
-        return {title: _png(_sheet(frames[i], gap=1)[0]) for title, frames in films.items()}
+        return {title: pixels.png(pixels.sheet(frames[i], gap=1)[0]) for title, frames in films.items()}
 
     return encode, moment
-
-
-def _shades(x: Tensor, signed: bool) -> np.ndarray:
-    """Pictures (B, C, H, W) as shades of PALETTE (B, H, W), or where C = 3 as colours (B, H, W, 3), uint8."""
-    unit = (x.detach().float().cpu() / (3 if signed else 1)).clamp(-1, 1).numpy() / 2 + 0.5
-    shades = np.rint(unit * (LEVELS - 1))
-    if x.shape[1] == 3:
-        return np.rint(shades * 255 / (LEVELS - 1)).astype(np.uint8).transpose(0, 2, 3, 1)
-    return (shades[:, 0] + LEVELS * signed).astype(np.uint8)
-
-
-def _sheet(pictures: np.ndarray, gap: int = 0) -> tuple[np.ndarray, int]:
-    """Pictures (N, H, W, ...) laid out in reading order as one square, whose sides no canvas refuses, and its columns."""
-    columns = math.isqrt(len(pictures) - 1) + 1
-    rest = ((0, 0),) * (pictures.ndim - 3)
-    padded = np.pad(pictures, ((0, -len(pictures) % columns), (0, gap), (0, gap), *rest), constant_values=LEVELS // 2)
-    rows = padded.reshape(-1, columns, *padded.shape[1:]).swapaxes(1, 2)
-    return rows.reshape(rows.shape[0] * rows.shape[1], rows.shape[2] * rows.shape[3], *rows.shape[4:]), columns
-
-
-def _png(pixels: np.ndarray | Image.Image) -> bytes:
-    """Shades (H, W) or colours (H, W, 3) as a PNG, packed in whichever of two ways is smaller."""
-    image = Image.fromarray(pixels) if isinstance(pixels, np.ndarray) else pixels
-    if image.mode == "L":
-        image.putpalette(PALETTE.astype(np.uint8).tobytes())
-    files = []
-    for strategy in (0, 2):  # zlib's default, and Huffman codes alone, which is better and faster for noise
-        files.append(io.BytesIO())
-        image.save(files[-1], "png", compress_type=strategy)
-    return min((file.getvalue() for file in files), key=len)
-
-
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode()
 
 
 def _points(steps: list[Step], field: Denoiser | None) -> tuple[Callable, Callable]:
@@ -199,7 +153,7 @@ def _points(steps: list[Step], field: Denoiser | None) -> tuple[Callable, Callab
         return {"kind": "points", "batch": B, "overTime": dim == 1, "grid": len(at[0]), "panels": panels} | packed
 
     def moment(i: int) -> dict[str, bytes]:
-        return {title: _png(_scatter(points[i] / half)) for title, points in ((X_T, x), (X0, x0))}
+        return {title: pixels.png(_scatter(points[i] / half)) for title, points in ((X_T, x), (X0, x0))}
 
     return encode, moment
 
@@ -207,15 +161,15 @@ def _points(steps: list[Step], field: Denoiser | None) -> tuple[Callable, Callab
 def _sixteen_bits(values: Tensor, half: float) -> str:
     """-2 half .. 2 half as 0..65535, little end first: twice what is shown, so that what lies outside stays outside."""
     unit = (values.detach().double().cpu() / (2 * half)).clamp(-1, 1).numpy() / 2 + 0.5
-    return _text(np.rint(unit * 65535).astype("<u2").tobytes())
+    return pixels.text(np.rint(unit * 65535).astype("<u2").tobytes())
 
 
 def _scatter(points: Tensor, size: int = 160) -> Image.Image:
-    image = Image.new("P", (size, size), LEVELS - 1)
-    image.putpalette(PALETTE.astype(np.uint8).tobytes())
+    image = Image.new("P", (size, size), pixels.LEVELS - 1)
+    image.putpalette(pixels.PALETTE.astype(np.uint8).tobytes())
     pen = ImageDraw.Draw(image)
     for x, y in ((points.cpu().double() * torch.tensor([1, -1]) + 1) / 2 * size).tolist():
-        pen.ellipse((x - 2, y - 2, x + 2, y + 2), fill=LEVELS + LEVELS // 4)
+        pen.ellipse((x - 2, y - 2, x + 2, y + 2), fill=pixels.LEVELS + pixels.LEVELS // 4)
     return image
 
 
@@ -224,7 +178,7 @@ def _strip(moment: Callable, say: Callable, n: int) -> str:
     figures = []
     for i in np.unique(np.linspace(0, n - 1, MOMENTS).round().astype(int)).tolist():
         images = "".join(
-            f'<img src="data:image/png;base64,{_text(png)}" width="128" alt="{html.escape(f"{title}, at {say(i)}")}"><br>'
+            f'<img src="data:image/png;base64,{pixels.text(png)}" width="128" alt="{html.escape(f"{title}, at {say(i)}")}"><br>'
             for title, png in moment(i).items()
         )
         figures.append(f'<figure style="display:inline-block;margin:4px">{images}<figcaption>{say(i)}</figcaption></figure>')
