@@ -112,7 +112,7 @@ def digits_network(seed: int = 0) -> Network:
 def train_digits(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 8000) -> Iterator[Progress]:
     """Trains on 4,000 digits, one label in ten made null. Ho and Salimans 2022, Algorithm 1, in the network's view.
 
-    What was tried of networks, views, schedules, batches and rates is in tests/benchmarks/digits.md.
+    What was tried of networks, views, schedules, batches and rates is in tests/benchmarks/README.md.
     """
     x, label = digits.load("train")
     learner, rng = _learner(network), torch.Generator().manual_seed(seed)

@@ -1,0 +1,94 @@
+"""The U-Net explorer: what every block makes of a noisy picture, step by step. `explorer.js` is its other half."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from course_lib.denoisers import Network
+from course_lib.nets.hooks import watching
+from course_lib.samplers import Step
+from course_lib.widgets import pixels
+from course_lib.widgets.page import Fragment, fragment
+
+MAPS = 16
+"""Feature maps shown of each block: those that vary most."""
+
+
+@torch.no_grad()
+def explore(network: Network, steps: Iterable[Step]) -> Fragment:
+    """The network as a map to click: each block's shape, its feature maps and, where it has attention, who looks where.
+
+    `steps` are a sampler's, of pictures (B, 1 or 3, H, W); the first of the batch goes through `network` again at each of them,
+    as far as it has a prediction. Maps are shown over their block's own spread, blue below 0 and orange above.
+    Raises ValueError where there is no such step, or where the network has no blocks to watch (see nets/hooks.py).
+    """
+    steps = [step for step in steps if step.pred is not None]
+    if not steps or steps[0].x.ndim != 4:
+        raise ValueError(
+            "steps must hold a prediction of pictures (B, 1 or 3, H, W), got " + (f"{steps[0]}" if steps else "none")
+        )
+    seen = []
+    for step in steps:
+        with watching(network.net) as here:
+            network(step.x[:1], step.t)
+        seen.append(here)
+    if not seen[0]:
+        raise ValueError(f"network must be made of blocks, as UNet is, got {network}")
+    blocks = {name: torch.cat([here[name] for here in seen]) for name in seen[0] if not name.endswith(".attention")}
+    nodes = [_node(name, maps) for name, maps in blocks.items()]
+    looks = {
+        name.rpartition(".")[0]: torch.cat([here[name] for here in seen]) for name in seen[0] if name.endswith(".attention")
+    }
+    data = {
+        "t": [step.t for step in steps],
+        "nodes": nodes,
+        "maps": MAPS,
+        "ends": [_panel(title, torch.cat([x[:1] for x in xs])) for title, xs in _ends(steps).items()],
+        "looks": {name: _looks(weights) for name, weights in looks.items()},
+    }
+    return fragment("explorer", data, _words(nodes), "painters.js")
+
+
+def _ends(steps: list[Step]) -> dict[str, list[Tensor]]:
+    return {"in: xₜ": [step.x for step in steps], "out, as x̂₀": [step.x0 for step in steps]}
+
+
+def _panel(title: str, x: Tensor, signed: bool = False) -> dict:
+    """Pictures (N, C, H, W) as one sheet for painters.js."""
+    sheet, columns = pixels.sheet(pixels.shades(x, signed))
+    return {
+        "title": title,
+        "columns": columns,
+        "height": x.shape[2],
+        "width": x.shape[3],
+        "png": pixels.text(pixels.png(sheet)),
+    }
+
+
+def _node(name: str, maps: Tensor) -> dict:
+    """A block's maps (steps, C, H, W): the MAPS that vary most, in their own order, each step's in a row of the sheet."""
+    few = maps.std((0, 2, 3)).topk(min(MAPS, maps.shape[1])).indices.sort().values
+    shown = (maps[:, few] / maps.std().clamp(min=1e-6)).reshape(-1, 1, *maps.shape[2:])
+    missing = MAPS - len(few)
+    if missing:
+        shown = torch.nn.functional.pad(shown.view(len(maps), len(few), *maps.shape[2:]), (0, 0, 0, 0, 0, missing))
+        shown = shown.reshape(-1, 1, *maps.shape[2:])
+    side, _, block = name.partition(".")
+    return {"name": name, "side": side, "block": block, "shape": list(maps.shape[1:]), **_panel(block, shown, signed=True)}
+
+
+def _looks(weights: Tensor) -> dict:
+    """How each place (steps, heads, H * W, H * W) looks at all, over its strongest look."""
+    steps, heads, places, _ = weights.shape
+    side = int(places**0.5)
+    shown = 2 * weights / weights.amax(-1, keepdim=True) - 1
+    return {"heads": heads, "places": places, **_panel("attention", shown.reshape(-1, 1, side, side))}
+
+
+def _words(nodes: list[dict]) -> str:
+    rows = "".join(f"<li>{html.escape(n['name'])}: {' × '.join(map(str, n['shape']))}</li>" for n in nodes)
+    return f'<div class="strip"><p>The blocks of the U-Net, channels × height × width:</p><ul>{rows}</ul></div>'

@@ -1,0 +1,102 @@
+"""The U-Net explorer: what is in the page is what the network did."""
+
+import base64
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from course_lib.denoisers import Network
+from course_lib.nets.hooks import watching
+from course_lib.nets.mlp import MLP
+from course_lib.nets.unet import UNet
+from course_lib.process import DDPM
+from course_lib.samplers import Step, ddim
+from course_lib.schedules import cosine_beta
+from course_lib.widgets.explorer import MAPS, explore
+from course_lib.widgets.pixels import LEVELS
+
+PROCESS = DDPM(cosine_beta(1000))
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    net = UNet(size=16, widths=(8, 32), classes=0)
+    for p in net.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    return Network(net, PROCESS, "v")
+
+
+@pytest.fixture
+def steps(network):
+    return list(ddim(network, torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(1)), PROCESS.times(3)))
+
+
+def data_of(fragment):
+    return json.loads(re.search(r"^const data = (.*);$", fragment.html, re.M)[1])
+
+
+def cells(panel, count):
+    """The pictures of a sheet, as shades (count, height, width)."""
+    sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(panel["png"]))))
+    h, w, across = panel["height"], panel["width"], panel["columns"]
+    return np.stack([sheet[i // across * h :, i % across * w :][:h, :w] for i in range(count)])
+
+
+def test_each_block_shows_its_shape_and_its_maps_at_each_step(network, steps):
+    data = data_of(explore(network, steps))
+    assert [node["name"] for node in data["nodes"]] == [
+        "encoder.16x16_block0", "encoder.8x8_block0", "decoder.8x8_block0", "decoder.16x16_block0",
+    ]  # fmt: skip
+    assert [node["shape"] for node in data["nodes"]] == [[8, 16, 16], [32, 8, 8], [32, 8, 8], [8, 16, 16]]
+    assert data["t"] == [1000, 667, 333] and list(data["looks"]) == ["encoder.8x8_block0", "decoder.8x8_block0"]
+    seen = []
+    for step in steps[:3]:
+        with watching(network.net) as here, torch.no_grad():
+            network(step.x[:1], step.t)
+        seen.append(here["decoder.8x8_block0"])
+    maps = torch.cat(seen)
+    few = maps.std((0, 2, 3)).topk(MAPS).indices.sort().values
+    shown = cells(data["nodes"][2], 3 * MAPS).reshape(3, MAPS, 8, 8).astype(float) - LEVELS
+    truth = (maps[:, few] / maps.std()).clamp(-3, 3).numpy() / 6 * (LEVELS - 1) + (LEVELS - 1) / 2
+    assert np.abs(shown - truth).max() <= 0.51
+
+
+def test_where_a_place_looks_is_over_its_strongest_look(network, steps):
+    panel = data_of(explore(network, steps))["looks"]["encoder.8x8_block0"]
+    assert (panel["heads"], panel["places"]) == (1, 64)
+    with watching(network.net) as seen, torch.no_grad():
+        network(steps[1].x[:1], steps[1].t)
+    weights = seen["encoder.8x8_block0.attention"][0, 0, 5].view(8, 8)
+    shown = cells(panel, 3 * 64)[64 + 5]
+    assert np.abs(shown - (weights / weights.max()).numpy() * (LEVELS - 1)).max() <= 0.51
+
+
+def test_without_scripts_the_shapes_stand_there(network, steps):
+    assert "<li>encoder.8x8_block0: 32 × 8 × 8</li>" in explore(network, steps).html
+
+
+@pytest.mark.parametrize(
+    "of, words",
+    [
+        (lambda network, steps: explore(network, []), "steps must hold a prediction of pictures"),
+        (lambda network, steps: explore(network, steps[-1:]), "steps must hold a prediction of pictures"),
+        (
+            lambda network, steps: explore(Network(MLP(), PROCESS), [Step(1, torch.zeros(1, 2), steps[0].pred)]),
+            "steps must hold a prediction of pictures",
+        ),
+        (
+            lambda network, steps: explore(Network(lambda x, time: x, PROCESS), steps),
+            "network must be made of blocks",
+        ),
+    ],
+)
+def test_what_cannot_be_explored_is_said_in_one_line(of, words, network, steps):
+    with pytest.raises(ValueError) as raised:
+        of(network, steps)
+    assert words in str(raised.value) and "\n" not in str(raised.value)
