@@ -66,5 +66,6 @@ def gather(notebooks: Iterable[Path]) -> Iterator[Claim]:
 def table(claims: Iterable[Claim]) -> str:
     """The claims as a Markdown table: statement, lesson, measured, holds."""
     rows = ["| statement | lesson | measured | holds |", "|---|---|---|---|"]
-    rows += [f"| {c.statement} | {c.lesson[:2]} | {c.measured} | {'yes' if c.holds else 'no'} |" for c in claims]
+    cells = [(c.statement, c.lesson[:2], c.measured, "yes" if c.holds else "no") for c in claims]
+    rows += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]  # a bar would end its cell
     return "\n".join(rows)

@@ -3,7 +3,7 @@
 import nbformat
 import pytest
 
-from course_lib.claims import MIME, claim, gather, table
+from course_lib.claims import MIME, Claim, claim, gather, table
 from course_lib.course_map import LESSONS, course_map, written
 from course_lib.environment import PYPROJECT, environment
 
@@ -24,6 +24,11 @@ def test_gathered_in_order_with_their_lesson(tmp_path):
     assert [(c.id, c.lesson, c.holds) for c in found] == [("first-claim", "07_a", True), ("second-claim", "08_b", False)]
     assert "| Two is less than one. | 08 | 2 > 1 | no |" in table(found)
     assert MIME in one._repr_mimebundle_() and "does not hold" in two._repr_mimebundle_()["text/html"]
+
+
+def test_a_bar_in_a_claim_stays_in_its_cell():
+    row = table([Claim("a", "q(x | y) is known.", "|x| = 1", True, "08_small")]).splitlines()[-1]
+    assert row == "| q(x \\| y) is known. | 08 | \\|x\\| = 1 | yes |"
 
 
 def test_a_claim_that_fails_raises_and_so_does_one_that_holds_after_all():
