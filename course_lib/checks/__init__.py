@@ -10,16 +10,20 @@ check.solution("add_noise")               # the library's own source
 from course_lib.checks.check import Check, Source
 from course_lib.checks.epsilon import ddpm_step, denoising_loss, posterior_variance
 from course_lib.checks.forward import add_noise, cosine_beta, posterior
+from course_lib.checks.score import annealed_langevin, langevin_step, score_from_eps
 from course_lib.checks.unet import residual_block, self_attention, sinusoidal
 
 __all__ = [
     "add_noise",
+    "annealed_langevin",
     "cosine_beta",
     "ddpm_step",
     "denoising_loss",
+    "langevin_step",
     "posterior",
     "posterior_variance",
     "residual_block",
+    "score_from_eps",
     "self_attention",
     "sinusoidal",
     "solution",

@@ -1,0 +1,222 @@
+"""Lesson 03."""
+
+import math
+
+import numpy as np
+import torch
+
+from course_lib.prediction import FROM_X0_EPS
+from course_lib.process import randn_like
+from course_lib.samplers import annealed_langevin as library_annealed
+from course_lib.samplers import langevin as library_langevin
+
+
+def coefficients(process, eps, t):
+    return -eps / process.coefficients(t, eps)[1]
+
+
+def letters(process, eps, t):
+    alpha_bar = torch.as_tensor(process.alpha_bar(t))
+    return -eps / torch.sqrt(1 - alpha_bar).reshape([-1] + [1] * (eps.dim() - 1))
+
+
+def by_the_table(process, eps, t):
+    a, b = process.coefficients(t, eps)
+    return FROM_X0_EPS["score"](a, b, None, eps)
+
+
+def in_numpy(process, eps, t):
+    alpha_bar = np.append(1, np.cumprod(1 - process.betas.numpy()))[np.asarray(t)]
+    return (-eps.numpy().T / np.sqrt(1 - alpha_bar)).T
+
+
+def through_autograd(process, eps, t):
+    """The gradient of log q(x_t | x_0) by x_t, at x_0 = 0, where x_t is all noise."""
+    _, b = process.coefficients(t, eps)
+    x_t = (b * eps).requires_grad_()
+    return torch.autograd.grad((-((x_t / b) ** 2) / 2).sum(), x_t)[0]
+
+
+def divided(by):
+    return lambda process, eps, t: -eps / torch.as_tensor(by(process, t)).reshape(-1, *[1] * (eps.ndim - 1))
+
+
+def overwritten(process, eps, t):
+    eps *= -1 / process.coefficients(t, eps)[1]
+    return eps
+
+
+def eq_4(denoiser, x, t, epsilon, z):
+    return x + epsilon / 2 * denoiser(x, t).score + math.sqrt(epsilon) * z
+
+
+def through_eps(denoiser, x, t, epsilon, z):
+    return x - 0.5 * epsilon * denoiser(x, t).eps / denoiser.process.noise(t) + epsilon**0.5 * z
+
+
+def other_convention(denoiser, x, t, epsilon, z):
+    """x + eta score + sqrt(2 eta) z, with an eta half as large as epsilon."""
+    eta = epsilon / 2
+    return torch.add(x, denoiser(x, t).score, alpha=eta) + (2 * eta) ** 0.5 * z
+
+
+def by_the_sampler(denoiser, x, t, epsilon, z):
+    """The library's own sampler, whose noise is taken out and replaced by z."""
+    *_, last = library_langevin(denoiser, x, t, 1, epsilon, torch.Generator().manual_seed(4))
+    return last.x + epsilon**0.5 * (z - torch.randn(x.shape, generator=torch.Generator().manual_seed(4)))
+
+
+def line(drift=lambda e: e / 2, width=lambda e: e**0.5, view="score"):
+    return lambda denoiser, x, t, e, z: x + drift(e) * getattr(denoiser(x, t), view) + width(e) * z
+
+
+def too_late(denoiser, x, t, epsilon, z):
+    x = x + epsilon**0.5 * z
+    return x + epsilon / 2 * denoiser(x, t).score
+
+
+def own_z(denoiser, x, t, epsilon, z):
+    return eq_4(denoiser, x, t, epsilon, torch.randn(x.shape, generator=torch.Generator().manual_seed(9)))
+
+
+def in_place(denoiser, x, t, epsilon, z):
+    return x.copy_(eq_4(denoiser, x, t, epsilon, z))
+
+
+def algorithm_1(denoiser, x, times, n, epsilon, rng):
+    sigma = [float(denoiser.process.noise(t)) for t in times[:-1]]
+    for t, sigma_i in zip(times[:-1], sigma):
+        alpha = epsilon * sigma_i**2 / sigma[-1] ** 2
+        for _ in range(n):
+            x = x + alpha / 2 * denoiser(x, t).score + alpha**0.5 * torch.randn(x.shape, generator=rng)
+    return x
+
+
+def yielding(denoiser, x, times, n, epsilon, rng):
+    """As the library does it: a Step at a time."""
+    yield from library_annealed(denoiser, x, times, n, epsilon, rng)
+
+
+def noise_first(denoiser, x, times, n, epsilon, rng):
+    """All noise drawn at the start, the step size from a table, the time as a batch."""
+    z = torch.randn(len(times) - 1, n, *x.shape, generator=rng)
+    sigma = denoiser.process.noise(times[:-1])
+    alpha = (epsilon * (sigma / sigma.min()) ** 2).tolist()
+    for i, t in enumerate(times[:-1].tolist()):
+        for k in range(n):
+            score = -denoiser(x, torch.full((len(x),), t)).eps / sigma[i]
+            x = x + alpha[i] / 2 * score.float() + alpha[i] ** 0.5 * z[i, k]
+    return x
+
+
+def asked_twice(denoiser, x, times, n, epsilon, rng):
+    """Looks at the guess of x_0 on the way, for a film that it does not keep."""
+    for t in times[:-1].tolist():
+        ratio = denoiser.process.noise(t) / denoiser.process.noise(times[-2].item())
+        for _ in range(n):
+            denoiser(x, t).x0  # noqa: B018
+            x = eq_4(denoiser, x, t, epsilon * float(ratio) ** 2, randn_like(x, rng))
+    return x
+
+
+def levels(size, step=eq_4, times=lambda times: times[:-1], each=lambda n: n, draw=randn_like):
+    """Algorithm 1 with its parts changed. `size` makes alpha of epsilon, sigma_i, the smallest and the largest sigma."""
+
+    def annealed(denoiser, x, falling, n, epsilon, rng):
+        noise = denoiser.process.noise(falling[:-1])
+        for t in times(falling).tolist():
+            alpha = float(size(epsilon, denoiser.process.noise(t), noise[-1], noise[0]))
+            for _ in range(each(n)):
+                x = step(denoiser, x, t, alpha, draw(x, rng))
+        return x
+
+    return annealed
+
+
+def right_size(epsilon, sigma, smallest, largest):
+    return epsilon * (sigma / smallest) ** 2
+
+
+def restarted(denoiser, x, times, n, epsilon, rng):
+    for t in times[:-1].tolist():
+        y = algorithm_1(denoiser, x, torch.tensor([t, 0]), n, epsilon * (denoiser.process.noise(t).item() / 0.1) ** 2, rng)
+    return y
+
+
+def elsewhere(denoiser, x, times, n, epsilon, rng):
+    return algorithm_1(denoiser, randn_like(x, rng), times, n, epsilon, rng)
+
+
+def one_noise(denoiser, x, times, n, epsilon, rng):
+    z = randn_like(x, rng)
+    return levels(right_size, draw=lambda x, rng: z)(denoiser, x, times, n, epsilon, rng)
+
+
+def denoised(denoiser, x, times, n, epsilon, rng):
+    return denoiser(algorithm_1(denoiser, x, times, n, epsilon, rng), int(times[-2])).x0
+
+
+def written_over(denoiser, x, times, n, epsilon, rng):
+    return x.copy_(algorithm_1(denoiser, x, times, n, epsilon, rng))
+
+
+RIGHT = {
+    "score_from_eps": [coefficients, letters, by_the_table, in_numpy, through_autograd],
+    "langevin_step": [eq_4, through_eps, other_convention, by_the_sampler],
+    "annealed_langevin": [algorithm_1, yielding, noise_first, asked_twice, library_annealed],
+}
+
+WRONG = {
+    "score_from_eps": [
+        ("the sign is missing", lambda process, eps, t: eps / process.coefficients(t, eps)[1]),
+        ("factor is missing, as on the slide", lambda process, eps, t: -1 * eps),
+        ("square root is missing", divided(lambda process, t: 1 - process.alpha_bar(t))),
+        ("multiplied where it must be divided", lambda process, eps, t: -eps * process.coefficients(t, eps)[1]),
+        ("sqrt(alpha_bar_t) stands", divided(lambda process, t: process.alpha_bar(t) ** 0.5)),
+        ("1 - sqrt(alpha_bar_t) stands", divided(lambda process, t: 1 - process.alpha_bar(t) ** 0.5)),
+        ("the bar is lost", divided(lambda process, t: (1 - process.alpha(t)) ** 0.5)),
+        ("not broadcast", lambda process, eps, t: -eps / (1 - process.alpha_bar(t)) ** 0.5),
+        ("not for one t for all", lambda process, eps, t: -eps / process.noise(t).view(len(eps), *[1] * (eps.ndim - 1))),
+        ("written into eps itself", overwritten),
+    ],
+    "langevin_step": [
+        ("square root is forgotten", line(width=lambda e: e)),
+        ("the half is missing", line(lambda e: e)),
+        ("the sign is turned", line(lambda e: -e / 2)),
+        ("z is forgotten", line(width=lambda e: 0)),
+        ("z is not scaled", line(width=lambda e: 1)),
+        ("score's factor", line(width=lambda e: e / 2)),
+        ("sqrt(epsilon / 2) stands", line(width=lambda e: (e / 2) ** 0.5)),
+        ("sqrt(2 epsilon) stands", line(width=lambda e: (2 * e) ** 0.5)),
+        ("epsilon half as large", line(lambda e: e, lambda e: (2 * e) ** 0.5)),
+        (".score is what you want", line(view="eps")),
+        ("minus the score belongs", line(lambda e: -e / 2, view="eps")),
+        ("after the noise was added", too_late),
+        ("✗ what z adds is sqrt(epsilon) z", own_z),
+        ("✗ x is left as it was", in_place),
+    ],
+    "annealed_langevin": [
+        ("all levels have one step size", levels(lambda e, s, smallest, largest: e)),
+        ("both are squared", levels(lambda e, s, smallest, largest: e * s / smallest)),
+        ("upside down", levels(lambda e, s, smallest, largest: e * (smallest / s) ** 2)),
+        ("sigma_L is the smallest", levels(lambda e, s, smallest, largest: e * (s / largest) ** 2)),
+        ("not divided by sigma_L^2", levels(lambda e, s, smallest, largest: e * s**2)),
+        ("square root is forgotten", levels(right_size, line(width=lambda e: e))),
+        ("the half is missing", levels(right_size, line(lambda e: e))),
+        ("the sign is turned", levels(right_size, line(lambda e: -e / 2))),
+        ("the noise is forgotten", levels(right_size, line(width=lambda e: 0))),
+        (".score is what you want", levels(right_size, line(view="eps"))),
+        ("from the smallest up", levels(right_size, times=lambda times: times[:-1].flip(0))),
+        ("one move at each level", levels(right_size, each=lambda n: 1)),
+        ("begins anew", restarted),
+        ("moves are made at t = 0", levels(right_size, times=lambda times: times)),
+        ("all moves have the same noise", one_noise),
+        ("all of the batch gets the same noise", levels(right_size, draw=lambda x, rng: randn_like(x[0], rng).expand_as(x))),
+        ("uniform (torch.rand)", levels(right_size, draw=lambda x, rng: torch.rand(x.shape, generator=rng))),
+        ("not drawn from rng", levels(right_size, draw=lambda x, rng: torch.randn_like(x))),
+        ("last guess of x_0", denoised),
+        ("✗ the first move begins at x", elsewhere),
+        ("✗ x is left as it was", written_over),
+        ("the denoiser is never asked", lambda denoiser, x, times, n, epsilon, rng: x),
+    ],
+}
