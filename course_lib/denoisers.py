@@ -74,7 +74,10 @@ class Network:
 
     def __call__(self, x_t: Tensor, t: Time) -> Prediction:
         a, b = self.process.coefficients(t, x_t)
-        time = torch.as_tensor(t).to(torch.float32).to(x_t.device).expand(len(x_t)) / self.process.T
+        if isinstance(t, Tensor):
+            time = (t / self.process.T).to(x_t.device, torch.float32).expand(len(x_t))
+        else:
+            time = torch.full((len(x_t),), t / self.process.T, device=x_t.device)
         return Prediction(x_t, a, b, self.view, self.net(x_t, time, *self._cond_for(x_t)))
 
     def _cond_for(self, x_t: Tensor) -> tuple[Tensor, ...]:

@@ -135,11 +135,19 @@ class DDPM(Process):
         """The product of alpha(1) .. alpha(t): the share of x_0 in the variance of x_t; alpha_bar(0) = 1."""
         return _look_up(self._alpha_bar, t)
 
+    @cached_property
+    def _signal(self) -> Tensor:
+        return self._alpha_bar.sqrt()
+
+    @cached_property
+    def _noise(self) -> Tensor:
+        return (1 - self._alpha_bar).sqrt()
+
     def signal(self, t: Time) -> Tensor:
-        return self.alpha_bar(t).sqrt()
+        return _look_up(self._signal, t)
 
     def noise(self, t: Time) -> Tensor:
-        return (1 - self.alpha_bar(t)).sqrt()
+        return _look_up(self._noise, t)
 
     def posterior(self, x_t: Tensor, x0: Tensor, t: int | Tensor) -> tuple[Tensor, Tensor]:
         """Mean (B, ...) and variance of q(x_{t-1} | x_t, x_0), a Gaussian. Ho et al. 2020, eq. 6 and 7.

@@ -8,7 +8,7 @@ yields a Step before each of its n moves and one at the end. Nothing is kept: a 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -44,6 +44,12 @@ def moves(x: Tensor, times: Tensor) -> list[tuple]:
     return list(pairwise(times.tolist()))
 
 
+def along(value: Callable[[Tensor], Tensor], times: Tensor) -> tuple[Tensor, Tensor]:
+    """What `value` is at the time that each move comes from, and at the time that it goes to: (n,) and (n,)."""
+    all_of_them = value(torch.as_tensor(times))
+    return all_of_them[:-1], all_of_them[1:]
+
+
 def result(steps: Iterable[Step]) -> Tensor:
     """The last x of a sampler, without keeping the steps before it."""
     last = deque(steps, maxlen=1)
@@ -59,15 +65,16 @@ def ddpm(denoiser: Denoiser, x: Tensor, times: Tensor, rng: torch.Generator | No
     Over all T times alpha is the paper's alpha_t. Over fewer, it is that of the chain with the other steps left out,
     alpha_bar(t) / alpha_bar(s) (Nichol and Dhariwal 2021, section 4). At s = 0 sigma is 0: no noise at the last step.
     """
-    alpha_bar = denoiser.process.alpha_bar
-    for t, s in moves(x, times):
+    pairs = moves(x, times)
+    alpha_bar, before = along(denoiser.process.alpha_bar, times)
+    alpha = alpha_bar / before
+    sigma = ((1 - before) / (1 - alpha_bar) * (1 - alpha)).sqrt()
+    for (t, _), alpha_t, alpha_bar_t, sigma_t in zip(pairs, alpha.tolist(), alpha_bar.tolist(), sigma.tolist()):
         pred = denoiser(x, t)
         yield Step(t, x, pred)
-        alpha = alpha_bar(t) / alpha_bar(s)
-        sigma = ((1 - alpha_bar(s)) / (1 - alpha_bar(t)) * (1 - alpha)).sqrt()
         z = randn_like(x, rng)
-        x = 1 / alpha.sqrt() * (x - (1 - alpha) / (1 - alpha_bar(t)).sqrt() * pred.eps) + sigma * z
-    yield Step(s, x)
+        x = 1 / alpha_t**0.5 * (x - (1 - alpha_t) / (1 - alpha_bar_t) ** 0.5 * pred.eps) + sigma_t * z
+    yield Step(pairs[-1][1], x)
 
 
 @torch.no_grad()
@@ -78,15 +85,17 @@ def ddim(denoiser: Denoiser, x: Tensor, times: Tensor, eta: float = 0.0, rng: to
     """
     if validate.finite("eta", eta) < 0:
         raise ValueError(f"eta must be 0 or more, got {eta}")
-    alpha_bar = denoiser.process.alpha_bar
-    for t, s in moves(x, times):
+    pairs = moves(x, times)
+    alpha_bar, before = along(denoiser.process.alpha_bar, times)
+    sigma = eta * ((1 - before) / (1 - alpha_bar) * (1 - alpha_bar / before)).sqrt()
+    direction = (1 - before - sigma**2).clamp(min=0).sqrt()
+    for (t, _), signal_s, direction_t, sigma_t in zip(pairs, before.sqrt().tolist(), direction.tolist(), sigma.tolist()):
         pred = denoiser(x, t)
         yield Step(t, x, pred)
-        sigma = eta * ((1 - alpha_bar(s)) / (1 - alpha_bar(t)) * (1 - alpha_bar(t) / alpha_bar(s))).sqrt()
-        x = alpha_bar(s).sqrt() * pred.x0 + (1 - alpha_bar(s) - sigma**2).clamp(min=0).sqrt() * pred.eps
+        x = signal_s * pred.x0 + direction_t * pred.eps
         if eta > 0:
-            x = x + sigma * randn_like(x, rng)
-    yield Step(s, x)
+            x = x + sigma_t * randn_like(x, rng)
+    yield Step(pairs[-1][1], x)
 
 
 @torch.no_grad()
@@ -129,13 +138,13 @@ def probability_flow(denoiser: Denoiser, x: Tensor, times: Tensor) -> Iterator[S
 
     Over fewer than T times beta is that of the chain with the other steps left out, as in `ddpm`.
     """
-    alpha_bar = denoiser.process.alpha_bar
-    for t, s in moves(x, times):
+    pairs = moves(x, times)
+    alpha_bar, before = along(denoiser.process.alpha_bar, times)
+    for (t, _), beta_t in zip(pairs, (1 - alpha_bar / before).tolist()):
         pred = denoiser(x, t)
         yield Step(t, x, pred)
-        beta = 1 - alpha_bar(t) / alpha_bar(s)
-        x = (2 - (1 - beta).sqrt()) * x + beta / 2 * pred.score
-    yield Step(s, x)
+        x = (2 - (1 - beta_t) ** 0.5) * x + beta_t / 2 * pred.score
+    yield Step(pairs[-1][1], x)
 
 
 @torch.no_grad()

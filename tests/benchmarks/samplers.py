@@ -1,0 +1,91 @@
+"""What a sampler's loop costs beside its network: ours and diffusers' schedulers, a step each, in one run.
+
+    python tests/benchmarks/samplers.py [--repeats 7]
+
+The network here only multiplies by 0.9, and its own time is taken off, so that what is left is the loop: tables, formulas,
+noise. Sixteen pictures of 16 x 16, 50 steps; the smallest of the repeats. Asked: at most half of diffusers' per step.
+"""
+
+import argparse
+import time
+
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+)
+
+from course_lib.denoisers import Network
+from course_lib.process import DDPM, RectifiedFlow, VarianceExploding
+from course_lib.samplers import ddim, ddpm, heun, rectified_flow, result
+from course_lib.schedules import linear_beta
+
+STEPS, SHAPE = 50, (16, 1, 16, 16)
+
+
+def scaled(x, time):
+    """As good as no network."""
+    return 0.9 * x
+
+
+def theirs(scheduler):
+    def run(x, rng):
+        scheduler.set_timesteps(STEPS)
+        noise = {"generator": rng} if isinstance(scheduler, DDPMScheduler) else {}
+        scale = getattr(scheduler, "scale_model_input", lambda x, t: x)
+        for t in scheduler.timesteps:
+            x = scheduler.step(0.9 * scale(x, t), t, x, **noise)[0]
+        return x
+
+    return run
+
+
+def ours(sampler, process, view="eps"):
+    network = Network(scaled, process, view)
+    times = process.times(STEPS)
+    return lambda x, rng: result(sampler(network, x, times, **({"rng": rng} if sampler is ddpm else {})))
+
+
+def a_step(run, repeats: int, evaluations: int = STEPS) -> float:
+    """Microseconds of loop for each of STEPS moves, the network's own time taken off."""
+    x, least = torch.randn(SHAPE), float("inf")
+    with torch.no_grad():
+        for _ in range(repeats):
+            rng, begun = torch.Generator().manual_seed(0), time.perf_counter()
+            run(x, rng)
+            least = min(least, time.perf_counter() - begun)
+        network = min(_seconds(lambda: [0.9 * x for _ in range(evaluations)]) for _ in range(repeats))
+    return 1e6 * (least - network) / STEPS
+
+
+def _seconds(run) -> float:
+    begun = time.perf_counter()
+    run()
+    return time.perf_counter() - begun
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=15)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    chain, betas = DDPM(linear_beta(1000)), {"beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
+    sigmas = VarianceExploding(torch.logspace(-1.7, 1.7, STEPS, dtype=torch.float64))
+    pairs = {
+        "DDPM": (ours(ddpm, chain), theirs(DDPMScheduler(**betas, clip_sample=False)), STEPS),
+        "DDIM": (ours(ddim, chain), theirs(DDIMScheduler(**betas, clip_sample=False)), STEPS),
+        "Heun": (ours(heun, sigmas), theirs(HeunDiscreteScheduler(**betas)), 2 * STEPS - 1),
+        "rectified flow": (ours(rectified_flow, RectifiedFlow(), "flow"), theirs(FlowMatchEulerDiscreteScheduler()), STEPS),
+        "Euler (ours: DDIM)": (ours(ddim, chain), theirs(EulerDiscreteScheduler(**betas)), STEPS),
+    }
+    print("| sampler | ours, µs a step | diffusers, µs a step | ours over theirs |\n|---|---|---|---|")
+    for name, (mine, other, evaluations) in pairs.items():
+        a, b = (a_step(run, args.repeats, evaluations) for run in (mine, other))
+        print(f"| {name} | {a:.0f} | {b:.0f} | {a / b:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
