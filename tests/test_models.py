@@ -137,7 +137,7 @@ while sys.stdin.readline():  # each of the hundred children trains until it is k
         print(pid, flush=True)
     else:
         sys.stdout = sys.stderr = open(os.devnull, "w")
-        models.make("ring", seconds=0.3, out=sys.argv[1], every=0.0)
+        models.make("ring", seconds=0.6, out=sys.argv[1], every=0.0)
         os._exit(0)
 """
 
@@ -151,7 +151,7 @@ def test_killed_at_a_hundred_random_moments_a_training_leaves_only_files_that_lo
             parent.stdin.write("go\n")
             parent.stdin.flush()
             pid = int(parent.stdout.readline())
-            time.sleep(luck.uniform(0.02, 0.2))
+            time.sleep(luck.uniform(0.02, 0.4))
             os.kill(pid, signal.SIGKILL)
             for path in tmp_path.glob("*.safetensors"):
                 steps.add(checkpoints.read(path)[1]["steps"])
