@@ -8,6 +8,7 @@ check.solution("add_noise")               # the library's own source
 """
 
 from course_lib.checks.check import Check, Source
+from course_lib.checks.ddim import ddim_step, inversion_step
 from course_lib.checks.epsilon import ddpm_step, denoising_loss, posterior_variance
 from course_lib.checks.forward import add_noise, cosine_beta, posterior
 from course_lib.checks.score import annealed_langevin, langevin_step, score_from_eps
@@ -17,8 +18,10 @@ __all__ = [
     "add_noise",
     "annealed_langevin",
     "cosine_beta",
+    "ddim_step",
     "ddpm_step",
     "denoising_loss",
+    "inversion_step",
     "langevin_step",
     "posterior",
     "posterior_variance",
