@@ -173,6 +173,7 @@ inversion_step = Check(
             _back_with(to=lambda process, s, t: process.alpha(t), table=lambda process, s: process.alpha(s)),
         ),
     ],
-    hint="eps = denoiser(x_s, s).eps; x_0 = (x_s - sqrt(1 - abar_s) eps) / sqrt(abar_s); sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps.",
+    hint="eps = denoiser(x_s, s).eps; x_0 = (x_s - sqrt(1 - abar_s) eps) / sqrt(abar_s); "
+    "then sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps.",
     shown=(samplers.invert,),
 )
