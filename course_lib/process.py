@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -34,6 +34,12 @@ def beside(x: Tensor, value: Tensor) -> Tensor:
     return value.to(x.dtype).to(x.device).view(-1, *[1] * (x.ndim - 1))
 
 
+@lru_cache(maxsize=4096)
+def _pair(process: Process, t: int | float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """(signal(t), noise(t)) of one time: samplers ask for the same few again and again."""
+    return process.signal(t).to(dtype), process.noise(t).to(dtype)
+
+
 class Process:
     """A Gaussian forward process. A subclass gives `T`, `signal`, `noise`, `times` and `sample_t`."""
 
@@ -60,8 +66,9 @@ class Process:
 
         One t for all of x, or one for each of its B members. Raises ValueError where t is out of range or its length is not B.
         """
-        a, b = self.signal(t), self.noise(t)
-        return beside(x, a), beside(x, b)
+        if isinstance(t, (int, float)):
+            return tuple(value.clone() for value in _pair(self, t, x.dtype))  # whoever writes into one spoils no other
+        return beside(x, self.signal(t)), beside(x, self.noise(t))
 
     def add_noise(self, x0: Tensor, t: Time, eps: Tensor) -> Tensor:
         """x_t given x_0 and the noise: x0, eps and the result (B, ...), t a number or (B,)."""

@@ -89,7 +89,7 @@ def ddim(denoiser: Denoiser, x: Tensor, times: Tensor, eta: float = 0.0, rng: to
     alpha_bar, before = along(denoiser.process.alpha_bar, times)
     sigma = eta * ((1 - before) / (1 - alpha_bar) * (1 - alpha_bar / before)).sqrt()
     direction = (1 - before - sigma**2).clamp(min=0).sqrt()
-    for (t, _), signal_s, direction_t, sigma_t in zip(pairs, before.sqrt().tolist(), direction.tolist(), sigma.tolist()):
+    for (t, _), signal_s, direction_t, sigma_t in zip(pairs, *(v.to(x.dtype) for v in (before.sqrt(), direction, sigma))):
         pred = denoiser(x, t)
         yield Step(t, x, pred)
         x = signal_s * pred.x0 + direction_t * pred.eps
@@ -104,11 +104,12 @@ def rectified_flow(denoiser: Denoiser, x: Tensor, times: Tensor) -> Iterator[Ste
 
     Where the signal is 1 - t and the noise t, it is DDIM at eta = 0.
     """
-    for t, s in moves(x, times):
+    pairs = moves(x, times)
+    for (t, _), dt in zip(pairs, torch.as_tensor(times).diff().to(x.dtype)):
         pred = denoiser(x, t)
         yield Step(t, x, pred)
-        x = x + (s - t) * pred.flow
-    yield Step(s, x)
+        x = x + dt * pred.flow
+    yield Step(pairs[-1][1], x)
 
 
 @torch.no_grad()
@@ -118,16 +119,16 @@ def heun(denoiser: Denoiser, x: Tensor, times: Tensor) -> Iterator[Step]:
     Their dx = eps dsigma holds where the signal stays 1. Where it moves, too, dx = x_0 da + eps db; on a rectified flow that
     is Heun's rule for its velocity. Two evaluations a move, one for the last, which ends where there is no noise to believe in.
     """
-    process = denoiser.process
-    for t, s in moves(x, times):
+    pairs = moves(x, times)
+    da, db = (torch.as_tensor(value(times)).diff().to(x.dtype) for value in (denoiser.process.signal, denoiser.process.noise))
+    for (t, s), da_t, db_t in zip(pairs, da, db):
         pred = denoiser(x, t)
         yield Step(t, x, pred)
-        euler = process.add_noise(pred.x0, s, pred.eps)
-        if process.noise(s) > 0:
-            end = denoiser(euler, s)
-            x = x + (end.a - pred.a) * (pred.x0 + end.x0) / 2 + (end.b - pred.b) * (pred.eps + end.eps) / 2
-        else:
-            x = euler
+        d = da_t * pred.x0 + db_t * pred.eps
+        if s > 0:
+            end = denoiser(x + d, s)
+            d = (d + da_t * end.x0 + db_t * end.eps) / 2
+        x = x + d
     yield Step(s, x)
 
 

@@ -193,6 +193,20 @@ def test_equal_to_diffusers_rectified_flow():
     assert (result(rectified_flow(denoiser, x, process.times(25))) - theirs).abs().max() < 1e-5
 
 
+def test_equal_to_diffusers_heun_on_a_rectified_flow():
+    diffusers = pytest.importorskip("diffusers")
+    process = RectifiedFlow()
+    denoiser, x, sigma = ExactDenoiser(three, process), start(), process.times(20)
+    scheduler = diffusers.FlowMatchHeunDiscreteScheduler()
+    scheduler.set_timesteps(20)
+    scheduler.sigmas = torch.cat([sigma[:1], sigma[1:-1].repeat_interleave(2), sigma[-1:]])
+    scheduler.timesteps = 1000 * torch.cat([sigma[:1], sigma[1:-1].repeat_interleave(2)])
+    theirs = x
+    for t in scheduler.timesteps:
+        theirs = scheduler.step(denoiser(theirs, float(t) / 1000).flow, t, theirs).prev_sample
+    assert (result(heun(denoiser, x, sigma)) - theirs).abs().max() < 1e-5
+
+
 @pytest.mark.parametrize("n", [10, 50, 1000])
 def test_equal_to_diffusers_inversion(n):
     diffusers = pytest.importorskip("diffusers")

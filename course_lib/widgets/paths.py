@@ -1,0 +1,139 @@
+"""Where does x_T go? Drag it in the plane, and see its path under DDPM, DDIM and annealed Langevin at once.
+
+The page computes all of it from the exact score of a Gaussian mixture; a learned network can be laid over it. `paths.js` is the
+other half, mixture.js the exact score, mlp.js the network. Each of the three samplers is one line there,
+
+    x <- keep x + eps eps(x, t) + z z,    z standard normal,
+
+and only the three numbers differ, which come from here.
+"""
+
+from __future__ import annotations
+
+import html
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from course_lib import plots, validate
+from course_lib.denoisers import ExactDenoiser, Network
+from course_lib.nets.mlp import MLP
+from course_lib.process import Process
+from course_lib.samplers import along, moves
+from course_lib.widgets import pixels
+from course_lib.widgets.page import Fragment, fragment
+
+REACH = 2.2  # the square that is shown is -REACH .. REACH
+PARTICLES = 500
+
+
+def ddim_rule(process: Process, times: Tensor) -> dict[str, Tensor]:
+    """DDIM's numbers at eta = 0 (Song et al. 2021, eq. 12) for each move along `times` (n + 1,): t, keep, eps, z, each (n,)."""
+    (a, a_s), (b, b_s) = along(process.signal, times), along(process.noise, times)
+    return {"t": times[:-1], "keep": a_s / a, "eps": b_s - a_s * b / a, "z": torch.zeros_like(a)}
+
+
+def ddpm_rule(process: Process, times: Tensor) -> dict[str, Tensor]:
+    """The numbers of Algorithm 2 of Ho et al. 2020 for each move, as in `samplers.ddpm`."""
+    alpha_bar, before = along(process.alpha_bar, times)
+    alpha = alpha_bar / before
+    sigma = ((1 - before) / (1 - alpha_bar) * (1 - alpha)).sqrt()
+    return {"t": times[:-1], "keep": alpha**-0.5, "eps": -(1 - alpha) / ((1 - alpha_bar) * alpha).sqrt(), "z": sigma}
+
+
+def langevin_rule(process: Process, times: Tensor, n: int, epsilon: float) -> dict[str, Tensor]:
+    """The numbers of Algorithm 1 of Song and Ermon 2019, n steps at each level of `times` but its last."""
+    sigma = process.noise(times[:-1])
+    size = epsilon * (sigma / sigma[-1]) ** 2
+    rule = {"t": times[:-1], "keep": torch.ones_like(size), "eps": -size / (2 * sigma), "z": size.sqrt()}
+    return {name: value.repeat_interleave(n) for name, value in rule.items()}
+
+
+def paths(
+    exact: ExactDenoiser,
+    levels: Tensor,
+    network: Network | None = None,
+    steps: int = 30,
+    n: int = 4,
+    epsilon: float = 1e-3,
+    x_T: tuple[float, float] = (0.9, 0.55),
+) -> Fragment:
+    """Three panels, DDPM, DDIM and annealed Langevin, in which the same x_T is dragged: its path, and where 500 others go.
+
+    `exact` is the denoiser of a mixture in the plane over a DDPM; DDPM and DDIM take `steps` moves, Langevin n steps of size
+    `epsilon` at each of the falling `levels` but the last (see `samplers.annealed_langevin`). `network`, an MLP without classes
+    over the same process, adds its own paths and arrows. The 500 start around x_T, as far from it as the reader says.
+    Raises ValueError where the mixture is not in the plane, or the network is of another kind or process.
+    """
+    mixture, process = exact.mixture, exact.process
+    if mixture.dim != 2:
+        raise ValueError(f"exact must be the denoiser of a mixture in the plane, got {mixture}")
+    start = torch.tensor([x_T], dtype=torch.float64)
+    moves(start, levels)
+    times = process.times(steps)
+    rules = {
+        "DDPM": ddpm_rule(process, times),
+        "DDIM": ddim_rule(process, times),
+        "Langevin": langevin_rule(process, levels, validate.at_least("n", n, 1), validate.finite("epsilon", epsilon)),
+    }
+    data = {
+        "mixture": {name: getattr(mixture, name).tolist() for name in ("weights", "means", "stds")},
+        "samplers": [_sampler(name, rule, process) for name, rule in rules.items()],
+        "network": network and _network(network, process),
+        "start": list(x_T),
+        "reach": REACH,
+        "particles": PARTICLES,
+    }
+    return fragment("paths", data, _strip(exact, rules, start), "mixture.js", "mlp.js")
+
+
+def _sampler(name: str, rule: dict[str, Tensor], process: Process) -> dict:
+    """A sampler's numbers with each move's signal and noise; all that the page needs to know of the process."""
+    numbers = {**rule, "a": process.signal(rule["t"]), "b": process.noise(rule["t"])}
+    return {
+        "name": name,
+        "T": process.T,
+        **{key: [float(f"{v:.9g}") for v in value.tolist()] for key, value in numbers.items()},
+    }
+
+
+def _network(network: Network, process: Process) -> dict:
+    """The weights of an MLP in 16-bit floats, by name, and the view in which it speaks."""
+    if not isinstance(network.net, MLP) or hasattr(network.net, "label") or network.view != "eps":
+        raise ValueError(f"network must be an MLP without classes that predicts eps, got {network}")
+    if network.process.T != process.T or not torch.allclose(network.process.noise(process.T), process.noise(process.T)):
+        raise ValueError(f"network must be over the process of the exact denoiser, {process}, got {network.process}")
+    weights = {name: w.detach().cpu().numpy() for name, w in network.net.state_dict().items()}
+    packed = {name: pixels.text(w.astype("<f2").tobytes()) for name, w in weights.items()}
+    return {"depth": len(network.net.blocks), "width": network.net.inward.out_features, "weights": packed}
+
+
+def follow(denoiser, rule: dict[str, Tensor], x: Tensor, rng: torch.Generator) -> Tensor:
+    """The points (n + 1, B, 2) through which x (B, 2) goes, by the numbers of a rule."""
+    walk = [x]
+    for t, keep, eps, z in zip(*(rule[name].tolist() for name in ("t", "keep", "eps", "z"))):
+        noise = torch.randn(x.shape, generator=rng, dtype=x.dtype)
+        walk.append(keep * walk[-1] + eps * denoiser(walk[-1], t).eps + z * noise)
+    return torch.stack(walk)
+
+
+def _strip(exact: ExactDenoiser, rules: dict, start: Tensor) -> str:
+    """The three panels as one picture, for a page without scripts."""
+    plots.style()
+    fig, axes = plots.plt.subplots(1, len(rules), figsize=(11.5, 4.2), sharey=True)
+    line = torch.linspace(-REACH, REACH, 120, dtype=torch.float64)
+    density = exact.mixture.log_prob(torch.cartesian_prod(line, line)).exp().view(120, 120).T
+    for ax, (name, rule) in zip(axes, rules.items()):
+        x = start + 0.1 * torch.randn(60, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        walk = follow(exact, rule, torch.cat([start, x]), torch.Generator().manual_seed(0)).numpy()
+        ax.contourf(line, line, density, levels=np.linspace(0, float(density.max()), 9), cmap="Blues", alpha=0.6)
+        ax.plot(*walk[-1, 1:].T, "o", ms=5, alpha=0.6, color=plots.COLOURS[0])
+        ax.plot(*walk[:, 0].T, color=plots.COLOURS[3])
+        ax.plot(*walk[0, 0], "o", ms=11, mfc="white", mew=3, color=plots.COLOURS[3])
+        ax.set(title=name, xlim=(-REACH, REACH), ylim=(-REACH, REACH), aspect="equal", xlabel="$x_1$")
+    axes[0].set_ylabel("$x_2$")
+    where = f"({start[0, 0]:.1f}, {start[0, 1]:.1f})"
+    alt = html.escape(f"From one x_T, at {where}, the path and the ends of 60 neighbours under {', '.join(rules)}")
+    png = pixels.text(plots.png(fig))
+    return f'<div class="strip"><img alt="{alt}" style="max-width:100%" src="data:image/png;base64,{png}"></div>'
