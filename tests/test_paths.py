@@ -10,7 +10,7 @@ from course_lib.nets.mlp import MLP
 from course_lib.process import DDPM
 from course_lib.samplers import annealed_langevin, ddim, ddpm
 from course_lib.schedules import cosine_beta, linear_beta
-from course_lib.widgets.paths import ddim_rule, ddpm_rule, follow, langevin_rule, paths
+from course_lib.widgets.paths import ddim_rule, ddpm_rule, follow, geometric_levels, langevin_rule, paths
 
 process = DDPM(linear_beta(1000))
 exact = ExactDenoiser(ring(), process)
@@ -36,25 +36,31 @@ def test_three_numbers_a_move_are_the_whole_sampler(rule, steps):
     assert torch.allclose(walked, torch.stack([step.x for step in steps(x, levels)]), atol=1e-9)
 
 
+def test_levels_are_a_factor_apart():
+    noise = process.noise(geometric_levels(process)[:-1])
+    assert len(noise) == 20 and noise[0] == process.noise(1000) and 0.05 <= noise[-1] < 0.06
+    assert (noise[1:] / noise[:-1]).std() < 0.02
+
+
 def test_the_page_carries_what_it_needs_and_a_picture_for_those_without_scripts():
-    made = paths(exact, levels, steps=5, n=2)
+    made = paths(exact, steps=5, n=2)
     assert (
         '"name":"Langevin"' in made.html
         and '<img alt="From one x_T' in made.html
-        and made.html == paths(exact, levels, None, 5, 2).html
+        and made.html == paths(exact, None, None, 5, 2).html
     )
-    assert len(paths(exact, levels, models.load("ring"), steps=5).html) < 5e5
+    assert len(paths(exact, models.load("ring"), steps=5).html) < 5e5
 
 
 @pytest.mark.parametrize(
     "call, words",
     [
-        (lambda: paths(ExactDenoiser(pair(), process), levels), "exact must be the denoiser of a mixture in the plane"),
-        (lambda: paths(exact, levels.flip(0)), "times must be one falling row"),
-        (lambda: paths(exact, levels, Network(MLP(classes=3), process)), "network must be an MLP without classes"),
-        (lambda: paths(exact, levels, Network(MLP(), process, "v")), "network must be an MLP without classes"),
-        (lambda: paths(exact, levels, Network(MLP(), DDPM(cosine_beta(1000)))), "network must be over the process"),
-        (lambda: paths(exact, levels, n=0), "n must be at least 1, got 0"),
+        (lambda: paths(ExactDenoiser(pair(), process)), "exact must be the denoiser of a mixture in the plane"),
+        (lambda: paths(exact, levels=levels.flip(0)), "times must be one falling row"),
+        (lambda: paths(exact, Network(MLP(classes=3), process)), "network must be an MLP without classes"),
+        (lambda: paths(exact, Network(MLP(), process, "v")), "network must be an MLP without classes"),
+        (lambda: paths(exact, Network(MLP(), DDPM(cosine_beta(1000)))), "network must be over the process"),
+        (lambda: paths(exact, n=0), "n must be at least 1, got 0"),
     ],
 )
 def test_bad_input_is_named_in_one_line(call, words):

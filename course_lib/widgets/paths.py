@@ -21,6 +21,7 @@ from course_lib.denoisers import ExactDenoiser, Network
 from course_lib.nets.mlp import MLP
 from course_lib.process import Process
 from course_lib.samplers import along, moves
+from course_lib.schedules import geometric_sigma
 from course_lib.widgets import pixels
 from course_lib.widgets.page import Fragment, fragment
 
@@ -52,8 +53,8 @@ def langevin_rule(process: Process, times: Tensor, n: int, epsilon: float) -> di
 
 def paths(
     exact: ExactDenoiser,
-    levels: Tensor,
     network: Network | None = None,
+    levels: Tensor | None = None,
     steps: int = 30,
     n: int = 4,
     epsilon: float = 1e-3,
@@ -61,15 +62,17 @@ def paths(
 ) -> Fragment:
     """Three panels, DDPM, DDIM and annealed Langevin, in which the same x_T is dragged: its path, and where 500 others go.
 
-    `exact` is the denoiser of a mixture in the plane over a DDPM; DDPM and DDIM take `steps` moves, Langevin n steps of size
-    `epsilon` at each of the falling `levels` but the last (see `samplers.annealed_langevin`). `network`, an MLP without classes
-    over the same process, adds its own paths and arrows. The 500 start around x_T, as far from it as the reader says.
+    `exact` is the denoiser of a mixture in the plane over a DDPM. `network`, an MLP without classes over the same process, adds
+    its own paths and arrows. DDPM and DDIM take `steps` moves, Langevin n steps of size `epsilon` at each of the falling times
+    `levels` but the last (see `samplers.annealed_langevin`), by default at 20 from noise(T) down to noise 0.05, a factor apart.
+    The 500 start around x_T, as far from it as the reader says.
     Raises ValueError where the mixture is not in the plane, or the network is of another kind or process.
     """
     mixture, process = exact.mixture, exact.process
     if mixture.dim != 2:
         raise ValueError(f"exact must be the denoiser of a mixture in the plane, got {mixture}")
     start = torch.tensor([x_T], dtype=torch.float64)
+    levels = geometric_levels(process) if levels is None else levels
     moves(start, levels)
     times = process.times(steps)
     rules = {
@@ -86,6 +89,13 @@ def paths(
         "particles": PARTICLES,
     }
     return fragment("paths", data, _strip(exact, rules, start), "mixture.js", "mlp.js")
+
+
+def geometric_levels(process: Process, count: int = 20, least: float = 0.05) -> Tensor:
+    """`count` falling times of a chain, whose noises are as nearly one factor apart as it has them, and 0 (count + 1,)."""
+    noise = process.noise(torch.arange(1, process.T + 1))
+    wanted = geometric_sigma(count, least, float(noise[-1])) * (1 - 1e-9)
+    return torch.cat([torch.searchsorted(noise, wanted).flip(0) + 1, torch.zeros(1, dtype=torch.long)])
 
 
 def _sampler(name: str, rule: dict[str, Tensor], process: Process) -> dict:

@@ -537,6 +537,20 @@ film += [Step(last.t, last.x, network(last.x, last.t))]  # there is still noise
 play(film, field=network, max_mb=0.55)
 
 # %% [markdown]
+# ## Take a point by the hand
+#
+# Drag the ring: it is the start, $x_T$, of all three walks. **Right** is annealed Langevin, **left** Algorithm 2 of lesson 02.
+# Both forget where they came from: 500 neighbours of one start end in all eight spots. In the **middle** the same score is
+# followed without any noise: that is DDIM, which lesson 14 derives, and there the start decides. The page computes all of it
+# from the exact score while you drag. Tick *learned network* for its path and its arrows on top, *arrows* for the field at
+# that moment, and set *spread* to 1 and the ring to the middle for the whole of $\mathcal{N}(0, \mathbf{I})$.
+
+# %% tags=["nbval-ignore-output"]
+from course_lib.widgets.paths import paths
+
+paths(exact, network)
+
+# %% [markdown]
 # ## Failure museum
 #
 # Three mistakes of a few characters in exercise 3, on the two spots, with the exact score, so that nothing else is to blame.

@@ -10,7 +10,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import torch
 from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "browser"))
@@ -38,8 +37,7 @@ FRAMES = """(learned) => {
 
 def main():
     network = models.load("ring")
-    levels = torch.cat([torch.linspace(1000, 12, 20).long(), torch.zeros(1, dtype=torch.long)])
-    made = paths(ExactDenoiser(ring(), network.process), levels, network)
+    made = paths(ExactDenoiser(ring(), network.process), network)
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=QUIET)
         page = browser.new_page(viewport={"width": 1200, "height": 900})

@@ -25,7 +25,7 @@ def exact(network):
 
 @pytest.fixture(scope="module")
 def fragment(exact, network):
-    return paths(exact, LEVELS, network)
+    return paths(exact, network, LEVELS)
 
 
 @pytest.fixture
