@@ -69,3 +69,15 @@ def table(claims: Iterable[Claim]) -> str:
     cells = [(c.statement, c.lesson[:2], c.measured, "yes" if c.holds else "no") for c in claims]
     rows += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]  # a bar would end its cell
     return "\n".join(rows)
+
+
+def page(notebooks: Iterable[Path]) -> str:
+    """What notebooks/CLAIMS.md holds: every claim of the notebooks as they are stored, and how many hold."""
+    found = list(gather(notebooks))
+    fell = sum(not c.holds for c in found)
+    return (
+        "# What the course claims, and what was measured\n\n"
+        f"{len(found)} statements, most of them the lecture's, each tested in the lesson that makes it. {fell} of them do not hold in "
+        "miniature; the\nlesson says why. `python -m course_lib.notebooks build` writes this page; `course claims` measures all of it "
+        f"anew.\n\n{table(found)}\n"
+    )

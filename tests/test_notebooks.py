@@ -12,6 +12,7 @@ import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from course_lib import claims
 from course_lib.notebooks import FOLDER, ROOT, address, build, equations, execute, export, run
 from course_lib.notebooks.__main__ import main
 
@@ -99,6 +100,11 @@ def test_page_draws_every_equation_and_fetches_nothing(source):
     text = export.page(stored(source))
     assert not re.findall(r'<code class="latex-source">(.*?)</code>', text)
     assert not FETCHED.search(text)
+
+
+def test_the_page_of_claims_is_that_of_the_stored_notebooks():
+    stored = claims.page(sorted(FOLDER.glob("[0-9]*.ipynb")))
+    assert (FOLDER / "CLAIMS.md").read_text(encoding="utf-8") == stored, "run: python -m course_lib.notebooks build NN"
 
 
 # Building

@@ -27,7 +27,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def execute(args: argparse.Namespace) -> int:
     """What `main` does, but for Ctrl-C. The imports stand here since they take a second, in which one may press it too."""
-    from course_lib.notebooks import address, build, export, run
+    from course_lib.claims import page
+    from course_lib.notebooks import FOLDER, address, build, export, run
 
     try:
         if args.command == "publish":
@@ -35,6 +36,8 @@ def execute(args: argparse.Namespace) -> int:
         else:
             for source in build.sources(args.numbers):
                 {"build": build.build, "run": run.run, "export": export.export}[args.command](source)
+        if args.command == "build":
+            address.write(FOLDER / "CLAIMS.md", page(sorted(FOLDER.glob("[0-9]*.ipynb"))))
     except (ValueError, OSError, RuntimeError) as error:
         print(f"{args.command}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
