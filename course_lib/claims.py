@@ -77,7 +77,7 @@ def page(notebooks: Iterable[Path]) -> str:
     fell = sum(not c.holds for c in found)
     return (
         "# What the course claims, and what was measured\n\n"
-        f"{len(found)} statements, most of them the lecture's, each tested in the lesson that makes it. {fell} of them do not hold in "
-        "miniature; the\nlesson says why. `python -m course_lib.notebooks build` writes this page; `course claims` measures all of it "
-        f"anew.\n\n{table(found)}\n"
+        f"{len(found)} statements, most of them the lecture's, each tested in the lesson that makes it. {fell} do not hold\n"
+        "in miniature; the lesson says why. `python -m course_lib.notebooks build` writes this page; `course claims` measures\n"
+        f"all of it anew.\n\n{table(found)}\n"
     )
