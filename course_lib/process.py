@@ -35,7 +35,7 @@ def beside(x: Tensor, value: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=4096)
-def _pair(process: Process, t: int | float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _of_one_time(process: Process, t: int | float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """(signal(t), noise(t)) of one time: samplers ask for the same few again and again."""
     return process.signal(t).to(dtype), process.noise(t).to(dtype)
 
@@ -66,9 +66,10 @@ class Process:
 
         One t for all of x, or one for each of its B members. Raises ValueError where t is out of range or its length is not B.
         """
-        if isinstance(t, (int, float)):
-            return tuple(value.clone() for value in _pair(self, t, x.dtype))  # whoever writes into one spoils no other
-        return beside(x, self.signal(t)), beside(x, self.noise(t))
+        if isinstance(t, Tensor):
+            return beside(x, self.signal(t)), beside(x, self.noise(t))
+        a, b = _of_one_time(self, t, x.dtype)
+        return a.clone(), b.clone()  # the caller's own, to write into as well
 
     def add_noise(self, x0: Tensor, t: Time, eps: Tensor) -> Tensor:
         """x_t given x_0 and the noise: x0, eps and the result (B, ...), t a number or (B,)."""
