@@ -47,11 +47,9 @@ NOISE, DATA = Plane(4.5, 61), Plane(3.5, 121)
 
 
 def tilted_log_density(mixture: GaussianMixture, label: int, w: float, x: Tensor, over: Plane = DATA) -> Tensor:
-    """log of p(x) p(label | x)^w, made to sum to 1 over the plane, at points x (B, 2): (B,).
-
-    `label` counts the mixture's classes in ascending order.
-    """
-    log_f = lambda x: mixture.log_prob(x) + w * mixture.class_log_probabilities(x)[:, label]
+    """log of p(x) p(label | x)^w, made to sum to 1 over the plane, at points x (B, 2): (B,)."""
+    column = mixture.labels.unique().tolist().index(label)
+    log_f = lambda x: mixture.log_prob(x) + w * mixture.class_log_probabilities(x)[:, column]
     return log_f(x) - log_f(over.places).logsumexp(0) - math.log(over.area)
 
 
@@ -64,11 +62,11 @@ def guided_points(
     slope is known where the score's is.
     """
     validate.finite("w", w)
-    process_at = lambda t: (float(process.signal(t)), float(process.noise(t)))
+    at = lambda t: (process.signal(t), process.noise(t))  # in float64, as Python's own numbers would not be
     guided = ClassifierFree(ExactDenoiser(mixture.given(label), process), ExactDenoiser(mixture, process), w)
     log_det, film = torch.zeros(len(z), dtype=z.dtype), ddim(guided, z, times)
     for (t, s), step in zip(moves(z, times), film):
-        (a, b), (after, left) = process_at(t), process_at(s)
+        (a, b), (after, left) = at(t), at(s)
         slope = mixture.score_slope(step.x, a, b)
         slope = slope + w * (mixture.given(label).score_slope(step.x, a, b) - slope)
         of_x, of_score = after / a, after * b**2 / a - left * b

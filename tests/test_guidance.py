@@ -317,7 +317,11 @@ def test_dynamic_threshold_leaves_what_is_in_range_and_scales_what_is_not():
         (lambda: ClassifierGuided(network(), noise_aware(), 3, "2"), TypeError, "w must be a number, got str"),
         (lambda: ClassifierGuided(network(), noise_aware(), 3.5), TypeError, "label must be a whole number or a row of them"),
         (lambda: ClassifierGuided(network(), noise_aware(), 12)(PICTURES, 5), ValueError, r"label must lie in 0..9, got 12"),
-        (lambda: ClassifierGuided(network(), noise_aware(), [1, 2])(PICTURES, 5), ValueError, "for each of the batch of 4, got 2"),
+        (
+            lambda: ClassifierGuided(network(), noise_aware(), [1, 2])(PICTURES, 5),
+            ValueError,
+            "for each of the batch of 4, got 2",
+        ),
         (lambda: DynamicThreshold(network(), 0), ValueError, r"percentile must lie in \(0, 1\], got 0"),
         (lambda: DynamicThreshold(network(), 1.5), ValueError, r"percentile must lie in \(0, 1\], got 1.5"),
     ],

@@ -98,7 +98,7 @@ guided_score = Check(
         ("only the classifier's push is returned; the denoiser's score is missing", _score_with(start=lambda pred, w: 0)),
         ("the push is added to the denoiser's noise eps, not to its score", _score_with(start=lambda pred, w: pred.eps)),
         (
-            "log P is averaged over the batch before it is differentiated: each push is smaller by the batch's size; take the sum",
+            "log P is averaged over the batch, not summed, before it is differentiated: each push is B times too small",
             _score_with(total=lambda chosen: chosen.mean()),
         ),
         (
@@ -363,7 +363,7 @@ guided_mix = Check(
         Case("pictures (B, C, H, W)", on(DENOISER, Network(lambda x, time: 0.2 * x + 0.5, PROCESS), PICTURES, 30, 2.0)),
     ],
     mistakes=[
-        ("this is Ho and Salimans' w, (1 + w) cond - w uncond; ours is theirs plus 1", _mix_with(lambda c, u, w: c + w * (c - u))),
+        ("this is Ho and Salimans' w, (1 + w) cond - w uncond; ours is theirs + 1", _mix_with(lambda c, u, w: c + w * (c - u))),
         ("cond and uncond are swapped", _mix_with(lambda c, u, w: c + w * (u - c))),
         ("the difference is turned: it leads away from the class", _mix_with(lambda c, u, w: u + w * (u - c))),
         ("the unconditional noise is missing: only w (cond - uncond) is left", _mix_with(lambda c, u, w: w * (c - u))),

@@ -58,7 +58,9 @@ class TimedClassifier(nn.Module):
         self.inward = nn.Conv2d(channels, widths[0], 3, padding=1)
         self.downs = nn.ModuleList(nn.Conv2d(i, o, 3, 2, padding=1) for i, o in zip(widths, widths[1:]))
         self.blocks = nn.ModuleList(Block(w, w, dim, w // 32 if w == widths[-1] else 0) for w in widths)
-        self.head = nn.Sequential(norm(widths[-1]), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], classes))
+        self.head = nn.Sequential(
+            norm(widths[-1]), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], classes)
+        )
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         emb = silu(self.time(time))

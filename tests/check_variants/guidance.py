@@ -5,7 +5,6 @@ from torch.nn.functional import cross_entropy, log_softmax, nll_loss
 
 from course_lib.guidance import ClassifierFree, ClassifierGuided
 
-
 # guided_score
 
 
