@@ -153,6 +153,11 @@ def test_while_it_moves_it_draws_few_steps_and_at_rest_all(network):
     assert at_rest(explorer) >= 1
     assert "w = 6.0, seed 0, 12 steps" in explorer.screen.value
     assert picture(explorer) == explorer.scene.render(explorer.state)
+    for w in (7.0, 6.0):  # away, and back to where it was at rest
+        explorer.w.value = w
+    time.sleep(guidance.REST)
+    at_rest(explorer)
+    assert picture(explorer) == explorer.scene.render(explorer.state)
 
 
 def test_long_work_is_done_in_turns_shows_a_bar_and_gives_way(network, monkeypatch):

@@ -35,6 +35,7 @@ for steps or for the sampler, such as a student of one step, leaves it alone."""
 WS = (0, 0.5, 1, 1.5, 2, 3, 5, 8)  # what a page without a kernel can show
 PRESETS = (0, 1, 3, 8)
 MANY, COLUMNS, KEPT = 16, 4, 4  # samples, in so many columns; rows that are kept at most
+EACH = -1  # what the choice of class says for one of each: a Dropdown shows None as nothing at all
 FEW = 5  # steps, while a slider moves
 REST, TURN = 0.15, 0.1  # seconds: without a move, until a hand is at rest; of work before the page has its turn
 WIDTH, BAND, GAP = 600, 34, 10  # pixels: of a panel, of the words above a picture, between pictures
@@ -154,13 +155,13 @@ class GuidanceExplorer:
 
     def __init__(self, scene: Scene, steps: int):
         self.scene, self.page = scene, scene.page(steps)  # bad input raises here, not in a callback
-        style, layout = {"description_width": "4em"}, {"width": "98%"}
+        style, layout = {"description_width": "4.5em"}, {"width": "98%"}
         slider = lambda kind, value, name, **span: kind(value, description=name, style=style, layout=layout, **span)
         choice = lambda options, name: widgets.Dropdown(options=options, description=name, style=style)
-        every = ("one of each", None) if len(scene.labels) > 1 else (f"only {scene.labels[0]}", None)
-        self.w = slider(widgets.FloatSlider, 3, "w", min=0, max=8, step=0.1)
+        every = ("one of each", EACH) if len(scene.labels) > 1 else (f"only {scene.labels[0]}", EACH)
+        self.w = slider(widgets.FloatSlider, 3, "w", min=0, max=8, step=0.1, readout_format=".1f")
         self.steps = slider(widgets.IntSlider, steps, "steps", min=1, max=max(100, steps))
-        self.eta = slider(widgets.FloatSlider, 0, "eta", min=0, max=1, step=0.1)
+        self.eta = slider(widgets.FloatSlider, 0, "eta", min=0, max=1, step=0.1, readout_format=".1f")
         self.seed = slider(widgets.IntSlider, 0, "seed", min=0, max=99)
         self.label = choice([every, *((f"only {label}", label) for label in scene.labels)], "class")
         self.sampler, self.model = choice(SAMPLERS, "sampler"), choice(list(scene.models), "model")
@@ -194,7 +195,7 @@ class GuidanceExplorer:
     def state(self) -> State:
         """What the controls say."""
         named = {name: getattr(self, name).value for name in ("w", "seed", "label", "steps", "eta", "sampler", "model")}
-        return State(**named)
+        return State(**named | ({"label": None} if named["label"] == EACH else {}))
 
     def show(self, change=None) -> None:
         """Answers the controls: at once in few steps, in all of them when the hand rests, or at once where no page answers."""
@@ -235,8 +236,9 @@ class GuidanceExplorer:
             png = _png(self.scene.panel(state, self.x))
         except Exception as error:
             return self._fail(state, error)
+        self.shown = state if whole else None
         if whole:
-            self.shown, self.bar.layout.visibility = state, "hidden"
+            self.bar.layout.visibility = "hidden"
         words = f"w = {state.w:.1f}, seed {state.seed}, {state.steps if whole else f'{FEW} of {state.steps}'} steps"
         self.screen.value = f'<p role="status">{words}</p>{_img(png, self.scene.alt(state))}'
 
