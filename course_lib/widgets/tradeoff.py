@@ -93,12 +93,12 @@ class TradeOff:
 
 def measured(path: Path = MEASURED, guides: tuple[str, ...] = ("classifier-free", "classifier")) -> TradeOff:
     """What tests/benchmarks/guidance_sweep.py measured of the shipped digits, mean of its seeds, 25 steps."""
-    rows = json.loads(Path(path).read_text(encoding="utf-8"))["runs"]
+    found = json.loads(Path(path).read_text(encoding="utf-8"))
     curves = {}
     for guide in guides:
         at = defaultdict(list)
-        for row in rows:
-            if row["guide"] == guide and row["steps"] == 25 and row["dropped"] is None:
+        for row in found["runs"]:
+            if row["guide"] == guide and row["steps"] == 25 and row["dropped"] is None and row["n"] == found["n"]:
                 at[row["w"]].append((row["figures"]["recall"], row["figures"]["precision"]))
         means = [np.mean(at[w], 0).tolist() for w in sorted(at)]
         curves[guide] = Curve(tuple(sorted(at)), *(tuple(column) for column in zip(*means)))

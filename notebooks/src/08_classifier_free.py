@@ -284,9 +284,9 @@ ws = [0, 0.5, 1, 1.5, 2, 3, 5, 8]
 
 
 def of(figure, guide, dropped=None, at=ws):
-    """(values of w, seeds), of the runs of one guide in 25 steps."""
-    rows = [r for r in found["runs"] if (r["guide"], r["steps"], r["dropped"]) == (guide, 25, dropped)]
-    return np.array([[r["figures"][figure] for r in rows if r["w"] == w] for w in at])
+    """(values of w, seeds), of the runs of one guide in 25 steps, 500 samples."""
+    rows = [r for r in found["runs"] if (r["guide"], r["steps"], r["dropped"], r["n"]) == (guide, 25, dropped, 500)]
+    return np.array([[r["figures"][figure] for r in rows if r["w"] == w] for w in at], float)
 
 
 both = (("classifier-free", BLUE, "o-"), ("classifier", RED, "s--"))
@@ -339,10 +339,10 @@ claim(
 # network need be spent on drawing without a class. Ours: four rates, two trainings each, all of 1,500 steps, 500 samples.
 
 # %%
-rates, some = [0.02, 0.1, 0.2, 0.5], [0, 1, 3]
-distance = {r: of("Frechet distance", "classifier-free", r, some).astype(float) for r in rates}
+rates, some = [0.02, 0.1, 0.2, 0.5], [1, 3]
+distance = {r: of("Frechet distance", "classifier-free", r, some) for r in rates}
 fig, ax = plt.subplots(figsize=(9.5, 4.4))
-for i, (w, colour, line) in enumerate(((0, GREEN, "^:"), (1, BLUE, "o-"), (3, RED, "s--"))):
+for i, (w, colour, line) in enumerate(((1, BLUE, "o-"), (3, RED, "s--"))):
     runs = np.array([distance[r][i] for r in rates])
     ax.errorbar(rates, runs.mean(1), (runs.max(1) - runs.min(1)) / 2, fmt=line, color=colour, ms=9, capsize=5, label=f"w = {w}")
 ax.set(
@@ -355,7 +355,7 @@ ax.set(
 ax.set_xticklabels(rates)
 ax.minorticks_off()
 ax.legend()
-plots.show(fig, alt="Frechet distance over the dropout rate, for w = 0, 1 and 3.")
+plots.show(fig, alt="Frechet distance over the dropout rate, for w = 1 and w = 3.")
 
 # %%
 for r in rates:
@@ -366,7 +366,7 @@ claim(
     "Dropping half of the labels is worse for the guided samples than dropping one in ten.",
     measured=f"Frechet distance at w = 1: {far[0.1].mean():.2f} at 0.1, {far[0.2].mean():.2f} at 0.2, "
     f"{far[0.5].mean():.2f} at 0.5, two trainings each",
-    holds=far[0.5].mean() > far[0.1].mean(),
+    holds=far[0.5].min() > far[0.1].max(),
 )
 
 # %% [markdown]

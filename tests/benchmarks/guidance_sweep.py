@@ -4,7 +4,7 @@
 
 The shipped network throughout; for classifier guidance, with the null condition, as the unconditional model. A seed is the
 noise that samples start from, and the classifiers: a noise-aware one (seed 0 is the shipped one) and its clean twin, which
-stops after 1,000 steps since it has long learned all there is. So error bars cover noise and classifiers, not the network's own
+stops after 600 steps since it has long learned all there is. So error bars cover noise and classifiers, not the network's own
 training; that is covered by the part `dropout`, where each seed is a network of its own. DDIM, eta = 0, 25
 steps. Every guide is judged by the shipped classifier, which guides nobody.
 
@@ -34,7 +34,9 @@ ROOT = Path(__file__).parents[2]
 OUT, KEPT = ROOT / "data/figures/guidance_sweep.json", ROOT / "build/guidance"
 GUIDES = ("classifier-free", "classifier", "clean classifier")
 SEEDS, WS, RATES = (0, 1, 2), (0, 0.5, 1, 1.5, 2, 3, 5, 8), (0.02, 0.1, 0.2, 0.5)
+CLEAN_WS, STEPS = (1, 3, 8), (25, 250)
 DROPOUT_STEPS, DROPOUT_SEEDS = 1500, 2
+FEWER = 200  # samples, where the steps are compared
 
 
 def noisy_classifier(seed: int):
@@ -53,7 +55,7 @@ def _loaded(model, path: Path):
     return model
 
 
-def clean_classifier(seed: int, steps: int = 1000):
+def clean_classifier(seed: int, steps: int = 600):
     """The noise-aware classifier's twin, which saw the same digits and never any noise."""
     path, model = KEPT / f"clean_classifier_{seed}.safetensors", recipes.noisy_classifier(seed)
     if path.is_file():
@@ -98,7 +100,7 @@ def measured(n: int, guide: str, seed: int, w: float, steps: int = 25, rate: flo
     begun = time.perf_counter()
     made = result(ddim(denoiser, x, denoiser.process.times(steps)))
     seconds = round(time.perf_counter() - begun, 1)
-    row = {"guide": guide, "seed": seed, "w": w, "steps": steps, "dropped": rate, "seconds": seconds}
+    row = {"guide": guide, "seed": seed, "w": w, "steps": steps, "dropped": rate, "n": n, "seconds": seconds}
     return row | {"figures": figures(made, label, judge, n)}
 
 
@@ -118,12 +120,12 @@ def figures(made, label, judge, n: int) -> dict:
 def jobs(part: str) -> list[dict]:
     """The rows of one part of the sweep."""
     if part == "w":
-        return [{"guide": g, "seed": s, "w": w} for g in GUIDES for s in SEEDS for w in WS]
+        return [{"guide": g, "seed": s, "w": w} for g in GUIDES for s in SEEDS for w in (CLEAN_WS if "clean" in g else WS)]
     if part == "steps":
         both = ("classifier", "classifier-free")
-        return [{"guide": g, "seed": s, "w": 2, "steps": k} for g in both for s in SEEDS for k in (10, 250)]
+        return [{"guide": g, "seed": s, "w": 2, "steps": k} for g in both for s in SEEDS for k in STEPS]
     seeds = SEEDS[:DROPOUT_SEEDS]
-    return [{"guide": "classifier-free", "seed": s, "w": w, "rate": r} for s in seeds for r in RATES for w in (0, 1, 3)]
+    return [{"guide": "classifier-free", "seed": s, "w": w, "rate": r} for s in seeds for r in RATES for w in (1, 3)]
 
 
 def main():
@@ -152,14 +154,15 @@ def main():
             "real": real,
             "runs": [],
         }
-    key = lambda row: tuple(row[name] for name in ("guide", "seed", "w", "steps", "dropped"))
+    key = lambda row: tuple(row[name] for name in ("guide", "seed", "w", "steps", "dropped", "n"))
     for part in [args.only] if args.only else ("w", "steps", "dropout"):
         for job in jobs(part):
-            have = {key(row) for row in found["runs"]}
-            wanted = (job["guide"], job["seed"], job["w"], job.get("steps", 25), job.get("rate"))
+            n, have = FEWER if part == "steps" else args.n, {key(row): row for row in found["runs"]}
+            wanted = (job["guide"], job["seed"], job["w"], job.get("steps", 25), job.get("rate"), n)
             if job["guide"] not in args.guide or wanted in have:
                 continue
-            row = measured(args.n, **job)
+            unguided = have.get(("classifier-free", *wanted[1:]))  # at w = 0 nobody guides: it is the same for all
+            row = unguided | {"guide": job["guide"]} if job["w"] == 0 and unguided else measured(n, **job)
             print(json.dumps(row), flush=True)
             if args.out.is_file():  # another process may have added to it
                 found = json.loads(args.out.read_text())
