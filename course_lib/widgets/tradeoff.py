@@ -81,7 +81,9 @@ class TradeOff:
             for w_here, (x, y) in zip(curve.w, points):
                 parts.append(f'<circle cx="{x}" cy="{y}" r="5" fill="{colour}"/>')
                 if w_here in (0, 1, 8) and guide == name:
-                    parts.append(f'<text x="{x + 10}" y="{y + (-8 if w_here else 22)}">w = {w_here:g}</text>')
+                    end = x > WIDE - RIGHT - 80
+                    anchor, off = ("end", -14) if end else ("start", 14)
+                    parts.append(f'<text x="{x + off}" y="{y + 20}" text-anchor="{anchor}">w = {w_here:g}</text>')
             y = HIGH - BOTTOM - 14 - 26 * i
             parts.append(f'<line x1="{LEFT + 12}" y1="{y - 6}" x2="{LEFT + 52}" y2="{y - 6}" {look}/>')
             parts.append(f'<text x="{LEFT + 62}" y="{y}">{html.escape(guide)}</text>')

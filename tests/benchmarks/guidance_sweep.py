@@ -132,6 +132,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("train", "w", "steps", "dropout"))
     parser.add_argument("--guide", nargs="+", choices=GUIDES, default=GUIDES)
+    parser.add_argument("--seeds", type=int, nargs="+", choices=SEEDS, default=SEEDS)
     parser.add_argument("--n", type=int, default=500)
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
@@ -159,7 +160,7 @@ def main():
         for job in jobs(part):
             n, have = FEWER if part == "steps" else args.n, {key(row): row for row in found["runs"]}
             wanted = (job["guide"], job["seed"], job["w"], job.get("steps", 25), job.get("rate"), n)
-            if job["guide"] not in args.guide or wanted in have:
+            if job["guide"] not in args.guide or job["seed"] not in args.seeds or wanted in have:
                 continue
             unguided = have.get(("classifier-free", *wanted[1:]))  # at w = 0 nobody guides: it is the same for all
             row = unguided | {"guide": job["guide"]} if job["w"] == 0 and unguided else measured(n, **job)
