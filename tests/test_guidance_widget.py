@@ -29,7 +29,7 @@ from course_lib.widgets.guidance import (
     classifier_free,
     guidance_explorer,
 )
-from course_lib.widgets.tradeoff import Curve, TradeOff
+from course_lib.widgets.tradeoff import Curve, TradeOff, measured
 
 CURVE = TradeOff(
     {
@@ -202,6 +202,14 @@ def test_the_mark_moves_with_w_and_with_the_model(scene, network):
     recall, precision = CURVE.curves["classifier-free"].at(4.5)
     assert (recall, precision) == pytest.approx((0.5, 0.875))
     assert CURVE.mark("a student", 1.0) is None and 'class="mark"' not in CURVE.svg("a student", 1.0)
+
+
+def test_the_shipped_curve_is_what_was_measured():
+    found = measured()
+    assert list(found.curves) == ["classifier-free", "classifier"]
+    for curve in found.curves.values():
+        assert curve.w == WS and curve.recall[0] > 0.85 and curve.recall[-1] < 0.7 and max(curve.precision) > 0.85
+        assert curve.at(0) == (curve.recall[0], curve.precision[0])
 
 
 def test_a_frozen_row_stays_while_the_pictures_change(network):

@@ -316,10 +316,10 @@ at = ws.index
 claim(
     "cfg-tradeoff",
     "w trades diversity for fidelity without any classifier, too.",
-    measured=f"from w = 1 to 5: precision {precision[at(1)].mean():.2f} to {precision[at(5)].mean():.2f}, recall "
-    f"{recall[at(1)].mean():.2f} to {recall[at(5)].mean():.2f}, accuracy {accuracy[at(1)].mean():.2f} to "
-    f"{accuracy[at(5)].mean():.2f}, in every seed",
-    holds=bool((precision[at(5)] > precision[at(1)]).all() and (recall[at(5)] < recall[at(1)]).all()),
+    measured=f"from w = 1 to 3: precision {precision[at(1)].mean():.2f} to {precision[at(3)].mean():.2f}, recall "
+    f"{recall[at(1)].mean():.2f} to {recall[at(3)].mean():.2f}, accuracy {accuracy[at(1)].mean():.2f} to "
+    f"{accuracy[at(3)].mean():.2f}, in every seed",
+    holds=bool((precision[at(3)] > precision[at(1)]).all() and (recall[at(3)] < recall[at(1)]).all()),
 )
 
 # %%
@@ -333,6 +333,10 @@ claim(
 )
 
 # %% [markdown]
+# The trade has an end. Beyond $w = 3$ precision falls *as well*: the digits become bolder than any real one, and at the rim of
+# what can be drawn. And $w = 1$, the plain conditional model, is nearest to the data by the Frechet distance: guidance makes
+# digits that look better one by one, not a crowd that is more like the real one.
+#
 # ## How often to drop the label?
 #
 # Ho and Salimans tried 1 in 10, 2 in 10 and 5 in 10, and found the first two alike and the last worse: only a small part of the
