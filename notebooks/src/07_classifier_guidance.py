@@ -265,8 +265,8 @@ for ax, figure in zip(axes, ("class accuracy", "precision", "recall")):
 axes[1].legend(loc="lower right")
 plots.show(
     fig,
-    alt="Over w, guided by the noise-aware classifier: accuracy and precision rise, recall falls. Guided by the clean one: "
-    "accuracy stays lower, and precision falls.",
+    alt="Over w, guided by the noise-aware classifier: accuracy rises from 0.1 to near 1, precision dips and rises, recall "
+    "falls. Guided by the clean one: accuracy stays low, and precision falls.",
 )
 
 # %%
@@ -278,25 +278,42 @@ for i, w in enumerate(ws):
 at = ws.index
 claim(
     "guidance-tradeoff",
-    "w trades diversity for fidelity: accuracy and precision rise with it, recall falls.",
-    measured=f"from w = 0 to 3: accuracy {accuracy[at(0)].mean():.2f} to {accuracy[at(3)].mean():.2f}, precision "
-    f"{precision[at(0)].mean():.2f} to {precision[at(3)].mean():.2f}, recall {recall[at(0)].mean():.2f} to "
-    f"{recall[at(3)].mean():.2f}, in every seed",
+    "w trades diversity for fidelity: from w = 1 to 8 accuracy and precision rise, recall falls.",
+    measured=f"accuracy {accuracy[at(1)].mean():.2f} to {accuracy[at(8)].mean():.2f}, precision "
+    f"{precision[at(1)].mean():.2f} to {precision[at(8)].mean():.2f}, recall {recall[at(1)].mean():.2f} to {recall[at(8)].mean():.2f}, in every seed",
     holds=bool(
-        (accuracy[at(3)] > accuracy[at(0)]).all()
-        and (precision[at(3)] > precision[at(0)]).all()
-        and (recall[at(3)] < recall[at(0)]).all()
+        (accuracy[at(8)] > accuracy[at(1)]).all()
+        and (precision[at(8)] > precision[at(1)]).all()
+        and (recall[at(8)] < recall[at(1)]).all()
     ),
 )
 
 # %%
-worse, worse_precision = (of(figure, "clean classifier", [3])[0] for figure in ("class accuracy", "precision"))
+claim(
+    "guidance-bayes-learned",
+    "At w = 1 a learned classifier makes the painter draw the class that was asked for, as Bayes' rule says.",
+    measured=f"the judge reads {100 * accuracy[at(1)].mean():.0f} % as asked at w = 1, "
+    f"{100 * accuracy[at(8)].mean():.0f} % at w = 8",
+    holds=accuracy[at(1)].mean() > 0.9,
+    expected=False,
+)
+
+# %% [markdown]
+# **It does not**, and the rule is not to blame: where score and classifier were exact, it held to 1e-6. The classifier was
+# trained to give the right *answer*; that its *slope* be right, nobody asked. A classifier may be right for many reasons, an
+# edge here, a gap there, and its slope points along whichever it uses, not towards a whole three. So $w = 1$ spoils pictures
+# (precision falls at first) without deciding much, and only a large $w$ drives them home. Dhariwal and Nichol met the same with
+# an unconditional model: at scale 1 few samples looked like their class, and they needed 10. Lesson 08 measures how far the
+# slope is off.
+
+# %%
+worse, worse_precision = (of(figure, "clean classifier", [8])[0] for figure in ("class accuracy", "precision"))
 claim(
     "guidance-clean-fails",
     "A classifier that was trained on clean pictures fails as a guide where the noise-aware one does not.",
-    measured=f"at w = 3 accuracy {worse.mean():.2f} against {accuracy[at(3)].mean():.2f}, precision "
-    f"{worse_precision.mean():.2f} against {precision[at(3)].mean():.2f}, three seeds",
-    holds=bool((worse < accuracy[at(3)] - 0.1).all() and (worse_precision < precision[at(3)] - 0.1).all()),
+    measured=f"at w = 8 accuracy {worse.mean():.2f} against {accuracy[at(8)].mean():.2f}, precision "
+    f"{worse_precision.mean():.2f} against {precision[at(8)].mean():.2f}, every seed",
+    holds=bool((worse < accuracy[at(8)] - 0.3).all() and (worse_precision < precision[at(8)] - 0.1).all()),
 )
 
 # %% [markdown]
@@ -393,6 +410,7 @@ for kind, name in (
 #
 # - The score of a class is the score of everything plus a classifier's gradient: to 1e-6, where all is exact.
 # - More than once that gradient draws what is clearer than the data, and less varied.
+# - A learned classifier has the right answers and a poor slope: it takes a large $w$ to steer by it.
 # - The classifier must know noise: the clean one is sure where nothing can be known.
 # - 25 steps do.
 #
