@@ -280,7 +280,8 @@ claim(
     "guidance-tradeoff",
     "w trades diversity for fidelity: from w = 1 to 8 accuracy and precision rise, recall falls.",
     measured=f"accuracy {accuracy[at(1)].mean():.2f} to {accuracy[at(8)].mean():.2f}, precision "
-    f"{precision[at(1)].mean():.2f} to {precision[at(8)].mean():.2f}, recall {recall[at(1)].mean():.2f} to {recall[at(8)].mean():.2f}, in every seed",
+    f"{precision[at(1)].mean():.2f} to {precision[at(8)].mean():.2f}, recall {recall[at(1)].mean():.2f} to "
+    f"{recall[at(8)].mean():.2f}, in every seed",
     holds=bool(
         (accuracy[at(8)] > accuracy[at(1)]).all()
         and (precision[at(8)] > precision[at(1)]).all()

@@ -64,6 +64,7 @@ def main():
         with lab(Path(folder)) as address:
             page = browser.new_page(viewport={"width": 1400, "height": 1600})
             page.goto(f"{address}/lab/tree/one.ipynb")
+            page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=60_000)
             page.get_by_text("(ipykernel) | Idle").wait_for(timeout=60_000)
             run(page, 0)
             box = box_of(page)
