@@ -1,20 +1,42 @@
-"""The guidance slider without a browser: what it draws, that it draws anew, what it says when it cannot."""
+"""The guidance explorer without a browser: what it draws, when it draws all of it, what it says when it cannot."""
 
 import base64
 import io
 import re
+import time
+from dataclasses import replace
 
 import pytest
 import torch
 from PIL import Image
 
 from course_lib import models
-from course_lib.denoisers import Network
+from course_lib.denoisers import NULL, Network
+from course_lib.guidance import ClassifierFree
 from course_lib.nets.mlp import MLP
 from course_lib.nets.unet import UNet
 from course_lib.process import DDPM
+from course_lib.samplers import Step, ddim, result
 from course_lib.schedules import cosine_beta
-from course_lib.widgets.guidance import MANY, WS, Scene, State, guidance_slider
+from course_lib.widgets import guidance
+from course_lib.widgets.guidance import (
+    FEW,
+    MANY,
+    WS,
+    Scene,
+    State,
+    by_classifier,
+    classifier_free,
+    guidance_explorer,
+)
+from course_lib.widgets.tradeoff import Curve, TradeOff, measured
+
+CURVE = TradeOff(
+    {
+        "classifier-free": Curve((0, 1, 8), (0.9, 0.8, 0.2), (0.7, 0.8, 0.95)),
+        "classifier": Curve((0, 1, 8), (0.9, 0.7, 0.4), (0.7, 0.75, 0.8)),
+    }
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,72 +46,235 @@ def network():
 
 @pytest.fixture
 def scene(network):
-    return Scene(network, (1, 16, 16), tuple(range(10)), 3)
+    guides = {
+        "classifier-free": classifier_free(network),
+        "classifier": by_classifier(network, models.load("noisy_classifier")),
+    }
+    return Scene(guides, (1, 16, 16), tuple(range(10)), CURVE)
 
 
-def picture(slider) -> bytes:
-    return base64.b64decode(re.search('base64,([^"]+)', slider.screen.value)[1])
+def picture(explorer) -> bytes:
+    return base64.b64decode(re.search('base64,([^"]+)', explorer.screen.value)[1])
+
+
+def came_back(explorer):
+    """What a page does with a bounce: it sends the number back."""
+    explorer.bounce.back.value = explorer.bounce.there.value
+
+
+def at_rest(explorer, turns=200):
+    """Sends back until nothing is under way; the number of turns that it took."""
+    for k in range(turns):
+        if explorer.bounce.sent is None:
+            return k
+        came_back(explorer)
+    raise AssertionError("it never comes to rest")
+
+
+# What is drawn
 
 
 def test_the_same_state_gives_the_same_bytes_and_each_part_of_it_counts(scene):
-    assert scene.render(State()) == scene.render(State())
-    assert len({scene.render(s) for s in (State(), State(w=1), State(seed=1), State(label=3))}) == 4
+    start = State(steps=3)
+    changes = [{}, {"w": 1.0}, {"seed": 1}, {"label": 3}, {"steps": 4}, {"eta": 0.5}, {"sampler": "DDPM"}, {"sampler": "Heun"}]
+    assert scene.render(start) == scene.render(start)
+    drawn = {scene.render(replace(start, **change)) for change in [*changes, {"model": "classifier"}]}
+    assert len(drawn) == len(changes) + 1
+
+
+def test_it_is_the_librarys_sampler(scene, network):
+    noise = torch.randn(MANY, 1, 16, 16, generator=torch.Generator().manual_seed(4))
+    wanted = [i % 10 for i in range(MANY)]
+    guided = ClassifierFree(network.given(wanted), network.given(NULL), 2.0)
+    assert torch.equal(scene.sample(State(2.0, 4, steps=3)), result(ddim(guided, noise, network.process.times(3))))
 
 
 def test_only_guidance_changes_what_the_noise_decides(scene):
-    at = [scene.sample(State(w)) for w in (0.0, 0.001, 8.0)]
-    near, far = ((at[i] - at[0]).norm() for i in (1, 2))
-    assert near < 0.01 * far
+    for model in scene.models:
+        at = [scene.sample(State(w, steps=3, model=model)) for w in (0.0, 0.001, 8.0)]
+        near, far = ((at[i] - at[0]).norm() for i in (1, 2))
+        assert near < 0.01 * far
 
 
-def test_w_0_asks_for_nothing_and_one_class_fills_the_panel(scene, network):
-    each, threes = scene.sample(State(0.0, label=None)), scene.sample(State(0.0, label=3))
+def test_w_0_asks_for_nothing_and_one_class_fills_the_panel(scene):
+    each, threes = scene.sample(State(0.0, label=None, steps=3)), scene.sample(State(0.0, label=3, steps=3))
     assert torch.allclose(each, threes, atol=1e-5)  # the same noise, whatever is asked for
-    full = Scene(network, (1, 16, 16), tuple(range(10)), 20).sample(State(3.0, label=3))
-    assert len(full) == MANY and (models.load("classifier")(full).argmax(1) == 3).double().mean() >= 0.9
+    for model in scene.models:
+        full = scene.sample(State(3.0, label=3, model=model))
+        assert len(full) == MANY and (models.load("classifier")(full).argmax(1) == 3).double().mean() >= 0.85
 
 
-def test_moving_a_control_draws_anew(network):
-    slider = guidance_slider(network, steps=2)
-    seen = [picture(slider)]
-    for control, value in ((slider.w, 5.0), (slider.seed, 7), (slider.label, 4)):
+def test_any_function_of_labels_w_noise_steps_and_sampler_is_a_model():
+    asked = []
+
+    def student(labels, w, noise, steps, sampler):
+        asked.append((labels, w, steps))
+        yield Step(1000, noise)
+        yield Step(0, noise.clamp(-1, 1))
+
+    explorer = guidance_explorer({"student": student}, labels=(3, 5))
+    explorer.w.value = 7.0
+    assert asked[-1] == ([3, 5] * 8, 7.0, 20) and "w = 7.0" in explorer.screen.value
+
+
+# When it is drawn
+
+
+def test_without_a_page_that_answers_each_move_draws_all_of_it(network):
+    explorer = guidance_explorer(network, steps=12)
+    seen = [picture(explorer)]
+    for control, value in (
+        (explorer.w, 5.0),
+        (explorer.seed, 7),
+        (explorer.label, 4),
+        (explorer.steps, 10),
+        (explorer.eta, 1.0),
+    ):
         control.value = value
-        seen.append(picture(slider))
-    slider.presets[0].click()
-    assert slider.w.value == 0 and "w = 0.0, seed 7, 2 steps" in slider.screen.value
-    seen.append(picture(slider))
-    assert len(set(seen)) == len(seen) and Image.open(io.BytesIO(seen[0])).width == 880
-    assert seen[0] == slider.scene.render(State())
+        assert picture(explorer) == explorer.scene.render(explorer.state)
+        seen.append(picture(explorer))
+    explorer.presets[0].click()
+    assert explorer.w.value == 0 and "w = 0.0, seed 7, 10 steps" in explorer.screen.value
+    explorer.sampler.value = "DDPM"
+    assert explorer.eta.disabled
+    assert len(set(seen)) == len(seen) and Image.open(io.BytesIO(seen[0])).width == guidance.WIDTH
 
 
-def test_an_error_is_said_in_one_line_and_goes_when_its_cause_goes(network, monkeypatch):
-    slider = guidance_slider(network, steps=2)
+def test_while_it_moves_it_draws_few_steps_and_at_rest_all(network):
+    explorer = guidance_explorer(network, steps=12)
+    came_back(explorer)  # from now on there is a page
+    for w in (4.0, 5.0, 6.0):
+        explorer.w.value = w
+        assert f"w = {w}, seed 0, {FEW} of 12 steps" in explorer.screen.value
+        assert picture(explorer) == explorer.scene.render(replace(explorer.state, steps=FEW))
+        came_back(explorer)
+        assert f"{FEW} of 12" in explorer.screen.value  # too soon
+    time.sleep(guidance.REST)
+    assert at_rest(explorer) >= 1
+    assert "w = 6.0, seed 0, 12 steps" in explorer.screen.value
+    assert picture(explorer) == explorer.scene.render(explorer.state)
+    for w in (7.0, 6.0):  # away, and back to where it was at rest
+        explorer.w.value = w
+    time.sleep(guidance.REST)
+    at_rest(explorer)
+    assert picture(explorer) == explorer.scene.render(explorer.state)
 
-    def failing(self, state):
-        raise RuntimeError("out of <memory>\nat line 3")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Scene, "render", failing)
-        slider.w.value = 1.0
-        assert slider.screen.value == '<p class="error" role="alert">RuntimeError: out of &lt;memory&gt;</p>'
-    slider.w.value = 2.0
-    assert "w = 2.0" in slider.screen.value and "<img" in slider.screen.value
+def test_long_work_is_done_in_turns_shows_a_bar_and_gives_way(network, monkeypatch):
+    monkeypatch.setattr(guidance, "REST", 0.0)
+    monkeypatch.setattr(guidance, "TURN", 0.0)  # a turn is a step
+    explorer = guidance_explorer(network, steps=8)
+    came_back(explorer)
+    explorer.w.value = 1.0
+    explorer.asked -= 1  # a second ago
+    for _ in range(4):
+        came_back(explorer)
+    assert explorer.bar.layout.visibility == "visible" and (explorer.bar.value, explorer.bar.max) == (4, 8)
+    explorer.w.value = 2.0  # the newer wish
+    assert explorer.job is None and "w = 2.0" in explorer.screen.value
+    assert at_rest(explorer) >= 8
+    assert picture(explorer) == explorer.scene.render(replace(explorer.state, w=2.0)) and "8 steps" in explorer.screen.value
+    assert explorer.bar.layout.visibility == "hidden"
+
+
+def test_a_page_that_went_away_is_noticed(network, monkeypatch):
+    monkeypatch.setattr("course_lib.widgets.bounce.LOST", 0.05)
+    explorer = guidance_explorer(network, steps=8)
+    came_back(explorer)
+    explorer.w.value = 1.0
+    assert f"{FEW} of 8" in explorer.screen.value
+    time.sleep(0.06)
+    explorer.w.value = 2.0
+    assert "w = 2.0, seed 0, 8 steps" in explorer.screen.value
+
+
+# Beside it
+
+
+def test_the_mark_moves_with_w_and_with_the_model(scene, network):
+    explorer = guidance_explorer(scene.models, curve=CURVE, steps=2)
+    place = lambda: re.search('class="mark" cx="([^"]+)" cy="([^"]+)"', explorer.curve.value).groups()
+    seen = [place()]
+    for control, value in ((explorer.w, 4.5), (explorer.model, "classifier"), (explorer.w, 0.0)):
+        control.value = value
+        seen.append(place())
+    assert len(set(seen)) == 4 and seen[1] == tuple(map(str, CURVE.mark("classifier-free", 4.5)))
+    recall, precision = CURVE.curves["classifier-free"].at(4.5)
+    assert (recall, precision) == pytest.approx((0.5, 0.875))
+    assert CURVE.mark("a student", 1.0) is None and 'class="mark"' not in CURVE.svg("a student", 1.0)
+
+
+def test_the_shipped_curve_is_what_was_measured():
+    found = measured()
+    assert list(found.curves) == ["classifier-free", "classifier"]
+    for curve in found.curves.values():
+        assert curve.w == WS and curve.recall[0] > 0.85 and curve.recall[-1] < 0.7 and max(curve.precision) > 0.85
+        assert curve.at(0) == (curve.recall[0], curve.precision[0])
+
+
+def test_a_frozen_row_stays_while_the_pictures_change(network):
+    explorer = guidance_explorer(network, steps=2)
+    explorer.freeze.click()
+    first = explorer.rows.value
+    explorer.w.value = 8.0
+    assert explorer.rows.value == first and "w = 3.0, seed 0, DDIM, 2 steps" in first and first.count("<img") == 1
+    for seed in range(1, 6):
+        explorer.seed.value = seed
+        explorer.freeze.click()
+    assert explorer.rows.value.count("<img") == guidance.KEPT and "seed 5" in explorer.rows.value.split("<img")[0]
+    explorer.clear.click()
+    assert explorer.rows.value == ""
+
+
+# What goes wrong
+
+
+def test_an_error_is_said_in_one_line_and_goes_when_its_cause_goes(network):
+    fails = False
+
+    def model(labels, w, noise, steps, sampler):
+        yield Step(1, noise)
+        if fails:
+            raise RuntimeError("out of <memory>\nat line 3")
+        yield Step(0, noise)
+
+    explorer = guidance_explorer({"it": model}, steps=8)
+    for _ in (False, True):
+        fails = True
+        explorer.w.value = 1.0
+        assert explorer.screen.value == '<p class="error" role="alert">RuntimeError: out of &lt;memory&gt;</p>'
+        time.sleep(guidance.REST)
+        at_rest(explorer)
+        assert "error" in explorer.screen.value
+        fails = False
+        explorer.w.value = 2.0
+        assert "w = 2.0" in explorer.screen.value and "<img" in explorer.screen.value
+
+
+def test_what_is_not_finite_is_said(network):
+    explorer = guidance_explorer(
+        {"it": lambda labels, w, noise, steps, sampler: [Step(0, noise * (float("nan") if w == 5.5 else 1))]}
+    )
+    explorer.w.value = 5.5
+    assert "x must be finite to be drawn" in explorer.screen.value
 
 
 def test_the_page_for_those_without_a_kernel(scene):
-    html = scene.page().html
-    assert html == scene.page().html and len(html) < 1.5e6
+    html = scene.page(2).html
+    assert html == scene.page(2).html and len(html) < 1.5e6
     alt = "Samples asked to be 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, from one noise, at w = 0, 0.5, 1, 1.5, 2, 3, 5, 8"
     assert f'alt="{alt}"' in html and not re.search(r"(?:src|href)=\"https?:", html)
     sheet = Image.open(io.BytesIO(base64.b64decode(re.search('base64,([^"]+)', html)[1])))
-    assert sheet.width == 2 * 880 and sheet.height % (len(WS) // 2) == 0
+    assert sheet.width == 2 * guidance.WIDTH and sheet.height % (len(WS) // 2) == 0
+    assert '<svg class="tradeoff"' in html and '"marks":[[' in html
 
 
 def test_the_notebook_gets_the_widget_and_the_page(network):
-    slider = guidance_slider(network, steps=2)
-    bundle = slider._repr_mimebundle_()
-    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == slider.box.model_id
-    assert bundle["text/html"] == slider.page.html and "GuidanceSlider(Network(UNet" in bundle["text/plain"]
+    explorer = guidance_explorer(network, steps=2)
+    bundle = explorer._repr_mimebundle_()
+    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == explorer.box.model_id
+    assert bundle["text/html"] == explorer.page.html and bundle["text/plain"] == "GuidanceExplorer(classifier-free)"
+    assert '"marks":null' in explorer.page.html and explorer.curve.value == ""
 
 
 @pytest.mark.parametrize(
@@ -99,16 +284,17 @@ def test_the_notebook_gets_the_widget_and_the_page(network):
         ({"shape": (1, 8, 8)}, r"x must be \(B, 1, 16, 16\), got shape"),
         ({"labels": ()}, "labels must name at least one label, got none"),
         ({"labels": (3, 12)}, r"label must lie in 0..9"),
-        ({"steps": 0}, "n must be at least 1, got 0"),
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"models": {}}, "models must hold at least one model, got none"),
     ],
 )
 def test_what_does_not_fit_raises_at_once(network, options, words):
     with pytest.raises(ValueError, match=words):
-        guidance_slider(network, **{"steps": 2} | options)
+        guidance_explorer(**{"models": network, "steps": 2} | options)
 
 
 def test_a_network_without_classes_is_refused():
     process = DDPM(cosine_beta(100))
     for net in (MLP(), UNet(classes=0)):
         with pytest.raises(TypeError, match="takes no condition"):
-            guidance_slider(Network(net, process, "v"), steps=2)
+            guidance_explorer(Network(net, process, "v"), steps=2)

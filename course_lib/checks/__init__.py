@@ -11,17 +11,22 @@ from course_lib.checks.check import Check, Source
 from course_lib.checks.ddim import ddim_step, inversion_step
 from course_lib.checks.epsilon import ddpm_step, denoising_loss, posterior_variance
 from course_lib.checks.forward import add_noise, cosine_beta, posterior
+from course_lib.checks.guidance import classifier_loss, guided_mix, guided_score, label_dropout
 from course_lib.checks.score import annealed_langevin, langevin_step, score_from_eps
 from course_lib.checks.unet import residual_block, self_attention, sinusoidal
 
 __all__ = [
     "add_noise",
     "annealed_langevin",
+    "classifier_loss",
     "cosine_beta",
     "ddim_step",
     "ddpm_step",
     "denoising_loss",
+    "guided_mix",
+    "guided_score",
     "inversion_step",
+    "label_dropout",
     "langevin_step",
     "posterior",
     "posterior_variance",

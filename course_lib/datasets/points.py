@@ -30,6 +30,11 @@ def pair(apart: float = 2.0, std: float = 0.2, weights: tuple[float, float] = (0
     return GaussianMixture(torch.tensor(weights), means, torch.full((2,), std))
 
 
+def triangle(std: float = 0.45) -> GaussianMixture:
+    """Three Gaussians, each a class of its own, that reach into each other: no point is sure of its class."""
+    return GaussianMixture(torch.ones(3), torch.tensor([[0.0, 0.9], [-0.8, -0.45], [0.8, -0.45]]), torch.full((3,), std))
+
+
 def moons(n: int, std: float = 0.07, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
     """n points on two half circles that reach into each other (n, 2), and which of the two each is on (n,)."""
     label = torch.randint(2, (validate.at_least("n", n, 1),), generator=rng)

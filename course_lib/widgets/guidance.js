@@ -1,12 +1,15 @@
-// The guidance slider where no kernel is: shows one panel of the sheet (see guidance.py), the one whose w the slider names.
+// The guidance explorer where no kernel is: shows one panel of the sheet (see guidance.py), the one whose w the slider names, and
+// moves the mark on the trade-off curve, where there is one.
 
-async function mount(root, { ws, start, caption, alt }) {
+async function mount(root, { ws, start, caption, alt, presets, marks }) {
   const sheet = root.querySelector("img");
+  const mark = root.querySelector(".mark");
   await sheet.decode();
   const [width, height] = [sheet.naturalWidth / 2, sheet.naturalHeight / Math.ceil(ws.length / 2)];
   const canvas = make("canvas", { role: "img", width, height });
   const slider = make("input", { type: "range", min: 0, max: ws.length - 1, value: start, "aria-label": "Guidance w" });
   const words = make("p", { class: "caption", role: "status" });
+  const buttons = presets.map((w) => make("button", { type: "button" }, `w = ${w}`));
 
   function draw() {
     const i = slider.valueAsNumber;
@@ -14,12 +17,14 @@ async function mount(root, { ws, start, caption, alt }) {
     canvas.setAttribute("aria-label", `${alt}, at w = ${ws[i]}`);
     slider.setAttribute("aria-valuetext", `w = ${ws[i]}`);
     words.textContent = `w = ${ws[i]}, ${caption}`;
+    if (mark) [mark.attributes.cx.value, mark.attributes.cy.value] = marks[i];
     theme(root);
   }
 
-  sheet.replaceWith(words, canvas, slider);
+  sheet.replaceWith(make("div", { class: "stage" }, words, canvas, slider, make("div", { class: "buttons" }, ...buttons)));
   slider.addEventListener("input", draw);
-  slider.addEventListener("keydown", (event) => event.stopPropagation()); // or the notebook takes the key as well
+  buttons.forEach((button, k) => button.addEventListener("click", () => draw((slider.value = ws.indexOf(presets[k])))));
+  root.addEventListener("keydown", (event) => event.stopPropagation()); // or the notebook takes the key as well
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   draw();
 }

@@ -1,7 +1,7 @@
-"""The guidance slider: the same noise, the same network, and w under your hand.
+"""The guidance explorer: the same noise, and w, the steps, the sampler and the model under your hand.
 
-Live, it is made of core ipywidgets (7.7 and 8) and samples anew at each move. Where no kernel is, `guidance.js` shows the
-samples at WS in the page itself, and where no script runs, a picture shows them all.
+Live, it is made of core ipywidgets (7.7 and 8): while a slider moves it draws in few steps, at rest in all of them (bounce.py).
+Where no kernel is, `guidance.js` shows the samples at WS in the page itself; where no script runs, a picture shows them all.
 """
 
 from __future__ import annotations
@@ -9,158 +9,313 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import ipywidgets as widgets
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from course_lib.denoisers import NULL, Network
-from course_lib.guidance import ClassifierFree
-from course_lib.samplers import ddim, result
+from course_lib import validate
+from course_lib.denoisers import NULL, Denoiser, Network
+from course_lib.guidance import ClassifierFree, ClassifierGuided
+from course_lib.samplers import Step, ddim, ddpm, heun, result
+from course_lib.widgets.bounce import Bounce
 from course_lib.widgets.page import HERE, Fragment, fragment
+from course_lib.widgets.tradeoff import TradeOff
+
+Sampler = Callable[[Denoiser, Tensor, Tensor], Iterator[Step]]
+"""(denoiser, noise, times) -> steps, with eta and its own noise settled."""
+Model = Callable[[Sequence[int], float, Tensor, int, Sampler], Iterable[Step]]
+"""(labels, w, noise (N, C, H, W), steps, sampler) -> Steps, the last of which holds the pictures. One that has no use for w,
+for steps or for the sampler, such as a student of one step, leaves it alone."""
 
 WS = (0, 0.5, 1, 1.5, 2, 3, 5, 8)  # what a page without a kernel can show
 PRESETS = (0, 1, 3, 8)
-MANY = 10  # samples, where one class is chosen
-WIDTH, BAND, GAP = 880, 44, 12  # pixels: of a panel, of the words above a picture, between pictures
+MANY, COLUMNS, KEPT = 16, 4, 4  # samples, in so many columns; rows that are kept at most
+EACH = -1  # what the choice of class says for one of each: a Dropdown shows None as nothing at all
+FEW = 5  # steps, while a slider moves
+REST, TURN = 0.15, 0.1  # seconds: without a move, until a hand is at rest; of work before the page has its turn
+WIDTH, BAND, GAP = 600, 34, 10  # pixels: of a panel, of the words above a picture, between pictures
 PAPER, INK = "#262626", "white"  # a dark panel holds its own on a dark page and on a light one
+
+
+def classifier_free(network: Network) -> Model:
+    """A class-conditional network, guided by itself: Ho and Salimans 2022."""
+
+    def draw(labels, w, noise, steps, sampler):
+        guided = ClassifierFree(network.given(labels), network.given(NULL), w)
+        return sampler(guided, noise.to(_device(network)), network.process.times(steps))
+
+    return draw
+
+
+def by_classifier(network: Network, classifier: Callable) -> Model:
+    """The same network without a condition, guided by a classifier: Dhariwal and Nichol 2021."""
+
+    def draw(labels, w, noise, steps, sampler):
+        guided = ClassifierGuided(network.given(NULL), classifier, list(labels), w)
+        return sampler(guided, noise.to(_device(network)), network.process.times(steps))
+
+    return draw
+
+
+def _device(network: Network) -> torch.device:
+    return next(network.net.parameters()).device
 
 
 @dataclass(frozen=True)
 class State:
-    """All that decides the picture, but for the model: w, the noise's seed, the label (None: one of each)."""
+    """All that decides the picture: `label` None is one of each; `eta` counts for DDIM alone; `model` is one of the scene's."""
 
     w: float = 3.0
     seed: int = 0
     label: int | None = None
+    steps: int = 20
+    eta: float = 0.0
+    sampler: str = "DDIM"
+    model: str = ""
+
+    def settled(self) -> Sampler:
+        """The sampler, with eta, and noise of its own that depends on the seed alone."""
+        rng = torch.Generator().manual_seed(10_000 + self.seed)
+        return {
+            "DDIM": lambda denoiser, x, times: ddim(denoiser, x, times, self.eta, rng),
+            "DDPM": lambda denoiser, x, times: ddpm(denoiser, x, times, rng),
+            "Heun": heun,
+        }[self.sampler]
+
+
+SAMPLERS = ("DDIM", "DDPM", "Heun")
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What is sampled: a class-conditional network, one picture's shape (1 or 3, H, W), the labels to ask for, DDIM steps."""
+    """What is sampled: models by name, one picture's shape (1 or 3, H, W), the labels to ask for, the curve beside it."""
 
-    network: Network
+    models: dict[str, Model]
     shape: tuple[int, ...]
     labels: tuple[int, ...]
-    steps: int
+    curve: TradeOff | None = None
 
     def __post_init__(self):
         if len(self.shape) != 3 or self.shape[0] not in (1, 3):
             raise ValueError(f"shape must be that of a picture, (1 or 3, H, W), got {self.shape}")
         if not self.labels:
             raise ValueError("labels must name at least one label, got none")
+        if not self.models:
+            raise ValueError("models must hold at least one model, got none")
 
     def wanted(self, state: State) -> list[int]:
         """The label that each sample is asked to be."""
-        return list(self.labels) if state.label is None else [state.label] * MANY
+        return [self.labels[i % len(self.labels)] if state.label is None else state.label for i in range(MANY)]
+
+    def film(self, state: State) -> Iterable[Step]:
+        """The steps of MANY pictures, from noise that the seed alone decides: what differs at another w is guidance's doing."""
+        validate.at_least("steps", state.steps, 1)
+        noise = torch.randn(MANY, *self.shape, generator=torch.Generator().manual_seed(state.seed))
+        model = self.models[validate.choice("model", state.model or next(iter(self.models)), self.models)]
+        return model(self.wanted(state), state.w, noise, state.steps, state.settled())
 
     def sample(self, state: State) -> Tensor:
-        """Pictures (N, *shape) from noise that depends on the seed alone: what differs at another w is guidance's doing."""
-        wanted = self.wanted(state)
-        rng = torch.Generator().manual_seed(state.seed)
-        noise = torch.randn(max(MANY, len(self.labels)), *self.shape, generator=rng)[: len(wanted)]
-        guided = ClassifierFree(self.network.given(wanted), self.network.given(NULL), state.w)
-        device = next(self.network.net.parameters()).device
-        return result(ddim(guided, noise.to(device), self.network.process.times(self.steps)))
+        return result(self.film(state))
 
-    def panel(self, state: State, title: str = "") -> Image.Image:
-        return _panel(self.sample(state), [str(label) for label in self.wanted(state)], title)
+    def panel(self, state: State, x: Tensor, title: str = "") -> Image.Image:
+        return _panel(x, [str(label) for label in self.wanted(state)], title)
 
     def render(self, state: State) -> bytes:
         """The samples as a PNG: the same state, the same bytes."""
-        return _png(self.panel(state))
+        return _png(self.panel(state, self.sample(state)))
 
     def alt(self, state: State) -> str:
         names = ", ".join(map(str, self.labels)) if state.label is None else f"all {state.label}"
         return f"Samples asked to be {names}"
 
-    def page(self) -> Fragment:
-        """A slider over WS that needs no kernel; without scripts, the picture of them all, two panels a row."""
-        panels = [self.panel(State(w), f"w = {w:g}") for w in WS]
+    def page(self, steps: int = 20) -> Fragment:
+        """A slider over WS that needs no kernel, for the first model; without scripts, the picture of them all."""
+        start = State(steps=steps, model=next(iter(self.models)))
+        panels = [self.panel(start, self.sample(replace(start, w=w)), f"w = {w:g}") for w in WS]
         width, height = panels[0].size
         sheet = Image.new(panels[0].mode, (2 * width, len(WS) // 2 * height))
         for i, panel in enumerate(panels):
             sheet.paste(panel, (i % 2 * width, i // 2 * height))
-        alt = self.alt(State())
-        data = {"ws": WS, "start": WS.index(3), "alt": alt, "caption": f"seed 0, {self.steps} steps"}
-        return fragment("guidance", data, _img(_png(sheet), f"{alt}, from one noise, at w = {', '.join(map(str, WS))}"))
+        alt = self.alt(start)
+        curve = self.curve and start.model in self.curve.curves and self.curve
+        marks = [curve.mark(start.model, w) for w in WS] if curve else None
+        data = {"ws": WS, "start": WS.index(3), "alt": alt, "presets": PRESETS, "marks": marks}
+        data["caption"] = f"{start.model}, {steps} steps" if start.model else f"{steps} steps"
+        still = _img(_png(sheet), f"{alt}, from one noise, at w = {', '.join(map(str, WS))}")
+        return fragment("guidance", data, f'<div class="both">{still}{curve.svg(start.model, 3) if curve else ""}</div>')
 
 
-class GuidanceSlider:
-    """The widget. `w`, `seed` and `label` are its controls, `box` is all of it; see `guidance_slider`."""
+class GuidanceExplorer:
+    """The widget. `box` is all of it, and each control is an attribute; see `guidance_explorer`."""
 
-    def __init__(self, scene: Scene):
-        self.scene = scene
-        style, layout = {"description_width": "4em"}, {"width": "98%"}
-        every = ("one of each", None) if len(scene.labels) > 1 else (f"only {scene.labels[0]}", None)
-        self.w = widgets.FloatSlider(3, min=0, max=8, step=0.1, description="w", style=style, layout=layout)
-        self.seed = widgets.IntSlider(0, min=0, max=99, description="seed", style=style, layout=layout)
-        classes = [every, *((f"only {label}", label) for label in scene.labels)]
-        self.label = widgets.Dropdown(options=classes, description="class", style=style)
+    def __init__(self, scene: Scene, steps: int):
+        self.scene, self.page = scene, scene.page(steps)  # bad input raises here, not in a callback
+        style, layout = {"description_width": "4.5em"}, {"width": "98%"}
+        slider = lambda kind, value, name, **span: kind(value, description=name, style=style, layout=layout, **span)
+        choice = lambda options, name: widgets.Dropdown(options=options, description=name, style=style)
+        every = ("one of each", EACH) if len(scene.labels) > 1 else (f"only {scene.labels[0]}", EACH)
+        self.w = slider(widgets.FloatSlider, 3, "w", min=0, max=8, step=0.1, readout_format=".1f")
+        self.steps = slider(widgets.IntSlider, steps, "steps", min=1, max=max(100, steps))
+        self.eta = slider(widgets.FloatSlider, 0, "eta", min=0, max=1, step=0.1, readout_format=".1f")
+        self.seed = slider(widgets.IntSlider, 0, "seed", min=0, max=99)
+        self.label = choice([every, *((f"only {label}", label) for label in scene.labels)], "class")
+        self.sampler, self.model = choice(SAMPLERS, "sampler"), choice(list(scene.models), "model")
         self.presets = [widgets.Button(description=f"w = {w:g}") for w in PRESETS]
-        self.screen = widgets.HTML()
+        self.freeze, self.clear = (widgets.Button(description=words) for words in ("freeze a row", "clear rows"))
+        self.bar = widgets.IntProgress(layout={"width": "98%", "visibility": "hidden"})
+        self.screen, self.curve, self.rows = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self.kept: list[str] = []
+        self.job: Iterator[Step] | None = None  # the full answer that is being made
+        self.shown, self.asked, self.made = None, 0.0, 0
+        self.bounce = Bounce(self._turn)
         css = widgets.HTML(f"<style>{(HERE / 'guidance.css').read_text(encoding='utf-8')}</style>")
-        self.box = widgets.VBox([css, self.screen, self.w, self.seed, widgets.HBox([self.label, *self.presets])])
+        both, choices = widgets.HBox([self.screen, self.curve]), [self.label, self.sampler]
+        both.add_class("both")
+        if len(scene.models) > 1:
+            choices.append(self.model)
+        buttons = widgets.HBox([*self.presets, self.freeze, self.clear])
+        parts = [css, both, self.bar, self.w, buttons, self.steps, self.eta, self.seed, widgets.HBox(choices)]
+        self.box = widgets.VBox([*parts, self.rows, self.bounce.box])
         self.box.add_class("course-widget")
         self.box.add_class("course-guidance")
-        self.page = scene.page()  # bad input raises here, not in a callback
         self.show()
-        for control in (self.w, self.seed, self.label):
+        for control in (self.w, self.seed, self.label, self.steps, self.eta, self.sampler, self.model):
             control.observe(self.show, "value")
         for button, w in zip(self.presets, PRESETS):
             button.on_click(lambda _, w=w: setattr(self.w, "value", w))
+        self.freeze.on_click(self._keep)
+        self.clear.on_click(self._keep)
+
+    @property
+    def state(self) -> State:
+        """What the controls say."""
+        named = {name: getattr(self, name).value for name in ("w", "seed", "label", "steps", "eta", "sampler", "model")}
+        return State(**named | ({"label": None} if named["label"] == EACH else {}))
 
     def show(self, change=None) -> None:
-        """Draws what the controls say, or says in one line why it cannot: an error in a callback would be seen by nobody."""
-        state = State(self.w.value, self.seed.value, self.label.value)
+        """Answers the controls: at once in few steps, in all of them when the hand rests, or at once where no page answers."""
+        self.job, self.asked = None, time.monotonic()
+        self.eta.disabled = self.sampler.value != "DDIM"
+        state = self.state
+        if self.scene.curve:
+            self.curve.value = self.scene.curve.svg(state.model, state.w)
+        whole = state.steps <= FEW or not self.bounce.alive
+        self._say(state, lambda: self.scene.sample(state if whole else replace(state, steps=FEW)), whole)
+        self.bounce.send()
+
+    def _turn(self) -> None:
+        """A turn of work on the full answer, once the hand has rested, until the page has its own."""
+        state, begun = self.state, time.monotonic()
+        if self.shown == state:
+            return
+        if begun - self.asked < REST:
+            time.sleep(0.02)  # or bounces would take all of the processor
+            return self.bounce.send()
         try:
-            png = self.scene.render(state)
+            if self.job is None:
+                self.job, self.made = iter(self.scene.film(state)), 0
+            for step in self.job:
+                self.x, self.made = step.x, self.made + 1
+                if time.monotonic() - begun > TURN and self.made <= state.steps:
+                    self.bar.max, self.bar.value = state.steps, self.made
+                    self.bar.layout.visibility = "visible" if begun - self.asked > 0.5 else "hidden"
+                    return self.bounce.send()
         except Exception as error:
-            words = html.escape(f"{type(error).__name__}: {error}".splitlines()[0])
-            self.screen.value = f'<p class="error" role="alert">{words}</p>'
+            return self._fail(state, error)
+        self._say(state, lambda: self.x, True)
+
+    def _say(self, state: State, sample: Callable[[], Tensor], whole: bool) -> None:
+        """Draws pictures, or says in one line why it cannot: an error in a callback would be seen by nobody."""
+        try:
+            self.x = sample()
+            png = _png(self.scene.panel(state, self.x))
+        except Exception as error:
+            return self._fail(state, error)
+        self.shown = state if whole else None
+        if whole:
+            self.bar.layout.visibility = "hidden"
+        words = f"w = {state.w:.1f}, seed {state.seed}, {state.steps if whole else f'{FEW} of {state.steps}'} steps"
+        self.screen.value = f'<p role="status">{words}</p>{_img(png, self.scene.alt(state))}'
+
+    def _fail(self, state: State, error: Exception) -> None:
+        self.job, self.shown, self.bar.layout.visibility = None, state, "hidden"
+        words = html.escape(f"{type(error).__name__}: {error}".splitlines()[0])
+        self.screen.value = f'<p class="error" role="alert">{words}</p>'
+
+    def _keep(self, button) -> None:
+        """Keeps the pictures that are shown as a row to compare with, the newest first, or clears all rows."""
+        if button is self.clear:
+            self.kept = []
         else:
-            words = f"w = {state.w:.1f}, seed {state.seed}, {self.scene.steps} steps"
-            self.screen.value = f'<p role="status">{words}</p>{_img(png, self.scene.alt(state))}'
+            s = self.state
+            name = f"{s.model}, " if len(self.scene.models) > 1 else ""
+            words = f"{name}w = {s.w:.1f}, seed {s.seed}, {s.sampler}, {s.steps} steps, eta = {s.eta:.1f}"
+            row = f"<p>{html.escape(words)}</p>{_img(_png(_row(self.x)), f'{self.scene.alt(s)}, {words}')}"
+            self.kept = [row, *self.kept][:KEPT]
+        self.rows.value = "".join(self.kept)
 
     def __repr__(self):
-        return f"GuidanceSlider({self.scene.network})"
+        return f"GuidanceExplorer({', '.join(self.scene.models)})"
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
         return {"text/plain": repr(self), "text/html": self.page.html, "application/vnd.jupyter.widget-view+json": view}
 
 
-def guidance_slider(
-    network: Network, shape: Sequence[int] = (1, 16, 16), labels: Sequence[int] = tuple(range(10)), steps: int = 20
-) -> GuidanceSlider:
-    """Sliders for guidance w (0 to 8) and the noise's seed, and the samples that a class-conditional network makes of them.
+def guidance_explorer(
+    models: Network | dict[str, Model],
+    shape: Sequence[int] = (1, 16, 16),
+    labels: Sequence[int] = tuple(range(10)),
+    steps: int = 20,
+    curve: TradeOff | None = None,
+) -> GuidanceExplorer:
+    """Sliders for w (0 to 8), steps, eta and the noise's seed, choices of class, sampler and model, and the samples they make.
 
-    `shape` is one picture's, (1 or 3, H, W), in [-1, 1]; `labels` are the classes that can be asked for, which `network.given`
-    must know, as it must know NULL; `steps` are DDIM's (Song et al. 2021). Guidance is that of Ho and Salimans 2022.
-    Raises TypeError or ValueError where shape, labels and network do not fit.
+    `models` are Models by name (see there), or a class-conditional network, which must know NULL, and is then guided by itself.
+    `shape` is one picture's, (1 or 3, H, W), in [-1, 1]; `labels` are the classes that can be asked for. With a `curve`
+    (tradeoff.py) whose guides have the models' names, fidelity against diversity stands beside the samples.
+    Raises TypeError or ValueError where shape, labels and models do not fit.
     """
-    return GuidanceSlider(Scene(network, tuple(shape), tuple(labels), steps))
+    models = models if isinstance(models, dict) else {"classifier-free": classifier_free(models)}
+    return GuidanceExplorer(Scene(models, tuple(shape), tuple(labels), curve), steps)
 
 
 def _panel(x: Tensor, names: list[str], title: str = "") -> Image.Image:
-    """Pictures x (N, C, H, W) in [-1, 1] in two rows, each under its name, all under the title."""
+    """Pictures x (N, C, H, W) in [-1, 1] in rows of COLUMNS, each under its name, all under the title."""
     N, C, H, W = x.shape
-    columns = -(-N // 2)
-    zoom = max(1, ((WIDTH - GAP) // columns - GAP) // W)
+    zoom = max(1, ((WIDTH - GAP) // COLUMNS - GAP) // W)
     wide, high, top = W * zoom + GAP, H * zoom + BAND, BAND + GAP if title else 0
-    left = (WIDTH - columns * wide + GAP) // 2
-    panel = Image.new("RGB", (WIDTH, top + -(-N // columns) * high + GAP), PAPER)
+    left = (WIDTH - COLUMNS * wide + GAP) // 2
+    panel = Image.new("RGB", (WIDTH, top + -(-N // COLUMNS) * high + GAP), PAPER)
     pen = ImageDraw.Draw(panel)
-    pen.text((WIDTH // 2, top // 2 + 4), title, INK, ImageFont.load_default(46), "mm")
-    pixels = ((x.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()
-    for i, picture in enumerate(pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()):
-        at, y = left + i % columns * wide, top + i // columns * high
-        pen.text((at + W * zoom // 2, y + BAND // 2), names[i], INK, ImageFont.load_default(34), "mm")
-        panel.paste(Image.fromarray(picture).resize((W * zoom, H * zoom), Image.Resampling.NEAREST), (at, y + BAND))
+    pen.text((WIDTH // 2, top // 2 + 4), title, INK, ImageFont.load_default(36), "mm")
+    for i, picture in enumerate(_pixels(x)):
+        at, y = left + i % COLUMNS * wide, top + i // COLUMNS * high
+        pen.text((at + W * zoom // 2, y + BAND // 2), names[i], INK, ImageFont.load_default(26), "mm")
+        panel.paste(picture.resize((W * zoom, H * zoom), Image.Resampling.NEAREST), (at, y + BAND))
     return panel.convert("L") if C == 1 else panel
+
+
+def _row(x: Tensor, zoom: int = 3) -> Image.Image:
+    """Pictures x (N, C, H, W) in [-1, 1] side by side."""
+    N, _, H, W = x.shape
+    row = Image.new("RGB", (N * (W * zoom + 4) - 4, H * zoom), PAPER)
+    for i, picture in enumerate(_pixels(x)):
+        row.paste(picture.resize((W * zoom, H * zoom), Image.Resampling.NEAREST), (i * (W * zoom + 4), 0))
+    return row
+
+
+def _pixels(x: Tensor) -> Iterator[Image.Image]:
+    """Each of x (N, 1 or 3, H, W) in [-1, 1] as a picture in colour. Raises ValueError where there is NaN in it."""
+    if x.isnan().any():
+        raise ValueError("x must be finite to be drawn, got NaN in it: a smaller w or more steps may help")
+    pixels = ((x.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()
+    return (Image.fromarray(picture) for picture in pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous().numpy())
 
 
 def _png(image: Image.Image) -> bytes:

@@ -108,9 +108,9 @@ play(list(ddim(guided, noise, process.times(25))))
 # *typical* one. The noise stays the same while you move the slider: only guidance changes the picture.
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.widgets.guidance import guidance_slider
+from course_lib.widgets.guidance import guidance_explorer
 
-guidance_slider(network)
+guidance_explorer(network)
 
 # %% [markdown]
 # ## Is it any good? Measure it

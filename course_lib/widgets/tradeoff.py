@@ -1,0 +1,107 @@
+"""The trade-off curve beside the guidance explorer: fidelity against diversity, measured once, with a mark at the present w."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from course_lib.plots import COLOURS
+
+MEASURED = Path(__file__).resolve().parents[2] / "data/figures/guidance_sweep.json"
+WIDE, HIGH, LEFT, RIGHT, TOP, BOTTOM = 460, 440, 76, 24, 44, 66  # pixels of the drawing
+DASHES = ("", "9 6", "2 6")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One guide's figures: `w` ascending, and at each `recall` (diversity) and `precision` (fidelity), in 0..1."""
+
+    w: tuple[float, ...]
+    recall: tuple[float, ...]
+    precision: tuple[float, ...]
+
+    def at(self, w: float) -> tuple[float, float]:
+        """(recall, precision) at any w, along straight lines between what was measured."""
+        return float(np.interp(w, self.w, self.recall)), float(np.interp(w, self.w, self.precision))
+
+
+@dataclass(frozen=True)
+class TradeOff:
+    """The curves of several guides, by the names that the explorer's models have."""
+
+    curves: dict[str, Curve]
+
+    def _scale(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """The least and the most of recall and of precision that are drawn, in whole tenths."""
+        spans = []
+        for name in ("recall", "precision"):
+            values = [v for curve in self.curves.values() for v in getattr(curve, name)]
+            spans.append((np.floor(10 * min(values)) / 10, min(1.0, np.ceil(10 * max(values) + 0.2) / 10)))
+        return tuple(spans)
+
+    def place(self, recall: float, precision: float) -> tuple[float, float]:
+        """Where that lies in the drawing, in pixels."""
+        (left, right), (low, high) = self._scale()
+        x = LEFT + (recall - left) / (right - left) * (WIDE - LEFT - RIGHT)
+        y = HIGH - BOTTOM - (precision - low) / (high - low) * (HIGH - TOP - BOTTOM)
+        return round(x, 1), round(y, 1)
+
+    def mark(self, name: str, w: float) -> tuple[float, float] | None:
+        """Where the mark of that guide stands at w; None for a guide that was not measured."""
+        return self.place(*self.curves[name].at(w)) if name in self.curves else None
+
+    def svg(self, name: str, w: float) -> str:
+        """The drawing, in the page's own ink, with the mark of guide `name` at `w`."""
+        (left, right), (low, high) = self._scale()
+        said = "; ".join(f"{n}: recall {c.at(w)[0]:.2f}, precision {c.at(w)[1]:.2f}" for n, c in self.curves.items())
+        parts = [
+            f'<svg class="tradeoff" role="img" viewBox="0 0 {WIDE} {HIGH}" font-size="19" fill="currentColor">',
+            f"<title>Precision against recall over w. At w = {w:g}, {html.escape(said)}</title>",
+            '<text x="0" y="22" font-weight="600">fidelity (precision)</text>',
+            f'<text x="{WIDE - RIGHT}" y="{HIGH - 10}" text-anchor="end" font-weight="600">diversity (recall)</text>',
+        ]
+        for v in np.arange(left, right + 0.01, 0.2 if right - left > 0.5 else 0.1):
+            x, _ = self.place(v, low)
+            parts.append(f'<text x="{x}" y="{HIGH - BOTTOM + 26}" text-anchor="middle">{v:.1f}</text>')
+        for v in np.arange(low, high + 0.01, 0.1):
+            _, y = self.place(left, v)
+            parts.append(f'<text x="{LEFT - 12}" y="{y + 6}" text-anchor="end">{v:.1f}</text>')
+            line = f'x1="{LEFT}" y1="{y}" x2="{WIDE - RIGHT}" y2="{y}"'
+            parts.append(f'<line {line} stroke="currentColor" stroke-opacity=".25"/>')
+        for i, (guide, curve) in enumerate(self.curves.items()):
+            colour, points = COLOURS[i], [self.place(*at) for at in zip(curve.recall, curve.precision)]
+            path = " ".join(f"{x},{y}" for x, y in points)
+            look = f'stroke="{colour}" stroke-width="4" stroke-dasharray="{DASHES[i % 3]}" fill="none"'
+            parts.append(f'<polyline points="{path}" {look}/>')
+            for w_here, (x, y) in zip(curve.w, points):
+                parts.append(f'<circle cx="{x}" cy="{y}" r="5" fill="{colour}"/>')
+                if w_here in (0, 1, 8) and guide == name:
+                    end = x > WIDE - RIGHT - 80
+                    anchor, off = ("end", -14) if end else ("start", 14)
+                    parts.append(f'<text x="{x + off}" y="{y + 20}" text-anchor="{anchor}">w = {w_here:g}</text>')
+            y = HIGH - BOTTOM - 14 - 26 * i
+            parts.append(f'<line x1="{LEFT + 12}" y1="{y - 6}" x2="{LEFT + 52}" y2="{y - 6}" {look}/>')
+            parts.append(f'<text x="{LEFT + 62}" y="{y}">{html.escape(guide)}</text>')
+        if at := self.mark(name, w):
+            ring = 'r="12" fill="#E69F00" stroke="currentColor" stroke-width="3"'
+            parts.append(f'<circle class="mark" cx="{at[0]}" cy="{at[1]}" {ring}/>')
+        return "".join(parts) + "</svg>"
+
+
+def measured(path: Path = MEASURED, guides: tuple[str, ...] = ("classifier-free", "classifier")) -> TradeOff:
+    """What tests/benchmarks/guidance_sweep.py measured of the shipped digits, mean of its seeds, 25 steps."""
+    found = json.loads(Path(path).read_text(encoding="utf-8"))
+    curves = {}
+    for guide in guides:
+        at = defaultdict(list)
+        for row in found["runs"]:
+            if row["guide"] == guide and row["steps"] == 25 and row["dropped"] is None and row["n"] == found["n"]:
+                at[row["w"]].append((row["figures"]["recall"], row["figures"]["precision"]))
+        means = [np.mean(at[w], 0).tolist() for w in sorted(at)]
+        curves[guide] = Curve(tuple(sorted(at)), *(tuple(column) for column in zip(*means)))
+    return TradeOff(curves)

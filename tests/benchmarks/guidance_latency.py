@@ -1,0 +1,94 @@
+"""How long a lecturer waits: from the slider's event to the new picture of the guidance explorer, in JupyterLab.
+
+    python tests/benchmarks/guidance_latency.py
+
+Needs playwright and Chromium, and a machine that does nothing else. Sixteen digits, guided, 20 steps. Prints a table for
+tests/benchmarks/README.md. A key is pressed 40 times, and w is dragged for 20 seconds; all times are taken in the page.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests/browser")]
+
+import nbformat  # noqa: E402
+from conftest import QUIET, find_chromium  # noqa: E402
+from lab import lab  # noqa: E402
+from nbformat.v4 import new_code_cell, new_notebook  # noqa: E402
+from playwright.sync_api import sync_playwright  # noqa: E402
+from test_guidance_lab import CELL, box_of, drag_back_and_forth, run  # noqa: E402
+
+from course_lib.datasets.points import triangle  # noqa: E402
+from course_lib.notebooks import execute  # noqa: E402
+from course_lib.process import DDPM  # noqa: E402
+from course_lib.schedules import cosine_beta  # noqa: E402
+from course_lib.widgets.guided import guided_plane  # noqa: E402
+
+# The slider's own readout tells when it came to which w, the line above the pictures when they were drawn for it.
+WATCH = """() => { const slider = document.querySelector(".jp-OutputArea .course-guidance .widget-slider");
+    const root = slider.closest(".course-guidance");
+    const readout = root.querySelector(".widget-readout"), set = {}; window.waits = { coarse: [], full: [] };
+    let told = "";
+    new MutationObserver(() => { set[Number(readout.textContent).toFixed(1)] = performance.now() })
+        .observe(readout, { childList: true, characterData: true, subtree: true });
+    new MutationObserver(() => { const p = root.querySelector("p[role=status]");
+        if (!p || p.textContent === told) return;
+        told = p.textContent;
+        const w = told.match(/w = ([\\d.]+)/)[1];
+        if (w in set) waits[/ of /.test(told) ? "coarse" : "full"].push(performance.now() - set[w]);
+    }).observe(root, { childList: true, subtree: true }) }"""
+PLANE = """async () => { const root = document.querySelector(".course-guided"), waits = [];
+    for (let i = 0; i < 60; i++) { const begun = performance.now();
+        root.guided.ask({ w: (i * 37 % 80) / 10 }); root.guided.draw();
+        waits.push(performance.now() - begun); await new Promise(requestAnimationFrame) }
+    return waits }"""
+
+
+def row(name: str, waits: list[float], asked: str) -> str:
+    """p50 and p95 in milliseconds, and how many there were."""
+    ranked = sorted(waits)
+    return (
+        f"| {name} | {statistics.median(ranked):.0f} | {ranked[int(0.95 * (len(ranked) - 1))]:.0f} | {len(ranked)} | {asked} |"
+    )
+
+
+def main():
+    lines = ["| from the slider's event to the picture | p50, ms | p95, ms | pictures | asked |", "|---|---|---|---|---|"]
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        nbformat.write(new_notebook(cells=[new_code_cell(CELL)], metadata=execute.METADATA), Path(folder) / "one.ipynb")
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=QUIET)
+        with lab(Path(folder)) as address:
+            page = browser.new_page(viewport={"width": 1400, "height": 1600})
+            page.goto(f"{address}/lab/tree/one.ipynb")
+            page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=60_000)
+            page.get_by_text("(ipykernel) | Idle").wait_for(timeout=60_000)
+            run(page, 0)
+            box = box_of(page)
+            box.locator("img").first.wait_for(timeout=120_000)
+            time.sleep(3)
+            page.evaluate(WATCH)
+            box.locator(".noUi-handle").first.focus()
+            for i in range(40):
+                page.keyboard.press("ArrowRight" if i % 2 else "ArrowLeft")
+                time.sleep(1.2)
+            waits = page.evaluate("waits")
+            lines.append(row("one key, first picture (5 steps)", waits["coarse"], "150"))
+            lines.append(row("one key, full picture (20 steps)", waits["full"], "1,000"))
+            page.evaluate("() => { waits.coarse.length = waits.full.length = 0 }")
+            drag_back_and_forth(page, 40, 20.0)
+            time.sleep(2)
+            lines.append(row("while w is dragged, each picture for its own w", page.evaluate("waits")["coarse"], "150"))
+        page = browser.new_page(viewport={"width": 1200, "height": 1000})
+        page.goto(guided_plane(triangle(), DDPM(cosine_beta(1000))).save(Path(folder) / "plane.html").as_uri())
+        time.sleep(3)
+        lines.append(row("in the plane, no kernel: all panels and the distance", page.evaluate(PLANE), "150"))
+        browser.close()
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
