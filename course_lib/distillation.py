@@ -14,7 +14,7 @@ from torch import Tensor
 from course_lib import validate
 from course_lib.denoisers import NULL, Denoiser, Network
 from course_lib.prediction import Prediction
-from course_lib.process import Process, Time, beside, randn_like
+from course_lib.process import Time, beside, randn_like
 
 Teacher = Callable[[Tensor, Time], Prediction]
 """What a loss asks of a teacher: its belief about x_t (B, ...) at times t (B,). Any Denoiser is one."""
@@ -38,12 +38,12 @@ def two_steps(teacher: Denoiser, x_t: Tensor, t: Time, between: Time, s: Time) -
 
 
 def truncated_snr(a: Tensor, b: Tensor) -> Tensor:
-    """max(a^2 / b^2, 1), the weight of an error in x_0 that still counts where no signal is left (Salimans and Ho 2022, eq. 9)."""
+    """max(a^2 / b^2, 1), a weight of errors in x_0 that is not 0 where no signal is left. Salimans and Ho 2022, section 4."""
     return (a / b).square().clamp(min=1)
 
 
 def snr_plus_one(a: Tensor, b: Tensor) -> Tensor:
-    """1 + a^2 / b^2: with it an error in x_0 is an error in v (Salimans and Ho 2022, eq. 10)."""
+    """1 + a^2 / b^2: with it an error in x_0 is an error in v. Salimans and Ho 2022, section 4."""
     return 1 + (a / b).square()
 
 
@@ -73,7 +73,7 @@ def progressive_loss(
 
 def pseudo_huber(x: Tensor, y: Tensor) -> Tensor:
     """sqrt(|x - y|^2 + c^2) - c (B,) with c = 0.00054 sqrt(D), for x and y (B, ...) of D numbers each: near 0 a square, far
-    away a distance, so that no single picture rules the gradient (Song and Dhariwal 2023, eq. 7 and section 3.3)."""
+    away a distance, so that no single picture rules the gradient. Song and Dhariwal 2023, section 3.3."""
     c = 0.00054 * x[0].numel() ** 0.5
     return ((x - y).flatten(1).square().sum(1) + c**2).sqrt() - c
 
@@ -87,9 +87,9 @@ def consistency_loss(
     c_skip(t) x + c_out(t) F(x, t) (appendix C) with sigma_data = 1 and their noise b / a over their x = x_t / a, and with data
     at t = 0, where a = 1 and b = 0: f(x, 0) = x, whatever the network says. In view 'x0' nothing holds it there.
 
-    With a `teacher`, x_s is its DDIM step from x_t: consistency distillation, Algorithm 2. Without, x_s is the same picture with
-    the same noise: consistency training, Algorithm 3. `target` is the student with older weights, or itself (section 3.2 of Song and
-    Dhariwal 2023); their pseudo-Huber distance stands for LPIPS. Raises ValueError where the view is 'x0' or 'score'.
+    With a `teacher`, x_s is its DDIM step from x_t: consistency distillation, Algorithm 2. Without, x_s is the same picture
+    with the same noise: consistency training, Algorithm 3. `target` is the student with older weights, or itself (Song and
+    Dhariwal 2023, section 3.2); their pseudo-Huber distance stands for LPIPS. Raises ValueError in view 'x0' or 'score'.
     """
     validate.choice("student.view", student.view, ("v", "flow", "eps"))
     process, times = student.process, student.process.times(n)
@@ -114,10 +114,10 @@ def guided_consistency_loss(
     most: float = 8.0,
     rng: torch.Generator | None = None,
 ) -> Tensor:
-    """Consistency distillation of a guided teacher, the student being told w: Luo et al. 2023 (latent consistency), Algorithm 1.
+    """Consistency distillation of a guided teacher, the student being told w. Luo et al. 2023 (LCM), Algorithm 1.
 
-    Each of x0 (B, ...) with its label (B,) gets its own w, uniform on 0..`most` (our w is their 1 + w). Their x0 is a latent; their
-    skipping of k steps is a coarse grid here, n = T / k. Raises what `consistency_loss` raises.
+    Each of x0 (B, ...) with its label (B,) gets its own w, uniform on 0..`most` (our w is their 1 + w). Their x0 is a latent;
+    their skipping of k steps is a coarse grid here, n = T / k. Raises what `consistency_loss` raises.
     """
     w = most * torch.rand(len(x0), generator=rng, device=rng.device if rng else "cpu")
     cond, uncond = teacher.given(label), teacher.given(NULL)

@@ -8,7 +8,9 @@ check.solution("add_noise")               # the library's own source
 """
 
 from course_lib.checks.check import Check, Source
+from course_lib.checks.consistency import consistency_function, consistency_loss, consistency_step
 from course_lib.checks.ddim import ddim_step, inversion_step
+from course_lib.checks.distillation import student_target, truncated_snr
 from course_lib.checks.epsilon import ddpm_step, denoising_loss, posterior_variance
 from course_lib.checks.forward import add_noise, cosine_beta, posterior
 from course_lib.checks.score import annealed_langevin, langevin_step, score_from_eps
@@ -17,6 +19,9 @@ from course_lib.checks.unet import residual_block, self_attention, sinusoidal
 __all__ = [
     "add_noise",
     "annealed_langevin",
+    "consistency_function",
+    "consistency_loss",
+    "consistency_step",
     "cosine_beta",
     "ddim_step",
     "ddpm_step",
@@ -30,6 +35,8 @@ __all__ = [
     "self_attention",
     "sinusoidal",
     "solution",
+    "student_target",
+    "truncated_snr",
 ]
 
 
