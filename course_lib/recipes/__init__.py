@@ -14,6 +14,14 @@ from course_lib.recipes.digits import (
     train_classifier,
     train_digits,
 )
+from course_lib.recipes.distillation import (
+    PROGRESSIVE,
+    guided_network,
+    train_distilled,
+    train_guided,
+    train_progressive,
+    train_trained,
+)
 from course_lib.recipes.points import RING, ring_figures, ring_network, train_ring
 from course_lib.recipes.recipe import Recipe
 
@@ -24,16 +32,22 @@ __all__ = [
     "classifier_figures",
     "digits_figures",
     "digits_network",
+    "guided_network",
     "ring_figures",
     "ring_network",
     "train_classifier",
     "train_digits",
+    "train_distilled",
+    "train_guided",
+    "train_progressive",
     "train_ring",
+    "train_trained",
 ]
 
 RECIPES = {
     "ring": RING,
     "classifier": CLASSIFIER,
     "digits": DIGITS,
+    **PROGRESSIVE,
 }
 """Every model that ships, in the order in which they can be made: the digits are measured by the classifier."""
