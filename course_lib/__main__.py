@@ -87,8 +87,8 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--label", type=int, default=None, help="the class; default: all classes in turn")
     sub.add_argument("-n", type=int, default=16, help="how many; default 16")
     sub.add_argument("--w", type=float, default=2.0, help="guidance: 0 ignores the class, 1 is plain, more insists; default 2")
-    sub.add_argument("--steps", type=int, default=25, help="denoising steps; default 25")
-    sub.add_argument("--sampler", default="ddim", help="ddim or ddpm; default ddim")
+    sub.add_argument("--steps", type=int, default=None, help="denoising steps; default: the model's own, 25 for most")
+    sub.add_argument("--sampler", default=None, help="ddim, ddpm or consistency; default: the model's own, ddim for most")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--out", type=Path, required=True, metavar="FILE.png|FILE.npz", help="npz holds x in [-1, 1] and label")
 

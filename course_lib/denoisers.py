@@ -38,18 +38,25 @@ def share_of_T(t: Time, process: Process, x_t: Tensor) -> Tensor:
     return torch.full((len(x_t),), t / process.T, device=x_t.device)
 
 
+def takes_guidance(net: nn.Module) -> bool:
+    """Whether w is an input of the net, as it is of a guided student."""
+    return getattr(net, "guidance", None) is not None
+
+
 @dataclass(frozen=True, eq=False)
 class Network:
     """A denoiser made of an nn.Module `net(x_t, time, cond)`, whose output is read in `view`.
 
     `time` (B,) is t as a fraction of T, so that one network serves discrete and continuous processes; `cond` is what
     `net.as_condition` makes of what `.given` was given, (1, ...) or (B, ...), or None for a network without a condition.
+    `w`, (1,) or (B,), is the guidance that `.at` set, for a network that takes it as an input.
     """
 
     net: nn.Module
     process: Process
     view: str = "eps"
     cond: Any = None
+    w: Tensor | None = None
 
     def __post_init__(self):
         validate.choice("view", self.view, VIEWS)
@@ -68,6 +75,18 @@ class Network:
             raise TypeError(f"{type(self.net).__name__} takes no condition, got {cond!r}")
         return replace(self, cond=self.net.as_condition(cond))
 
+    def at(self, w: float | Tensor) -> Network:
+        """The same network at guidance w, a number or (B,), which a guided student takes as an input (Luo et al. 2023).
+
+        Raises TypeError where the net takes none, ValueError where w is not finite.
+        """
+        if not takes_guidance(self.net):
+            raise TypeError(f"{type(self.net).__name__} takes no guidance as an input, got w = {w!r}: use ClassifierFree")
+        w = torch.as_tensor(w, dtype=torch.float32).reshape(-1)
+        if not w.isfinite().all():
+            raise ValueError(f"w must be finite, got {w.tolist()}")
+        return replace(self, w=w)
+
     def dropped(self, p: float, rng: torch.Generator | None = None) -> Network:
         """The same, each member of the batch's condition made null with probability p: how a network learns both
         (Ho and Salimans 2022, Algorithm 1). Raises ValueError unless p is in [0, 1] and a condition is given."""
@@ -84,14 +103,24 @@ class Network:
         return Prediction(x_t, a, b, self.view, self.net(x_t, share_of_T(t, self.process, x_t), *self._cond_for(x_t)))
 
     def _cond_for(self, x_t: Tensor) -> tuple[Tensor, ...]:
-        """The condition for each of the batch, as the net's further argument; nothing for a net without one."""
+        """The condition for each of the batch, and w where the net takes it, as its further arguments; nothing for a net
+        without."""
         if self.cond is None:
             if hasattr(self.net, "as_condition"):
                 raise ValueError("this network needs a condition: call .given(label), or .given(NULL) for none in particular")
             return ()
         if len(self.cond) not in (1, len(x_t)):
             raise ValueError(f"cond must be one or one for each of the batch of {len(x_t)}, got {len(self.cond)}")
-        return (self.cond.to(x_t.device).expand(len(x_t), *self.cond.shape[1:]),)
+        return (self.cond.to(x_t.device).expand(len(x_t), *self.cond.shape[1:]), *self._w_for(x_t))
+
+    def _w_for(self, x_t: Tensor) -> tuple[Tensor, ...]:
+        if not takes_guidance(self.net):
+            return ()
+        if self.w is None:
+            raise ValueError("this network takes guidance as an input: call .at(w), with w = 1 for the plain conditional model")
+        if len(self.w) not in (1, len(x_t)):
+            raise ValueError(f"w must be one or one for each of the batch of {len(x_t)}, got {len(self.w)}")
+        return (self.w.to(x_t.device).expand(len(x_t)),)
 
     def truth(self, x0: Tensor, t: Time, eps: Tensor) -> Tensor:
         """What the network should have said: x0 and eps (B, ...) in this network's view."""

@@ -13,13 +13,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from course_lib import checkpoints, plots, validate
-from course_lib.denoisers import NULL, Network
+from course_lib.denoisers import NULL, Denoiser, Network, takes_guidance
 from course_lib.guidance import ClassifierFree, NoiseAware
 from course_lib.recipes import RECIPES, Recipe
-from course_lib.samplers import ddim, ddpm, result
+from course_lib.samplers import consistency, ddim, ddpm, result
 from course_lib.training import pick_device, show_progress
 
-SAMPLERS = {"ddim": ddim, "ddpm": ddpm}
+SAMPLERS = {"ddim": ddim, "ddpm": ddpm, "consistency": consistency}
 
 
 def _recipe(name: str) -> Recipe:
@@ -89,23 +89,39 @@ def make(
     if not record["finished"]:
         checkpoints.write(partial, _net(model), record)
         raise KeyboardInterrupt(f"stopped: what {name} learned in {end.step:,} steps is in {partial}")
+    if recipe.half:
+        _net(model).half().float()  # what is measured is what is kept
     record["figures"] = {figure: float(f"{value:.4g}") for figure, value in recipe.figures(model).items()}
-    checkpoints.write(out, _net(model), record)
+    checkpoints.write(out, _net(model), record, half=recipe.half)
     partial.unlink(missing_ok=True)
     return record
 
 
+def guided(network: Network, labels: Any, w: float) -> Denoiser:
+    """The network asked for these labels at guidance w: told w where it takes it as an input, else asked twice and mixed."""
+    if takes_guidance(network.net):
+        return network.given(labels).at(validate.finite("w", w))
+    return ClassifierFree(network.given(labels), network.given(NULL), w)
+
+
 def sample(
-    name: str, label: int | None = None, n: int = 16, w: float = 2.0, steps: int = 25, sampler: str = "ddim", seed: int = 0
+    name: str,
+    label: int | None = None,
+    n: int = 16,
+    w: float = 2.0,
+    steps: int | None = None,
+    sampler: str | None = None,
+    seed: int = 0,
 ) -> tuple[Tensor, Tensor | None]:
     """n samples x (n, ...) of a shipped model and their labels (n,), or None for a model without classes.
 
-    `label` None takes all classes in turn; `w` guides (see guidance.py). The same seed gives the same noise whatever the rest.
+    `label` None takes all classes in turn; `w` guides (see guidance.py); `steps` and `sampler` are by default what the model's
+    recipe says. The same seed gives the same noise whatever the rest.
     Raises ValueError for an unknown name, label or sampler, or a w that is not finite.
     """
     validate.at_least("n", n, 1)
-    draw = SAMPLERS[validate.choice("sampler", sampler, SAMPLERS)]
     recipe = _recipe(name)
+    draw = SAMPLERS[validate.choice("sampler", recipe.sampler if sampler is None else sampler, SAMPLERS)]
     if not recipe.shape:
         raise ValueError(f"name must be a model that draws, got {name!r}")
     validate.finite("w", w)
@@ -113,12 +129,13 @@ def sample(
     denoiser = network
     if recipe.classes:
         labels = torch.arange(n) % recipe.classes if label is None else torch.full((n,), label)
-        denoiser = ClassifierFree(network.given(labels), network.given(NULL), w)
+        denoiser = guided(network, labels, w)
     elif label is not None:
         raise ValueError(f"label must be left out for {name}, which has no classes, got {label}")
     rng = torch.Generator().manual_seed(seed)
     x = torch.randn(n, *recipe.shape, generator=rng)
-    return result(draw(denoiser, x, network.process.times(steps), rng=rng)), labels
+    times = network.process.times(recipe.steps if steps is None else steps)
+    return result(draw(denoiser, x, times, rng=rng)), labels
 
 
 def write_samples(path: Path, x: Tensor, label: Tensor | None) -> None:

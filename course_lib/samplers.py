@@ -133,6 +133,19 @@ def heun(denoiser: Denoiser, x: Tensor, times: Tensor) -> Iterator[Step]:
 
 
 @torch.no_grad()
+def consistency(denoiser: Denoiser, x: Tensor, times: Tensor, rng: torch.Generator | None = None) -> Iterator[Step]:
+    """Song et al. 2023, Algorithm 1, multistep consistency sampling: jump to the picture, noise it afresh, jump again.
+
+    Their f(x, t) is pred.x0. It is DDIM at eta = 0 with fresh noise in place of the believed one; one move is one jump.
+    """
+    for t, s in moves(x, times):
+        pred = denoiser(x, t)
+        yield Step(t, x, pred)
+        x = denoiser.process.add_noise(pred.x0, s, randn_like(x, rng))
+    yield Step(s, x)
+
+
+@torch.no_grad()
 def probability_flow(denoiser: Denoiser, x: Tensor, times: Tensor) -> Iterator[Step]:
     """Song et al. 2021 (score-based modelling by SDEs), eq. 13, for the variance-preserving process, by their rule of
     appendix C: x_i = (2 - sqrt(1 - beta_{i+1})) x_{i+1} + beta_{i+1} / 2 score.

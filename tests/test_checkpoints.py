@@ -38,6 +38,15 @@ def test_same_weights_same_bytes(saved, tmp_path):
     assert path.read_bytes() == (tmp_path / "twin.safetensors").read_bytes()
 
 
+def test_half_is_half_as_large_and_loads_as_it_was_rounded(saved, tmp_path):
+    path, net = saved
+    checkpoints.write(tmp_path / "half.safetensors", net, {}, half=True)
+    again = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    checkpoints.load_into(again, tmp_path / "half.safetensors")
+    assert again[0].weight.dtype == torch.float32 and torch.equal(again[0].weight, net[0].weight.half().float())
+    assert checkpoints.read(tmp_path / "half.safetensors")[0]["1.num_batches_tracked"].dtype == torch.int64
+
+
 def one_line(error) -> str:
     assert "\n" not in str(error.value) and len(str(error.value)) < 400
     return str(error.value)

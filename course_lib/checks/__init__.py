@@ -8,7 +8,9 @@ check.solution("add_noise")               # the library's own source
 """
 
 from course_lib.checks.check import Check, Source
+from course_lib.checks.consistency import consistency_function, consistency_loss, consistency_step
 from course_lib.checks.ddim import ddim_step, inversion_step
+from course_lib.checks.distillation import student_target, truncated_snr
 from course_lib.checks.epsilon import ddpm_step, denoising_loss, posterior_variance
 from course_lib.checks.forward import add_noise, cosine_beta, posterior
 from course_lib.checks.guidance import classifier_loss, guided_mix, guided_score, label_dropout
@@ -19,6 +21,9 @@ __all__ = [
     "add_noise",
     "annealed_langevin",
     "classifier_loss",
+    "consistency_function",
+    "consistency_loss",
+    "consistency_step",
     "cosine_beta",
     "ddim_step",
     "ddpm_step",
@@ -35,6 +40,8 @@ __all__ = [
     "self_attention",
     "sinusoidal",
     "solution",
+    "student_target",
+    "truncated_snr",
 ]
 
 

@@ -82,7 +82,8 @@ class UNet(nn.Module):
     `widths` are the channels at each resolution, from the finest, which is size / patch, each half the one before, with
     `depth` blocks each; the `attn` coarsest have self-attention. `time` and `modulation` are what TimeEmbedding and Block say.
     Ho et al. 2020, appendix B, with the blocks of Dhariwal and Nichol 2021. Blocks are named by resolution,
-    `net.encoder["8x8_block0"]`, so that a hook can address them. `classes` = 0 makes it unconditional.
+    `net.encoder["8x8_block0"]`, so that a hook can address them. `classes` = 0 makes it unconditional. With `guided` it takes
+    guidance w (B,) as a further input, embedded as time is (Meng et al. 2023), which at first says nothing.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class UNet(nn.Module):
         dim: int = 128,
         time: str = "sinusoidal",
         modulation: str = "norm",
+        guided: bool = False,
     ):
         super().__init__()
         if not widths:
@@ -105,8 +107,13 @@ class UNet(nn.Module):
             raise ValueError(f"widths must be multiples of 8, got {widths}")
         if size % (multiple := patch << len(widths) - 1):
             raise ValueError(f"size must be a multiple of {multiple}, got {size}")
+        if guided and not classes:
+            raise ValueError("guided must be False where classes is 0: there is nothing to guide towards")
         self.patch, self.shape = patch, (channels, size, size)
         self.time = TimeEmbedding(dim, time)
+        self.guidance = TimeEmbedding(dim, time) if guided else None
+        if guided:
+            zero(self.guidance.mlp[-1])
         if classes:
             self.label = LabelEmbedding(classes, dim)
             self.as_condition = self.label.as_condition
@@ -134,12 +141,14 @@ class UNet(nn.Module):
                 now = widths[level - 1]
         self.outward = nn.Sequential(norm(now), nn.SiLU(), zero(nn.Conv2d(now, channels * patch**2, 3, padding=1)))
 
-    def forward(self, x: Tensor, time: Tensor, cond: Any = None) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, cond: Any = None, w: Tensor | None = None) -> Tensor:
         if x.shape[1:] != self.shape:
             raise ValueError(f"x must be (B, {', '.join(map(str, self.shape))}), got shape {tuple(x.shape)}")
         emb = self.time(time)
         if cond is not None:
             emb = emb + self.label(cond)
+        if self.guidance is not None:
+            emb = emb + self.guidance(w / 100)
         emb = silu(emb)
         h, skips = self.inward(pixel_unshuffle(x, self.patch)), []
         for layer in self.encoder.values():

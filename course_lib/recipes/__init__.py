@@ -14,6 +14,14 @@ from course_lib.recipes.digits import (
     train_classifier,
     train_digits,
 )
+from course_lib.recipes.distillation import (
+    PROGRESSIVE,
+    guided_network,
+    train_distilled,
+    train_guided,
+    train_progressive,
+    train_trained,
+)
 from course_lib.recipes.guides import (
     NOISY_CLASSIFIER,
     noisy_classifier,
@@ -30,14 +38,19 @@ __all__ = [
     "classifier_figures",
     "digits_figures",
     "digits_network",
+    "guided_network",
     "noisy_classifier",
     "noisy_classifier_figures",
     "ring_figures",
     "ring_network",
     "train_classifier",
     "train_digits",
+    "train_distilled",
+    "train_guided",
     "train_noisy_classifier",
+    "train_progressive",
     "train_ring",
+    "train_trained",
 ]
 
 RECIPES = {
@@ -45,5 +58,6 @@ RECIPES = {
     "classifier": CLASSIFIER,
     "digits": DIGITS,
     "noisy_classifier": NOISY_CLASSIFIER,
+    **PROGRESSIVE,
 }
 """Every model that ships, in the order in which they can be made: the digits are measured by the classifier."""

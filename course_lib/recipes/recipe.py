@@ -18,7 +18,8 @@ from course_lib.training import Progress
 class Recipe:
     """What `course train` follows: `build(seed)`, `train(model, seconds, seed)`, `figures(model)`, and what the model draws.
 
-    `shape` is one sample's, () for a model that draws nothing; `classes` is how many it can be asked for, 0 for none.
+    `shape` is one sample's, () for a model that draws nothing; `classes` is how many it can be asked for, 0 for none; it draws
+    in `steps` by the sampler of that name unless told otherwise. With `half` its weights are kept as 16-bit floats.
     """
 
     about: str
@@ -27,6 +28,9 @@ class Recipe:
     figures: Callable[..., dict[str, float]]
     shape: tuple[int, ...] = ()
     classes: int = 0
+    steps: int = 25
+    sampler: str = "ddim"
+    half: bool = False
 
 
 def learner_of(network: Network) -> Network:

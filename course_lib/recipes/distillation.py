@@ -1,0 +1,177 @@
+"""Recipes for the students: digits in few steps, each learned from a network that takes more, or from none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from course_lib import metrics
+from course_lib.checkpoints import FOLDER, load_into
+from course_lib.datasets import digits
+from course_lib.denoisers import Network
+from course_lib.distillation import consistency_loss, guided_consistency_loss, progressive_loss
+from course_lib.nets.classifier import Classifier
+from course_lib.nets.unet import UNet
+from course_lib.process import DDPM
+from course_lib.recipes.digits import digits_network
+from course_lib.recipes.recipe import Recipe, device_of, learner_of
+from course_lib.samplers import consistency, ddim, result
+from course_lib.schedules import cosine_beta
+from course_lib.training import EMA, Progress, train
+
+DROP = 0.1  # of labels, as for the teacher: the students, too, know what a digit in general looks like
+
+
+def taught_by(name: str, student: Network) -> Network:
+    """The shipped model of that name on the student's device, having given the student its weights to begin with."""
+    teacher = digits_network()
+    load_into(teacher.net, FOLDER / f"{name}.safetensors")
+    student.net.load_state_dict(teacher.net.state_dict(), strict=False)  # a guided student has its guidance to learn
+    teacher.net.to(device_of(student)).eval().requires_grad_(False)
+    return teacher
+
+
+def batches(device: torch.device, rng: torch.Generator, size: int = 64) -> Callable[[], tuple[Tensor, Tensor]]:
+    """A function that draws pictures (size, 1, 16, 16), on the device, and their labels (size,)."""
+    x, label = digits.load("train")
+
+    def draw() -> tuple[Tensor, Tensor]:
+        i = torch.randint(len(x), (size,), generator=rng)
+        return x[i].to(device), label[i]
+
+    return draw
+
+
+# Progressive distillation
+
+
+def train_progressive(
+    network: Network, n: int, steps: int, seconds: float | None = None, seed: int = 0, teacher: str = ""
+) -> Iterator[Progress]:
+    """A student of n steps, from its teacher of 2 n, whose weights it begins with. Salimans and Ho 2022, Algorithm 2."""
+    teacher = taught_by(teacher, network)
+    learner, rng = learner_of(network), torch.Generator().manual_seed(seed)
+    draw = batches(device_of(network), rng)
+
+    def loss() -> Tensor:
+        x0, label = draw()
+        asked = learner.given(label).dropped(DROP, rng)
+        return progressive_loss(asked, replace(teacher, cond=asked.cond), x0, n, rng)
+
+    return train(loss, learner.net, steps, lr=1e-3, seconds=seconds, ema=EMA(learner.net, 0.995, into=network.net))
+
+
+# Consistency
+
+
+def older_weights(learner: Network, decay: float) -> Callable[[], Network]:
+    """A function that takes in the learner's present weights and gives their average: the target of a consistency loss."""
+    ema = EMA(learner.net, decay)
+
+    def older() -> Network:
+        ema.update()
+        return replace(learner, net=ema.net)
+
+    return older
+
+
+def train_distilled(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 4000) -> Iterator[Progress]:
+    """Consistency distillation from the digits' network on a grid of 64 steps. Song et al. 2023, Algorithm 2.
+
+    The target's decay, their mu, is 0.95; the student that ships is a longer average."""
+    teacher = taught_by("digits", network)
+    learner, rng = learner_of(network), torch.Generator().manual_seed(seed)
+    draw, older = batches(device_of(network), rng), older_weights(learner, 0.95)
+
+    def loss() -> Tensor:
+        x0, label = draw()
+        asked = learner.given(label).dropped(DROP, rng)
+        target, knowing = replace(older(), cond=asked.cond), replace(teacher, cond=asked.cond)
+        return consistency_loss(asked, target, x0, 64, knowing, rng)
+
+    return train(loss, learner.net, steps, lr=1e-3, seconds=seconds, ema=EMA(learner.net, 0.995, into=network.net))
+
+
+def train_trained(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 4000) -> Iterator[Progress]:
+    """Consistency training, without any teacher. Song et al. 2023, Algorithm 3, with the distance and the doubling of the grid,
+    here from 8 steps to 128, of Song and Dhariwal 2023, sections 3.3 and 3.4. Their target has no memory; ours has a short one
+    (0.95), without which one-step samples are too wide."""
+    learner, rng = learner_of(network), torch.Generator().manual_seed(seed)
+    draw, older, made = batches(device_of(network), rng), older_weights(learner, 0.95), 0
+
+    def loss() -> Tensor:
+        nonlocal made
+        n = 8 * 2 ** min(5 * made // steps, 4)
+        made += 1
+        x0, label = draw()
+        asked = learner.given(label).dropped(DROP, rng)
+        return consistency_loss(asked, replace(older(), cond=asked.cond), x0, n, rng=rng)
+
+    return train(loss, learner.net, steps, lr=2e-3, seconds=seconds, ema=EMA(learner.net, 0.995, into=network.net))
+
+
+def guided_network(seed: int = 0) -> Network:
+    """The digits' network with guidance w as one more input."""
+    torch.manual_seed(seed)
+    return Network(UNet(guided=True).to(memory_format=torch.channels_last), DDPM(cosine_beta(1000)), "v")
+
+
+def train_guided(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 5000) -> Iterator[Progress]:
+    """Distils the digits' network at every guidance w of 0..8, skipping k = 20 steps. Luo et al. 2023, Algorithm 1."""
+    teacher = taught_by("digits", network)
+    learner, rng = learner_of(network), torch.Generator().manual_seed(seed)
+    draw, older = batches(device_of(network), rng), older_weights(learner, 0.95)
+    loss = lambda: guided_consistency_loss(learner, older(), teacher, *draw(), n=50, rng=rng)
+    return train(loss, learner.net, steps, lr=1e-3, seconds=seconds, ema=EMA(learner.net, 0.995, into=network.net))
+
+
+# Figures
+
+
+def student_figures(network: Network, n: int, steps: tuple[int, ...], sampler: Callable, ws: tuple[float, ...] = ()) -> dict:
+    """What the shipped classifier says of n samples of so many steps, as in `digits_figures`, at each w that it can be told."""
+    judge, label = Classifier(), torch.arange(n) % 10
+    load_into(judge, FOLDER / "classifier.safetensors")
+    judge.eval()
+    held_out = judge.features(digits.load("held_out")[0][:n])
+    found = {}
+    for k in steps:
+        for w in ws or (1.0,):
+            rng = torch.Generator().manual_seed(1)
+            noise = torch.randn(n, 1, 16, 16, generator=rng).to(device_of(network))
+            asked = network.given(label).at(w) if ws else network.given(label)
+            options = {"rng": rng} if sampler is consistency else {}
+            made = result(sampler(asked, noise, network.process.times(k), **options)).cpu()
+            at = f"{k} step{'s' * (k > 1)}" + (f", w = {w:g}" if ws else "")
+            found[f"Frechet distance, {at}"] = metrics.frechet_distance(judge.features(made), held_out)
+            found[f"class accuracy, {at}"] = metrics.accuracy(judge(made), label)
+    return found
+
+
+def _progressive(n: int, steps: int) -> Recipe:
+    """The recipe of one stage: a student of n steps, trained for so many steps, from the stage before it."""
+    teacher = "digits" if n == 32 else f"progressive{2 * n}"
+    training = partial(train_progressive, n=n, steps=steps, teacher=teacher)
+    figures = lambda network, n_samples=1000: student_figures(network, n_samples, (n,), ddim)
+    about = f"digits in {n} step{'s' * (n > 1)}, distilled from {2 * n}"
+    return Recipe(about, digits_network, training, figures, (1, 16, 16), 10, steps=n, half=True)
+
+
+PROGRESSIVE = {
+    f"progressive{n}": _progressive(n, steps) for n, steps in {32: 300, 16: 400, 8: 400, 4: 800, 2: 1200, 1: 1600}.items()
+}
+"""From 64 steps, the digits' network, to 1. Later stages have more to learn, and the paper, too, gives them more steps."""
+
+
+def _consistent(about: str, build: Callable, training: Callable, ws: tuple[float, ...] = ()) -> Recipe:
+    figures = lambda network, n=1000: student_figures(network, n, (1, 2, 4), consistency, ws)
+    return Recipe(about, build, training, figures, (1, 16, 16), 10, steps=2, sampler="consistency", half=True)
+
+
+CONSISTENCY = _consistent("digits by consistency distillation", digits_network, train_distilled)
+CONSISTENCY_TRAINED = _consistent("digits by consistency training, without a teacher", digits_network, train_trained)
+GUIDED = _consistent("digits by guided consistency distillation, w as an input", guided_network, train_guided, (1.0, 2.0, 4.0))

@@ -1,0 +1,127 @@
+"""Quality against steps of every student, beside its teacher's: Frechet distance and class accuracy.
+
+    python tests/benchmarks/distillation.py [--n 1000] [--seeds 0 1 2] [--out data/figures/distillation.json]
+    python tests/benchmarks/distillation.py --latency
+
+The seed decides the noise that sampling starts from and, for the consistency samplers, the fresh noise: three seeds tell how
+much of a figure is the luck of the draw. They say nothing of other trainings, since each model ships once. Rows that are in the
+file already are not made again. Lessons 17 and 18 show the results. `--latency` measures seconds alone, and wants both cores.
+"""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from course_lib import metrics, models
+from course_lib.datasets import digits
+from course_lib.samplers import consistency, ddim, result
+
+OUT = Path(__file__).parents[2] / "data/figures/distillation.json"
+ROWS = (
+    *(("digits", "ddim", k, 1.0) for k in (1, 2, 4, 8, 16, 32, 64)),
+    *((f"progressive{k}", "ddim", k, 1.0) for k in (1, 2, 4, 8, 16, 32)),
+    *((name, "consistency", k, 1.0) for name in ("consistency", "consistency_trained") for k in (1, 2, 4)),
+    *(("guided", "consistency", k, w) for w in (1.0, 2.0, 4.0) for k in (1, 2, 4)),
+    *(("digits", "ddim", k, w) for w in (2.0, 4.0) for k in (2, 4, 64)),
+)
+"""Model, sampler, steps and guidance of each row."""
+
+
+def measured(n: int, seed: int, name: str, sampler: str, steps: int, w: float) -> dict:
+    """One row: n samples of so many steps, beside n held-out digits."""
+    network, judge, label = models.load(name), models.load("classifier"), torch.arange(n) % 10
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, 1, 16, 16, generator=rng)
+    begun = time.perf_counter()
+    made = result(
+        {"ddim": ddim, "consistency": consistency}[sampler](
+            models.guided(network, label, w), x, network.process.times(steps), rng=rng
+        )
+    )
+    seconds = time.perf_counter() - begun
+    with torch.no_grad():
+        features, real = judge.features(made), judge.features(digits.load("held_out")[0][:n])
+        precision, recall = metrics.precision_recall(real, features)
+        figures = {
+            "Frechet distance": metrics.frechet_distance(features, real),
+            "class accuracy": metrics.accuracy(judge(made), label),
+            "precision": precision,
+            "recall": recall,
+        }
+    row = {"seed": seed, "model": name, "sampler": sampler, "steps": steps, "w": w, "seconds": round(seconds, 1)}
+    return row | {"figures": {name: round(value, 4) for name, value in figures.items()}}
+
+
+def floor(n: int) -> float:
+    """The Frechet distance of n real digits from n held-out ones."""
+    judge = models.load("classifier")
+    with torch.no_grad():
+        train, held_out = (judge.features(digits.load(split)[0][:n]) for split in ("train", "held_out"))
+    return metrics.frechet_distance(train, held_out)
+
+
+def latency(repeats: int = 200) -> list[dict]:
+    """Milliseconds of one grid of pictures, from noise to pictures, at the middle and at the 95th of 100."""
+    found = []
+    for name, sampler, steps in (
+        ("guided", consistency, 1),
+        ("guided", consistency, 2),
+        ("guided", consistency, 4),
+        ("digits", ddim, 20),
+    ):
+        network = models.load(name)
+        for n in (1, 16):
+            taken, x, label = [], torch.randn(n, 1, 16, 16, generator=torch.Generator().manual_seed(0)), torch.arange(n) % 10
+            for i in range(10 + repeats // (1 + 4 * (steps > 4))):
+                asked = models.guided(network, label, 1.5 + i % 50 / 10)  # w moves, as under a hand
+                begun = time.perf_counter()
+                result(sampler(asked, x, network.process.times(steps)))
+                taken.append(1000 * (time.perf_counter() - begun))
+            half, most = np.quantile(taken[10:], [0.5, 0.95])
+            found.append(
+                {"model": name, "steps": steps, "pictures": n, "median, ms": round(half, 1), "p95, ms": round(most, 1)}
+            )
+            print(json.dumps(found[-1]), flush=True)
+    return found
+
+
+def write(path: Path, found: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(found, indent=1) + "\n")
+    os.replace(partial, path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=1000)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--latency", action="store_true", help="measure seconds instead")
+    parser.add_argument("--out", type=Path, default=OUT)
+    args = parser.parse_args()
+    if args.out.is_file():
+        found = json.loads(args.out.read_text())
+        if found["n"] != args.n:
+            parser.error(f"--n must be {found['n']}, as in {args.out}, got {args.n}; or give another --out")
+    else:
+        found = {"command": f"python tests/benchmarks/distillation.py --n {args.n}", "n": args.n}
+        found |= {"torch": torch.__version__.split("+")[0], "the same, real against real": round(floor(args.n), 4), "runs": []}
+    if args.latency:
+        write(args.out, found | {"latency": {"threads": torch.get_num_threads(), "rows": latency()}})
+        return
+    have = {(run["seed"], run["model"], run["sampler"], run["steps"], run["w"]) for run in found["runs"]}
+    for seed in args.seeds:
+        for row in ROWS:
+            if (seed, *row) not in have and models.records()[row[0]]:
+                found["runs"].append(measured(args.n, seed, *row))
+                write(args.out, found)
+                print(json.dumps(found["runs"][-1]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
