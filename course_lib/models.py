@@ -35,7 +35,7 @@ def _net(model: Network | nn.Module) -> nn.Module:
 
 
 def load(name: str) -> Network | nn.Module:
-    """The shipped model of that name, ready to use: a Network, or for the classifier its nn.Module.
+    """The shipped model of that name, ready to use: a Network, or for a classifier, a GAN or a VAE its nn.Module.
 
     Raises ValueError for an unknown name or a damaged file, FileNotFoundError where it was never made.
     """
@@ -110,13 +110,15 @@ def sample(
         raise ValueError(f"name must be a model that draws, got {name!r}")
     validate.finite("w", w)
     network, labels = load(name), None
+    rng = torch.Generator().manual_seed(seed)
     denoiser = network
     if recipe.classes:
         labels = torch.arange(n) % recipe.classes if label is None else torch.full((n,), label)
         denoiser = ClassifierFree(network.given(labels), network.given(NULL), w)
     elif label is not None:
         raise ValueError(f"label must be left out for {name}, which has no classes, got {label}")
-    rng = torch.Generator().manual_seed(seed)
+    if not isinstance(network, Network):  # a GAN or a VAE: one pass, neither steps nor guidance
+        return network.sample(n, rng), None
     x = torch.randn(n, *recipe.shape, generator=rng)
     return result(draw(denoiser, x, network.process.times(steps), rng=rng)), labels
 

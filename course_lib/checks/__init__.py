@@ -7,22 +7,28 @@ check.add_noise(add_noise, strict=True)   # raises AssertionError unless it is r
 check.solution("add_noise")               # the library's own source
 """
 
+from course_lib.checks.cascades import augmented, upsampler_loss
 from course_lib.checks.check import Check, Source
 from course_lib.checks.ddim import ddim_step, inversion_step
 from course_lib.checks.epsilon import ddpm_step, denoising_loss, posterior_variance
 from course_lib.checks.forward import add_noise, cosine_beta, posterior
+from course_lib.checks.rivals import adversarial_value, elbo, non_saturating_loss
 from course_lib.checks.score import annealed_langevin, langevin_step, score_from_eps
 from course_lib.checks.unet import residual_block, self_attention, sinusoidal
 
 __all__ = [
     "add_noise",
+    "adversarial_value",
     "annealed_langevin",
+    "augmented",
     "cosine_beta",
     "ddim_step",
     "ddpm_step",
     "denoising_loss",
+    "elbo",
     "inversion_step",
     "langevin_step",
+    "non_saturating_loss",
     "posterior",
     "posterior_variance",
     "residual_block",
@@ -30,6 +36,7 @@ __all__ = [
     "self_attention",
     "sinusoidal",
     "solution",
+    "upsampler_loss",
 ]
 
 
