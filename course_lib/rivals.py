@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -23,13 +22,6 @@ def adversarial_value(gan: GAN, x: Tensor, fake: Tensor) -> Tensor:
 def non_saturating_loss(gan: GAN, fake: Tensor) -> Tensor:
     """-E log D(G(z)), for drawn `fake` (B, ...): (). Goodfellow et al. 2014, section 3: the same aim, with a steeper slope."""
     return -logsigmoid(gan.log_odds(fake)).mean()
-
-
-def gradient_penalty(gan: GAN, x: Tensor) -> Tensor:
-    """E |grad log-odds(x)|^2 / 2 at real x (B, ...): (). Mescheder et al. 2018 (R1): it keeps the discriminator smooth."""
-    x = x.detach().requires_grad_()
-    (slope,) = torch.autograd.grad(gan.log_odds(x).sum(), x, create_graph=True)
-    return slope.square().flatten(1).sum(1).mean() / 2
 
 
 def elbo(vae: VAE, x: Tensor, eps: Tensor) -> Tensor:

@@ -14,14 +14,15 @@ from course_lib.process import randn_like
 
 
 class Drawer(nn.Module):
-    """Latents z (B, latent) to pictures (B, 1, 16, 16) in [-1, 1]: from 4 x 4 maps, doubled twice (Radford et al. 2016)."""
+    """Latents z (B, latent) to pictures (B, 1, 16, 16) in [-1, 1]: to 4 x 4 maps, doubled twice (Radford et al. 2016)."""
 
-    def __init__(self, latent: int = 32, width: int = 48):
+    def __init__(self, latent: int = 32, widths: tuple[int, int, int] = (128, 32, 16), hidden: int = 64):
         super().__init__()
-        self.inward = nn.Linear(latent, 2 * width * 16)
-        self.norms = nn.ModuleList(norm(channels) for channels in (2 * width, width, width))
-        up = [nn.ConvTranspose2d(inward, width, 4, 2, padding=1) for inward in (2 * width, width)]
-        self.convs = nn.ModuleList([*up, nn.Conv2d(width, 1, 3, padding=1)])
+        first, second, third = widths
+        self.inward = nn.Sequential(nn.Linear(latent, hidden), nn.SiLU(), nn.Linear(hidden, first * 16))
+        self.norms = nn.ModuleList(norm(width) for width in widths)
+        up = [nn.ConvTranspose2d(*pair, 4, 2, padding=1) for pair in ((first, second), (second, third))]
+        self.convs = nn.ModuleList([*up, nn.Conv2d(third, 1, 3, padding=1)])
 
     def forward(self, z: Tensor) -> Tensor:
         h = self.inward(z).view(len(z), -1, 4, 4)
@@ -31,13 +32,16 @@ class Drawer(nn.Module):
 
 
 class Reader(nn.Module):
-    """Pictures x (B, 1, 16, 16) to numbers (B, out): 4 x 4 maps by strides of two, then one linear layer."""
+    """Pictures x (B, 1, 16, 16) to numbers (B, out): to 4 x 4 maps by strides of two, then linear layers."""
 
-    def __init__(self, out: int, width: int = 32):
+    def __init__(self, out: int, widths: tuple[int, int, int] = (16, 32, 128), hidden: int = 64):
         super().__init__()
-        sizes = [(1, width, 3, 1), (width, 2 * width, 4, 2), (2 * width, 3 * width, 4, 2)]
+        first, second, third = widths
+        sizes = [(1, first, 3, 1), (first, second, 4, 2), (second, third, 4, 2)]
         convs = [layer for size in sizes for layer in (nn.Conv2d(*size, padding=1), nn.LeakyReLU(0.2))]
-        self.body = nn.Sequential(*convs, nn.Flatten(), nn.Linear(3 * width * 16, out))
+        self.body = nn.Sequential(
+            *convs, nn.Flatten(), nn.Linear(third * 16, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, out)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(x)

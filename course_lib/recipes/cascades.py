@@ -47,7 +47,7 @@ def judge32_figures(net: Classifier) -> dict[str, float]:
     }
 
 
-def train_base(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 200) -> Iterator[Progress]:
+def train_base(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 150) -> Iterator[Progress]:
     """The first quarter of `train_digits` over four times as many steps or seconds: stopped early, on purpose."""
     for progress in train_digits(network, seconds and EARLY * seconds, seed, EARLY * steps):
         yield replace(progress, done=min(1.0, EARLY * progress.done))
@@ -62,7 +62,7 @@ def upsampler_network(seed: int = 0) -> Network:
 
 
 def train_upsampler(
-    network: Network, seconds: float | None = None, seed: int = 0, steps: int = 1200, most: int = 600
+    network: Network, seconds: float | None = None, seed: int = 0, steps: int = 1000, most: int = 600
 ) -> Iterator[Progress]:
     """Trains on 4,000 digits, whose halves get noise of a random time up to `most`. Ho et al. 2022, section 4."""
     x, _ = digits.load("train", 32)

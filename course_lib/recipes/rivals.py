@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ from course_lib.nets.mlp import MLP
 from course_lib.nets.unet import UNet
 from course_lib.process import DDPM, randn_like
 from course_lib.recipes.recipe import Recipe, device_of, learner_of
-from course_lib.rivals import adversarial_value, elbo, gradient_penalty, non_saturating_loss
+from course_lib.rivals import adversarial_value, elbo, non_saturating_loss
 from course_lib.samplers import ddim, result
 from course_lib.schedules import cosine_beta
 from course_lib.training import EMA, Progress, denoising_loss, in_turn, train
@@ -31,10 +32,15 @@ from course_lib.training import EMA, Progress, denoising_loss, in_turn, train
 Data = Callable[[torch.Generator], Tensor]
 
 
+@cache
+def _pictures() -> Tensor:
+    return digits.load("train")[0]
+
+
 def some_digits(rng: torch.Generator) -> Tensor:
-    """A batch to train on, (64, 1, 16, 16)."""
-    x, _ = digits.load("train")
-    return x[torch.randint(len(x), (64,), generator=rng)]
+    """A batch to train on, (32, 1, 16, 16)."""
+    x = _pictures()
+    return x[torch.randint(len(x), (32,), generator=rng)]
 
 
 def some_points(rng: torch.Generator) -> Tensor:
@@ -55,13 +61,13 @@ def diffusion(seed: int = 0) -> Network:
 def vae(seed: int = 0, latent: int = 16) -> VAE:
     """An untrained VAE for digits."""
     torch.manual_seed(seed)
-    return VAE(Reader(2 * latent, 36), Drawer(latent, 56), latent).to(memory_format=torch.channels_last)
+    return VAE(Reader(2 * latent), Drawer(latent), latent).to(memory_format=torch.channels_last)
 
 
 def gan(seed: int = 0, latent: int = 32) -> GAN:
     """An untrained GAN for digits."""
     torch.manual_seed(seed)
-    return GAN(Drawer(latent, 56), Reader(1, 40), latent).to(memory_format=torch.channels_last)
+    return GAN(Drawer(latent), Reader(1), latent).to(memory_format=torch.channels_last)
 
 
 def diffusion_of_points(seed: int = 0) -> Network:
@@ -112,26 +118,26 @@ def train_vae(
 
 
 def train_gan(
-    gan: GAN, seconds: float | None = 60, seed: int = 0, steps: int = 10**6, data: Data = some_digits, penalty: float = 1.0
+    gan: GAN, seconds: float | None = 60, seed: int = 0, steps: int = 10**6, data: Data = some_digits, momentum: float = 0.0
 ) -> Iterator[Progress]:
     """Two networks, two losses, a step each in turn. Goodfellow et al. 2014, Algorithm 1, with the non-saturating loss.
 
-    `penalty` times the `gradient_penalty` is added to the discriminator's loss; 0 is the GAN of 2014.
+    `momentum` is Adam's first beta; none is best in a game whose other player moves, too (Karras et al. 2018).
     """
     rng, learner = torch.Generator().manual_seed(seed), copy.deepcopy(gan).train().requires_grad_()
+    batch = len(data(rng))
 
     def discriminator_loss() -> Tensor:
         x = data(rng).to(device_of(learner))
-        loss = -adversarial_value(learner, x, fake=learner.sample(len(x), rng).detach())
-        return loss + penalty * gradient_penalty(learner, x) if penalty else loss
+        return -adversarial_value(learner, x, fake=learner.sample(batch, rng).detach())
 
     def generator_loss() -> Tensor:
-        return non_saturating_loss(learner, fake=learner.sample(len(data(rng)), rng))
+        return non_saturating_loss(learner, fake=learner.sample(batch, rng))
 
-    judge, drawer = learner.discriminator, learner.generator
+    judge, drawer, betas = learner.discriminator, learner.generator, (momentum, 0.99)
     return in_turn(
-        train(discriminator_loss, judge, steps, 1e-3, seconds, EMA(judge, 0.995, into=gan.discriminator), betas=(0.5, 0.99)),
-        train(generator_loss, drawer, steps, 1e-3, seconds, EMA(drawer, 0.995, into=gan.generator), betas=(0.5, 0.99)),
+        train(discriminator_loss, judge, steps, 2e-3, seconds, EMA(judge, 0.995, into=gan.discriminator), betas=betas),
+        train(generator_loss, drawer, steps, 2e-3, seconds, EMA(drawer, 0.995, into=gan.generator), betas=betas),
     )
 
 
