@@ -20,7 +20,7 @@ class Upsampler(nn.Module):
     et al. 2022, SR3). The level of its noise enters as a class would, by an embedding of its own.
     """
 
-    def __init__(self, size: int = 32, factor: int = 2, channels: int = 1, widths=(16, 32, 64), patch: int = 2, dim: int = 128):
+    def __init__(self, size: int = 32, factor: int = 2, channels: int = 1, widths=(16, 32, 64), patch: int = 2, dim: int = 96):
         super().__init__()
         if size % factor:
             raise ValueError(f"factor must divide size {size}, got {factor}")

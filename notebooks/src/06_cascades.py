@@ -180,7 +180,6 @@ plots.show(fig, alt="Twelve rough small digits; enlarged with s = 0 their faults
 
 # %%
 found = json.loads((Path(course_lib.__file__).parents[1] / "data/figures/cascade.json").read_text())
-SEEDS = sorted({run["seed"] for run in found["runs"]})
 
 
 def of(base, upsampler, s, truncated=False, figure="Frechet distance"):
@@ -236,8 +235,7 @@ for base in ("base", "early"):
 
 # %%
 FIGURES = ("Frechet distance", "precision", "recall", "class accuracy")
-cost = {kind: np.mean([found["training s"][str(seed)][kind] for seed in SEEDS]) for kind in ("base", "with", "single")}
-drawing = {kind: np.mean([found["drawing ms"][str(seed)][kind] for seed in SEEDS]) for kind in ("base", "with", "single")}
+cost, drawing = found["training s"], found["drawing ms"]
 BEST = min(levels_of("base", "with"), key=lambda s: of("base", "with", s).mean())
 stages = {"cascade": ("base", "with", BEST), "one stage": ("single", "", 0)}
 print(f"cascade at its best s, {BEST}" + " " * 8 + "".join(f"{name:>12}" for name in stages))
