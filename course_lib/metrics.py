@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from course_lib import validate
+from course_lib.mixtures import GaussianMixture
 
 
 def _two(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,3 +107,17 @@ def floor(metric: Callable[[Tensor, Tensor], float], real: Tensor, n: int, repea
     rng = torch.Generator().manual_seed(seed)
     halves = (real[torch.randperm(len(real), generator=rng)[: 2 * n].to(real.device)] for _ in range(repeats))
     return sum(metric(both[:n], both[n:]) for both in halves) / repeats
+
+
+def modes(x: Tensor, mixture: GaussianMixture, within: float = 4.0, share: float = 0.2) -> tuple[int, float]:
+    """How many of a mixture's components points x (N, D) cover, and the share of x that lies in none: in 0..K, in 0..1.
+
+    A point lies in its nearest component if it is within so many standard deviations of its mean (as in Srivastava et al.
+    2017, with 3). A component is covered if it holds at least `share` of the points that it should hold by its weight.
+    """
+    if validate.batch("x", x).shape[1:] != mixture.means.shape[1:]:
+        raise ValueError(f"x must be points (N, {mixture.dim}), got shape {tuple(x.shape)}")
+    distance, nearest = (torch.cdist(x.detach().double().cpu(), mixture.means) / mixture.stds).min(1)
+    inside = distance <= within
+    held = torch.bincount(nearest[inside], minlength=len(mixture.means)) / len(x)
+    return int((held >= share * mixture.weights).sum()), float((~inside).double().mean())

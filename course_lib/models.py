@@ -35,7 +35,8 @@ def _net(model: Network | NoiseAware | nn.Module) -> nn.Module:
 
 
 def load(name: str) -> Network | NoiseAware | nn.Module:
-    """The shipped model of that name, ready to use: a Network, or for a classifier NoiseAware or the nn.Module itself.
+    """The shipped model of that name, ready to use: a Network, a NoiseAware classifier, or for a clean classifier, a GAN or a
+    VAE the nn.Module itself.
 
     Raises ValueError for an unknown name or a damaged file, FileNotFoundError where it was never made.
     """
@@ -126,13 +127,15 @@ def sample(
         raise ValueError(f"name must be a model that draws, got {name!r}")
     validate.finite("w", w)
     network, labels = load(name), None
+    rng = torch.Generator().manual_seed(seed)
     denoiser = network
     if recipe.classes:
         labels = torch.arange(n) % recipe.classes if label is None else torch.full((n,), label)
         denoiser = guided(network, labels, w)
     elif label is not None:
         raise ValueError(f"label must be left out for {name}, which has no classes, got {label}")
-    rng = torch.Generator().manual_seed(seed)
+    if not isinstance(network, Network):  # a GAN or a VAE: one pass, neither steps nor guidance
+        return network.sample(n, rng), None
     x = torch.randn(n, *recipe.shape, generator=rng)
     times = network.process.times(recipe.steps if steps is None else steps)
     return result(draw(denoiser, x, times, rng=rng)), labels

@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -92,6 +92,7 @@ def train(
     seconds: float | None = None,
     ema: EMA | None = None,
     weight_decay: float = 0.0,
+    betas: tuple[float, float] = (0.9, 0.99),
 ) -> Iterator[Progress]:
     """Adam on `loss()`, a function that draws its own batch, for `steps` steps, or fewer where `seconds` run out first.
 
@@ -100,7 +101,7 @@ def train(
     usable at every yield. Raises ValueError where the loss is not finite.
     """
     validate.at_least("steps", steps, 1)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay, fused=True)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
     smooth, done, begun = None, 0.0, time.perf_counter()
     for step in range(1, steps + 1):
         optimizer.param_groups[0]["lr"] = lr * one_cycle(done)
@@ -120,6 +121,12 @@ def train(
         yield Progress(step, smooth, done, elapsed)
         if done == 1:
             return
+
+
+def in_turn(*trainings: Iterator[Progress]) -> Iterator[Progress]:
+    """Trainings that take turns, a step each, as one: how a GAN's two players learn. The loss it tells is the last one's."""
+    for round in zip(*trainings):
+        yield replace(round[-1], done=max(progress.done for progress in round))
 
 
 def one_cycle(done: float, warm_up: float = 0.15) -> float:

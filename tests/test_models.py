@@ -46,6 +46,15 @@ def test_the_seed_decides_and_w_changes():
     assert not torch.equal(draw(sampler="ddim"), draw(sampler="ddpm"))
 
 
+@pytest.mark.parametrize("name", ["gan", "vae", "diffusion"])
+def test_the_three_generators_draw(name, tmp_path):
+    assert main(["sample", name, "-n", "3", "--steps", "2", "--out", str(tmp_path / "a.npz")]) == 0
+    made = np.load(tmp_path / "a.npz")
+    assert made["x"].shape == (3, 1, 16, 16) and "label" not in made
+    draw = lambda seed: models.sample(name, n=3, steps=2, seed=seed)[0]
+    assert torch.equal(draw(1), draw(1)) and not torch.equal(draw(1), draw(2))
+
+
 def test_models_lists_figures(capsys):
     assert main(["models", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["digits"]["figures"]
@@ -67,6 +76,8 @@ def test_models_lists_figures(capsys):
         ("sample digits --sampler euler --out a.png", "sampler must be one of ddim, ddpm, got 'euler'"),
         ("sample classifier --out a.png", "name must be a model that draws, got 'classifier'"),
         ("sample ring --label 3 --out a.png", "label must be left out for ring"),
+        ("sample gan --label 3 --out a.png", "label must be left out for gan"),
+        ("sample upsampler --out a.png", "name must be a model that draws, got 'upsampler'"),
         ("sample digits -n 1 --steps 1 --out /proc/nowhere/a.png", "path must be in a folder that can be written"),
         ("train nobody", "name must be one of"),
         ("train ring --out /proc/nowhere/ring.safetensors", "path must be in a folder that can be written"),

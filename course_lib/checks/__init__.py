@@ -7,6 +7,7 @@ check.add_noise(add_noise, strict=True)   # raises AssertionError unless it is r
 check.solution("add_noise")               # the library's own source
 """
 
+from course_lib.checks.cascades import augmented, upsampler_loss
 from course_lib.checks.check import Check, Source
 from course_lib.checks.consistency import consistency_function, consistency_loss, consistency_step
 from course_lib.checks.ddim import ddim_step, inversion_step
@@ -14,12 +15,15 @@ from course_lib.checks.distillation import student_target, truncated_snr
 from course_lib.checks.epsilon import ddpm_step, denoising_loss, posterior_variance
 from course_lib.checks.forward import add_noise, cosine_beta, posterior
 from course_lib.checks.guidance import classifier_loss, guided_mix, guided_score, label_dropout
+from course_lib.checks.rivals import adversarial_value, elbo, non_saturating_loss
 from course_lib.checks.score import annealed_langevin, langevin_step, score_from_eps
 from course_lib.checks.unet import residual_block, self_attention, sinusoidal
 
 __all__ = [
     "add_noise",
+    "adversarial_value",
     "annealed_langevin",
+    "augmented",
     "classifier_loss",
     "consistency_function",
     "consistency_loss",
@@ -28,11 +32,13 @@ __all__ = [
     "ddim_step",
     "ddpm_step",
     "denoising_loss",
+    "elbo",
     "guided_mix",
     "guided_score",
     "inversion_step",
     "label_dropout",
     "langevin_step",
+    "non_saturating_loss",
     "posterior",
     "posterior_variance",
     "residual_block",
@@ -42,6 +48,7 @@ __all__ = [
     "solution",
     "student_target",
     "truncated_snr",
+    "upsampler_loss",
 ]
 
 

@@ -4,6 +4,17 @@ A `train_...` works on a copy and keeps the running average of its weights in th
 good to use after any step. With the same seed and no limit of `seconds` it gives the same weights on the same machine.
 """
 
+from course_lib.recipes.cascades import (
+    BASE,
+    JUDGE32,
+    UPSAMPLER,
+    judge32_figures,
+    train_base,
+    train_judge32,
+    train_upsampler,
+    upsampler_figures,
+    upsampler_network,
+)
 from course_lib.recipes.digits import (
     CLASSIFIER,
     DIGITS,
@@ -30,27 +41,66 @@ from course_lib.recipes.guides import (
 )
 from course_lib.recipes.points import RING, ring_figures, ring_network, train_ring
 from course_lib.recipes.recipe import Recipe
+from course_lib.recipes.rivals import (
+    DIFFUSION,
+    GAN_RECIPE,
+    VAE_RECIPE,
+    diffusion,
+    diffusion_of_points,
+    drawn,
+    gan,
+    gan_of_points,
+    rival_figures,
+    rival_points_figures,
+    some_digits,
+    some_points,
+    train_diffusion,
+    train_gan,
+    train_vae,
+    vae,
+    vae_of_points,
+)
 
 __all__ = [
     "RECIPES",
     "Recipe",
     "classifier",
     "classifier_figures",
+    "diffusion",
+    "diffusion_of_points",
     "digits_figures",
     "digits_network",
+    "drawn",
+    "gan",
+    "gan_of_points",
     "guided_network",
+    "judge32_figures",
     "noisy_classifier",
     "noisy_classifier_figures",
     "ring_figures",
     "ring_network",
+    "rival_figures",
+    "rival_points_figures",
+    "some_digits",
+    "some_points",
+    "train_base",
     "train_classifier",
+    "train_diffusion",
     "train_digits",
     "train_distilled",
+    "train_gan",
     "train_guided",
+    "train_judge32",
     "train_noisy_classifier",
     "train_progressive",
     "train_ring",
     "train_trained",
+    "train_upsampler",
+    "train_vae",
+    "upsampler_figures",
+    "upsampler_network",
+    "vae",
+    "vae_of_points",
 ]
 
 RECIPES = {
@@ -59,5 +109,11 @@ RECIPES = {
     "digits": DIGITS,
     "noisy_classifier": NOISY_CLASSIFIER,
     **PROGRESSIVE,
+    "diffusion": DIFFUSION,
+    "vae": VAE_RECIPE,
+    "gan": GAN_RECIPE,
+    "judge32": JUDGE32,
+    "base": BASE,
+    "upsampler": UPSAMPLER,
 }
 """Every model that ships, in the order in which they can be made: the digits are measured by the classifier."""

@@ -31,9 +31,11 @@ def classifier(seed: int = 0) -> Classifier:
     return Classifier()
 
 
-def train_classifier(net: Classifier, seconds: float | None = None, seed: int = 0, steps: int = 1500) -> Iterator[Progress]:
-    """Trains on 4,000 digits, each by another hand in every batch (see `jitter`), with smoothed labels."""
-    x, label = digits.load("train")
+def train_classifier(
+    net: Classifier, seconds: float | None = None, seed: int = 0, steps: int = 1500, size: int = 16
+) -> Iterator[Progress]:
+    """Trains on 4,000 digits of size x size, each by another hand in every batch (see `jitter`), with smoothed labels."""
+    x, label = digits.load("train", size)
     learner, rng = copy.deepcopy(net).train().requires_grad_(), torch.Generator().manual_seed(seed)
 
     def loss() -> Tensor:

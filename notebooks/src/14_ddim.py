@@ -354,13 +354,8 @@ claim(
 # the **arc** (slerp, Shoemake 1985) each keeps the right length. Drag: left the digits that DDIM draws from the arc, right the
 # mere fade of the two ends.
 
-
 # %%
-def slerp(a, b, share):
-    """From a (share 0) to b (share 1) along the arc; each picture by its own angle."""
-    angle = torch.arccos(torch.cosine_similarity(a.flatten(1), b.flatten(1))).view(-1, 1, 1, 1)
-    return ((1 - share) * angle).sin() / angle.sin() * a + (share * angle).sin() / angle.sin() * b
-
+from course_lib.interpolation import slerp
 
 nine = torch.tensor([0, 2, 3, 4, 5, 6, 7, 8, 9])
 rng = torch.Generator().manual_seed(7)

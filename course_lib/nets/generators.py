@@ -1,0 +1,120 @@
+"""The networks of GAN and VAE. Both are made of two: a drawer, from latents to data, and a reader, from data to numbers.
+
+A GAN's reader says how real a picture looks; a VAE's reader says which latents may have drawn it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from course_lib.nets.unet import norm
+from course_lib.process import randn_like
+
+
+class Drawer(nn.Module):
+    """Latents z (B, latent) to pictures (B, 1, 16, 16) in [-1, 1]: to 4 x 4 maps, doubled twice (Radford et al. 2016)."""
+
+    def __init__(self, latent: int = 32, widths: tuple[int, int, int] = (128, 32, 16), hidden: int = 64):
+        super().__init__()
+        first, second, third = widths
+        self.inward = nn.Sequential(nn.Linear(latent, hidden), nn.SiLU(), nn.Linear(hidden, first * 16))
+        self.norms = nn.ModuleList(norm(width) for width in widths)
+        up = [nn.ConvTranspose2d(*pair, 4, 2, padding=1) for pair in ((first, second), (second, third))]
+        self.convs = nn.ModuleList([*up, nn.Conv2d(third, 1, 3, padding=1)])
+
+    def forward(self, z: Tensor) -> Tensor:
+        h = self.inward(z).view(len(z), -1, 4, 4)
+        for normal, conv in zip(self.norms, self.convs):
+            h = conv(silu(normal(h)))
+        return h.tanh()
+
+
+class Reader(nn.Module):
+    """Pictures x (B, 1, 16, 16) to numbers (B, out): to 4 x 4 maps by strides of two, then linear layers."""
+
+    def __init__(self, out: int, widths: tuple[int, int, int] = (16, 32, 128), hidden: int = 64):
+        super().__init__()
+        first, second, third = widths
+        sizes = [(1, first, 3, 1), (first, second, 4, 2), (second, third, 4, 2)]
+        convs = [layer for size in sizes for layer in (nn.Conv2d(*size, padding=1), nn.LeakyReLU(0.2))]
+        self.body = nn.Sequential(
+            *convs, nn.Flatten(), nn.Linear(third * 16, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, out)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+def layers(*sizes: int) -> nn.Sequential:
+    """Linear layers with LeakyReLU in between, for points: (B, sizes[0]) to (B, sizes[-1])."""
+    body = [layer for pair in zip(sizes, sizes[1:]) for layer in (nn.Linear(*pair), nn.LeakyReLU(0.2))]
+    return nn.Sequential(*body[:-1])
+
+
+class _OfLatents(nn.Module):
+    """What a GAN and a VAE share: latents z (B, latent) are drawn from N(0, 1), and `draw` makes data of them."""
+
+    latent: int
+
+    def latents(self, n: int, rng: torch.Generator | None = None) -> Tensor:
+        """n latents z (n, latent), on the network's device."""
+        device = next(self.parameters()).device
+        return randn_like(torch.empty(n, self.latent, device=device), rng)
+
+    def draw(self, z: Tensor) -> Tensor:
+        """Data (B, ...) of latents z (B, latent)."""
+        raise NotImplementedError
+
+    def sample(self, n: int, rng: torch.Generator | None = None) -> Tensor:
+        """n new data (n, ...), in one go."""
+        return self.draw(self.latents(n, rng))
+
+
+class GAN(_OfLatents):
+    """A generator G, latents to data, and a discriminator, whose answer is read by `log_odds`.
+
+    Goodfellow et al. 2014, where D is the sigmoid of our log-odds.
+    """
+
+    def __init__(self, generator: nn.Module, discriminator: nn.Module, latent: int):
+        super().__init__()
+        self.generator, self.discriminator, self.latent = generator, discriminator, latent
+
+    def draw(self, z: Tensor) -> Tensor:
+        """G(z), (B, ...), of latents z (B, latent)."""
+        return self.generator(z)
+
+    def log_odds(self, x: Tensor) -> Tensor:
+        """How real x (B, ...) looks to the discriminator: log(D / (1 - D)), (B,)."""
+        return self.discriminator(x).squeeze(1)
+
+
+class VAE(_OfLatents):
+    """p(x | z) = N(decode(z), std^2), and q(z | x), the encoder's guess of which z drew x. Kingma and Welling 2014.
+
+    `std`, one number for all of x, is learned (Rybkin et al. 2021). A sample is the mean of p(x | z), as is the custom.
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, latent: int):
+        super().__init__()
+        self.encoder, self.decoder, self.latent = encoder, decoder, latent
+        self.log_std = nn.Parameter(torch.tensor(-1.0))
+
+    @property
+    def std(self) -> Tensor:
+        """The standard deviation of p(x | z), ()."""
+        return self.log_std.exp()
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and logarithm of the variance of q(z | x), each (B, latent), of x (B, ...)."""
+        return self.encoder(x).chunk(2, 1)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The mean of p(x | z), (B, ...), of z (B, latent)."""
+        return self.decoder(z)
+
+    def draw(self, z: Tensor) -> Tensor:
+        """The mean of p(x | z), without its noise."""
+        return self.decode(z)

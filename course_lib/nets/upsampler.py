@@ -1,0 +1,48 @@
+"""A U-Net that is shown a smaller picture beside its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from course_lib import validate
+from course_lib.nets.embeddings import TimeEmbedding
+from course_lib.nets.unet import UNet
+
+
+class Upsampler(nn.Module):
+    """net(x, time, cond) for pictures x (B, C, size, size), cond a picture of size / factor from `as_condition`: x's shape.
+
+    The small picture is enlarged and laid beside x as further channels (Ho et al. 2022, Cascaded Diffusion Models; Saharia
+    et al. 2022, SR3). The level of its noise enters as a class would, by an embedding of its own.
+    """
+
+    def __init__(self, size: int = 32, factor: int = 2, channels: int = 1, widths=(16, 32, 64), patch: int = 2, dim: int = 96):
+        super().__init__()
+        if size % factor:
+            raise ValueError(f"factor must divide size {size}, got {factor}")
+        self.channels, self.factor, self.low = channels, factor, (channels, size // factor, size // factor)
+        self.unet = UNet(size, 2 * channels, widths, classes=0, patch=patch, dim=dim)
+        self.unet.label = TimeEmbedding(dim)  # of the level of noise in the small picture
+
+    def as_condition(self, cond: Tensor | tuple[Tensor, Tensor | float]) -> Tensor:
+        """The small picture (B, C, h, w), or a pair of it and the level of its noise, as one tensor (B, C + 1, h, w).
+
+        The level, a number or (B,), is the time of the noise as a fraction of T, 0 where none is given; it fills the last
+        channel. Raises TypeError or ValueError for pictures of another size or levels outside of [0, 1].
+        """
+        low, level = cond if isinstance(cond, tuple) else (cond, 0.0)
+        if validate.batch("cond", low).shape[1:] != self.low:
+            raise ValueError(f"cond must be (B, {', '.join(map(str, self.low))}), got shape {tuple(low.shape)}")
+        level = torch.as_tensor(level, dtype=low.dtype).to(low.device)
+        if not ((level >= 0) & (level <= 1)).all():
+            raise ValueError(f"level must lie in [0, 1], got {float(level.min()):g} to {float(level.max()):g}")
+        return torch.cat([low, level.view(-1, 1, 1, 1).expand(len(low), 1, *low.shape[2:])], 1)
+
+    def forward(self, x: Tensor, time: Tensor, cond: Any) -> Tensor:
+        low, level = cond[:, :-1], cond[:, -1, 0, 0]
+        beside = interpolate(low, scale_factor=self.factor, mode="bilinear", align_corners=False)
+        return self.unet(torch.cat([x, beside], 1), time, level)[:, : self.channels]

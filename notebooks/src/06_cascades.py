@@ -1,0 +1,287 @@
+# %% [markdown]
+# # 06 Cascades: draw small, then draw it large
+#
+# **You will be able to** write the loss of an upsampler that forgives its input, sample a cascade of two models, say from
+# measurements how much noise its second stage should be shown, and what the cascade gains over one stage at the same cost.
+#
+# **Time** 45 minutes. **Needs** lessons 02 and 14 (or the sentence that DDIM takes few steps). **Papers** Jonathan Ho, Chitwan
+# Saharia et al.: *Cascaded Diffusion Models for High Fidelity Image Generation* (2022); Chitwan Saharia et al.: *Image
+# Super-Resolution via Iterative Refinement* (2022).
+
+# %% tags=["nbval-ignore-output"]
+from course_lib.course_map import course_map
+
+course_map("06")
+
+# %% [markdown]
+# ## Two easy problems for one hard one
+#
+# A network that draws large pictures must get everything right at once: where the strokes go, and how every edge looks. A
+# **cascade** splits the work. A **base** model draws a small picture: it decides *what* is there. An **upsampler**, a second
+# diffusion model, draws the large one, *given* the small: it adds the detail that the small one cannot hold. Each is trained
+# by itself, with the loss of lesson 02. Imagen and DALL-E 2 (lessons 13 and 11) are cascades of three.
+#
+# Here the base draws digits of 16 × 16, as in all lessons, and the upsampler makes 32 × 32 of them.
+
+# %%
+import json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from torch.nn.functional import avg_pool2d, interpolate
+
+import course_lib
+from course_lib import checks as check
+from course_lib import models, plots
+from course_lib.cascades import augmented, cascade, enlarged, film
+from course_lib.datasets import digits
+from course_lib.samplers import ddim, result
+from course_lib.widgets.player import play
+
+plots.style()
+BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
+large, label = digits.load("held_out", 32)
+small = avg_pool2d(large, 2)
+fig, axes = plt.subplots(1, 3, figsize=(11.5, 2.9))
+blurred = interpolate(small, scale_factor=2, mode="bilinear")
+shown = {"32 × 32": large, "halved: 16 × 16": small, "and enlarged again": blurred}
+for ax, (name, x) in zip(axes, shown.items()):
+    plots.pictures(x[:10], columns=5, title=name, ax=ax)
+plots.show(fig, alt="Ten digits at 32 by 32, halved, and enlarged again, which leaves them blurred.")
+
+# %% [markdown]
+# What the third picture lacks is what the upsampler has to add.
+#
+# ## What the upsampler is shown
+#
+# It is a U-Net like any other, with two more inputs. The small picture, enlarged, is laid **beside** $x_t$ as a further
+# channel, so that every convolution sees both. And there is a number, of which in a moment. In the library it is a denoiser
+# like any other once its condition is fixed: `upsampler.given(small)`. No sampler needs to know.
+
+# %%
+upsampler, digits_model = models.load("upsampler"), models.load("digits")
+process = upsampler.process
+upsampler
+
+# %% [markdown]
+# ## The gap between training and sampling
+#
+# In training the upsampler sees **real** pictures, halved. In sampling it sees what the **base** drew, with whatever is wrong
+# with it: a bit of grain, a gap in a stroke. It has learned to trust its input in everything, so it makes every error large
+# and sharp.
+#
+# The remedy of Ho et al. is **conditioning augmentation**: add noise to the small picture, in training as in sampling, so
+# that the upsampler *cannot* trust its details, and learns to draw them itself. The noise is that of the process, at a time
+# $s$ of its own:
+#
+# $$c_s = \sqrt{\bar\alpha_s}\; c + \sqrt{1 - \bar\alpha_s}\; \epsilon', \qquad s \text{ uniform on } 0..S,$$
+#
+# and the network is **told** $s$. One network then serves every amount of noise, and how much is best for a given base can be
+# found afterwards, by trying.
+#
+# ### Exercise 1: `augmented` (difficulty 1, 6 minutes)
+#
+# From large pictures to what the upsampler is given: the mean of each 2 × 2, with noise `eps` of time `s`, and the level that
+# it is told, $s / T$ (networks see times as fractions). `process.add_noise` takes one $s$ for each picture.
+
+
+# %%
+def my_augmented(process, x0, s, eps):
+    """x0 (B, C, H, W), s (B,), eps (B, C, H/2, W/2): the pair (small noisy pictures, s / T)."""
+    ...  # write it here
+
+
+check.augmented(my_augmented)
+
+# %%
+check.solution("augmented")
+
+# %%
+levels = (0, 100, 200, 300, 400, 600)
+rng = torch.Generator().manual_seed(0)
+rows = torch.cat([augmented(process, small[:8], s, rng)[0] for s in levels])
+fig, ax = plt.subplots(figsize=(7, 5.2))
+plots.pictures(rows, columns=8, ax=ax, title="What the upsampler may be shown")
+ax.axis("on")
+ax.set(xticks=[], yticks=[8 + 17 * i for i in range(6)], yticklabels=[f"s = {s}" for s in levels])
+plots.show(fig, alt="Eight small digits under more and more noise, from s = 0, clean, to s = 600, where little can be told.")
+
+# %% [markdown]
+# ### Exercise 2: `upsampler_loss` (difficulty 2, 10 minutes)
+#
+# The whole loss. Halve the pictures; draw $s$ uniformly from 0 to `most`, one for each; give the network the pair that
+# `augmented` makes (`course_lib.cascades.augmented(process, low, s, rng)` draws the noise itself); and take the
+# `denoising_loss` of lesson 02 for the large pictures. Two times, $t$ for the large picture and $s$ for the small, which have
+# nothing to do with each other.
+
+# %%
+from course_lib.training import denoising_loss
+
+
+def my_upsampler_loss(network, x0, rng, most):
+    """The denoising loss of x0 (B, C, H, W), given their noisy halves: one number."""
+    ...  # write it here
+
+
+check.upsampler_loss(my_upsampler_loss)
+
+# %%
+check.solution("upsampler_loss")
+
+# %% [markdown]
+# ## Both stages, in one film
+#
+# The time runs from 2,000 to 1,000 while the base draws, and from 1,000 to 0 while the upsampler does. Stop where they meet:
+# the large picture begins as pure noise, and yet its first guess is already the right digit. It has been told.
+
+# %%
+wanted = torch.arange(16) % 10
+rng = torch.Generator().manual_seed(1)
+noises = torch.randn(16, 1, 16, 16, generator=rng), torch.randn(16, 1, 32, 32, generator=rng)
+times = process.times(20)
+steps = list(cascade(digits_model.given(wanted), upsampler, noises, times, s=100, rng=rng))
+play(
+    film(steps, process.T),
+    draw=lambda step: {"xₜ": step.x, "x̂₀: predicted": enlarged(step.x0, 32)},
+)
+
+# %% [markdown]
+# ## Does it forgive a bad base?
+#
+# A base whose training was **stopped early**, on purpose, after a quarter of its steps, ships as the model `base`. Its digits
+# are full of gaps. Above: what it draws. Below: what the upsampler makes of it, with no noise in its input, and with some.
+
+# %%
+rough = models.load("base")
+wanted = torch.arange(12) % 10
+noise = torch.randn(12, 1, 16, 16, generator=torch.Generator().manual_seed(2))
+canvas = torch.randn(12, 1, 32, 32, generator=torch.Generator().manual_seed(3))
+low = result(ddim(rough.given(wanted), noise, times))
+rows = {"the rough base": enlarged(low, 32)}
+for s in (0, 200, 400):
+    given = augmented(process, low, s, torch.Generator().manual_seed(4))
+    rows[f"upsampled, s = {s}"] = result(ddim(upsampler.given(given), canvas, times))
+fig, ax = plt.subplots(figsize=(11.5, 4.2))
+plots.pictures(torch.cat(list(rows.values())), columns=12, ax=ax)
+ax.axis("on")
+ax.set(xticks=[], yticks=[16 + 33 * i for i in range(4)], yticklabels=list(rows))
+plots.show(fig, alt="Twelve rough small digits; enlarged with s = 0 their faults are sharp, with more noise they are mended.")
+
+# %% [markdown]
+# ### The sweep
+#
+# Two upsamplers: one trained **with** augmentation ($S = 600$), one **without** ($S = 0$). Three kinds of small pictures:
+# **real** ones, those of the base at the end of its training, and those of the base stopped early. 400 pictures each, three
+# seeds (of every training and every noise), Frechet distance by a classifier that was trained at 32 × 32 and is not fooled by
+# enlarging. Made by `python tests/benchmarks/cascade.py`.
+
+# %%
+found = json.loads((Path(course_lib.__file__).parents[1] / "data/figures/cascade.json").read_text())
+
+
+def of(base, upsampler, s, truncated=False, figure="Frechet distance"):
+    """One figure of one row, all seeds."""
+    row = {"base": base, "upsampler": upsampler, "s": s, "truncated": truncated}
+    return np.array([r["figures"][figure] for r in found["runs"] if all(r[k] == v for k, v in row.items())])
+
+
+def levels_of(base, upsampler, truncated=False):
+    same = lambda r: (r["base"], r["upsampler"], r["truncated"]) == (base, upsampler, truncated)
+    return sorted({r["s"] for r in found["runs"] if same(r)})
+
+
+fig, axes = plt.subplots(1, 3, figsize=(11.8, 4.6))
+bases = {"real": "real halves", "base": "base, fully trained", "early": "base, stopped early"}
+for ax, (base, name) in zip(axes, bases.items()):
+    for kind, colour, line in (("with", BLUE, "o-"), ("without", RED, "s--")):
+        at = levels_of(base, kind)
+        runs = np.array([of(base, kind, s) for s in at])
+        ax.errorbar(at, runs.mean(1), runs.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=f"trained {kind}")
+    ax.set(title=name, xlabel="noise shown, s", yscale="log")
+axes[0].set(ylabel="Frechet distance")
+axes[0].legend()
+plots.show(fig, alt="Frechet distance over s for three kinds of small pictures, with and without augmentation in training.")
+
+# %%
+print("s                            " + "".join(f"{s:>8}" for s in levels_of("early", "with")))
+for base, name in bases.items():
+    print(f"{name:29}" + "".join(f"{of(base, 'with', s).mean():8.2f}" for s in levels_of(base, "with")))
+
+# %%
+# SWEEPCLAIMS
+
+# %% [markdown]
+# ### Or stop the base before it is done
+#
+# There is a cheaper way to a noisy small picture: do not finish it. **Truncated** augmentation (Ho et al., section 4.1) stops
+# the base at time $s$ and hands over $x_s$ as it stands, noise and all. **Non-truncated** (4.2), as above, finishes the
+# picture and adds fresh noise. They found both about equally good, and preferred the second, since the small picture can then
+# be drawn once for all $s$.
+
+# %%
+for base in ("base", "early"):
+    for s in levels_of(base, "with", truncated=True):
+        both = of(base, "with", s, truncated=True).mean(), of(base, "with", s).mean()
+        print(f"{bases[base]:22} s = {s}: truncated {both[0]:.2f}, not truncated {both[1]:.2f}")
+
+# %% [markdown]
+# ## Is it worth it? The cascade beside one stage
+#
+# One stage: the same U-Net at 32 × 32, told the class, with no small picture, trained for as long as base and upsampler
+# **together**. Each part has about 0.4 million numbers.
+
+# %%
+FIGURES = ("Frechet distance", "precision", "recall", "class accuracy")
+cost, drawing = found["training s"], found["drawing ms"]
+BEST = min(levels_of("base", "with"), key=lambda s: of("base", "with", s).mean())
+stages = {"cascade": ("base", "with", BEST), "one stage": ("single", "", 0)}
+print(f"cascade at its best s, {BEST}" + " " * 8 + "".join(f"{name:>12}" for name in stages))
+for figure in FIGURES:
+    print(f"{figure:30}" + "".join(f"{of(*row, figure=figure).mean():12.2f}" for row in stages.values()))
+ratio = (cost["base"] + cost["with"]) / cost["single"]
+print(f"training time, cascade / one stage: {ratio:.1f}")
+print(f"drawing time, cascade / one stage:  {(drawing['base'] + drawing['with']) / drawing['single']:.1f}")
+
+# %%
+# COSTCLAIM
+
+# %% [markdown]
+# ## Failure museum
+#
+# **An upsampler that trusts.** The one that was trained *without* augmentation, but is shown noise all the same, takes the
+# noise for strokes. What it never saw it cannot read; the level must be met in training, and told.
+
+# %%
+mistaken = {
+    "every second pixel": lambda process, x0, s, eps: (process.add_noise(x0[..., ::2, ::2], s, eps), s / process.T),
+    "the level in steps": lambda process, x0, s, eps: (process.add_noise(avg_pool2d(x0, 2), s, eps), s.float()),
+}
+for name, fn in mistaken.items():
+    print(f"{name}: {check.augmented(fn).diagnosis}")
+
+
+def untold(network, x0, rng, most):
+    s = torch.randint(most + 1, (len(x0),), generator=rng)
+    return denoising_loss(network.given(augmented(network.process, avg_pool2d(x0, 2), s, rng)[0]), x0, rng)
+
+
+print(f"the level is kept secret: {check.upsampler_loss(untold).diagnosis}")
+
+# %%
+given = {"told": augmented(process, small[:10], 400, torch.Generator().manual_seed(5))}
+given["not told"] = given["told"][0]  # the same noisy pictures, said to be clean
+canvas = torch.randn(10, 1, 32, 32, generator=torch.Generator().manual_seed(6))
+rows = {"shown, s = 400": enlarged(given["not told"], 32)}
+rows |= {name: result(ddim(upsampler.given(cond), canvas, times)) for name, cond in given.items()}
+fig, ax = plt.subplots(figsize=(11.5, 3.9))
+plots.pictures(torch.cat(list(rows.values())), columns=10, ax=ax)
+ax.axis("on")
+ax.set(xticks=[], yticks=[16 + 33 * i for i in range(3)], yticklabels=list(rows))
+plots.show(fig, alt="Ten noisy small digits; upsampled with the level told they are clean, with it not told full of specks.")
+
+# %% [markdown]
+# ## What you saw
+#
+# CLOSE

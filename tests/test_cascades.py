@@ -1,0 +1,140 @@
+"""Cascades: what the upsampler is shown, what it is told, and how the two stages join."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import avg_pool2d
+
+from course_lib.cascades import augmented, cascade, film, upsampler_loss
+from course_lib.denoisers import Network
+from course_lib.nets.unet import UNet
+from course_lib.nets.upsampler import Upsampler
+from course_lib.process import DDPM
+from course_lib.samplers import ddim
+from course_lib.schedules import cosine_beta
+from course_lib.training import train
+from course_lib.widgets.player import play
+
+process = DDPM(cosine_beta(1000))
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def network(**options):
+    """An upsampler whose weights are all stirred, since some start at 0."""
+    torch.manual_seed(0)
+    net = Upsampler(**{"size": 16, "widths": (8, 16), "dim": 16, **options}).eval()
+    for p in net.parameters():
+        nn.init.normal_(p, std=0.3 / max(1, p.ndim - 1))
+    return Network(net, process, "v")
+
+
+def base():
+    torch.manual_seed(1)
+    net = UNet(size=8, widths=(8, 16), classes=0, dim=16).eval()
+    for p in net.parameters():
+        nn.init.normal_(p, std=0.2 / max(1, p.ndim - 1))
+    return Network(net, process, "v")
+
+
+@pytest.mark.parametrize("options", [{}, {"patch": 1}, {"channels": 3}, {"factor": 4}])
+def test_picture_time_small_picture_and_level_have_their_say_and_members_do_not_mix(options):
+    sr = network(**options)
+    channels, factor = options.get("channels", 1), options.get("factor", 2)
+    x, low = torch.randn(3, channels, 16, 16), torch.randn(3, channels, 16 // factor, 16 // factor)
+    level, time = torch.tensor([0.0, 0.2, 0.5]), torch.tensor([0.1, 0.5, 0.9])
+    says = lambda x, time, low, level: sr.net(x, time, sr.net.as_condition((low, level)))
+    before = says(x, time, low, level).detach()
+    assert before.shape == x.shape
+    for changed in (says(x + 0.1, time, low, level), says(x, time + 0.1, low, level), says(x, time, low + 0.1, level)):
+        assert ((changed - before).flatten(1).abs().amax(1) > 1e-4).all()
+    assert ((says(x, time, low, level + 0.1) - before).flatten(1).abs().amax(1) > 1e-4).all()
+    assert torch.allclose(before[1:2], says(x[1:2], time[1:2], low[1:2], level[1:2]), atol=1e-4 * float(before.abs().max()))
+
+
+def test_every_weight_is_used():
+    sr = network()
+    sr.given((torch.randn(2, 1, 8, 8), 0.3))(torch.randn(2, 1, 16, 16), 500).value.square().sum().backward()
+    assert [name for name, p in sr.net.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_augmented_is_the_process_and_tells_its_time():
+    low = torch.full((20_000, 1, 1, 1), 0.5)
+    noisy, level = augmented(process, low, 300, generator())
+    assert level.shape == (20_000,) and level.unique().tolist() == pytest.approx([0.3])
+    assert noisy.mean().item() == pytest.approx(0.5 * float(process.signal(300)), abs=0.01)
+    assert noisy.std().item() == pytest.approx(float(process.noise(300)), abs=0.01)
+    clean, level = augmented(process, low, 0)
+    assert torch.equal(clean, low) and not level.any()
+
+
+def test_the_loss_falls_and_uses_the_small_picture():
+    """Pictures of one shade: the small picture says which, so that a loss is reached that no guess without it could reach."""
+    torch.manual_seed(0)
+    sr, rng = Network(Upsampler(size=8, widths=(8,), dim=16, patch=1), process, "x0"), generator()
+
+    def loss():
+        x0 = (2 * torch.randint(2, (64, 1, 1, 1), generator=rng) - 1.0).expand(-1, 1, 8, 8)
+        return upsampler_loss(sr, x0, rng, most=0)
+
+    history = list(train(loss, sr.net, 60, lr=1e-2))
+    assert history[0].loss > 0.9 and loss().item() < 0.1
+
+
+def test_most_bounds_the_levels_that_are_seen():
+    seen = []
+
+    class Watcher(nn.Module):
+        as_condition, low = Upsampler.as_condition, (1, 4, 4)
+
+        def forward(self, x, time, cond):
+            seen.append(cond[:, -1, 0, 0])
+            return x
+
+    upsampler_loss(Network(Watcher(), process), torch.randn(2000, 1, 8, 8), generator(), most=600)
+    assert 0 <= seen[0].min() < 0.01 and 0.59 < seen[0].max() <= 0.6 and seen[0].mean().item() == pytest.approx(0.3, abs=0.01)
+
+
+def test_a_cascade_is_the_base_and_then_the_upsampler_given_what_it_drew():
+    noises, times = (torch.randn(2, 1, 8, 8), torch.randn(2, 1, 16, 16)), process.times(4)
+    steps = list(cascade(base(), network(), noises, times))
+    first = list(ddim(base(), noises[0], times))
+    second = list(ddim(network().given(first[-1].x), noises[1], times))
+    assert [step.t for step in steps] == [step.t for step in first + second]
+    assert all(torch.equal(a.x, b.x) for a, b in zip(steps, first + second, strict=True))
+
+
+def test_truncated_stops_the_base_at_s_and_hands_over_its_noise():
+    noises, times = (torch.randn(2, 1, 8, 8), torch.randn(2, 1, 16, 16)), process.times(4)
+    steps = list(cascade(base(), network(), noises, times, s=300, truncated=True))
+    assert [step.t for step in steps] == [1000, 750, 500, 300, 1000, 750, 500, 250, 0]
+    given = network().given((steps[3].x, 0.3))
+    assert torch.equal(steps[-1].x, list(ddim(given, noises[1], times))[-1].x)
+    whole = [list(cascade(base(), network(), noises, times, truncated=cut))[-1].x for cut in (True, False)]
+    assert torch.equal(*whole)
+
+
+def test_a_film_is_of_one_size_with_falling_times_and_plays():
+    steps = list(cascade(base(), network(), (torch.randn(2, 1, 8, 8), torch.randn(2, 1, 16, 16)), process.times(4)))
+    frames = film(steps, process.T)
+    assert [frame.t for frame in frames] == [2000, 1750, 1500, 1250, 1000, 750, 500, 250, 0]
+    assert {tuple(frame.x.shape) for frame in frames} == {(2, 1, 16, 16)}
+    assert torch.equal(avg_pool2d(frames[1].x, 2), steps[1].x)
+    assert "course-player" in play(frames, draw=lambda frame: {"x": frame.x}).html
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: network().given(torch.zeros(2, 1, 16, 16)), r"cond must be \(B, 1, 8, 8\), got shape \(2, 1, 16, 16\)"),
+        (lambda: network().given((torch.zeros(2, 1, 8, 8), 300.0)), r"level must lie in \[0, 1\], got 300"),
+        (lambda: network()(torch.zeros(2, 1, 16, 16), 5), "this network needs a condition"),
+        (lambda: Upsampler(size=16, factor=3), "factor must divide size 16, got 3"),
+        (lambda: network().given((torch.full((1, 1, 8, 8), float("nan")), 0.1)), "cond must be finite"),
+    ],
+)
+def test_bad_input_is_named_in_one_line(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
