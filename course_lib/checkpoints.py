@@ -30,14 +30,17 @@ def _checksum(weights: dict[str, Tensor], record: dict[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def write(path: Path, net: nn.Module, record: dict[str, Any]) -> None:
+def write(path: Path, net: nn.Module, record: dict[str, Any], half: bool = False) -> None:
     """Writes net's weights and the record to `path`, atomically: a reader sees the old file or the new one, never half of one.
 
-    `record` holds what JSON can: the recipe's name and arguments, seed, data, figures, seconds. Raises OSError in one line
+    `record` holds what JSON can: the recipe's name and arguments, seed, data, figures, seconds. `half` keeps the weights as
+    16-bit floats, half the size; `load_into` makes of them what the network has. Raises OSError in one line
     where the folder cannot be written, TypeError where the record is not JSON.
     """
     path = Path(path)
     weights = {name: w.detach().cpu().contiguous() for name, w in net.state_dict().items()}
+    if half:
+        weights = {name: w.half() if w.is_floating_point() else w for name, w in weights.items()}
     metadata = {_KEY: json.dumps({**record, "sha256": _checksum(weights, record)}, sort_keys=True)}
     write_atomically(path, save(weights, metadata))
 

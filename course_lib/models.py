@@ -89,8 +89,10 @@ def make(
     if not record["finished"]:
         checkpoints.write(partial, _net(model), record)
         raise KeyboardInterrupt(f"stopped: what {name} learned in {end.step:,} steps is in {partial}")
+    if recipe.half:
+        _net(model).half().float()  # what is measured is what ships
     record["figures"] = {figure: float(f"{value:.4g}") for figure, value in recipe.figures(model).items()}
-    checkpoints.write(out, _net(model), record)
+    checkpoints.write(out, _net(model), record, recipe.half)
     partial.unlink(missing_ok=True)
     return record
 

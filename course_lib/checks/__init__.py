@@ -12,12 +12,14 @@ from course_lib.checks.ddim import ddim_step, inversion_step
 from course_lib.checks.epsilon import ddpm_step, denoising_loss, posterior_variance
 from course_lib.checks.forward import add_noise, cosine_beta, posterior
 from course_lib.checks.score import annealed_langevin, langevin_step, score_from_eps
+from course_lib.checks.text import cross_attention, text_dropout
 from course_lib.checks.unet import residual_block, self_attention, sinusoidal
 
 __all__ = [
     "add_noise",
     "annealed_langevin",
     "cosine_beta",
+    "cross_attention",
     "ddim_step",
     "ddpm_step",
     "denoising_loss",
@@ -30,6 +32,7 @@ __all__ = [
     "self_attention",
     "sinusoidal",
     "solution",
+    "text_dropout",
 ]
 
 

@@ -16,6 +16,7 @@ from course_lib.recipes.digits import (
 )
 from course_lib.recipes.points import RING, ring_figures, ring_network, train_ring
 from course_lib.recipes.recipe import Recipe
+from course_lib.recipes.shapes import READER
 
 __all__ = [
     "RECIPES",
@@ -35,5 +36,6 @@ RECIPES = {
     "ring": RING,
     "classifier": CLASSIFIER,
     "digits": DIGITS,
+    "reader": READER,
 }
 """Every model that ships, in the order in which they can be made: the digits are measured by the classifier."""

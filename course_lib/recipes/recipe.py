@@ -19,6 +19,7 @@ class Recipe:
     """What `course train` follows: `build(seed)`, `train(model, seconds, seed)`, `figures(model)`, and what the model draws.
 
     `shape` is one sample's, () for a model that draws nothing; `classes` is how many it can be asked for, 0 for none.
+    `half`: its weights are rounded to 16 bits before they are measured, and kept so.
     """
 
     about: str
@@ -27,6 +28,7 @@ class Recipe:
     figures: Callable[..., dict[str, float]]
     shape: tuple[int, ...] = ()
     classes: int = 0
+    half: bool = False
 
 
 def learner_of(network: Network) -> Network:
