@@ -31,6 +31,13 @@ class Denoiser(Protocol):
     def __call__(self, x_t: Tensor, t: Time) -> Prediction: ...
 
 
+def share_of_T(t: Time, process: Process, x_t: Tensor) -> Tensor:
+    """What a network is told of time: t, a number or (B,), as a fraction of T, one for each of the batch x_t, (B,) float32."""
+    if isinstance(t, Tensor):
+        return (t / process.T).to(x_t.device, torch.float32).expand(len(x_t))
+    return torch.full((len(x_t),), t / process.T, device=x_t.device)
+
+
 @dataclass(frozen=True, eq=False)
 class Network:
     """A denoiser made of an nn.Module `net(x_t, time, cond)`, whose output is read in `view`.
@@ -74,11 +81,7 @@ class Network:
 
     def __call__(self, x_t: Tensor, t: Time) -> Prediction:
         a, b = self.process.coefficients(t, x_t)
-        if isinstance(t, Tensor):
-            time = (t / self.process.T).to(x_t.device, torch.float32).expand(len(x_t))
-        else:
-            time = torch.full((len(x_t),), t / self.process.T, device=x_t.device)
-        return Prediction(x_t, a, b, self.view, self.net(x_t, time, *self._cond_for(x_t)))
+        return Prediction(x_t, a, b, self.view, self.net(x_t, share_of_T(t, self.process, x_t), *self._cond_for(x_t)))
 
     def _cond_for(self, x_t: Tensor) -> tuple[Tensor, ...]:
         """The condition for each of the batch, as the net's further argument; nothing for a net without one."""

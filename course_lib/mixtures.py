@@ -87,6 +87,14 @@ class GaussianMixture:
         log_joint, apart, var = self._log_joint(self._check(x), torch.as_tensor(a), torch.as_tensor(b))
         return (log_joint.softmax(1)[..., None] * -apart / var.expand_as(log_joint)[..., None]).sum(1)
 
+    def score_slope(self, x: Tensor, a=1.0, b=0.0) -> Tensor:
+        """How the score changes around x (B, D): the Hessian of log q(x_t) (B, D, D)."""
+        log_joint, apart, var = self._log_joint(self._check(x), torch.as_tensor(a), torch.as_tensor(b))
+        share, pull = log_joint.softmax(1), -apart / var.expand_as(log_joint)[..., None]
+        outer = lambda v: v[..., :, None] * v[..., None, :]
+        own = (share / var).sum(1)[:, None, None] * torch.eye(self.dim, dtype=x.dtype, device=x.device)
+        return (share[..., None, None] * outer(pull)).sum(1) - outer((share[..., None] * pull).sum(1)) - own
+
     def posterior_mean(self, x: Tensor, a, b) -> Tensor:
         """E[x_0 | x_t = x] (B, D). a and b are numbers or (B, 1).
 
@@ -97,8 +105,12 @@ class GaussianMixture:
         gain = (torch.as_tensor(a) * stds**2 / var).expand_as(log_joint)
         return (log_joint.softmax(1)[..., None] * (means + gain[..., None] * apart)).sum(1)
 
+    def class_log_probabilities(self, x: Tensor, a=1.0, b=0.0) -> Tensor:
+        """log P(c | x_t = x) (B, C), classes in ascending order; a and b are numbers or (B, 1)."""
+        log_joint = self._log_joint(self._check(x), torch.as_tensor(a), torch.as_tensor(b))[0]
+        of_class = (self.labels == c for c in self.labels.unique())
+        return torch.stack([log_joint[:, mine.to(x.device)].logsumexp(1) for mine in of_class], 1).log_softmax(1)
+
     def class_probabilities(self, x: Tensor, a=1.0, b=0.0) -> Tensor:
         """P(c | x_t = x) (B, C), classes in ascending order: the perfect noise-aware classifier."""
-        posterior = self._log_joint(self._check(x), torch.as_tensor(a), torch.as_tensor(b))[0].softmax(1)
-        classes = self.labels.unique()
-        return posterior @ (self.labels[:, None] == classes).to(posterior)
+        return self.class_log_probabilities(x, a, b).exp()

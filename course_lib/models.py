@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from course_lib import checkpoints, plots, validate
 from course_lib.denoisers import NULL, Network
-from course_lib.guidance import ClassifierFree
+from course_lib.guidance import ClassifierFree, NoiseAware
 from course_lib.recipes import RECIPES, Recipe
 from course_lib.samplers import ddim, ddpm, result
 from course_lib.training import pick_device, show_progress
@@ -30,12 +30,12 @@ def _path(name: str) -> Path:
     return checkpoints.FOLDER / f"{name}.safetensors"
 
 
-def _net(model: Network | nn.Module) -> nn.Module:
-    return model.net if isinstance(model, Network) else model
+def _net(model: Network | NoiseAware | nn.Module) -> nn.Module:
+    return getattr(model, "net", model)
 
 
-def load(name: str) -> Network | nn.Module:
-    """The shipped model of that name, ready to use: a Network, or for the classifier its nn.Module.
+def load(name: str) -> Network | NoiseAware | nn.Module:
+    """The shipped model of that name, ready to use: a Network, or for a classifier NoiseAware or the nn.Module itself.
 
     Raises ValueError for an unknown name or a damaged file, FileNotFoundError where it was never made.
     """

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from course_lib import validate
 from course_lib.denoisers import Network
+from course_lib.guidance import NoiseAware
 from course_lib.process import randn_like
 
 
@@ -33,6 +35,16 @@ def denoising_loss(denoiser: Network, x0: Tensor, rng: torch.Generator | None = 
     eps = randn_like(x0, rng)
     x_t = denoiser.process.add_noise(x0, t, eps)
     return (denoiser(x_t, t).value - denoiser.truth(x0, t, eps)).square().mean()
+
+
+def classifier_loss(classifier: NoiseAware, x0: Tensor, label: Tensor, rng: torch.Generator | None = None) -> Tensor:
+    """Cross-entropy on noisy pictures: clean ones x0 (B, ...) and their labels (B,), each noised to a time of its own.
+
+    Dhariwal and Nichol 2021, section 4: a classifier that guides must know pictures as noisy as those it will be shown.
+    """
+    t = classifier.process.sample_t(len(x0), rng)
+    x_t = classifier.process.add_noise(x0, t, randn_like(x0, rng))
+    return cross_entropy(classifier(x_t, t), label.to(x0.device))
 
 
 class EMA:

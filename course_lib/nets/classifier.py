@@ -1,4 +1,4 @@
-"""The small classifier that judges digits: its classes give accuracy, its features give distances between crowds."""
+"""Classifiers of digits: one that judges clean pictures, and one that is told how much noise there is, to guide by."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import affine_grid, grid_sample, silu
+
+from course_lib.nets.embeddings import TimeEmbedding
+from course_lib.nets.unet import Block, norm
 
 
 class Classifier(nn.Module):
-    """Digits x (B, 1, 16, 16) in [-1, 1] to the log-odds of their classes (B, 10), by way of `features` (B, 64)."""
+    """Digits x (B, 1, 16, 16) in [-1, 1] to the log-odds of their classes (B, 10), by way of `features` (B, 64).
+
+    The judge: its classes give accuracy, its features give distances between crowds.
+    """
 
     def __init__(self, width: int = 32, features: int = 64, classes: int = 10):
         super().__init__()
@@ -37,6 +43,29 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.features(x))
+
+
+class TimedClassifier(nn.Module):
+    """Noisy pictures x (B, channels, H, W) and time (B,) in [0, 1] to log-odds (B, classes): the way down of a U-Net.
+
+    `widths` are the channels at each resolution, each half the one before; the coarsest has self-attention. Dhariwal and
+    Nichol 2021, section 4: their classifier is the downsampling trunk of their U-Net. Ours ends in a plain mean over places.
+    """
+
+    def __init__(self, channels: int = 1, widths: tuple[int, ...] = (16, 32, 64), classes: int = 10, dim: int = 64):
+        super().__init__()
+        self.time = TimeEmbedding(dim)
+        self.inward = nn.Conv2d(channels, widths[0], 3, padding=1)
+        self.downs = nn.ModuleList(nn.Conv2d(i, o, 3, 2, padding=1) for i, o in zip(widths, widths[1:]))
+        self.blocks = nn.ModuleList(Block(w, w, dim, w // 32 if w == widths[-1] else 0) for w in widths)
+        self.head = nn.Sequential(norm(widths[-1]), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], classes))
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        emb = silu(self.time(time))
+        h = self.blocks[0](self.inward(x), emb)
+        for down, block in zip(self.downs, self.blocks[1:]):
+            h = block(down(h), emb)
+        return self.head(h)
 
 
 def jitter(x: Tensor, rng: torch.Generator | None = None) -> Tensor:

@@ -14,6 +14,12 @@ from course_lib.recipes.digits import (
     train_classifier,
     train_digits,
 )
+from course_lib.recipes.guides import (
+    NOISY_CLASSIFIER,
+    noisy_classifier,
+    noisy_classifier_figures,
+    train_noisy_classifier,
+)
 from course_lib.recipes.points import RING, ring_figures, ring_network, train_ring
 from course_lib.recipes.recipe import Recipe
 from course_lib.recipes.shapes import READER
@@ -25,10 +31,13 @@ __all__ = [
     "classifier_figures",
     "digits_figures",
     "digits_network",
+    "noisy_classifier",
+    "noisy_classifier_figures",
     "ring_figures",
     "ring_network",
     "train_classifier",
     "train_digits",
+    "train_noisy_classifier",
     "train_ring",
 ]
 
@@ -36,6 +45,7 @@ RECIPES = {
     "ring": RING,
     "classifier": CLASSIFIER,
     "digits": DIGITS,
+    "noisy_classifier": NOISY_CLASSIFIER,
     "reader": READER,
 }
 """Every model that ships, in the order in which they can be made: the digits are measured by the classifier."""

@@ -62,8 +62,10 @@ def digits_network(seed: int = 0) -> Network:
     return Network(net, DDPM(cosine_beta(1000)), "v")
 
 
-def train_digits(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 8000) -> Iterator[Progress]:
-    """Trains on 4,000 digits, one label in ten made null. Ho and Salimans 2022, Algorithm 1, in the network's view.
+def train_digits(
+    network: Network, seconds: float | None = None, seed: int = 0, steps: int = 8000, dropped: float = 0.1
+) -> Iterator[Progress]:
+    """Trains on 4,000 digits, a share `dropped` of labels made null. Ho and Salimans 2022, Algorithm 1, in the network's view.
 
     What was tried of networks, views, schedules, batches and rates is in tests/benchmarks/README.md.
     """
@@ -72,7 +74,7 @@ def train_digits(network: Network, seconds: float | None = None, seed: int = 0, 
 
     def loss() -> Tensor:
         i = torch.randint(len(x), (64,), generator=rng)
-        return denoising_loss(learner.given(label[i]).dropped(0.1, rng), x[i].to(device_of(learner)), rng)
+        return denoising_loss(learner.given(label[i]).dropped(dropped, rng), x[i].to(device_of(learner)), rng)
 
     return train(loss, learner.net, steps, lr=3e-3, seconds=seconds, ema=EMA(learner.net, 0.995, into=network.net))
 
