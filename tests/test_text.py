@@ -66,22 +66,22 @@ def test_padding_has_no_say():
     with torch.no_grad():
         encoder.word.weight[captions.PAD] += 100
         assert torch.allclose(encoder(tokens)[0][there], words[there], atol=1e-5)
-    attention = CrossAttention(32, 16, heads=2)
+    attention = CrossAttention(32, 16, heads=2, side=4)
     nn.init.normal_(attention.out.weight)
-    h = torch.randn(4, 32, 3, 5)
+    h = torch.randn(4, 32, 4, 4)
     loud = torch.where(there[..., None], words, 100.0)
     assert torch.allclose(attention(h, words, there), attention(h, loud, there), atol=1e-4)
 
 
 def test_weights_are_those_that_forward_uses():
     torch.manual_seed(0)
-    attention = CrossAttention(32, 16, heads=2)
-    h, words, there = torch.randn(2, 32, 3, 5), torch.randn(2, 7, 16), torch.arange(7) < torch.tensor([[7], [4]])
+    attention = CrossAttention(32, 16, heads=2, side=4)
+    h, words, there = torch.randn(2, 32, 4, 4), torch.randn(2, 7, 16), torch.arange(7) < torch.tensor([[7], [4]])
     q, k, v = attention.queries_keys_values(h, words)
     weights = attention.weights(h, words, there)
     assert (
-        weights.shape == (2, 2, 15, 7)
-        and torch.allclose(weights.sum(-1), torch.ones(2, 2, 15))
+        weights.shape == (2, 2, 16, 7)
+        and torch.allclose(weights.sum(-1), torch.ones(2, 2, 16))
         and not weights[1, ..., 4:].any()
     )
     assert torch.allclose(weights @ v, cross_attention(q, k, v, there), atol=1e-5)

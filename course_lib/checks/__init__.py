@@ -8,6 +8,7 @@ check.solution("add_noise")               # the library's own source
 """
 
 from course_lib.checks.check import Check, Source
+from course_lib.checks.clip import clip_guided_eps, contrastive_loss
 from course_lib.checks.ddim import ddim_step, inversion_step
 from course_lib.checks.epsilon import ddpm_step, denoising_loss, posterior_variance
 from course_lib.checks.forward import add_noise, cosine_beta, posterior
@@ -18,6 +19,8 @@ from course_lib.checks.unet import residual_block, self_attention, sinusoidal
 __all__ = [
     "add_noise",
     "annealed_langevin",
+    "clip_guided_eps",
+    "contrastive_loss",
     "cosine_beta",
     "cross_attention",
     "ddim_step",

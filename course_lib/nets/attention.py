@@ -20,13 +20,15 @@ def cross_attention(q: Tensor, k: Tensor, v: Tensor, there: Tensor) -> Tensor:
 class CrossAttention(nn.Module):
     """h + what each place of a map h (B, C, H, W) gathers from the words (B, L, dim) of which `there` (B, L) are real.
 
-    The queries come from the picture, keys and values from the text. Rombach et al. 2022, section 3.3.
+    The queries come from the picture, keys and values from the text. Rombach et al. 2022, section 3.3. A learned vector for
+    each of the side x side places lets a query say where it stands: "left of" means nothing to a convolution.
     """
 
-    def __init__(self, channels: int, dim: int, heads: int):
+    def __init__(self, channels: int, dim: int, heads: int, side: int):
         super().__init__()
         self.heads = heads
         self.norm = norm(channels)
+        self.position = nn.Parameter(0.1 * torch.randn(channels, side, side))
         self.query = nn.Conv2d(channels, channels, 1)
         self.key_value = nn.Linear(dim, 2 * channels)
         self.out = zero(nn.Conv2d(channels, channels, 1))
@@ -34,7 +36,7 @@ class CrossAttention(nn.Module):
     def queries_keys_values(self, h: Tensor, words: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What each place asks (B, heads, H * W, C / heads), and what each word offers and says (B, heads, L, C / heads)."""
         (B, C, *_), L = h.shape, words.shape[1]
-        q = self.query(self.norm(h)).view(B, self.heads, C // self.heads, -1).transpose(-1, -2)
+        q = self.query(self.norm(h) + self.position).view(B, self.heads, C // self.heads, -1).transpose(-1, -2)
         k, v = self.key_value(words).view(B, L, 2, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)
         return q, k, v
 

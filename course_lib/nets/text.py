@@ -66,8 +66,10 @@ class TextUNet(UNet):
         blocks = {
             f"{side}_{name}": block for side, layers in sides.items() for name, block in layers.items() if "block" in name
         }
-        widths = {name: block.conv2.out_channels for name, block in blocks.items()}
-        self.cross = nn.ModuleDict({name: CrossAttention(width, words, width // 32) for name, width in widths.items()})
+        shapes = {name: (block.conv2.out_channels, int(name.split("x")[1].split("_")[0])) for name, block in blocks.items()}
+        self.cross = nn.ModuleDict(
+            {name: CrossAttention(width, words, width // 32, side) for name, (width, side) in shapes.items()}
+        )
 
     def forward(self, x: Tensor, time: Tensor, cond: Tensor) -> Tensor:
         words, there = self.text(cond)
