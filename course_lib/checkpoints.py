@@ -33,9 +33,9 @@ def _checksum(weights: dict[str, Tensor], record: dict[str, Any]) -> str:
 def write(path: Path, net: nn.Module, record: dict[str, Any], half: bool = False) -> None:
     """Writes net's weights and the record to `path`, atomically: a reader sees the old file or the new one, never half of one.
 
-    `record` holds what JSON can: the recipe's name and arguments, seed, data, figures, seconds. With `half` the weights
-    are rounded to 16 bits. Raises OSError in one line where the folder cannot be written, TypeError where the record is not
-    JSON.
+    `record` holds what JSON can: the recipe's name and arguments, seed, data, figures, seconds. `half` keeps the weights as
+    16-bit floats, half the size; `load_into` makes of them what the network has. Raises OSError in one line
+    where the folder cannot be written, TypeError where the record is not JSON.
     """
     path = Path(path)
     weights = {name: w.detach().cpu().contiguous() for name, w in net.state_dict().items()}

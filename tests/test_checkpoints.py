@@ -147,3 +147,14 @@ def test_killed_at_a_hundred_random_moments_the_file_always_loads(tmp_path):
                 found.append(checkpoints.read(path)[1]["seed"])
         parent.stdin.close()
     assert len(found) > 50 and len(set(found)) > 3, f"the writer wrote too little to be a test: {found}"
+
+
+def test_half_the_bits_half_the_size_and_what_is_read_is_what_was_rounded(tmp_path):
+    torch.manual_seed(0)
+    net, copy = nn.Linear(200, 100), nn.Linear(200, 100)
+    for half in (False, True):
+        checkpoints.write(tmp_path / f"{half}.safetensors", net, {"recipe": "a"}, half=half)
+    sizes = [(tmp_path / f"{half}.safetensors").stat().st_size for half in (False, True)]
+    assert 1.9 < sizes[0] / sizes[1] < 2.05
+    assert checkpoints.load_into(copy, tmp_path / "True.safetensors") == {"recipe": "a"}
+    assert copy.weight.dtype == torch.float32 and torch.equal(copy.weight, net.weight.half().float())

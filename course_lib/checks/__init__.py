@@ -9,6 +9,7 @@ check.solution("add_noise")               # the library's own source
 
 from course_lib.checks.cascades import augmented, upsampler_loss
 from course_lib.checks.check import Check, Source
+from course_lib.checks.clip import clip_guided_eps, contrastive_loss
 from course_lib.checks.consistency import consistency_function, consistency_loss, consistency_step
 from course_lib.checks.ddim import ddim_step, inversion_step
 from course_lib.checks.distillation import student_target, truncated_snr
@@ -17,6 +18,7 @@ from course_lib.checks.forward import add_noise, cosine_beta, posterior
 from course_lib.checks.guidance import classifier_loss, guided_mix, guided_score, label_dropout
 from course_lib.checks.rivals import adversarial_value, elbo, non_saturating_loss
 from course_lib.checks.score import annealed_langevin, langevin_step, score_from_eps
+from course_lib.checks.text import cross_attention, text_dropout
 from course_lib.checks.unet import residual_block, self_attention, sinusoidal
 
 __all__ = [
@@ -25,10 +27,13 @@ __all__ = [
     "annealed_langevin",
     "augmented",
     "classifier_loss",
+    "clip_guided_eps",
     "consistency_function",
     "consistency_loss",
     "consistency_step",
+    "contrastive_loss",
     "cosine_beta",
+    "cross_attention",
     "ddim_step",
     "ddpm_step",
     "denoising_loss",
@@ -47,6 +52,7 @@ __all__ = [
     "sinusoidal",
     "solution",
     "student_target",
+    "text_dropout",
     "truncated_snr",
     "upsampler_loss",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -149,14 +150,20 @@ class UNet(nn.Module):
             emb = emb + self.label(cond)
         if self.guidance is not None:
             emb = emb + self.guidance(w / 100)
-        emb = silu(emb)
+        return self.run(x, silu(emb))
+
+    def run(self, x: Tensor, emb: Tensor, after: Callable[[str, Tensor], Tensor] = lambda name, h: h) -> Tensor:
+        """Down and up, with the embedding of time and condition (B, dim). `after(name, h)` may change what a block gave."""
         h, skips = self.inward(pixel_unshuffle(x, self.patch)), []
-        for layer in self.encoder.values():
+        for name, layer in self.encoder.items():
             if isinstance(layer, Block):
-                h = layer(h, emb)
+                h = after(f"encoder_{name}", layer(h, emb))
                 skips.append(h)
             else:
                 h = layer(h)
-        for layer in self.decoder.values():
-            h = layer(torch.cat([h, skips.pop()], 1), emb) if isinstance(layer, Block) else layer(h)
+        for name, layer in self.decoder.items():
+            if isinstance(layer, Block):
+                h = after(f"decoder_{name}", layer(torch.cat([h, skips.pop()], 1), emb))
+            else:
+                h = layer(h)
         return pixel_shuffle(self.outward(h), self.patch)

@@ -60,6 +60,7 @@ from course_lib.recipes.rivals import (
     vae,
     vae_of_points,
 )
+from course_lib.recipes.shapes import READER
 
 __all__ = [
     "RECIPES",
@@ -115,5 +116,6 @@ RECIPES = {
     "judge32": JUDGE32,
     "base": BASE,
     "upsampler": UPSAMPLER,
+    "reader": READER,
 }
 """Every model that ships, in the order in which they can be made: the digits are measured by the classifier."""

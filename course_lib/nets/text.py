@@ -1,0 +1,77 @@
+"""Text: an encoder that makes a vector of each word in its sentence, and a U-Net that listens to it by cross-attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from course_lib.datasets import captions
+from course_lib.denoisers import NULL
+from course_lib.nets.attention import CrossAttention
+from course_lib.nets.unet import UNet
+
+
+class TextEncoder(nn.Module):
+    """Tokens (B, L) to a vector for each, (B, L, width), and which of them are real, (B, L), True but for padding.
+
+    An embedding of the word and one of its position, then a transformer (Vaswani et al. 2017, the norm before each layer).
+    The vector of the start token may stand for the sentence.
+    """
+
+    def __init__(self, width: int = 64, depth: int = 2, heads: int = 4):
+        super().__init__()
+        self.word = nn.Embedding(len(captions.WORDS), width)
+        self.position = nn.Parameter(0.1 * torch.randn(captions.LENGTH, width))
+        layer = nn.TransformerEncoderLayer(width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
+        self.layers = nn.TransformerEncoder(layer, depth, nn.LayerNorm(width), enable_nested_tensor=False)
+
+    @staticmethod
+    def as_condition(cond: Any) -> Tensor:
+        """A caption, a row of captions, or tokens (B, LENGTH), as tokens; NULL is the empty caption.
+
+        Raises TypeError for what is no text, ValueError for unknown words, which names the nearest that are known.
+        """
+        if cond is NULL:
+            return captions.tokens("")
+        if isinstance(cond, Tensor) and not cond.is_floating_point() and cond.shape[1:] == (captions.LENGTH,):
+            return cond
+        if isinstance(cond, str) or (isinstance(cond, (list, tuple)) and cond and all(isinstance(c, str) for c in cond)):
+            return captions.tokens(cond)
+        shape = f" of shape {tuple(cond.shape)}" if isinstance(cond, Tensor) else f", {cond!r}"
+        raise TypeError(
+            f"captions must be text, a list of texts or tokens (B, {captions.LENGTH}), got {type(cond).__name__}{shape}"
+        )
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        there = tokens != captions.PAD
+        h = self.word(tokens) + self.position
+        return self.layers(h, src_key_padding_mask=~there), there
+
+
+class TextUNet(UNet):
+    """net(x, time, tokens) for pictures x (B, 3, size, size): a U-Net whose every block asks the words, by cross-attention.
+
+    The sentence as a whole is added to the embedding of time as well (Nichol et al. 2022, GLIDE, section 2.3).
+    """
+
+    def __init__(self, size: int = 32, widths: tuple[int, ...] = (32, 64, 128), dim: int = 128, words: int = 64):
+        super().__init__(size, 3, widths, depth=1, classes=0, patch=2, attn=2, dim=dim)
+        self.text = TextEncoder(words)
+        self.as_condition = self.text.as_condition
+        self.sentence = nn.Linear(words, dim)
+        sides = {"encoder": self.encoder, "decoder": self.decoder}
+        blocks = {
+            f"{side}_{name}": block for side, layers in sides.items() for name, block in layers.items() if "block" in name
+        }
+        shapes = {name: (block.conv2.out_channels, int(name.split("x")[1].split("_")[0])) for name, block in blocks.items()}
+        self.cross = nn.ModuleDict(
+            {name: CrossAttention(width, words, width // 32, side) for name, (width, side) in shapes.items()}
+        )
+
+    def forward(self, x: Tensor, time: Tensor, cond: Tensor) -> Tensor:
+        words, there = self.text(cond)
+        emb = silu(self.time(time) + self.sentence(words[:, 0]))
+        return self.run(x, emb, lambda name, h: self.cross[name](h, words, there))

@@ -1,0 +1,138 @@
+"""Recipes for pictures of shapes: the reader that judges them, and the network that draws what a caption says."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d, pad
+
+from course_lib.checkpoints import FOLDER, load_into
+from course_lib.datasets import captions, scenes, shapes
+from course_lib.datasets.scenes import Scene
+from course_lib.denoisers import NULL, Network
+from course_lib.guidance import ClassifierFree
+from course_lib.nets.reader import Reader, reading_loss
+from course_lib.nets.text import TextUNet
+from course_lib.process import DDPM
+from course_lib.recipes.recipe import Recipe, device_of, learner_of
+from course_lib.samplers import ddim, result
+from course_lib.schedules import linear_beta
+from course_lib.training import EMA, Progress, denoising_loss, train
+
+NOISE, BLUR = 0.1, 0.6
+"""The limits within which the reader is held to its word: standard deviations, of noise (white is 1, black -1) and of a blur,
+in pixels. It is trained on twice the noise and a little more blur."""
+
+# The reader that judges the shapes
+
+
+def reader(seed: int = 0) -> Reader:
+    """An untrained reader of shapes."""
+    torch.manual_seed(seed)
+    return Reader()
+
+
+def worn(x: Tensor, noise: float, blur: float, rng: torch.Generator | None = None) -> Tensor:
+    """Pictures (B, 3, H, W), blurred by `blur` pixels and then noised by `noise`, both standard deviations."""
+    line = torch.exp(-(torch.arange(-2, 3.0) ** 2) / (2 * max(blur, 0.05) ** 2))
+    kernel = torch.outer(line, line) / line.sum() ** 2
+    blurred = conv2d(pad(x, (2, 2, 2, 2), mode="replicate"), kernel.expand(3, 1, 5, 5), groups=3)
+    return blurred + noise * torch.randn(x.shape, generator=rng)
+
+
+def train_reader(net: Reader, seconds: float | None = None, seed: int = 0, steps: int = 2000) -> Iterator[Progress]:
+    """Trains on fresh scenes of all kinds, held-out ones too, half of each batch noised and blurred."""
+    learner, rng = copy.deepcopy(net).train().requires_grad_(), torch.Generator().manual_seed(seed)
+
+    def loss() -> Tensor:
+        scene = scenes.join([scenes.sample(48, rng), scenes.sample(16, rng, split="new objects")])
+        where = shapes.layout(scene, rng)
+        x = shapes.paint(scene, where)
+        noise, blur = torch.rand(2, generator=rng).tolist()
+        x[::2] = worn(x[::2], 2 * NOISE * noise, 1.2 * BLUR * blur, rng)
+        return reading_loss(learner(x.to(device_of(learner))), scene, where)
+
+    return train(loss, learner, steps, lr=3e-3, seconds=seconds, ema=EMA(learner, 0.998, into=net), weight_decay=0.01)
+
+
+def reader_figures(net: Reader, n: int = 10_000) -> dict[str, float]:
+    """The share of n fresh pictures of which it reads everything right, of each split, and at the limits of noise and blur."""
+    rng, found = torch.Generator().manual_seed(1), {}
+
+    def judged(scene: Scene, noise: float = 0.0, blur: float = 0.0) -> float:
+        x = worn(shapes.draw(scene, rng), noise, blur, rng)
+        return scenes.agreement(net.read(x.to(device_of(net))), scene)["all"]
+
+    for split in scenes.SPLITS:
+        kinds = ("pair",) if split == "new pairs" else scenes.KINDS
+        found[f"all read right, {split}"] = judged(scenes.sample(n, rng, kinds, split))
+    found[f"all read right, noise of {NOISE:g}"] = judged(scenes.sample(n, rng), noise=NOISE)
+    found[f"all read right, blur of {BLUR:g} pixels"] = judged(scenes.sample(n, rng), blur=BLUR)
+    return found
+
+
+# From text to shapes
+
+
+def text2shape_network(seed: int = 0) -> Network:
+    """An untrained text-conditional denoiser for pictures (B, 3, 32, 32): a U-Net with cross-attention that predicts v.
+
+    Over the linear schedule, since what lies where is settled in much noise, where the cosine schedule spends little time.
+    """
+    torch.manual_seed(seed)
+    net = TextUNet(size=32, widths=(32, 64, 128)).to(memory_format=torch.channels_last)
+    return Network(net, DDPM(linear_beta(1000)), "v")
+
+
+def train_text2shape(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 5500) -> Iterator[Progress]:
+    """Trains on fresh captioned pictures, one caption in ten made empty: Ho and Salimans 2022, Algorithm 1, with text."""
+    learner, rng = learner_of(network), torch.Generator().manual_seed(seed)
+
+    def loss() -> Tensor:
+        scene = scenes.sample(32, rng)
+        said, _ = captions.tell(scene, rng)
+        x0 = shapes.draw(scene, rng).to(device_of(learner), memory_format=torch.channels_last)
+        return denoising_loss(learner.given(said).dropped(0.1, rng), x0, rng)
+
+    return train(loss, learner.net, steps, lr=1.5e-3, seconds=seconds, ema=EMA(learner.net, 0.998, into=network.net))
+
+
+def asked(n: int, split: str, seed: int = 1) -> tuple[list[str], Scene]:
+    """n captions of pairs, all that is said in them, for judging by: both objects, colours, shapes, sizes and the relation."""
+    rng = torch.Generator().manual_seed(seed)
+    return captions.tell(scenes.sample(n, rng, ("pair",), split), rng)
+
+
+@torch.no_grad()
+def drawn(network: Network, said: list[str], w: float, steps: int = 25, seed: int = 1) -> Tensor:
+    """Pictures (N, 3, 32, 32) of the captions, by DDIM and guidance w, from noise that depends on the seed alone."""
+    noise = torch.randn(len(said), 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+    made = []
+    for i in range(0, len(said), 100):
+        guided = ClassifierFree(network.given(said[i : i + 100]), network.given(NULL), w)
+        made.append(result(ddim(guided, noise[i : i + 100].to(device_of(network)), network.process.times(steps))).cpu())
+    return torch.cat(made)
+
+
+def shipped_reader() -> Reader:
+    """The reader that ships: what all figures of shapes are read by."""
+    net = Reader()
+    load_into(net, FOLDER / "reader.safetensors")
+    return net.eval().requires_grad_(False)
+
+
+def text2shape_figures(network: Network, n: int = 200) -> dict[str, float]:
+    """What the shipped reader finds in n pictures of pairs of each split, 25 DDIM steps."""
+    judge, found = shipped_reader(), {}
+    for split, w in (("train", 3.0), ("new pairs", 3.0), ("new objects", 3.0), ("train", 1.0)):
+        said, scene = asked(n, split)
+        right = scenes.agreement(judge.read(drawn(network, said, w)), scene)
+        found |= {f"{name}, {split} (w = {w:g})": right[name] for name in ("binding", "all")}
+    return found
+
+
+READER = Recipe("the judge of shapes", reader, train_reader, reader_figures)
+TEXT2SHAPE = Recipe("shapes from captions, 32 x 32", text2shape_network, train_text2shape, text2shape_figures, half=True)
