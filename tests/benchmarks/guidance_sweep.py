@@ -4,10 +4,10 @@
 
 The shipped network throughout; for classifier guidance, with the null condition, as the unconditional model. A seed is the
 noise that samples start from, and a pair of classifiers: a noise-aware one and its clean twin, which stops after 600 steps
-since it has long learned all there is. Seeds 0 and 1 share the shipped noise-aware one and its twin, seed 2 has a pair of its own.
-So error bars cover noise, two trainings of the classifiers, and not the network's own; that is covered by the part `dropout`,
-where each seed is a network of its own. DDIM, eta = 0, 25 steps. Every guide is judged by the shipped classifier, which guides
-nobody.
+since it has long learned all there is. Seeds 0 and 1 share the shipped noise-aware one and its twin, seed 2 has a pair of its
+own. So error bars cover noise, two trainings of the classifiers, and not the network's own; that is covered by the part
+`dropout`, where each seed is a network of its own. DDIM, eta = 0, 25 steps. Every guide is judged by the shipped classifier,
+which guides nobody.
 
 What is trained on the way is kept in build/guidance, and rows that are in the file already are not made again: it may be
 stopped at any time. Lessons 07 and 08 show the results. All of it takes about an hour on one core.
