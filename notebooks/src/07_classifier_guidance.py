@@ -331,7 +331,6 @@ for k in steps:
     print(f"{k:>4} steps: accuracy {right[k].mean():.2f}, Frechet distance {few[k].mean():.2f} ± {few[k].std(ddof=1):.2f}")
 
 # %%
-gap = few[25] - few[250]
 claim(
     "guidance-25-steps",
     "25 steps are enough: 250 give no better digits.",
