@@ -239,9 +239,9 @@ guidance_explorer({"classifier": by_classifier(painter, guide)}, curve=tradeoff.
 # %% [markdown]
 # ## What it buys, and what it costs
 #
-# 500 samples, eight values of $w$, three seeds: each seed has its own noise and its own pair of classifiers, a noise-aware one
-# and a *clean twin*, of the same make, which saw the same digits and never any noise. The judge that reads the samples is a
-# third, and guides nobody. `python tests/benchmarks/guidance_sweep.py` made it; it ships as data.
+# 500 samples, eight values of $w$, three noises, and two pairs of classifiers: a noise-aware one and its *clean twin*, of the
+# same make, which saw the same digits and never any noise. The judge that reads the samples is a third, and guides nobody.
+# `python tests/benchmarks/guidance_sweep.py` made it; it ships as data.
 
 # %%
 found = json.loads((Path(course_lib.__file__).parents[1] / "data/figures/guidance_sweep.json").read_text())
@@ -331,7 +331,6 @@ for k in steps:
     print(f"{k:>4} steps: accuracy {right[k].mean():.2f}, Frechet distance {few[k].mean():.2f} ± {few[k].std(ddof=1):.2f}")
 
 # %%
-gap = few[25] - few[250]
 claim(
     "guidance-25-steps",
     "25 steps are enough: 250 give no better digits.",
