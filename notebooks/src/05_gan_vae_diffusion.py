@@ -62,7 +62,7 @@ check.solution("elbo")
 # %% [markdown]
 # ### A bound that can be checked
 #
-# On 25 Gaussians the true $\log p(x)$ is known. No VAE can pass it; how near does one come in five seconds?
+# On 25 Gaussians the true $\log p(x)$ is known. No VAE can pass it; how near does one come in seven seconds?
 
 # %% tags=["nbval-ignore-output"]
 import json
@@ -85,7 +85,7 @@ plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
 grid = points.grid()
 dots = {"VAE": recipes.vae_of_points(seed=0)}
-show_progress(recipes.train_vae(dots["VAE"], seconds=5, data=recipes.some_points), "VAE of points")
+show_progress(recipes.train_vae(dots["VAE"], seconds=7, data=recipes.some_points), "VAE of points")
 
 # %%
 x, _ = grid.sample(20_000, torch.Generator().manual_seed(1))
@@ -227,25 +227,25 @@ for training in (recipes.train_diffusion, recipes.train_vae, recipes.train_gan):
 #
 # ## 25 Gaussians: who finds them all?
 #
-# Five seconds for each. Networks of two inputs, some 60,000 numbers each.
+# Seven seconds for each. Networks of two inputs, some 60,000 numbers each.
 
 # %% tags=["nbval-ignore-output"]
 dots |= {"GAN": recipes.gan_of_points(seed=0), "diffusion": recipes.diffusion_of_points(seed=0)}
-show_progress(recipes.train_gan(dots["GAN"], seconds=5, data=recipes.some_points), "GAN of points")
-show_progress(recipes.train_diffusion(dots["diffusion"], seconds=5, data=recipes.some_points), "diffusion of points")
+show_progress(recipes.train_gan(dots["GAN"], seconds=7, data=recipes.some_points), "GAN of points")
+show_progress(recipes.train_diffusion(dots["diffusion"], seconds=7, data=recipes.some_points), "diffusion of points")
 
-fig, axes = plt.subplots(1, 4, figsize=(11.8, 3.4), sharey=True)
+fig, axes = plt.subplots(1, 4, figsize=(11.8, 4), sharey=True)
 shown = {"data": x[:2000]} | {
     name: recipes.drawn(model, 2000, torch.Generator().manual_seed(3)) for name, model in dots.items()
 }
 for ax, (name, made) in zip(axes, shown.items()):
     plots.points(made, title=name, ax=ax, size=4, reach=1.4)
     ax.set(xticks=[-1, 0, 1], ylabel="")
-plots.show(fig, alt="The 25 Gaussians, and what each of the three models draws after five seconds.")
+plots.show(fig, alt="The 25 Gaussians, and what each of the three models draws after seven seconds.")
 
 # %% [markdown]
 # A mode is **covered** if it gets a fifth of its due; a sample is **out** if it is more than four standard deviations from
-# every mode. 10 s each, three seeds, with nothing else on the machine: `python tests/benchmarks/three_generators.py`.
+# every mode. 10 s each of one core, three seeds: `python tests/benchmarks/three_generators.py`.
 
 # %%
 found = json.loads((Path(course_lib.__file__).parents[1] / "data/figures/three_generators.json").read_text())
@@ -307,7 +307,7 @@ for figure in table["GAN"]:
 # %% [markdown]
 # ## The digits, measured
 #
-# 60 s each, three seeds, nothing else on the machine, 1,000 samples beside 1,000 held-out digits; the same command as above.
+# 60 s each of one core, three seeds, 1,000 samples beside 1,000 held-out digits; the same command as above.
 # Diffusion draws in 25 DDIM steps.
 
 # %%
@@ -408,8 +408,8 @@ walk = [Step(share, torch.zeros(9, 1, 16, 16)) for share in torch.linspace(0, 1,
 play(walk, draw=lambda step: {name: walked(name, step.t) for name in names})
 
 # %% [markdown]
-# A GAN and a VAE fold *all* pictures into 32 numbers: half way there is always *something*, in the VAE something smooth and
-# often no digit. Diffusion's noise has as many numbers as the picture; its digits change by leaps, from one to the next.
+# A GAN and a VAE fold *all* pictures into 32 or 16 numbers: half way there is always *something*, in the VAE something smooth
+# and often no digit. Diffusion's noise has as many numbers as the picture; its digits change by leaps, from one to the next.
 #
 # ## Failure museum
 #
@@ -503,7 +503,7 @@ claim(
 #
 # - A VAE raises a bound on the likelihood; a GAN plays a game against a judge that learns; diffusion says which noise is
 #   there. The loops differ in a line or two.
-# - In one minute of one core the GAN's digits look most real (precision 0.74; diffusion 0.55, VAE 0.52), and the GAN covers
+# - In one minute of one core the GAN's digits look most real (precision 0.74; diffusion 0.56, VAE 0.53), and the GAN covers
 #   least (recall 0.83; the others 0.93). A minute is little for diffusion: it goes on, slowly, and ends far ahead.
 # - A GAN and a VAE draw some hundred times as fast. That is why lessons 17 and 18 teach diffusion to draw in one step.
 # - On 25 Gaussians a GAN trained with care keeps every mode. Trained without it can lose 24.
