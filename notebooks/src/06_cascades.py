@@ -160,10 +160,10 @@ wanted = torch.arange(12) % 10
 noise = torch.randn(12, 1, 16, 16, generator=torch.Generator().manual_seed(2))
 canvas = torch.randn(12, 1, 32, 32, generator=torch.Generator().manual_seed(3))
 low = result(ddim(rough.given(wanted), noise, times))
-rows = {"the rough base": enlarged(low, 32)}
+rows = {"base": enlarged(low, 32)}
 for s in (0, 200, 400):
     given = augmented(process, low, s, torch.Generator().manual_seed(4))
-    rows[f"upsampled, s = {s}"] = result(ddim(upsampler.given(given), canvas, times))
+    rows[f"s = {s}"] = result(ddim(upsampler.given(given), canvas, times))
 fig, ax = plt.subplots(figsize=(11.5, 3.3))
 plots.pictures(torch.cat(list(rows.values())), columns=12, ax=ax)
 ax.axis("on")
@@ -194,15 +194,16 @@ def levels_of(base, upsampler, truncated=False):
     return sorted({r["s"] for r in found["runs"] if same(r)})
 
 
-fig, axes = plt.subplots(1, 3, figsize=(11.8, 4.6))
-bases = {"real": "real halves", "base": "base, fully trained", "early": "base, stopped early"}
+fig, axes = plt.subplots(1, 3, figsize=(11.8, 4.6), sharey=True)
+bases = {"real": "real halves", "base": "base, trained to its end", "early": "base, stopped early"}
 for ax, (base, name) in zip(axes, bases.items()):
     for kind, colour, line in (("with", BLUE, "o-"), ("without", RED, "s--")):
         at = levels_of(base, kind)
         runs = np.array([of(base, kind, s) for s in at])
         ax.errorbar(at, runs.mean(1), runs.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=f"trained {kind}")
     ax.set(title=name, xlabel="noise shown, s", yscale="log")
-axes[0].set(ylabel="Frechet distance")
+    ax.minorticks_off()
+axes[0].set(ylabel="Frechet distance", yticks=[0.3, 1, 3, 10, 30], yticklabels=["0.3", "1", "3", "10", "30"])
 axes[0].legend()
 plots.show(fig, alt="Frechet distance over s for three kinds of small pictures, with and without augmentation in training.")
 
@@ -258,7 +259,7 @@ claim(
 for base in ("base", "early"):
     for s in levels_of(base, "with", truncated=True):
         both = of(base, "with", s, truncated=True).mean(), of(base, "with", s).mean()
-        print(f"{bases[base]:22} s = {s}: truncated {both[0]:.2f}, not truncated {both[1]:.2f}")
+        print(f"{bases[base]:27} s = {s}: truncated {both[0]:.2f}, not truncated {both[1]:.2f}")
 
 # %% [markdown]
 # ## Is it worth it? The cascade beside one stage
@@ -288,15 +289,15 @@ claim(
 )
 
 # %% [markdown]
-# It does not hold in miniature: they are equally good, and the cascade takes nearly twice as long to draw. Our one stage has an easy
-# life. Its U-Net folds 2 × 2 pixels into channels at its door, so that a step at 32 × 32 costs it no more than one at 16 ×
-# 16, and 32 × 32 black-and-white strokes are not yet so many pixels that one network could not mind them all. At 256 × 256 a
-# stage has 64 times the pixels of its 32 × 32 base, and there the split pays.
+# It does not hold in miniature: they are equally good, and the cascade takes nearly twice as long to draw. Our one stage has
+# an easy life. Its U-Net folds 2 × 2 pixels into channels at its door, so that a step at 32 × 32 costs it no more than one at
+# 16 × 16, and 32 × 32 black-and-white strokes are not yet so many pixels that one network could not mind them all. At 256 ×
+# 256 a stage has 64 times the pixels of its 32 × 32 base, and there the split pays.
 #
 # ## Failure museum
 #
-# **An upsampler that trusts.** The one that was trained *without* augmentation, but is shown noise all the same, takes the
-# noise for strokes. What it never saw it cannot read; the level must be met in training, and told.
+# **An upsampler that is not told.** Below, the same noisy pictures twice: once with their level, and once as if they were
+# clean. Then the network takes every speck for a stroke, just as the upsampler does that never met noise (red, above).
 
 # %%
 mistaken = {
@@ -318,7 +319,7 @@ print(f"the level is kept secret: {check.upsampler_loss(untold).diagnosis}")
 given = {"told": augmented(process, small[:10], 400, torch.Generator().manual_seed(5))}
 given["not told"] = given["told"][0]  # the same noisy pictures, said to be clean
 canvas = torch.randn(10, 1, 32, 32, generator=torch.Generator().manual_seed(6))
-rows = {"shown, s = 400": enlarged(given["not told"], 32)}
+rows = {"shown": enlarged(given["not told"], 32)}
 rows |= {name: result(ddim(upsampler.given(cond), canvas, times)) for name, cond in given.items()}
 fig, ax = plt.subplots(figsize=(11.5, 3.1))
 plots.pictures(torch.cat(list(rows.values())), columns=10, ax=ax)
