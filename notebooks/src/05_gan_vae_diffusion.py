@@ -385,7 +385,7 @@ claim(
 # Each model draws from Gaussian noise, so in each one can walk along the arc from one noise to another (`slerp`; lesson 14 says
 # why an arc). Nine walks in each, with the models of seed 0 from the table above. Drag the slider: it is one for all three.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 from course_lib.interpolation import slerp
 from course_lib.samplers import Step, ddim, result
 from course_lib.widgets.player import play

@@ -44,7 +44,7 @@ plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
 large, label = digits.load("held_out", 32)
 small = avg_pool2d(large, 2)
-fig, axes = plt.subplots(1, 3, figsize=(11.5, 2.9))
+fig, axes = plt.subplots(1, 3, figsize=(11.5, 2.1))
 blurred = interpolate(small, scale_factor=2, mode="bilinear")
 shown = {"32 × 32": large, "halved: 16 × 16": small, "and enlarged again": blurred}
 for ax, (name, x) in zip(axes, shown.items()):
@@ -136,7 +136,7 @@ check.solution("upsampler_loss")
 # The time runs from 2,000 to 1,000 while the base draws, and from 1,000 to 0 while the upsampler does. Stop where they meet:
 # the large picture begins as pure noise, and yet its first guess is already the right digit. It has been told.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 wanted = torch.arange(16) % 10
 rng = torch.Generator().manual_seed(1)
 noises = torch.randn(16, 1, 16, 16, generator=rng), torch.randn(16, 1, 32, 32, generator=rng)
@@ -159,11 +159,11 @@ wanted = torch.arange(12) % 10
 noise = torch.randn(12, 1, 16, 16, generator=torch.Generator().manual_seed(2))
 canvas = torch.randn(12, 1, 32, 32, generator=torch.Generator().manual_seed(3))
 low = result(ddim(rough.given(wanted), noise, times))
-rows = {"the rough base": enlarged(low, 32)}
+rows = {"base": enlarged(low, 32)}
 for s in (0, 200, 400):
     given = augmented(process, low, s, torch.Generator().manual_seed(4))
-    rows[f"upsampled, s = {s}"] = result(ddim(upsampler.given(given), canvas, times))
-fig, ax = plt.subplots(figsize=(11.5, 4.2))
+    rows[f"s = {s}"] = result(ddim(upsampler.given(given), canvas, times))
+fig, ax = plt.subplots(figsize=(11.5, 3.3))
 plots.pictures(torch.cat(list(rows.values())), columns=12, ax=ax)
 ax.axis("on")
 ax.set(xticks=[], yticks=[16 + 33 * i for i in range(4)], yticklabels=list(rows))
@@ -193,15 +193,16 @@ def levels_of(base, upsampler, truncated=False):
     return sorted({r["s"] for r in found["runs"] if same(r)})
 
 
-fig, axes = plt.subplots(1, 3, figsize=(11.8, 4.6))
-bases = {"real": "real halves", "base": "base, fully trained", "early": "base, stopped early"}
+fig, axes = plt.subplots(1, 3, figsize=(11.8, 4.6), sharey=True)
+bases = {"real": "real halves", "base": "base, trained to its end", "early": "base, stopped early"}
 for ax, (base, name) in zip(axes, bases.items()):
     for kind, colour, line in (("with", BLUE, "o-"), ("without", RED, "s--")):
         at = levels_of(base, kind)
         runs = np.array([of(base, kind, s) for s in at])
         ax.errorbar(at, runs.mean(1), runs.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=f"trained {kind}")
     ax.set(title=name, xlabel="noise shown, s", yscale="log")
-axes[0].set(ylabel="Frechet distance")
+    ax.minorticks_off()
+axes[0].set(ylabel="Frechet distance", yticks=[0.3, 1, 3, 10, 30], yticklabels=["0.3", "1", "3", "10", "30"])
 axes[0].legend()
 plots.show(fig, alt="Frechet distance over s for three kinds of small pictures, with and without augmentation in training.")
 
@@ -230,15 +231,22 @@ claim(
 )
 
 # %%
-untaught, taught = of("early", "without", 200), of("early", "with", 200)
+untaught, taught = of("early", "without", 0), of("early", "with", 0)
+finished = of("base", "without", 0), of("base", "with", 0)
 claim(
-    "cascade-noise-must-be-taught",
-    "Noise helps only an upsampler that has met it in training.",
-    measured=f"rough base, s = 200: Frechet distance {taught.mean():.0f} trained with noise, {untaught.mean():.0f} without",
-    holds=bool((taught < untaught).all()) and bool((untaught > of("early", "without", 0)).all()),
+    "cascade-noise-in-training",
+    "Noise in training helps, even where none is shown in sampling.",
+    measured=f"s = 0, trained with noise and without: rough base {taught.mean():.0f} and {untaught.mean():.0f}, "
+    f"finished base {finished[1].mean():.1f} and {finished[0].mean():.1f}",
+    holds=bool((taught < untaught).all() and (finished[1] < finished[0]).all()),
 )
 
 # %% [markdown]
+# So there are two effects. **In training** noise teaches the upsampler to doubt its input; that helps any base (red against
+# blue at $s = 0$), and costs next to nothing on real halves. **In sampling** noise takes away what the base got wrong,
+# together with what it got right. A rough base has more of the first, and its best $s$ is 400. A base that has learned its
+# digits has more of the second: its best is 0. An upsampler that never met noise is lost in it (red, $s = 200$).
+#
 # ### Or stop the base before it is done
 #
 # There is a cheaper way to a noisy small picture: do not finish it. **Truncated** augmentation (Ho et al., section 4.1) stops
@@ -250,7 +258,7 @@ claim(
 for base in ("base", "early"):
     for s in levels_of(base, "with", truncated=True):
         both = of(base, "with", s, truncated=True).mean(), of(base, "with", s).mean()
-        print(f"{bases[base]:22} s = {s}: truncated {both[0]:.2f}, not truncated {both[1]:.2f}")
+        print(f"{bases[base]:27} s = {s}: truncated {both[0]:.2f}, not truncated {both[1]:.2f}")
 
 # %% [markdown]
 # ## Is it worth it? The cascade beside one stage
@@ -276,13 +284,19 @@ claim(
     "At equal training time the cascade is better than one stage.",
     measured=f"Frechet distance {two.mean():.1f} against {one.mean():.1f}, three seeds of the noise",
     holds=bool((two < one).all()),
+    expected=False,
 )
 
 # %% [markdown]
+# It does not hold in miniature: they are equally good, and the cascade takes nearly twice as long to draw. Our one stage has
+# an easy life. Its U-Net folds 2 × 2 pixels into channels at its door, so that a step at 32 × 32 costs it no more than one at
+# 16 × 16, and 32 × 32 black-and-white strokes are not yet so many pixels that one network could not mind them all. At 256 ×
+# 256 a stage has 64 times the pixels of its 32 × 32 base, and there the split pays.
+#
 # ## Failure museum
 #
-# **An upsampler that trusts.** The one that was trained *without* augmentation, but is shown noise all the same, takes the
-# noise for strokes. What it never saw it cannot read; the level must be met in training, and told.
+# **An upsampler that is not told.** Below, the same noisy pictures twice: once with their level, and once as if they were
+# clean. Then the network takes every speck for a stroke, just as the upsampler does that never met noise (red, above).
 
 # %%
 mistaken = {
@@ -304,9 +318,9 @@ print(f"the level is kept secret: {check.upsampler_loss(untold).diagnosis}")
 given = {"told": augmented(process, small[:10], 400, torch.Generator().manual_seed(5))}
 given["not told"] = given["told"][0]  # the same noisy pictures, said to be clean
 canvas = torch.randn(10, 1, 32, 32, generator=torch.Generator().manual_seed(6))
-rows = {"shown, s = 400": enlarged(given["not told"], 32)}
+rows = {"shown": enlarged(given["not told"], 32)}
 rows |= {name: result(ddim(upsampler.given(cond), canvas, times)) for name, cond in given.items()}
-fig, ax = plt.subplots(figsize=(11.5, 3.9))
+fig, ax = plt.subplots(figsize=(11.5, 3.1))
 plots.pictures(torch.cat(list(rows.values())), columns=10, ax=ax)
 ax.axis("on")
 ax.set(xticks=[], yticks=[16 + 33 * i for i in range(3)], yticklabels=list(rows))
@@ -315,11 +329,16 @@ plots.show(fig, alt="Ten noisy small digits; upsampled with the level told they 
 # %% [markdown]
 # ## What you saw
 #
-# CLOSE
+# - A cascade is two diffusion models, and `upsampler.given(small)` is a denoiser like any other.
+# - Noise in the small picture, told to the network, is what lets the second stage forgive the first: with a base stopped early
+#   the distance falls from 3.8 to 2.7 at $s = 400$; an upsampler that never learned with noise is at 11.
+# - With a base that was trained four times as long the best noise in sampling is none; that it was there in *training* still
+#   halves the distance.
+# - One stage does as well at the same cost here, where pictures are small.
 #
-# **At full size** Ho et al. draw ImageNet at 256 × 256 by three stages, 32, 64 and then 256, and report an FID of 4.88, better than
-# BigGAN-deep, without a classifier's guidance. For large pictures they blur the small one instead of adding noise. Imagen
-# (lesson 13) goes from 64 to 256 to 1024, with Gaussian noise, whose level it tells its upsamplers as we do.
+# **At full size** Ho et al. draw ImageNet at 256 × 256 by three stages, 32, 64 and then 256, and report an FID of 4.88,
+# better than BigGAN-deep, without a classifier's guidance. For large pictures they blur the small one instead of adding
+# noise. Imagen (lesson 13) goes from 64 to 256 to 1024, with Gaussian noise, whose level it tells its upsamplers as we do.
 #
 # **Think about it**
 #

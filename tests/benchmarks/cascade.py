@@ -33,8 +33,8 @@ from course_lib.training import EMA, denoising_loss, train
 ROOT = Path(__file__).parents[2]
 OUT, KEPT = ROOT / "data/figures/cascade.json", ROOT / "build/cascade"
 STEPS = {"base": 600, "upsampler": 1000, "single": 2250}
-LEVELS = {"with": (0, 100, 200, 400), "without": (0, 200)}
-TRUNCATED = (100, 200)
+LEVELS = {"with": (0, 100, 200, 400, 600), "without": (0, 200)}
+TRUNCATED = (200, 400)
 EARLY = 4
 
 
