@@ -334,7 +334,7 @@ for k in steps:
 claim(
     "guidance-25-steps",
     "25 steps are enough: 250 give no better digits.",
-    measured=f"w = 2, three seeds: Frechet distance {few[25].mean():.2f} in 25 steps, {few[250].mean():.2f} in 250; "
+    measured=f"w = 2, two seeds: Frechet distance {few[25].mean():.2f} in 25 steps, {few[250].mean():.2f} in 250; "
     f"accuracy {right[25].mean():.2f} and {right[250].mean():.2f}",
     holds=few[25].mean() < 1.15 * few[250].mean() and right[25].mean() > right[250].mean() - 0.02,
 )
