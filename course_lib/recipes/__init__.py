@@ -15,6 +15,9 @@ from course_lib.recipes.digits import (
     train_digits,
 )
 from course_lib.recipes.distillation import (
+    CONSISTENCY,
+    CONSISTENCY_TRAINED,
+    GUIDED,
     PROGRESSIVE,
     guided_network,
     train_distilled,
@@ -49,5 +52,8 @@ RECIPES = {
     "classifier": CLASSIFIER,
     "digits": DIGITS,
     **PROGRESSIVE,
+    "consistency": CONSISTENCY,
+    "consistency_trained": CONSISTENCY_TRAINED,
+    "guided": GUIDED,
 }
 """Every model that ships, in the order in which they can be made: the digits are measured by the classifier."""
