@@ -55,6 +55,17 @@ def test_the_three_generators_draw(name, tmp_path):
     assert torch.equal(draw(1), draw(1)) and not torch.equal(draw(1), draw(2))
 
 
+def test_students_draw_in_their_own_steps_and_the_guided_one_is_told_w():
+    seen = models.load("classifier")
+    for name in ("progressive4", "consistency", "guided"):
+        x, label = models.sample(name, n=20)
+        assert (seen(x).argmax(1) == label).double().mean() >= 0.85
+    draw = lambda **options: models.sample("guided", n=2, **options)[0]
+    assert not torch.equal(draw(w=1.0), draw(w=4.0)) and not torch.equal(draw(steps=1), draw(steps=2))
+    with pytest.raises(ValueError, match="w must be finite, got nan"):
+        draw(w=float("nan"))
+
+
 def test_models_lists_figures(capsys):
     assert main(["models", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["digits"]["figures"]
@@ -73,7 +84,7 @@ def test_models_lists_figures(capsys):
         ("sample digits --w inf --out a.png", "w must be finite, got inf"),
         ("sample digits -n 0 --out a.png", "n must be at least 1, got 0"),
         ("sample digits --steps 2000 --out a.png", "n must be at most T"),
-        ("sample digits --sampler euler --out a.png", "sampler must be one of ddim, ddpm, got 'euler'"),
+        ("sample digits --sampler euler --out a.png", "sampler must be one of ddim, ddpm, consistency, got 'euler'"),
         ("sample classifier --out a.png", "name must be a model that draws, got 'classifier'"),
         ("sample ring --label 3 --out a.png", "label must be left out for ring"),
         ("sample gan --label 3 --out a.png", "label must be left out for gan"),

@@ -26,6 +26,9 @@ from course_lib.recipes.digits import (
     train_digits,
 )
 from course_lib.recipes.distillation import (
+    CONSISTENCY,
+    CONSISTENCY_TRAINED,
+    GUIDED,
     PROGRESSIVE,
     guided_network,
     train_distilled,
@@ -117,5 +120,8 @@ RECIPES = {
     "base": BASE,
     "upsampler": UPSAMPLER,
     "reader": READER,
+    "consistency": CONSISTENCY,
+    "consistency_trained": CONSISTENCY_TRAINED,
+    "guided": GUIDED,
 }
 """Every model that ships, in the order in which they can be made: the digits are measured by the classifier."""

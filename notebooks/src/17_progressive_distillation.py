@@ -185,7 +185,7 @@ plots.points(one_step["eps"][:800], title="ε, one step", ax=axes[2], size=10, r
 axes[2].set(xlabel="$x_1$: mind the scale")
 plots.show(
     fig,
-    alt="The factor rises to 20,000 for the noise. One step of v draws a small ring; of the noise, a cloud hundreds wide.",
+    alt="The factor rises to 20,000 for the noise. One step of v draws a small disc; of the noise, a cloud hundreds wide.",
 )
 
 # %%
@@ -200,7 +200,7 @@ claim(
 )
 
 # %% [markdown]
-# (These three students skipped the halving: they learned two exact steps at once, whose picture is this small ring. That the
+# (These three students skipped the halving: they learned two exact steps at once, whose picture is this small disc. That the
 # two views which work are equal, and the third is not, is the point.)
 #
 # ## Digits: one noise, every student
@@ -223,7 +223,7 @@ def guess(n, t):
     return next(step.x0 for step in reversed(film[n]) if step.t >= t)
 
 
-names = {64: "teacher, 64 steps", 16: "16 steps", 8: "8 steps", 4: "4 steps", 2: "2 steps", 1: "1 step"}
+names = {64: "64 steps", 16: "16 steps", 8: "8 steps", 4: "4 steps", 2: "2 steps", 1: "1 step"}
 play(film[64][::2], draw=lambda step: {name: guess(n, step.t) for n, name in names.items()})
 
 # %% [markdown]
@@ -279,6 +279,9 @@ plots.show(
     fig,
     alt="Distance and accuracy over steps. DDIM soars below 4 steps; the students rise only a little, down to one step.",
 )
+
+# %% [markdown]
+# (Read both. The class of a smear is easily told, so that accuracy alone would crown DDIM at one step.)
 
 # %%
 print("steps     " + "".join(f"{k:>8}" for k in (*counts, 64)))

@@ -9,6 +9,7 @@ file already are not made again. Lessons 17 and 18 show the results. `--latency`
 """
 
 import argparse
+import io
 import json
 import os
 import time
@@ -16,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
-from course_lib import metrics, models
+from course_lib import metrics, models, plots
 from course_lib.datasets import digits
 from course_lib.samplers import consistency, ddim, result
 
@@ -65,29 +67,30 @@ def floor(n: int) -> float:
     return metrics.frechet_distance(train, held_out)
 
 
-def latency(repeats: int = 200) -> list[dict]:
-    """Milliseconds of one grid of pictures, from noise to pictures, at the middle and at the 95th of 100."""
-    found = []
-    for name, sampler, steps in (
-        ("guided", consistency, 1),
-        ("guided", consistency, 2),
-        ("guided", consistency, 4),
-        ("digits", ddim, 20),
+def png(x: torch.Tensor) -> bytes:
+    """Pictures x (N, C, H, W) as a slider shows them: a grid, four times as large."""
+    sheet, out = Image.fromarray((plots.grid(x) * 255).round().astype(np.uint8)), io.BytesIO()
+    sheet.resize((4 * sheet.width, 4 * sheet.height), Image.Resampling.NEAREST).save(out, format="png", compress_level=1)
+    return out.getvalue()
+
+
+def latency() -> dict:
+    """Milliseconds from noise to the PNG of one picture or 16, at the middle and at the 95th of 100, while w moves."""
+    rows = []
+    for name, sampler, steps, n, repeats in (
+        *(("guided", consistency, steps, n, 100) for steps in (1, 2, 4) for n in (1, 16)),
+        ("digits", ddim, 20, 16, 10),
     ):
-        network = models.load(name)
-        for n in (1, 16):
-            taken, x, label = [], torch.randn(n, 1, 16, 16, generator=torch.Generator().manual_seed(0)), torch.arange(n) % 10
-            for i in range(10 + repeats // (1 + 4 * (steps > 4))):
-                asked = models.guided(network, label, 1.5 + i % 50 / 10)  # w moves, as under a hand
-                begun = time.perf_counter()
-                result(sampler(asked, x, network.process.times(steps)))
-                taken.append(1000 * (time.perf_counter() - begun))
-            half, most = np.quantile(taken[10:], [0.5, 0.95])
-            found.append(
-                {"model": name, "steps": steps, "pictures": n, "median, ms": round(half, 1), "p95, ms": round(most, 1)}
-            )
-            print(json.dumps(found[-1]), flush=True)
-    return found
+        network, taken, label = models.load(name), [], torch.arange(n) % 10
+        x = torch.randn(n, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+        for i in range(10 + repeats):
+            begun = time.perf_counter()
+            png(result(sampler(models.guided(network, label, 1.5 + i % 50 / 10), x, network.process.times(steps))))
+            taken.append(1000 * (time.perf_counter() - begun))
+        half, most = np.quantile(taken[10:], [0.5, 0.95])
+        rows.append({"model": name, "steps": steps, "pictures": n, "median, ms": round(half, 1), "p95, ms": round(most, 1)})
+        print(json.dumps(rows[-1]), flush=True)
+    return {"threads": torch.get_num_threads(), "load of the machine besides": round(os.getloadavg()[0] - 1, 1), "rows": rows}
 
 
 def write(path: Path, found: dict) -> None:
@@ -112,7 +115,7 @@ def main():
         found = {"command": f"python tests/benchmarks/distillation.py --n {args.n}", "n": args.n}
         found |= {"torch": torch.__version__.split("+")[0], "the same, real against real": round(floor(args.n), 4), "runs": []}
     if args.latency:
-        write(args.out, found | {"latency": {"threads": torch.get_num_threads(), "rows": latency()}})
+        write(args.out, found | {"latency": latency()})
         return
     have = {(run["seed"], run["model"], run["sampler"], run["steps"], run["w"]) for run in found["runs"]}
     for seed in args.seeds:
