@@ -284,7 +284,8 @@ claim(
 #
 # ## The digits, live
 #
-# Twelve seconds for each, about 415,000 numbers each, no classes.
+# Twelve seconds for each, about 415,000 numbers each, no classes. How far they get depends on your machine (the line under each
+# says how many steps it was); diffusion, whose step is the dearest, needs the time most. A whole minute follows below.
 
 # %% tags=["nbval-ignore-output"]
 names = {"GAN": "gan", "VAE": "vae", "diffusion": "diffusion"}
