@@ -410,7 +410,14 @@ claim(
     measured=f"Frechet distance at w = 2: {distance[1].mean():.2f} at 0.1, {distance[2].mean():.2f} at 0.2, "
     f"{distance[3].mean():.2f} at 0.5, two trainings each",
     holds=distance[3].min() > distance[1].max(),
+    expected=False,
 )
+
+# %% [markdown]
+# **Not here**, at this $w$: the more labels are dropped, the smaller the distance; only precision falls a little at 0.5. A
+# network that trains more often without a label knows better what a digit is when nobody says which, its two scores differ by
+# less, and the same $w$ pushes more gently: more recall, less precision. Ten classes are easily learned from half of the
+# labels; Ho and Salimans had a thousand, and judged each network at the $w$ that suited it best.
 
 # %% [markdown]
 # ## The digit network as a classifier
