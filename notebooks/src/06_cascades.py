@@ -36,6 +36,7 @@ import course_lib
 from course_lib import checks as check
 from course_lib import models, plots
 from course_lib.cascades import augmented, cascade, enlarged, film
+from course_lib.claims import claim
 from course_lib.datasets import digits
 from course_lib.samplers import ddim, result
 from course_lib.widgets.player import play
