@@ -366,19 +366,15 @@ claim(
 # whole panel follows. (In the page that you read without a kernel, eight values of $w$ are stored.)
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.widgets.guidance import MANY, GuidanceSlider, Scene
+from course_lib.widgets.guidance import guidance_explorer
 
 
-class Told(Scene):
-    """The slider's scene for a student that is told w: consistency sampling, one evaluation a step."""
-
-    def sample(self, state):
-        labels, rng = self.wanted(state), torch.Generator().manual_seed(state.seed)
-        noise = torch.randn(max(MANY, len(self.labels)), *self.shape, generator=rng)[: len(labels)]
-        return result(consistency(self.network.given(labels).at(state.w), noise, process.times(self.steps), rng))
+def told(labels, w, noise, steps, sampler):
+    """The student, told w; it has a sampler of its own."""
+    return consistency(guided.given(labels).at(w), noise, process.times(steps), torch.Generator().manual_seed(0))
 
 
-GuidanceSlider(Told(guided, (1, 16, 16), tuple(range(10)), steps=2))
+guidance_explorer({"guided student": told}, steps=2)
 
 # %%
 for row in found["latency"]["rows"]:
