@@ -202,7 +202,7 @@ ax.set(
     xlabel="log-odds of what it drew: left, seen through; right, taken in",
     ylabel="push",
 )
-ax.legend(loc=(0.55, 0.45))
+ax.legend(loc="center left")
 plots.show(
     fig, alt="The minimax push is 0 where the discriminator sees through the drawing, the non-saturating one is 1 there."
 )
@@ -476,7 +476,7 @@ with torch.no_grad():
     again = vae.decode(vae.encode(real[:16])[0])
     fresh = vae.sample(16, torch.Generator().manual_seed(6))
 grain = fresh + vae.std * torch.randn(fresh.shape, generator=torch.Generator().manual_seed(7))
-fig, axes = plt.subplots(1, 4, figsize=(11.8, 3.4))
+fig, axes = plt.subplots(1, 4, figsize=(11.8, 4.0))
 for ax, made, name in zip(axes, (real[:16], again, fresh, grain), ("real", "drawn again", "new: the mean", "new: a true draw")):
     plots.pictures(made, columns=4, title=name, ax=ax)
 plots.show(fig, alt="Sixteen digits: real; drawn again by the VAE, softer; new ones, blurred; new ones under grain.")

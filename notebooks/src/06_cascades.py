@@ -204,7 +204,7 @@ for ax, (base, name) in zip(axes, bases.items()):
     ax.set(title=name, xlabel="noise shown, s", yscale="log")
     ax.minorticks_off()
 axes[0].set(ylabel="Frechet distance", yticks=[0.3, 1, 3, 10, 30], yticklabels=["0.3", "1", "3", "10", "30"])
-axes[0].legend()
+axes[2].legend(loc="lower left")
 plots.show(fig, alt="Frechet distance over s for three kinds of small pictures, with and without augmentation in training.")
 
 # %%

@@ -195,7 +195,7 @@ for k, ax in ((0, axes[1]), (1, axes[2])):
     ax.plot(moments, unaware[:, k], "s--", color=RED, label="clean")
     ax.set(xlabel="time t", title=("accuracy", "mean of −log P(label)")[k])
 axes[2].axhline(np.log(10), color=GREEN, ls=":", label="a fair guess, log 10")
-axes[1].legend()
+axes[1].legend(loc="lower left")
 axes[2].set(ylim=(0, 8.5))
 axes[2].legend(loc="upper left")
 plots.show(
