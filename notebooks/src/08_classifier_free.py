@@ -333,6 +333,10 @@ claim(
 )
 
 # %% [markdown]
+# The trade has an end. Beyond $w = 3$ precision falls *as well*: the digits become bolder than any real one, and at the rim of
+# what can be drawn. And $w = 1$, the plain conditional model, is nearest to the data by the Frechet distance: guidance makes
+# digits that look better one by one, not a crowd that is more like the real one.
+#
 # ## Why is the classifier the worse guide?
 #
 # In the exact world its slope *is* the difference of the two scores. So hold one against the other: 200 held-out digits, noised
@@ -356,6 +360,8 @@ axes[0].set(title="cosine of the two arrows", xlabel="time t", ylim=(0, 1))
 axes[1].plot(moments, own, "o-", color=BLUE, label="the network's own difference")
 axes[1].plot(moments, theirs, "s--", color=RED, label="the classifier's slope")
 axes[1].set(title="their lengths", xlabel="time t", yscale="log")
+axes[1].set_yticks([0.1, 1, 10], ["0.1", "1", "10"])
+axes[1].minorticks_off()
 axes[1].legend()
 plots.show(
     fig,
@@ -377,10 +383,6 @@ claim(
 # It has not. In much noise both see the same blot, and agree half-way. In little noise the classifier is sure of its answer,
 # its $\log P$ is flat, and what slope is left runs along odd edges; the network, which was taught to *draw*, knows what a
 # better three would look like. A right answer is not a right slope.
-#
-# The trade has an end. Beyond $w = 3$ precision falls *as well*: the digits become bolder than any real one, and at the rim of
-# what can be drawn. And $w = 1$, the plain conditional model, is nearest to the data by the Frechet distance: guidance makes
-# digits that look better one by one, not a crowd that is more like the real one.
 #
 # ## How often to drop the label?
 #

@@ -3,7 +3,7 @@
     python tests/benchmarks/guidance_latency.py
 
 Needs playwright and Chromium, and a machine that does nothing else. Sixteen digits, guided, 20 steps. Prints a table for
-tests/benchmarks/README.md. A key is pressed 40 times, and w is dragged for 20 seconds; all times are taken in the page.
+tests/benchmarks/README.md. A key is pressed 20 times, and w is dragged for 15 seconds; all times are taken in the page.
 """
 
 import statistics
@@ -72,14 +72,14 @@ def main():
             time.sleep(3)
             page.evaluate(WATCH)
             box.locator(".noUi-handle").first.focus()
-            for i in range(40):
+            for i in range(20):
                 page.keyboard.press("ArrowRight" if i % 2 else "ArrowLeft")
-                time.sleep(1.2)
+                time.sleep(1.3)
             waits = page.evaluate("waits")
             lines.append(row("one key, first picture (5 steps)", waits["coarse"], "150"))
             lines.append(row("one key, full picture (20 steps)", waits["full"], "1,000"))
             page.evaluate("() => { waits.coarse.length = waits.full.length = 0 }")
-            drag_back_and_forth(page, 40, 20.0)
+            drag_back_and_forth(page, 30, 15.0)
             time.sleep(2)
             lines.append(row("while w is dragged, each picture for its own w", page.evaluate("waits")["coarse"], "150"))
         page = browser.new_page(viewport={"width": 1200, "height": 1000})
