@@ -121,7 +121,7 @@ def guided_network(seed: int = 0) -> Network:
     return Network(UNet(guided=True).to(memory_format=torch.channels_last), DDPM(cosine_beta(1000)), "v")
 
 
-def train_guided(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 1200) -> Iterator[Progress]:
+def train_guided(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 4000) -> Iterator[Progress]:
     """Distils the digits' network at every guidance w of 0..8, skipping k = 20 steps. Luo et al. 2023, Algorithm 1."""
     teacher = taught_by("digits", network)
     learner, rng = learner_of(network), torch.Generator().manual_seed(seed)

@@ -227,7 +227,7 @@ claim(
 #
 # The painter is told nothing (`NULL`); all it hears of the class comes from the classifier. The noise is the same at every $w$.
 # Drag **w**, ask for one class only, change the noise (**seed**), freeze a row and compare. While you drag, the answer comes in
-# 5 steps; let go, and it comes in all of them. The curve shows where you are: a share of samples that look real (precision)
+# 3 steps; let go, and it comes in all of them. The curve shows where you are: a share of samples that look real (precision)
 # against the share of real digits that are covered (recall), measured below.
 
 # %% tags=["nbval-ignore-output"]

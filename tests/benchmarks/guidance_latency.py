@@ -76,7 +76,7 @@ def main():
                 page.keyboard.press("ArrowRight" if i % 2 else "ArrowLeft")
                 time.sleep(1.3)
             waits = page.evaluate("waits")
-            lines.append(row("one key, first picture (5 steps)", waits["coarse"], "150"))
+            lines.append(row("one key, first picture (3 steps)", waits["coarse"], "150"))
             lines.append(row("one key, full picture (20 steps)", waits["full"], "1,000"))
             page.evaluate("() => { waits.coarse.length = waits.full.length = 0 }")
             drag_back_and_forth(page, 30, 15.0)
