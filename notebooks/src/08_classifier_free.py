@@ -276,7 +276,7 @@ guidance_explorer(guides, curve=tradeoff.measured())
 # %% [markdown]
 # ## Against lesson 07's curve
 #
-# 500 samples, 25 steps, three seeds: noise, and for the classifier two trainings.
+# 500 samples, 25 steps, three seeds: noise, and for the classifier three trainings.
 
 # %%
 found = json.loads((Path(course_lib.__file__).parents[1] / "data/figures/guidance_sweep.json").read_text())
