@@ -239,7 +239,7 @@ guidance_explorer({"classifier": by_classifier(painter, guide)}, curve=tradeoff.
 # %% [markdown]
 # ## What it buys, and what it costs
 #
-# 500 samples, eight values of $w$, three noises, and two pairs of classifiers: a noise-aware one and its *clean twin*, of the
+# 500 samples, eight values of $w$, three noises, and three pairs of classifiers: a noise-aware one and its *clean twin*, of the
 # same make, which saw the same digits and never any noise. The judge that reads the samples is a third, and guides nobody.
 # `python tests/benchmarks/guidance_sweep.py` made it; it ships as data.
 
