@@ -21,6 +21,7 @@ from torch import Tensor
 from course_lib import validate
 from course_lib.denoisers import NULL, Denoiser, Network
 from course_lib.guidance import ClassifierFree, ClassifierGuided
+from course_lib.recipes.recipe import device_of
 from course_lib.samplers import Step, ddim, ddpm, heun, result
 from course_lib.widgets.bounce import Bounce
 from course_lib.widgets.page import HERE, Fragment, fragment
@@ -47,7 +48,7 @@ def classifier_free(network: Network) -> Model:
 
     def draw(labels, w, noise, steps, sampler):
         guided = ClassifierFree(network.given(labels), network.given(NULL), w)
-        return sampler(guided, noise.to(_device(network)), network.process.times(steps))
+        return sampler(guided, noise.to(device_of(network)), network.process.times(steps))
 
     return draw
 
@@ -57,13 +58,9 @@ def by_classifier(network: Network, classifier: Callable) -> Model:
 
     def draw(labels, w, noise, steps, sampler):
         guided = ClassifierGuided(network.given(NULL), classifier, list(labels), w)
-        return sampler(guided, noise.to(_device(network)), network.process.times(steps))
+        return sampler(guided, noise.to(device_of(network)), network.process.times(steps))
 
     return draw
-
-
-def _device(network: Network) -> torch.device:
-    return next(network.net.parameters()).device
 
 
 @dataclass(frozen=True)

@@ -22,25 +22,30 @@ OUT = Path(__file__).parents[2] / "data/figures/ddim_steps.json"
 STEPS, ETAS = (5, 10, 20, 50, 100, 1000), (0.0, 1.0)
 
 
+@torch.no_grad()
+def judged(made: torch.Tensor, label: torch.Tensor) -> dict:
+    """What the shipped classifier says of samples made (n, 1, 16, 16) for labels (n,), beside n held-out digits."""
+    judge = models.load("classifier")
+    features, real = judge.features(made), judge.features(digits.load("held_out")[0][: len(made)])
+    precision, recall = metrics.precision_recall(real, features)
+    figures = {
+        "Frechet distance": metrics.frechet_distance(features, real),
+        "class accuracy": metrics.accuracy(judge(made), label),
+        "precision": precision,
+        "recall": recall,
+    }
+    return {name: round(value, 4) for name, value in figures.items()}
+
+
 def measured(n: int, seed: int, steps: int, eta: float) -> dict:
     """One row: n samples of so many steps, beside n held-out digits."""
-    network, judge, label = models.load("digits"), models.load("classifier"), torch.arange(n) % 10
+    network, label = models.load("digits"), torch.arange(n) % 10
     rng = torch.Generator().manual_seed(seed)
     x = torch.randn(n, 1, 16, 16, generator=rng)
     begun = time.perf_counter()
     made = result(ddim(network.given(label), x, network.process.times(steps), eta, rng))
     seconds = time.perf_counter() - begun
-    with torch.no_grad():
-        features, real = judge.features(made), judge.features(digits.load("held_out")[0][:n])
-        precision, recall = metrics.precision_recall(real, features)
-        figures = {
-            "Frechet distance": metrics.frechet_distance(features, real),
-            "class accuracy": metrics.accuracy(judge(made), label),
-            "precision": precision,
-            "recall": recall,
-        }
-    figures = {name: round(value, 4) for name, value in figures.items()}
-    return {"seed": seed, "steps": steps, "eta": eta, "seconds": round(seconds, 1), "figures": figures}
+    return {"seed": seed, "steps": steps, "eta": eta, "seconds": round(seconds, 1), "figures": judged(made, label)}
 
 
 def floor(n: int) -> float:

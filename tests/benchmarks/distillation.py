@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ddim_steps import floor, judged
 from PIL import Image
 
-from course_lib import metrics, models, plots
-from course_lib.datasets import digits
+from course_lib import models, plots
 from course_lib.samplers import consistency, ddim, result
 
 OUT = Path(__file__).parents[2] / "data/figures/distillation.json"
@@ -36,7 +36,7 @@ ROWS = (
 
 def measured(n: int, seed: int, name: str, sampler: str, steps: int, w: float) -> dict:
     """One row: n samples of so many steps, beside n held-out digits."""
-    network, judge, label = models.load(name), models.load("classifier"), torch.arange(n) % 10
+    network, label = models.load(name), torch.arange(n) % 10
     rng = torch.Generator().manual_seed(seed)
     x = torch.randn(n, 1, 16, 16, generator=rng)
     begun = time.perf_counter()
@@ -46,25 +46,8 @@ def measured(n: int, seed: int, name: str, sampler: str, steps: int, w: float) -
         )
     )
     seconds = time.perf_counter() - begun
-    with torch.no_grad():
-        features, real = judge.features(made), judge.features(digits.load("held_out")[0][:n])
-        precision, recall = metrics.precision_recall(real, features)
-        figures = {
-            "Frechet distance": metrics.frechet_distance(features, real),
-            "class accuracy": metrics.accuracy(judge(made), label),
-            "precision": precision,
-            "recall": recall,
-        }
     row = {"seed": seed, "model": name, "sampler": sampler, "steps": steps, "w": w, "seconds": round(seconds, 1)}
-    return row | {"figures": {name: round(value, 4) for name, value in figures.items()}}
-
-
-def floor(n: int) -> float:
-    """The Frechet distance of n real digits from n held-out ones."""
-    judge = models.load("classifier")
-    with torch.no_grad():
-        train, held_out = (judge.features(digits.load(split)[0][:n]) for split in ("train", "held_out"))
-    return metrics.frechet_distance(train, held_out)
+    return row | {"figures": judged(made, label)}
 
 
 def png(x: torch.Tensor) -> bytes:
