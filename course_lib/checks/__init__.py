@@ -19,6 +19,7 @@ from course_lib.checks.guidance import classifier_loss, guided_mix, guided_score
 from course_lib.checks.rivals import adversarial_value, elbo, non_saturating_loss
 from course_lib.checks.score import annealed_langevin, langevin_step, score_from_eps
 from course_lib.checks.text import cross_attention, text_dropout
+from course_lib.checks.unclip import prior_loss, slerp
 from course_lib.checks.unet import residual_block, self_attention, sinusoidal
 
 __all__ = [
@@ -46,10 +47,12 @@ __all__ = [
     "non_saturating_loss",
     "posterior",
     "posterior_variance",
+    "prior_loss",
     "residual_block",
     "score_from_eps",
     "self_attention",
     "sinusoidal",
+    "slerp",
     "solution",
     "student_target",
     "text_dropout",

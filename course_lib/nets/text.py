@@ -54,12 +54,21 @@ class TextEncoder(nn.Module):
 class TextUNet(UNet):
     """net(x, time, tokens) for pictures x (B, 3, size, size): a U-Net whose every block asks the words, by cross-attention.
 
-    The sentence as a whole is added to the embedding of time as well (Nichol et al. 2022, GLIDE, section 2.3).
+    The first word, which stands for the sentence as a whole, is added to the embedding of time as well (Nichol et al. 2022,
+    GLIDE, section 2.3). `text` may be another module that makes words (B, L, words) and which of them are real, (B, L), of its
+    condition.
     """
 
-    def __init__(self, size: int = 32, widths: tuple[int, ...] = (32, 64, 128), dim: int = 128, words: int = 64):
+    def __init__(
+        self,
+        size: int = 32,
+        widths: tuple[int, ...] = (32, 64, 128),
+        dim: int = 128,
+        words: int = 64,
+        text: nn.Module | None = None,
+    ):
         super().__init__(size, 3, widths, depth=1, classes=0, patch=2, attn=2, dim=dim)
-        self.text = TextEncoder(words)
+        self.text = TextEncoder(words) if text is None else text
         self.as_condition = self.text.as_condition
         self.sentence = nn.Linear(words, dim)
         sides = {"encoder": self.encoder, "decoder": self.decoder}

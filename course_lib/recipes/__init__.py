@@ -15,6 +15,7 @@ from course_lib.recipes.cascades import (
     upsampler_figures,
     upsampler_network,
 )
+from course_lib.recipes.clip import CLIP_CLEAN, CLIP_NOISY
 from course_lib.recipes.digits import (
     CLASSIFIER,
     DIGITS,
@@ -63,7 +64,8 @@ from course_lib.recipes.rivals import (
     vae,
     vae_of_points,
 )
-from course_lib.recipes.shapes import READER
+from course_lib.recipes.shapes import READER, TEXT2SHAPE
+from course_lib.recipes.unclip import DECODER, PRIOR
 
 __all__ = [
     "RECIPES",
@@ -120,6 +122,11 @@ RECIPES = {
     "base": BASE,
     "upsampler": UPSAMPLER,
     "reader": READER,
+    "text2shape": TEXT2SHAPE,
+    "clip": CLIP_CLEAN,
+    "noisy_clip": CLIP_NOISY,
+    "prior": PRIOR,
+    "decoder": DECODER,
     "consistency": CONSISTENCY,
     "consistency_trained": CONSISTENCY_TRAINED,
     "guided": GUIDED,

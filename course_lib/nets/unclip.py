@@ -1,0 +1,64 @@
+"""unCLIP's two networks: a prior over CLIP's vectors of pictures, and what turns such a vector into words for a U-Net."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.denoisers import NULL
+from course_lib.nets.embeddings import TimeEmbedding
+from course_lib.nets.text import TextEncoder
+
+
+class Prior(nn.Module):
+    """net(z_t, time, tokens) for noisy vectors z_t (B, dim): a transformer that says what the vector was, (B, dim).
+
+    Its sequence is the encoded words, the time, the noisy vector, and a last, learned vector, each of which hears those before
+    it; the answer is read from the last. Ramesh et al. 2022, section 2.2, who put CLIP's vector of the text in between, too.
+    """
+
+    def __init__(self, dim: int = 64, width: int = 96, depth: int = 3, heads: int = 4, words: int = 64):
+        super().__init__()
+        self.text = TextEncoder(words)
+        self.as_condition = self.text.as_condition
+        self.words, self.time, self.vector = nn.Linear(words, width), TimeEmbedding(width), nn.Linear(dim, width)
+        self.ask = nn.Parameter(0.1 * torch.randn(1, 1, width))
+        layer = nn.TransformerEncoderLayer(width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
+        self.layers = nn.TransformerEncoder(layer, depth, nn.LayerNorm(width), enable_nested_tensor=False)
+        self.answer = nn.Linear(width, dim)
+
+    def forward(self, z_t: Tensor, time: Tensor, cond: Tensor) -> Tensor:
+        words, there = self.text(cond)
+        rest = torch.stack([self.time(time), self.vector(z_t), self.ask.expand(len(z_t), 1, -1)[:, 0]], 1)
+        sequence = torch.cat([self.words(words), rest], 1)
+        away = torch.cat([~there, there.new_zeros(len(z_t), 3)], 1)
+        later = torch.ones(sequence.shape[1], sequence.shape[1], dtype=torch.bool, device=z_t.device).triu(1)
+        return self.answer(self.layers(sequence, mask=later, src_key_padding_mask=away)[:, -1])
+
+
+class VectorAsWords(nn.Module):
+    """CLIP's vector of a picture (B, dim) as `count` words (B, count, width) for cross-attention, all of them real, (B, count).
+
+    Ramesh et al. 2022, section 2.1: four extra tokens, and a projection that is added to the embedding of time. The vector of
+    zeros, which no picture has, is the null condition.
+    """
+
+    def __init__(self, dim: int = 64, count: int = 4, width: int = 64):
+        super().__init__()
+        self.dim, self.count = dim, count
+        self.project = nn.Sequential(nn.Linear(dim, 2 * width), nn.SiLU(), nn.Linear(2 * width, (1 + count) * width))
+
+    def as_condition(self, cond: Any) -> Tensor:
+        """Vectors (B, dim), or NULL, as vectors (1, dim) or (B, dim). Raises TypeError for what is neither."""
+        if cond is NULL:
+            return torch.zeros(1, self.dim)
+        if isinstance(cond, Tensor) and cond.is_floating_point() and cond.shape[1:] == (self.dim,):
+            return cond
+        shape = f" of shape {tuple(cond.shape)}" if isinstance(cond, Tensor) else f", {cond!r}"
+        raise TypeError(f"z must be CLIP's vectors (B, {self.dim}), got {type(cond).__name__}{shape}")
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        words = self.project(z).view(len(z), 1 + self.count, -1)
+        return words, torch.ones(words.shape[:2], dtype=torch.bool, device=z.device)

@@ -1,0 +1,91 @@
+"""Recipes for CLIP: one that knows noisy pictures, and one that knows clean ones only."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from course_lib.datasets import captions, scenes, shapes
+from course_lib.nets.clip import CLIP, contrastive_loss
+from course_lib.process import DDPM, randn_like
+from course_lib.recipes.recipe import Recipe, device_of
+from course_lib.schedules import linear_beta
+from course_lib.training import EMA, Progress, train
+
+PROCESS = DDPM(linear_beta(1000))
+"""The noise that the noise-aware CLIP knows: that of the network which it guides."""
+
+
+def clip(seed: int = 0) -> CLIP:
+    """An untrained CLIP for shapes and their captions."""
+    torch.manual_seed(seed)
+    return CLIP()
+
+
+def train_clip(
+    net: CLIP, seconds: float | None = None, seed: int = 0, steps: int = 2000, noisy: bool = True, batch: int = 128
+) -> Iterator[Progress]:
+    """Trains on fresh pairs of pictures and captions, each picture noised to a random time of its own where `noisy`.
+
+    Radford et al. 2021, figure 3; with noise, Nichol et al. 2022 (GLIDE), section 2.4. One picture in four stays clean.
+    """
+    learner, rng = copy.deepcopy(net).train().requires_grad_(), torch.Generator().manual_seed(seed)
+
+    def loss() -> Tensor:
+        scene = scenes.sample(batch, rng)
+        said, _ = captions.tell(scene, rng)
+        x, t = shapes.draw(scene, rng), torch.zeros(batch, dtype=torch.long)
+        if noisy:
+            t[batch // 4 :] = PROCESS.sample_t(batch - batch // 4, rng)
+            x = PROCESS.add_noise(x, t, randn_like(x, rng))
+        device = device_of(learner)
+        seen = learner.picture(x.to(device), (t / PROCESS.T).to(device))
+        return contrastive_loss(seen, learner.caption(captions.tokens(said).to(device)), learner.scale)
+
+    return train(loss, learner, steps, lr=2e-3, seconds=seconds, ema=EMA(learner, 0.998, into=net), weight_decay=0.01)
+
+
+@torch.no_grad()
+def retrieval(
+    net: CLIP, t: int = 0, n: int = 64, batches: int = 20, split: str = "train", told: int | None = None, seed: int = 1
+) -> tuple[float, float]:
+    """The share of pairs in which a caption finds its picture among n, and a picture its caption; pictures noised to time t.
+
+    Of pairs of objects, whose captions fit one picture of the n only, but by rare chance. The CLIP is told that the time is
+    `told`, by default the true one.
+    """
+    rng, right = torch.Generator().manual_seed(seed), torch.zeros(2)
+    for _ in range(batches):
+        scene = scenes.sample(n, rng, ("pair",), split)
+        said, _ = captions.tell(scene, rng)
+        x = shapes.draw(scene, rng)
+        x = PROCESS.add_noise(x, t, randn_like(x, rng)).to(device_of(net))
+        time = torch.full((n,), (t if told is None else told) / PROCESS.T, device=x.device)
+        likeness = (net.picture(x, time) @ net.caption(captions.tokens(said).to(x.device)).T).cpu()
+        right += torch.stack([(likeness.argmax(dim) == torch.arange(n)).double().mean() for dim in (0, 1)])
+    return tuple((right / batches).tolist())
+
+
+def clip_figures(net: CLIP, times: tuple[int, ...] = (0, 200, 400, 600)) -> dict[str, float]:
+    """Retrieval, 1 in 64, of clean and of noisy pictures, and of those held out of training."""
+    found = {}
+    for t in times:
+        noise = f"at t = {t}" if t else "clean"
+        found[f"caption finds picture, {noise}"], found[f"picture finds caption, {noise}"] = retrieval(net, t)
+    for split in scenes.SPLITS[1:]:
+        found[f"caption finds picture, {split}"], _ = retrieval(net, split=split)
+    return found
+
+
+CLIP_NOISY = Recipe("CLIP of shapes, which knows noise", clip, train_clip, clip_figures, half=True)
+CLIP_CLEAN = Recipe(
+    "CLIP of shapes, of clean pictures only",
+    clip,
+    partial(train_clip, noisy=False, steps=1200),
+    partial(clip_figures, times=(0,)),
+    half=True,
+)
