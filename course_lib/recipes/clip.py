@@ -85,7 +85,7 @@ CLIP_NOISY = Recipe("CLIP of shapes, which knows noise", clip, train_clip, clip_
 CLIP_CLEAN = Recipe(
     "CLIP of shapes, of clean pictures only",
     clip,
-    partial(train_clip, noisy=False, steps=1200),
+    partial(train_clip, noisy=False, steps=3000),
     partial(clip_figures, times=(0,)),
     half=True,
 )
