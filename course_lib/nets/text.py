@@ -51,6 +51,28 @@ class TextEncoder(nn.Module):
         return self.layers(h, src_key_padding_mask=~there), there
 
 
+class Paraphraser(nn.Module):
+    """Tokens of a caption (B, LENGTH) to the log-odds of every word of its plain form, (B, LENGTH, words): text in, text out.
+
+    Raffel et al. 2020 (T5) in miniature: an encoder that hears the caption, and a decoder that asks it for the word at each
+    place. All places at once, since a plain caption is decided by what it says. Its encoder knows what words mean to each other
+    before it sees any picture.
+    """
+
+    def __init__(self, width: int = 64, depth: int = 2, heads: int = 4):
+        super().__init__()
+        self.encoder = TextEncoder(width, depth, heads)
+        self.places = nn.Parameter(0.1 * torch.randn(captions.LENGTH, width))
+        layer = nn.TransformerDecoderLayer(width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
+        self.layers = nn.TransformerDecoder(layer, 1, nn.LayerNorm(width))
+        self.word = nn.Linear(width, len(captions.WORDS))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        words, there = self.encoder(tokens)
+        places = self.places.expand(len(tokens), -1, -1)
+        return self.word(self.layers(places, words, memory_key_padding_mask=~there))
+
+
 class TextUNet(UNet):
     """net(x, time, tokens) for pictures x (B, 3, size, size): a U-Net whose every block asks the words, by cross-attention.
 

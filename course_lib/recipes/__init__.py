@@ -64,7 +64,7 @@ from course_lib.recipes.rivals import (
     vae,
     vae_of_points,
 )
-from course_lib.recipes.shapes import READER, TEXT2SHAPE
+from course_lib.recipes.shapes import PARAPHRASER, READER, TEXT2SHAPE
 from course_lib.recipes.unclip import DECODER, PRIOR
 
 __all__ = [
@@ -122,6 +122,7 @@ RECIPES = {
     "base": BASE,
     "upsampler": UPSAMPLER,
     "reader": READER,
+    "paraphraser": PARAPHRASER,
     "text2shape": TEXT2SHAPE,
     "clip": CLIP_CLEAN,
     "noisy_clip": CLIP_NOISY,

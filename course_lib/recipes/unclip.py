@@ -15,7 +15,7 @@ from course_lib.nets.text import TextUNet
 from course_lib.nets.unclip import Prior, VectorAsWords
 from course_lib.process import DDPM
 from course_lib.recipes.recipe import Recipe, device_of, learner_of
-from course_lib.recipes.shapes import shipped_reader
+from course_lib.recipes.shapes import shipped_reader, taught
 from course_lib.schedules import cosine_beta, linear_beta
 from course_lib.training import EMA, Progress, denoising_loss, train
 from course_lib.unclip import UnCLIP, seen
@@ -37,8 +37,9 @@ def prior_network(seed: int = 0) -> Network:
 def train_prior(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 1500) -> Iterator[Progress]:
     """Trains on fresh captioned pictures, whose vectors the shipped CLIP gives; one caption in ten is made empty.
 
-    In the view x0 the simple loss is that of Ramesh et al. 2022, eq. 2.
+    In the view x0 the simple loss is that of Ramesh et al. 2022, eq. 2. The text encoder starts as the paraphraser's.
     """
+    taught(network.net.text)
     learner, rng = learner_of(network), torch.Generator().manual_seed(seed)
     clip = shipped_clip().to(device_of(learner))
 

@@ -117,8 +117,8 @@ for name, cosine in mean.items():
 claim(
     "unclip-prior-is-nearer",
     "The vector that the prior imagines is nearer to the picture's than the caption's own vector is.",
-    measured=f"mean cosine {mean['imagined by the prior']:.2f} against {mean['the vector of the caption']:.2f}; two pictures of "
-    f"one scene {mean['another picture of the scene']:.2f}",
+    measured=f"mean cosine {mean['imagined by the prior']:.2f} against {mean['the vector of the caption']:.2f}; two pictures "
+    f"of one scene {mean['another picture of the scene']:.2f}",
     holds=mean["imagined by the prior"] > mean["the vector of the caption"],
 )
 
@@ -156,7 +156,7 @@ play(together, draw=lambda step: {f"picture {k + 1}": beside(k)(films[k][at[step
 
 # %% [markdown]
 # How much comes back? `python tests/benchmarks/unclip.py` drew one variation for each of 300 pictures, and the reader of lesson
-# 09 said what it sees in them. Beside it the same scene *drawn anew*, where all that a scene says is right, and places are free.
+# 09 said what it sees in them. Beside it the same scene *drawn anew*: all that a scene says is right, and places are free.
 
 # %%
 runs = json.loads((Path(course_lib.__file__).parents[1] / "data/figures/unclip.json").read_text())["runs"]
