@@ -57,7 +57,7 @@ def decoder_network(seed: int = 0) -> Network:
     """An untrained decoder: the network that draws captions, but that a vector of CLIP (B, 64) stands for the words."""
     torch.manual_seed(seed)
     net = TextUNet(size=32, widths=(32, 64, 128), text=VectorAsWords()).to(memory_format=torch.channels_last)
-    return Network(net, DDPM(linear_beta(1000)), "v")
+    return Network(net, DDPM(linear_beta(1000)), "x0")
 
 
 def train_decoder(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 2500) -> Iterator[Progress]:
