@@ -53,6 +53,12 @@ def claims(args) -> None:
     print(json.dumps([vars(c) for c in found], indent=1, ensure_ascii=False) if args.json else table(found))
 
 
+def site(args) -> None:
+    from course_lib.notebooks.site import site
+
+    print(f"open {site(args.out) if args.out else site()}")
+
+
 def publish(args) -> None:
     from course_lib.notebooks.address import publish
 
@@ -95,6 +101,9 @@ def parser() -> argparse.ArgumentParser:
     sub = command(claims, "run the notebooks and print every claim with its measured figure")
     sub.add_argument("lessons", nargs="*", metavar="NN", help="lesson numbers; default: all")
     sub.add_argument("--json", action="store_true")
+
+    sub = command(site, "write every lesson, a search and a playground as a static site that opens from disk")
+    sub.add_argument("--out", type=Path, default=None, metavar="FOLDER", help="default: build/site")
 
     sub = command(publish, "point badges and notebooks to another repository, such as your fork")
     sub.add_argument("repository", metavar="OWNER/REPO")
