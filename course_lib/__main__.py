@@ -53,6 +53,18 @@ def claims(args) -> None:
     print(json.dumps([vars(c) for c in found], indent=1, ensure_ascii=False) if args.json else table(found))
 
 
+def start(args) -> None:
+    from course_lib.progress import start
+
+    print(f"your copy: {start(args.lesson)}")
+
+
+def progress(args) -> None:
+    from course_lib.progress import progress
+
+    print(progress())
+
+
 def site(args) -> None:
     from course_lib.notebooks.site import site
 
@@ -77,6 +89,11 @@ def parser() -> argparse.ArgumentParser:
         return made
 
     command(demo, "run lesson 00 from its first cell to its last and write it as a web page in build/")
+
+    sub = command(start, "copy a lesson into my/, where no update overwrites it; a copy that is there stays as it is")
+    sub.add_argument("lesson", metavar="NN")
+
+    command(progress, "say which exercises have passed their checks, lesson by lesson")
 
     sub = command(train, "remake a shipped model from its recipe; Ctrl-C keeps what it learned until then")
     sub.add_argument("name", metavar="NAME", help="a recipe's name, as `course models` lists them")
