@@ -65,6 +65,18 @@ def progress(args) -> None:
     print(progress())
 
 
+def present(args) -> None:
+    import webbrowser
+
+    from course_lib.notebooks.build import sources
+    from course_lib.notebooks.present import present
+
+    path = present(sources([args.lesson])[0])
+    print(f"open {path}")
+    if not args.quiet:
+        webbrowser.open(path.resolve().as_uri())
+
+
 def site(args) -> None:
     from course_lib.notebooks.site import site
 
@@ -118,6 +130,10 @@ def parser() -> argparse.ArgumentParser:
     sub = command(claims, "run the notebooks and print every claim with its measured figure")
     sub.add_argument("lessons", nargs="*", metavar="NN", help="lesson numbers; default: all")
     sub.add_argument("--json", action="store_true")
+
+    sub = command(present, "show a lesson as slides with live widgets: large type, a clock, stops for the sliders")
+    sub.add_argument("lesson", metavar="NN")
+    sub.add_argument("--quiet", action="store_true", help="write the page, and open no browser")
 
     sub = command(site, "write every lesson, a search and a playground as a static site that opens from disk")
     sub.add_argument("--out", type=Path, default=None, metavar="FOLDER", help="default: build/site")
