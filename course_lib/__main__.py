@@ -16,9 +16,12 @@ def demo(args) -> None:
 
 def train(args) -> None:
     from course_lib import models as shipped
+    from course_lib import parallel
 
-    record = shipped.make(args.name, seed=args.seed, device=args.device, seconds=args.seconds, out=args.out)
-    print(json.dumps(record["figures"]))
+    with parallel.joined():
+        record = shipped.make(args.name, seed=args.seed, device=args.device, seconds=args.seconds, out=args.out)
+        if parallel.rank() == 0:
+            print(json.dumps(record["figures"]))
 
 
 def models(args) -> None:

@@ -95,6 +95,11 @@ class Network:
             raise ValueError(f"w must be finite, got {w.tolist()}")
         return replace(self, w=w)
 
+    def part(self, first: int, every: int) -> Network:
+        """The same network with every `every`-th member of its condition and its w, from `first` on; one for all stays."""
+        some = lambda v: v if v is None or len(v) == 1 else v[first::every]
+        return replace(self, cond=some(self.cond), w=some(self.w))
+
     def dropped(self, p: float, rng: torch.Generator | None = None) -> Network:
         """The same, each member of the batch's condition made null with probability p: how a network learns both
         (Ho and Salimans 2022, Algorithm 1). Raises ValueError unless p is in [0, 1] and a condition is given."""
