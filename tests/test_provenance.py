@@ -5,9 +5,9 @@ import torch
 
 from course_lib import metrics
 from course_lib.datasets.points import ring
-from course_lib.provenance import marked, match, rings
+from course_lib.provenance import draw_key, marked, match
 
-NOISE = torch.randn(200, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+NOISE = torch.randn(200, 1, 16, 16, generator=torch.Generator().manual_seed(100))
 
 
 def frequencies(x):
@@ -17,57 +17,61 @@ def frequencies(x):
 # The key
 
 
-def test_rings_are_whole_and_as_strong_as_noise():
-    key = rings(16, 5, seed=3)
-    assert set(key.value.unique().tolist()) <= {-1.0, 0.0, 1.0} and not key.mask[0, 0]
+def test_a_key_is_a_ring_of_another_noise():
+    key = draw_key(16, 3, 5, seed=3)
+    other = torch.randn(16, 16, generator=torch.Generator().manual_seed(3))
     at = (torch.fft.fftfreq(16) * 16).square()
-    radius = (at[:, None] + at).sqrt().round()
-    assert all(len(key.value[radius == r].unique()) == 1 for r in range(1, 9))
-    assert key.mask.equal((radius >= 1) & (radius <= 5))
+    inside = ((at[:, None] + at) >= 9) & ((at[:, None] + at) <= 25)
+    assert key.mask.equal(inside) and torch.allclose(key.value[inside], frequencies(other)[inside])
+    assert 0.6 < float(key.value[inside].abs().square().mean()) < 1.5
 
 
 def test_a_seed_is_a_key():
-    assert torch.equal(rings(16, 7, 1).value, rings(16, 7, 1).value)
-    assert any(not torch.equal(rings(16, 7, 0).value, rings(16, 7, seed).value) for seed in range(1, 5))
+    assert torch.equal(draw_key(16, seed=1).value, draw_key(16, seed=1).value)
+    assert any(not torch.equal(draw_key(16).value, draw_key(16, seed=seed).value) for seed in range(1, 5))
 
 
-@pytest.mark.parametrize("radius", [0, 8, -1])
-def test_a_ring_that_does_not_fit_is_refused(radius):
-    with pytest.raises(ValueError, match="radius must"):
-        rings(16, radius)
+@pytest.mark.parametrize("inner, outer", [(0, 5), (6, 6), (7, 5), (12, 15)])
+def test_a_ring_that_does_not_fit_is_refused(inner, outer):
+    with pytest.raises(ValueError, match="inner and outer must hold frequencies from 1 to 11.3"):
+        draw_key(16, inner, outer)
 
 
 # The mark
 
 
 def test_marked_noise_carries_the_key_and_nothing_else_is_changed():
-    key = rings(16, 6)
+    key = draw_key(16)
     x = marked(NOISE, key)
-    assert torch.allclose(frequencies(x)[..., key.mask], key.value[key.mask].to(torch.complex64), atol=1e-5)
+    assert torch.allclose(frequencies(x)[..., key.mask], key.value[key.mask], atol=1e-5)
     assert torch.allclose(frequencies(x)[..., ~key.mask], frequencies(NOISE)[..., ~key.mask], atol=1e-5)
-    assert abs(float(x.var()) - 1) < 0.02 and x.dtype == NOISE.dtype
+    assert abs(float(x.var()) - 1) < 0.1 and x.dtype == NOISE.dtype
 
 
 def test_match_is_1_for_the_key_0_for_noise_and_does_not_mind_strength():
-    key = rings(16, 6)
+    key = draw_key(16)
     assert torch.allclose(match(marked(NOISE, key), key), torch.ones(200), atol=1e-4)
     assert torch.allclose(match(0.1 * marked(NOISE, key), key), torch.ones(200), atol=1e-4)
     plain = match(NOISE, key)
-    assert abs(float(plain.mean())) < 0.02 and float(plain.abs().max()) < 0.4
+    assert abs(float(plain.mean())) < 0.02 and float(plain.abs().max()) < 0.5
     assert torch.allclose(match(-marked(NOISE, key), key), -torch.ones(200), atol=1e-4)
 
 
-def test_a_mirrored_noise_still_matches_and_another_key_does_not():
-    key, other = rings(16, 6, 0), rings(16, 6, 1)
-    x = marked(NOISE, key)
-    assert float(match(x.flip(-1).roll(1, -1), key).min()) > 0.99  # mirrored about pixel 0
-    overlap = float((key.value * other.value).sum() / key.mask.sum())
-    assert torch.allclose(match(x, other), torch.full((200,), overlap), atol=1e-4)
+def test_another_key_does_not_match():
+    x = marked(NOISE, draw_key(16))
+    assert float(match(x, draw_key(16, seed=1)).abs().max()) < 0.3
+
+
+def test_a_mark_leaves_no_pixel_that_stands_out():
+    """Waves that all begin alike would meet in one corner."""
+    for seed in range(5):
+        x = marked(NOISE, draw_key(16, seed=seed))
+        assert float(x.mean(0).abs().max()) < 3.5 and float(x.abs().max()) < 6
 
 
 def test_each_channel_carries_it():
     x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    key = rings(16, 4)
+    key = draw_key(16, 2, 4)
     assert torch.allclose(match(marked(x, key), key), torch.ones(4), atol=1e-4)
 
 

@@ -61,7 +61,7 @@ inpaint_step = Check(
     ],
     mistakes=[
         (
-            "the known picture goes in clean; it must be as noisy as the rest, or the network sees what it never saw",
+            "the known picture goes in clean; it should be as noisy as the rest, as the network knows pictures at s",
             _put_in(inside=lambda process, known, s, eps: known),
         ),
         (

@@ -113,8 +113,8 @@ detection_limit = Check(
 # mark_noise
 
 NOISE = torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(5))
-KEY = provenance.rings(8, 2, seed=1).value
-PLAIN_KEY = torch.zeros(8, 8)
+KEY = provenance.draw_key(8, 1, 2.5, seed=1).value
+PLAIN_KEY = torch.zeros(8, 8, dtype=torch.complex64)
 PLAIN_KEY[0, 1] = PLAIN_KEY[0, 7] = 1.0
 
 
@@ -139,11 +139,11 @@ mark_noise = Check(
     "mark_noise",
     _reference_mark,
     cases=[
-        Case("rings in noise (3, 2, 8, 8)", on(NOISE, KEY)),
+        Case("a ring of frequencies, in noise (3, 2, 8, 8)", on(NOISE, KEY)),
         Case("one wave, in noise that is all 0", on(0 * NOISE, PLAIN_KEY)),
         Case(
             "at the key's frequencies stands the key",
-            lambda fn: torch.fft.fft2(fn(NOISE.clone(), KEY.clone()), norm="ortho").real[..., KEY != 0],
+            lambda fn: torch.view_as_real(torch.fft.fft2(fn(NOISE.clone(), KEY.clone()), norm="ortho")[..., KEY != 0]),
         ),
         Case(
             "the other frequencies stay as they were",
@@ -167,7 +167,7 @@ mark_noise = Check(
         ),
         (
             "the key is put into the noise itself, not into its frequencies",
-            lambda noise, value: torch.where(value != 0, value, noise),
+            lambda noise, value: torch.where(value != 0, value.real, noise),
         ),
     ],
     hint='f = torch.fft.fft2(noise, norm="ortho"); torch.where(value != 0, value.to(f.dtype), f); ifft2, same norm, .real.',

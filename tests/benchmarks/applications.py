@@ -9,6 +9,7 @@ not made again, so that it may be stopped at any time.
 import argparse
 import json
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -89,6 +90,16 @@ class Bench:
         made = result(repaint(self.painter, x, keep, noise, self.process.times(25), resample, rng))
         return self.judged(made, self.label[:FEW]) | {"kept": float(((made - x) * keep).abs().max())}
 
+    @torch.no_grad()
+    def careless(self, seed: int, hole: str) -> dict[str, float]:
+        """As `filled`, once a move, but what is known is put in clean, not as noisy as the rest."""
+        x, keep, rng = self.x[:FEW], holes()[hole].bool(), torch.Generator().manual_seed(seed)
+        made = torch.randn(x.shape, generator=rng)
+        for t, s in pairwise(self.process.times(25).tolist()):
+            _, after = ddpm(self.painter, made, torch.tensor([t, s]), rng)
+            made = torch.where(keep, x, after.x)
+        return self.judged(made, self.label[:FEW])
+
     def undone(self, seed: int, measurement: Linear) -> tuple[dict[str, float], Tensor]:
         """FEW held-out digits from their measurements; how far each measures from y is a root mean square."""
         x = self.x[:FEW]
@@ -123,6 +134,8 @@ def rows(bench: Bench, have: set):
             if ("instruct", t0, seed) not in have:
                 yield {"what": "instruct", "at": t0, "seed": seed, "figures": bench.instructed(seed, t0)}
         for hole in holes():
+            if (f"{hole}, put in clean", 1, seed) not in have:
+                yield {"what": f"{hole}, put in clean", "at": 1, "seed": seed, "figures": bench.careless(seed, hole)}
             for resample in RESAMPLED:
                 if (hole, resample, seed) not in have:
                     yield {"what": hole, "at": resample, "seed": seed, "figures": bench.filled(seed, hole, resample)}

@@ -117,7 +117,7 @@ def only_the_key(noise, value):
 
 
 def in_the_pixels(noise, value):
-    return torch.where(value != 0, value, noise)
+    return torch.where(value != 0, value.real, noise)
 
 
 RIGHT = {
