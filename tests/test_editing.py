@@ -76,6 +76,17 @@ def test_with_nothing_kept_it_is_ddpm():
     assert torch.cdist(free, MIX.means).min(1).values.max() < 0.75
 
 
+def test_each_round_of_a_step_begins_as_noisy_as_the_first():
+    """With nothing known every x_t, however often it is come to, has the law of q(x_t)."""
+    times = PROCESS.times(20)
+    steps = list(repaint(EXACT, noise(3000), torch.zeros(1, 2), noise(3000), times, 3, rng()))
+    assert [step.t for step in steps[:-1]] == [t for t in times[:-1].tolist() for _ in range(3)]
+    for step in steps[:-1]:
+        a, b = PROCESS.signal(step.t), PROCESS.noise(step.t)
+        want = float((a**2 * (0.5 + 0.15**2) + b**2).sqrt())  # of one coordinate of the ring
+        assert float(step.x.std()) == pytest.approx(want, rel=0.06), step.t
+
+
 def test_resampling_removes_what_does_not_fit_what_is_known():
     """The first coordinate is known to be 1, as it is at (1, 0), and two standard deviations from two other spots."""
     known = torch.tensor([[1.0, 0.0]], dtype=torch.float64).expand(1500, 2)
