@@ -92,10 +92,9 @@ def make(
     if not record["finished"]:
         checkpoints.write(partial, _net(model), record)
         raise KeyboardInterrupt(f"stopped: what {name} learned in {end.step:,} steps is in {partial}")
-    if recipe.half:
-        _net(model).half().float()  # what is measured is what is kept
+    checkpoints.round_to(_net(model), recipe.bits)  # what is measured is what is kept
     record["figures"] = {figure: float(f"{value:.4g}") for figure, value in recipe.figures(model).items()}
-    checkpoints.write(out, _net(model), record, half=recipe.half)
+    checkpoints.write(out, _net(model), record, bits=recipe.bits)
     partial.unlink(missing_ok=True)
     return record
 
