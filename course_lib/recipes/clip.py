@@ -87,11 +87,11 @@ def clip_figures(net: CLIP, times: tuple[int, ...] = (0, 200, 400, 600)) -> dict
     return found
 
 
-CLIP_NOISY = Recipe("CLIP of shapes, which knows noise", clip, train_clip, clip_figures, half=True)
+CLIP_NOISY = Recipe("CLIP of shapes, which knows noise", clip, train_clip, clip_figures, bits=16)
 CLIP_CLEAN = Recipe(
     "CLIP of shapes, of clean pictures only",
     clip,
     partial(train_clip, noisy=False, steps=2000),
     partial(clip_figures, times=(0,)),
-    half=True,
+    bits=16,
 )

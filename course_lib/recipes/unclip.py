@@ -108,5 +108,5 @@ def decoder_figures(network: Network, n: int = 200) -> dict[str, float]:
     return found
 
 
-PRIOR = Recipe("from a caption to CLIP's vector of a picture", prior_network, train_prior, prior_figures, half=True)
-DECODER = Recipe("from CLIP's vector to a picture", decoder_network, train_decoder, decoder_figures, half=True)
+PRIOR = Recipe("from a caption to CLIP's vector of a picture", prior_network, train_prior, prior_figures, bits=8)
+DECODER = Recipe("from CLIP's vector to a picture", decoder_network, train_decoder, decoder_figures, bits=8)
