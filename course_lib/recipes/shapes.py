@@ -135,18 +135,21 @@ def train_text2shape(network: Network, seconds: float | None = None, seed: int =
     In two cycles of the rate (Loshchilov and Hutter 2017), the second from the average of the first. The text encoder starts as
     the shipped paraphraser's, and goes on learning. The first LISTENING steps see much noise only, t of 0.7 T and more, where
     nothing but the words says what lies where: else the network learns to look before it learns to listen, and takes a
-    caption for a bag of words.
+    caption for a bag of words. In the second cycle half of each batch lies at a quarter to three quarters of T, where an
+    object's outline is decided.
     """
     taught(network.net.text)
     first = train_cycle(network, seconds and seconds / 2, seed, steps // 2, LISTENING)
     for progress in first:
         yield replace(progress, done=progress.done / 2)
-    for second in train_cycle(network, seconds and seconds / 2, seed + 1, steps - steps // 2):
+    for second in train_cycle(network, seconds and seconds / 2, seed + 1, steps - steps // 2, shaping=True):
         step, elapsed = progress.step + second.step, progress.elapsed + second.elapsed
         yield replace(second, step=step, done=(1 + second.done) / 2, elapsed=elapsed)
 
 
-def train_cycle(network: Network, seconds: float | None, seed: int, steps: int, listening: int = 0) -> Iterator[Progress]:
+def train_cycle(
+    network: Network, seconds: float | None, seed: int, steps: int, listening: int = 0, shaping: bool = False
+) -> Iterator[Progress]:
     """One cycle of `train_text2shape`: from the network's weights to the average of what they become."""
     learner, rng, step = learner_of(network), torch.Generator().manual_seed(seed), itertools.count(1)
 
@@ -157,6 +160,8 @@ def train_cycle(network: Network, seconds: float | None, seed: int, steps: int, 
         t = network.process.sample_t(len(x0), rng)
         if next(step) <= listening:
             t = network.process.T - (0.3 * t).long()
+        if shaping:
+            t[::2] = network.process.T // 4 + t[::2] // 2
         return denoising_loss(learner.given(said).dropped(0.1, rng), x0, rng, t)
 
     return train(loss, learner.net, steps, lr=1e-3, seconds=seconds, ema=EMA(learner.net, 0.998, into=network.net))
