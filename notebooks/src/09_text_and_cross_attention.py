@@ -106,6 +106,41 @@ except ValueError as error:
 # 0 is the start, 1 is padding, so that all captions are equally long. The **empty caption**, a start and padding, is the null
 # condition of lesson 08.
 #
+# ### Language first
+#
+# Must the encoder learn English from pictures? Ours learned it before it saw one, from text alone, as T5 did (Raffel et al.
+# 2020): it reads a caption, and a small decoder asks it for the **plain form** of what was said, "a red circle left of a blue
+# square" whatever the words and their order were. To answer, each word's vector must know whom the word belongs to. That
+# takes two minutes on one core (`course train paraphraser`).
+
+# %%
+paraphraser = models.load("paraphraser")
+
+
+@torch.no_grad()
+def plain(said):
+    """The plain forms that the paraphraser writes."""
+    return [" ".join(captions.words(row)) for row in paraphraser(captions.tokens(said)).argmax(2)]
+
+
+for caption in (
+    "to the right of a big box that is blue is a red disc",
+    "under a little star that is white is a big pink circle",
+):
+    print(f"{caption}\n    {plain([caption])[0]}")
+
+# %%
+rng = torch.Generator().manual_seed(8)
+said, told = captions.tell(scenes.sample(500, rng, ("pair",), "new objects"), rng)
+same = sum(a == b for a, b in zip(plain(said), captions.describe(told))) / 500
+claim(
+    "text-language-first",
+    "From text alone an encoder learns who is who in a sentence, for objects it never read of, too.",
+    measured=f"{100 * same:.0f} % of 500 captions with new objects come out in their plain form, without one wrong word",
+    holds=same > 0.98,
+)
+
+# %% [markdown]
 # ## Cross-attention
 #
 # Now the words must reach the picture. In self-attention a place asks, and all places answer. In **cross-attention** a place
@@ -175,7 +210,9 @@ check.solution("text_dropout")
 
 # %% [markdown]
 # All of training is then one line: `denoising_loss(network.given(captions).dropped(0.1, rng), pictures, rng)`. It took
-# half an hour on one core (`course train text2shape`).
+# half an hour on one core (`course train text2shape`), and one thing was learned on the way. A network that may *look* from the
+# first step does not *listen*: it takes the caption for a bag of words, and whatever the noisy picture does not show stays
+# undecided. So the first 600 steps see next to nothing, $t \ge 0.7\,T$, where only the words say what lies where.
 #
 # ## Ask for a picture
 #
