@@ -293,20 +293,45 @@ for split, name in names.items():
     print(f"{name:16}" + "".join(f"  w = {w:g}: {100 * share:3.0f} %" for w, share in at[split].items()))
 
 # %%
+part = {name: dict(zip(ws, np.nanmean(right(name, "train"), 1))) for name in ("colour", "relation", "shape", "binding")}
 claim(
-    "text-binding-seen",
-    "Asked in words, guided at w = 3, the network draws all that was said: both objects, colours, shapes, sizes, the relation.",
-    measured=f"all right in {100 * at['train'][3]:.0f} % of 300 pictures, at w = 1 in {100 * at['train'][1]:.0f} %",
-    holds=at["train"][3] >= 0.97,
+    "text-guidance-listens",
+    "Guidance makes the network listen: at w = 3 more pictures show all that was said than at w = 1.",
+    measured=f"{100 * at['train'][3]:.0f} % of 300 pictures against {100 * at['train'][1]:.0f} %",
+    holds=at["train"][3] > at["train"][1] + 0.1,
 )
 
 # %%
 claim(
-    "text-binding-unseen",
-    "It draws what it never saw, too: new pairs of objects, and objects of a colour that their shape never had.",
-    measured=f"at w = 3 all right in {100 * at['new pairs'][3]:.0f} % of 300 new pairs, "
-    f"{100 * at['new objects'][3]:.0f} % of 300 pictures with a new object",
-    holds=at["new pairs"][3] >= 0.85 and at["new objects"][3] >= 0.85,
+    "text-binding-seen",
+    "Guided at w = 3 the network nearly always (97 %) draws all that was said: objects, colours, shapes, sizes, the relation.",
+    measured=f"all right in {100 * at['train'][3]:.0f} %; colours {100 * part['colour'][3]:.0f} %, "
+    f"relation {100 * part['relation'][3]:.0f} %, shapes {100 * part['shape'][3]:.0f} %",
+    holds=at["train"][3] >= 0.97,
+    expected=False,
+)
+
+# %% [markdown]
+# Not after half an hour on one core. What fails is the **outline**: a circle for a square. Colours and sides are learned
+# first, since most of the loss lies in them; which of four outlines it is changes a few pixels of each object. The
+# second half of the training brought the whole from 18 % to about two thirds, and it was still rising.
+#
+# Where all of it is right, is it so for what was never seen, too?
+
+# %%
+claim(
+    "text-new-pairs",
+    "It draws two objects that it never saw together as well as those that it did.",
+    measured=f"at w = 3 all right in {100 * at['new pairs'][3]:.0f} % of 300 new pairs, in {100 * at['train'][3]:.0f} % of known",
+    holds=abs(at["new pairs"][3] - at["train"][3]) < 0.1,
+)
+
+# %%
+claim(
+    "text-new-objects",
+    "And objects of a colour that their shape never had, less surely.",
+    measured=f"at w = 3 all right in {100 * at['new objects'][3]:.0f} % of 300 pictures with a new object",
+    holds=0.1 < at["new objects"][3] < at["train"][3],
 )
 
 # %% [markdown]
@@ -409,7 +434,7 @@ claim(
     "Which colour goes with which shape hangs on the order of the words: without positions the binding is lost.",
     measured="binding right in "
     + ", ".join(f"{10 * round(10 * shares['binding'])} % {name}" for name, shares in score.items()),
-    holds=score["without positions"]["binding"] < 0.6 < 0.9 < score["as trained"]["binding"],
+    holds=score["without positions"]["binding"] < 0.5 * score["as trained"]["binding"],
 )
 
 # %% [markdown]
@@ -420,7 +445,7 @@ claim(
 #
 # - A caption becomes a row of vectors; each place of the picture asks, the words answer.
 # - With text dropout one network learns with and without words, and guidance makes it listen.
-# - It draws what it never saw, since words mean the same in new company.
+# - It draws pairs that it never saw, since words mean the same in new company.
 # - Attention shows which word goes where, and when.
 #
 # **At full size** Stable Diffusion's text encoder is CLIP's (lesson 10), 77 tokens long, and cross-attention stands in the
