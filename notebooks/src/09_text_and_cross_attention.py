@@ -322,7 +322,7 @@ claim(
 claim(
     "text-new-pairs",
     "It draws two objects that it never saw together as well as those that it did.",
-    measured=f"at w = 3 all right in {100 * at['new pairs'][3]:.0f} % of 300 new pairs, in {100 * at['train'][3]:.0f} % of known",
+    measured=f"at w = 3 all right in {100 * at['new pairs'][3]:.0f} % of 300 new pairs, {100 * at['train'][3]:.0f} % of known",
     holds=abs(at["new pairs"][3] - at["train"][3]) < 0.1,
 )
 
