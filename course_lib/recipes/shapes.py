@@ -157,14 +157,19 @@ def train_cycle(
         scene = scenes.sample(32, rng)
         said, _ = captions.tell(scene, rng)
         x0 = shapes.draw(scene, rng).to(device_of(learner), memory_format=torch.channels_last)
-        t = network.process.sample_t(len(x0), rng)
-        if next(step) <= listening:
-            t = network.process.T - (0.3 * t).long()
-        if shaping:
-            t[::2] = network.process.T // 4 + t[::2] // 2
+        t = where_it_matters(network.process, network.process.sample_t(len(x0), rng), next(step) <= listening, shaping)
         return denoising_loss(learner.given(said).dropped(0.1, rng), x0, rng, t)
 
     return train(loss, learner.net, steps, lr=1e-3, seconds=seconds, ema=EMA(learner.net, 0.998, into=network.net))
+
+
+def where_it_matters(process: DDPM, t: Tensor, listening: bool, shaping: bool) -> Tensor:
+    """The times t (B,), uniform in 1..T, moved to much noise for one who must listen; every other one to where shape is decided."""
+    if listening:
+        return process.T - (0.3 * t).long()
+    if shaping:
+        t[::2] = process.T // 4 + t[::2] // 2
+    return t
 
 
 def asked(n: int, split: str, seed: int = 1) -> tuple[list[str], Scene]:
