@@ -271,7 +271,7 @@ play(
 )
 
 # %% [markdown]
-# The measure: captions of one object and of two, five values of $w$, three seeds of 60, made once by
+# The measure: captions of one object and of two, four values of $w$, three seeds of 40, made once by
 # `python tests/benchmarks/clip_guidance.py`. Right: what the clean CLIP itself thinks of the pictures.
 
 # %%
