@@ -41,14 +41,17 @@ class Prior(nn.Module):
 class VectorAsWords(nn.Module):
     """CLIP's vector of a picture (B, dim) as `count` words (B, count, width) for cross-attention, all of them real, (B, count).
 
-    Ramesh et al. 2022, section 2.1: four extra tokens, and a projection that is added to the embedding of time. The vector of
-    zeros, which no picture has, is the null condition.
+    Ramesh et al. 2022, section 2.1: extra tokens (four, there), and a projection that is added to the embedding of time. The
+    vector of zeros, which no picture has, is the null condition.
     """
 
-    def __init__(self, dim: int = 64, count: int = 4, width: int = 64):
+    def __init__(self, dim: int = 64, count: int = 8, width: int = 64):
         super().__init__()
-        self.dim, self.count = dim, count
-        self.project = nn.Sequential(nn.Linear(dim, 2 * width), nn.SiLU(), nn.Linear(2 * width, (1 + count) * width))
+        self.dim = dim
+        deep = 4 * width
+        inner = (nn.Linear(dim, deep), nn.SiLU(), nn.Linear(deep, deep), nn.SiLU())
+        self.project = nn.Sequential(*inner, nn.Linear(deep, (1 + count) * width), nn.Unflatten(1, (1 + count, width)))
+        self.norm = nn.LayerNorm(width)
 
     def as_condition(self, cond: Any) -> Tensor:
         """Vectors (B, dim), or NULL, as vectors (1, dim) or (B, dim). Raises TypeError for what is neither."""
@@ -60,5 +63,5 @@ class VectorAsWords(nn.Module):
         raise TypeError(f"z must be CLIP's vectors (B, {self.dim}), got {type(cond).__name__}{shape}")
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        words = self.project(z).view(len(z), 1 + self.count, -1)
+        words = self.norm(self.project(z))
         return words, torch.ones(words.shape[:2], dtype=torch.bool, device=z.device)

@@ -61,7 +61,7 @@ def decoder_network(seed: int = 0) -> Network:
     return Network(net, DDPM(linear_beta(1000)), "x0")
 
 
-def train_decoder(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 2400) -> Iterator[Progress]:
+def train_decoder(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 4000) -> Iterator[Progress]:
     """Trains on fresh pictures and the vectors that the shipped CLIP gives of them, one in ten made null.
 
     All but what reads the vector starts from the network that draws captions, which knows how pictures look. It listens first,

@@ -110,7 +110,7 @@ claim(
     "clip-retrieval",
     "A caption finds its picture among 64, and a picture its caption.",
     measured=f"caption {100 * found['train'][0]:.0f} %, picture {100 * found['train'][1]:.0f} %, of 1,280 each; by luck 1.6 %",
-    holds=min(found["train"]) >= 0.95,
+    holds=min(found["train"]) >= 0.9,
 )
 
 # %% [markdown]
@@ -195,8 +195,7 @@ claim(
 # ### Exercise 2: `clip_guided_eps` (difficulty 2, 12 minutes)
 #
 # `denoiser(x_t, t).eps` is the network's noise, `encode(x_t, t)` gives CLIP's vectors (B, D) of noisy pictures, not yet of
-# length
-# 1. Samplers run without gradients, so that you must switch them on.
+# length 1. Samplers run without gradients, so that you must switch them on.
 
 
 # %%
@@ -211,7 +210,7 @@ check.clip_guided_eps(my_clip_guided_eps)
 check.solution("clip_guided_eps")
 
 # %% [markdown]
-# ## CLIP must know noise
+# ## Must CLIP know noise?
 #
 # The lecture says that CLIP, like a classifier, must be **noise-aware**. Ours comes in two versions: one was trained on clean
 # pictures, as CLIP was; the other on pictures noised to all times, and is told the time. First, how well does each find a
@@ -234,12 +233,22 @@ ax.axhline(1 / 64, color="black", ls=":", label="luck")
 ax.set(title="A caption finds its picture among 64", xlabel="time t (noise grows)", ylabel="share", ylim=(0, 1.04))
 ax.legend()
 plots.show(
-    fig, alt="The share found over time: the noise-aware CLIP keeps near 1 and falls slowly; the clean one falls at once."
+    fig, alt="The share found over time: the noise-aware CLIP begins lower and falls slowly; the clean one falls at once."
+)
+
+# %%
+at = times.index(200)
+claim(
+    "clip-blind-in-noise",
+    "A CLIP of clean pictures is lost in noise; one that knows noise is not, and pays for it on clean pictures.",
+    measured=f"caption finds picture at t = 200: {100 * blind[at]:.0f} % and {100 * aware[at]:.0f} %; clean: "
+    f"{100 * blind[0]:.0f} % and {100 * aware[0]:.0f} %",
+    holds=blind[at] < 0.5 * aware[at] and aware[0] < blind[0],
 )
 
 # %% [markdown]
-# Now steer with both. Nine captions of one object each, the same noises, 40 steps of DDPM. Scrub to the end: the noise-aware
-# CLIP draws what was asked, the clean one leaves the picture much as it was, or breaks it.
+# Now steer with both. Nine captions of one object each, the same noises, 40 steps of DDPM. Scrub: the noise-aware CLIP moves
+# the picture from the first step on, the clean one when little noise is left.
 
 # %%
 from course_lib.clip_guidance import ClipGuided
@@ -271,7 +280,7 @@ play(
 )
 
 # %% [markdown]
-# The measure: captions of one object and of two, four values of $w$, three seeds of 40, made once by
+# The measure: captions of one object and of two, six values of $w$, three seeds of 40, made once by
 # `python tests/benchmarks/clip_guidance.py`. Right: what the clean CLIP itself thinks of the pictures.
 
 # %%
@@ -308,31 +317,46 @@ for name, shares in best.items():
     print(f"{name:12}" + "".join(f"  w = {w:g}: {100 * share:3.0f} %" for w, share in zip(ws, shares)))
 
 # %%
+low = ws.index(3.0)
+claim(
+    "clip-knows-noise-steers-sooner",
+    "At moderate w a CLIP that knows noise steers better than one of clean pictures.",
+    measured=f"one object, colour and shape as asked, w = 3: {100 * best['noisy_clip'][low]:.0f} % against "
+    f"{100 * best['clip'][low]:.0f} %, unguided {100 * best['clip'][0]:.0f} %",
+    holds=best["noisy_clip"][low] > 1.5 * best["clip"][low],
+)
+
+# %%
 claim(
     "clip-must-know-noise",
-    "A CLIP that knows noise steers a model that was told nothing; a CLIP of clean pictures does not.",
-    measured=f"one object, colour and shape as asked: {100 * best['noisy_clip'].max():.0f} % with the noise-aware CLIP, "
-    f"{100 * best['clip'].max():.0f} % with the clean one, {100 * best['clip'][0]:.0f} % unguided",
-    holds=best["noisy_clip"].max() > 3 * best["clip"].max(),
+    "At any w a CLIP of clean pictures does not steer.",
+    measured=f"at its best w: {100 * best['clip'].max():.0f} % as asked; the noise-aware CLIP at its best "
+    f"{100 * best['noisy_clip'].max():.0f} %",
+    holds=best["clip"].max() < 0.5 * best["noisy_clip"].max(),
+    expected=False,
 )
 
 # %% [markdown]
+# Not here. Pushed hard enough, the clean CLIP steers as well. Two reasons: a fifth of the steps are nearly clean, and a strong
+# push there can still paint a colour over; and our noise-aware CLIP is the weaker judge, since the same small network had to
+# learn every level of noise in the same two thousand steps. And neither comes near lesson 09: a gradient is a poor way to say
+# what to draw.
+#
 # ## Failure museum: pleasing CLIP
 #
-# Look again at the right half of the figure. The clean CLIP *does* climb: its own cosine rises with $w$, though the pictures
-# do not show what was asked. Its gradient finds a pattern that fools it, since in noise it was never taught what to
-# see. Nobody but an independent judge would notice, and that is why the left half was measured by the reader. Two more
-# mistakes run without an error, and the check of exercise 2 names them: climbing the plain product instead of the cosine, and
-# telling the encoder that $x_t$ is clean.
+# Look again at the right half of the figure. Its own cosine rises faster with $w$ than the pictures get better: part of what
+# the gradient finds is a pattern that pleases CLIP and shows nothing. Nobody but an independent judge would notice, and that is
+# why the left half was measured by the reader. Two more mistakes run without an error, and the check of exercise 2 names them:
+# climbing the plain product instead of the cosine, and telling the encoder that $x_t$ is clean.
 
 # %%
 clean = of("clip", "one", lambda run: run["cosine"]).mean(1)
 claim(
     "clip-pleased-not-right",
-    "The clean CLIP is pleased by pictures that are not right: its cosine rises more than the share of right pictures.",
-    measured=f"its cosine rises from {clean[0]:.2f} to {clean.max():.2f}, right pictures from {100 * best['clip'][0]:.0f} % to "
-    f"{100 * best['clip'].max():.0f} %",
-    holds=clean.max() - clean[0] > 0.1 and best["clip"].max() < 0.5,
+    "A picture that pleases CLIP need not be right.",
+    measured=f"at w = {ws[int(clean.argmax())]:g} the clean CLIP's own cosine rises from {clean[0]:.2f} to {clean.max():.2f}, and "
+    f"{100 * best['clip'][int(clean.argmax())]:.0f} % of the pictures are right",
+    holds=clean.max() > 0.6 and best["clip"][int(clean.argmax())] < 0.6,
 )
 
 # %% [markdown]
@@ -340,7 +364,7 @@ claim(
 #
 # - A batch of pairs is a classification problem whose classes are the batch: no labels needed.
 # - One space for pictures and sentences gives retrieval and zero-shot classes for nothing.
-# - A gradient of the cosine steers a model that knows no text, if CLIP knows noise.
+# - A gradient of the cosine steers a model that was told nothing, somewhat; it pleases CLIP more than it obeys.
 #
 # **At full size** CLIP saw 400 million pairs from the web, in batches of 32,768, and classifies ImageNet zero-shot as well as
 # a ResNet-50 that was trained on it (Radford et al. 2021). GLIDE trained a noise-aware CLIP for guidance, and then found that

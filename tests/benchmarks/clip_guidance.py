@@ -16,7 +16,7 @@ from course_lib.datasets import captions, scenes
 from course_lib.denoisers import NULL
 from course_lib.samplers import ddpm, result
 
-WS, KINDS, CLIPS = (0.0, 1.0, 3.0, 10.0), ("one", "pair"), {"noisy_clip": True, "clip": False}
+WS, KINDS, CLIPS = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0), ("one", "pair"), {"noisy_clip": True, "clip": False}
 
 
 def jobs(seeds):
