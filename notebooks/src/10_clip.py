@@ -354,8 +354,8 @@ clean = of("clip", "one", lambda run: run["cosine"]).mean(1)
 claim(
     "clip-pleased-not-right",
     "A picture that pleases CLIP need not be right.",
-    measured=f"at w = {ws[int(clean.argmax())]:g} the clean CLIP's own cosine rises from {clean[0]:.2f} to {clean.max():.2f}, and "
-    f"{100 * best['clip'][int(clean.argmax())]:.0f} % of the pictures are right",
+    measured=f"at w = {ws[int(clean.argmax())]:g} the clean CLIP's own cosine rises from {clean[0]:.2f} to {clean.max():.2f}, "
+    f"and {100 * best['clip'][int(clean.argmax())]:.0f} % of the pictures are right",
     holds=clean.max() > 0.6 and best["clip"][int(clean.argmax())] < 0.6,
 )
 
