@@ -16,6 +16,7 @@ from course_lib.checks.distillation import student_target, truncated_snr
 from course_lib.checks.epsilon import ddpm_step, denoising_loss, posterior_variance
 from course_lib.checks.forward import add_noise, cosine_beta, posterior
 from course_lib.checks.guidance import classifier_loss, guided_mix, guided_score, label_dropout
+from course_lib.checks.imagen import dynamic_threshold, hidden_words, masked_loss
 from course_lib.checks.rivals import adversarial_value, elbo, non_saturating_loss
 from course_lib.checks.score import annealed_langevin, langevin_step, score_from_eps
 from course_lib.checks.text import cross_attention, text_dropout
@@ -37,12 +38,15 @@ __all__ = [
     "ddim_step",
     "ddpm_step",
     "denoising_loss",
+    "dynamic_threshold",
     "elbo",
     "guided_mix",
     "guided_score",
+    "hidden_words",
     "inversion_step",
     "label_dropout",
     "langevin_step",
+    "masked_loss",
     "non_saturating_loss",
     "posterior",
     "posterior_variance",

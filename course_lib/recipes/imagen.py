@@ -1,0 +1,218 @@
+"""Recipes for lesson 13: a language model that never saw a picture, a base that listens to it, and an upsampler."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from course_lib.cascades import augmented, cascade, upsampler_loss
+from course_lib.checkpoints import FOLDER, load_into
+from course_lib.datasets import captions, scenes, shapes
+from course_lib.denoisers import NULL, Denoiser, Network
+from course_lib.guidance import ClassifierFree, DynamicThreshold
+from course_lib.nets.efficient import EfficientUNet
+from course_lib.nets.language import MASK, LanguageModel, hidden, masked_loss
+from course_lib.nets.text import TextEncoder, TextUNet
+from course_lib.nets.upsampler import Upsampler
+from course_lib.process import DDPM
+from course_lib.recipes.recipe import Recipe, device_of, learner_of
+from course_lib.recipes.shapes import asked, shipped_reader
+from course_lib.samplers import ddim, result
+from course_lib.schedules import linear_beta
+from course_lib.training import EMA, Progress, denoising_loss, train
+
+SIDE = 16
+"""Pixels of a side of what the base draws."""
+SMALL_TEXT, LARGE_TEXT = (16, 1, 2), (64, 3, 4)
+"""Width, depth and heads of the two text encoders."""
+SMALL_UNET, LARGE_UNET = (16, 32, 64), (32, 64, 128)
+"""Channels of the two U-Nets."""
+
+# The text encoder, trained on text alone
+
+
+def language_model(seed: int = 0, size: tuple[int, int, int] = LARGE_TEXT) -> LanguageModel:
+    """An untrained language model of captions."""
+    torch.manual_seed(seed)
+    return LanguageModel(*size)
+
+
+def train_language(net: LanguageModel, seconds: float | None = None, seed: int = 0, steps: int = 1500) -> Iterator[Progress]:
+    """Trains on fresh captions, of no picture, to guess hidden words: Devlin et al. 2019."""
+    learner, rng = copy.deepcopy(net).train().requires_grad_(), torch.Generator().manual_seed(seed)
+
+    def loss() -> Tensor:
+        said, _ = captions.tell(scenes.sample(128, rng), rng)
+        tokens = captions.tokens(said).to(device_of(learner))
+        shown, chosen = hidden(tokens, rng)
+        return masked_loss(learner(shown), tokens, chosen)
+
+    return train(loss, learner, steps, lr=2e-3, seconds=seconds, ema=EMA(learner, 0.998, into=net), weight_decay=0.01)
+
+
+@torch.no_grad()
+def language_figures(net: LanguageModel, n: int = 2000) -> dict[str, float]:
+    """How many words it hesitates between, on n fresh captions, and what a linear map reads from its vectors: of each noun the
+    colour of its own object. It was never told that colours belong to nouns."""
+    rng = torch.Generator().manual_seed(1)
+    tokens = captions.tokens(captions.tell(scenes.sample(n, rng), rng)[0]).to(device_of(net))
+    _, chosen = hidden(tokens, rng)
+    loss = masked_loss(net(torch.where(chosen, MASK, tokens)), tokens, chosen)
+    return {"perplexity of hidden words": float(loss.exp()), "colour read from its noun": colour_of_noun(net.text, n)}
+
+
+NOUNS = torch.tensor([captions.TOKEN[noun] for nouns in captions.NOUNS.values() for noun in nouns])
+COLOURS = torch.tensor([captions.TOKEN[colour] for colour in scenes.COLOURS])
+
+
+@torch.no_grad()
+def colour_of_noun(text: TextEncoder, n: int = 2000, seed: int = 2) -> float:
+    """The share of nouns, in n captions of pairs, whose colour a linear map reads from their vectors. Chance is one in six.
+
+    The map is a ridge regression on n other captions.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    tokens = captions.tokens(captions.tell(scenes.sample(2 * n, rng, ("pair",)), rng)[0])
+    vectors, _ = text(tokens.to(device_of(text)))
+    found = []
+    for part in (slice(n), slice(n, None)):
+        row, place = torch.isin(tokens[part], NOUNS).nonzero(as_tuple=True)
+        before, after = tokens[part][row, place - 1], tokens[part][row, (place + 3).clamp(max=captions.LENGTH - 1)]
+        colour = torch.where(torch.isin(before, COLOURS), before, after)  # "a red circle", "a circle that is red"
+        h = vectors[part].cpu()[row, place]
+        found.append((torch.cat([h, torch.ones(len(h), 1)], 1), (colour[:, None] == COLOURS).float()))
+    (x, y), (new, truth) = found
+    weights = torch.linalg.solve(x.T @ x + 0.1 * torch.eye(x.shape[1]), x.T @ y)
+    return float(((new @ weights).argmax(1) == truth.argmax(1)).double().mean())
+
+
+LANGUAGE = Recipe("a language model of captions", language_model, train_language, language_figures, half=True)
+LANGUAGE_SMALL = Recipe(
+    "a language model of captions, 30 times smaller",
+    lambda seed=0: language_model(seed, SMALL_TEXT),
+    train_language,
+    language_figures,
+    half=True,
+)
+
+# The base
+
+
+def imagen_network(seed: int = 0, text: tuple[int, int, int] = LARGE_TEXT, widths: tuple[int, ...] = LARGE_UNET) -> Network:
+    """An untrained denoiser for small pictures (B, 3, 16, 16), with room for a language model's encoder of that size."""
+    torch.manual_seed(seed)
+    net = TextUNet(SIDE, widths, dim=4 * widths[0], text=TextEncoder(*text)).to(memory_format=torch.channels_last)
+    return Network(net, DDPM(linear_beta(1000)), "v")
+
+
+def shipped_language(name: str = "language") -> LanguageModel:
+    """The language model that ships under that name: 'language', or 'language_small'."""
+    net = LanguageModel(*(SMALL_TEXT if name == "language_small" else LARGE_TEXT))
+    load_into(net, FOLDER / f"{name}.safetensors")
+    return net.eval().requires_grad_(False)
+
+
+def train_imagen(
+    network: Network, seconds: float | None = None, seed: int = 0, steps: int = 3000, language: str = "language"
+) -> Iterator[Progress]:
+    """Trains on fresh captioned pictures, halved, with a language model's encoder that stays as it is: Saharia et al. 2022,
+    section 2.1. One caption in ten is made empty."""
+    network.net.text.load_state_dict(shipped_language(language).text.state_dict())
+    learner, rng = learner_of(network), torch.Generator().manual_seed(seed)
+    learner.net.text.requires_grad_(False)
+
+    def loss() -> Tensor:
+        scene = scenes.sample(64, rng)
+        said, _ = captions.tell(scene, rng)
+        x0 = shapes.draw(scene, rng, SIDE).to(device_of(learner), memory_format=torch.channels_last)
+        return denoising_loss(learner.given(said).dropped(0.1, rng), x0, rng)
+
+    return train(loss, learner.net, steps, lr=2e-3, seconds=seconds, ema=EMA(learner.net, 0.998, into=network.net))
+
+
+# The upsampler
+
+
+def shapes_upsampler(seed: int = 0) -> Network:
+    """An untrained denoiser for pictures (B, 3, 32, 32), given their halves and the level of noise in those."""
+    torch.manual_seed(seed)
+    net = Upsampler(channels=3, unet=EfficientUNet()).to(memory_format=torch.channels_last)
+    return Network(net, DDPM(linear_beta(1000)), "v")
+
+
+def train_shapes_upsampler(
+    network: Network, seconds: float | None = None, seed: int = 0, steps: int = 2000
+) -> Iterator[Progress]:
+    """Trains on fresh pictures, whose halves get noise of a random time up to 400: lesson 06's loss."""
+    learner, rng = learner_of(network), torch.Generator().manual_seed(seed)
+
+    def loss() -> Tensor:
+        x0 = shapes.draw(scenes.join([scenes.sample(24, rng), scenes.sample(8, rng, split="new objects")]), rng)
+        return upsampler_loss(learner, x0.to(device_of(learner), memory_format=torch.channels_last), rng, 400)
+
+    return train(loss, learner.net, steps, lr=2e-3, seconds=seconds, ema=EMA(learner.net, 0.998, into=network.net))
+
+
+@torch.no_grad()
+def shapes_upsampler_figures(network: Network, n: int = 500) -> dict[str, float]:
+    """Of how many fresh pictures the reader still reads everything right, when their halves were made large again, in 20 DDIM
+    steps, without and with noise of time 100 in them."""
+    rng, reader, found = torch.Generator().manual_seed(1), shipped_reader(), {}
+    scene = scenes.sample(n, rng)
+    low, noise = shapes.draw(scene, rng, SIDE), torch.randn(n, 3, 32, 32, generator=rng)
+    for s in (0, 100):
+        large = []
+        for part in torch.arange(n).split(100):
+            given = network.given(augmented(network.process, low[part].to(device_of(network)), s, rng))
+            large.append(result(ddim(given, noise[part].to(device_of(network)), network.process.times(20))).cpu())
+        found[f"all read right, s = {s}"] = scenes.agreement(reader.read(torch.cat(large)), scene)["all"]
+    return found
+
+
+SHAPES_UPSAMPLER = Recipe(
+    "shapes from 16 x 16 to 32 x 32", shapes_upsampler, train_shapes_upsampler, shapes_upsampler_figures, half=True
+)
+
+# Both stages
+
+
+@torch.no_grad()
+def imagen_drawn(
+    base: Network,
+    upsampler: Network,
+    said: list[str],
+    w: float,
+    within: Callable[[Denoiser], Denoiser] = DynamicThreshold,
+    s: int = 50,
+    steps: int = 20,
+    seed: int = 1,
+) -> Tensor:
+    """Pictures (N, 3, 32, 32) of the captions: the base guided by w and kept `within` range, then the upsampler, which is shown
+    the small pictures with noise of time s. Both in `steps` of DDIM, from noise that depends on the seed alone."""
+    rng, made = torch.Generator().manual_seed(seed), []
+    device, times = device_of(base), base.process.times(steps)
+    small, large = torch.randn(len(said), 3, SIDE, SIDE, generator=rng), torch.randn(len(said), 3, 32, 32, generator=rng)
+    for i in torch.arange(len(said)).split(100):
+        asked = [said[j] for j in i.tolist()]
+        guided = within(ClassifierFree(base.given(asked), base.given(NULL), w))
+        noises = small[i].to(device), large[i].to(device)
+        made.append(result(cascade(guided, upsampler, noises, times, s, rng=rng)).cpu())
+    return torch.cat(made)
+
+
+def imagen_figures(network: Network, n: int = 200) -> dict[str, float]:
+    """What the reader finds in n pictures of pairs of each split, made large by the upsampler that ships."""
+    upsampler, judge, found = shapes_upsampler(), shipped_reader(), {}
+    load_into(upsampler.net, FOLDER / "shapes_upsampler.safetensors")
+    upsampler.net.eval().requires_grad_(False)
+    for split, w in (("train", 3.0), ("new pairs", 3.0), ("new objects", 3.0), ("train", 1.0)):
+        said, scene = asked(n, split)
+        right = scenes.agreement(judge.read(imagen_drawn(network, upsampler, said, w)), scene)
+        found |= {f"{name}, {split} (w = {w:g})": right[name] for name in ("binding", "all")}
+    return found
+
+
+IMAGEN = Recipe("small shapes from captions, by a frozen text encoder", imagen_network, train_imagen, imagen_figures, half=True)
