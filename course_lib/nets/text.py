@@ -82,7 +82,8 @@ class TextUNet(UNet):
             {name: CrossAttention(width, words, max(1, width // 32), side) for name, (width, side) in shapes.items()}
         )
 
-    def forward(self, x: Tensor, time: Tensor, cond: Tensor) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, cond: Tensor, more: Tensor | float = 0.0) -> Tensor:
+        """`more` (B, dim) is what else there is to say of the picture as a whole: it is added to the embedding of time."""
         words, there = self.text(cond)
-        emb = silu(self.time(time) + self.sentence(words[:, 0]))
+        emb = silu(self.time(time) + self.sentence(words[:, 0]) + more)
         return self.run(x, emb, lambda name, h: self.cross[name](h, words, there))

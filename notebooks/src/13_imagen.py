@@ -1,0 +1,404 @@
+# %% [markdown]
+# # 13 Imagen: a language model that learns to be drawn
+#
+# **You will be able to** train a text encoder on text alone and freeze it, let a diffusion model listen to it, keep pictures in
+# range at any strength of guidance by dynamic thresholding, say what an efficient U-Net saves, and score a system that draws
+# on 200 captions without asking anybody's opinion.
+#
+# **Time** 55 minutes. **Needs** lessons 06 (cascades), 08 (guidance) and 09 (cross-attention). **Papers** Chitwan Saharia et
+# al.: *Photorealistic Text-to-Image Diffusion Models with Deep Language Understanding* (2022), which is Imagen; Jacob Devlin et al.:
+# *BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding* (2019).
+
+# %% tags=["nbval-ignore-output"]
+from course_lib.course_map import course_map
+
+course_map("13")
+
+# %% [markdown]
+# ## Who should read the caption?
+#
+# Lesson 09 trained its text encoder together with the U-Net, on captions that came with pictures. There are only so many of
+# those. Of **text alone** there is incomparably more, and models that read it were there already. Imagen takes one of them, T5
+# with 4.6 billion numbers, and **freezes** it: while the diffusion model learns, the language model stays as it is. What it
+# knows of language it knows from text.
+#
+# So there are three trainings, one after the other, and none looks back:
+#
+# 1. a **language model**, on captions without pictures;
+# 2. a **base** of 16 × 16, which listens to the frozen vectors of the words by cross-attention;
+# 3. an **upsampler** from 16 to 32, with noise conditioning augmentation, as in lesson 06.
+
+# %%
+import json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+import course_lib
+from course_lib import checks as check
+from course_lib import drawbench, models, plots
+from course_lib.cascades import cascade, enlarged, film
+from course_lib.claims import claim
+from course_lib.datasets import captions
+from course_lib.denoisers import NULL
+from course_lib.guidance import ClassifierFree, DynamicThreshold, StaticThreshold
+from course_lib.nets.language import MASK
+from course_lib.nets.text import TextEncoder
+from course_lib.recipes.imagen import LARGE_TEXT, colour_of_noun
+from course_lib.samplers import ddim
+from course_lib.widgets.player import play
+
+plots.style()
+BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
+found = json.loads((Path(course_lib.__file__).parents[1] / "data/figures/imagen.json").read_text())
+
+# %% [markdown]
+# ## 1. A language model
+#
+# The game that it learns from is a gap text (Devlin et al.): hide some words, and let the model guess them from the others. A
+# word is **chosen** with probability 15 %. Of those chosen
+#
+# - 80 % are hidden: a **mask** stands in their place;
+# - 10 % become some other word, so that the model must doubt what it reads;
+# - 10 % stay, so that it must also believe it.
+#
+# Only the chosen words count in the loss: $-\log p(\text{word} \mid \text{what is shown})$, on average.
+#
+# ### Exercise 1: `hidden_words` (difficulty 1, 6 minutes)
+#
+# You are given the tokens, which of them are chosen, for each a `lot` in $[0, 1)$, and for each some other word. Under 0.8 the
+# lot hides the word, from 0.8 to 0.9 it swaps it, and from 0.9 on it lets it be. (`MASK` is imported above.)
+
+
+# %%
+def my_hidden_words(tokens, chosen, lot, others):
+    """tokens, others (B, L) whole numbers, chosen (B, L) True or False, lot (B, L): what the model is shown (B, L)."""
+    ...  # write it here
+
+
+check.hidden_words(my_hidden_words)
+
+# %%
+check.solution("hidden_words")
+
+# %% [markdown]
+# ### Exercise 2: `masked_loss` (difficulty 1, 5 minutes)
+#
+# The model gives log-odds for every place. Take those of the chosen places, and no others.
+
+
+# %%
+def my_masked_loss(log_odds, tokens, chosen):
+    """log_odds (B, L, words), tokens (B, L) as they were before, chosen (B, L): one number."""
+    ...  # write it here
+
+
+check.masked_loss(my_masked_loss)
+
+# %%
+check.solution("masked_loss")
+
+# %% [markdown]
+# ### What it guesses
+#
+# Two language models ship: a small one (width 16, one layer) and one that is 30 times larger (width 64, three layers). Neither
+# ever saw a picture. Here are the large one's guesses for the word that is hidden.
+
+# %%
+language = models.load("language")
+sentences = {
+    "a blue ? left of a red star": "shape",
+    "a small ? circle": "colour",
+    "three green ?": "many",
+    "a white star ? of a pink square": "where",
+}
+fig, axes = plt.subplots(1, 4, figsize=(12.5, 4.2))
+for ax, sentence in zip(axes, sentences):
+    said = sentence.split()
+    row = captions.tokens(sentence.replace("?", "a"))
+    row[0, 1 + said.index("?")] = MASK
+    with torch.no_grad():
+        p = language(row)[0, 1 + said.index("?")].softmax(0)
+    best = p.topk(6)
+    ax.barh([captions.WORDS[i] for i in best.indices.tolist()][::-1], best.values.tolist()[::-1], color=BLUE)
+    ax.set(title=sentence.replace("?", "▢"), xlim=(0, 1), xlabel="probability")
+    ax.title.set_fontsize(14)
+fig.tight_layout()
+plots.show(fig, alt="What the language model guesses for a hidden word in four captions: fitting words share the probability.")
+
+# %% [markdown]
+# It knows what *can* stand there. "A blue circle" it will hardly say: no caption ever did (blue circles are held out of all
+# training). But a guess is not what the diffusion model is given. It is given the **vectors** of the words, and the question is
+# what is in them.
+#
+# ### What is in a word's vector
+#
+# Take captions of two objects, and of each noun its vector. Does the vector of *star*, in "a red circle left of a blue star",
+# hold that it is the **blue** one? A linear map is asked to read the colour, as a probe. A word by itself does not tell: one in
+# six would be chance. Colours reach their nouns only where the model has learned to look.
+
+# %%
+torch.manual_seed(0)
+probes = {
+    "untrained, large": TextEncoder(*LARGE_TEXT).eval(),
+    "small, trained on text": models.load("language_small").text,
+    "large, trained on text": language.text,
+}
+read = {name: colour_of_noun(text) for name, text in probes.items()}
+for name, share in read.items():
+    print(f"{name:24} {100 * share:4.0f} % of colours are read from their nouns")
+
+# %%
+claim(
+    "imagen-language-binds",
+    "A model of text alone learns which colour belongs to which noun.",
+    measured=f"a linear map reads {100 * read['large, trained on text']:.0f} % of the colours from their nouns; from an "
+    f"untrained model's {100 * read['untrained, large']:.0f} %, from a small model's {100 * read['small, trained on text']:.0f} %",
+    holds=read["large, trained on text"] > read["small, trained on text"] + 0.05
+    and read["large, trained on text"] > read["untrained, large"] + 0.05,
+)
+
+# %% [markdown]
+# ## 2. A base that listens
+#
+# The base is the U-Net of lesson 09 at 16 × 16, with the encoder's place taken by the frozen model: no gradient reaches it, and
+# the optimizer does not know it. The upsampler is that of lesson 06, for colours. Stop the film where the time passes 1,000:
+# there the base ends, and the upsampler begins.
+
+# %%
+base, upsampler, reader = models.load("imagen"), models.load("shapes_upsampler"), models.load("reader")
+base
+
+# %% tags=["nbval-ignore-output"]
+prompts = [
+    "a red circle left of a blue square",
+    "a small yellow star above a big green circle",
+    "a large white triangle in the top left corner",
+    "three pink stars",
+]
+rng = torch.Generator().manual_seed(4)
+noises = torch.randn(4, 3, 16, 16, generator=rng), torch.randn(4, 3, 32, 32, generator=rng)
+guided = DynamicThreshold(ClassifierFree(base.given(prompts), base.given(NULL), 3.0))
+steps = list(cascade(guided, upsampler, noises, base.process.times(20), s=50, rng=rng))
+play(film(steps, base.process.T), draw=lambda step: {"xₜ": step.x, "x̂₀: predicted": enlarged(step.x0, 32)})
+
+# %%
+for prompt, seen in zip(prompts, captions.describe(reader.read(steps[-1].x))):
+    print(f"{prompt:46} was read as: {seen}")
+
+# %% [markdown]
+# ## 3. Thresholding: how to guide hard
+#
+# Guidance extrapolates: $\hat x_0 = \hat x_0^{\text{uncond}} + w\,(\hat x_0^{\text{cond}} - \hat x_0^{\text{uncond}})$. With
+# $w = 10$ nothing keeps the result in $[-1, 1]$, where all pictures lie. And each step starts from what the last one made: the
+# network meets pictures that it never saw in training, and its answers drift further. Saharia et al. compare three remedies,
+# applied to $\hat x_0$ at *every* step:
+#
+# - **none**;
+# - **static** thresholding: clip to $[-1, 1]$. Better, but what was 1.2 and what was 5 both become 1: colours saturate, and all
+#   that was lighter and darker within them is gone;
+# - **dynamic** thresholding: take $s$, the 99.5 % quantile of $|\hat x_0|$ over all pixels of a picture. Where $s > 1$, clip to
+#   $[-s, s]$ **and divide by $s$**. All of the picture is drawn back towards the middle, and so away from the edge.
+#
+# ### Exercise 3: `dynamic_threshold` (difficulty 2, 10 minutes)
+#
+# Each picture has its own $s$, over all of its channels together; and a picture in range must stay as it is.
+
+
+# %%
+def my_dynamic_threshold(x0, p):
+    """x0 (B, C, H, W), p in (0, 1]: the pictures within [-1, 1]."""
+    ...  # write it here
+
+
+check.dynamic_threshold(my_dynamic_threshold)
+
+# %%
+check.solution("dynamic_threshold")
+
+# %% [markdown]
+# Below, the same noise and captions at $w = 10$, straight from the base, and what of the 256 pixels leaves $[-1, 1]$ on the way.
+
+# %%
+WITHIN = {"none": lambda denoiser: denoiser, "static": StaticThreshold, "dynamic": DynamicThreshold}
+said = [*prompts, "a blue star left of a white square", "a yellow triangle above a red square"]
+noise = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(5))
+rows, reach = {}, {}
+for name, within in WITHIN.items():
+    hard = within(ClassifierFree(base.given(said), base.given(NULL), 10.0))
+    run = list(ddim(hard, noise, base.process.times(20)))
+    rows[name], reach[name] = run[-1].x, [float(step.x0.abs().flatten(1).quantile(0.995, 1).mean()) for step in run[:-1]]
+fig, axes = plt.subplots(1, 2, figsize=(12, 4.2), width_ratios=[1.4, 1])
+plots.pictures(enlarged(torch.cat(list(rows.values())), 32), columns=6, ax=axes[0], title="w = 10, straight from the base")
+axes[0].axis("on")
+axes[0].set(xticks=[], yticks=[16 + 33 * i for i in range(3)], yticklabels=list(rows))
+for (name, values), colour in zip(reach.items(), (RED, ORANGE, BLUE)):
+    axes[1].plot(base.process.times(20)[:-1], values, "o-", color=colour, label=name)
+axes[1].set(title="how far the predicted picture reaches", xlabel="t", ylabel="99.5 % quantile of |x̂₀|", yscale="log")
+axes[1].invert_xaxis()
+axes[1].legend()
+fig.tight_layout()
+plots.show(
+    fig, alt="Six captions drawn at w = 10 without, with static and with dynamic thresholding; reach over time for each."
+)
+
+# %% [markdown]
+# ### Measured, from w = 1 to 15
+#
+# 200 captions of two objects, three seeds of sampling, both stages; the reader judges. **Right** is a picture in which all that
+# was said is right. Made by `python tests/benchmarks/imagen.py thresholds`.
+
+
+# %%
+def of(kind, figure, **which):
+    """One figure of all seeds, in the rows that are `which`."""
+    return np.array([r["figures"][figure] for r in found[kind] if all(r[k] == v for k, v in which.items())])
+
+
+ws = sorted({row["w"] for row in found["thresholds"]})
+fig, axes = plt.subplots(1, 2, figsize=(12, 4.6))
+for name, colour, line in (("none", RED, "s--"), ("static", ORANGE, "^:"), ("dynamic", BLUE, "o-")):
+    for ax, figure, times in ((axes[0], "all", 100), (axes[1], "Frechet distance", 1)):
+        runs = times * np.array([of("thresholds", figure, within=name, w=w) for w in ws])
+        ax.errorbar(ws, runs.mean(1), runs.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=name)
+axes[0].set(title="right", xlabel="guidance w", ylabel="% of 200 pictures", ylim=(0, 100))
+axes[1].set(title="distance from real pictures", xlabel="guidance w", ylabel="Frechet distance", yscale="log")
+axes[0].legend(loc="lower left")
+fig.tight_layout()
+plots.show(
+    fig, alt="Share of right pictures and Frechet distance over w from 1 to 15, without, with static and dynamic thresholding."
+)
+
+# %%
+high = [w for w in ws if w >= 7]
+mean = {name: [100 * of("thresholds", "all", within=name, w=w).mean() for w in high] for name in WITHIN}
+claim(
+    "imagen-dynamic-threshold",
+    "At high guidance dynamic thresholding is better than static, and static than none.",
+    measured="right at w = 7, 10, 15: "
+    + ", ".join(f"{name} {' / '.join(f'{m:.0f}' for m in mean[name])} %" for name in ("dynamic", "static", "none")),
+    holds=all(d > s > n for d, s, n in zip(mean["dynamic"], mean["static"], mean["none"])),
+)
+
+# %% [markdown]
+# ## 4. Which matters more, the text encoder's size or the U-Net's?
+#
+# Imagen's most quoted finding: a larger text encoder does more for the pictures than a larger U-Net. Here are four trainings,
+# two sizes of each, everything else the same: 3,000 steps of 64 pictures, the same seed, the same upsampler, dynamic
+# thresholding. Each curve is drawn by $w$ from 1 to 8: to the left it agrees with the caption, down it is near real pictures.
+
+# %%
+for row in found["trainings"]:
+    print(
+        f"text {row['text']:5}  ({row['text parameters']:>7,} numbers)   U-Net {row['unet']:5}  "
+        f"({row['U-Net parameters']:>9,})   loss {row['loss']:.3f}"
+    )
+
+# %%
+ws = sorted({row["w"] for row in found["sizes"]})
+fig, axes = plt.subplots(1, 2, figsize=(12.5, 4.8))
+KINDS = {
+    ("small", "small"): (RED, "s--"),
+    ("small", "large"): (ORANGE, "^--"),
+    ("large", "small"): (GREEN, "v-"),
+    ("large", "large"): (BLUE, "o-"),
+}
+for (text, unet), (colour, line) in KINDS.items():
+    right = 100 * np.array([of("sizes", "all", text=text, unet=unet, w=w) for w in ws])
+    away = np.array([of("sizes", "Frechet distance", text=text, unet=unet, w=w).mean() for w in ws])
+    name = f"{text} text, {unet} U-Net"
+    axes[0].errorbar(ws, right.mean(1), right.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=name)
+    axes[1].plot(right.mean(1), away, line, color=colour, ms=9, label=name)
+axes[0].set(title="right, over w", xlabel="guidance w", ylabel="% of 200 pictures", ylim=(0, 100))
+axes[1].set(title="distance against agreement", xlabel="right, %", ylabel="Frechet distance", yscale="log")
+axes[0].legend(loc="lower right", fontsize=13)
+fig.tight_layout()
+plots.show(
+    fig, alt="Four curves: share of right pictures over w, and Frechet distance against it, for two sizes of each network."
+)
+
+# %%
+best = {kind: max(of("sizes", "all", text=kind[0], unet=kind[1], w=w).mean() for w in ws) for kind in KINDS}
+by_text = np.mean([best["large", unet] - best["small", unet] for unet in ("small", "large")])
+by_unet = np.mean([best[text, "large"] - best[text, "small"] for text in ("small", "large")])
+claim(
+    "imagen-encoder-over-unet",
+    "A larger text encoder improves the pictures more than a larger U-Net.",
+    measured=f"right at the best w: + {100 * by_text:.0f} points by the larger encoder, + {100 * by_unet:.0f} by the larger U-Net",
+    holds=by_text > by_unet,
+)
+
+# %% [markdown]
+# TODO
+#
+# ## 5. The efficient U-Net
+#
+# Imagen's upsamplers work on large pictures, where convolutions are dear. Saharia et al. (appendix B.1) change three things:
+#
+# - a level first **halves** its map and then convolves, and on the way up convolves and then **doubles**: the same numbers work
+#   on a quarter of the pixels;
+# - more **blocks where maps are small**: that is where numbers are cheap;
+# - what skips across is scaled by $1/\sqrt 2$, so that the sum of two equals has the size of one.
+#
+# Our upsampler is built so (`course_lib/nets/efficient.py`). The cost of one training step of 32 pictures, on one core of a quiet
+# machine, made by `python tests/benchmarks/imagen.py cost`:
+
+# %%
+cost = found["efficient"]
+for name, row in cost.items():
+    print(f"{name:54} {row['parameters']:>8,} numbers   {row['ms']:6.1f} ms a step")
+
+# %%
+ratio = cost["usual order"]["ms"] / cost["efficient order"]["ms"]
+claim(
+    "imagen-efficient-unet",
+    "Halving before the convolutions, with the same numbers, makes a step at least twice as fast.",
+    measured=f"{ratio:.1f} times as fast",
+    holds=cost["usual order"]["parameters"] == cost["efficient order"]["parameters"] and ratio > 2,
+)
+
+# %% [markdown]
+# ## 6. DrawBench in miniature
+#
+# How good is a system that draws captions? A Frechet distance does not know what was asked. Saharia et al. wrote **DrawBench**:
+# 200 captions in categories that are hard for different reasons, and asked people which of two systems' pictures they preferred.
+# Ours has 200 captions, too (`course_lib/drawbench.py`), and needs nobody's opinion: the reader reads the scene back and compares.
+#
+# | category | of two objects or one | what must be right |
+# |---|---|---|
+# | colour | one, its size said | colour and shape |
+# | count | two to four that are alike | how many, and what |
+# | position | one at a place; two in a relation | also the place or the relation |
+# | binding | two | which colour goes with which shape |
+# | unusual | two, with an object or a meeting that was in no training | all |
+#
+# (Words drawn in the picture, which DrawBench also asks for, are lesson 16's.)
+
+# %%
+bench = json.loads((Path(course_lib.__file__).parents[1] / "data/figures/drawbench.json").read_text())
+for category, first in zip(drawbench.CATEGORIES, range(0, 200, drawbench.EACH)):
+    print(f"{category:9} {drawbench.CAPTIONS[first + 4]}")
+
+# %%
+names = list(bench["scores"])
+columns = (*drawbench.CATEGORIES, "all")
+fig, ax = plt.subplots(figsize=(12, 4.6))
+for i, name in enumerate(names):
+    runs = 100 * np.array([[one[c] for c in columns] for one in bench["scores"][name]])
+    at = np.arange(len(columns)) + (i - (len(names) - 1) / 2) * 0.8 / len(names)
+    spread = runs.std(0, ddof=1)
+    ax.bar(at, runs.mean(0), 0.75 / len(names), yerr=spread, capsize=4, color=plots.COLOURS[i], label=name)
+ax.set(xticks=range(len(columns)), xticklabels=columns, ylabel="% right", ylim=(0, 100), title="DrawBench in miniature")
+ax.legend(loc="upper right", ncols=len(names))
+plots.show(fig, alt="Share of right pictures by category of the miniature DrawBench, a bar for each system.")
+
+# %%
+print(f"{'':14}" + "".join(f"{c:>10}" for c in columns))
+for name in names:
+    print(f"{name:14}" + "".join(f"{100 * np.mean([one[c] for one in bench['scores'][name]]):9.0f}%" for c in columns))
+print()
+for pair, (first, second) in bench["preferred"].items():
+    a, b = pair.split(" | ")
+    print(f"{a} shows more of the caption in {100 * first:.0f} %, {b} in {100 * second:.0f} %, they are even in the rest")
