@@ -108,7 +108,7 @@ def test_text_unet_hears_an_encoder_of_any_width():
 @pytest.mark.parametrize("early", [True, False])
 def test_efficient_unet_uses_all_that_it_is_given(early):
     torch.manual_seed(0)
-    net = EfficientUNet(16, 6, (16, 16), (1, 2), dim=32, early=early)
+    net = EfficientUNet(16, 6, 16, (1, 2), dim=32, early=early)
     for p in net.parameters():
         nn.init.normal_(p, std=0.3 / max(1, p.ndim - 1))
     x, time, level = torch.randn(3, 6, 16, 16), torch.rand(3), torch.rand(3)
@@ -123,7 +123,7 @@ def test_efficient_unet_uses_all_that_it_is_given(early):
 
 def test_the_order_changes_the_cost_and_not_the_numbers():
     """The same weights fit both; every block works on a quarter of the pixels where the map is halved first."""
-    early, late = EfficientUNet(16, 6, (16, 16), (1, 2), 32), EfficientUNet(16, 6, (16, 16), (1, 2), 32, early=False)
+    early, late = EfficientUNet(16, 6, 16, (1, 2), 32), EfficientUNet(16, 6, 16, (1, 2), 32, early=False)
     late.load_state_dict(early.state_dict())
     pixels = {}
     for name, net in (("early", early), ("late", late)):
@@ -135,7 +135,7 @@ def test_the_order_changes_the_cost_and_not_the_numbers():
 
 
 def test_an_efficient_upsampler_learns():
-    network = Network(Upsampler(channels=3, unet=EfficientUNet(32, 6, (16, 16), (1, 1), 32)), PROCESS, "v")
+    network = Network(Upsampler(channels=3, unet=EfficientUNet(32, 6, 16, (1, 1), 32)), PROCESS, "v")
     x, rng = (
         shapes.draw(scenes.sample(16, torch.Generator().manual_seed(0)), torch.Generator().manual_seed(0)),
         torch.Generator(),
@@ -147,7 +147,7 @@ def test_an_efficient_upsampler_learns():
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"depths": (1, 2)}, "depths must be as many as widths, 3, got"),
+        ({"width": 20}, "width must be a multiple of 8, got 20"),
         ({"size": 20}, "size must be a multiple of 8, got 20"),
     ],
 )

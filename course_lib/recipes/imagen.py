@@ -13,7 +13,6 @@ from course_lib.checkpoints import FOLDER, load_into
 from course_lib.datasets import captions, scenes, shapes
 from course_lib.denoisers import NULL, Denoiser, Network
 from course_lib.guidance import ClassifierFree, DynamicThreshold
-from course_lib.nets.efficient import EfficientUNet
 from course_lib.nets.language import MASK, LanguageModel, hidden, masked_loss
 from course_lib.nets.text import TextEncoder, TextUNet
 from course_lib.nets.upsampler import Upsampler
@@ -116,7 +115,7 @@ def shipped_language(name: str = "language") -> LanguageModel:
 
 
 def train_imagen(
-    network: Network, seconds: float | None = None, seed: int = 0, steps: int = 3000, language: str = "language"
+    network: Network, seconds: float | None = None, seed: int = 0, steps: int = 2400, language: str = "language"
 ) -> Iterator[Progress]:
     """Trains on fresh captioned pictures, halved, with a language model's encoder that stays as it is: Saharia et al. 2022,
     section 2.1. One caption in ten is made empty."""
@@ -139,12 +138,12 @@ def train_imagen(
 def shapes_upsampler(seed: int = 0) -> Network:
     """An untrained denoiser for pictures (B, 3, 32, 32), given their halves and the level of noise in those."""
     torch.manual_seed(seed)
-    net = Upsampler(channels=3, unet=EfficientUNet()).to(memory_format=torch.channels_last)
+    net = Upsampler(channels=3).to(memory_format=torch.channels_last)
     return Network(net, DDPM(linear_beta(1000)), "v")
 
 
 def train_shapes_upsampler(
-    network: Network, seconds: float | None = None, seed: int = 0, steps: int = 2000
+    network: Network, seconds: float | None = None, seed: int = 0, steps: int = 1500
 ) -> Iterator[Progress]:
     """Trains on fresh pictures, whose halves get noise of a random time up to 400: lesson 06's loss."""
     learner, rng = learner_of(network), torch.Generator().manual_seed(seed)

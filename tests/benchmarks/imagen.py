@@ -34,9 +34,9 @@ OUT, KEPT = ROOT / "data/figures/imagen.json", ROOT / "build/imagen"
 SIZES = ("small", "large")
 TEXT = {"small": (imagen.SMALL_TEXT, "language_small"), "large": (imagen.LARGE_TEXT, "language")}
 UNET = {"small": imagen.SMALL_UNET, "large": imagen.LARGE_UNET}
-W = {"sizes": (1.0, 1.5, 2.0, 3.0, 5.0, 8.0), "thresholds": (1.0, 2.0, 4.0, 7.0, 10.0, 15.0)}
+W = {"sizes": (1.0, 2.0, 3.0, 5.0, 8.0), "thresholds": (1.0, 3.0, 5.0, 7.0, 10.0, 15.0)}
 WITHIN = {"none": lambda denoiser: denoiser, "static": StaticThreshold, "dynamic": DynamicThreshold}
-N = 200
+N = 100
 
 
 def base(text: str, unet: str) -> Network:
