@@ -100,7 +100,7 @@ LANGUAGE_SMALL = Recipe(
 # The base
 
 
-def imagen_network(seed: int = 0, text: tuple[int, int, int] = LARGE_TEXT, widths: tuple[int, ...] = LARGE_UNET) -> Network:
+def imagen_network(seed: int = 0, text: tuple[int, int, int] = LARGE_TEXT, widths: tuple[int, ...] = SMALL_UNET) -> Network:
     """An untrained denoiser for small pictures (B, 3, 16, 16), with room for a language model's encoder of that size."""
     torch.manual_seed(seed)
     net = TextUNet(SIDE, widths, dim=4 * widths[0], text=TextEncoder(*text)).to(memory_format=torch.channels_last)

@@ -16,10 +16,11 @@ from course_lib.nets.sdxl import WHOLE, SDXLUNet, TwoEncoders
 from course_lib.nets.text import TextEncoder
 from course_lib.process import DDPM
 from course_lib.recipes.imagen import LARGE_TEXT, shipped_language
-from course_lib.recipes.recipe import device_of, learner_of
+from course_lib.recipes.recipe import Recipe, device_of, learner_of
+from course_lib.recipes.shapes import asked, shipped_reader
 from course_lib.samplers import ddim, result
 from course_lib.schedules import linear_beta
-from course_lib.sdxl import Relay, found, refiner_loss
+from course_lib.sdxl import Relay, border, found, refiner_loss, sharpness
 from course_lib.training import EMA, Progress, denoising_loss, train
 
 COLLECTION = 4000
@@ -38,7 +39,7 @@ def collection(n: int = COLLECTION, seed: int = 0) -> tuple[Tensor, Tensor, Tens
 def sdxl_network(seed: int = 0, text: nn.Module | None = None, widths: tuple[int, ...] = (32, 64)) -> Network:
     """An untrained denoiser for pictures (B, 3, 32, 32), told their captions and how they came about, that predicts v."""
     torch.manual_seed(seed)
-    net = SDXLUNet(widths=widths, text=TextEncoder(*LARGE_TEXT) if text is None else text)
+    net = SDXLUNet(widths=widths, dim=64, text=TextEncoder(*LARGE_TEXT) if text is None else text)
     return Network(net.to(memory_format=torch.channels_last), DDPM(linear_beta(1000)), "v")
 
 
@@ -63,7 +64,7 @@ def train_sdxl(
     network: Network,
     seconds: float | None = None,
     seed: int = 0,
-    steps: int = 2500,
+    steps: int = 2000,
     large: bool = False,
     told: bool = True,
     last: int | None = None,
@@ -107,3 +108,20 @@ def sdxl_drawn(
         times = base.process.times(steps)
         made.append(result(ddim(DynamicThreshold(denoiser), noise[i].to(device_of(base)), times)).cpu())
     return torch.cat(made)
+
+
+@torch.no_grad()
+def sdxl_figures(network: Network, n: int = 200) -> dict[str, float]:
+    """What the reader finds in n pictures of pairs, asked for as large and whole, and what touches the border or is soft."""
+    judge, figures = shipped_reader(), {}
+    for split in scenes.SPLITS:
+        said, scene = asked(n, split)
+        x = sdxl_drawn(network, said)
+        figures |= {f"{name}, {split}": scenes.agreement(judge.read(x), scene)[name] for name in ("binding", "all")}
+    return figures | {
+        "touch the border": float(border(x).double().mean()),
+        "sharpness": float(sharpness(x.clamp(-1, 1)).mean()),
+    }
+
+
+SDXL = Recipe("shapes from captions and the story of their making", sdxl_network, train_sdxl, sdxl_figures, half=True)

@@ -1,13 +1,14 @@
 """Imagen in miniature: the text encoder's size against the U-Net's, what keeps pictures in range, and the efficient U-Net.
 
-    python tests/benchmarks/imagen.py train small large        # the base with that text encoder and that U-Net; four in all
+    python tests/benchmarks/imagen.py train small large        # the base with that text encoder and that U-Net
     python tests/benchmarks/imagen.py sizes [--seeds 0 1 2]    # the four, over w
     python tests/benchmarks/imagen.py thresholds [--seeds 0 1 2]
     python tests/benchmarks/imagen.py cost                     # of the efficient U-Net, on a quiet core
 
-The bases are kept in build/imagen, each trained once for as many steps as the others; the seeds are those of sampling. All
-draw the same captions of two objects, which the reader that ships judges at 32 x 32, after the upsampler that ships. Rows that
-are in data/figures/imagen.json already are not made again.
+There are four bases, each trained once for as many steps as the others. That with the large text encoder and the small U-Net
+ships (`course train imagen`), the others are kept in build/imagen. The seeds are those of sampling. All draw the same 100
+captions of two objects, which the reader that ships judges at 32 x 32, after the upsampler that ships. Rows that are in
+data/figures/imagen.json already are not made again.
 """
 
 import argparse
@@ -44,9 +45,11 @@ def base(text: str, unet: str) -> Network:
 
 
 def trained(text: str, unet: str) -> tuple[Network, dict]:
-    """The kept base of these sizes and the record of its training."""
-    network = base(text, unet)
-    record = checkpoints.load_into(network.net, KEPT / f"{text}-{unet}.safetensors")
+    """The base of these sizes, as it is kept, or as it ships, and the record of its training."""
+    network, shipped = base(text, unet), (text, unet) == ("large", "small")
+    path = checkpoints.FOLDER / "imagen.safetensors" if shipped else KEPT / f"{text}-{unet}.safetensors"
+    record = checkpoints.load_into(network.net, path)
+    record = {name: record[name] for name in ("steps", "loss", "seconds")}
     network.net.eval().requires_grad_(False)
     return network, record
 
