@@ -74,10 +74,10 @@ def refiner_loss(denoiser: Network, x0: Tensor, last: int = 200, rng: torch.Gene
 
 
 def border(x: Tensor) -> Tensor:
-    """In which pictures (B, 3, H, W) something touches the border (B,): a pixel at the edge that is not dark."""
+    """In which pictures (B, 3, H, W) something touches the border (B,): a pixel of the edge that is more than half covered."""
     bright = x.amax(1)
     edge = torch.stack([part.amax(1) for part in (bright[:, 0], bright[:, -1], bright[:, :, 0], bright[:, :, -1])])
-    return edge.amax(0) > -0.3
+    return edge.amax(0) > 0.1
 
 
 def sharpness(x: Tensor) -> Tensor:
