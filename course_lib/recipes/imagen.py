@@ -13,6 +13,7 @@ from course_lib.checkpoints import FOLDER, load_into
 from course_lib.datasets import captions, scenes, shapes
 from course_lib.denoisers import NULL, Denoiser, Network
 from course_lib.guidance import ClassifierFree, DynamicThreshold
+from course_lib.nets.efficient import EfficientUNet
 from course_lib.nets.language import MASK, LanguageModel, hidden, masked_loss
 from course_lib.nets.text import TextEncoder, TextUNet
 from course_lib.nets.upsampler import Upsampler
@@ -101,10 +102,13 @@ LANGUAGE_SMALL = Recipe(
 
 
 def imagen_network(seed: int = 0, text: tuple[int, int, int] = LARGE_TEXT, widths: tuple[int, ...] = SMALL_UNET) -> Network:
-    """An untrained denoiser for small pictures (B, 3, 16, 16), with room for a language model's encoder of that size."""
+    """An untrained denoiser for small pictures (B, 3, 16, 16), with room for a language model's encoder of that size.
+
+    It predicts the picture itself: where 2 x 2 pixels of 3 colours go into 16 channels, noise does not fit.
+    """
     torch.manual_seed(seed)
     net = TextUNet(SIDE, widths, dim=4 * widths[0], text=TextEncoder(*text)).to(memory_format=torch.channels_last)
-    return Network(net, DDPM(linear_beta(1000)), "v")
+    return Network(net, DDPM(linear_beta(1000)), "x0")
 
 
 def shipped_language(name: str = "language") -> LanguageModel:
@@ -136,14 +140,14 @@ def train_imagen(
 
 
 def shapes_upsampler(seed: int = 0) -> Network:
-    """An untrained denoiser for pictures (B, 3, 32, 32), given their halves and the level of noise in those."""
+    """An untrained denoiser for pictures (B, 3, 32, 32), given their halves and the noise in those: it predicts x_0."""
     torch.manual_seed(seed)
-    net = Upsampler(channels=3).to(memory_format=torch.channels_last)
-    return Network(net, DDPM(linear_beta(1000)), "v")
+    net = Upsampler(channels=3, unet=EfficientUNet()).to(memory_format=torch.channels_last)
+    return Network(net, DDPM(linear_beta(1000)), "x0")
 
 
 def train_shapes_upsampler(
-    network: Network, seconds: float | None = None, seed: int = 0, steps: int = 1500
+    network: Network, seconds: float | None = None, seed: int = 0, steps: int = 1200
 ) -> Iterator[Progress]:
     """Trains on fresh pictures, whose halves get noise of a random time up to 400: lesson 06's loss."""
     learner, rng = learner_of(network), torch.Generator().manual_seed(seed)
@@ -152,7 +156,7 @@ def train_shapes_upsampler(
         x0 = shapes.draw(scenes.join([scenes.sample(24, rng), scenes.sample(8, rng, split="new objects")]), rng)
         return upsampler_loss(learner, x0.to(device_of(learner), memory_format=torch.channels_last), rng, 400)
 
-    return train(loss, learner.net, steps, lr=2e-3, seconds=seconds, ema=EMA(learner.net, 0.998, into=network.net))
+    return train(loss, learner.net, steps, lr=3e-3, seconds=seconds, ema=EMA(learner.net, 0.998, into=network.net))
 
 
 @torch.no_grad()

@@ -37,10 +37,10 @@ def collection(n: int = COLLECTION, seed: int = 0) -> tuple[Tensor, Tensor, Tens
 
 
 def sdxl_network(seed: int = 0, text: nn.Module | None = None, widths: tuple[int, ...] = (32, 64)) -> Network:
-    """An untrained denoiser for pictures (B, 3, 32, 32), told their captions and how they came about, that predicts v."""
+    """An untrained denoiser for pictures (B, 3, 32, 32), told their captions and how they came about, that predicts x_0."""
     torch.manual_seed(seed)
     net = SDXLUNet(widths=widths, dim=64, text=TextEncoder(*LARGE_TEXT) if text is None else text)
-    return Network(net.to(memory_format=torch.channels_last), DDPM(linear_beta(1000)), "v")
+    return Network(net.to(memory_format=torch.channels_last), DDPM(linear_beta(1000)), "x0")
 
 
 def two_encoders() -> TwoEncoders:

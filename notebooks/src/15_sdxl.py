@@ -147,7 +147,6 @@ for ax, (figure, title) in zip(
     ax.bar(range(3), runs.mean(1), yerr=runs.std(1, ddof=1), capsize=6, color=(ORANGE, RED, BLUE))
     ax.set(title=title, xticks=range(3), xticklabels=("large\nonly", "all, not\ntold", "told"), ylabel="%")
     ax.set_ylim(0, 110 if figure == "sharpness" else 100)
-fig.tight_layout()
 plots.show(fig, alt="Three networks: share of right pictures, of pictures that touch the border, and sharpness.")
 
 # %%
