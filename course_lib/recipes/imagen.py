@@ -11,13 +11,14 @@ from torch import Tensor
 from course_lib.cascades import augmented, cascade, upsampler_loss
 from course_lib.checkpoints import FOLDER, load_into
 from course_lib.datasets import captions, scenes, shapes
+from course_lib.datasets.scenes import Scene
 from course_lib.denoisers import NULL, Denoiser, Network
-from course_lib.guidance import ClassifierFree, DynamicThreshold
+from course_lib.guidance import ClassifierFree, StaticThreshold
 from course_lib.nets.efficient import EfficientUNet
 from course_lib.nets.language import MASK, LanguageModel, hidden, masked_loss
 from course_lib.nets.text import TextEncoder, TextUNet
 from course_lib.nets.upsampler import Upsampler
-from course_lib.process import DDPM
+from course_lib.process import DDPM, randn_like
 from course_lib.recipes.recipe import Recipe, device_of, learner_of
 from course_lib.recipes.shapes import asked, shipped_reader
 from course_lib.samplers import ddim, result
@@ -101,10 +102,10 @@ LANGUAGE_SMALL = Recipe(
 # The base
 
 
-def imagen_network(seed: int = 0, text: tuple[int, int, int] = LARGE_TEXT, widths: tuple[int, ...] = SMALL_UNET) -> Network:
+def imagen_network(seed: int = 0, text: tuple[int, int, int] = LARGE_TEXT, widths: tuple[int, ...] = LARGE_UNET) -> Network:
     """An untrained denoiser for small pictures (B, 3, 16, 16), with room for a language model's encoder of that size.
 
-    It predicts the picture itself: where 2 x 2 pixels of 3 colours go into 16 channels, noise does not fit.
+    It predicts the picture itself: noise takes longer to learn, and has no part in what the captions say.
     """
     torch.manual_seed(seed)
     net = TextUNet(SIDE, widths, dim=4 * widths[0], text=TextEncoder(*text)).to(memory_format=torch.channels_last)
@@ -188,22 +189,47 @@ def imagen_drawn(
     upsampler: Network,
     said: list[str],
     w: float,
-    within: Callable[[Denoiser], Denoiser] = DynamicThreshold,
-    s: int = 50,
+    within: Callable[[Denoiser], Denoiser] = StaticThreshold,
+    s: int = 300,
     steps: int = 20,
     seed: int = 1,
 ) -> Tensor:
-    """Pictures (N, 3, 32, 32) of the captions: the base guided by w and kept `within` range, then the upsampler, which is shown
-    the small pictures with noise of time s. Both in `steps` of DDIM, from noise that depends on the seed alone."""
+    """Pictures (N, 3, 32, 32) of the captions: the base guided by w and kept `within` range, down to time s, where it hands
+    over to the upsampler, noise and all (`cascade`, truncated). By DDIM, from noise that depends on the seed alone."""
     rng, made = torch.Generator().manual_seed(seed), []
     device, times = device_of(base), base.process.times(steps)
     small, large = torch.randn(len(said), 3, SIDE, SIDE, generator=rng), torch.randn(len(said), 3, 32, 32, generator=rng)
     for i in torch.arange(len(said)).split(100):
         asked = [said[j] for j in i.tolist()]
         guided = within(ClassifierFree(base.given(asked), base.given(NULL), w))
-        noises = small[i].to(device), large[i].to(device)
-        made.append(result(cascade(guided, upsampler, noises, times, s, rng=rng)).cpu())
+        made.append(
+            result(cascade(guided, upsampler, (small[i].to(device), large[i].to(device)), times, s, truncated=True)).cpu()
+        )
     return torch.cat(made)
+
+
+@torch.no_grad()
+def heard(network: Network, n: int = 400, t: int = 900) -> dict[str, float]:
+    """What a base makes of captions where the picture tells it next to nothing, at time t, on n fresh pictures of two objects.
+
+    By how much the right caption lowers the error of the predicted picture, as a share of that without one; and in how many
+    pictures it lowers it more than the same caption with its two colours exchanged (of two choices, so that half is chance).
+    """
+    rng = torch.Generator().manual_seed(4)
+    scene = scenes.sample(3 * n, rng, ("pair",))
+    scene = scene[scene.colour[:, 0] != scene.colour[:, 1]][:n]
+    turned = Scene(scene.shape, scene.colour[:, [1, 0, 2, 3]], scene.size, scene.place, scene.relation)
+    x0 = shapes.draw(scene, rng, SIDE).to(device_of(network))
+    x_t = network.process.add_noise(x0, t, randn_like(x0, rng))
+
+    def error(said: list[str]) -> Tensor:
+        return (network.given(said)(x_t, t).x0 - x0).square().mean((1, 2, 3))
+
+    right, wrong, none = error(captions.describe(scene)), error(captions.describe(turned)), error([""] * len(scene))
+    return {
+        "error saved by the caption": float(1 - right.mean() / none.mean()),
+        "binding": float((right < wrong).double().mean()),
+    }
 
 
 def imagen_figures(network: Network, n: int = 200) -> dict[str, float]:

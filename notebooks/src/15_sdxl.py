@@ -15,10 +15,10 @@ course_map("15")
 # %% [markdown]
 # ## Pictures as they are found
 #
-# So far all of our pictures were made for us: each as large as the rest, each object whole. Pictures that are **found** are not.
-# Many are too small. Many show half of a thing, since pictures of all shapes were cut to fit. One can throw away what is not
-# good enough: SDXL's authors would have lost 39 % of theirs by asking for 256 pixels. Or one keeps it, enlarged, and then the
-# network learns blur and cut-off heads as well as all else, and draws them.
+# So far all of our pictures were made for us: each as large as the rest, each object whole. Pictures that are **found** are
+# not. Many are too small. Many show half of a thing, since pictures of all shapes were cut to fit. One can throw away what
+# is not good enough: SDXL's authors would have lost 39 % of theirs by asking for 256 pixels. Or one keeps it, enlarged, and
+# then the network learns blur and cut-off heads as well as all else, and draws them.
 #
 # Here is such a collection: 4,000 captioned pictures. Half were small (8, 12 or 16 pixels), and have been enlarged; of half, up
 # to 12 pixels are missing at the top and at the left. A quarter is as it should be.
@@ -63,9 +63,9 @@ plots.show(fig, alt="36 captioned pictures of shapes, many of them blurred, or w
 # blurred picture by the world; it has been told. In sampling one asks for what one wants: $(32, 0, 0)$, a large picture of
 # which nothing is missing.
 #
-# Each of the numbers is embedded as time is (lesson 04), by sines and cosines. The embeddings stand **side by side**, go through a
-# small network, and are added to the embedding of time (Podell et al., section 2.2; their size has two numbers, height and
-# width, ours are squares).
+# Each of the numbers is embedded as time is (lesson 04), by sines and cosines. The embeddings stand **side by side**, go
+# through a small network, and are added to the embedding of time (Podell et al., section 2.2; their size has two numbers,
+# height and width, ours are squares).
 #
 # ### Exercise 1: `micro_embedding` (difficulty 1, 6 minutes)
 #
@@ -116,10 +116,10 @@ plots.show(fig, alt="Six captions drawn as large and whole, as once 16 or 8 pixe
 # - **all, not told**: everything is kept, and nothing is said;
 # - **told**: everything is kept, and its making is told.
 #
-# Each draws 100 captions of two objects from three seeds, $w = 3$. The reader says whether all that was asked is right. Two plain
-# measures say the rest: in how many pictures something **touches the border**, and how **sharp** they are, which is what a picture
-# loses when it is halved and enlarged again, as a share of what real pictures lose. Made by
-# `python tests/benchmarks/sdxl.py measure`.
+# Each draws 100 captions of two objects from three seeds, $w = 3$. The reader says whether all that was asked is right. Two
+# plain measures say the rest: in how many pictures something **touches the border**, and how **sharp** they are, which is
+# what a picture loses when it is halved and enlarged again, as a share of what real pictures lose. Made by `python
+# tests/benchmarks/sdxl.py measure`.
 
 # %%
 REAL = found["real pictures"]
@@ -175,14 +175,14 @@ claim(
 # %% [markdown]
 # ## Two text encoders
 #
-# SDXL listens to two text encoders at once, both frozen, both CLIP's (Radford et al.'s and a larger one): a word's vector is the two
-# vectors, one after the other. Ours are the language model of lesson 13, which never saw a picture, and the text half of
-# lesson 10's CLIP, which learned from pictures what words look like.
+# SDXL listens to two text encoders at once, both frozen, both CLIP's (Radford et al.'s and a larger one): a word's vector
+# is the two vectors, one after the other. Ours are the language model of lesson 13, which never saw a picture, and the text
+# half of lesson 10's CLIP, which learned from pictures what words look like.
 #
 # ## A larger U-Net
 #
-# SDXL's U-Net has 2.6 billion numbers, three times as many as its predecessors'. Ours goes from widths (32, 64) to (48, 96), which
-# doubles its numbers.
+# SDXL's U-Net has 2.6 billion numbers, three times as many as its predecessors'. Ours goes from widths (32, 64) to (48,
+# 96), which doubles its numbers.
 
 # %%
 for kind, row in found["trainings"].items():
@@ -245,3 +245,36 @@ for id, kind, statement in (
 ):
     gain = of(kind, "all") - plain
     print(f"{kind}: {100 * gain.mean():+.0f} points, seeds {', '.join(f'{100 * g:+.0f}' for g in gain)}")
+
+# %% [markdown]
+# ## Failure museum
+#
+# **Told the wrong story.** The network believes what it is told, also where it is nonsense: a picture that was 8 pixels wide
+# *and* sharp does not exist, and to ask for it is to ask for blur. And an embedding that adds its three numbers cannot tell a
+# picture cut at the top from one cut at the left.
+
+# %%
+mistaken = {
+    "added, not side by side": lambda micro, dim: sum(sinusoidal(number.float(), dim) for number in micro.unbind(1)),
+    "the bare numbers": lambda micro, dim: micro.float(),
+    "only the side": lambda micro, dim: sinusoidal(micro[:, 0].float(), dim),
+}
+for name, fn in mistaken.items():
+    print(f"{name}: {check.micro_embedding(fn).diagnosis}")
+
+# %% [markdown]
+# ## What you saw
+#
+# TODO
+#
+# **At full size** SDXL works in the latent space of lesson 12, at 1,024 × 1,024, with a U-Net of 2.6 billion numbers and
+# text encoders of 817 million; and it is told the height and width that each picture had, the crop's place, and the size
+# that is asked for. On ImageNet at 512 × 512, Podell et al. report an FID of 43.8 where small pictures are thrown away,
+# 39.8 where they are kept and not told, and 36.5 where they are told (their table 2).
+#
+# **Think about it**
+#
+# 1. Ask for a side of 64, which no picture had. What could the network do, and what would it have to have learned?
+# 2. Captions could be wrong for some pictures as well. What would you tell the network, and what would you ask for?
+#
+# **Next:** lesson 16, Stable Diffusion 3, leaves the U-Net behind: words and picture become one sequence.

@@ -1,14 +1,12 @@
 """Imagen in miniature: the text encoder's size against the U-Net's, what keeps pictures in range, and the efficient U-Net.
 
-    python tests/benchmarks/imagen.py train small large        # the base with that text encoder and that U-Net
-    python tests/benchmarks/imagen.py sizes [--seeds 0 1 2]    # the four, over w
-    python tests/benchmarks/imagen.py thresholds [--seeds 0 1 2]
-    python tests/benchmarks/imagen.py cost                     # of the efficient U-Net, on a quiet core
+    python tests/benchmarks/imagen.py sizes [--seeds 0 1 2]       # trains four bases, and measures them
+    python tests/benchmarks/imagen.py thresholds [--seeds 0 1 2]  # of the base that ships
+    python tests/benchmarks/imagen.py cost                        # of the efficient U-Net, on a quiet core
 
-There are four bases, each trained once for as many steps as the others. That with the large text encoder and the small U-Net
-ships (`course train imagen`), the others are kept in build/imagen. The seeds are those of sampling. All draw the same 100
-captions of two objects, which the reader that ships judges at 32 x 32, after the upsampler that ships. Rows that are in
-data/figures/imagen.json already are not made again.
+The four bases, kept in build/imagen, are trained once, each for STEPS, a part of what the base that ships was trained for. The
+seeds are those of sampling: all draw the same captions of two objects, which the reader that ships judges at 32 x 32, after the
+upsampler that ships. Rows that are in data/figures/imagen.json already are not made again.
 """
 
 import argparse
@@ -35,30 +33,24 @@ OUT, KEPT = ROOT / "data/figures/imagen.json", ROOT / "build/imagen"
 SIZES = ("small", "large")
 TEXT = {"small": (imagen.SMALL_TEXT, "language_small"), "large": (imagen.LARGE_TEXT, "language")}
 UNET = {"small": imagen.SMALL_UNET, "large": imagen.LARGE_UNET}
-W = {"sizes": (1.0, 2.0, 3.0, 5.0, 8.0), "thresholds": (1.0, 3.0, 5.0, 7.0, 10.0, 15.0)}
+W = {"sizes": (1.0, 2.0, 3.0, 5.0), "thresholds": (1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0)}
+STEPS = 1000
 WITHIN = {"none": lambda denoiser: denoiser, "static": StaticThreshold, "dynamic": DynamicThreshold}
-N = 100
-
-
-def base(text: str, unet: str) -> Network:
-    return imagen.imagen_network(0, TEXT[text][0], UNET[unet])
+N = 50
 
 
 def trained(text: str, unet: str) -> tuple[Network, dict]:
-    """The base of these sizes, as it is kept, or as it ships, and the record of its training."""
-    network, shipped = base(text, unet), (text, unet) == ("large", "small")
-    path = checkpoints.FOLDER / "imagen.safetensors" if shipped else KEPT / f"{text}-{unet}.safetensors"
+    """The base of these sizes, and the record of its training: out of KEPT, or trained now."""
+    network, path = imagen.imagen_network(0, TEXT[text][0], UNET[unet]), KEPT / f"{text}-{unet}-{STEPS}.safetensors"
+    if not path.is_file():
+        begun = time.process_time()
+        training = imagen.train_imagen(network, steps=STEPS, language=TEXT[text][1])
+        end = show_progress(training, f"{text} text, {unet} U-Net")
+        record = {"steps": end.step, "loss": round(end.loss, 4), "seconds": round(time.process_time() - begun, 1)}
+        checkpoints.write(path, network.net, record)
     record = checkpoints.load_into(network.net, path)
-    record = {name: record[name] for name in ("steps", "loss", "seconds")}
     network.net.eval().requires_grad_(False)
     return network, record
-
-
-def train(text: str, unet: str) -> None:
-    network, begun = base(text, unet), time.process_time()
-    end = show_progress(imagen.train_imagen(network, language=TEXT[text][1]), f"{text} text, {unet} U-Net")
-    record = {"steps": end.step, "loss": round(end.loss, 4), "seconds": round(time.process_time() - begun, 1)}
-    checkpoints.write(KEPT / f"{text}-{unet}.safetensors", network.net, record)
 
 
 class Judge:
@@ -75,7 +67,7 @@ class Judge:
 
     def figures(self, x) -> dict[str, float]:
         right = scenes.agreement(self.reader.read(x), self.scene)
-        found = {name: right[name] for name in ("all", "binding", "relation", "count")}
+        found = {name: right[name] for name in ("all", "binding", "colour", "shape", "count")}
         found["Frechet distance"] = metrics.frechet_distance(self.features(x), self.real)
         found["beyond [-1, 1]"] = float((x.abs() > 1.05).double().mean())
         return {name: round(value, 4) for name, value in found.items()}
@@ -92,29 +84,34 @@ def written(found: dict) -> None:
     os.replace(partial, OUT)
 
 
-def measure(kind: str, seeds: list[int]) -> None:
+def sizes() -> None:
+    """Trains the four, and asks each what it hears of captions."""
+    found = opened()
+    found["trainings"] = []
+    for text in SIZES:
+        for unet in SIZES:
+            network, record = trained(text, unet)
+            total, words = (sum(p.numel() for p in net.parameters()) for net in (network.net, network.net.text))
+            row = {"text": text, "unet": unet, **record, "text parameters": words, "U-Net parameters": total - words}
+            row["heard"] = {name: round(value, 4) for name, value in imagen.heard(network, 1000).items()}
+            found["trainings"].append(row)
+            print(json.dumps(row), flush=True)
+            written(found)
+
+
+def draw(kind: str, seeds: list[int]) -> None:
+    """The reader's figures over w: of the four bases, or of the one that ships under each kind of thresholding."""
     judge, upsampler, found = Judge(), models.load("shapes_upsampler"), opened()
     rows = found.setdefault(kind, [])
-    if kind == "sizes":
-        cases = [{"text": text, "unet": unet} for text in SIZES for unet in SIZES]
-    else:
-        cases = [{"within": within} for within in WITHIN]
-    for case in cases:
-        network, record = trained(case["text"], case["unet"]) if kind == "sizes" else (models.load("imagen"), None)
-        within = WITHIN[case.get("within", "dynamic")]
-        if record:
-            size = sum(p.numel() for p in network.net.parameters())
-            words = sum(p.numel() for p in network.net.text.parameters())
-            row = case | record | {"text parameters": words, "U-Net parameters": size - words}
-            found["trainings"] = [r for r in found.get("trainings", []) if (r["text"], r["unet"]) != tuple(case.values())] + [
-                row
-            ]
+    four = [{"text": text, "unet": unet} for text in SIZES for unet in SIZES]
+    for case in four if kind == "sizes" else [{"within": within} for within in WITHIN]:
+        network = trained(**case)[0] if kind == "sizes" else models.load("imagen")
         for seed in seeds:
             for w in W[kind]:
                 key = case | {"w": w, "seed": seed}
                 if any(all(row[k] == v for k, v in key.items()) for row in rows):
                     continue
-                x = imagen.imagen_drawn(network, upsampler, judge.said, w, within, seed=seed)
+                x = imagen.imagen_drawn(network, upsampler, judge.said, w, WITHIN[case.get("within", "static")], seed=seed)
                 rows.append(key | {"figures": judge.figures(x)})
                 print(json.dumps(rows[-1]), flush=True)
                 written(found)
@@ -150,19 +147,15 @@ def cost() -> None:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("train", "sizes", "thresholds", "cost"))
-    parser.add_argument("size", nargs="*", choices=SIZES, help="of the text encoder and of the U-Net, to train")
+    parser.add_argument("what", choices=("sizes", "thresholds", "cost"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()
     torch.set_num_threads(1)
-    if args.what == "train":
-        if len(args.size) != 2:
-            parser.error(f"train needs two sizes, of the text encoder and of the U-Net, got {args.size}")
-        train(*args.size)
-    elif args.what == "cost":
-        cost()
-    else:
-        measure(args.what, args.seeds)
+    if args.what == "cost":
+        return cost()
+    if args.what == "sizes":
+        sizes()
+    draw(args.what, args.seeds)
 
 
 if __name__ == "__main__":
