@@ -19,7 +19,6 @@ from course_lib.checks.guidance import classifier_loss, guided_mix, guided_score
 from course_lib.checks.imagen import dynamic_threshold, hidden_words, masked_loss
 from course_lib.checks.rivals import adversarial_value, elbo, non_saturating_loss
 from course_lib.checks.score import annealed_langevin, langevin_step, score_from_eps
-from course_lib.checks.sdxl import micro_embedding, refiner_loss
 from course_lib.checks.text import cross_attention, text_dropout
 from course_lib.checks.unet import residual_block, self_attention, sinusoidal
 
@@ -48,11 +47,9 @@ __all__ = [
     "label_dropout",
     "langevin_step",
     "masked_loss",
-    "micro_embedding",
     "non_saturating_loss",
     "posterior",
     "posterior_variance",
-    "refiner_loss",
     "residual_block",
     "score_from_eps",
     "self_attention",

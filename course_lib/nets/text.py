@@ -65,10 +65,9 @@ class TextUNet(UNet):
         widths: tuple[int, ...] = (32, 64, 128),
         dim: int = 128,
         words: int = 64,
-        patch: int = 2,
-        text: nn.Module | None = None,
+        text: TextEncoder | None = None,
     ):
-        super().__init__(size, 3, widths, depth=1, classes=0, patch=patch, attn=2, dim=dim)
+        super().__init__(size, 3, widths, depth=1, classes=0, patch=2, attn=2, dim=dim)
         self.text = TextEncoder(words) if text is None else text
         words = self.text.width
         self.as_condition = self.text.as_condition
@@ -82,8 +81,7 @@ class TextUNet(UNet):
             {name: CrossAttention(width, words, max(1, width // 32), side) for name, (width, side) in shapes.items()}
         )
 
-    def forward(self, x: Tensor, time: Tensor, cond: Tensor, more: Tensor | float = 0.0) -> Tensor:
-        """`more` (B, dim) is what else there is to say of the picture as a whole: it is added to the embedding of time."""
+    def forward(self, x: Tensor, time: Tensor, cond: Tensor) -> Tensor:
         words, there = self.text(cond)
-        emb = silu(self.time(time) + self.sentence(words[:, 0]) + more)
+        emb = silu(self.time(time) + self.sentence(words[:, 0]))
         return self.run(x, emb, lambda name, h: self.cross[name](h, words, there))

@@ -64,7 +64,6 @@ from course_lib.recipes.rivals import (
     vae,
     vae_of_points,
 )
-from course_lib.recipes.sdxl import SDXL
 from course_lib.recipes.shapes import READER
 
 __all__ = [
@@ -129,6 +128,5 @@ RECIPES = {
     "language_small": LANGUAGE_SMALL,
     "shapes_upsampler": SHAPES_UPSAMPLER,
     "imagen": IMAGEN,
-    "sdxl": SDXL,
 }
 """Every model that ships, in the order in which they can be made: the digits are measured by the classifier."""
