@@ -242,12 +242,11 @@ check.dynamic_threshold(my_dynamic_threshold)
 check.solution("dynamic_threshold")
 
 # %% [markdown]
-# Below, the same noise and captions at $w = 10$, straight from the base, and what of the 256 pixels leaves $[-1, 1]$ on the
-# way.
+# Below, the same noise and captions at $w = 10$: what each makes of the pictures, and how far they reach on the way.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 WITHIN = {"none": lambda denoiser: denoiser, "static": StaticThreshold, "dynamic": DynamicThreshold}
-said = [*prompts, "a blue star left of a white square", "a yellow triangle above a red square"]
+said = [*prompts, "a white star left of a red square", "a yellow triangle above a red square"]
 noise = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(5))
 rows, reach = {}, {}
 for name, within in WITHIN.items():
@@ -258,9 +257,9 @@ fig, axes = plt.subplots(1, 2, figsize=(12, 4.2), width_ratios=[1.4, 1])
 plots.pictures(enlarged(torch.cat(list(rows.values())), 32), columns=6, ax=axes[0], title="w = 10, straight from the base")
 axes[0].axis("on")
 axes[0].set(xticks=[], yticks=[16 + 33 * i for i in range(3)], yticklabels=list(rows))
-for (name, values), colour in zip(reach.items(), (RED, ORANGE, BLUE)):
-    axes[1].plot(base.process.times(20)[:-1], values, "o-", color=colour, label=name)
-axes[1].set(title="how far the predicted picture reaches", xlabel="t", ylabel="99.5 % quantile of |x̂₀|", yscale="log")
+for (name, values), colour, line in zip(reach.items(), (RED, ORANGE, BLUE), ("s--", "^:", "o-")):
+    axes[1].plot(base.process.times(20)[:-1], values, line, color=colour, ms=8, label=name)
+axes[1].set(title="how far x̂₀ reaches", xlabel="t", ylabel="99.5 % quantile of |x̂₀|")
 axes[1].invert_xaxis()
 axes[1].legend()
 plots.show(
@@ -270,8 +269,10 @@ plots.show(
 # %% [markdown]
 # ### Measured, from w = 1 to 15
 #
-# 100 captions of two objects, three seeds of sampling, both stages; the reader judges. **Right** is a picture in which all that
-# was said is right. Made by `python tests/benchmarks/imagen.py thresholds`.
+# 100 captions of two objects, three seeds of sampling. The reader reads the small pictures, enlarged (of real ones it loses
+# nothing that way). This base, trained for a few minutes, is sure of *where* which *colour* goes; which shape it is, it draws
+# but badly. So we count pictures in which both **colours are in place**. Made by
+# `python tests/benchmarks/imagen.py thresholds`.
 
 
 # %%
@@ -286,39 +287,42 @@ def of(kind, figure, **which):
 ws = sorted({row["w"] for row in found["thresholds"]})
 fig, axes = plt.subplots(1, 2, figsize=(12, 4.6))
 for name, colour, line in (("none", RED, "s--"), ("static", ORANGE, "^:"), ("dynamic", BLUE, "o-")):
-    for ax, figure, times in ((axes[0], "all", 100), (axes[1], "Frechet distance", 1)):
+    for ax, figure, times in ((axes[0], "colours in place", 100), (axes[1], "Frechet distance", 1)):
         runs = times * np.array([of("thresholds", figure, within=name, w=w) for w in ws])
         ax.errorbar(ws, runs.mean(1), runs.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=name)
-axes[0].set(title="right", xlabel="guidance w", ylabel="% of the pictures", ylim=(0, 100))
-axes[1].set(title="distance from real pictures", xlabel="guidance w", ylabel="Frechet distance", yscale="log")
-axes[0].legend(loc="lower left")
-plots.show(
-    fig, alt="Share of right pictures and Frechet distance over w from 1 to 15, without, with static and dynamic thresholding."
-)
+axes[0].set(title="colours in place", xlabel="guidance w", ylabel="% of the pictures", ylim=(0, None))
+axes[1].set(title="distance from real pictures", xlabel="guidance w", ylabel="Frechet distance")
+axes[1].legend()
+plots.show(fig, alt="Pictures with colours in place and Frechet distance over w from 1 to 15, with each kind of thresholding.")
 
 # %%
 high = [w for w in ws if w >= 7]
-mean = {name: [100 * of("thresholds", "all", within=name, w=w).mean() for w in high] for name in WITHIN}
+mean = {name: [100 * of("thresholds", "colours in place", within=name, w=w).mean() for w in high] for name in WITHIN}
 claim(
     "imagen-dynamic-threshold",
     "At high guidance dynamic thresholding is better than static, and static than none.",
-    measured="right at w = 7, 10, 15: "
+    measured=f"colours in place at w = {', '.join(f'{w:g}' for w in high)}: "
     + ", ".join(f"{name} {' / '.join(f'{m:.0f}' for m in mean[name])} %" for name in ("dynamic", "static", "none")),
     holds=all(d > s > n for d, s, n in zip(mean["dynamic"], mean["static"], mean["none"])),
+    expected=False,
 )
 
 # %% [markdown]
+# TODO-THRESHOLD
+#
 # ## 4. Which matters more, the text encoder's size or the U-Net's?
 #
-# Imagen's most quoted finding: a larger text encoder does more for the pictures than a larger U-Net. Here are four trainings,
-# two sizes of each, everything else the same: 2,400 steps of 64 pictures, the same seed, the same upsampler, dynamic
-# thresholding. Each curve is drawn by $w$ from 1 to 8: to the left it agrees with the caption, down it is near real pictures.
+# Imagen's most quoted finding: a larger text encoder does more for the pictures than a larger U-Net. Here are four
+# trainings, two sizes of each, everything else the same: 800 steps of 64 pictures (a third of what the base that ships
+# had), the same seed. Two questions to each: does it hear which colour belongs to which shape (the two captions with
+# exchanged colours, as above), and are the colours in place in what it draws, over $w$? Made by `python
+# tests/benchmarks/imagen.py sizes`.
 
 # %%
 for row in found["trainings"]:
     print(
-        f"text {row['text']:5}  ({row['text parameters']:>7,} numbers)   U-Net {row['unet']:5}  "
-        f"({row['U-Net parameters']:>9,})   loss {row['loss']:.3f}"
+        f"text {row['text']:5} ({row['text parameters']:>7,} numbers), U-Net {row['unet']:5} ({row['U-Net parameters']:>9,}): "
+        f"loss {row['loss']:.3f}, binds {100 * row['heard']['binding']:.0f} %"
     )
 
 # %%
@@ -331,31 +335,32 @@ KINDS = {
     ("large", "large"): (BLUE, "o-"),
 }
 for (text, unet), (colour, line) in KINDS.items():
-    right = 100 * np.array([of("sizes", "all", text=text, unet=unet, w=w) for w in ws])
+    right = 100 * np.array([of("sizes", "colours in place", text=text, unet=unet, w=w) for w in ws])
     away = np.array([of("sizes", "Frechet distance", text=text, unet=unet, w=w).mean() for w in ws])
     name = f"{text} text, {unet} U-Net"
     axes[0].errorbar(ws, right.mean(1), right.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=name)
     axes[1].plot(right.mean(1), away, line, color=colour, ms=9, label=name)
-axes[0].set(title="right, over w", xlabel="guidance w", ylabel="% of the pictures", ylim=(0, 100))
-axes[1].set(title="distance against agreement", xlabel="right, %", ylabel="Frechet distance", yscale="log")
-axes[0].legend(loc="lower right", fontsize=13)
+axes[0].set(title="colours in place, over w", xlabel="guidance w", ylabel="% of the pictures", ylim=(0, None))
+axes[1].set(title="distance against agreement", xlabel="colours in place, %", ylabel="Frechet distance")
+axes[0].legend(fontsize=13)
 plots.show(
-    fig, alt="Four curves: share of right pictures over w, and Frechet distance against it, for two sizes of each network."
+    fig, alt="Four curves: pictures with colours in place over w, and Frechet distance against it, for two sizes of each net."
 )
 
 # %%
-best = {kind: max(of("sizes", "all", text=kind[0], unet=kind[1], w=w).mean() for w in ws) for kind in KINDS}
-by_text = np.mean([best["large", unet] - best["small", unet] for unet in ("small", "large")])
-by_unet = np.mean([best[text, "large"] - best[text, "small"] for text in ("small", "large")])
+binds = {(row["text"], row["unet"]): row["heard"]["binding"] for row in found["trainings"]}
+by_text = np.mean([binds["large", unet] - binds["small", unet] for unet in ("small", "large")])
+by_unet = np.mean([binds[text, "large"] - binds[text, "small"] for text in ("small", "large")])
 claim(
     "imagen-encoder-over-unet",
-    "A larger text encoder improves the pictures more than a larger U-Net.",
-    measured=f"right at the best w: + {100 * by_text:.0f} points by the larger encoder, + {100 * by_unet:.0f} by the larger U-Net",
+    "A larger text encoder teaches more binding than a larger U-Net.",
+    measured=f"right caption preferred to exchanged colours: {100 * by_text:+.0f} points by the larger encoder, "
+    f"{100 * by_unet:+.0f} by the larger U-Net",
     holds=by_text > by_unet,
 )
 
 # %% [markdown]
-# TODO
+# TODO-SIZES
 #
 # ## 5. The efficient U-Net
 #
