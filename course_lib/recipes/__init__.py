@@ -42,7 +42,7 @@ from course_lib.recipes.guides import (
     noisy_classifier_figures,
     train_noisy_classifier,
 )
-from course_lib.recipes.imagen import IMAGEN, LANGUAGE, LANGUAGE_SMALL, SHAPES_UPSAMPLER
+from course_lib.recipes.imagen import IMAGEN, LANGUAGE, LANGUAGE_SMALL
 from course_lib.recipes.points import RING, ring_figures, ring_network, train_ring
 from course_lib.recipes.recipe import Recipe
 from course_lib.recipes.rivals import (
@@ -126,7 +126,6 @@ RECIPES = {
     "guided": GUIDED,
     "language": LANGUAGE,
     "language_small": LANGUAGE_SMALL,
-    "shapes_upsampler": SHAPES_UPSAMPLER,
     "imagen": IMAGEN,
 }
 """Every model that ships, in the order in which they can be made: the digits are measured by the classifier."""

@@ -1,4 +1,4 @@
-"""Recipes for lesson 13: a language model that never saw a picture, a base that listens to it, and an upsampler."""
+"""Recipes for lesson 13: a language model that never saw a picture, and a base that listens to it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from course_lib.cascades import augmented, cascade, upsampler_loss
 from course_lib.checkpoints import FOLDER, load_into
 from course_lib.datasets import captions, scenes, shapes
 from course_lib.datasets.scenes import Scene
 from course_lib.denoisers import NULL, Denoiser, Network
 from course_lib.guidance import ClassifierFree, StaticThreshold
-from course_lib.nets.efficient import EfficientUNet
 from course_lib.nets.language import MASK, LanguageModel, hidden, masked_loss
 from course_lib.nets.reader import Reader
 from course_lib.nets.text import TextEncoder, TextUNet
-from course_lib.nets.upsampler import Upsampler
 from course_lib.process import DDPM, randn_like
 from course_lib.recipes.recipe import Recipe, device_of, learner_of
 from course_lib.recipes.shapes import asked, shipped_reader
@@ -164,77 +161,6 @@ def small_read(reader: Reader, x: Tensor) -> Scene:
 def placed(seen: Scene, asked: Scene) -> Tensor:
     """In which pictures of two objects (B,) both colours are where they should be, whatever their shapes."""
     return (seen.colour == asked.colour).all(1) & (seen.relation == asked.relation)
-
-
-# The upsampler
-
-
-def shapes_upsampler(seed: int = 0) -> Network:
-    """An untrained denoiser for pictures (B, 3, 32, 32), given their halves and the noise in those: it predicts x_0."""
-    torch.manual_seed(seed)
-    net = Upsampler(channels=3, unet=EfficientUNet()).to(memory_format=torch.channels_last)
-    return Network(net, DDPM(linear_beta(1000)), "x0")
-
-
-def train_shapes_upsampler(
-    network: Network, seconds: float | None = None, seed: int = 0, steps: int = 1200
-) -> Iterator[Progress]:
-    """Trains on fresh pictures, whose halves get noise of a random time up to 400: lesson 06's loss."""
-    learner, rng = learner_of(network), torch.Generator().manual_seed(seed)
-
-    def loss() -> Tensor:
-        x0 = shapes.draw(scenes.join([scenes.sample(24, rng), scenes.sample(8, rng, split="new objects")]), rng)
-        return upsampler_loss(learner, x0.to(device_of(learner), memory_format=torch.channels_last), rng, 400)
-
-    return train(loss, learner.net, steps, lr=3e-3, seconds=seconds, ema=EMA(learner.net, 0.998, into=network.net))
-
-
-@torch.no_grad()
-def shapes_upsampler_figures(network: Network, n: int = 500) -> dict[str, float]:
-    """Of how many fresh pictures the reader still reads everything right, when their halves were made large again, in 20 DDIM
-    steps, without and with noise of time 100 in them."""
-    rng, reader, found = torch.Generator().manual_seed(1), shipped_reader(), {}
-    scene = scenes.sample(n, rng)
-    low, noise = shapes.draw(scene, rng, SIDE), torch.randn(n, 3, 32, 32, generator=rng)
-    for s in (0, 100):
-        large = []
-        for part in torch.arange(n).split(100):
-            given = network.given(augmented(network.process, low[part].to(device_of(network)), s, rng))
-            large.append(result(ddim(given, noise[part].to(device_of(network)), network.process.times(20))).cpu())
-        found[f"all read right, s = {s}"] = scenes.agreement(reader.read(torch.cat(large)), scene)["all"]
-    return found
-
-
-SHAPES_UPSAMPLER = Recipe(
-    "shapes from 16 x 16 to 32 x 32", shapes_upsampler, train_shapes_upsampler, shapes_upsampler_figures, half=True
-)
-
-# Both stages
-
-
-@torch.no_grad()
-def imagen_drawn(
-    base: Network,
-    upsampler: Network,
-    said: list[str],
-    w: float,
-    within: Callable[[Denoiser], Denoiser] = StaticThreshold,
-    s: int = 300,
-    steps: int = 20,
-    seed: int = 1,
-) -> Tensor:
-    """Pictures (N, 3, 32, 32) of the captions: the base guided by w and kept `within` range, down to time s, where it hands
-    over to the upsampler, noise and all (`cascade`, truncated). By DDIM, from noise that depends on the seed alone."""
-    rng, made = torch.Generator().manual_seed(seed), []
-    device, times = device_of(base), base.process.times(steps)
-    small, large = torch.randn(len(said), 3, SIDE, SIDE, generator=rng), torch.randn(len(said), 3, 32, 32, generator=rng)
-    for i in torch.arange(len(said)).split(100):
-        asked = [said[j] for j in i.tolist()]
-        guided = within(ClassifierFree(base.given(asked), base.given(NULL), w))
-        made.append(
-            result(cascade(guided, upsampler, (small[i].to(device), large[i].to(device)), times, s, truncated=True)).cpu()
-        )
-    return torch.cat(made)
 
 
 @torch.no_grad()

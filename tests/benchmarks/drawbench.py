@@ -1,6 +1,6 @@
 """DrawBench in miniature: every system that draws captions, on the same 200, scored exactly by the reader that ships.
 
-    python tests/benchmarks/drawbench.py [--seeds 0 1 2] [--only Imagen]
+    python tests/benchmarks/drawbench.py [--seeds 0 1 2] [--only "Imagen, base"]
 
 Each system draws each caption once a seed. Of each the file has, by seed, the share that is right in each category; and of each
 two, in which share of all captions one or the other shows more of what was asked. Systems whose models are not there are left
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from course_lib import drawbench, models
 from course_lib.datasets.scenes import Scene
@@ -31,12 +32,13 @@ def text2shape() -> Callable[[list[str], int], Tensor]:
     return lambda said, seed: shapes.drawn(network, said, 3.0, seed=seed)
 
 
-def imagen_cascade() -> Callable[[list[str], int], Tensor]:
-    base, upsampler = models.load("imagen"), models.load("shapes_upsampler")
-    return lambda said, seed: imagen.imagen_drawn(base, upsampler, said, 3.0, seed=seed)
+def imagen_base() -> Callable[[list[str], int], Tensor]:
+    base = models.load("imagen")
+    large = lambda x: interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+    return lambda said, seed: large(imagen.small_drawn(base, said, 2.0, seed=seed))
 
 
-SYSTEMS = {"text2shape": text2shape, "Imagen": imagen_cascade}
+SYSTEMS = {"text2shape": text2shape, "Imagen, base": imagen_base}
 """Of each system by its name, a function that loads it and gives draw(captions, seed), pictures (N, 3, 32, 32)."""
 
 

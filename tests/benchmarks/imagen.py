@@ -25,8 +25,10 @@ from course_lib.denoisers import Network
 from course_lib.guidance import DynamicThreshold, StaticThreshold
 from course_lib.nets.efficient import EfficientUNet
 from course_lib.nets.upsampler import Upsampler
+from course_lib.process import DDPM
 from course_lib.recipes import imagen
 from course_lib.recipes.shapes import asked, shipped_reader
+from course_lib.schedules import linear_beta
 from course_lib.training import show_progress
 
 ROOT = Path(__file__).parents[2]
@@ -34,10 +36,10 @@ OUT, KEPT = ROOT / "data/figures/imagen.json", ROOT / "build/imagen"
 SIZES = ("small", "large")
 TEXT = {"small": (imagen.SMALL_TEXT, "language_small"), "large": (imagen.LARGE_TEXT, "language")}
 UNET = {"small": imagen.SMALL_UNET, "large": imagen.LARGE_UNET}
-W = {"sizes": (1.0, 2.0, 3.0, 5.0), "thresholds": (1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0)}
+W = {"sizes": (1.0, 2.0, 3.0, 5.0), "thresholds": (1.0, 3.0, 7.0, 15.0)}
 STEPS = 800
 WITHIN = {"none": lambda denoiser: denoiser, "static": StaticThreshold, "dynamic": DynamicThreshold}
-N = 100
+N = 32
 
 
 def trained(text: str, unet: str) -> tuple[Network, dict]:
@@ -60,7 +62,7 @@ class Judge:
     def __init__(self):
         self.reader, (self.said, self.scene) = shipped_reader(), asked(N, "train")
         rng = torch.Generator().manual_seed(2)
-        self.real = self.features(shapes.draw(scenes.sample(2000, rng, ("pair",)), rng, imagen.SIDE))
+        self.real = self.features(shapes.draw(scenes.sample(500, rng, ("pair",)), rng, imagen.SIDE))
 
     def features(self, x):
         large = interpolate(x.clamp(-1, 1), scale_factor=2, mode="bilinear", align_corners=False)
@@ -133,7 +135,7 @@ def cost() -> None:
     nets = {}
     for name, options in kinds.items():
         net = Upsampler(channels=3, unet=EfficientUNet(**options)).to(memory_format=torch.channels_last)
-        nets[name] = Network(net, imagen.shapes_upsampler().process, "v")
+        nets[name] = Network(net, DDPM(linear_beta(1000)), "v")
     for _ in range(12):
         for name, network in nets.items():
             begun = time.process_time()
