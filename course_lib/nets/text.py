@@ -23,6 +23,7 @@ class TextEncoder(nn.Module):
 
     def __init__(self, width: int = 64, depth: int = 2, heads: int = 4):
         super().__init__()
+        self.width = width
         self.word = nn.Embedding(len(captions.WORDS), width)
         self.position = nn.Parameter(0.1 * torch.randn(captions.LENGTH, width))
         layer = nn.TransformerEncoderLayer(width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
@@ -54,12 +55,21 @@ class TextEncoder(nn.Module):
 class TextUNet(UNet):
     """net(x, time, tokens) for pictures x (B, 3, size, size): a U-Net whose every block asks the words, by cross-attention.
 
-    The sentence as a whole is added to the embedding of time as well (Nichol et al. 2022, GLIDE, section 2.3).
+    The sentence as a whole is added to the embedding of time as well (Nichol et al. 2022, GLIDE, section 2.3). `text` is an
+    encoder that was trained before (Saharia et al. 2022, Imagen); by default the net learns one of its own, `words` wide.
     """
 
-    def __init__(self, size: int = 32, widths: tuple[int, ...] = (32, 64, 128), dim: int = 128, words: int = 64):
+    def __init__(
+        self,
+        size: int = 32,
+        widths: tuple[int, ...] = (32, 64, 128),
+        dim: int = 128,
+        words: int = 64,
+        text: TextEncoder | None = None,
+    ):
         super().__init__(size, 3, widths, depth=1, classes=0, patch=2, attn=2, dim=dim)
-        self.text = TextEncoder(words)
+        self.text = TextEncoder(words) if text is None else text
+        words = self.text.width
         self.as_condition = self.text.as_condition
         self.sentence = nn.Linear(words, dim)
         sides = {"encoder": self.encoder, "decoder": self.decoder}
@@ -68,7 +78,7 @@ class TextUNet(UNet):
         }
         shapes = {name: (block.conv2.out_channels, int(name.split("x")[1].split("_")[0])) for name, block in blocks.items()}
         self.cross = nn.ModuleDict(
-            {name: CrossAttention(width, words, width // 32, side) for name, (width, side) in shapes.items()}
+            {name: CrossAttention(width, words, max(1, width // 32), side) for name, (width, side) in shapes.items()}
         )
 
     def forward(self, x: Tensor, time: Tensor, cond: Tensor) -> Tensor:

@@ -42,6 +42,7 @@ from course_lib.recipes.guides import (
     noisy_classifier_figures,
     train_noisy_classifier,
 )
+from course_lib.recipes.imagen import IMAGEN, LANGUAGE, LANGUAGE_SMALL
 from course_lib.recipes.points import RING, ring_figures, ring_network, train_ring
 from course_lib.recipes.recipe import Recipe
 from course_lib.recipes.rivals import (
@@ -123,5 +124,8 @@ RECIPES = {
     "consistency": CONSISTENCY,
     "consistency_trained": CONSISTENCY_TRAINED,
     "guided": GUIDED,
+    "language": LANGUAGE,
+    "language_small": LANGUAGE_SMALL,
+    "imagen": IMAGEN,
 }
 """Every model that ships, in the order in which they can be made: the digits are measured by the classifier."""
