@@ -16,8 +16,10 @@ from course_lib.checks.distillation import student_target, truncated_snr
 from course_lib.checks.epsilon import ddpm_step, denoising_loss, posterior_variance
 from course_lib.checks.forward import add_noise, cosine_beta, posterior
 from course_lib.checks.guidance import classifier_loss, guided_mix, guided_score, label_dropout
+from course_lib.checks.latents import kl_term, latent_scale
 from course_lib.checks.rivals import adversarial_value, elbo, non_saturating_loss
 from course_lib.checks.score import annealed_langevin, langevin_step, score_from_eps
+from course_lib.checks.sd3 import flow_loss, joint_attention
 from course_lib.checks.text import cross_attention, text_dropout
 from course_lib.checks.unet import residual_block, self_attention, sinusoidal
 
@@ -38,11 +40,15 @@ __all__ = [
     "ddpm_step",
     "denoising_loss",
     "elbo",
+    "flow_loss",
     "guided_mix",
     "guided_score",
     "inversion_step",
+    "joint_attention",
+    "kl_term",
     "label_dropout",
     "langevin_step",
+    "latent_scale",
     "non_saturating_loss",
     "posterior",
     "posterior_variance",

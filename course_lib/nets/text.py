@@ -11,7 +11,8 @@ from torch.nn.functional import silu
 from course_lib.datasets import captions
 from course_lib.denoisers import NULL
 from course_lib.nets.attention import CrossAttention
-from course_lib.nets.unet import UNet
+from course_lib.nets.embeddings import TimeEmbedding
+from course_lib.nets.unet import UNet, zero
 
 
 class TextEncoder(nn.Module):
@@ -52,16 +53,31 @@ class TextEncoder(nn.Module):
 
 
 class TextUNet(UNet):
-    """net(x, time, tokens) for pictures x (B, 3, size, size): a U-Net whose every block asks the words, by cross-attention.
+    """net(x, time, tokens) for pictures x (B, channels, size, size): a U-Net whose every block asks the words, by
+    cross-attention.
 
-    The sentence as a whole is added to the embedding of time as well (Nichol et al. 2022, GLIDE, section 2.3).
+    The sentence as a whole is added to the embedding of time as well (Nichol et al. 2022, GLIDE, section 2.3). For latents
+    instead of pictures, `channels` and `size` are the latents' and `patch` is 1. With `guided` it takes guidance w (B,) as a
+    further input, as a UNet does.
     """
 
-    def __init__(self, size: int = 32, widths: tuple[int, ...] = (32, 64, 128), dim: int = 128, words: int = 64):
-        super().__init__(size, 3, widths, depth=1, classes=0, patch=2, attn=2, dim=dim)
+    def __init__(
+        self,
+        size: int = 32,
+        widths: tuple[int, ...] = (32, 64, 128),
+        dim: int = 128,
+        words: int = 64,
+        channels: int = 3,
+        patch: int = 2,
+        guided: bool = False,
+    ):
+        super().__init__(size, channels, widths, depth=1, classes=0, patch=patch, attn=2, dim=dim)
         self.text = TextEncoder(words)
         self.as_condition = self.text.as_condition
         self.sentence = nn.Linear(words, dim)
+        if guided:
+            self.guidance = TimeEmbedding(dim)
+            zero(self.guidance.mlp[-1])
         sides = {"encoder": self.encoder, "decoder": self.decoder}
         blocks = {
             f"{side}_{name}": block for side, layers in sides.items() for name, block in layers.items() if "block" in name
@@ -71,7 +87,9 @@ class TextUNet(UNet):
             {name: CrossAttention(width, words, width // 32, side) for name, (width, side) in shapes.items()}
         )
 
-    def forward(self, x: Tensor, time: Tensor, cond: Tensor) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, cond: Tensor, w: Tensor | None = None) -> Tensor:
         words, there = self.text(cond)
-        emb = silu(self.time(time) + self.sentence(words[:, 0]))
-        return self.run(x, emb, lambda name, h: self.cross[name](h, words, there))
+        emb = self.time(time) + self.sentence(words[:, 0])
+        if self.guidance is not None:
+            emb = emb + self.guidance(w / 100)
+        return self.run(x, silu(emb), lambda name, h: self.cross[name](h, words, there))

@@ -42,6 +42,7 @@ from course_lib.recipes.guides import (
     noisy_classifier_figures,
     train_noisy_classifier,
 )
+from course_lib.recipes.latents import AUTOENCODER, LATENT2SHAPE
 from course_lib.recipes.points import RING, ring_figures, ring_network, train_ring
 from course_lib.recipes.recipe import Recipe
 from course_lib.recipes.rivals import (
@@ -63,6 +64,7 @@ from course_lib.recipes.rivals import (
     vae,
     vae_of_points,
 )
+from course_lib.recipes.sd3 import SD3
 from course_lib.recipes.shapes import READER
 
 __all__ = [
@@ -123,5 +125,8 @@ RECIPES = {
     "consistency": CONSISTENCY,
     "consistency_trained": CONSISTENCY_TRAINED,
     "guided": GUIDED,
+    "autoencoder": AUTOENCODER,
+    "latent2shape": LATENT2SHAPE,
+    "sd3": SD3,
 }
 """Every model that ships, in the order in which they can be made: the digits are measured by the classifier."""

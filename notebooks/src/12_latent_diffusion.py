@@ -1,0 +1,274 @@
+# %% [markdown]
+# # 12 Latent diffusion: draw small, decode once
+#
+# **You will be able to** say what an autoencoder takes off diffusion's hands, write the two lines that make its latents fit
+# for diffusion, sample in them with the code you have, and say what it saves and what it costs.
+#
+# **Time** 50 minutes. **Needs** lessons 08 and 09. **Paper** Robin Rombach, Andreas Blattmann, Dominik Lorenz, Patrick Esser,
+# Björn Ommer: *High-Resolution Image Synthesis with Latent Diffusion Models* (2022).
+
+# %% tags=["nbval-ignore-output"]
+from course_lib.course_map import course_map
+
+course_map("12")
+
+# %% [markdown]
+# ## Most of a picture is not worth a thought
+#
+# Our pictures of shapes are 32 × 32 × 3: 3,072 numbers. What one of them *shows* is a handful of words. In between lies what
+# every picture has: smooth edges, flat colours, black. A diffusion model spends most of its time, at every one of its
+# steps, on drawing *that* again, pixel by pixel.
+#
+# Rombach et al. part the work. First, once and for all, an **autoencoder** learns to write a picture as a small map of
+# numbers, the **latent** $z$, and to read it back. Then diffusion works on $z$ alone, and the **decoder** paints the pixels,
+# once, at the end.
+#
+#     picture 32 x 32 x 3  --encode-->  z 8 x 8 x 4  --noise, denoise-->  z  --decode-->  picture
+#
+# How much smaller the map is, in each direction, is the **factor** $f$. Here $f = 4$: 3,072 numbers become 256.
+
+# %%
+import base64
+import json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+from IPython.display import HTML
+
+import course_lib
+from course_lib import checks as check
+from course_lib import models, plots
+from course_lib.claims import claim
+from course_lib.datasets import captions, scenes, shapes
+from course_lib.denoisers import NULL
+from course_lib.guidance import ClassifierFree
+from course_lib.latents import psnr
+from course_lib.recipes.shapes import asked
+from course_lib.samplers import ddim
+from course_lib.widgets.player import play
+
+plots.style()
+BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
+coder, reader = models.load("autoencoder"), models.load("reader")
+rng = torch.Generator().manual_seed(12)
+scene = scenes.sample(500, rng)
+pictures = shapes.draw(scene, rng)
+latent = coder.encode(pictures, rng)
+back = coder.decode(latent)
+print(f"pictures {tuple(pictures.shape[1:])}, latents {tuple(latent.shape[1:])}: {pictures[0].numel() // latent[0].numel()} to 1")
+
+# %%
+fig, axes = plt.subplots(3, 1, figsize=(11.5, 6.6), height_ratios=(1, 2.05, 1))
+plots.pictures(pictures[:8], columns=8, ax=axes[0], title="eight pictures")
+maps = (latent[:8].transpose(0, 1) / 3).flatten(0, 1)[:, None]  # channel by channel, from black, -3, to white, 3
+plots.pictures(maps, columns=8, ax=axes[1], title="their latents: four channels, a row each")
+plots.pictures(back[:8], columns=8, ax=axes[2], title="what the decoder makes of the latents")
+plots.show(
+    fig,
+    alt="Eight pictures of shapes; below them four rows of 8 by 8 grey maps, in which the shapes can be found again as "
+    "blots; below those the same eight pictures, decoded, hardly to be told from the first.",
+)
+
+# %% [markdown]
+# The latent is still a *picture* of sorts. Each number speaks for its own corner of the sheet, so that everything that we know
+# of pictures (convolutions, U-Nets, attention over places) works on it. How good is the way there and back? In decibels
+# (PSNR), and by the only judge that matters here, the reader of lesson 09:
+
+# %%
+decibels = psnr(back, pictures)
+read = scenes.agreement(reader.read(back), scene)["all"]
+claim(
+    "latent-autoencoder",
+    "At f = 4 the autoencoder returns fresh pictures at 30 dB or more, and the reader reads in them what it should.",
+    measured=f"PSNR {decibels:.0f} dB, everything read right in {read:.0%}, 500 fresh pictures",
+    holds=decibels >= 30 and read > 0.97,
+)
+
+# %% [markdown]
+# ## An autoencoder is not a generator
+#
+# It looks like the VAE of lesson 05, and its loss is made of the same two parts: what comes back should be like the picture,
+# and what the encoder says of $z$, a Gaussian $\mathcal N(\mu, \sigma^2)$ for each number, should not stray far from
+# $\mathcal N(0, 1)$:
+#
+# $$L = |\,\text{decode}(z) - x\,| + \lambda\,\mathrm{KL}\big(\mathcal N(\mu, \sigma^2)\,\|\,\mathcal N(0, 1)\big), \qquad
+# \mathrm{KL} = \tfrac12\big(\mu^2 + \sigma^2 - 1 - \log \sigma^2\big) .$$
+#
+# But $\lambda$ is tiny: here 0.0005 to each number, Rombach et al. take about a millionth. A VAE's $\lambda$ is large enough that
+# noise can be decoded into pictures, which blurs them. Here nobody wants to decode mere noise: diffusion will make the $z$. The
+# small KL term only keeps the latents from growing without bound, and a little noise in them, so that near latents mean like
+# pictures.
+#
+# ### Exercise 1: `kl_term` (difficulty 1, 7 minutes)
+#
+# The encoder gives `mean` and `log_variance`, $\log \sigma^2$, both (B, ...). Return the mean over all of their numbers.
+
+
+# %%
+def my_kl_term(mean, log_variance):
+    """KL(N(mean, variance) || N(0, 1)) in nats, its mean over all numbers of the latents."""
+    ...  # write it here
+
+
+check.kl_term(my_kl_term)
+
+# %%
+check.solution("kl_term")
+
+# %%
+from course_lib.latents import kl_term
+
+mean, log_variance = coder.gaussian(pictures)
+nats, spread = float(kl_term(mean, log_variance)), float((log_variance / 2).exp().mean())
+print(f"KL: {nats:.1f} nats for each of 256 numbers; sigma, on average, {spread:.2f}")
+noise = torch.randn(8, 4, 8, 8, generator=rng)
+fig, ax = plt.subplots(figsize=(11.5, 2.2))
+plots.pictures(coder.decode(noise), columns=8, ax=ax, title="pure noise, decoded: the autoencoder alone cannot draw")
+plots.show(fig, alt="Eight pictures of coloured smears without any shape: what the decoder makes of random latents.")
+
+# %% [markdown]
+# ## Unit variance
+#
+# Every process of this course mixes a picture with noise of variance 1, and its schedule was made for pictures whose numbers
+# lie in $[-1, 1]$. Latents may have any size. If they are twice as large, then at every $t$ they stand out twice as well from
+# the same noise: another schedule, unasked. So they are all multiplied by one number, $1/\hat\sigma$, with
+# $\hat\sigma$ the standard deviation over a large batch. The famous 0.18215 of Stable Diffusion is that number.
+#
+# ### Exercise 2: `latent_scale` (difficulty 1, 5 minutes)
+#
+# From a batch of latents (B, C, h, w), the one number to multiply by.
+
+
+# %%
+def my_latent_scale(z):
+    """What latents z (B, C, h, w) must be multiplied by to have unit variance."""
+    ...  # write it here
+
+
+check.latent_scale(my_latent_scale)
+
+# %%
+check.solution("latent_scale")
+
+# %%
+unscaled = latent / coder.scale
+print(f"standard deviation before scaling {unscaled.std():.1f}, after {latent.std():.1f}")
+
+# %% [markdown]
+# ## Diffusion, unchanged
+#
+# And now there is nothing left to write. The process is lesson 01's, the network is lesson 09's U-Net for maps of 8 × 8 × 4, the
+# loss is lesson 02's, guidance lesson 08's, the sampler lesson 14's. Only the drawing differs: `decode` before you look.
+#
+# Scrub. Left the noisy latent as it would look if it were decoded, then the *guess* decoded, then the latent itself (its first
+# three channels as red, green and blue). The network only ever saw the last one.
+
+# %%
+painter = models.load("latent2shape")
+said = [
+    "a red circle left of a blue square",
+    "a small yellow star above a big green circle",
+    "a large white triangle in the top left corner",
+    "three pink stars",
+]
+z_T = torch.randn(8, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+wanted = [caption for caption in said for _ in range(2)]
+guided = ClassifierFree(painter.given(wanted), painter.given(NULL), 3.0)
+steps = list(ddim(guided, z_T, painter.process.times(25)))
+play(
+    steps,
+    draw=lambda step: {
+        "xₜ, decoded": coder.decode(step.x),
+        "x̂₀, decoded": coder.decode(step.x0),
+        "x̂₀ as it is": (step.x0[:, :3] / 3).clamp(-1, 1),
+    },
+)
+
+# %%
+for caption, read in zip(wanted, captions.describe(reader.read(coder.decode(steps[-1].x)))):
+    print(f"asked: {caption:48} read: {read}")
+
+# %%
+from course_lib.recipes.latents import latents_drawn
+
+sentences, truth = asked(100, "train", seed=5)
+right = {}
+for w in (1.0, 3.0):
+    made = coder.decode(latents_drawn(painter, sentences, w, steps=20, seed=5))
+    right[w] = scenes.agreement(reader.read(made), truth)
+    print(f"w = {w:g}: " + ", ".join(f"{name} {right[w][name]:.0%}" for name in ("shape", "colour", "binding", "all")))
+
+# %%
+claim(
+    "latent-follows-captions",
+    "A model that only ever saw latents draws what a caption says, objects, colours and how they lie.",
+    measured=f"guided (w = 3), everything right in {right[3.0]['all']:.0%} of 100 captions of two objects",
+    holds=right[3.0]["all"] > 0.8,
+)
+
+# %% [markdown]
+# ## What it saves
+#
+# The same kind of U-Net, the same captions, the same time to train, three kinds of food: pixels ($f = 1$), latents of 16 × 16
+# ($f = 2$) and of 8 × 8 ($f = 4$). How much a step costs was measured in turns on a quiet core; then each was trained for as
+# many steps as fit into the same time (`python tests/benchmarks/latents.py`). The pixel model is that of lesson 09, which folds
+# 2 × 2 pixels into channels before it begins: a factor 2 for free. Without that fold it would cost what the first line says.
+
+# %%
+found = json.loads((Path(course_lib.__file__).parents[1] / "data/figures/latents.json").read_text())
+cost, runs = found["milliseconds for 64 pictures, one thread"], found["runs"]
+print("for 64 pictures     training step   evaluation   decoding   (ms, one core)")
+for f, row in cost.items():
+    name = f"f = {f}" if f.isdigit() else f
+    print(f"{name:18} {row['a training step']:14.0f} {row['an evaluation']:12.0f} {row['decoding'] if f in '24' else 0:10.0f}")
+
+# %%
+step = {f: row["a training step"] for f, row in cost.items()}
+claim(
+    "latent-cost",
+    "A step in latents at f = 4 costs a fraction of one in pixels.",
+    measured=f"training, in units of f = 4 (encoding included): f = 2 {step['2'] / step['4']:.1f}, f = 1 folded "
+    f"{step['1'] / step['4']:.1f}, plain pixels {step['plain pixels'] / step['4']:.1f}",
+    holds=step["1"] > 1.5 * step["4"] and step["plain pixels"] > 4 * step["4"],
+)
+
+# %%
+names = {"1": "f = 1, pixels", "2": "f = 2", "4": "f = 4"}
+fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.4), width_ratios=(1.35, 1))
+marks = ("shape", "colour", "binding", "all")
+for i, (f, colour) in enumerate(zip("124", (RED, ORANGE, BLUE))):
+    values = [runs[f]["figures"][f"{mark}, train (w = 3)"] for mark in marks]
+    at = [j + 0.26 * (i - 1) for j in range(4)]
+    mean, std = [v[0] for v in values], [v[1] for v in values]
+    axes[0].bar(at, mean, 0.24, yerr=std, capsize=4, color=colour, label=names[f])
+axes[0].set(xticks=range(4), xticklabels=marks, ylim=(0, 1.25), title="right, of 200 captions of two objects")
+axes[0].legend(loc="upper center", ncols=3, fontsize=13, columnspacing=1, handlelength=1.2)
+axes[1].bar(range(3), [runs[f]["steps"] * 64 / 1000 for f in "124"], color=(RED, ORANGE, BLUE))
+axes[1].set(xticks=range(3), xticklabels=[names[f] for f in "124"], title="pictures seen in that time, thousands")
+plots.show(
+    fig,
+    alt="Left, four groups of three bars: shapes, colours, binding and all attributes right, at f = 1, 2 and 4. Right, how "
+    "many thousand pictures each model was trained on.",
+)
+
+# %%
+all_right = {f: runs[f]["figures"]["all, train (w = 3)"] for f in "124"}
+for f in "124":
+    print(f"{names[f]:14} {runs[f]['steps']:5,} steps, all right {all_right[f][0]:.0%} ± {all_right[f][1]:.0%}")
+rows = "".join(
+    f'<tr><td style="padding:.3em 1em .3em 0">{names[f]}</td><td><img style="width:100%;max-width:900px;'
+    f'image-rendering:pixelated" alt="Eight pictures by the model of {names[f]}" '
+    f'src="data:image/png;base64,{runs[f]["sheet"]}"></td></tr>'
+    for f in "124"
+)
+HTML(f"<table>{rows}</table>")
+
+# %%
+claim(
+    "latent-equal-time",
+    "At equal training time, latents at f = 4 follow captions better than pixels.",
+    measured=f"everything right at w = 3: f = 1 {all_right['1'][0]:.0%}, f = 2 {all_right['2'][0]:.0%}, "
+    f"f = 4 {all_right['4'][0]:.0%}, {runs['4']['seconds allowed'] / 60:.1f} minutes each on one core",
+    holds=all_right["4"][0] > all_right["1"][0] + 0.05,
+)

@@ -1,0 +1,125 @@
+"""Stable Diffusion 3's choices one at a time: the flow against DDIM, the MM-DiT against cross-attention, and the times.
+
+    python tests/benchmarks/sd3.py cost            # first, on a quiet machine: milliseconds a training step, in turns
+    python tests/benchmarks/sd3.py judge shipped   # the model that ships
+    python tests/benchmarks/sd3.py judge ddpm      # the same network on lesson 09's process, view v: trained, then judged
+    python tests/benchmarks/sd3.py judge cross     # the same process, cross-attention in place of joint attention
+    python tests/benchmarks/sd3.py judge uniform   # the same, with times drawn uniformly
+
+Each rival has the shipped model's pictures, prompts and training time: as many steps as fit into it at the measured cost. What
+is judged: spelling of words that training never showed, and everything right in pictures of two objects, w = 3, over the
+number of steps, from the same noise. Results: data/figures/sd3.json. Rows that are there already are kept.
+"""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+import torch
+
+from course_lib import models
+from course_lib.datasets import scenes, words
+from course_lib.process import DDPM, RectifiedFlow
+from course_lib.recipes.latents import shipped_autoencoder
+from course_lib.recipes.recipe import learner_of
+from course_lib.recipes.sd3 import latents_of, prompt_guided, prompted, sd3_network, spelling_asked, train_sd3
+from course_lib.recipes.shapes import asked, shipped_reader
+from course_lib.samplers import ddim, rectified_flow
+from course_lib.schedules import linear_beta
+from course_lib.training import denoising_loss
+
+OUT = Path(__file__).parents[2] / "data/figures/sd3.json"
+RIVALS = {
+    "shipped": {},
+    "ddpm": {"process": DDPM(linear_beta(1000)), "view": "v"},
+    "cross": {"joint": False},
+    "uniform": {"process": RectifiedFlow()},
+}
+STEPS, N, SEEDS = (1, 2, 4, 8, 16, 32), 200, (1, 2, 3)
+
+
+def cost() -> dict[str, float]:
+    """Milliseconds of a training step of 64 latents, the least of ten, in turns."""
+    rng, turns, found = torch.Generator().manual_seed(0), {}, {}
+    for name in ("shipped", "cross"):
+        network = learner_of(sd3_network(**RIVALS[name]))
+        turns[name] = network, torch.optim.AdamW(network.net.parameters(), fused=True)
+    (x, said), through = prompted(64, rng), shipped_autoencoder()
+    for _ in range(10):
+        for name, (network, optimizer) in turns.items():
+            begun = time.perf_counter()
+            z = through.encode(x, rng)
+            denoising_loss(network.given(said), z, rng).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            found[name] = round(min(1000 * (time.perf_counter() - begun), found.get(name, 1e9)), 1)
+    return found
+
+
+@torch.no_grad()
+def straightness(network, said: list[str], w: float, n: int = 64) -> float:
+    """How long the path of n latents is from noise to data, over 64 steps, as a multiple of the straight way; the mean."""
+    sampler = rectified_flow if isinstance(network.process, RectifiedFlow) else ddim
+    noise = torch.randn(n, *network.net.shape, generator=torch.Generator().manual_seed(1))
+    path = torch.stack([step.x for step in sampler(prompt_guided(network, said[:n], w), noise, network.process.times(64))])
+    length = path.diff(dim=0).flatten(2).norm(dim=2).sum(0)
+    return round(float((length / (path[-1] - path[0]).flatten(1).norm(dim=1)).mean()), 3)
+
+
+@torch.no_grad()
+def judged(network) -> dict:
+    """By the number of steps: mean and spread over three seeds of what is spelt right and of what is right of two objects."""
+    through, judge, rows = shipped_autoencoder(), shipped_reader(), []
+    for steps in STEPS:
+        found = {"letters": [], "spelt": [], "binding": [], "all": []}
+        for seed in SEEDS:
+            said, spelling = spelling_asked(N // 2, new=True, seed=seed)
+            spelt = words.agreement(words.read(through.decode(latents_of(network, said, 3.0, steps, seed))), spelling)
+            said, scene = asked(N // 2, "train", seed)
+            right = scenes.agreement(judge.read(through.decode(latents_of(network, said, 3.0, steps, seed))), scene)
+            for name, values in found.items():
+                values.append((spelt if name in ("letters", "spelt") else right)[name])
+        stats = {name: [round(float(f(torch.tensor(v))), 4) for f in (torch.mean, torch.std)] for name, v in found.items()}
+        rows.append({"steps": steps, **stats})
+    said = spelling_asked(64, new=True)[0][:32] + asked(64, "train")[0][:32]
+    return {"rows": rows, "path over straight way": {f"w = {w:g}": straightness(network, said, w) for w in (1.0, 3.0)}}
+
+
+def row_of(name: str, found: dict) -> dict:
+    """One rival: trained, but for the shipped one, and judged."""
+    if name == "shipped":
+        return {"steps": models.records()["sd3"]["steps"], **judged(models.load("sd3"))}
+    ms, network = found["milliseconds for 64 latents, one thread"], sd3_network(**RIVALS[name])
+    steps = round(found["runs"]["shipped"]["steps"] * ms["shipped"] / ms["cross" if name == "cross" else "shipped"])
+    for end in train_sd3(network, steps=steps):
+        pass
+    network.net.eval()
+    size = sum(p.numel() for p in network.net.parameters())
+    return {"steps": steps, "parameters": size, "loss": round(end.loss, 4), **judged(network)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("cost", "judge"))
+    parser.add_argument("name", nargs="?", choices=RIVALS)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    read = lambda: json.loads(OUT.read_text()) if OUT.is_file() else {"command": "python tests/benchmarks/sd3.py", "runs": {}}
+    found = read()
+    if args.what == "cost":
+        made = cost()
+        found = read()
+        found["milliseconds for 64 latents, one thread"] = made
+    elif args.name not in found["runs"]:
+        row = row_of(args.name, found)
+        found = read()  # another may have finished meanwhile
+        found["runs"][args.name] = row
+    partial = OUT.with_suffix(f".{args.name}.partial")
+    partial.write_text(json.dumps(found, indent=1) + "\n")
+    os.replace(partial, OUT)
+
+
+if __name__ == "__main__":
+    main()
