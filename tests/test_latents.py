@@ -31,7 +31,7 @@ def coder(factor=4, **options):
 
 def network(**options):
     torch.manual_seed(0)
-    net = TextUNet(**{"size": 8, "widths": (32, 64), "dim": 16, "words": 16, "channels": 4, "patch": 1} | options)
+    net = TextUNet(**{"size": 8, "widths": (32, 64), "dim": 16, "words": 64, "channels": 4, "patch": 1} | options)
     return Network(net, DDPM(linear_beta(1000)), "v")
 
 

@@ -143,7 +143,7 @@ joint_attention = Check(
         Case("what the picture's places gather, from places and words", _one_of_both(0)),
         Case("what the words gather, from places and words", _one_of_both(1)),
         Case("words that are not there are not looked at", _both(PICTURE, TEXT, THERE)),
-        Case("what stands in the padding, however loud, changes no place", lambda fn: _both(PICTURE, LOUD, THERE)(fn)[:, :, :5]),
+        Case("what stands in the padding, however loud, moves no place", lambda fn: _both(PICTURE, LOUD, THERE)(fn)[:, :, :5]),
         Case("one word only", _both(PICTURE, ONE_WORD, ALL[:, :1])),
         Case("as many words as places", _both(TEXT, TEXT, ALL)),
     ],
@@ -166,7 +166,10 @@ joint_attention = Check(
             "looks at padding are set to 0 before the softmax, where e^0 = 1 still counts: set them to minus infinity",
             _joint_with(hide=lambda looks, seen: looks * seen),
         ),
-        ("the streams come back the wrong way round: first the picture's, then the text's", _joint_with(part=lambda p, t: (t, p))),
+        (
+            "the streams come back the wrong way round: the picture's is first",
+            _joint_with(part=lambda p, t: (t, p)),
+        ),
     ],
     hint="Join q, k and v of both along dim 2, the places first; places may always be looked at, words where `there`; one "
     "softmax(q k^T / sqrt(d)) v; then part the result after the places.",

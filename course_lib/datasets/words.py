@@ -71,12 +71,12 @@ class Spelling:
 
 
 def held_out(letters: Tensor) -> Tensor:
-    """Which words (B,), given their letters (B, LONGEST), training never shows: one in eight, spread evenly over all letters."""
+    """Which words (B,), given their letters (B, LONGEST), training never shows: one in eight, spread over all letters."""
     return (letters.clamp(min=0) * torch.tensor([1, 3, 5, 7])).sum(1) % 8 == 3
 
 
 def sample(n: int, rng: torch.Generator | None = None, new: bool = False) -> Spelling:
-    """n random words of three or four letters, most of them in no dictionary; with `new`, those that are held out of training."""
+    """n random words of three or four letters, most of them in no dictionary; with `new`, only those that are held out."""
     validate.at_least("n", n, 1)
     found = torch.empty(0, LONGEST, dtype=torch.long)
     while len(found) < n:

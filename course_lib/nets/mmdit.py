@@ -12,6 +12,7 @@ from course_lib.datasets import captions, words
 from course_lib.denoisers import NULL
 from course_lib.nets.attention import cross_attention
 from course_lib.nets.embeddings import TimeEmbedding
+from course_lib.nets.text import TextEncoder
 from course_lib.nets.unet import zero
 
 Heads = tuple[Tensor, Tensor, Tensor]
@@ -107,9 +108,9 @@ class DiT(nn.Module):
     """net(z, time, tokens) for latents z (B, channels, size, size), time (B,), tokens (B, LENGTH) from `as_condition`.
 
     Each patch x patch places of the latent and each word or letter of the prompt is a token of `width` numbers, with a learned
-    position. The mean of the prompt is added to the embedding of time (theirs is CLIP's vector of the sentence). With `joint`
-    the blocks are those of an MM-DiT (Esser et al. 2024); without, the prompt goes through two layers of its own and is then
-    looked at by cross-attention.
+    position. Words are read by a text encoder, letters have vectors of their own, and the encoder's vector of the sentence is
+    added to the embedding of time. With `joint` the blocks are those of an MM-DiT (Esser et al. 2024); without, the words stay
+    as they were read, and are looked at by cross-attention.
     """
 
     def __init__(
@@ -125,13 +126,13 @@ class DiT(nn.Module):
         super().__init__()
         self.shape, self.patch = (channels, size, size), patch
         self.time = TimeEmbedding(width)
-        self.word = nn.Embedding(len(words.VOCABULARY), width)
-        self.word_position = nn.Parameter(0.1 * torch.randn(captions.LENGTH, width))
-        self.sentence = nn.Linear(width, width)
+        self.text = TextEncoder()
+        said = self.text.position.shape[1]
+        self.letter = nn.Embedding(len(words.LETTERS), said)
+        self.letter_position = nn.Parameter(0.1 * torch.randn(captions.LENGTH, said))
+        self.sentence, self.word = nn.Linear(said, width), nn.Linear(said, width)
         self.inward = nn.Linear(channels * patch**2, width)
         self.position = nn.Parameter(0.1 * torch.randn((size // patch) ** 2, width))
-        layer = lambda: nn.TransformerEncoderLayer(width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
-        self.reading = nn.ModuleList() if joint else nn.ModuleList([layer(), layer()])
         self.blocks = nn.ModuleList([(JointBlock if joint else CrossBlock)(width, heads) for _ in range(depth)])
         self.modulation = zero(nn.Linear(width, 2 * width))
         self.outward = zero(nn.Linear(width, channels * patch**2))
@@ -148,16 +149,21 @@ class DiT(nn.Module):
             return words.tokens("" if cond is NULL else cond)
         raise TypeError(f"prompts must be text, a list of texts or tokens (B, {captions.LENGTH}), got {type(cond).__name__}")
 
+    def read(self, tokens: Tensor) -> Tensor:
+        """A vector for each word or letter (B, LENGTH, 64) of tokens (B, LENGTH)."""
+        letter = tokens - len(captions.WORDS)
+        spelt = self.letter(letter.clamp(min=0)) + self.letter_position
+        said, _ = self.text(tokens.masked_fill(letter >= 0, captions.PAD))
+        return torch.where((letter >= 0)[..., None], spelt, said)
+
     def forward(self, z: Tensor, time: Tensor, cond: Tensor) -> Tensor:
         if z.shape[1:] != self.shape:
             raise ValueError(f"z must be (B, {', '.join(map(str, self.shape))}), got shape {tuple(z.shape)}")
-        cond = cond[:, : int((cond != captions.PAD).sum(1).max())]  # no padding but what the longest prompt needs
+        said = self.read(cond)
+        emb = silu(self.time(time) + self.sentence(said[:, 0]))
         there = cond != captions.PAD
-        c = self.word(cond) + self.word_position[: cond.shape[1]]
-        sentence = (c * there[..., None]).sum(1) / there.sum(1, keepdim=True)
-        emb = silu(self.time(time) + self.sentence(sentence))
-        for layer in self.reading:
-            c = layer(c, src_key_padding_mask=~there)
+        longest = int(there.sum(1).max())  # no padding but what the longest prompt needs
+        c, there = self.word(said[:, :longest]), there[:, :longest]
         z = pixel_unshuffle(z, self.patch)
         h = self.inward(z.flatten(2).transpose(1, 2)) + self.position
         for block in self.blocks:

@@ -65,7 +65,7 @@ from course_lib.recipes.rivals import (
     vae_of_points,
 )
 from course_lib.recipes.sd3 import SD3
-from course_lib.recipes.shapes import READER
+from course_lib.recipes.shapes import PARAPHRASER, READER
 
 __all__ = [
     "RECIPES",
@@ -122,6 +122,7 @@ RECIPES = {
     "base": BASE,
     "upsampler": UPSAMPLER,
     "reader": READER,
+    "paraphraser": PARAPHRASER,
     "consistency": CONSISTENCY,
     "consistency_trained": CONSISTENCY_TRAINED,
     "guided": GUIDED,

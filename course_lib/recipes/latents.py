@@ -17,7 +17,7 @@ from course_lib.nets.autoencoder import Autoencoder
 from course_lib.nets.text import TextUNet
 from course_lib.process import DDPM
 from course_lib.recipes.recipe import Recipe, device_of, learner_of
-from course_lib.recipes.shapes import asked, shipped_reader
+from course_lib.recipes.shapes import asked, shipped_reader, taught
 from course_lib.samplers import ddim, result
 from course_lib.schedules import linear_beta
 from course_lib.training import EMA, Progress, denoising_loss, train
@@ -89,14 +89,16 @@ def train_latent2shape(
     network: Network,
     seconds: float | None = None,
     seed: int = 0,
-    steps: int = 3000,
+    steps: int = 2600,
     through: Autoencoder | None = None,
     batch: int = 64,
 ) -> Iterator[Progress]:
     """Trains on the latents of fresh captioned pictures, one caption in ten made empty.
 
     `through` is the autoencoder, the shipped one by default. Rombach et al. 2022, section 3.3, eq. 3, in the network's view.
+    The text encoder starts as the shipped paraphraser's, and goes on learning, as in lesson 09.
     """
+    taught(network.net.text)
     device = device_of(network)
     through = (through or shipped_autoencoder()).to(device)
     learner, rng = learner_of(network), torch.Generator().manual_seed(seed)

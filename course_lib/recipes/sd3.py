@@ -14,18 +14,20 @@ from course_lib.nets.mmdit import DiT
 from course_lib.process import Process, RectifiedFlow
 from course_lib.recipes.latents import shipped_autoencoder
 from course_lib.recipes.recipe import Recipe, device_of, learner_of
-from course_lib.recipes.shapes import asked, shipped_reader
+from course_lib.recipes.shapes import asked, shipped_reader, taught
 from course_lib.samplers import ddim, rectified_flow, result
 from course_lib.training import EMA, Progress, denoising_loss, train
 
+PROCESS = RectifiedFlow(logit_normal=(0.0, 1.0))
 
-def sd3_network(seed: int = 0, process: Process = RectifiedFlow((0.0, 1.0)), view: str = "flow", joint: bool = True) -> Network:
+
+def sd3_network(seed: int = 0, process: Process = PROCESS, view: str = "flow", joint: bool = True) -> Network:
     """An untrained denoiser for latents (B, 4, 8, 8) from prompts: an MM-DiT on a rectified flow with logit-normal times.
 
-    Without `joint` it is the transformer with cross-attention of about the same size, a block deeper.
+    Without `joint` it is the transformer with cross-attention of about the same size, two blocks deeper.
     """
     torch.manual_seed(seed)
-    return Network(DiT(joint=joint, depth=4 if joint else 5), process, view)
+    return Network(DiT(joint=joint, depth=4 if joint else 6), process, view)
 
 
 def prompted(n: int, rng: torch.Generator) -> tuple[Tensor, list[str]]:
@@ -35,8 +37,12 @@ def prompted(n: int, rng: torch.Generator) -> tuple[Tensor, list[str]]:
     return x, words.tell(spelling) + captions.tell(scene, rng)[0]
 
 
-def train_sd3(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 3000) -> Iterator[Progress]:
-    """Trains on the latents of fresh pictures, one prompt in ten made empty. Esser et al. 2024, sections 2 and 3.1."""
+def train_sd3(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 2400) -> Iterator[Progress]:
+    """Trains on the latents of fresh pictures, one prompt in ten made empty. Esser et al. 2024, sections 2 and 3.1.
+
+    The text encoder starts as the shipped paraphraser's, and goes on learning.
+    """
+    taught(network.net.text)
     device = device_of(network)
     through = shipped_autoencoder().to(device)
     learner, rng = learner_of(network), torch.Generator().manual_seed(seed)
@@ -56,12 +62,13 @@ def prompt_guided(network: Network, said: list[str], w: float) -> Denoiser:
 
 @torch.no_grad()
 def latents_of(network: Network, said: list[str], w: float, steps: int = 25, seed: int = 1) -> Tensor:
-    """Latents (N, 4, 8, 8) of the prompts, from noise that depends on the seed alone: by Euler steps on a flow, else by DDIM."""
+    """Latents (N, 4, 8, 8) of the prompts, from noise that depends on the seed alone, by Euler steps on a flow, or by DDIM."""
     sampler = rectified_flow if isinstance(network.process, RectifiedFlow) else ddim
     noise = torch.randn(len(said), *network.net.shape, generator=torch.Generator().manual_seed(seed)).to(device_of(network))
-    times = network.process.times(steps)
-    parts = (result(sampler(prompt_guided(network, said[i : i + 100], w), noise[i : i + 100], times)) for i in range(0, len(said), 100))
-    return torch.cat(list(parts))
+    times, made = network.process.times(steps), []
+    for i in range(0, len(said), 100):
+        made.append(result(sampler(prompt_guided(network, said[i : i + 100], w), noise[i : i + 100], times)))
+    return torch.cat(made)
 
 
 def spelling_asked(n: int, new: bool, seed: int = 1) -> tuple[list[str], words.Spelling]:

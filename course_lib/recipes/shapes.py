@@ -6,8 +6,8 @@ import copy
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
-from torch.nn.functional import conv2d, pad
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, cross_entropy, pad
 
 from course_lib.checkpoints import FOLDER, load_into
 from course_lib.datasets import captions, scenes, shapes
@@ -15,7 +15,7 @@ from course_lib.datasets.scenes import Scene
 from course_lib.denoisers import NULL, Network
 from course_lib.guidance import ClassifierFree
 from course_lib.nets.reader import Reader, reading_loss
-from course_lib.nets.text import TextUNet
+from course_lib.nets.text import Paraphraser, TextEncoder, TextUNet
 from course_lib.process import DDPM
 from course_lib.recipes.recipe import Recipe, device_of, learner_of
 from course_lib.samplers import ddim, result
@@ -74,6 +74,43 @@ def reader_figures(net: Reader, n: int = 10_000) -> dict[str, float]:
     return found
 
 
+# Text to text
+
+
+def paraphraser(seed: int = 0) -> Paraphraser:
+    """An untrained paraphraser of captions."""
+    torch.manual_seed(seed)
+    return Paraphraser()
+
+
+def train_paraphraser(net: Paraphraser, seconds: float | None = None, seed: int = 0, steps: int = 1200) -> Iterator[Progress]:
+    """Trains on fresh captions and their plain forms: text alone, no pictures."""
+    learner, rng = copy.deepcopy(net).train().requires_grad_(), torch.Generator().manual_seed(seed)
+
+    def loss() -> Tensor:
+        said, told = captions.tell(scenes.sample(128, rng), rng)
+        said, plain = (captions.tokens(text).to(device_of(learner)) for text in (said, captions.describe(told)))
+        return cross_entropy(learner(said).flatten(0, 1), plain.flatten())
+
+    return train(loss, learner, steps, lr=2e-3, seconds=seconds, ema=EMA(learner, 0.998, into=net), weight_decay=0.01)
+
+
+@torch.no_grad()
+def paraphraser_figures(net: Paraphraser, n: int = 2000) -> dict[str, float]:
+    """The share of n captions of each split whose plain form it writes without one wrong word."""
+    rng, found = torch.Generator().manual_seed(1), {}
+    for split in scenes.SPLITS:
+        said, told = captions.tell(scenes.sample(n, rng, ("pair",) if split == "new pairs" else scenes.KINDS, split), rng)
+        said, plain = (captions.tokens(text).to(device_of(net)) for text in (said, captions.describe(told)))
+        found[f"plain form right, {split}"] = float((net(said).argmax(2) == plain).all(1).double().mean())
+    return found
+
+
+def taught(encoder: TextEncoder) -> None:
+    """Gives a text encoder the weights of the shipped paraphraser's, which knows the language."""
+    encoder.load_state_dict(_shipped(Paraphraser(), "paraphraser").encoder.state_dict())
+
+
 # From text to shapes
 
 
@@ -88,7 +125,11 @@ def text2shape_network(seed: int = 0) -> Network:
 
 
 def train_text2shape(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 5500) -> Iterator[Progress]:
-    """Trains on fresh captioned pictures, one caption in ten made empty: Ho and Salimans 2022, Algorithm 1, with text."""
+    """Trains on fresh captioned pictures, one caption in ten made empty: Ho and Salimans 2022, Algorithm 1, with text.
+
+    The text encoder starts as the shipped paraphraser's, and goes on learning.
+    """
+    taught(network.net.text)
     learner, rng = learner_of(network), torch.Generator().manual_seed(seed)
 
     def loss() -> Tensor:
@@ -119,8 +160,11 @@ def drawn(network: Network, said: list[str], w: float, steps: int = 25, seed: in
 
 def shipped_reader() -> Reader:
     """The reader that ships: what all figures of shapes are read by."""
-    net = Reader()
-    load_into(net, FOLDER / "reader.safetensors")
+    return _shipped(Reader(), "reader")
+
+
+def _shipped(net: nn.Module, name: str) -> nn.Module:
+    load_into(net, FOLDER / f"{name}.safetensors")
     return net.eval().requires_grad_(False)
 
 
@@ -135,4 +179,5 @@ def text2shape_figures(network: Network, n: int = 200) -> dict[str, float]:
 
 
 READER = Recipe("the judge of shapes", reader, train_reader, reader_figures)
+PARAPHRASER = Recipe("the plain form of a caption", paraphraser, train_paraphraser, paraphraser_figures, half=True)
 TEXT2SHAPE = Recipe("shapes from captions, 32 x 32", text2shape_network, train_text2shape, text2shape_figures, half=True)

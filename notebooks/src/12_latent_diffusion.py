@@ -28,7 +28,6 @@ course_map("12")
 # How much smaller the map is, in each direction, is the **factor** $f$. Here $f = 4$: 3,072 numbers become 256.
 
 # %%
-import base64
 import json
 from pathlib import Path
 
@@ -56,7 +55,9 @@ scene = scenes.sample(500, rng)
 pictures = shapes.draw(scene, rng)
 latent = coder.encode(pictures, rng)
 back = coder.decode(latent)
-print(f"pictures {tuple(pictures.shape[1:])}, latents {tuple(latent.shape[1:])}: {pictures[0].numel() // latent[0].numel()} to 1")
+print(
+    f"pictures {tuple(pictures.shape[1:])}, latents {tuple(latent.shape[1:])}: {pictures[0].numel() // latent[0].numel()} to 1"
+)
 
 # %%
 fig, axes = plt.subplots(3, 1, figsize=(11.5, 6.6), height_ratios=(1, 2.05, 1))
@@ -95,10 +96,10 @@ claim(
 # $$L = |\,\text{decode}(z) - x\,| + \lambda\,\mathrm{KL}\big(\mathcal N(\mu, \sigma^2)\,\|\,\mathcal N(0, 1)\big), \qquad
 # \mathrm{KL} = \tfrac12\big(\mu^2 + \sigma^2 - 1 - \log \sigma^2\big) .$$
 #
-# But $\lambda$ is tiny: here 0.0005 to each number, Rombach et al. take about a millionth. A VAE's $\lambda$ is large enough that
-# noise can be decoded into pictures, which blurs them. Here nobody wants to decode mere noise: diffusion will make the $z$. The
-# small KL term only keeps the latents from growing without bound, and a little noise in them, so that near latents mean like
-# pictures.
+# But $\lambda$ is tiny: here 0.0005 to each number, Rombach et al. take about a millionth. A VAE's $\lambda$ is large enough
+# that noise can be decoded into pictures, which blurs them. Here nobody wants to decode mere noise: diffusion will make the
+# $z$. The small KL term only keeps the latents from growing without bound, and a little noise in them, so that near latents
+# mean like pictures.
 #
 # ### Exercise 1: `kl_term` (difficulty 1, 7 minutes)
 #
@@ -151,15 +152,56 @@ check.latent_scale(my_latent_scale)
 # %%
 check.solution("latent_scale")
 
+# %% [markdown]
+# What if it is forgotten? Nothing in the loss cares: make every latent 5.5 times larger, let the decoder divide by 5.5, and the
+# same pictures come back (5.5 is what Stable Diffusion's autoencoder came out at; ours, held by a larger $\lambda$, came out
+# near 1). But to diffusion it is another world. Add the noise of time $t$, divide by the signal, decode, and ask the reader:
+# at which
+# $t$ is a picture no longer to be read?
+
 # %%
-unscaled = latent / coder.scale
-print(f"standard deviation before scaling {unscaled.std():.1f}, after {latent.std():.1f}")
+from course_lib.process import DDPM
+from course_lib.schedules import linear_beta
+
+process = DDPM(linear_beta(1000))
+some, eps = latent[:150], torch.randn(150, 4, 8, 8, generator=rng)
+ts = (1, 50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 1000)
+
+
+def readable(size):
+    """The share of pictures that can still be read at each time, from latents `size` times as large."""
+    shares = []
+    for t in ts:
+        seen = process.add_noise(size * some, t, eps) / process.signal(t).float() / size
+        shares.append(scenes.agreement(reader.read(coder.decode(seen)), scene[:150])["all"])
+    return shares
+
+
+standing = {1.0: readable(1.0), 5.5: readable(5.5)}
+fig, ax = plt.subplots(figsize=(9.5, 4.4))
+ax.plot(ts, standing[1.0], "o-", color=BLUE, ms=8, label="latents of unit variance")
+ax.plot(ts, standing[5.5], "s--", color=RED, ms=8, label="5.5 times as large")
+ax.set(title="Noisy latents that can still be read", xlabel="t", ylabel="share read right", ylim=(-0.03, 1.05))
+ax.legend(loc="lower left")
+plots.show(
+    fig, alt="Two falling curves over t. Latents of unit variance can be read up to about t = 150; larger ones much longer."
+)
+
+# %%
+half = {size: next(t for t, share in zip(ts, shares) if share < 0.5) for size, shares in standing.items()}
+print(f"standard deviation of our latents before scaling {(latent / coder.scale).std():.1f}, after {latent.std():.1f}")
+claim(
+    "latent-scaling",
+    "Latents that are not scaled meet the schedule at another place: noise that should hide them does not.",
+    measured=f"fewer than half can be read from t = {half[1.0]} on at unit variance, from t = {half[5.5]} on at 5.5 times that",
+    holds=half[5.5] >= 2 * half[1.0],
+)
 
 # %% [markdown]
 # ## Diffusion, unchanged
 #
-# And now there is nothing left to write. The process is lesson 01's, the network is lesson 09's U-Net for maps of 8 × 8 × 4, the
-# loss is lesson 02's, guidance lesson 08's, the sampler lesson 14's. Only the drawing differs: `decode` before you look.
+# And now there is nothing left to write. The process is lesson 01's, the network is lesson 09's U-Net for maps of 8 × 8 × 4,
+# the loss is lesson 02's, guidance lesson 08's, the sampler lesson 14's. Only the drawing differs: `decode` before you look.
 #
 # Scrub. Left the noisy latent as it would look if it were decoded, then the *guess* decoded, then the latent itself (its first
 # three channels as red, green and blue). The network only ever saw the last one.
@@ -210,7 +252,7 @@ claim(
 # %% [markdown]
 # ## What it saves
 #
-# The same kind of U-Net, the same captions, the same time to train, three kinds of food: pixels ($f = 1$), latents of 16 × 16
+# The same kind of U-Net, the same captions, the same time to train, three kinds of input: pixels ($f = 1$), latents of 16 × 16
 # ($f = 2$) and of 8 × 8 ($f = 4$). How much a step costs was measured in turns on a quiet core; then each was trained for as
 # many steps as fit into the same time (`python tests/benchmarks/latents.py`). The pixel model is that of lesson 09, which folds
 # 2 × 2 pixels into channels before it begins: a factor 2 for free. Without that fold it would cost what the first line says.
@@ -244,7 +286,7 @@ for i, (f, colour) in enumerate(zip("124", (RED, ORANGE, BLUE))):
     axes[0].bar(at, mean, 0.24, yerr=std, capsize=4, color=colour, label=names[f])
 axes[0].set(xticks=range(4), xticklabels=marks, ylim=(0, 1.25), title="right, of 200 captions of two objects")
 axes[0].legend(loc="upper center", ncols=3, fontsize=13, columnspacing=1, handlelength=1.2)
-axes[1].bar(range(3), [runs[f]["steps"] * 64 / 1000 for f in "124"], color=(RED, ORANGE, BLUE))
+axes[1].bar(range(3), [runs[f]["pictures"] / 1000 for f in "124"], color=(RED, ORANGE, BLUE))
 axes[1].set(xticks=range(3), xticklabels=[names[f] for f in "124"], title="pictures seen in that time, thousands")
 plots.show(
     fig,
@@ -272,3 +314,45 @@ claim(
     f"f = 4 {all_right['4'][0]:.0%}, {runs['4']['seconds allowed'] / 60:.1f} minutes each on one core",
     holds=all_right["4"][0] > all_right["1"][0] + 0.05,
 )
+
+# %% [markdown]
+# ## Failure museum
+#
+# The scale is a number that must be used **twice**: multiply after encoding, divide before decoding. A checkpoint that lost it
+# gives no error, only pictures like these. Here is what the player's last latents look like when the decoder forgets a
+# factor of 5.5, in either direction.
+
+# %%
+z_0 = steps[-1].x
+fig, axes = plt.subplots(3, 1, figsize=(11.5, 5.4))
+for ax, (name, factor) in zip(axes, (("right", 1), ("not multiplied back", 1 / 5.5), ("multiplied twice", 5.5))):
+    plots.pictures(coder.decode(factor * z_0), columns=8, ax=ax, title=name)
+plots.show(
+    fig, alt="Three rows of eight pictures: clear shapes; grey fog without shapes; and shapes burnt out to glaring blots."
+)
+
+# %%
+for name, mistaken in {"its inverse": lambda z: z.std(), "by channel": lambda z: 1 / z.std(dim=(0, 2, 3))}.items():
+    print(f"{name}: {check.latent_scale(mistaken).diagnosis}")
+
+# %% [markdown]
+# ## What you saw
+#
+# - An autoencoder at $f = 4$ writes 3,072 numbers as 256 and loses nothing that the reader would miss.
+# - It cannot draw. Diffusion in its latents can, with no new line of sampler, loss or guidance.
+# - A step costs a fraction, and what that buys at equal training time stands in the figure.
+# - Two small things make it work: a KL term that is nearly nothing, and one number for the size of the latents.
+#
+# **At full size** Stable Diffusion (2022) writes 512 × 512 × 3 as 64 × 64 × 4, $f = 8$, 48 times fewer numbers, and its U-Net
+# has 860 million weights. Its autoencoder has two more losses than ours: a perceptual one, and a discriminator as in lesson 05,
+# without which fine texture would be blurred away at such factors. Rombach et al. find $f = 4$ and $f = 8$ the best bargain:
+# smaller factors leave diffusion too much to do, larger ones lose detail that nothing can bring back.
+#
+# **Think about it**
+#
+# 1. The autoencoder is trained first, and then frozen. What would go wrong if diffusion's loss were allowed to train the
+#    encoder as well? (What is the easiest latent to denoise?)
+# 2. Small type, faces in the distance: what can a latent model *not* draw, however good its diffusion is?
+#
+# **Next:** lesson 13 keeps the pixels and takes another road to large pictures, a cascade. Lesson 16 draws in these very
+# latents with a transformer, and lesson 18 in one step.

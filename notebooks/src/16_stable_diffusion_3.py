@@ -20,10 +20,11 @@ course_map("16")
 #
 # $$x_t = (1 - t)\, x_0 + t\, \epsilon, \qquad 0 \le t \le 1 .$$
 #
-# Who walks it moves with the **velocity** $\frac{d x_t}{dt} = \epsilon - x_0$, the same at every $t$. So a network is trained to
-# say this velocity, $L = \lVert v_\theta(x_t, t) - (\epsilon - x_0) \rVert^2$, and sampling is to walk it backwards, from noise at
-# $t = 1$, in plain Euler steps: $x_s = x_t + (s - t)\, v_\theta$. (Liu et al. call it a *rectified flow*; their time runs the other
-# way.)
+# Who walks it moves with the **velocity** $\frac{d x_t}{dt} = \epsilon - x_0$, the same at every $t$. So a network is trained
+# to say this velocity, $L = \lVert v_\theta(x_t, t) - (\epsilon - x_0) \rVert^2$, and sampling is to walk it backwards, from
+# noise at
+# $t = 1$, in plain Euler steps: $x_s = x_t + (s - t)\, v_\theta$. (Liu et al. call it a *rectified flow*; their time runs the
+# other way.)
 #
 # ### Exercise 1: `flow_loss` (difficulty 1, 8 minutes)
 #
@@ -82,14 +83,17 @@ for ax, (name, walk) in zip(axes, walks.items()):
     ax.plot([step.t / end for step in walk], torch.cat([step.x.T for step in walk]), color=BLUE, lw=1.8)
     ax.set(title=name, xlabel="t, as a share of T", xlim=(1, 0))
 axes[0].set_ylabel("$x_t$")
-plots.show(fig, alt="Fourteen paths from noise to two spots. Those of the flow are nearly straight and part early; DDIM's run flat, then bend.")
+plots.show(
+    fig,
+    alt="Fourteen paths from noise to two spots, straighter on the flow than under DDIM.",
+)
 
 # %% [markdown]
 # ## Which times are worth the training?
 #
-# At $t = 0$ the picture lies open and the best velocity is $-x_0$ plus unknowable noise; at $t = 1$ nothing is known and the best
-# is $\epsilon$ less the mean picture. Both ends are easy. What to draw where is decided in the middle. Esser et al. therefore
-# draw $t$ not uniformly but **logit-normally**: $t = \text{sigmoid}(u)$ with $u \sim \mathcal N(0, 1)$.
+# At $t = 0$ the picture lies open and the best velocity is $-x_0$ plus unknowable noise; at $t = 1$ nothing is known and the
+# best is $\epsilon$ less the mean picture. Both ends are easy. What to draw where is decided in the middle. Esser et al.
+# therefore draw $t$ not uniformly but **logit-normally**: $t = \text{sigmoid}(u)$ with $u \sim \mathcal N(0, 1)$.
 #
 # Below: where those times lie, and how much the shipped model can still be improved at each time by being told the prompt (its
 # loss without a prompt less its loss with one). That is where the prompt is *used*.
@@ -119,21 +123,24 @@ axes[0].set(title="logit-normal times", xlabel="t", ylabel="density")
 axes[0].legend()
 axes[1].plot(grid, worth, "o-", color=GREEN)
 axes[1].set(title="what the prompt is worth", xlabel="t", ylabel="loss without it - with it", ylim=(0, None))
-plots.show(fig, alt="Left a bell over t, from 0 to 1, highest at a half. Right what the prompt is worth over t: little at the ends, most in between.")
+plots.show(
+    fig,
+    alt="Left a bell over t, highest at a half. Right what the prompt is worth over t.",
+)
 
 # %% [markdown]
 # ## Two streams, one attention
 #
-# In lesson 09 the picture *asked* the words, by cross-attention; the words never heard of the picture. Esser et al.'s **MM-DiT**
-# treats both alike. The latent is cut into patches, here 16 of 2 × 2 places; each is a token, and so is each word of the
-# prompt. Both streams have weights of their own: for queries, keys and values, for the MLP, and for the three numbers (shift,
-# scale, gate) by which the time tells each layer how much to do. But there is **one attention over all of them**: places
-# look at places and words, words look at words and places.
+# In lesson 09 the picture *asked* the words, by cross-attention; the words never heard of the picture. Esser et al.'s
+# **MM-DiT** treats both alike. The latent is cut into patches, here 16 of 2 × 2 places; each is a token, and so is each word
+# of the prompt. Both streams have weights of their own: for queries, keys and values, for the MLP, and for the three numbers
+# (shift, scale, gate) by which the time tells each layer how much to do. But there is **one attention over all of them**:
+# places look at places and words, words look at words and places.
 #
 # ### Exercise 2: `joint_attention` (difficulty 2, 10 minutes)
 #
-# `picture` and `text` are each `(q, k, v)`, of shape (B, heads, P, d) and (B, heads, L, d). `there` (B, L) is False for padding.
-# Return what the places gather, and what the words gather.
+# `picture` and `text` are each `(q, k, v)`, of shape (B, heads, P, d) and (B, heads, L, d). `there` (B, L) is False for
+# padding. Return what the places gather, and what the words gather.
 
 
 # %%
@@ -182,7 +189,8 @@ plots.show(fig, alt="Twenty-four pictures, each with a word of three or four cap
 claim(
     "sd3-spelling",
     "It spells: words that it was never shown come out right, letter by letter.",
-    measured=f"of 100 new words, guided (w = 3), {spelt[3.0]['spelt']:.0%} are spelt right, {spelt[3.0]['letters']:.0%} of all letters",
+    measured=f"of 100 new words, guided (w = 3), {spelt[3.0]['spelt']:.0%} are spelt right, "
+    f"{spelt[3.0]['letters']:.0%} of all letters",
     holds=spelt[3.0]["spelt"] > 0.5 and spelt[3.0]["letters"] > 0.8,
 )
 
@@ -190,8 +198,8 @@ claim(
 # ## How straight are the paths?
 #
 # For each sample, walk from noise to picture in 64 steps, and divide the length of the path by the straight distance between
-# its ends: 1 is straight. The rival is the *same* network, trained for the same time on the same pictures, on lesson 09's process
-# with DDIM (`python tests/benchmarks/sd3.py`, as all that follows).
+# its ends: 1 is straight. The rival is the *same* network, trained for the same time on the same pictures, on lesson 09's
+# process with DDIM (`python tests/benchmarks/sd3.py`, as all that follows).
 
 # %%
 found = json.loads((Path(course_lib.__file__).parents[1] / "data/figures/sd3.json").read_text())
@@ -256,10 +264,14 @@ marks = {"letters": "letters", "spelt": "words", "binding": "binding", "all": "t
 for i, (name, colour) in enumerate(zip(kinds, (BLUE, ORANGE, GREEN))):
     rows = runs[name]["rows"][-1]
     at_x = [j + 0.27 * (i - 0.5) for j in range(4)]
-    ax.bar(at_x, [rows[m][0] for m in marks], 0.25, yerr=[rows[m][1] for m in marks], capsize=4, color=colour, label=kinds[name])
+    ax.bar(
+        at_x, [rows[m][0] for m in marks], 0.25, yerr=[rows[m][1] for m in marks], capsize=4, color=colour, label=kinds[name]
+    )
 ax.set(xticks=range(4), xticklabels=marks.values(), ylim=(0, 1.3), title="right, 32 steps, w = 3")
 ax.legend(loc="upper center", ncols=3, fontsize=13)
-plots.show(fig, alt="Four groups of bars: letters, words, binding and two objects all right, for the MM-DiT and for cross-attention.")
+plots.show(
+    fig, alt="Four groups of bars: letters, words, binding and two objects all right, for the MM-DiT and for cross-attention."
+)
 
 # %%
 gain = at("shipped", "spelt", 32) - at("cross", "spelt", 32)
@@ -295,9 +307,10 @@ for ax, (name, z_0) in zip(axes.flat, museum.items()):
 plots.show(fig, alt="Eight pictures four times: words and shapes; coloured noise; smears; and, in one step, blurs.")
 
 # %%
+mixed = lambda x0, t, eps: torch.lerp(x0, eps, t.view(-1, *[1] * (x0.ndim - 1)))
 wrong = {
-    "sign turned": lambda net, x0, t, eps: (net(torch.lerp(x0, eps, t.view(-1, *[1] * (x0.ndim - 1))), t) + eps - x0).square().mean(),
-    "told 1 - t": lambda net, x0, t, eps: (net(torch.lerp(x0, eps, t.view(-1, *[1] * (x0.ndim - 1))), 1 - t) - eps + x0).square().mean(),
+    "sign turned": lambda net, x0, t, eps: (net(mixed(x0, t, eps), t) + eps - x0).square().mean(),
+    "told 1 - t": lambda net, x0, t, eps: (net(mixed(x0, t, eps), 1 - t) - eps + x0).square().mean(),
 }
 for name, loss in wrong.items():
     print(f"{name}: {check.flow_loss(loss).diagnosis}")

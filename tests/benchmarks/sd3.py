@@ -93,8 +93,7 @@ def row_of(name: str, found: dict) -> dict:
         return {"steps": models.records()["sd3"]["steps"], **judged(models.load("sd3"))}
     ms, network = found["milliseconds for 64 latents, one thread"], sd3_network(**RIVALS[name])
     steps = round(found["runs"]["shipped"]["steps"] * ms["shipped"] / ms["cross" if name == "cross" else "shipped"])
-    for end in train_sd3(network, steps=steps):
-        pass
+    *_, end = train_sd3(network, steps=steps)
     network.net.eval()
     size = sum(p.numel() for p in network.net.parameters())
     return {"steps": steps, "parameters": size, "loss": round(end.loss, 4), **judged(network)}

@@ -58,8 +58,8 @@ def joint_by_library(picture, text, there):
 
 
 def joint_by_hand(picture, text, there):
-    (q, k, v), (r, l, u) = picture, text
-    keys, values = torch.cat([k, l], 2), torch.cat([v, u], 2)
+    (q, k, v), (r, o, u) = picture, text
+    keys, values = torch.cat([k, o], 2), torch.cat([v, u], 2)
     hidden = ~_seen(q.shape[2], there)
     look = lambda asks: (asks @ keys.mT / q.shape[-1] ** 0.5).masked_fill(hidden, float("-inf")).softmax(-1) @ values
     return look(q), look(r)
@@ -78,9 +78,9 @@ def apart(picture, text, there):
 
 
 def crossed(picture, text, there):
-    (q, k, v), (r, l, u) = picture, text
+    (q, k, v), (r, o, u) = picture, text
     mask = there[:, None, None]
-    return scaled_dot_product_attention(q, l, u, attn_mask=mask), scaled_dot_product_attention(r, k, v)
+    return scaled_dot_product_attention(q, o, u, attn_mask=mask), scaled_dot_product_attention(r, k, v)
 
 
 def words_are_blind(picture, text, there):
