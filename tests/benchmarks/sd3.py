@@ -12,6 +12,7 @@ number of steps, from the same noise. Results: data/figures/sd3.json. Rows that 
 """
 
 import argparse
+import inspect
 import json
 import os
 import time
@@ -83,7 +84,7 @@ def judged(network) -> dict:
                 values.append((spelt if name in ("letters", "spelt") else right)[name])
         stats = {name: [round(float(f(torch.tensor(v))), 4) for f in (torch.mean, torch.std)] for name, v in found.items()}
         rows.append({"steps": steps, **stats})
-    said = spelling_asked(64, new=True)[0][:32] + asked(64, "train")[0][:32]
+    said = spelling_asked(32, new=True)[0] + asked(32, "train")[0]
     return {"rows": rows, "path over straight way": {f"w = {w:g}": straightness(network, said, w) for w in (1.0, 3.0)}}
 
 
@@ -92,7 +93,8 @@ def row_of(name: str, found: dict) -> dict:
     if name == "shipped":
         return {"steps": models.records()["sd3"]["steps"], **judged(models.load("sd3"))}
     ms, network = found["milliseconds for 64 latents, one thread"], sd3_network(**RIVALS[name])
-    steps = round(found["runs"]["shipped"]["steps"] * ms["shipped"] / ms["cross" if name == "cross" else "shipped"])
+    shipped = inspect.signature(train_sd3).parameters["steps"].default
+    steps = round(shipped * ms["shipped"] / ms["cross" if name == "cross" else "shipped"])
     *_, end = train_sd3(network, steps=steps)
     network.net.eval()
     size = sum(p.numel() for p in network.net.parameters())
