@@ -129,7 +129,7 @@ class DiT(nn.Module):
         self.text = TextEncoder()
         said = self.text.position.shape[1]
         self.letter = nn.Embedding(len(words.LETTERS), said)
-        self.letter_position = nn.Parameter(0.1 * torch.randn(captions.LENGTH, said))
+        self.letter_position = nn.Parameter(0.5 * torch.randn(captions.LENGTH, said))
         self.sentence, self.word = nn.Linear(said, width), nn.Linear(said, width)
         self.inward = nn.Linear(channels * patch**2, width)
         self.position = nn.Parameter(0.1 * torch.randn((size // patch) ** 2, width))
@@ -145,8 +145,10 @@ class DiT(nn.Module):
         """
         if isinstance(cond, Tensor) and not cond.is_floating_point() and cond.shape[1:] == (captions.LENGTH,):
             return cond
-        if cond is NULL or isinstance(cond, str) or (isinstance(cond, (list, tuple)) and all(isinstance(c, str) for c in cond)):
+        if cond is NULL or isinstance(cond, str):
             return words.tokens("" if cond is NULL else cond)
+        if isinstance(cond, (list, tuple)) and cond and all(isinstance(c, str) for c in cond):
+            return words.tokens(cond)
         raise TypeError(f"prompts must be text, a list of texts or tokens (B, {captions.LENGTH}), got {type(cond).__name__}")
 
     def read(self, tokens: Tensor) -> Tensor:

@@ -38,6 +38,7 @@ from IPython.display import HTML
 import course_lib
 from course_lib import checks as check
 from course_lib import models, plots
+from course_lib.cascades import enlarged
 from course_lib.claims import claim
 from course_lib.datasets import captions, scenes, shapes
 from course_lib.denoisers import NULL
@@ -60,10 +61,10 @@ print(
 )
 
 # %%
-fig, axes = plt.subplots(3, 1, figsize=(11.5, 6.6), height_ratios=(1, 2.05, 1))
+fig, axes = plt.subplots(3, 1, figsize=(9.5, 8.2), height_ratios=(1, 4, 1))
 plots.pictures(pictures[:8], columns=8, ax=axes[0], title="eight pictures")
 maps = (latent[:8].transpose(0, 1) / 3).flatten(0, 1)[:, None]  # channel by channel, from black, -3, to white, 3
-plots.pictures(maps, columns=8, ax=axes[1], title="their latents: four channels, a row each")
+plots.pictures(enlarged(maps, 32), columns=8, ax=axes[1], title="their latents: four channels, a row each")
 plots.pictures(back[:8], columns=8, ax=axes[2], title="what the decoder makes of the latents")
 plots.show(
     fig,
@@ -182,10 +183,8 @@ fig, ax = plt.subplots(figsize=(9.5, 4.4))
 ax.plot(ts, standing[1.0], "o-", color=BLUE, ms=8, label="latents of unit variance")
 ax.plot(ts, standing[5.5], "s--", color=RED, ms=8, label="5.5 times as large")
 ax.set(title="Noisy latents that can still be read", xlabel="t", ylabel="share read right", ylim=(-0.03, 1.05))
-ax.legend(loc="lower left")
-plots.show(
-    fig, alt="Two falling curves over t. Latents of unit variance can be read up to about t = 150; larger ones much longer."
-)
+ax.legend(loc="upper right")
+plots.show(fig, alt="Two falling curves over t: larger latents can be read until much later than those of unit variance.")
 
 # %%
 half = {size: next(t for t, share in zip(ts, shares) if share < 0.5) for size, shares in standing.items()}
@@ -280,11 +279,11 @@ names = {"1": "f = 1, pixels", "2": "f = 2", "4": "f = 4"}
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.4), width_ratios=(1.35, 1))
 marks = ("shape", "colour", "binding", "all")
 for i, (f, colour) in enumerate(zip("124", (RED, ORANGE, BLUE))):
-    values = [runs[f]["figures"][f"{mark}, train (w = 3)"] for mark in marks]
+    values = [runs[f][mark] for mark in marks]
     at = [j + 0.26 * (i - 1) for j in range(4)]
     mean, std = [v[0] for v in values], [v[1] for v in values]
     axes[0].bar(at, mean, 0.24, yerr=std, capsize=4, color=colour, label=names[f])
-axes[0].set(xticks=range(4), xticklabels=marks, ylim=(0, 1.25), title="right, of 200 captions of two objects")
+axes[0].set(xticks=range(4), xticklabels=marks, ylim=(0, 1.25), title="right, of 100 captions of two objects")
 axes[0].legend(loc="upper center", ncols=3, fontsize=13, columnspacing=1, handlelength=1.2)
 axes[1].bar(range(3), [runs[f]["pictures"] / 1000 for f in "124"], color=(RED, ORANGE, BLUE))
 axes[1].set(xticks=range(3), xticklabels=[names[f] for f in "124"], title="pictures seen in that time, thousands")
@@ -295,7 +294,7 @@ plots.show(
 )
 
 # %%
-all_right = {f: runs[f]["figures"]["all, train (w = 3)"] for f in "124"}
+all_right = {f: runs[f]["all"] for f in "124"}
 for f in "124":
     print(f"{names[f]:14} {runs[f]['steps']:5,} steps, all right {all_right[f][0]:.0%} ± {all_right[f][1]:.0%}")
 rows = "".join(
