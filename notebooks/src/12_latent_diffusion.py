@@ -226,11 +226,11 @@ play(
     },
 )
 
-# %%
+# %% tags=["nbval-ignore-output"]
 for caption, read in zip(wanted, captions.describe(reader.read(coder.decode(steps[-1].x)))):
     print(f"asked: {caption:48} read: {read}")
 
-# %%
+# %% tags=["nbval-ignore-output"]
 from course_lib.recipes.latents import latents_drawn
 
 sentences, truth = asked(100, "train", seed=5)
@@ -244,7 +244,7 @@ for w in (1.0, 3.0):
 claim(
     "latent-follows-captions",
     "A model that only ever saw latents draws what a caption says, objects, colours and how they lie.",
-    measured=f"guided (w = 3), everything right in {right[3.0]['all']:.0%} of 100 captions of two objects",
+    measured=f"guided (w = 3), everything right in {int(20 * right[3.0]['all']) * 5} % or more of 100 captions of two objects",
     holds=right[3.0]["all"] > 0.8,
 )
 
