@@ -7,8 +7,10 @@ from torch import nn
 from course_lib.datasets import captions, words
 from course_lib.denoisers import NULL, Network
 from course_lib.nets.mmdit import DiT, JointBlock, joint_attention, modulated
-from course_lib.process import RectifiedFlow
+from course_lib.process import DDPM, RectifiedFlow
+from course_lib.recipes.sd3 import latents_of, prompted, sd3_network, spelling_asked, train_sd3
 from course_lib.samplers import rectified_flow, result
+from course_lib.schedules import linear_beta
 
 both = pytest.mark.parametrize("joint", [True, False])
 SAID = ["STAR in red", "a blue circle above a pink square", "three pink stars"]
@@ -112,3 +114,22 @@ def test_logit_normal_times_are_what_they_are_called():
     middle = lambda t: float(((t - 0.5).abs() < 0.2).double().mean())
     assert middle(flat) == pytest.approx(0.4, abs=0.02)
     assert middle(RectifiedFlow((0.0, 1.0)).sample_t(20_000, rng)) > 0.55
+
+
+def test_prompts_and_pictures_belong_together_and_new_words_are_kept_out():
+    x, said = prompted(40, torch.Generator().manual_seed(0))
+    assert x.shape == (40, 3, 32, 32) and len(said) == 40
+    spelling = words.read(x[:20])
+    assert words.tell(spelling) == said[:20] and not words.held_out(spelling.letters).any()
+    assert not any(word.isupper() for caption in said[20:] for word in caption.split())
+    asked, new = spelling_asked(10, new=True)
+    assert words.held_out(new.letters).all() and asked == words.tell(new)
+
+
+@pytest.mark.parametrize("options", [{}, {"process": DDPM(linear_beta(1000)), "view": "v"}, {"joint": False}])
+def test_each_of_the_rivals_learns_and_draws(options):
+    network = sd3_network(**options)
+    before = network.net.outward.weight.clone()
+    *_, end = train_sd3(network, steps=2)
+    assert end.step == 2 and not torch.equal(before, network.net.outward.weight)
+    assert latents_of(network, ["STAR in red", "three pink stars"], 3.0, steps=2).shape == (2, 4, 8, 8)
