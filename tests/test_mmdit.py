@@ -84,6 +84,22 @@ def test_joint_attention_is_that_of_all_tokens_together():
     assert got[0].shape == (2, 2, 6, 4) and torch.allclose(torch.cat(got, 2), want, atol=1e-5)
 
 
+def test_weights_are_those_of_the_attention():
+    torch.manual_seed(0)
+    block = JointBlock(32, 2).eval()
+    for p in block.parameters():
+        nn.init.normal_(p, std=0.3)
+    h, c, emb = some(2, 16, 32), some(2, 5, 32, seed=1), some(2, 32, seed=2)
+    there = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
+    weights = block.weights(h, c, emb, there)
+    assert weights.shape == (2, 2, 21, 21) and torch.allclose(weights.sum(-1), torch.ones(2, 2, 21), atol=1e-5)
+    assert (weights[1, :, :, 19:] == 0).all()
+    said = [stream.modulation(emb).chunk(6, 1) for stream in (block.picture, block.text)]
+    heads = block.picture.queries_keys_values(h, *said[0][:2]), block.text.queries_keys_values(c, *said[1][:2])
+    values = torch.cat([heads[0][2], heads[1][2]], 2)
+    assert torch.allclose(torch.cat(joint_attention(*heads, there), 2), weights @ values, atol=1e-4)
+
+
 def test_modulation_is_that_of_layer_norm():
     h, shift, scale = some(2, 5, 8), some(2, 8, seed=1), some(2, 8, seed=2)
     want = nn.LayerNorm(8, elementwise_affine=False)(h) * (1 + scale[:, None]) + shift[:, None]

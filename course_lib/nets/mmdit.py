@@ -76,6 +76,16 @@ class JointBlock(nn.Module):
         super().__init__()
         self.picture, self.text = Stream(width, heads), Stream(width, heads)
 
+    def weights(self, h: Tensor, c: Tensor, emb: Tensor, there: Tensor) -> Tensor:
+        """How much each token takes from each, (B, heads, P + L, P + L), the picture's P first; rows sum to 1."""
+        of_picture, of_text = (stream.modulation(emb).chunk(6, 1) for stream in (self.picture, self.text))
+        from_h = self.picture.queries_keys_values(h, *of_picture[:2])
+        from_c = self.text.queries_keys_values(c, *of_text[:2])
+        q, k = (torch.cat(both, 2) for both in zip(from_h[:2], from_c[:2]))
+        seen = torch.cat([there.new_ones(h.shape[:2]), there], 1)
+        looks = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+        return looks.masked_fill(~seen[:, None, None, :], -torch.inf).softmax(-1)
+
     def forward(self, h: Tensor, c: Tensor, emb: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
         of_picture, of_text = (stream.modulation(emb).chunk(6, 1) for stream in (self.picture, self.text))
         from_h = self.picture.queries_keys_values(h, *of_picture[:2])

@@ -195,6 +195,25 @@ claim(
 )
 
 # %% [markdown]
+# Where does a place get its letter from? Half way through the walk of `STAR`, how much each of the 4 × 4 patches looks at
+# each of the four letters, the mean over all blocks and heads, beside what it becomes:
+
+# %%
+from course_lib.nets.hooks import watching
+from course_lib.nets.mmdit import JointBlock
+
+half_way = film[len(film) // 2]
+with torch.no_grad(), watching(painter.net, (JointBlock,)) as seen:
+    painter.given(prompts[0])(half_way.x[:1], half_way.t)
+looks = torch.stack([weights[0, :, :16, 17:21].mean(0) for weights in seen.values()]).mean(0)  # 16 patches, 4 letters
+fig, axes = plt.subplots(1, 5, figsize=(11.5, 2.9))
+plots.pictures(coder.decode(film[-1].x[:1]), columns=1, ax=axes[0], title="at the end")
+for ax, letter, look in zip(axes[1:], "STAR", looks.T):
+    ax.imshow(look.view(4, 4), vmin=0, vmax=float(looks.max()))
+    ax.set(title=letter, xticks=[], yticks=[])
+plots.show(fig, alt="The picture of the word STAR, and four maps of 4 by 4 patches, one for each of its letters.")
+
+# %% [markdown]
 # ## How straight are the paths?
 #
 # For each sample, walk from noise to picture in 64 steps, and divide the length of the path by the straight distance between
