@@ -10,7 +10,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle, scaled_dot_produ
 
 from course_lib.datasets import captions, words
 from course_lib.denoisers import NULL
-from course_lib.nets.attention import cross_attention
+from course_lib.nets.attention import cross_attention, waves_of_places
 from course_lib.nets.embeddings import TimeEmbedding
 from course_lib.nets.text import TextEncoder
 from course_lib.nets.unet import zero
@@ -142,7 +142,7 @@ class DiT(nn.Module):
         self.letter_position = nn.Parameter(0.5 * torch.randn(captions.LENGTH, said))
         self.sentence, self.word = nn.Linear(said, width), nn.Linear(said, width)
         self.inward = nn.Linear(channels * patch**2, width)
-        self.position = nn.Parameter(0.1 * torch.randn((size // patch) ** 2, width))
+        self.position = nn.Parameter(waves_of_places(width, size // patch).flatten(1).T.contiguous())
         self.blocks = nn.ModuleList([(JointBlock if joint else CrossBlock)(width, heads) for _ in range(depth)])
         self.modulation = zero(nn.Linear(width, 2 * width))
         self.outward = zero(nn.Linear(width, channels * patch**2))

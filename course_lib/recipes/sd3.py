@@ -12,7 +12,7 @@ from course_lib.denoisers import NULL, Denoiser, Network
 from course_lib.guidance import ClassifierFree
 from course_lib.nets.mmdit import DiT
 from course_lib.process import Process, RectifiedFlow
-from course_lib.recipes.latents import shipped_autoencoder
+from course_lib.recipes.latents import listening_first, shipped_autoencoder
 from course_lib.recipes.recipe import Recipe, device_of, learner_of
 from course_lib.recipes.shapes import asked, shipped_reader, taught
 from course_lib.samplers import ddim, rectified_flow, result
@@ -40,19 +40,20 @@ def prompted(n: int, rng: torch.Generator) -> tuple[Tensor, list[str]]:
 def train_sd3(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 2400) -> Iterator[Progress]:
     """Trains on the latents of fresh pictures, one prompt in ten made empty. Esser et al. 2024, sections 2 and 3.1.
 
-    The text encoder starts as the shipped paraphraser's, and goes on learning.
+    The text encoder starts as the shipped paraphraser's, and the network listens before it looks, as in lesson 09.
     """
     taught(network.net.text)
     device = device_of(network)
     through = shipped_autoencoder().to(device)
     learner, rng = learner_of(network), torch.Generator().manual_seed(seed)
+    times = listening_first(network.process, steps, rng)
 
     def loss() -> Tensor:
         x, said = prompted(64, rng)
         z = through.encode(x.to(device, memory_format=torch.channels_last), rng)
-        return denoising_loss(learner.given(said).dropped(0.1, rng), z, rng)
+        return denoising_loss(learner.given(said).dropped(0.1, rng), z, rng, times(64))
 
-    return train(loss, learner.net, steps, lr=2e-3, seconds=seconds, ema=EMA(learner.net, 0.998, into=network.net))
+    return train(loss, learner.net, steps, lr=1.5e-3, seconds=seconds, ema=EMA(learner.net, 0.998, into=network.net))
 
 
 def prompt_guided(network: Network, said: list[str], w: float) -> Denoiser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterator
 
 import torch
@@ -22,6 +23,8 @@ from course_lib.samplers import ddim, result
 from course_lib.schedules import linear_beta
 from course_lib.training import EMA, Progress, denoising_loss, train
 
+LISTENING = 600
+"""Steps at the start of training in which a network hears captions, and sees next to nothing."""
 NOISE, BLUR = 0.1, 0.6
 """The limits within which the reader is held to its word: standard deviations, of noise (white is 1, black -1) and of a blur,
 in pixels. It is trained on twice the noise and a little more blur."""
@@ -124,21 +127,26 @@ def text2shape_network(seed: int = 0) -> Network:
     return Network(net, DDPM(linear_beta(1000)), "v")
 
 
-def train_text2shape(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 5500) -> Iterator[Progress]:
+def train_text2shape(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 5000) -> Iterator[Progress]:
     """Trains on fresh captioned pictures, one caption in ten made empty: Ho and Salimans 2022, Algorithm 1, with text.
 
-    The text encoder starts as the shipped paraphraser's, and goes on learning.
+    The text encoder starts as the shipped paraphraser's, and goes on learning. The first LISTENING steps see much noise only,
+    t of 0.7 T and more, where nothing but the words says what lies where: else the network learns to look before it learns
+    to listen, and takes a caption for a bag of words.
     """
     taught(network.net.text)
-    learner, rng = learner_of(network), torch.Generator().manual_seed(seed)
+    learner, rng, step = learner_of(network), torch.Generator().manual_seed(seed), itertools.count(1)
 
     def loss() -> Tensor:
         scene = scenes.sample(32, rng)
         said, _ = captions.tell(scene, rng)
         x0 = shapes.draw(scene, rng).to(device_of(learner), memory_format=torch.channels_last)
-        return denoising_loss(learner.given(said).dropped(0.1, rng), x0, rng)
+        t = network.process.sample_t(len(x0), rng)
+        if next(step) <= LISTENING:
+            t = network.process.T - (0.3 * t).long()
+        return denoising_loss(learner.given(said).dropped(0.1, rng), x0, rng, t)
 
-    return train(loss, learner.net, steps, lr=1.5e-3, seconds=seconds, ema=EMA(learner.net, 0.998, into=network.net))
+    return train(loss, learner.net, steps, lr=1e-3, seconds=seconds, ema=EMA(learner.net, 0.998, into=network.net))
 
 
 def asked(n: int, split: str, seed: int = 1) -> tuple[list[str], Scene]:
