@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from course_lib.datasets import captions, words
-from course_lib.denoisers import NULL, Network
+from course_lib.datasets.points import pair
+from course_lib.denoisers import NULL, ExactDenoiser, Network, OnPath
 from course_lib.nets.mmdit import DiT, JointBlock, joint_attention, modulated
 from course_lib.process import DDPM, RectifiedFlow
 from course_lib.recipes.sd3 import latents_of, prompted, sd3_network, spelling_asked, train_sd3
@@ -149,3 +150,13 @@ def test_each_of_the_rivals_learns_and_draws(options):
     *_, end = train_sd3(network, steps=2)
     assert end.step == 2 and not torch.equal(before, network.net.outward.weight)
     assert latents_of(network, ["STAR in red", "three pink stars"], 3.0, steps=2).shape == (2, 4, 8, 8)
+
+
+def test_a_denoiser_on_the_flow_speaks_of_another_process_as_the_exact_one_does():
+    data, chain = pair(), DDPM(linear_beta(1000))
+    borrowed, exact = OnPath(ExactDenoiser(data, RectifiedFlow()), chain), ExactDenoiser(data, chain)
+    x = some(50, 1).double()
+    for t in (1, 200, 900, torch.arange(1, 1000, 20)):
+        for view in ("x0", "eps", "v"):
+            got, want = borrowed(x, t).seen_as(view), exact(x, t).seen_as(view)
+            assert torch.allclose(got, want, atol=1e-5 * float(want.abs().max()))

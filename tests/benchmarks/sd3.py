@@ -1,12 +1,11 @@
-"""Stable Diffusion 3's choices one at a time: the flow against DDIM, the MM-DiT against cross-attention, and the times.
+"""Stable Diffusion 3's choices one at a time: the flow against DDIM, and the MM-DiT against cross-attention.
 
     python tests/benchmarks/sd3.py cost            # first, on a quiet machine: milliseconds a training step, in turns
     python tests/benchmarks/sd3.py judge shipped   # the model that ships
-    python tests/benchmarks/sd3.py judge ddpm      # the same network on lesson 09's process, view v: trained, then judged
-    python tests/benchmarks/sd3.py judge cross     # the same process, cross-attention in place of joint attention
-    python tests/benchmarks/sd3.py judge uniform   # the same, with times drawn uniformly
+    python tests/benchmarks/sd3.py judge ddim      # the same network, walked by DDIM along lesson 09's process: see OnPath
+    python tests/benchmarks/sd3.py judge cross     # cross-attention in place of joint attention: trained, then judged
 
-Each rival has the shipped model's pictures, prompts and training time: as many steps as fit into it at the measured cost. What
+The rival has the shipped model's pictures, prompts and training time: as many steps as fit into it at the measured cost. What
 is judged: spelling of words that training never showed, and everything right in pictures of two objects, w = 3, over the
 number of steps, from the same noise. Results: data/figures/sd3.json. Rows that are there already are kept.
 """
@@ -22,22 +21,18 @@ import torch
 
 from course_lib import models
 from course_lib.datasets import scenes, words
-from course_lib.process import DDPM, RectifiedFlow
+from course_lib.denoisers import Denoiser, OnPath
+from course_lib.process import DDPM
 from course_lib.recipes.latents import shipped_autoencoder
 from course_lib.recipes.recipe import learner_of
-from course_lib.recipes.sd3 import latents_of, prompt_guided, prompted, sd3_network, spelling_asked, train_sd3
+from course_lib.recipes.sd3 import prompt_guided, prompted, sd3_network, spelling_asked, train_sd3
 from course_lib.recipes.shapes import asked, shipped_reader
-from course_lib.samplers import ddim, rectified_flow
+from course_lib.samplers import Step, ddim, rectified_flow
 from course_lib.schedules import linear_beta
 from course_lib.training import denoising_loss
 
 OUT = Path(__file__).parents[2] / "data/figures/sd3.json"
-RIVALS = {
-    "shipped": {},
-    "ddpm": {"process": DDPM(linear_beta(1000)), "view": "v"},
-    "cross": {"joint": False},
-    "uniform": {"process": RectifiedFlow()},
-}
+RIVALS = ("shipped", "ddim", "cross")
 STEPS, N, SEEDS = (1, 2, 4, 8, 16, 32), 200, (1, 2, 3)
 
 
@@ -45,7 +40,7 @@ def cost() -> dict[str, float]:
     """Milliseconds of a training step of 64 latents, the least of ten, in turns."""
     rng, turns, found = torch.Generator().manual_seed(0), {}, {}
     for name in ("shipped", "cross"):
-        network = learner_of(sd3_network(**RIVALS[name]))
+        network = learner_of(sd3_network(joint=name == "shipped"))
         turns[name] = network, torch.optim.AdamW(network.net.parameters(), fused=True)
     (x, said), through = prompted(64, rng), shipped_autoencoder()
     for _ in range(10):
@@ -59,42 +54,51 @@ def cost() -> dict[str, float]:
     return found
 
 
-@torch.no_grad()
-def straightness(network, said: list[str], w: float, n: int = 64) -> float:
-    """How long the path of n latents is from noise to data, over 64 steps, as a multiple of the straight way; the mean."""
-    sampler = rectified_flow if isinstance(network.process, RectifiedFlow) else ddim
-    noise = torch.randn(n, *network.net.shape, generator=torch.Generator().manual_seed(1))
-    path = torch.stack([step.x for step in sampler(prompt_guided(network, said[:n], w), noise, network.process.times(64))])
+def guided(network, said: list[str], w: float, arc: bool) -> Denoiser:
+    """The network asked for these prompts, on its own straight path or along the arc of lesson 09's process."""
+    asked_for = prompt_guided(network, said, w)
+    return OnPath(asked_for, DDPM(linear_beta(1000))) if arc else asked_for
+
+
+def walked(network, said: list[str], w: float, steps: int, seed: int, arc: bool) -> list[Step]:
+    """All the steps from noise to latents, by Euler's rule along the straight path or by DDIM along the arc."""
+    denoiser = guided(network, said, w, arc)
+    noise = torch.randn(len(said), *network.net.shape, generator=torch.Generator().manual_seed(seed))
+    return list((ddim if arc else rectified_flow)(denoiser, noise, denoiser.process.times(steps)))
+
+
+def straightness(network, said: list[str], w: float, arc: bool) -> float:
+    """How long the path of each latent is from noise to data, in 64 steps, as a multiple of the straight way; the mean."""
+    path = torch.stack([step.x for step in walked(network, said, w, 64, 1, arc)])
     length = path.diff(dim=0).flatten(2).norm(dim=2).sum(0)
     return round(float((length / (path[-1] - path[0]).flatten(1).norm(dim=1)).mean()), 3)
 
 
 @torch.no_grad()
-def judged(network) -> dict:
+def judged(network, arc: bool = False) -> dict:
     """By the number of steps: mean and spread over three seeds of what is spelt right and of what is right of two objects."""
     through, judge, rows = shipped_autoencoder(), shipped_reader(), []
     for steps in STEPS:
         found = {"letters": [], "spelt": [], "binding": [], "all": []}
         for seed in SEEDS:
             said, spelling = spelling_asked(N // 2, new=True, seed=seed)
-            spelt = words.agreement(words.read(through.decode(latents_of(network, said, 3.0, steps, seed))), spelling)
+            spelt = words.agreement(words.read(through.decode(walked(network, said, 3.0, steps, seed, arc)[-1].x)), spelling)
             said, scene = asked(N // 2, "train", seed)
-            right = scenes.agreement(judge.read(through.decode(latents_of(network, said, 3.0, steps, seed))), scene)
+            right = scenes.agreement(judge.read(through.decode(walked(network, said, 3.0, steps, seed, arc)[-1].x)), scene)
             for name, values in found.items():
                 values.append((spelt if name in ("letters", "spelt") else right)[name])
         stats = {name: [round(float(f(torch.tensor(v))), 4) for f in (torch.mean, torch.std)] for name, v in found.items()}
         rows.append({"steps": steps, **stats})
     said = spelling_asked(32, new=True)[0] + asked(32, "train")[0]
-    return {"rows": rows, "path over straight way": {f"w = {w:g}": straightness(network, said, w) for w in (1.0, 3.0)}}
+    return {"rows": rows, "path over straight way": {f"w = {w:g}": straightness(network, said, w, arc) for w in (1.0, 3.0)}}
 
 
-def row_of(name: str, found: dict) -> dict:
-    """One rival: trained, but for the shipped one, and judged."""
-    if name == "shipped":
-        return {"steps": models.records()["sd3"]["steps"], **judged(models.load("sd3"))}
-    ms, network = found["milliseconds for 64 latents, one thread"], sd3_network(**RIVALS[name])
+def row_of(name: str, ms: dict[str, float]) -> dict:
+    """One row: the shipped network along the straight path or the arc, or its rival, trained and judged."""
     shipped = inspect.signature(train_sd3).parameters["steps"].default
-    steps = round(shipped * ms["shipped"] / ms["cross" if name == "cross" else "shipped"])
+    if name != "cross":
+        return {"steps": shipped, **judged(models.load("sd3"), arc=name == "ddim")}
+    network, steps = sd3_network(joint=False), round(shipped * ms["shipped"] / ms["cross"])
     *_, end = train_sd3(network, steps=steps)
     network.net.eval()
     size = sum(p.numel() for p in network.net.parameters())
@@ -114,7 +118,7 @@ def main():
         found = read()
         found["milliseconds for 64 latents, one thread"] = made
     elif args.name not in found["runs"]:
-        row = row_of(args.name, found)
+        row = row_of(args.name, found["milliseconds for 64 latents, one thread"])
         found = read()  # another may have finished meanwhile
         found["runs"][args.name] = row
     partial = OUT.with_suffix(f".{args.name}.partial")
