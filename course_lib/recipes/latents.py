@@ -150,7 +150,7 @@ def latent2shape_figures(network: Network, n: int = 200) -> dict[str, float]:
     return found
 
 
-AUTOENCODER = Recipe("pictures to latents and back, f = 4", autoencoder, train_autoencoder, autoencoder_figures, half=True)
+AUTOENCODER = Recipe("pictures to latents and back, f = 4", autoencoder, train_autoencoder, autoencoder_figures, bits=16)
 LATENT2SHAPE = Recipe(
-    "latents of shapes from captions, 8 x 8", latent2shape_network, train_latent2shape, latent2shape_figures, half=True
+    "latents of shapes from captions, 8 x 8", latent2shape_network, train_latent2shape, latent2shape_figures, bits=16
 )

@@ -93,4 +93,4 @@ def sd3_figures(network: Network, n: int = 200) -> dict[str, float]:
     return found
 
 
-SD3 = Recipe("shapes and short words from prompts: flow, MM-DiT, latents", sd3_network, train_sd3, sd3_figures, half=True)
+SD3 = Recipe("shapes and short words from prompts: flow, MM-DiT, latents", sd3_network, train_sd3, sd3_figures, bits=16)
