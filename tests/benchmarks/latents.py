@@ -1,7 +1,7 @@
 """Pixels against latents at equal training time: what a step costs, and what the reader finds in the pictures, at f = 1, 2, 4.
 
     python tests/benchmarks/latents.py cost                  # first, on a quiet machine: milliseconds a step, in turns
-    python tests/benchmarks/latents.py train 1 [--seconds 120]  # then one f at a time: 1, 2, 4
+    python tests/benchmarks/latents.py train 1 [--seconds 90]  # then one f at a time: 1, 2, 4
 
 Lesson 09's U-Net, process, captions and reader for all, with the levels that reach from the map's side down to 4 x 4. Each is
 trained for as many steps of 32 pictures as fit into `seconds` at the cost that was measured, so that another job on the machine
@@ -70,7 +70,7 @@ def through(f: str, trained: bool) -> Autoencoder | Pixels:
     if trained:
         learner = copy.deepcopy(net).train()
         loss = lambda: autoencoder_loss(learner, some_pictures(32, rng), 5e-4, rng)
-        for _ in train(loss, learner, 1600, lr=3e-3, ema=EMA(learner, 0.995, into=net)):
+        for _ in train(loss, learner, 1000, lr=3e-3, ema=EMA(learner, 0.995, into=net)):
             pass
         net.scale.copy_(unit_scale(net.encode(some_pictures(2000, rng), rng)))
     return net.eval().requires_grad_(False)
@@ -144,7 +144,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("cost", "train"))
     parser.add_argument("f", nargs="?", choices=("1", "2", "4"))
-    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--seconds", type=float, default=90)
     args = parser.parse_args()
     torch.set_num_threads(1)
     found = json.loads(OUT.read_text()) if OUT.is_file() else {"command": "python tests/benchmarks/latents.py", "runs": {}}
