@@ -21,7 +21,6 @@ from course_lib.checks.guidance import classifier_loss, guided_mix, guided_score
 from course_lib.checks.latents import kl_term, latent_scale
 from course_lib.checks.rivals import adversarial_value, elbo, non_saturating_loss
 from course_lib.checks.score import annealed_langevin, langevin_step, score_from_eps
-from course_lib.checks.sd3 import flow_loss, joint_attention
 from course_lib.checks.text import cross_attention, text_dropout
 from course_lib.checks.unet import residual_block, self_attention, sinusoidal
 
@@ -44,12 +43,10 @@ __all__ = [
     "denoising_loss",
     "detection_limit",
     "elbo",
-    "flow_loss",
     "guided_mix",
     "guided_score",
     "inpaint_step",
     "inversion_step",
-    "joint_attention",
     "kl_term",
     "label_dropout",
     "langevin_step",

@@ -64,7 +64,6 @@ from course_lib.recipes.rivals import (
     vae,
     vae_of_points,
 )
-from course_lib.recipes.sd3 import SD3
 from course_lib.recipes.shapes import PARAPHRASER, READER
 
 __all__ = [
@@ -128,6 +127,5 @@ RECIPES = {
     "guided": GUIDED,
     "autoencoder": AUTOENCODER,
     "latent2shape": LATENT2SHAPE,
-    "sd3": SD3,
 }
 """Every model that ships, in the order in which they can be made: the digits are measured by the classifier."""
