@@ -252,7 +252,7 @@ claim(
 # ## What it saves
 #
 # The same kind of U-Net, the same captions, the same time to train, three kinds of input: pixels ($f = 1$), latents of 16 × 16
-# ($f = 2$) and of 8 × 8 ($f = 4$). How much a step costs was measured in turns on a quiet core; then each was trained for as
+# ($f = 2$) and of 8 × 8 ($f = 4$). How much a step costs was measured in turns, on one core; then each was trained for as
 # many steps as fit into the same time (`python tests/benchmarks/latents.py`). The pixel model is that of lesson 09, which folds
 # 2 × 2 pixels into channels before it begins: a factor 2 for free. Without that fold it would cost what the first line says.
 
@@ -353,5 +353,5 @@ for name, mistaken in {"its inverse": lambda z: z.std(), "by channel": lambda z:
 #    encoder as well? (What is the easiest latent to denoise?)
 # 2. Small type, faces in the distance: what can a latent model *not* draw, however good its diffusion is?
 #
-# **Next:** lesson 13 keeps the pixels and takes another road to large pictures, a cascade. Lesson 16 draws in these very
-# latents with a transformer, and lesson 18 in one step.
+# **Next:** lesson 13 keeps the pixels and takes another road to large pictures, a cascade. Lesson 16, Stable Diffusion 3, stays
+# in the latents, with a transformer.
