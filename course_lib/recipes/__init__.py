@@ -64,7 +64,7 @@ from course_lib.recipes.rivals import (
     vae,
     vae_of_points,
 )
-from course_lib.recipes.shapes import PARAPHRASER, READER
+from course_lib.recipes.shapes import PARAPHRASER, READER, TEXT2SHAPE
 
 __all__ = [
     "RECIPES",
@@ -122,6 +122,7 @@ RECIPES = {
     "upsampler": UPSAMPLER,
     "reader": READER,
     "paraphraser": PARAPHRASER,
+    "text2shape": TEXT2SHAPE,
     "consistency": CONSISTENCY,
     "consistency_trained": CONSISTENCY_TRAINED,
     "guided": GUIDED,
