@@ -292,7 +292,7 @@ for i, (name, colour) in enumerate(zip(names, (RED, BLUE))):
     axes[0].bar([j + 0.38 * (i - 0.5) for j in range(4)], values, 0.36, color=colour, label=names[name])
     axes[1].bar(i, spent[name], 0.6, color=colour)
 axes[0].set(xticks=range(4), ylim=(0, 1.25), title="right, of 200 captions, w = 3")
-axes[0].set_xticklabels(["colours with\ntheir shapes", "everything", "everything,\nnew pairs", "everything,\nnew objects"])
+axes[0].set_xticklabels(["binding", "everything", "everything,\nnew pairs", "everything,\nnew objects"])
 axes[0].legend(loc="upper center", ncols=2, fontsize=13)
 axes[1].set(xticks=range(2), title="minutes of training")
 axes[1].set_xticklabels(["f = 1", "f = 4"])
@@ -303,8 +303,8 @@ right_all = {name: records[name]["figures"]["all, train (w = 3)"] for name in na
 claim(
     "latent-less-time",
     "Latents at f = 4 follow captions better than pixels, in a fraction of the training time.",
-    measured=f"everything right at w = 3: pixels {right_all['text2shape']:.0%} after {spent['text2shape']:.0f} minutes, latents "
-    f"{right_all['latent2shape']:.0%} after {spent['latent2shape']:.0f}",
+    measured=f"everything right at w = 3: pixels {right_all['text2shape']:.0%} after {spent['text2shape']:.0f} minutes, "
+    f"latents {right_all['latent2shape']:.0%} after {spent['latent2shape']:.0f}",
     holds=right_all["latent2shape"] > right_all["text2shape"] + 0.05 and spent["latent2shape"] < 0.4 * spent["text2shape"],
 )
 

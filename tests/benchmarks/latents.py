@@ -2,8 +2,8 @@
 
     python tests/benchmarks/latents.py [--out data/figures/latents.json]
 
-Lesson 09's U-Net for all, with the levels that reach from the map's side down to 4 x 4. f = 1 is the pixel model of lesson 09,
-which folds 2 x 2 pixels into channels; 'plain pixels' does not. All take turns, so that what else the machine does falls on each
+Lesson 09's U-Net for all, with the levels that reach from the map's side down to 4 x 4. f = 1 is lesson 09's pixel model, which
+folds 2 x 2 pixels into channels; 'plain pixels' does not. All take turns, so that what else the machine does falls on each
 alike, and the least of eight turns counts. Lesson 12 shows the results.
 """
 
