@@ -29,12 +29,13 @@ def pick_device(device: str = "auto") -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def denoising_loss(denoiser: Network, x0: Tensor, rng: torch.Generator | None = None) -> Tensor:
+def denoising_loss(denoiser: Network, x0: Tensor, rng: torch.Generator | None = None, t: Tensor | None = None) -> Tensor:
     """The simple loss for pictures x0 (B, ...): Ho et al. 2020, Algorithm 1 and eq. 14, in the network's own view.
 
-    With conditions: `denoising_loss(network.given(labels).dropped(0.1, rng), x0, rng)`.
+    With conditions: `denoising_loss(network.given(labels).dropped(0.1, rng), x0, rng)`. The times t (B,) are by default
+    drawn as the process's paper draws them.
     """
-    t = denoiser.process.sample_t(len(x0), rng)
+    t = denoiser.process.sample_t(len(x0), rng) if t is None else t
     eps = randn_like(x0, rng)
     denoiser, x0, t, eps = parallel.share(denoiser, x0, t, eps)
     x_t = denoiser.process.add_noise(x0, t, eps)

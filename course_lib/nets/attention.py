@@ -17,18 +17,31 @@ def cross_attention(q: Tensor, k: Tensor, v: Tensor, there: Tensor) -> Tensor:
     return scaled_dot_product_attention(q, k, v, attn_mask=there[:, None, None, :])
 
 
+def waves_of_places(channels: int, side: int) -> Tensor:
+    """(channels, side, side): each place of a map as sines and cosines of its column and of its row, at ever shorter waves.
+
+    The longest is twice the map's side, so that left and right, above and below are far apart. Vaswani et al. 2017, section
+    3.5, in two dimensions.
+    """
+    line = (torch.arange(side) + 0.5) / side - 0.5
+    angle = torch.pi * torch.arange(1, channels // 4 + 1)[:, None] * line  # (channels / 4, side)
+    along = torch.cat([angle.sin(), angle.cos()])
+    column, row = along[:, None, :].expand(-1, side, -1), along[:, :, None].expand(-1, -1, side)
+    return torch.cat([column, row])
+
+
 class CrossAttention(nn.Module):
     """h + what each place of a map h (B, C, H, W) gathers from the words (B, L, dim) of which `there` (B, L) are real.
 
-    The queries come from the picture, keys and values from the text. Rombach et al. 2022, section 3.3. A learned vector for
-    each of the side x side places lets a query say where it stands: "left of" means nothing to a convolution.
+    The queries come from the picture, keys and values from the text. Rombach et al. 2022, section 3.3. A vector for each of the
+    side x side places lets a query say where it stands: "left of" means nothing to a convolution.
     """
 
     def __init__(self, channels: int, dim: int, heads: int, side: int):
         super().__init__()
         self.heads = heads
         self.norm = norm(channels)
-        self.position = nn.Parameter(0.1 * torch.randn(channels, side, side))
+        self.position = nn.Parameter(waves_of_places(channels, side))
         self.query = nn.Conv2d(channels, channels, 1)
         self.key_value = nn.Linear(dim, 2 * channels)
         self.out = zero(nn.Conv2d(channels, channels, 1))

@@ -43,6 +43,7 @@ from course_lib.recipes.guides import (
     train_noisy_classifier,
 )
 from course_lib.recipes.imagen import IMAGEN, LANGUAGE, LANGUAGE_SMALL
+from course_lib.recipes.latents import AUTOENCODER, LATENT2SHAPE
 from course_lib.recipes.points import RING, ring_figures, ring_network, train_ring
 from course_lib.recipes.recipe import Recipe
 from course_lib.recipes.rivals import (
@@ -64,7 +65,7 @@ from course_lib.recipes.rivals import (
     vae,
     vae_of_points,
 )
-from course_lib.recipes.shapes import READER
+from course_lib.recipes.shapes import PARAPHRASER, READER, TEXT2SHAPE
 
 __all__ = [
     "RECIPES",
@@ -121,11 +122,15 @@ RECIPES = {
     "base": BASE,
     "upsampler": UPSAMPLER,
     "reader": READER,
+    "paraphraser": PARAPHRASER,
+    "text2shape": TEXT2SHAPE,
     "consistency": CONSISTENCY,
     "consistency_trained": CONSISTENCY_TRAINED,
     "guided": GUIDED,
     "language": LANGUAGE,
     "language_small": LANGUAGE_SMALL,
     "imagen": IMAGEN,
+    "autoencoder": AUTOENCODER,
+    "latent2shape": LATENT2SHAPE,
 }
 """Every model that ships, in the order in which they can be made: the digits are measured by the classifier."""
