@@ -11,7 +11,8 @@ from torch.nn.functional import silu
 from course_lib.datasets import captions
 from course_lib.denoisers import NULL
 from course_lib.nets.attention import CrossAttention
-from course_lib.nets.unet import UNet
+from course_lib.nets.embeddings import TimeEmbedding
+from course_lib.nets.unet import UNet, zero
 
 
 class TextEncoder(nn.Module):
@@ -23,6 +24,7 @@ class TextEncoder(nn.Module):
 
     def __init__(self, width: int = 64, depth: int = 2, heads: int = 4):
         super().__init__()
+        self.width = width
         self.word = nn.Embedding(len(captions.WORDS), width)
         self.position = nn.Parameter(0.1 * torch.randn(captions.LENGTH, width))
         layer = nn.TransformerEncoderLayer(width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
@@ -74,11 +76,12 @@ class Paraphraser(nn.Module):
 
 
 class TextUNet(UNet):
-    """net(x, time, tokens) for pictures x (B, 3, size, size): a U-Net whose every block asks the words, by cross-attention.
+    """net(x, time, tokens) for pictures x (B, channels, size, size): a U-Net whose every block asks the words.
 
     The first word, which stands for the sentence as a whole, is added to the embedding of time as well (Nichol et al. 2022,
-    GLIDE, section 2.3). `text` may be another module that makes words (B, L, words) and which of them are real, (B, L), of its
-    condition.
+    GLIDE, section 2.3). `text` may be another module that makes words (B, L, width) and which of them are real, (B, L), of its
+    condition, such as an encoder that was trained before (Saharia et al. 2022, Imagen). For latents, `channels` and `size` are
+    theirs and `patch` is 1. With `guided` it takes guidance w (B,) as one more input, as a UNet does.
     """
 
     def __init__(
@@ -88,21 +91,30 @@ class TextUNet(UNet):
         dim: int = 128,
         words: int = 64,
         text: nn.Module | None = None,
+        channels: int = 3,
+        patch: int = 2,
+        guided: bool = False,
     ):
-        super().__init__(size, 3, widths, depth=1, classes=0, patch=2, attn=2, dim=dim)
+        super().__init__(size, channels, widths, depth=1, classes=0, patch=patch, attn=2, dim=dim)
         self.text = TextEncoder(words) if text is None else text
+        words = self.text.width
         self.as_condition = self.text.as_condition
         self.sentence = nn.Linear(words, dim)
+        if guided:
+            self.guidance = TimeEmbedding(dim)
+            zero(self.guidance.mlp[-1])
         sides = {"encoder": self.encoder, "decoder": self.decoder}
         blocks = {
             f"{side}_{name}": block for side, layers in sides.items() for name, block in layers.items() if "block" in name
         }
         shapes = {name: (block.conv2.out_channels, int(name.split("x")[1].split("_")[0])) for name, block in blocks.items()}
         self.cross = nn.ModuleDict(
-            {name: CrossAttention(width, words, width // 32, side) for name, (width, side) in shapes.items()}
+            {name: CrossAttention(width, words, max(1, width // 32), side) for name, (width, side) in shapes.items()}
         )
 
-    def forward(self, x: Tensor, time: Tensor, cond: Tensor) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, cond: Tensor, w: Tensor | None = None) -> Tensor:
         words, there = self.text(cond)
-        emb = silu(self.time(time) + self.sentence(words[:, 0]))
-        return self.run(x, emb, lambda name, h: self.cross[name](h, words, there))
+        emb = self.time(time) + self.sentence(words[:, 0])
+        if self.guidance is not None:
+            emb = emb + self.guidance(w / 100)
+        return self.run(x, silu(emb), lambda name, h: self.cross[name](h, words, there))

@@ -47,7 +47,7 @@ class VectorAsWords(nn.Module):
 
     def __init__(self, dim: int = 64, count: int = 8, width: int = 64):
         super().__init__()
-        self.dim = dim
+        self.dim, self.width = dim, width
         deep = 4 * width
         inner = (nn.Linear(dim, deep), nn.SiLU(), nn.Linear(deep, deep), nn.SiLU())
         self.project = nn.Sequential(*inner, nn.Linear(deep, (1 + count) * width), nn.Unflatten(1, (1 + count, width)))

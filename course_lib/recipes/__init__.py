@@ -43,6 +43,8 @@ from course_lib.recipes.guides import (
     noisy_classifier_figures,
     train_noisy_classifier,
 )
+from course_lib.recipes.imagen import IMAGEN, LANGUAGE, LANGUAGE_SMALL
+from course_lib.recipes.latents import AUTOENCODER, LATENT2SHAPE
 from course_lib.recipes.points import RING, ring_figures, ring_network, train_ring
 from course_lib.recipes.recipe import Recipe
 from course_lib.recipes.rivals import (
@@ -131,5 +133,10 @@ RECIPES = {
     "consistency": CONSISTENCY,
     "consistency_trained": CONSISTENCY_TRAINED,
     "guided": GUIDED,
+    "language": LANGUAGE,
+    "language_small": LANGUAGE_SMALL,
+    "imagen": IMAGEN,
+    "autoencoder": AUTOENCODER,
+    "latent2shape": LATENT2SHAPE,
 }
 """Every model that ships, in the order in which they can be made: the digits are measured by the classifier."""

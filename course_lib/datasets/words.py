@@ -1,0 +1,186 @@
+"""Pictures of short words: three or four capitals of a font of 3 x 5 dots, in one colour on black, with an exact reader.
+
+    spelling = words.sample(64, rng)
+    pictures = words.draw(spelling, rng)     # (64, 3, 32, 32)
+    captions = words.tell(spelling)          # "STAR in red", ...
+
+The picture is a sheet of 16 x 16 dots, two pixels each, so that no letter is finer than a latent can hold.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, conv2d, interpolate
+
+from course_lib import validate
+from course_lib.datasets import captions
+from course_lib.datasets.captions import LENGTH, PAD, START, Caption
+from course_lib.datasets.scenes import COLOURS, NONE
+from course_lib.datasets.shapes import PAINT, SIDE
+
+FONT = {
+    "A": "010 101 111 101 101",
+    "C": "011 100 100 100 011",
+    "D": "110 101 101 101 110",
+    "E": "111 100 110 100 111",
+    "H": "101 101 111 101 101",
+    "I": "111 010 010 010 111",
+    "L": "100 100 100 100 111",
+    "O": "010 101 101 101 010",
+    "P": "110 101 110 100 100",
+    "R": "110 101 110 101 101",
+    "S": "011 100 010 001 110",
+    "T": "111 010 010 010 010",
+    "U": "101 101 101 101 111",
+    "X": "101 101 010 101 101",
+    "Y": "101 101 010 010 010",
+    "Z": "111 001 010 100 111",
+}
+"""Sixteen capitals, each told from any other by two dots or more."""
+LETTERS = "".join(FONT)
+DOTS = torch.tensor([[[float(dot) for dot in row] for row in rows.split()] for rows in FONT.values()])  # (16, 5, 3)
+VOCABULARY = (*captions.WORDS, *LETTERS)
+"""All tokens of a prompt: the words of captions, and the letters by which a word in capitals is spelt out."""
+LONGEST, SHEET, PITCH = 4, SIDE // 2, 4
+"""Letters of a word at most, 3 at least; dots of a side of the picture; dots from one letter to the next."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Spelling:
+    """A batch of words: letters (B, LONGEST), indices into LETTERS, or NONE after the end; colour (B,), an index into COLOURS.
+
+    What a reader could not read is NONE as well.
+    """
+
+    letters: Tensor
+    colour: Tensor
+
+    def __repr__(self):
+        return f"Spelling({', '.join(spelt(self)[:3])}{', ...' if len(self) > 3 else ''})"
+
+    def __len__(self) -> int:
+        return len(self.letters)
+
+    def __getitem__(self, index) -> Spelling:
+        """Some of the batch: by a slice, indices or a mask."""
+        return Spelling(self.letters[index], self.colour[index])
+
+
+def held_out(letters: Tensor) -> Tensor:
+    """Which words (B,), given their letters (B, LONGEST), training never shows: one in eight, spread over all letters."""
+    return (letters.clamp(min=0) * torch.tensor([1, 3, 5, 7])).sum(1) % 8 == 3
+
+
+def sample(n: int, rng: torch.Generator | None = None, new: bool = False) -> Spelling:
+    """n random words of three or four letters, most of them in no dictionary; with `new`, only those that are held out."""
+    validate.at_least("n", n, 1)
+    found = torch.empty(0, LONGEST, dtype=torch.long)
+    while len(found) < n:
+        letters = torch.randint(len(LETTERS), (9 * n + 16, LONGEST), generator=rng)
+        letters[torch.rand(len(letters), generator=rng) < 0.5, -1] = NONE
+        found = torch.cat([found, letters[held_out(letters) == new]])
+    return Spelling(found[:n], torch.randint(len(COLOURS), (n,), generator=rng))
+
+
+def spelling(word: str, colour: str, n: int = 1) -> Spelling:
+    """n times one word in one colour. Raises ValueError for a word that cannot be written, or an unknown colour."""
+    validate.choice("colour", colour, COLOURS)
+    if not 3 <= len(word) <= LONGEST or set(word) - set(LETTERS):
+        raise ValueError(f"word must be 3 or 4 of the letters {LETTERS}, got {word!r}")
+    letters = [LETTERS.index(letter) for letter in word] + [NONE] * (LONGEST - len(word))
+    return Spelling(torch.tensor([letters] * n), torch.full((n,), COLOURS.index(colour)))
+
+
+def spelt(words: Spelling) -> list[str]:
+    """The words as text."""
+    return ["".join(LETTERS[i] for i in row if i != NONE) for row in words.letters.tolist()]
+
+
+def tell(words: Spelling) -> list[str]:
+    """A caption for each word: "STAR in red"."""
+    return [f"{word} in {COLOURS[colour]}" for word, colour in zip(spelt(words), words.colour.tolist())]
+
+
+def draw(words: Spelling, rng: torch.Generator | None = None) -> Tensor:
+    """Pictures (B, 3, 32, 32) in [-1, 1] of the words, each somewhere on its sheet of dots, at random."""
+    sheet = torch.zeros(len(words), SHEET, SHEET)
+    length = (words.letters != NONE).sum(1)
+    u, v = torch.rand(2, len(words), generator=rng)
+    left, top = (u * (SHEET + 2 - PITCH * length)).long(), (v * (SHEET - DOTS.shape[1] + 1)).long()
+    for k in range(LONGEST):
+        (b,) = torch.where(words.letters[:, k] != NONE)
+        for row in range(DOTS.shape[1]):
+            for column in range(DOTS.shape[2]):
+                sheet[b, top[b] + row, left[b] + PITCH * k + column] = DOTS[words.letters[b, k], row, column]
+    pixels = interpolate(sheet[:, None], scale_factor=2, mode="nearest")
+    return pixels * (PAINT[words.colour] + 1)[:, :, None, None] - 1
+
+
+def read(x: Tensor) -> Spelling:
+    """The nearest to pictures x (B, 3, 32, 32) in [-1, 1] of all words that could be drawn, in squared distance; exact.
+
+    A picture that is nearer to plain black than to any word reads as no word at all.
+    """
+    validate.batch("x", x)
+    if x.shape[1:] != (3, SIDE, SIDE):
+        raise ValueError(f"x must be pictures (B, 3, {SIDE}, {SIDE}), got shape {tuple(x.shape)}")
+    dots = avg_pool2d(x.detach().cpu().float().clamp(-1, 1) + 1, 2)  # (B, 3, 16, 16), black is 0
+    paint = PAINT + 1
+    ink = torch.einsum("bchw,kc->bkhw", dots, paint).flatten(0, 1)[:, None]  # (B * colours, 1, 16, 16)
+    size = paint.square().sum(1).repeat(len(x))[:, None, None, None] * DOTS.sum((1, 2)).view(1, -1, 1, 1)
+    gain = 2 * conv2d(ink, DOTS[:, None]) - size  # |dots|^2 - |dots - letter|^2, (B * colours, 16, 12, 14)
+    best, which = gain.max(1)
+    found = []
+    for length in (3, LONGEST):
+        starts = SHEET + 2 - PITCH * length
+        total = sum(best[:, :, PITCH * k : PITCH * k + starts] for k in range(length))
+        score, at = total.reshape(len(x), -1).max(1)  # over colours, rows and columns
+        colour, row, left = at // (12 * starts), at // starts % 12, at % starts
+        line = which.view(len(x), len(COLOURS), 12, 14)[torch.arange(len(x)), colour, row]
+        letters = line.gather(1, (left[:, None] + PITCH * torch.arange(LONGEST)).clamp(max=13))
+        letters[:, length:] = NONE
+        found.append((score, letters, colour))
+    (short, *of_three), (long, *of_four) = found
+    letters, colour = (torch.where((long > short).view(-1, *[1] * (a.ndim - 1)), b, a) for a, b in zip(of_three, of_four))
+    nothing = torch.maximum(short, long) <= 0
+    return Spelling(letters.masked_fill(nothing[:, None], NONE), colour.masked_fill(nothing, NONE))
+
+
+def agreement(seen: Spelling, asked: Spelling) -> dict[str, float]:
+    """The share of 'letters' that stand in their place, of words that are 'spelt' right, in the right 'colour', and 'all'."""
+    if len(seen) != len(asked):
+        raise ValueError(f"seen and asked must be as many words, got {len(seen)} and {len(asked)}")
+    right, colour = seen.letters == asked.letters, seen.colour == asked.colour
+    spelt = right.all(1)
+    letters = right[asked.letters != NONE]
+    found = {"letters": letters, "spelt": spelt, "colour": colour, "all": spelt & colour}
+    return {name: float(value.double().mean()) for name, value in found.items()}
+
+
+def tokens(prompts: Caption) -> Tensor:
+    """Prompts as tokens (B, LENGTH), indices into VOCABULARY: captions as ever, and words in capitals letter by letter.
+
+    Raises ValueError for a prompt that is too long, an unknown word, or a letter that FONT does not have.
+    """
+    prompts = [prompts] if isinstance(prompts, str) else prompts
+    rows = torch.full((len(prompts), LENGTH), PAD)
+    for row, prompt in zip(rows, prompts):
+        said = [START, *(token for word in re.findall(r"[^\s,.;:!?]+", prompt) for token in _of(word))]
+        if len(said) > LENGTH:
+            raise ValueError(f"prompts must have at most {LENGTH - 1} words and letters, got {len(said) - 1}: {prompt!r}")
+        row[: len(said)] = torch.tensor(said)
+    return rows
+
+
+def _of(word: str) -> list[int]:
+    if not word.isupper() or len(word) == 1:
+        known = captions.TOKEN.get(word.lower())
+        return captions.tokens(word)[0, 1:2].tolist() if known is None else [known]  # which says what is wrong with it
+    unknown = [letter for letter in word if letter not in LETTERS]
+    if unknown:
+        raise ValueError(f"prompts must spell with the letters {LETTERS}, got {unknown[0]!r} in {word!r}")
+    return [len(captions.WORDS) + LETTERS.index(letter) for letter in word]

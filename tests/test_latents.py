@@ -1,0 +1,130 @@
+"""Latents: the autoencoder, its loss, and that diffusion in latents needs nothing new."""
+
+import pytest
+import torch
+from torch import nn
+from torch.distributions import Normal, kl_divergence
+
+from course_lib.denoisers import Network
+from course_lib.latents import autoencoder_loss, kl_term, psnr, unit_scale
+from course_lib.nets.autoencoder import Autoencoder
+from course_lib.nets.text import TextUNet
+from course_lib.process import DDPM
+from course_lib.recipes.latents import latents_drawn, train_autoencoder, train_latent2shape
+from course_lib.samplers import ddim
+from course_lib.schedules import linear_beta
+from course_lib.widgets.player import play
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def coder(factor=4, **options):
+    """An autoencoder whose weights are all stirred, since some start at 0."""
+    torch.manual_seed(0)
+    net = Autoencoder(factor, **{"width": 16, **options}).eval()
+    for p in net.parameters():
+        nn.init.normal_(p, std=0.3 / max(1, p.ndim))
+    return net
+
+
+def network(**options):
+    torch.manual_seed(0)
+    net = TextUNet(**{"size": 8, "widths": (32, 64), "dim": 16, "words": 64, "channels": 4, "patch": 1} | options)
+    return Network(net, DDPM(linear_beta(1000)), "v")
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_latents_are_smaller_by_the_factor_and_members_do_not_mix(factor):
+    net, x = coder(factor), torch.rand(3, 3, 32, 32) * 2 - 1
+    z = net.encode(x, rng())
+    assert z.shape == (3, 4, 32 // factor, 32 // factor) and net.decode(z).shape == x.shape
+    assert net.decode(100 * z).abs().max() <= 1
+    mean = net.gaussian(x)[0]
+    assert torch.allclose(mean[1:2], net.gaussian(x[1:2])[0], atol=1e-5)
+    changed = x.clone()
+    changed[:, :, 0, 0] += 0.5
+    moved = (net.gaussian(changed)[0] - mean).abs().amax((0, 1))
+    assert moved[0, 0] > 1e-4 and torch.allclose(net.gaussian(x)[0], mean)
+
+
+def test_encode_draws_around_the_mean_with_the_encoders_spread():
+    net, x = coder(), torch.rand(1, 3, 32, 32) * 2 - 1
+    mean, log_variance = net.gaussian(x)
+    z = torch.cat([net.encode(x, rng(seed)) for seed in range(600)])
+    assert torch.allclose(z.std(0), (log_variance / 2).exp()[0], rtol=0.25)
+    assert ((z.mean(0) - mean[0]).abs() < 5 * (log_variance / 2).exp()[0] / 600**0.5).all()
+
+
+def test_scale_is_undone_by_decode_and_gives_unit_variance():
+    net, x = coder(), torch.rand(64, 3, 32, 32) * 2 - 1
+    plain = net.encode(x, rng())
+    net.scale.copy_(unit_scale(plain))
+    z = net.encode(x, rng())
+    assert z.std() == pytest.approx(1, abs=1e-4) and torch.allclose(net.decode(z), net.paint(plain).clamp(-1, 1), atol=1e-4)
+
+
+def test_kl_term_is_that_of_torch():
+    mean, log_variance = torch.randn(2, 3, 4, 5, 5, generator=rng())
+    exact = kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0)).mean()
+    assert torch.allclose(kl_term(mean, log_variance), exact, rtol=1e-5)
+
+
+def test_loss_is_the_error_and_its_share_of_kl():
+    net, x = coder(), torch.rand(4, 3, 32, 32) * 2 - 1
+    without, much = (autoencoder_loss(net, x, weight, rng()) for weight in (0.0, 2.0))
+    assert torch.allclose(much - without, 2 * kl_term(*net.gaussian(x)), rtol=1e-4)
+    with torch.no_grad():
+        assert float(without) == pytest.approx(float((net.paint(net.encode(x, rng())) - x).abs().mean()), rel=1e-4)
+
+
+def test_psnr():
+    x = torch.zeros(2, 3, 4, 4)
+    assert psnr(x, x + 0.2) == pytest.approx(20) and psnr(x, x + 2) == pytest.approx(0)
+    with pytest.raises(ValueError, match="x must have the shape of y"):
+        psnr(x, x[:1])
+
+
+def test_unknown_factor_and_bad_latents_are_named():
+    with pytest.raises(ValueError, match="factor must be 2 or 4, got 8"):
+        Autoencoder(factor=8)
+    with pytest.raises(ValueError, match="z must be finite"):
+        unit_scale(torch.full((2, 4, 8, 8), torch.nan))
+
+
+def test_training_teaches_and_measures_the_scale():
+    net, losses = Autoencoder(width=16), []
+    for progress in train_autoencoder(net, steps=12):
+        losses.append(progress.loss)
+    assert losses[-1] < losses[0] and net.scale != 1
+    x = torch.rand(2, 3, 32, 32)
+    assert net.encode(x).isfinite().all()
+
+
+def test_diffusion_in_latents_needs_nothing_new():
+    net, painter = coder(), network()
+    before = [p.clone() for p in painter.net.parameters()]
+    (*_, end) = train_latent2shape(painter, steps=3, through=net, batch=8)
+    assert end.step == 3 and any(not torch.equal(a, b) for a, b in zip(before, painter.net.parameters()))
+    painter.net.eval()
+    z = latents_drawn(painter, ["a red circle", "three pink stars"], w=3.0, steps=2)
+    assert z.shape == (2, 4, 8, 8)
+    asked = painter.given("a red circle")
+    steps = list(ddim(asked, torch.randn(2, 4, 8, 8, generator=rng()), painter.process.times(3)))
+    film = play(steps, draw=lambda step: {"decoded": net.decode(step.x0), "itself": step.x0[:, :3].clamp(-1, 1)})
+    assert "decoded" in film.html and "itself" in film.html
+
+
+def test_a_text_unet_can_be_told_guidance():
+    painter = network(guided=True)
+    for p in painter.net.parameters():
+        nn.init.normal_(p, std=0.3 / max(1, p.ndim - 1))
+    z = torch.randn(2, 4, 8, 8, generator=rng())
+    asked = painter.given("a red circle")
+    one, four = (asked.at(w)(z, 500).value for w in (1.0, 4.0))
+    assert ((one - four).flatten(1).abs().amax(1) > 1e-4).all()
+    with pytest.raises(ValueError, match="call .at"):
+        asked(z, 500)
+    with pytest.raises(TypeError, match="takes no guidance"):
+        network().given("a red circle").at(2.0)

@@ -1,0 +1,79 @@
+"""Pictures of words: what is drawn is what is read, and what is held out stays out."""
+
+import pytest
+import torch
+
+from course_lib.datasets import captions, words
+from course_lib.datasets.scenes import NONE
+from course_lib.datasets.words import DOTS, LETTERS, agreement, draw, held_out, read, sample, spelling, spelt, tell, tokens
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("new", [False, True])
+def test_what_is_drawn_is_read_also_in_noise(new):
+    asked = sample(400, rng(), new)
+    x = draw(asked, rng(1))
+    assert x.shape == (400, 3, 32, 32) and x.min() == -1 and x.max() <= 1
+    assert agreement(read(x), asked) == {"letters": 1.0, "spelt": 1.0, "colour": 1.0, "all": 1.0}
+    noisy = x + 0.4 * torch.randn(x.shape, generator=rng(2))
+    assert agreement(read(noisy), asked)["all"] > 0.99
+
+
+def test_one_dot_too_few_is_read_over_and_another_letter_is_not():
+    star = spelling("STAR", "red")
+    x = draw(star, rng())
+    assert spelt(read(x)) == ["STAR"]
+    (y,), (left,) = (x[0, 0] > 0).any(1).nonzero()[0], (x[0, 0] > 0).any(0).nonzero()[0]
+    x[0, :, y : y + 2, left : left + 4] = -1  # the S loses a dot
+    assert spelt(read(x)) == ["STAR"]
+    assert spelt(read(draw(spelling("STAY", "red"), rng()))) == ["STAY"]
+
+
+def test_black_is_no_word():
+    nothing = read(torch.full((2, 3, 32, 32), -1.0))
+    assert (nothing.letters == NONE).all() and (nothing.colour == NONE).all()
+    assert agreement(nothing, sample(2, rng()))["spelt"] == 0
+
+
+def test_letters_are_told_from_each_other_by_two_dots():
+    apart = torch.cdist(DOTS.flatten(1), DOTS.flatten(1), p=1) + 99 * torch.eye(len(LETTERS))
+    assert apart.min() >= 2
+
+
+def test_words_that_are_held_out_are_never_sampled_and_are_one_in_eight():
+    assert not held_out(sample(5000, rng()).letters).any() and held_out(sample(500, rng(), new=True).letters).all()
+    everything = torch.cartesian_prod(*[torch.arange(len(LETTERS))] * 4)
+    assert held_out(everything).double().mean() == pytest.approx(1 / 8, abs=0.01)
+    lengths = (sample(5000, rng()).letters != NONE).sum(1)
+    assert set(lengths.tolist()) == {3, 4} and (lengths == 3).double().mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_prompts_are_captions_with_words_in_capitals_spelt_out():
+    assert tell(spelling("STAR", "pink")) == ["STAR in pink"]
+    row = tokens("STAR in pink")[0]
+    assert [words.VOCABULARY[i] for i in row[:7]] == ["<start>", "S", "T", "A", "R", "in", "pink"] and (row[7:] == 1).all()
+    said = ["a red circle left of a blue square", "", "three pink stars"]
+    assert torch.equal(tokens(said), captions.tokens(said))
+
+
+@pytest.mark.parametrize(
+    "prompt, word",
+    [("STAR BIG in red", "'B' in 'BIG'"), ("a rde circle", "did you mean red"), ("a " * 20, "at most 19")],
+)
+def test_prompts_that_cannot_be_said_are_refused(prompt, word):
+    with pytest.raises(ValueError, match=word):
+        tokens(prompt)
+
+
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match="word must be 3 or 4 of the letters .*got 'GO'"):
+        spelling("GO", "red")
+    with pytest.raises(ValueError, match="colour must be one of"):
+        spelling("STAR", "mauve")
+    with pytest.raises(ValueError, match=r"x must be pictures \(B, 3, 32, 32\)"):
+        read(torch.zeros(2, 1, 32, 32))
+    with pytest.raises(ValueError, match="seen and asked must be as many"):
+        agreement(sample(2, rng()), sample(3, rng()))
