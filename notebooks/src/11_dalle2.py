@@ -155,7 +155,7 @@ at = {step.t: i for i, step in enumerate(films[0])}
 play(together, draw=lambda step: {f"picture {k + 1}": beside(k)(films[k][at[step.t]]) for k in range(3)})
 
 # %% [markdown]
-# How much comes back? `python tests/benchmarks/unclip.py` drew one variation for each of 300 pictures, and the reader of lesson
+# How much comes back? `python tests/benchmarks/unclip.py` drew one variation for each of 180 pictures, and the reader of lesson
 # 09 said what it sees in them. Beside it the same scene *drawn anew*: all that a scene says is right, and places are free.
 
 # %%
@@ -259,7 +259,7 @@ for label, path, colour, mark in (
     ("shape still right", ("kept", "shape"), GREEN, "D"),
 ):
     ax.plot(shares, turned(*path), f"{mark}-", color=colour, ms=9, label=label)
-ax.set(title="Turned towards another colour", xlabel="share of the arc", ylabel="share of 300 pictures", ylim=(-0.04, 1.08))
+ax.set(title="Turned towards another colour", xlabel="share of the arc", ylabel="share of 180 pictures", ylim=(-0.04, 1.08))
 ax.legend()
 plots.show(fig, alt="Over the share of the arc the old colour falls, the new one rises, the shape stays and falls late.")
 

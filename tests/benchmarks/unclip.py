@@ -1,6 +1,6 @@
 """unCLIP in figures: captions drawn with and without the prior, variations of a picture, and text differences.
 
-    python tests/benchmarks/unclip.py [--n 100] [--seeds 0 1 2] [--out data/figures/unclip.json]
+    python tests/benchmarks/unclip.py [--n 60] [--seeds 0 1 2] [--out data/figures/unclip.json]
 
 The shipped prior and decoder, 20 DDIM steps each, decoder at w = 2, judged by the shipped reader; beside the shipped text2shape
 at w = 3 on the same captions. Lesson 11 shows the results. Rows that are in the file already are not made again, so that it
@@ -21,7 +21,7 @@ from course_lib.interpolation import slerp
 from course_lib.recipes.shapes import asked, drawn
 from course_lib.unclip import UnCLIP
 
-SHARES = (0.0, 0.15, 0.3, 0.45, 0.6)
+SHARES = (0.0, 0.2, 0.4, 0.6)
 PARTS = ("count", "shape", "colour", "binding", "relation", "size", "all")
 
 
@@ -81,4 +81,4 @@ def _rest(scene, said: bool = True):
 
 
 if __name__ == "__main__":
-    measure(__doc__, "unclip", 100, jobs, row)
+    measure(__doc__, "unclip", 60, jobs, row)
