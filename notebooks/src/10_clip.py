@@ -237,11 +237,11 @@ plots.show(
 )
 
 # %%
-at = times.index(200)
+at = times.index(400)
 claim(
     "clip-blind-in-noise",
     "A CLIP of clean pictures is lost in noise; one that knows noise is not, and pays for it on clean pictures.",
-    measured=f"caption finds picture at t = 200: {100 * blind[at]:.0f} % and {100 * aware[at]:.0f} %; clean: "
+    measured=f"caption finds picture at t = 400: {100 * blind[at]:.0f} % and {100 * aware[at]:.0f} %; clean: "
     f"{100 * blind[0]:.0f} % and {100 * aware[0]:.0f} %",
     holds=blind[at] < 0.5 * aware[at] and aware[0] < blind[0],
 )
