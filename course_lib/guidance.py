@@ -93,6 +93,21 @@ class ClassifierGuided:
 
 
 @dataclass(frozen=True, eq=False)
+class StaticThreshold:
+    """Keeps the predicted picture in [-1, 1] by clipping it. Saharia et al. 2022 (Imagen), section 2.3."""
+
+    denoiser: Denoiser
+
+    @property
+    def process(self) -> Process:
+        return self.denoiser.process
+
+    def __call__(self, x_t: Tensor, t: Time) -> Prediction:
+        pred = self.denoiser(x_t, t)
+        return pred.but(x0=pred.x0.clamp(-1, 1))
+
+
+@dataclass(frozen=True, eq=False)
 class DynamicThreshold:
     """Keeps the predicted picture in [-1, 1]: clips each at the `percentile` of its own |x_0|, where that is above 1, and
     divides by it. Saharia et al. 2022 (Imagen), section 2.3. Raises ValueError unless percentile is in (0, 1]."""

@@ -18,6 +18,7 @@ from course_lib.checks.epsilon import ddpm_step, denoising_loss, posterior_varia
 from course_lib.checks.ethics import detection_limit, mark_noise, memorisation_score
 from course_lib.checks.forward import add_noise, cosine_beta, posterior
 from course_lib.checks.guidance import classifier_loss, guided_mix, guided_score, label_dropout
+from course_lib.checks.imagen import dynamic_threshold, hidden_words, masked_loss
 from course_lib.checks.latents import kl_term, latent_scale
 from course_lib.checks.rivals import adversarial_value, elbo, non_saturating_loss
 from course_lib.checks.score import annealed_langevin, langevin_step, score_from_eps
@@ -42,9 +43,11 @@ __all__ = [
     "ddpm_step",
     "denoising_loss",
     "detection_limit",
+    "dynamic_threshold",
     "elbo",
     "guided_mix",
     "guided_score",
+    "hidden_words",
     "inpaint_step",
     "inversion_step",
     "kl_term",
@@ -52,6 +55,7 @@ __all__ = [
     "langevin_step",
     "latent_scale",
     "mark_noise",
+    "masked_loss",
     "memorisation_score",
     "noised_further",
     "non_saturating_loss",

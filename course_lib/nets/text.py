@@ -24,6 +24,7 @@ class TextEncoder(nn.Module):
 
     def __init__(self, width: int = 64, depth: int = 2, heads: int = 4):
         super().__init__()
+        self.width = width
         self.word = nn.Embedding(len(captions.WORDS), width)
         self.position = nn.Parameter(0.1 * torch.randn(captions.LENGTH, width))
         layer = nn.TransformerEncoderLayer(width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
@@ -78,9 +79,9 @@ class TextUNet(UNet):
     """net(x, time, tokens) for pictures x (B, channels, size, size): a U-Net whose every block asks the words.
 
     The first word, which stands for the sentence as a whole, is added to the embedding of time as well (Nichol et al. 2022,
-    GLIDE, section 2.3). `text` may be another module that makes words (B, L, words) and which of them are real, (B, L), of its
-    condition. For latents, `channels` and `size` are theirs and `patch` is 1. With `guided` it takes guidance w (B,) as one
-    more input, as a UNet does.
+    GLIDE, section 2.3). `text` may be another module that makes words (B, L, width) and which of them are real, (B, L), of its
+    condition, such as an encoder that was trained before (Saharia et al. 2022, Imagen). For latents, `channels` and `size` are
+    theirs and `patch` is 1. With `guided` it takes guidance w (B,) as one more input, as a UNet does.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class TextUNet(UNet):
     ):
         super().__init__(size, channels, widths, depth=1, classes=0, patch=patch, attn=2, dim=dim)
         self.text = TextEncoder(words) if text is None else text
+        words = self.text.width
         self.as_condition = self.text.as_condition
         self.sentence = nn.Linear(words, dim)
         if guided:
@@ -107,7 +109,7 @@ class TextUNet(UNet):
         }
         shapes = {name: (block.conv2.out_channels, int(name.split("x")[1].split("_")[0])) for name, block in blocks.items()}
         self.cross = nn.ModuleDict(
-            {name: CrossAttention(width, words, width // 32, side) for name, (width, side) in shapes.items()}
+            {name: CrossAttention(width, words, max(1, width // 32), side) for name, (width, side) in shapes.items()}
         )
 
     def forward(self, x: Tensor, time: Tensor, cond: Tensor, w: Tensor | None = None) -> Tensor:

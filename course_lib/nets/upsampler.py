@@ -17,16 +17,27 @@ class Upsampler(nn.Module):
     """net(x, time, cond) for pictures x (B, C, size, size), cond a picture of size / factor from `as_condition`: x's shape.
 
     The small picture is enlarged and laid beside x as further channels (Ho et al. 2022, Cascaded Diffusion Models; Saharia
-    et al. 2022, SR3). The level of its noise enters as a class would, by an embedding of its own.
+    et al. 2022, SR3). The level of its noise enters as a class would, by an embedding of its own. `unet`, net(x, time, level)
+    for pictures of 2 C channels, may stand in the place of the usual one.
     """
 
-    def __init__(self, size: int = 32, factor: int = 2, channels: int = 1, widths=(16, 32, 64), patch: int = 2, dim: int = 96):
+    def __init__(
+        self,
+        size: int = 32,
+        factor: int = 2,
+        channels: int = 1,
+        widths=(16, 32, 64),
+        patch: int = 2,
+        dim: int = 96,
+        unet: nn.Module | None = None,
+    ):
         super().__init__()
         if size % factor:
             raise ValueError(f"factor must divide size {size}, got {factor}")
         self.channels, self.factor, self.low = channels, factor, (channels, size // factor, size // factor)
-        self.unet = UNet(size, 2 * channels, widths, classes=0, patch=patch, dim=dim)
-        self.unet.label = TimeEmbedding(dim)  # of the level of noise in the small picture
+        self.unet = UNet(size, 2 * channels, widths, classes=0, patch=patch, dim=dim) if unet is None else unet
+        if unet is None:
+            self.unet.label = TimeEmbedding(dim)  # of the level of noise in the small picture
 
     def as_condition(self, cond: Tensor | tuple[Tensor, Tensor | float]) -> Tensor:
         """The small picture (B, C, h, w), or a pair of it and the level of its noise, as one tensor (B, C + 1, h, w).

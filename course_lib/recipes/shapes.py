@@ -164,7 +164,8 @@ def train_cycle(
 
 
 def where_it_matters(process: DDPM, t: Tensor, listening: bool, shaping: bool) -> Tensor:
-    """The times t (B,), uniform in 1..T, moved to much noise for one who must listen; every other one to where shape is decided."""
+    """The times t (B,), uniform in 1..T, moved to much noise for one who must listen, or every other one to where outlines are
+    decided."""
     if listening:
         return process.T - (0.3 * t).long()
     if shaping:

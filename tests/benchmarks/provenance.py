@@ -1,6 +1,6 @@
 """A mark in the initial noise, read back after what happens to pictures. Lesson 20 shows the results.
 
-    python tests/benchmarks/provenance.py      # three minutes on one core: data/figures/provenance.json
+    python tests/benchmarks/provenance.py      # two minutes on one core: data/figures/provenance.json
 
 The shipped digit model draws with marked noise (w = 2, 25 DDIM steps, 8 bits a pixel). The reader of the mark is not told the
 class: it inverts with NULL. The limit is such that one in a hundred unmarked, unharmed pictures passes it, real or drawn.
@@ -27,7 +27,7 @@ from course_lib.provenance import draw_key, marked, match
 from course_lib.samplers import ddim, invert, result
 
 OUT = Path(__file__).parents[2] / "data/figures/provenance.json"
-N, KEYS, FALSE_ALARM, INNOCENT = 150, (0, 1, 2), 0.01, 1000
+N, KEYS, FALSE_ALARM, INNOCENT = 100, (0, 1, 2), 0.01, 1000
 MARKS = {"low": (1, 5), "high": (6, 9)}
 """The frequencies that carry the mark, in waves a picture: from, to."""
 

@@ -1,0 +1,201 @@
+"""Recipes for lesson 13: a language model that never saw a picture, and a base that listens to it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from course_lib.checkpoints import FOLDER, load_into
+from course_lib.datasets import captions, scenes, shapes
+from course_lib.datasets.scenes import Scene
+from course_lib.denoisers import NULL, Denoiser, Network
+from course_lib.guidance import ClassifierFree, StaticThreshold
+from course_lib.nets.language import MASK, LanguageModel, hidden, masked_loss
+from course_lib.nets.reader import Reader
+from course_lib.nets.text import TextEncoder, TextUNet
+from course_lib.process import DDPM, randn_like
+from course_lib.recipes.recipe import Recipe, device_of, learner_of
+from course_lib.recipes.shapes import asked, shipped_reader
+from course_lib.samplers import ddim, result
+from course_lib.schedules import linear_beta
+from course_lib.training import EMA, Progress, denoising_loss, train
+
+SIDE = 16
+"""Pixels of a side of what the base draws."""
+SMALL_TEXT, LARGE_TEXT = (16, 1, 2), (64, 3, 4)
+"""Width, depth and heads of the two text encoders."""
+SMALL_UNET, LARGE_UNET = (16, 32, 64), (32, 64, 128)
+"""Channels of the two U-Nets."""
+
+# The text encoder, trained on text alone
+
+
+def language_model(seed: int = 0, size: tuple[int, int, int] = LARGE_TEXT) -> LanguageModel:
+    """An untrained language model of captions."""
+    torch.manual_seed(seed)
+    return LanguageModel(*size)
+
+
+def train_language(net: LanguageModel, seconds: float | None = None, seed: int = 0, steps: int = 1500) -> Iterator[Progress]:
+    """Trains on fresh captions, of no picture, to guess hidden words: Devlin et al. 2019."""
+    learner, rng = copy.deepcopy(net).train().requires_grad_(), torch.Generator().manual_seed(seed)
+
+    def loss() -> Tensor:
+        said, _ = captions.tell(scenes.sample(128, rng), rng)
+        tokens = captions.tokens(said).to(device_of(learner))
+        shown, chosen = hidden(tokens, rng)
+        return masked_loss(learner(shown), tokens, chosen)
+
+    return train(loss, learner, steps, lr=2e-3, seconds=seconds, ema=EMA(learner, 0.998, into=net), weight_decay=0.01)
+
+
+@torch.no_grad()
+def language_figures(net: LanguageModel, n: int = 2000) -> dict[str, float]:
+    """How many words it hesitates between, on n fresh captions, and what a linear map reads from its vectors: of each noun the
+    colour of its own object. It was never told that colours belong to nouns."""
+    rng = torch.Generator().manual_seed(1)
+    tokens = captions.tokens(captions.tell(scenes.sample(n, rng), rng)[0]).to(device_of(net))
+    _, chosen = hidden(tokens, rng)
+    loss = masked_loss(net(torch.where(chosen, MASK, tokens)), tokens, chosen)
+    return {"perplexity of hidden words": float(loss.exp()), "colour read from its noun": colour_of_noun(net.text, n)}
+
+
+NOUNS = torch.tensor([captions.TOKEN[noun] for nouns in captions.NOUNS.values() for noun in nouns])
+COLOURS = torch.tensor([captions.TOKEN[colour] for colour in scenes.COLOURS])
+
+
+@torch.no_grad()
+def colour_of_noun(text: TextEncoder, n: int = 2000, seed: int = 2) -> float:
+    """The share of nouns, in n captions of pairs, whose colour a linear map reads from their vectors. Chance is one in six.
+
+    The map is a ridge regression on n other captions.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    tokens = captions.tokens(captions.tell(scenes.sample(2 * n, rng, ("pair",)), rng)[0])
+    vectors, _ = text(tokens.to(device_of(text)))
+    found = []
+    for part in (slice(n), slice(n, None)):
+        row, place = torch.isin(tokens[part], NOUNS).nonzero(as_tuple=True)
+        before, after = tokens[part][row, place - 1], tokens[part][row, (place + 3).clamp(max=captions.LENGTH - 1)]
+        colour = torch.where(torch.isin(before, COLOURS), before, after)  # "a red circle", "a circle that is red"
+        h = vectors[part].cpu()[row, place]
+        found.append((torch.cat([h, torch.ones(len(h), 1)], 1), (colour[:, None] == COLOURS).float()))
+    (x, y), (new, truth) = found
+    weights = torch.linalg.solve(x.T @ x + 0.1 * torch.eye(x.shape[1]), x.T @ y)
+    return float(((new @ weights).argmax(1) == truth.argmax(1)).double().mean())
+
+
+LANGUAGE = Recipe("a language model of captions", language_model, train_language, language_figures, bits=16)
+LANGUAGE_SMALL = Recipe(
+    "a language model of captions, 30 times smaller",
+    lambda seed=0: language_model(seed, SMALL_TEXT),
+    train_language,
+    language_figures,
+    bits=16,
+)
+
+# The base
+
+
+def imagen_network(seed: int = 0, text: tuple[int, int, int] = LARGE_TEXT, widths: tuple[int, ...] = LARGE_UNET) -> Network:
+    """An untrained denoiser for small pictures (B, 3, 16, 16), with room for a language model's encoder of that size.
+
+    It predicts the picture itself: noise takes longer to learn, and has no part in what the captions say.
+    """
+    torch.manual_seed(seed)
+    net = TextUNet(SIDE, widths, dim=4 * widths[0], text=TextEncoder(*text)).to(memory_format=torch.channels_last)
+    return Network(net, DDPM(linear_beta(1000)), "x0")
+
+
+def shipped_language(name: str = "language") -> LanguageModel:
+    """The language model that ships under that name: 'language', or 'language_small'."""
+    net = LanguageModel(*(SMALL_TEXT if name == "language_small" else LARGE_TEXT))
+    load_into(net, FOLDER / f"{name}.safetensors")
+    return net.eval().requires_grad_(False)
+
+
+def train_imagen(
+    network: Network, seconds: float | None = None, seed: int = 0, steps: int = 2400, language: str = "language"
+) -> Iterator[Progress]:
+    """Trains on fresh captioned pictures, halved, with a language model's encoder that stays as it is: Saharia et al. 2022,
+    section 2.1. One caption in ten is made empty."""
+    network.net.text.load_state_dict(shipped_language(language).text.state_dict())
+    learner, rng = learner_of(network), torch.Generator().manual_seed(seed)
+    learner.net.text.requires_grad_(False)
+
+    def loss() -> Tensor:
+        scene = scenes.sample(64, rng)
+        said, _ = captions.tell(scene, rng)
+        x0 = shapes.draw(scene, rng, SIDE).to(device_of(learner), memory_format=torch.channels_last)
+        return denoising_loss(learner.given(said).dropped(0.1, rng), x0, rng)
+
+    return train(loss, learner.net, steps, lr=2e-3, seconds=seconds, ema=EMA(learner.net, 0.998, into=network.net))
+
+
+@torch.no_grad()
+def small_drawn(
+    base: Network,
+    said: list[str],
+    w: float,
+    within: Callable[[Denoiser], Denoiser] = StaticThreshold,
+    steps: int = 20,
+    seed: int = 1,
+) -> Tensor:
+    """Small pictures (N, 3, 16, 16) of the captions: guided by w, kept `within` range, by DDIM, from the seed's noise."""
+    noise, made = torch.randn(len(said), 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed)), []
+    for i in torch.arange(len(said)).split(100):
+        guided = within(ClassifierFree(base.given([said[j] for j in i.tolist()]), base.given(NULL), w))
+        made.append(result(ddim(guided, noise[i].to(device_of(base)), base.process.times(steps))).cpu())
+    return torch.cat(made)
+
+
+def small_read(reader: Reader, x: Tensor) -> Scene:
+    """What small pictures (N, 3, 16, 16) show: the reader reads them enlarged, without loss where they are real."""
+    return reader.read(interpolate(x, scale_factor=2, mode="bilinear", align_corners=False))
+
+
+def placed(seen: Scene, asked: Scene) -> Tensor:
+    """In which pictures of two objects (B,) both colours are where they should be, whatever their shapes."""
+    return (seen.colour == asked.colour).all(1) & (seen.relation == asked.relation)
+
+
+@torch.no_grad()
+def heard(network: Network, n: int = 400, t: int = 900) -> dict[str, float]:
+    """What a base makes of captions where the picture tells it next to nothing, at time t, on n fresh pictures of two objects.
+
+    By how much the right caption lowers the error of the predicted picture, as a share of that without one; and in how many
+    pictures it lowers it more than the same caption with its two colours exchanged (of two choices, so that half is chance).
+    """
+    rng = torch.Generator().manual_seed(4)
+    scene = scenes.sample(3 * n, rng, ("pair",))
+    scene = scene[scene.colour[:, 0] != scene.colour[:, 1]][:n]
+    turned = Scene(scene.shape, scene.colour[:, [1, 0, 2, 3]], scene.size, scene.place, scene.relation)
+    x0 = shapes.draw(scene, rng, SIDE).to(device_of(network))
+    x_t = network.process.add_noise(x0, t, randn_like(x0, rng))
+
+    def error(said: list[str]) -> Tensor:
+        return (network.given(said)(x_t, t).x0 - x0).square().mean((1, 2, 3))
+
+    right, wrong, none = error(captions.describe(scene)), error(captions.describe(turned)), error([""] * len(scene))
+    return {
+        "error saved by the caption": float(1 - right.mean() / none.mean()),
+        "binding": float((right < wrong).double().mean()),
+    }
+
+
+def imagen_figures(network: Network, n: int = 200) -> dict[str, float]:
+    """What it hears of captions, and what the reader finds in n small pictures of pairs of each split."""
+    judge, found = shipped_reader(), heard(network, 1000)
+    for split, w in (("train", 2.0), ("new pairs", 2.0), ("new objects", 2.0), ("train", 1.0)):
+        said, scene = asked(n, split)
+        seen = small_read(judge, small_drawn(network, said, w))
+        found[f"colours in place, {split} (w = {w:g})"] = float(placed(seen, scene).double().mean())
+        found[f"all, {split} (w = {w:g})"] = scenes.agreement(seen, scene)["all"]
+    return found
+
+
+IMAGEN = Recipe("small shapes from captions, by a frozen text encoder", imagen_network, train_imagen, imagen_figures, bits=16)

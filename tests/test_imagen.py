@@ -1,0 +1,208 @@
+"""Imagen: a language model that saw no picture, an encoder that stays frozen, the efficient U-Net, thresholds, DrawBench."""
+
+import pytest
+import torch
+from torch import nn
+
+from course_lib import drawbench
+from course_lib.cascades import upsampler_loss
+from course_lib.datasets import captions, scenes, shapes
+from course_lib.datasets.scenes import NONE, Scene
+from course_lib.denoisers import Network
+from course_lib.guidance import StaticThreshold
+from course_lib.nets.efficient import EfficientUNet
+from course_lib.nets.language import MASK, LanguageModel, hidden, masked_loss
+from course_lib.nets.text import TextEncoder, TextUNet
+from course_lib.nets.upsampler import Upsampler
+from course_lib.process import DDPM
+from course_lib.recipes import imagen
+from course_lib.schedules import cosine_beta, linear_beta
+from course_lib.training import train
+
+PROCESS = DDPM(linear_beta(1000))
+
+
+def tokens(n, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    return captions.tokens(captions.tell(scenes.sample(n, rng), rng)[0])
+
+
+# The language model
+
+
+def test_a_share_of_the_words_is_chosen_and_of_these_four_fifths_are_hidden():
+    said = tokens(4000)
+    shown, chosen = hidden(said, torch.Generator().manual_seed(1))
+    words = said > captions.PAD
+    assert not (chosen & ~words).any() and torch.equal(shown[~chosen], said[~chosen])
+    assert float(chosen[words].float().mean()) == pytest.approx(0.15, abs=0.01)
+    assert float((shown[chosen] == MASK).float().mean()) == pytest.approx(0.8, abs=0.02)
+    assert float((shown[chosen] == said[chosen]).float().mean()) == pytest.approx(0.1, abs=0.02)  # and some swap to themselves
+    assert (shown > MASK).any() and not (shown[chosen] == captions.PAD).any()
+
+
+def test_a_language_model_learns_to_guess_words_from_their_sentence():
+    model, rng = LanguageModel(32, 1, 2), torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    said = tokens(64)
+
+    def loss():
+        shown, chosen = hidden(said, rng)
+        return masked_loss(model(shown), said, chosen)
+
+    before, after = float(loss().detach()), [p.loss for p in train(loss, model, 250, lr=5e-3)][-1]
+    assert before > 3.5 and after < 2.6
+    model.eval()
+    row = captions.tokens("three red circles")
+    row[0, 3] = MASK
+    assert captions.WORDS[int(model(row)[0, 3].argmax())].endswith("s")  # a plural
+
+
+def test_the_probe_reads_what_is_in_the_vectors_and_no_more():
+    """An encoder whose vectors hold the word before them tells the colour; one that holds only the word itself does not."""
+
+    class Table(nn.Module):
+        def __init__(self, shift):
+            super().__init__()
+            self.table, self.shift = nn.Embedding(len(captions.WORDS), 64), shift
+
+        def forward(self, tokens):
+            h = self.table(tokens)
+            return torch.cat([h, h.roll(1, 1)] if self.shift else [h, 0 * h], 2), tokens != captions.PAD
+
+    torch.manual_seed(0)
+    alone, both = imagen.colour_of_noun(Table(False), 400), imagen.colour_of_noun(Table(True), 400)
+    assert alone < 0.3 and both > 0.8
+
+
+# A frozen encoder
+
+
+def test_a_given_encoder_stays_as_it_is_and_the_rest_learns(monkeypatch):
+    language = imagen.language_model(3)
+    monkeypatch.setattr(imagen, "shipped_language", lambda name: language)
+    network = imagen.imagen_network(0, widths=(16, 16))
+    before = {name: p.clone() for name, p in network.net.state_dict().items()}
+    *_, last = imagen.train_imagen(network, steps=3)
+    assert last.step == 3
+    for name, p in network.net.state_dict().items():
+        if name.startswith("text."):
+            assert torch.equal(p, language.text.state_dict()[name.removeprefix("text.")])
+        elif name.endswith("weight") and "cross" in name:
+            assert not torch.equal(p, before[name])
+
+
+def test_text_unet_hears_an_encoder_of_any_width():
+    torch.manual_seed(0)
+    net = TextUNet(16, (16, 32), dim=32, text=TextEncoder(8, 1, 2)).eval()
+    for p in net.parameters():
+        nn.init.normal_(p, std=0.3 / max(1, p.ndim - 1))
+    x, time = torch.randn(2, 3, 16, 16), torch.tensor([0.3, 0.6])
+    one, other = (net(x, time, net.as_condition(said)) for said in (["a red star", "two red stars"], ["a red star", ""]))
+    assert one.shape == x.shape and torch.equal(one[0], other[0]) and (one[1] - other[1]).abs().max() > 1e-4
+
+
+# The efficient U-Net
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_efficient_unet_uses_all_that_it_is_given(early):
+    torch.manual_seed(0)
+    net = EfficientUNet(16, 6, 16, (1, 2), dim=32, early=early)
+    for p in net.parameters():
+        nn.init.normal_(p, std=0.3 / max(1, p.ndim - 1))
+    x, time, level = torch.randn(3, 6, 16, 16), torch.rand(3), torch.rand(3)
+    before = net(x, time, level)
+    assert before.shape == x.shape
+    for changed in (net(x + 0.1, time, level), net(x, time + 0.1, level), net(x, time, level + 0.1)):
+        assert ((changed - before).flatten(1).abs().amax(1) > 1e-4).all()
+    assert torch.allclose(net(x[1:2], time[1:2], level[1:2]), before[1:2], atol=1e-3 * float(before.detach().abs().max()))
+    before.square().sum().backward()
+    assert not [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
+
+
+def test_the_order_changes_the_cost_and_not_the_numbers():
+    """The same weights fit both; every block works on a quarter of the pixels where the map is halved first."""
+    early, late = EfficientUNet(16, 6, 16, (1, 2), 32), EfficientUNet(16, 6, 16, (1, 2), 32, early=False)
+    late.load_state_dict(early.state_dict())
+    pixels = {}
+    for name, net in (("early", early), ("late", late)):
+        seen = pixels[name] = []
+        for block in [block for blocks in (*net.encoder, *net.decoder) for block in blocks]:
+            block.register_forward_hook(lambda block, inputs, output, seen=seen: seen.append(output[0, 0].numel()))
+        net(torch.zeros(1, 6, 16, 16), torch.zeros(1), torch.zeros(1))
+    assert [4 * n for n in pixels["early"]] == pixels["late"] == [256, 64, 64, 64, 64, 256]
+
+
+def test_an_efficient_upsampler_learns():
+    network = Network(Upsampler(channels=3, unet=EfficientUNet(32, 6, 16, (1, 1), 32)), PROCESS, "v")
+    x, rng = (
+        shapes.draw(scenes.sample(16, torch.Generator().manual_seed(0)), torch.Generator().manual_seed(0)),
+        torch.Generator(),
+    )
+    losses = [p.loss for p in train(lambda: upsampler_loss(network, x, rng.manual_seed(0), 400), network.net, 30, lr=3e-3)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"width": 20}, "width must be a multiple of 8, got 20"),
+        ({"size": 20}, "size must be a multiple of 8, got 20"),
+    ],
+)
+def test_efficient_unet_says_what_does_not_fit(options, words):
+    with pytest.raises(ValueError, match=words):
+        EfficientUNet(**options)
+
+
+def test_efficient_unet_refuses_pictures_of_another_size():
+    with pytest.raises(ValueError, match=r"x must be \(B, 6, 32, 32\), got shape"):
+        EfficientUNet()(torch.zeros(1, 6, 16, 16), torch.zeros(1), torch.zeros(1))
+
+
+# Static thresholding
+
+
+def test_static_threshold_clips_the_picture_and_keeps_the_point():
+    x0 = 3 * torch.linspace(-1, 1, 256).view(1, 1, 16, 16)
+    x = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    pred = StaticThreshold(Network(lambda x, time: x0, DDPM(cosine_beta(1000)), "x0"))(x, 500)
+    assert torch.equal(pred.x0, x0.clamp(-1, 1)) and torch.allclose(pred.a * pred.x0 + pred.b * pred.eps, x, atol=1e-6)
+
+
+# DrawBench
+
+
+def test_drawbench_has_its_captions_and_every_word_of_them_is_known():
+    assert len(drawbench.CAPTIONS) == len(drawbench.ASKED) == 200 and captions.tokens(drawbench.CAPTIONS).shape[0] == 200
+    for first in range(0, 200, drawbench.EACH):
+        assert len(set(drawbench.CAPTIONS[first : first + drawbench.EACH])) == drawbench.EACH
+    unusual = drawbench.ASKED[160:]
+    assert scenes.new_objects(unusual)[:20].all() and scenes.new_pairs(unusual)[20:].all()
+    assert not scenes.new_objects(drawbench.ASKED[:160]).any() and not scenes.new_pairs(drawbench.ASKED[:160]).any()
+
+
+def test_what_was_asked_is_right_and_another_caption_is_not():
+    assert drawbench.score(drawbench.ASKED) == {name: 1.0 for name in (*drawbench.CATEGORIES, "all")}
+    order = torch.arange(200).view(5, 40).roll(1, 1).flatten()
+    other = drawbench.ASKED[order]
+    assert all(share < 0.2 for share in drawbench.score(other).values())
+    assert (drawbench.points(drawbench.ASKED) == 1).all() and drawbench.points(other).mean() < 0.8
+    assert drawbench.preferred(drawbench.ASKED, other)[0] > 0.8 and drawbench.preferred(other, drawbench.ASKED)[0] == 0
+    assert drawbench.preferred(other, other) == (0, 0)
+
+
+def test_binding_counts_in_its_category_where_the_relation_does_not():
+    asked = drawbench.ASKED
+    turned = Scene(asked.shape, asked.colour, asked.size, asked.place, torch.where(asked.count == 2, 0, NONE))
+    score = drawbench.score(turned)
+    assert score["binding"] == 1 and score["position"] < 1 and score["unusual"] < 1
+    swapped = Scene(asked.shape, asked.colour[:, [1, 0, 2, 3]], asked.size, asked.place, asked.relation)
+    two = asked.count == 2
+    mixed = Scene(*(torch.where(two.view(-1, *[1] * (a.ndim - 1)), b, a) for a, b in zip(_parts(asked), _parts(swapped))))
+    assert drawbench.score(mixed)["binding"] < 0.5 and drawbench.score(mixed)["colour"] == 1
+
+
+def _parts(scene):
+    return scene.shape, scene.colour, scene.size, scene.place, scene.relation
