@@ -8,7 +8,7 @@ BIN = .venv/bin
 endif
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c $(CONSTRAINTS)
 
-.PHONY: demo test lab notebooks clean
+.PHONY: demo test lab notebooks site clean
 
 demo: .venv/lab
 	$(BIN)/python -m course_lib.notebooks run 00
@@ -21,6 +21,9 @@ lab: .venv/lab
 
 notebooks: .venv/lab
 	$(BIN)/python -m course_lib.notebooks build
+
+site: .venv/lab
+	$(BIN)/python -m course_lib.notebooks site
 
 clean:
 	rm -rf .venv build

@@ -16,9 +16,12 @@ def demo(args) -> None:
 
 def train(args) -> None:
     from course_lib import models as shipped
+    from course_lib import parallel
 
-    record = shipped.make(args.name, seed=args.seed, device=args.device, seconds=args.seconds, out=args.out)
-    print(json.dumps(record["figures"]))
+    with parallel.joined():
+        record = shipped.make(args.name, seed=args.seed, device=args.device, seconds=args.seconds, out=args.out)
+        if parallel.rank() == 0:
+            print(json.dumps(record["figures"]))
 
 
 def models(args) -> None:
@@ -53,6 +56,36 @@ def claims(args) -> None:
     print(json.dumps([vars(c) for c in found], indent=1, ensure_ascii=False) if args.json else table(found))
 
 
+def start(args) -> None:
+    from course_lib.progress import start
+
+    print(f"your copy: {start(args.lesson)}")
+
+
+def progress(args) -> None:
+    from course_lib.progress import progress
+
+    print(progress())
+
+
+def present(args) -> None:
+    import webbrowser
+
+    from course_lib.notebooks.build import sources
+    from course_lib.notebooks.present import present
+
+    path = present(sources([args.lesson])[0])
+    print(f"open {path}")
+    if not args.quiet:
+        webbrowser.open(path.resolve().as_uri())
+
+
+def site(args) -> None:
+    from course_lib.notebooks.site import site
+
+    print(f"open {site(args.out) if args.out else site()}")
+
+
 def publish(args) -> None:
     from course_lib.notebooks.address import publish
 
@@ -71,6 +104,11 @@ def parser() -> argparse.ArgumentParser:
         return made
 
     command(demo, "run lesson 00 from its first cell to its last and write it as a web page in build/")
+
+    sub = command(start, "copy a lesson into my/, where no update overwrites it; a copy that is there stays as it is")
+    sub.add_argument("lesson", metavar="NN")
+
+    command(progress, "say which exercises have passed their checks, lesson by lesson")
 
     sub = command(train, "remake a shipped model from its recipe; Ctrl-C keeps what it learned until then")
     sub.add_argument("name", metavar="NAME", help="a recipe's name, as `course models` lists them")
@@ -95,6 +133,13 @@ def parser() -> argparse.ArgumentParser:
     sub = command(claims, "run the notebooks and print every claim with its measured figure")
     sub.add_argument("lessons", nargs="*", metavar="NN", help="lesson numbers; default: all")
     sub.add_argument("--json", action="store_true")
+
+    sub = command(present, "show a lesson as slides with live widgets: large type, a clock, stops for the sliders")
+    sub.add_argument("lesson", metavar="NN")
+    sub.add_argument("--quiet", action="store_true", help="write the page, and open no browser")
+
+    sub = command(site, "write every lesson, a search and a playground as a static site that opens from disk")
+    sub.add_argument("--out", type=Path, default=None, metavar="FOLDER", help="default: build/site")
 
     sub = command(publish, "point badges and notebooks to another repository, such as your fork")
     sub.add_argument("repository", metavar="OWNER/REPO")

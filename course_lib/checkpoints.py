@@ -16,7 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from course_lib import validate
+
 FOLDER = Path(__file__).resolve().parent.parent / "data" / "checkpoints"
+_SCALE = ".scale of rows"
 _KEY = "record"  # one metadata key only: with more, their order and so the file's bytes change from save to save
 
 
@@ -30,19 +33,46 @@ def _checksum(weights: dict[str, Tensor], record: dict[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def write(path: Path, net: nn.Module, record: dict[str, Any], half: bool = False) -> None:
+def write(path: Path, net: nn.Module, record: dict[str, Any], bits: int = 32) -> None:
     """Writes net's weights and the record to `path`, atomically: a reader sees the old file or the new one, never half of one.
 
-    `record` holds what JSON can: the recipe's name and arguments, seed, data, figures, seconds. `half` keeps the weights as
-    16-bit floats, half the size; `load_into` makes of them what the network has. Raises OSError in one line
-    where the folder cannot be written, TypeError where the record is not JSON.
+    `record` holds what JSON can: the recipe's name and arguments, seed, data, figures, seconds. `bits` is how a weight is kept,
+    see `packed`; `load_into` makes of them what the network has. Raises OSError in one line where the folder cannot be
+    written, TypeError where the record is not JSON.
     """
     path = Path(path)
-    weights = {name: w.detach().cpu().contiguous() for name, w in net.state_dict().items()}
-    if half:
-        weights = {name: w.half() if w.is_floating_point() else w for name, w in weights.items()}
+    weights = packed({name: w.detach().cpu().contiguous() for name, w in net.state_dict().items()}, bits)
     metadata = {_KEY: json.dumps({**record, "sha256": _checksum(weights, record)}, sort_keys=True)}
     write_atomically(path, save(weights, metadata))
+
+
+def packed(weights: dict[str, Tensor], bits: int) -> dict[str, Tensor]:
+    """The weights as they are kept: 32-bit floats as they are, 16-bit floats, or, with 8 bits, every matrix as whole numbers
+    from -127 to 127, each row with a scale of its own, and all else as 16-bit floats. Raises ValueError for other bits."""
+    validate.choice("bits", bits, (32, 16, 8))
+    kept = {}
+    for name, w in weights.items():
+        if bits == 8 and w.is_floating_point() and w.ndim > 1:
+            rows = w.flatten(1)
+            scale = rows.abs().amax(1, keepdim=True).clamp(min=1e-8) / 127
+            kept[name] = (rows / scale).round().to(torch.int8).view(w.shape)
+            kept[f"{name}{_SCALE}"] = scale[:, 0].contiguous()
+        else:
+            kept[name] = w.half() if bits < 32 and w.is_floating_point() else w
+    return kept
+
+
+def unpacked(kept: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What `packed` was given, as nearly as it was kept: matrices of whole numbers as floats again."""
+    scales = {name.removesuffix(_SCALE): scale for name, scale in kept.items() if name.endswith(_SCALE)}
+    weights = {name: w for name, w in kept.items() if not name.endswith(_SCALE)}
+    by_row = lambda name, w: scales[name].view(-1, *[1] * (w.ndim - 1))
+    return {name: w.float() * by_row(name, w) if name in scales else w for name, w in weights.items()}
+
+
+def round_to(net: nn.Module, bits: int) -> None:
+    """Makes of net's weights what a checkpoint of so many bits would give back: what is measured should be what is kept."""
+    net.load_state_dict(unpacked(packed(net.state_dict(), bits)))
 
 
 def must_be_writable(path: Path) -> None:
@@ -91,7 +121,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ValueError(f"path must be a checkpoint of this course, got {path}, which has no record") from None
     if _checksum(weights, record) != claimed:
         raise ValueError(f"path must be a checkpoint as it was written, got {path}, whose checksum does not match: remake it")
-    return weights, record
+    return unpacked(weights), record
 
 
 def load_into(net: nn.Module, path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from course_lib import validate
 from course_lib.prediction import FROM_X0_EPS, VIEWS, Prediction
-from course_lib.process import Process, Time
+from course_lib.process import Process, Time, unwritten
 
 
 class _Null:
@@ -35,7 +36,14 @@ def share_of_T(t: Time, process: Process, x_t: Tensor) -> Tensor:
     """What a network is told of time: t, a number or (B,), as a fraction of T, one for each of the batch x_t, (B,) float32."""
     if isinstance(t, Tensor):
         return (t / process.T).to(x_t.device, torch.float32).expand(len(x_t))
-    return torch.full((len(x_t),), t / process.T, device=x_t.device)
+    row = _row(t / process.T, len(x_t), x_t.device)
+    return row if unwritten(row) else row.clone().fill_(t / process.T)
+
+
+@lru_cache(maxsize=4096)
+@torch.inference_mode(False)
+def _row(value: float, length: int, device: torch.device) -> Tensor:
+    return torch.full((length,), value, device=device)
 
 
 def takes_guidance(net: nn.Module) -> bool:
@@ -86,6 +94,11 @@ class Network:
         if not w.isfinite().all():
             raise ValueError(f"w must be finite, got {w.tolist()}")
         return replace(self, w=w)
+
+    def part(self, first: int, every: int) -> Network:
+        """The same network with every `every`-th member of its condition and its w, from `first` on; one for all stays."""
+        some = lambda v: v if v is None or len(v) == 1 else v[first::every]
+        return replace(self, cond=some(self.cond), w=some(self.w))
 
     def dropped(self, p: float, rng: torch.Generator | None = None) -> Network:
         """The same, each member of the batch's condition made null with probability p: how a network learns both

@@ -121,3 +121,17 @@ def modes(x: Tensor, mixture: GaussianMixture, within: float = 4.0, share: float
     inside = distance <= within
     held = torch.bincount(nearest[inside], minlength=len(mixture.means)) / len(x)
     return int((held >= share * mixture.weights).sum()), float((~inside).double().mean())
+
+
+def memorisation(x: Tensor, known: Tensor, n: int = 50) -> tuple[Tensor, Tensor]:
+    """How much nearer each of x (B, ...) is to one of `known` (N, ...) than to the others, and which one: (B,) and (B,).
+
+    The distance to the nearest over the mean distance to the n nearest, in 0..1: near 1 for what is merely alike, near 0 for
+    a copy. Carlini et al. 2023, section 5.1, without their factor. `known` holds each picture once, however often a model was
+    shown it. Raises ValueError where there are fewer than n.
+    """
+    if validate.at_least("n", n, 2) > len(known):
+        raise ValueError(f"n must be at most the {len(known)} that are known, got {n}")
+    x, known = _two(x.flatten(1), known.flatten(1))
+    distance, which = torch.cdist(x, known).topk(n, dim=1, largest=False)
+    return distance[:, 0] / distance.mean(1).clamp(min=1e-12), which[:, 0]

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from course_lib import checkpoints, plots, validate
+from course_lib import checkpoints, parallel, plots, validate
 from course_lib.denoisers import NULL, Denoiser, Network, takes_guidance
 from course_lib.guidance import ClassifierFree, NoiseAware
 from course_lib.recipes import RECIPES, Recipe
@@ -79,7 +79,7 @@ def make(
         saved = time.perf_counter()
         for progress in training:
             yield progress
-            if time.perf_counter() - saved > every:
+            if parallel.rank() == 0 and time.perf_counter() - saved > every:
                 checkpoints.write(partial, _net(model), record | {"steps": progress.step, "finished": False})
                 saved = time.perf_counter()
 
@@ -87,13 +87,14 @@ def make(
     end = show_progress(saving(recipe.train(model, seed=seed, **options)), name)
     record |= {"steps": end.step, "loss": round(end.loss, 4), "seconds": round(end.elapsed, 1), "finished": end.done == 1}
     _net(model).to("cpu").eval()
+    if parallel.rank() > 0:  # the first measures and writes what all have learned
+        return record
     if not record["finished"]:
         checkpoints.write(partial, _net(model), record)
         raise KeyboardInterrupt(f"stopped: what {name} learned in {end.step:,} steps is in {partial}")
-    if recipe.half:
-        _net(model).half().float()  # what is measured is what is kept
+    checkpoints.round_to(_net(model), recipe.bits)  # what is measured is what is kept
     record["figures"] = {figure: float(f"{value:.4g}") for figure, value in recipe.figures(model).items()}
-    checkpoints.write(out, _net(model), record, half=recipe.half)
+    checkpoints.write(out, _net(model), record, bits=recipe.bits)
     partial.unlink(missing_ok=True)
     return record
 

@@ -35,9 +35,15 @@ def beside(x: Tensor, value: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=4096)
+@torch.inference_mode(False)  # or else what is kept here could never be trained through
 def _of_one_time(process: Process, t: int | float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """(signal(t), noise(t)) of one time: samplers ask for the same few again and again."""
-    return process.signal(t).to(dtype), process.noise(t).to(dtype)
+    """(signal(t), noise(t)) of one time: samplers ask for the same few again and again, and share the answer."""
+    return process.signal(t).to(dtype, copy=True), process.noise(t).to(dtype, copy=True)
+
+
+def unwritten(tensor: Tensor) -> bool:
+    """Whether nobody has written into it since it was made: what is kept and shared is good only then."""
+    return tensor._version == 0
 
 
 class Process:
@@ -69,7 +75,7 @@ class Process:
         if isinstance(t, Tensor):
             return beside(x, self.signal(t)), beside(x, self.noise(t))
         a, b = _of_one_time(self, t, x.dtype)
-        return a.clone(), b.clone()  # the caller's own, to write into as well
+        return (a, b) if unwritten(a) and unwritten(b) else _of_one_time.__wrapped__(self, t, x.dtype)
 
     def add_noise(self, x0: Tensor, t: Time, eps: Tensor) -> Tensor:
         """x_t given x_0 and the noise: x0, eps and the result (B, ...), t a number or (B,)."""

@@ -105,10 +105,10 @@ def rectified_flow(denoiser: Denoiser, x: Tensor, times: Tensor) -> Iterator[Ste
     Where the signal is 1 - t and the noise t, it is DDIM at eta = 0.
     """
     pairs = moves(x, times)
-    for (t, _), dt in zip(pairs, torch.as_tensor(times).diff().to(x.dtype)):
+    for (t, _), dt in zip(pairs, torch.as_tensor(times).diff().tolist()):
         pred = denoiser(x, t)
         yield Step(t, x, pred)
-        x = x + dt * pred.flow
+        x = torch.add(x, pred.flow, alpha=dt)  # x + dt flow
     yield Step(pairs[-1][1], x)
 
 
@@ -127,7 +127,7 @@ def heun(denoiser: Denoiser, x: Tensor, times: Tensor) -> Iterator[Step]:
         d = da_t * pred.x0 + db_t * pred.eps
         if s > 0:
             end = denoiser(x + d, s)
-            d = (d + da_t * end.x0 + db_t * end.eps) / 2
+            d = torch.lerp(d, da_t * end.x0 + db_t * end.eps, 0.5)
         x = x + d
     yield Step(s, x)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -13,14 +14,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from course_lib import validate
+from course_lib import parallel, validate
 from course_lib.denoisers import Network
 from course_lib.guidance import NoiseAware
 from course_lib.process import randn_like
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """The device of that name; 'auto' is CUDA, else Apple's MPS, else the CPU."""
+    """The device of that name; 'auto' is CUDA, else Apple's MPS, else the CPU. Of several GPUs each process takes its own."""
+    if device == "auto" and parallel.size() > 1 and torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     if device != "auto":
         return torch.device(device)
     return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
@@ -33,6 +36,7 @@ def denoising_loss(denoiser: Network, x0: Tensor, rng: torch.Generator | None = 
     """
     t = denoiser.process.sample_t(len(x0), rng)
     eps = randn_like(x0, rng)
+    denoiser, x0, t, eps = parallel.share(denoiser, x0, t, eps)
     x_t = denoiser.process.add_noise(x0, t, eps)
     return (denoiser(x_t, t).value - denoiser.truth(x0, t, eps)).square().mean()
 
@@ -108,15 +112,15 @@ def train(
         value = loss()
         optimizer.zero_grad()
         value.backward()
+        parallel.average(p.grad for p in net.parameters())
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         if ema is not None:
             ema.update()
-        now = float(value.detach())
+        now, elapsed = parallel.mean(float(value.detach()), time.perf_counter() - begun, device=value.device)
         if not math.isfinite(now):
             raise ValueError(f"loss must be finite, got {now} at step {step}: try a smaller lr than {lr}")
         smooth = now if smooth is None else 0.98 * smooth + 0.02 * now
-        elapsed = time.perf_counter() - begun
         done = min(1.0, max(step / steps, elapsed / seconds if seconds else 0))
         yield Progress(step, smooth, done, elapsed)
         if done == 1:
@@ -141,8 +145,10 @@ def show_progress(training: Iterable[Progress], name: str = "training") -> Progr
 
     An interrupt (Ctrl-C, or the stop button of a notebook) ends it early, says so, and keeps what was learned.
     """
-    last, stopped = None, False
-    with tqdm(total=100, desc=name, bar_format="{desc} {percentage:3.0f}% |{bar:24}| {postfix}", leave=False) as bar:
+    last, stopped, hushed = None, False, parallel.rank() > 0
+    with tqdm(
+        total=100, desc=name, bar_format="{desc} {percentage:3.0f}% |{bar:24}| {postfix}", leave=False, disable=hushed
+    ) as bar:
         try:
             for last in training:
                 if int(100 * last.done) > bar.n:
@@ -153,5 +159,6 @@ def show_progress(training: Iterable[Progress], name: str = "training") -> Progr
     if last is None:
         raise KeyboardInterrupt("stopped before the first step: nothing was learned yet")
     how = "stopped by hand; what it learned is kept" if stopped else "done"
-    print(f"{name}: {how} after {last.step:,} steps in {last.elapsed:.0f} s, loss {last.loss:.3f}")
+    if not hushed:
+        print(f"{name}: {how} after {last.step:,} steps in {last.elapsed:.0f} s, loss {last.loss:.3f}")
     return last

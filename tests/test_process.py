@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from course_lib.denoisers import share_of_T
 from course_lib.process import DDPM, RectifiedFlow, VarianceExploding, randn_like
 from course_lib.schedules import cosine_beta, geometric_sigma, linear_beta
 
@@ -127,3 +128,22 @@ def test_bad_input_is_named_in_one_line(call, error, words):
     with pytest.raises(error) as raised:
         call(PROCESSES[0])
     assert words in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_what_is_kept_and_shared_can_be_neither_spoilt_nor_made_untrainable():
+    """Coefficients and times of one number are kept; whoever writes into them must not change what others get."""
+    process, x = DDPM(linear_beta(1000)), torch.zeros(3, 2)
+    for t in (123, 124):
+        a, b = process.coefficients(t, x)
+        want = process.signal(t).float(), process.noise(t).float()
+        a.mul_(7), b.zero_()
+        assert torch.equal(torch.stack(process.coefficients(t, x)), torch.stack(want))
+        time = share_of_T(t, process, x)
+        time.mul_(1000)
+        assert torch.equal(share_of_T(t, process, x), torch.full((3,), t / 1000))
+    assert float(process.signal(123)) == float(DDPM(linear_beta(1000)).signal(123))
+    with torch.inference_mode():
+        process.coefficients(321, x), share_of_T(321, process, x)
+    weight = torch.ones((), requires_grad=True)
+    (weight * process.coefficients(321, x)[0] * share_of_T(321, process, x)).sum().backward()
+    assert weight.grad > 0

@@ -7,6 +7,7 @@ check.add_noise(add_noise, strict=True)   # raises AssertionError unless it is r
 check.solution("add_noise")               # the library's own source
 """
 
+from course_lib.checks.applications import consistent, inpaint_step, noised_further
 from course_lib.checks.cascades import augmented, upsampler_loss
 from course_lib.checks.check import Check, Source
 from course_lib.checks.clip import clip_guided_eps, contrastive_loss
@@ -14,6 +15,7 @@ from course_lib.checks.consistency import consistency_function, consistency_loss
 from course_lib.checks.ddim import ddim_step, inversion_step
 from course_lib.checks.distillation import student_target, truncated_snr
 from course_lib.checks.epsilon import ddpm_step, denoising_loss, posterior_variance
+from course_lib.checks.ethics import detection_limit, mark_noise, memorisation_score
 from course_lib.checks.forward import add_noise, cosine_beta, posterior
 from course_lib.checks.guidance import classifier_loss, guided_mix, guided_score, label_dropout
 from course_lib.checks.imagen import dynamic_threshold, hidden_words, masked_loss
@@ -32,21 +34,27 @@ __all__ = [
     "consistency_function",
     "consistency_loss",
     "consistency_step",
+    "consistent",
     "contrastive_loss",
     "cosine_beta",
     "cross_attention",
     "ddim_step",
     "ddpm_step",
     "denoising_loss",
+    "detection_limit",
     "dynamic_threshold",
     "elbo",
     "guided_mix",
     "guided_score",
     "hidden_words",
+    "inpaint_step",
     "inversion_step",
     "label_dropout",
     "langevin_step",
+    "mark_noise",
     "masked_loss",
+    "memorisation_score",
+    "noised_further",
     "non_saturating_loss",
     "posterior",
     "posterior_variance",

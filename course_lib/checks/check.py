@@ -16,6 +16,8 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 from torch import Tensor
 
+from course_lib.progress import in_notebook, note
+
 
 @dataclass(frozen=True)
 class Case:
@@ -82,6 +84,8 @@ class Verdict:
 class Check:
     """Compares a student's function with `reference` over all `cases`; `check(fn)` gives a Verdict and never raises.
 
+    In a notebook, it notes what passed (see progress.py).
+
     `mistakes` are (what to say, a function that makes this mistake): whoever's function comes out like one of them in every
     case is told so. `shown` is what `solution` shows, where that is more than the reference.
     """
@@ -99,6 +103,8 @@ class Check:
     def __call__(self, fn: Callable, strict: bool = False) -> Verdict:
         """The verdict on `fn`. With `strict`, raises AssertionError unless it is right."""
         verdict = self._judge(fn)
+        if verdict.right and in_notebook():
+            note(self.name)
         if strict and not verdict.right:
             raise AssertionError(str(verdict))
         return verdict

@@ -16,6 +16,7 @@ def main(argv: list[str] | None = None) -> int:
         ("export", "write the stored notebooks' pages into build/"),
     ):
         commands.add_parser(name, help=help).add_argument("numbers", nargs="*", metavar="NN", help="which lessons; else all")
+    commands.add_parser("site", help="write all stored notebooks as a static site into build/site, with a playground")
     commands.add_parser("publish", help="move badges and setup cells to another repository").add_argument("owner_repo")
     args = parser.parse_args(argv)
     try:
@@ -28,11 +29,13 @@ def main(argv: list[str] | None = None) -> int:
 def execute(args: argparse.Namespace) -> int:
     """What `main` does, but for Ctrl-C. The imports stand here since they take a second, in which one may press it too."""
     from course_lib.claims import page
-    from course_lib.notebooks import FOLDER, address, build, export, run
+    from course_lib.notebooks import FOLDER, address, build, export, run, site
 
     try:
         if args.command == "publish":
             print(*address.publish(args.owner_repo) or ["nothing to change"], sep="\n")
+        elif args.command == "site":
+            print(site.site())
         else:
             for source in build.sources(args.numbers):
                 {"build": build.build, "run": run.run, "export": export.export}[args.command](source)

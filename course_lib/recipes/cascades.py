@@ -98,5 +98,7 @@ def upsampler_figures(network: Network, n: int = 500, judge: Classifier | None =
 
 
 JUDGE32 = Recipe("the judge of digits at 32 x 32", classifier, train_judge32, judge32_figures)
-BASE = Recipe("class-conditional digits, 16 x 16, stopped early", digits_network, train_base, digits_figures, (1, 16, 16), 10)
-UPSAMPLER = Recipe("digits from 16 x 16 to 32 x 32", upsampler_network, train_upsampler, upsampler_figures)
+BASE = Recipe(
+    "class-conditional digits, 16 x 16, stopped early", digits_network, train_base, digits_figures, (1, 16, 16), 10, bits=16
+)
+UPSAMPLER = Recipe("digits from 16 x 16 to 32 x 32", upsampler_network, train_upsampler, upsampler_figures, bits=16)

@@ -159,7 +159,7 @@ def _progressive(n: int, steps: int) -> Recipe:
     training = partial(train_progressive, n=n, steps=steps, teacher=teacher)
     figures = lambda network, n_samples=1000: student_figures(network, n_samples, (n,), ddim)
     about = f"digits in {n} step{'s' * (n > 1)}, distilled from {2 * n}"
-    return Recipe(about, digits_network, training, figures, (1, 16, 16), 10, steps=n, half=True)
+    return Recipe(about, digits_network, training, figures, (1, 16, 16), 10, steps=n, bits=16)
 
 
 PROGRESSIVE = {
@@ -170,7 +170,7 @@ PROGRESSIVE = {
 
 def _consistent(about: str, build: Callable, training: Callable, ws: tuple[float, ...] = ()) -> Recipe:
     figures = lambda network, n=1000: student_figures(network, n, (1, 2, 4), consistency, ws)
-    return Recipe(about, build, training, figures, (1, 16, 16), 10, steps=2, sampler="consistency", half=True)
+    return Recipe(about, build, training, figures, (1, 16, 16), 10, steps=2, sampler="consistency", bits=16)
 
 
 CONSISTENCY = _consistent("digits by consistency distillation", digits_network, train_distilled)

@@ -89,13 +89,13 @@ def colour_of_noun(text: TextEncoder, n: int = 2000, seed: int = 2) -> float:
     return float(((new @ weights).argmax(1) == truth.argmax(1)).double().mean())
 
 
-LANGUAGE = Recipe("a language model of captions", language_model, train_language, language_figures, half=True)
+LANGUAGE = Recipe("a language model of captions", language_model, train_language, language_figures, bits=16)
 LANGUAGE_SMALL = Recipe(
     "a language model of captions, 30 times smaller",
     lambda seed=0: language_model(seed, SMALL_TEXT),
     train_language,
     language_figures,
-    half=True,
+    bits=16,
 )
 
 # The base
@@ -198,4 +198,4 @@ def imagen_figures(network: Network, n: int = 200) -> dict[str, float]:
     return found
 
 
-IMAGEN = Recipe("small shapes from captions, by a frozen text encoder", imagen_network, train_imagen, imagen_figures, half=True)
+IMAGEN = Recipe("small shapes from captions, by a frozen text encoder", imagen_network, train_imagen, imagen_figures, bits=8)

@@ -19,7 +19,7 @@ class Recipe:
     """What `course train` follows: `build(seed)`, `train(model, seconds, seed)`, `figures(model)`, and what the model draws.
 
     `shape` is one sample's, () for a model that draws nothing; `classes` is how many it can be asked for, 0 for none; it draws
-    in `steps` by the sampler of that name unless told otherwise. With `half` its weights are kept as 16-bit floats.
+    in `steps` by the sampler of that name unless told otherwise. `bits` is how a weight is kept (see checkpoints.packed).
     """
 
     about: str
@@ -30,7 +30,7 @@ class Recipe:
     classes: int = 0
     steps: int = 25
     sampler: str = "ddim"
-    half: bool = False
+    bits: int = 32
 
 
 def learner_of(network: Network) -> Network:

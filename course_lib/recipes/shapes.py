@@ -135,4 +135,4 @@ def text2shape_figures(network: Network, n: int = 200) -> dict[str, float]:
 
 
 READER = Recipe("the judge of shapes", reader, train_reader, reader_figures)
-TEXT2SHAPE = Recipe("shapes from captions, 32 x 32", text2shape_network, train_text2shape, text2shape_figures, half=True)
+TEXT2SHAPE = Recipe("shapes from captions, 32 x 32", text2shape_network, train_text2shape, text2shape_figures, bits=8)

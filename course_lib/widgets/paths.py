@@ -88,7 +88,7 @@ def paths(
         "reach": REACH,
         "particles": PARTICLES,
     }
-    return fragment("paths", data, _strip(exact, rules, start), "mixture.js", "mlp.js")
+    return fragment("paths", data, _strip(exact, rules, start), "mixture.js", "tensors.js", "mlp.js")
 
 
 def geometric_levels(process: Process, count: int = 20, least: float = 0.05) -> Tensor:

@@ -1,0 +1,63 @@
+"""The static site: every page opens from disk with the network off, every link of it leads somewhere, what moves moves."""
+
+import re
+
+import pytest
+
+from course_lib.course_map import LESSONS, written
+from course_lib.notebooks import site as module
+from course_lib.notebooks.site import MOST, site
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return site(tmp_path_factory.mktemp("site")).parent
+
+
+def test_the_index_shows_every_lesson_and_finds_words(folder, open_page):
+    page = open_page(folder / "index.html")
+    assert page.locator("a.card").count() == len(written())
+    assert page.locator(".card").count() == sum(map(len, LESSONS.values()))
+    for card in page.locator("a.card").all():
+        assert len(card.inner_text()) > 60 and card.locator("img").count() == 1
+    page.get_by_label("Search all lessons").fill("Langevin WEIGHTS")
+    first = page.locator("#found a").first
+    assert first.inner_text() == "Plain Langevin gets the weights wrong"
+    first.click()
+    place = page.evaluate("document.getElementById(decodeURIComponent(location.hash.slice(1)))?.getBoundingClientRect().top")
+    assert page.title().startswith("03 Score and Langevin") and abs(place) < 400
+    page.go_back()
+    page.get_by_label("Search all lessons").fill("zebra")
+    assert "Nothing found" in page.locator("#found").inner_text() and not page.errors
+
+
+def test_every_link_leads_to_a_page_of_the_site_or_is_plainly_outside(folder):
+    pages = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
+    assert {"index.html", "playground.html", "claims.html"} <= pages.keys() and len(pages) == len(written()) + 3
+    for name, html in pages.items():
+        assert len(html.encode()) < MOST
+        for link in re.findall(r'href="([^"]*)"', re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)):
+            file, _, place = link.partition("#")
+            inside = not re.match(r"https?:|data:|mailto:", link)
+            assert not inside or (file or name) in pages, f"{name} leads to {link}"
+            assert not inside or not place or f'id="{place}"' in pages[file or name], f"{name} leads to {link}"
+    for at in re.findall(r'"at": "([^"]+)"', pages["index.html"]):
+        file, _, place = at.partition("#")
+        assert not place or f'id="{place}"' in pages[file], at
+
+
+def test_the_playground_answers_without_a_kernel(folder, open_page):
+    page = open_page(folder / "playground.html", viewport={"width": 390, "height": 800})
+    page.wait_for_selector(".course-student[data-drawn]")
+    page.locator(".course-student input[type=range]").fill("7")
+    page.wait_for_selector('.course-student[data-drawn="7"]')
+    page.wait_for_selector(".course-guided[data-distance]")
+    assert page.locator(".course-paths canvas").count() >= 3
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390 and not page.errors
+
+
+def test_a_page_that_is_too_large_is_not_written(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MOST", 1000)
+    with pytest.raises(ValueError, match="a page must be at most 0.001 MB, got .* of claims.html"):
+        site(tmp_path)
+    assert not any(tmp_path.iterdir())

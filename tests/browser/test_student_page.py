@@ -1,0 +1,69 @@
+"""The guided student in the page: the same digits as torch, at once, with the network off."""
+
+import pytest
+import torch
+
+from course_lib import models
+from course_lib.samplers import consistency, result
+from course_lib.widgets.student import student
+
+ROOT = ".course-student"
+NETWORK = models.load("guided")
+
+
+@pytest.fixture
+def page(open_page, tmp_path):
+    page = open_page(student(NETWORK, w=2.0, seed=3).save(tmp_path / "student.html"))
+    page.wait_for_selector(f"{ROOT}[data-drawn]")
+    return page
+
+
+def test_one_step_is_torchs(page):
+    noise = torch.randn(10, 1, 16, 16, generator=torch.Generator().manual_seed(3))
+    for w, label in ((0.0, None), (2.0, None), (7.3, 4)):
+        call = f"(s) => {{ const {{ state, digits }} = document.querySelector('{ROOT}').student; Object.assign(state, s);"
+        got = page.evaluate(call + " return digits().map((x) => [...x]) }", {"w": w, "label": label})
+        asked = NETWORK.given(torch.arange(10) if label is None else torch.full((10,), label)).at(w)
+        want = result(consistency(asked, noise, NETWORK.process.times(1)))
+        assert (torch.tensor(got).view_as(want) - want).abs().max() < 1e-4
+
+
+def test_each_jump_of_several_is_torchs(page):
+    """With the fresh noise of the second jump set to 0.5 everywhere, in both."""
+    call = f"() => {{ const {{ jump, noise }} = document.querySelector('{ROOT}').student;"
+    got = torch.tensor(page.evaluate(call + " return [...jump(2, noise()[0], 7, 3, () => 0.5)] }"))
+    noise = torch.randn(10, 1, 16, 16, generator=torch.Generator().manual_seed(3))[:1]
+    t, s, _ = NETWORK.process.times(2).tolist()
+    asked = NETWORK.given(7).at(3.0)
+    with torch.no_grad():
+        x0 = asked(noise, t).x0
+        want = asked(NETWORK.process.add_noise(x0, s, torch.full_like(x0, 0.5)), s).x0
+    assert (got.view_as(want) - want).abs().max() < 1e-4
+
+
+def test_the_controls_answer_and_ask_nobody(page):
+    page.locator(f"{ROOT} input[type=range]").fill("5.5")
+    page.wait_for_selector(f'{ROOT}[data-drawn="5.5"]')
+    assert "w = 5.5" in page.locator(f"{ROOT} output").inner_text()
+    student = f"document.querySelector('{ROOT}').student"
+    before = page.evaluate(f"[...{student}.digits()[0]]")
+    page.get_by_role("group", name="steps").get_by_role("button", name="4").click()
+    page.get_by_role("group", name="digit").get_by_role("button", name="7").click()
+    page.get_by_role("button", name="other noise").click()
+    assert page.evaluate(f"{student}.state") == {"w": 5.5, "moves": 4, "label": 7, "seed": 1}
+    assert page.evaluate(f"[...{student}.digits()[0]]") != before and page.errors == []
+    assert page.locator(f"{ROOT} [aria-pressed=true]").all_inner_texts() == ["4", "7"]  # and no preset of w
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: student(models.load("digits")), "network must be a guided student"),
+        (lambda: student(models.load("ring")), "network must be a guided student"),
+        (lambda: student(NETWORK, w=9.0), "w must lie in 0..8, got 9"),
+        (lambda: student(NETWORK, w=float("nan")), "w must be finite"),
+    ],
+)
+def test_what_it_refuses(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
