@@ -198,4 +198,4 @@ def imagen_figures(network: Network, n: int = 200) -> dict[str, float]:
     return found
 
 
-IMAGEN = Recipe("small shapes from captions, by a frozen text encoder", imagen_network, train_imagen, imagen_figures, bits=16)
+IMAGEN = Recipe("small shapes from captions, by a frozen text encoder", imagen_network, train_imagen, imagen_figures, bits=8)
