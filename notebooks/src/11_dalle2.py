@@ -132,7 +132,8 @@ claim(
 # ## Variations
 #
 # Show CLIP a picture, hand its $z$ to the decoder, and draw several times, from new noise each time. What $z$ holds must come
-# back, what it does not hold is free. So **variations show what CLIP saw**, as far as the decoder learned to read it. The first picture in each panel is the original.
+# back, what it does not hold is free. So **variations show what CLIP saw**, as far as the decoder learned to read it. The
+# first picture in each panel is the original.
 
 # %%
 rng = torch.Generator().manual_seed(12)
@@ -206,9 +207,9 @@ claim(
 
 # %% [markdown]
 # CLIP was trained to match captions, and captions never say where exactly an object lies. So $z$ need not hold it: it is what
-# the paper calls the non-essential details. **Shapes** are lost for another reason. CLIP knows them well (lesson 10), so $z$ holds
-# them, but they are a few pixels of the decoder's loss, and twelve minutes of training were not enough: it is the same order in
-# which lesson 09's network learned, colours first, outlines last. What comes back shows what CLIP saw *and* the decoder learned.
+# the paper calls the non-essential details. **Shapes** of pairs are lost for another reason. Of one object alone the decoder
+# keeps the shape in nine cases of ten (it is in a figure below), so $z$ holds it. Of two objects, two shapes lie in one vector, a
+# few pixels of the loss depend on them, and twelve minutes of training were not enough to tell them apart.
 #
 # ## Between two pictures
 #
