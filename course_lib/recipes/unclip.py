@@ -111,5 +111,5 @@ def decoder_figures(network: Network, n: int = 200) -> dict[str, float]:
     return found
 
 
-PRIOR = Recipe("from a caption to CLIP's vector of a picture", prior_network, train_prior, prior_figures, bits=8)
+PRIOR = Recipe("from a caption to CLIP's vector of a picture", prior_network, train_prior, prior_figures, bits=16)
 DECODER = Recipe("from CLIP's vector to a picture", decoder_network, train_decoder, decoder_figures, bits=8)
