@@ -22,7 +22,8 @@ from torch.nn.functional import interpolate
 
 from course_lib import drawbench, models
 from course_lib.datasets.scenes import Scene
-from course_lib.recipes import imagen, shapes
+from course_lib.recipes import imagen, latents, shapes
+from course_lib.unclip import UnCLIP
 
 OUT = Path(__file__).parents[2] / "data/figures/drawbench.json"
 
@@ -32,13 +33,33 @@ def text2shape() -> Callable[[list[str], int], Tensor]:
     return lambda said, seed: shapes.drawn(network, said, 3.0, seed=seed)
 
 
+def unclip() -> Callable[[list[str], int], Tensor]:
+    method = UnCLIP(*(models.load(name) for name in ("clip", "prior", "decoder")))
+
+    def draw(said: list[str], seed: int) -> Tensor:
+        rng = torch.Generator().manual_seed(seed)
+        return torch.cat([method.drawn(method.imagined(part, rng=rng), rng=rng) for part in (said[:100], said[100:])])
+
+    return draw
+
+
+def latent2shape() -> Callable[[list[str], int], Tensor]:
+    network, through = models.load("latent2shape"), latents.shipped_autoencoder()
+    return lambda said, seed: through.decode(latents.latents_drawn(network, said, 3.0, seed=seed))
+
+
 def imagen_base() -> Callable[[list[str], int], Tensor]:
     base = models.load("imagen")
     large = lambda x: interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
     return lambda said, seed: large(imagen.small_drawn(base, said, 2.0, seed=seed))
 
 
-SYSTEMS = {"text2shape": text2shape, "Imagen, base": imagen_base}
+SYSTEMS = {
+    "text2shape": text2shape,
+    "unCLIP": unclip,
+    "latent2shape": latent2shape,
+    "Imagen, base": imagen_base,
+}
 """Of each system by its name, a function that loads it and gives draw(captions, seed), pictures (N, 3, 32, 32)."""
 
 
