@@ -135,6 +135,16 @@ def test_a_quick_student_sketches_what_its_slow_model_will_draw(network):
     assert near(sketch, explorer.x) < 0.5 * near(sketch.roll(1, 0), explorer.x)  # of the same noise, the same pictures
 
 
+def test_a_model_of_latents_shows_its_pictures_under_captions():
+    def model(labels, w, noise, steps, sampler):
+        assert noise.shape == (MANY, 4, 8, 8)
+        yield Step(0, noise[:, :3].repeat(1, 1, 4, 4).clamp(-1, 1))
+
+    explorer = guidance_explorer({"it": model}, (4, 8, 8), ("a star", "a very long caption, longer than its picture"))
+    explorer.label.value = "a star"
+    assert explorer.scene.wanted(explorer.state) == ["a star"] * MANY and explorer.x.shape == (MANY, 3, 32, 32)
+
+
 def test_a_quick_model_must_have_the_name_of_a_slow_one(network):
     with pytest.raises(ValueError, match="the name of a quick model must be .*classifier-free.*got 'student'"):
         guidance_explorer(network, quick={"student": by_student(models.load("guided"))})
@@ -303,7 +313,7 @@ def test_the_notebook_gets_the_widget_and_the_page(network):
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"shape": (16, 16)}, r"shape must be that of a picture, \(1 or 3, H, W\), got \(16, 16\)"),
+        ({"shape": (16, 16)}, r"shape must be that of one picture or latent, \(C, H, W\), got \(16, 16\)"),
         ({"shape": (1, 8, 8)}, r"x must be \(B, 1, 16, 16\), got shape"),
         ({"labels": ()}, "labels must name at least one label, got none"),
         ({"labels": (3, 12)}, r"label must lie in 0..9"),

@@ -31,9 +31,11 @@ from course_lib.widgets.tradeoff import TradeOff
 
 Sampler = Callable[[Denoiser, Tensor, Tensor], Iterator[Step]]
 """(denoiser, noise, times) -> steps, with eta and its own noise settled."""
-Model = Callable[[Sequence[int], float, Tensor, int, Sampler], Iterable[Step]]
-"""(labels, w, noise (N, C, H, W), steps, sampler) -> Steps, the last of which holds the pictures. One that has no use for w,
-for steps or for the sampler, such as a student of one step, leaves it alone."""
+Label = int | str
+"""A class, or a caption."""
+Model = Callable[[Sequence[Label], float, Tensor, int, Sampler], Iterable[Step]]
+"""(labels, w, noise (N, C, H, W), steps, sampler) -> Steps, the last of which holds the pictures (N, 1 or 3, H, W). One that
+has no use for w, for steps or for the sampler, such as a student of one step, leaves it alone."""
 
 WS = (0, 0.5, 1, 1.5, 2, 3, 5, 8)  # what a page without a kernel can show
 PRESETS = (0, 1, 3, 8)
@@ -81,7 +83,7 @@ class State:
 
     w: float = 3.0
     seed: int = 0
-    label: int | None = None
+    label: Label | None = None
     steps: int = 20
     eta: float = 0.0
     sampler: str = "DDIM"
@@ -102,20 +104,20 @@ SAMPLERS = ("DDIM", "DDPM", "Heun")
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What is sampled: models by name, one picture's shape (1 or 3, H, W), the labels to ask for, the curve beside it.
+    """What is sampled: models by name, the shape of one's noise (C, H, W), the labels to ask for, the curve beside it.
 
     A model that is slow may have a `quick` one of the same name, which sketches in one step what it will draw.
     """
 
     models: dict[str, Model]
     shape: tuple[int, ...]
-    labels: tuple[int, ...]
+    labels: tuple[Label, ...]
     curve: TradeOff | None = None
     quick: dict[str, Model] = field(default_factory=dict)
 
     def __post_init__(self):
-        if len(self.shape) != 3 or self.shape[0] not in (1, 3):
-            raise ValueError(f"shape must be that of a picture, (1 or 3, H, W), got {self.shape}")
+        if len(self.shape) != 3:
+            raise ValueError(f"shape must be that of one picture or latent, (C, H, W), got {self.shape}")
         if not self.labels:
             raise ValueError("labels must name at least one label, got none")
         if not self.models:
@@ -123,7 +125,7 @@ class Scene:
         for name in self.quick:
             validate.choice("the name of a quick model", name, self.models)
 
-    def wanted(self, state: State) -> list[int]:
+    def wanted(self, state: State) -> list[Label]:
         """The label that each sample is asked to be."""
         return [self.labels[i % len(self.labels)] if state.label is None else state.label for i in range(MANY)]
 
@@ -292,7 +294,7 @@ class GuidanceExplorer:
 def guidance_explorer(
     models: Network | dict[str, Model],
     shape: Sequence[int] = (1, 16, 16),
-    labels: Sequence[int] = tuple(range(10)),
+    labels: Sequence[Label] = tuple(range(10)),
     steps: int = 20,
     curve: TradeOff | None = None,
     quick: dict[str, Model] | None = None,
@@ -300,7 +302,7 @@ def guidance_explorer(
     """Sliders for w (0 to 8), steps, eta and the noise's seed, choices of class, sampler and model, and the samples they make.
 
     `models` are Models by name (see there), or a class-conditional network, which must know NULL, and is then guided by itself.
-    `shape` is one picture's, (1 or 3, H, W), in [-1, 1]; `labels` are the classes that can be asked for. With a `curve`
+    `shape` is that of one picture's noise, (C, H, W); `labels` are the classes or captions to be asked for. With a `curve`
     (tradeoff.py) whose guides have the models' names, fidelity against diversity stands beside the samples. `quick` are Models
     of the same names, which sketch in one step while a slider moves; without one, a model sketches in a few steps itself.
     Raises TypeError or ValueError where shape, labels and models do not fit.
@@ -320,7 +322,8 @@ def _panel(x: Tensor, names: list[str], title: str = "") -> Image.Image:
     pen.text((WIDTH // 2, top // 2 + 4), title, INK, _font(36), "mm")
     for i, picture in enumerate(_pixels(x)):
         at, y = left + i % COLUMNS * wide, top + i // COLUMNS * high
-        pen.text((at + W * zoom // 2, y + BAND // 2), names[i], INK, _font(26), "mm")
+        size = min(26, int(26 * W * zoom / max(1, pen.textlength(names[i], _font(26)))))
+        pen.text((at + W * zoom // 2, y + BAND // 2), names[i], INK, _font(size), "mm")
         panel.paste(picture.resize((W * zoom, H * zoom), Image.Resampling.NEAREST), (at, y + BAND))
     return panel.convert("L") if C == 1 else panel
 
