@@ -109,7 +109,7 @@ function joined(a, b) {
 // { side, dim, encoder, decoder, weights }: layers in their order, as [name, heads of attention]. Gives
 // asked(time, label, w), what depends on these alone, and run(x, asked), the network's output for one picture.
 function unet({ side, dim, encoder, decoder, weights }) {
-  const w = Object.fromEntries(Object.entries(weights).map(([name, text]) => [name, Float64Array.from(halves(text))]));
+  const w = unpacked(weights);
   const of = (name) => [w[`${name}.weight`], w[`${name}.bias`]];
   const layer = (name, x, act) => linear(...of(name), x, act);
   const blocks = [...encoder.map(([name]) => `encoder.${name}`), ...decoder.map(([name]) => `decoder.${name}`)].filter((n) => /block/.test(n));
