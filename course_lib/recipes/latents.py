@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from course_lib.checkpoints import FOLDER, load_into
+from course_lib.checkpoints import load_into, shipped
 from course_lib.datasets import captions, scenes, shapes, words
 from course_lib.denoisers import NULL, Network
 from course_lib.distillation import guided_consistency_loss
@@ -72,7 +72,7 @@ def autoencoder_figures(net: Autoencoder, n: int = 1000) -> dict[str, float]:
 def shipped_autoencoder() -> Autoencoder:
     """The autoencoder that ships: whose latents lessons 12 and 16 draw in."""
     net = autoencoder()
-    load_into(net, FOLDER / "autoencoder.safetensors")
+    load_into(net, shipped("autoencoder"))
     return net.eval().requires_grad_(False)
 
 

@@ -377,6 +377,15 @@ def told(labels, w, noise, steps, sampler):
 
 guidance_explorer({"guided student": told}, steps=2)
 
+# %% [markdown]
+# One step of so small a network needs no kernel either. Here it is itself in the page, its weights in 8 bits, and draws in your
+# browser: drag $w$, ask for one digit, take more steps.
+
+# %% tags=["nbval-ignore-output"]
+from course_lib.widgets.student import student as in_page
+
+in_page(guided)
+
 # %%
 for row in found["latency"]["rows"]:
     if row["pictures"] == 16:
