@@ -320,9 +320,10 @@ def _panel(x: Tensor, names: list[str], title: str = "") -> Image.Image:
     panel = Image.new("RGB", (WIDTH, top + -(-N // COLUMNS) * high + GAP), PAPER)
     pen = ImageDraw.Draw(panel)
     pen.text((WIDTH // 2, top // 2 + 4), title, INK, _font(36), "mm")
+    longest = max(pen.textlength(name, _font(26)) for name in names)
+    size = min(26, int(26 * W * zoom / max(1, longest)))
     for i, picture in enumerate(_pixels(x)):
         at, y = left + i % COLUMNS * wide, top + i // COLUMNS * high
-        size = min(26, int(26 * W * zoom / max(1, pen.textlength(names[i], _font(26)))))
         pen.text((at + W * zoom // 2, y + BAND // 2), names[i], INK, _font(size), "mm")
         panel.paste(picture.resize((W * zoom, H * zoom), Image.Resampling.NEAREST), (at, y + BAND))
     return panel.convert("L") if C == 1 else panel
