@@ -44,7 +44,7 @@ from course_lib.recipes.guides import (
     train_noisy_classifier,
 )
 from course_lib.recipes.imagen import IMAGEN, LANGUAGE, LANGUAGE_SMALL
-from course_lib.recipes.latents import AUTOENCODER, LATENT2SHAPE
+from course_lib.recipes.latents import AUTOENCODER, LATENT2SHAPE, LATENT_STUDENT
 from course_lib.recipes.points import RING, ring_figures, ring_network, train_ring
 from course_lib.recipes.recipe import Recipe
 from course_lib.recipes.rivals import (
@@ -138,5 +138,6 @@ RECIPES = {
     "imagen": IMAGEN,
     "autoencoder": AUTOENCODER,
     "latent2shape": LATENT2SHAPE,
+    "latent_student": LATENT_STUDENT,
 }
 """Every model that ships, in the order in which they can be made: the digits are measured by the classifier."""

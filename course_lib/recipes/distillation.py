@@ -159,7 +159,7 @@ def _progressive(n: int, steps: int) -> Recipe:
     training = partial(train_progressive, n=n, steps=steps, teacher=teacher)
     figures = lambda network, n_samples=1000: student_figures(network, n_samples, (n,), ddim)
     about = f"digits in {n} step{'s' * (n > 1)}, distilled from {2 * n}"
-    return Recipe(about, digits_network, training, figures, (1, 16, 16), 10, steps=n, bits=16)
+    return Recipe(about, digits_network, training, figures, (1, 16, 16), 10, steps=n, bits=8 if n >= 8 else 16)
 
 
 PROGRESSIVE = {
