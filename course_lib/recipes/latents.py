@@ -171,7 +171,7 @@ def train_latent_student(
     """
     device = device_of(network)
     teacher, through = latent2shape_network(), shipped_autoencoder().to(device)
-    load_into(teacher.net, FOLDER / "latent2shape.safetensors")
+    load_into(teacher.net, shipped("latent2shape"))
     network.net.load_state_dict(teacher.net.state_dict(), strict=False)  # its guidance it has to learn
     teacher.net.to(device).eval().requires_grad_(False)
     learner, rng = learner_of(network), torch.Generator().manual_seed(seed)
