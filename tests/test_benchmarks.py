@@ -12,6 +12,7 @@ BENCHMARKS = Path(__file__).parent / "benchmarks"
 FIGURES = BENCHMARKS.parents[1] / "data/figures"
 sys.path.append(str(BENCHMARKS))
 
+import rows  # noqa: E402
 import scaling  # noqa: E402
 
 import notebooks as timed  # noqa: E402
@@ -45,8 +46,18 @@ def test_what_is_more_than_asked_is_said():
     ]
 
 
-def test_the_readme_has_a_place_for_the_table_of_notebooks():
-    assert len(timed.BLOCK.findall(timed.README.read_text(encoding="utf-8"))) == 1
+@pytest.mark.parametrize("name", ["notebooks", "playground", "scaling", "peers"])
+def test_a_table_is_stored_in_its_place_and_nowhere_else(name, tmp_path, monkeypatch):
+    before = rows.README.read_text(encoding="utf-8")
+    monkeypatch.setattr(rows, "README", tmp_path / "README.md")
+    rows.README.write_text(before, encoding="utf-8")
+    rows.store(name, "| a |")
+    after = rows.README.read_text(encoding="utf-8")
+    assert f"<!-- {name} -->\n| a |\n<!-- /{name} -->" in after
+    outside = lambda text: re.sub(rf"<!-- {name} -->.*<!-- /{name} -->", "", text, flags=re.DOTALL)
+    assert outside(after) == outside(before)
+    with pytest.raises(ValueError, match="got 'nothing', which has 0"):
+        rows.store("nothing", "| a |")
 
 
 def test_exponents_are_slopes_of_logarithms():
@@ -56,14 +67,13 @@ def test_exponents_are_slopes_of_logarithms():
 
 @pytest.mark.parametrize("name", [name for name in ("scaling", "peers") if (FIGURES / f"{name}.json").is_file()])
 def test_the_benchmarks_readme_shows_what_was_measured(name):
-    """Every number of the table that the script prints stands in the README's section, as it was printed."""
-    readme = timed.README.read_text(encoding="utf-8")
-    section = re.search(rf"    python tests/benchmarks/{name}\.py.*?(?=\n## |\Z)", readme, re.DOTALL)[0]
+    """Every number of the table that the script prints, as it was printed."""
+    section = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", rows.README.read_text(encoding="utf-8"), re.DOTALL)[1]
     found = json.loads((FIGURES / f"{name}.json").read_text(encoding="utf-8"))
     if name == "scaling":
-        assert scaling.table(found) in section
+        assert section == scaling.table(found) + "\n"
         return
-    for run in found["runs"]:
+    for run in found["runs"]:  # the peers themselves need not be installed
         for key in ("parameters", "steps"):
             assert f" {run[key]:,} |" in section, (run["name"], key)
         for key, value in run["figures"].items():

@@ -8,17 +8,12 @@ Executed from the sources, stored nowhere; nothing else should run meanwhile. As
 
 import argparse
 import os
-import re
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-from course_lib.notebooks.address import write
 from course_lib.notebooks.build import sources
 
-README = Path(__file__).with_name("README.md")
-BLOCK = re.compile(r"(<!-- notebooks -->\n).*?(<!-- /notebooks -->)", re.DOTALL)
 SECONDS, GIGABYTES, MINUTES = 90, 1.5, 20
 ONE = """
 import sys, tempfile
@@ -74,7 +69,9 @@ def main():
     text = f"{os.cpu_count()} cores.\n\n{table(rows)}"
     print(text)
     if args.store:
-        write(README, BLOCK.sub(lambda block: f"{block[1]}{text}\n{block[2]}", README.read_text(encoding="utf-8")))
+        from rows import store  # with torch, which the processes that are measured should not begin with
+
+        store("notebooks", text)
     if found := over(rows):
         sys.exit(f"more than is asked: {'; '.join(found)}")
 

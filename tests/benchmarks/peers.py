@@ -32,7 +32,7 @@ from denoising_diffusion_pytorch import classifier_free_guidance as lucid  # noq
 from diffusers import DDIMScheduler  # noqa: E402
 from digits import Theirs, train_theirs  # noqa: E402
 from ema_pytorch import EMA as LucidEMA  # noqa: E402
-from rows import FIGURES  # noqa: E402
+from rows import FIGURES, store  # noqa: E402
 from smalldiffusion import CondEmbedderLabel, Scaled, ScheduleLogLinear, Unet, samples, training_loop  # noqa: E402
 
 from course_lib import checkpoints, metrics, models, plots, recipes  # noqa: E402
@@ -241,6 +241,7 @@ def main():
     parser.add_argument("--n", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=FIGURES / "peers.json")
+    parser.add_argument("--store", action="store_true", help="put the table into tests/benchmarks/README.md")
     args = parser.parse_args()
     torch.set_num_threads(1)
     peers = {name: make(args.seconds, args.seed) for name, make in PEERS.items()}
@@ -265,6 +266,8 @@ def main():
     checkpoints.write_atomically(args.out, (json.dumps(found, indent=1) + "\n").encode())
     checkpoints.write_atomically(ROOT / "build/peers.png", picture(found, drawn))
     print(table(found))
+    if args.store:
+        store("peers", table(found))
 
 
 if __name__ == "__main__":

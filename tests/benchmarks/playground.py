@@ -18,6 +18,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests/browser")]
 
 from conftest import QUIET, find_chromium  # noqa: E402
 from playwright.sync_api import sync_playwright  # noqa: E402
+from rows import store  # noqa: E402
 
 from course_lib import models  # noqa: E402
 from course_lib.widgets.student import MOVES, student  # noqa: E402
@@ -33,7 +34,9 @@ ENOUGH = 300_000  # ms to wait for a page at most
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=40)
+    parser.add_argument("--store", action="store_true", help="put the table into tests/benchmarks/README.md")
     args = parser.parse_args()
+    lines = ["| ten digits | p50, ms | p95, ms | processor time p50, ms | p95, ms |", "|---|---|---|---|---|"]
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = student(models.load("guided")).save(Path(folder) / "student.html")
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=QUIET)
@@ -48,7 +51,6 @@ def main():
             found = {metric["name"]: metric["value"] for metric in session.send("Performance.getMetrics")["metrics"]}
             return 1000 * found["ThreadTime"]
 
-        print("| ten digits | p50, ms | p95, ms | processor time p50, ms | p95, ms |\n|---|---|---|---|---|")
         for moves in MOVES:
             clock, processor = [], []
             for i in range(args.pictures + 5):
@@ -58,8 +60,11 @@ def main():
             cells = []
             for times in (sorted(clock[5:]), sorted(processor[5:])):
                 cells += [statistics.median(times), times[int(0.95 * (len(times) - 1))]]
-            print(f"| {moves} step{'s' * (moves > 1)} | {' | '.join(f'{cell:.0f}' for cell in cells)} |", flush=True)
+            lines.append(f"| {moves} step{'s' * (moves > 1)} | {' | '.join(f'{cell:.0f}' for cell in cells)} |")
         browser.close()
+    print("\n".join(lines))
+    if args.store:
+        store("playground", "\n".join(lines))
 
 
 if __name__ == "__main__":

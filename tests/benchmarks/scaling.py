@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from rows import FIGURES
+from rows import FIGURES, store
 
 from course_lib import checkpoints, plots
 from course_lib.denoisers import Network
@@ -104,9 +104,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=FIGURES / "scaling.json")
+    parser.add_argument("--store", action="store_true", help="put the table into tests/benchmarks/README.md")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    found = {"command": "python tests/benchmarks/scaling.py", "threads": 1, "torch": torch.__version__.split("+")[0]}
+    found = {
+        "command": f"python tests/benchmarks/scaling.py --repeats {args.repeats}",
+        "threads": 1,
+        "torch": torch.__version__.split("+")[0],
+    }
     found |= {"base": BASE, "sweeps": {}}
     for what, sizes in SWEEPS.items():
         rows = [{what: size} | measured(what, args.repeats, **BASE | {what: size}) for size in sizes]
@@ -114,6 +119,8 @@ def main():
     checkpoints.write_atomically(args.out, (json.dumps(found, indent=1) + "\n").encode())
     checkpoints.write_atomically(FIGURES.parents[1] / "build/scaling.png", picture(found))
     print(table(found))
+    if args.store:
+        store("scaling", table(found))
 
 
 if __name__ == "__main__":
