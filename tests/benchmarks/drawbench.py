@@ -22,7 +22,7 @@ from torch.nn.functional import interpolate
 
 from course_lib import drawbench, models
 from course_lib.datasets.scenes import Scene
-from course_lib.recipes import imagen, latents, shapes
+from course_lib.recipes import imagen, latents, sd3, shapes
 from course_lib.unclip import UnCLIP
 
 OUT = Path(__file__).parents[2] / "data/figures/drawbench.json"
@@ -54,11 +54,17 @@ def imagen_base() -> Callable[[list[str], int], Tensor]:
     return lambda said, seed: large(imagen.small_drawn(base, said, 2.0, seed=seed))
 
 
+def stable_diffusion_3() -> Callable[[list[str], int], Tensor]:
+    network, through = models.load("sd3"), latents.shipped_autoencoder()
+    return lambda said, seed: through.decode(sd3.latents_of(network, said, 3.0, seed=seed))
+
+
 SYSTEMS = {
     "text2shape": text2shape,
     "unCLIP": unclip,
     "latent2shape": latent2shape,
     "Imagen, base": imagen_base,
+    "SD3": stable_diffusion_3,
 }
 """Of each system by its name, a function that loads it and gives draw(captions, seed), pictures (N, 3, 32, 32)."""
 
