@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 from course_lib import models
 from course_lib.denoisers import NULL, Denoiser, Network
 from course_lib.guidance import ClassifierFree, StaticThreshold
-from course_lib.samplers import ddim
+from course_lib.samplers import ddim, rectified_flow
 from course_lib.unclip import UnCLIP
 
 STEPS = 25
@@ -56,11 +56,18 @@ def imagen() -> Film:
     return lambda said, seed: _film(StaticThreshold(_asked(base, said, 2.0)), base, len(said), _rng(seed), enlarged)
 
 
+def stable_diffusion_3() -> Film:
+    """Lesson 16: an MM-DiT on a rectified flow, in latents. Esser et al. 2024."""
+    network, through = models.load("sd3"), models.load("autoencoder")
+    return lambda said, seed: _film(_asked(network, said, 3.0), network, len(said), _rng(seed), through.decode, rectified_flow)
+
+
 SYSTEMS = {
     "text to pixels": text_to_pixels,
     "DALL-E 2": dalle2,
     "latent diffusion": latent_diffusion,
     "Imagen": imagen,
+    "Stable Diffusion 3": stable_diffusion_3,
 }
 """What loads each system, by its name. Raises FileNotFoundError where one of its models has not been made yet."""
 
@@ -74,8 +81,13 @@ def _asked(network: Network, cond, w: float) -> Denoiser:
 
 
 def _film(
-    denoiser: Denoiser, network: Network, n: int, rng: torch.Generator, draw: Callable[[Tensor], Tensor] = lambda x: x
+    denoiser: Denoiser,
+    network: Network,
+    n: int,
+    rng: torch.Generator,
+    draw: Callable[[Tensor], Tensor] = lambda x: x,
+    sampler: Callable = ddim,
 ) -> Iterator[Tensor]:
     """What the denoiser, made of the network, believes in at each step, drawn."""
-    for step in ddim(denoiser, torch.randn(n, *network.net.shape, generator=rng), denoiser.process.times(STEPS)):
+    for step in sampler(denoiser, torch.randn(n, *network.net.shape, generator=rng), denoiser.process.times(STEPS)):
         yield draw(step.x0).clamp(-1, 1)

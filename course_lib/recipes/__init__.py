@@ -66,6 +66,7 @@ from course_lib.recipes.rivals import (
     vae,
     vae_of_points,
 )
+from course_lib.recipes.sd3 import SD3
 from course_lib.recipes.shapes import PARAPHRASER, READER, TEXT2SHAPE
 from course_lib.recipes.unclip import DECODER, PRIOR
 
@@ -139,5 +140,6 @@ RECIPES = {
     "autoencoder": AUTOENCODER,
     "latent2shape": LATENT2SHAPE,
     "latent_student": LATENT_STUDENT,
+    "sd3": SD3,
 }
 """Every model that ships, in the order in which they can be made: the digits are measured by the classifier."""
