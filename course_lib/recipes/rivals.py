@@ -182,6 +182,6 @@ def rival_points_figures(model: Network | GAN | VAE, n: int = 5000) -> dict[str,
     return {"modes covered, of 25": covered, "share out of any mode": outside}
 
 
-GAN_RECIPE = Recipe("a GAN of digits, 16 x 16", gan, train_gan, rival_figures, (1, 16, 16), bits=16)
-VAE_RECIPE = Recipe("a VAE of digits, 16 x 16", vae, train_vae, rival_figures, (1, 16, 16), bits=16)
-DIFFUSION = Recipe("digits without classes, 16 x 16", diffusion, train_diffusion, rival_figures, (1, 16, 16), bits=16)
+GAN_RECIPE = Recipe("a GAN of digits, 16 x 16", gan, train_gan, rival_figures, (1, 16, 16), bits=8)
+VAE_RECIPE = Recipe("a VAE of digits, 16 x 16", vae, train_vae, rival_figures, (1, 16, 16), bits=8)
+DIFFUSION = Recipe("digits without classes, 16 x 16", diffusion, train_diffusion, rival_figures, (1, 16, 16), bits=8)
