@@ -91,6 +91,15 @@ def test_each_input_has_its_say_and_members_do_not_mix(net):
         assert ((net(x, time, net.as_condition(other)) - before).flatten(1).abs().amax(1) > 1e-4).all()
 
 
+def test_more_attention_has_its_say_on_the_coarsest_maps(net):
+    assert set(net.more) == {"encoder_4x4_block0", "decoder_4x4_block0"}
+    x, cond = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1)), net.as_condition("a red star")
+    before = net(x, torch.ones(1), cond)
+    for name in net.more:
+        nn.init.zeros_(net.more[name][0][1].out.weight)
+    assert not torch.allclose(net(x, torch.ones(1), cond), before)
+
+
 def test_what_is_left_out_is_a_whole_picture_and_null_is_no_caption(net):
     both = net.as_condition((["a red star"], WHOLE))
     assert torch.equal(net.as_condition(["a red star"]), both) and both.shape == (1, captions.LENGTH + 3)

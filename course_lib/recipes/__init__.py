@@ -66,6 +66,7 @@ from course_lib.recipes.rivals import (
     vae,
     vae_of_points,
 )
+from course_lib.recipes.sdxl import SDXL
 from course_lib.recipes.shapes import PARAPHRASER, READER, TEXT2SHAPE
 from course_lib.recipes.unclip import DECODER, PRIOR
 
@@ -138,5 +139,6 @@ RECIPES = {
     "imagen": IMAGEN,
     "autoencoder": AUTOENCODER,
     "latent2shape": LATENT2SHAPE,
+    "sdxl": SDXL,
 }
 """Every model that ships, in the order in which they can be made: the digits are measured by the classifier."""

@@ -80,7 +80,7 @@ def train_sdxl(
     network: Network,
     seconds: float | None = None,
     seed: int = 0,
-    steps: int = 700,
+    steps: int = 600,
     large: bool = False,
     told: bool = True,
 ) -> Iterator[Progress]:
@@ -96,7 +96,7 @@ def train_sdxl(
 
 
 def train_refiner(
-    network: Network, base: Network, seconds: float | None = None, seed: int = 0, steps: int = 300, last: int = 200
+    network: Network, base: Network, seconds: float | None = None, seed: int = 0, steps: int = 150, last: int = 200
 ) -> Iterator[Progress]:
     """Trains from the base's weights on large whole pictures alone, at times up to `last` alone."""
     network.net.load_state_dict(base.net.state_dict())
@@ -108,12 +108,16 @@ def train_refiner(
 def _learning(
     network: Network, loss: Callable[[Network, Tensor], Tensor], rng: torch.Generator, large: bool, told: bool, **options
 ) -> Iterator[Progress]:
-    """A training on the collection, or on what in it is `large` and whole: `loss(given, z)` of BATCH latents at a time."""
+    """A training on the collection, or on what in it is `large` and whole: `loss(given, z)` of BATCH latents at a time.
+
+    The text encoders stay as they are (Podell et al. 2023, section 2.1).
+    """
     z, tokens, micro = encoded()
     if large:
         whole = (micro == torch.tensor(WHOLE)).all(1)
         z, tokens, micro = z[whole], tokens[whole], micro[whole]
     learner, nothing = learner_of(network), captions.tokens("")
+    learner.net.text.requires_grad_(False)
 
     def of_some() -> Tensor:
         i = torch.randint(len(z), (BATCH,), generator=rng)
@@ -135,7 +139,7 @@ def sdxl_drawn(
     w: float = 3.0,
     micro=WHOLE,
     refiner: Network | None = None,
-    steps: int = 25,
+    steps: int = 20,
     seed: int = 1,
 ) -> Tensor:
     """Pictures (N, 3, 32, 32) of the captions, as if they had come about by `micro`; the last steps by the refiner, if any."""

@@ -22,7 +22,7 @@ from torch.nn.functional import interpolate
 
 from course_lib import drawbench, models
 from course_lib.datasets.scenes import Scene
-from course_lib.recipes import imagen, latents, shapes
+from course_lib.recipes import imagen, latents, sdxl, shapes
 from course_lib.unclip import UnCLIP
 
 OUT = Path(__file__).parents[2] / "data/figures/drawbench.json"
@@ -48,6 +48,11 @@ def latent2shape() -> Callable[[list[str], int], Tensor]:
     return lambda said, seed: through.decode(latents.latents_drawn(network, said, 3.0, seed=seed))
 
 
+def sdxl_base() -> Callable[[list[str], int], Tensor]:
+    network = models.load("sdxl")
+    return lambda said, seed: sdxl.sdxl_drawn(network, said, 3.0, seed=seed)  # asked for as large and whole
+
+
 def imagen_base() -> Callable[[list[str], int], Tensor]:
     base = models.load("imagen")
     large = lambda x: interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
@@ -59,6 +64,7 @@ SYSTEMS = {
     "unCLIP": unclip,
     "latent2shape": latent2shape,
     "Imagen, base": imagen_base,
+    "SDXL": sdxl_base,
 }
 """Of each system by its name, a function that loads it and gives draw(captions, seed), pictures (N, 3, 32, 32)."""
 
