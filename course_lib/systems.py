@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate
 from course_lib import models
 from course_lib.denoisers import NULL, Denoiser, Network
 from course_lib.guidance import ClassifierFree, StaticThreshold
+from course_lib.recipes.sdxl import guided
 from course_lib.samplers import ddim, rectified_flow
 from course_lib.unclip import UnCLIP
 
@@ -56,6 +57,12 @@ def imagen() -> Film:
     return lambda said, seed: _film(StaticThreshold(_asked(base, said, 2.0)), base, len(said), _rng(seed), enlarged)
 
 
+def sdxl() -> Film:
+    """Lesson 15: latent diffusion that was told how its pictures came about, asked for whole ones. Podell et al. 2023."""
+    network, through = models.load("sdxl"), models.load("autoencoder")
+    return lambda said, seed: _film(guided(network, said), network, len(said), _rng(seed), through.decode)
+
+
 def stable_diffusion_3() -> Film:
     """Lesson 16: an MM-DiT on a rectified flow, in latents. Esser et al. 2024."""
     network, through = models.load("sd3"), models.load("autoencoder")
@@ -67,6 +74,7 @@ SYSTEMS = {
     "DALL-E 2": dalle2,
     "latent diffusion": latent_diffusion,
     "Imagen": imagen,
+    "SDXL": sdxl,
     "Stable Diffusion 3": stable_diffusion_3,
 }
 """What loads each system, by its name. Raises FileNotFoundError where one of its models has not been made yet."""

@@ -23,6 +23,7 @@ from course_lib.checks.latents import kl_term, latent_scale
 from course_lib.checks.rivals import adversarial_value, elbo, non_saturating_loss
 from course_lib.checks.score import annealed_langevin, langevin_step, score_from_eps
 from course_lib.checks.sd3 import flow_loss, joint_attention
+from course_lib.checks.sdxl import micro_embedding, refiner_loss
 from course_lib.checks.text import cross_attention, text_dropout
 from course_lib.checks.unclip import prior_loss, slerp
 from course_lib.checks.unet import residual_block, self_attention, sinusoidal
@@ -61,11 +62,13 @@ __all__ = [
     "mark_noise",
     "masked_loss",
     "memorisation_score",
+    "micro_embedding",
     "noised_further",
     "non_saturating_loss",
     "posterior",
     "posterior_variance",
     "prior_loss",
+    "refiner_loss",
     "residual_block",
     "score_from_eps",
     "self_attention",

@@ -67,6 +67,7 @@ from course_lib.recipes.rivals import (
     vae_of_points,
 )
 from course_lib.recipes.sd3 import SD3
+from course_lib.recipes.sdxl import SDXL
 from course_lib.recipes.shapes import PARAPHRASER, READER, TEXT2SHAPE
 from course_lib.recipes.unclip import DECODER, PRIOR
 
@@ -141,5 +142,6 @@ RECIPES = {
     "latent2shape": LATENT2SHAPE,
     "latent_student": LATENT_STUDENT,
     "sd3": SD3,
+    "sdxl": SDXL,
 }
 """Every model that ships, in the order in which they can be made: the digits are measured by the classifier."""
