@@ -14,7 +14,7 @@ from course_lib.nets.hooks import looks_at_words, watching
 from course_lib.nets.reader import Reader
 from course_lib.nets.text import TextEncoder, TextUNet
 from course_lib.process import DDPM
-from course_lib.recipes.shapes import BLUR, NOISE, worn
+from course_lib.recipes.shapes import BLUR, NOISE, text2shape_network, train_text2shape, worn
 from course_lib.schedules import cosine_beta
 
 SAID = ["a red circle left of a blue square", "a blue circle left of a red square", "a red circle", ""]
@@ -123,6 +123,13 @@ def test_what_is_no_caption_is_said_in_one_line(net, cond, error, words):
     with pytest.raises(error) as raised:
         Network(net, DDPM(cosine_beta(1000)), "v").given(cond)
     assert words in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_cycles_of_a_training_count_as_one():
+    seen = list(train_text2shape(text2shape_network(), steps=6, cycles=3))
+    assert [now.step for now in seen] == [1, 2, 3, 4, 5, 6]
+    assert torch.allclose(torch.tensor([now.done for now in seen]), torch.arange(1, 7) / 6)
+    assert all(a.elapsed < b.elapsed for a, b in zip(seen, seen[1:]))
 
 
 # CLIP

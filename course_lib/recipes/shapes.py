@@ -129,22 +129,26 @@ def text2shape_network(seed: int = 0) -> Network:
     return Network(net, DDPM(linear_beta(1000)), "x0")
 
 
-def train_text2shape(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 9000) -> Iterator[Progress]:
+def train_text2shape(
+    network: Network, seconds: float | None = None, seed: int = 0, steps: int = 13_500, cycles: int = 3
+) -> Iterator[Progress]:
     """Trains on fresh captioned pictures, one caption in ten made empty: Ho and Salimans 2022, Algorithm 1, with text.
 
-    In two cycles of the rate (Loshchilov and Hutter 2017), the second from the average of the first. The text encoder starts as
-    the shipped paraphraser's, and goes on learning. The first LISTENING steps see much noise only, t of 0.7 T and more, where
-    nothing but the words says what lies where: else the network learns to look before it learns to listen, and takes a
-    caption for a bag of words. In the second cycle half of each batch lies at a quarter to three quarters of T, where an
+    In equal cycles of the rate (Loshchilov and Hutter 2017), each from the average of the one before. The text encoder starts
+    as the shipped paraphraser's, and goes on learning. The first LISTENING steps see much noise only, t of 0.7 T and more,
+    where nothing but the words says what lies where: else the network learns to look before it learns to listen, and takes a
+    caption for a bag of words. After the first cycle half of each batch lies at a quarter to three quarters of T, where an
     object's outline is decided.
     """
     taught(network.net.text)
-    first = train_cycle(network, seconds and seconds / 2, seed, steps // 2, LISTENING)
-    for progress in first:
-        yield replace(progress, done=progress.done / 2)
-    for second in train_cycle(network, seconds and seconds / 2, seed + 1, steps - steps // 2, shaping=True):
-        step, elapsed = progress.step + second.step, progress.elapsed + second.elapsed
-        yield replace(second, step=step, done=(1 + second.done) / 2, elapsed=elapsed)
+    before, elapsed = 0, 0.0
+    for cycle in range(cycles):
+        training = train_cycle(
+            network, seconds and seconds / cycles, seed + cycle, steps // cycles, 0 if cycle else LISTENING, shaping=cycle > 0
+        )
+        for now in training:
+            yield replace(now, step=before + now.step, done=(cycle + now.done) / cycles, elapsed=elapsed + now.elapsed)
+        before, elapsed = before + now.step, elapsed + now.elapsed
 
 
 def train_cycle(
