@@ -230,7 +230,7 @@ def film(caption, n, w=3.0, steps=25, seed=0):
     return list(ddim(guided, x_T, painter.process.times(steps)))
 
 
-play(film("a large yellow star above a small blue circle", 9))
+play(film("a large yellow star above a small blue circle", 9, steps=24)[::2])
 
 # %% [markdown]
 # ## Your own words

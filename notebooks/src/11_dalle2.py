@@ -141,7 +141,7 @@ original = scenes.sample(3, rng, ("pair",))
 pictures = shapes.draw(original, rng)
 names = captions.describe(original)
 start = torch.randn(8, 3, 32, 32, generator=rng)
-films = [unclip.film(z, start, steps=25) for z in unclip.seen(pictures).split(1)]
+films = [unclip.film(z, start, steps=24) for z in unclip.seen(pictures).split(1)]
 for name in names:
     print(name)
 
@@ -153,7 +153,7 @@ def beside(k):
 
 together = [Step(step.t, torch.zeros(9, 3, 32, 32)) for step in films[0]]
 at = {step.t: i for i, step in enumerate(films[0])}
-play(together, draw=lambda step: {f"picture {k + 1}": beside(k)(films[k][at[step.t]]) for k in range(3)})
+play(together[::2], draw=lambda step: {f"picture {k + 1}": beside(k)(films[k][at[step.t]]) for k in range(3)})
 
 # %% [markdown]
 # How much comes back? `python tests/benchmarks/unclip.py` drew one variation for each of 180 pictures, and the reader of lesson
@@ -297,7 +297,7 @@ wanted = captions.describe(nine)
 z = unclip.imagined(wanted, rng=rng)
 for i in range(0, 9, 3):
     print(" | ".join(f"{caption:52}" for caption in wanted[i : i + 3]))
-play(unclip.film(z, torch.randn(9, 3, 32, 32, generator=rng)))
+play(unclip.film(z, torch.randn(9, 3, 32, 32, generator=rng), steps=24)[::2])
 
 # %% [markdown]
 # ## Which colour goes with which shape?
