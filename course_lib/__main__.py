@@ -19,9 +19,26 @@ def train(args) -> None:
     from course_lib import parallel
 
     with parallel.joined():
+        if args.all:
+            return train_all(args)
         record = shipped.make(args.name, seed=args.seed, device=args.device, seconds=args.seconds, out=args.out)
         if parallel.rank() == 0:
             print(json.dumps(record["figures"]))
+
+
+def train_all(args) -> None:
+    from course_lib.notebooks import ROOT
+    from course_lib.remake import remake, table
+
+    rows = []
+    try:
+        for row in remake(args.out or ROOT / "build/checkpoints", args.seed, args.device, args.seconds):
+            rows.append(row)
+    finally:
+        if rows:
+            print(table(rows))
+    if out := sum(not row.within for row in rows):
+        raise RuntimeError(f"{out} of {len(rows)} figures are farther from the shipped ones than they may be")
 
 
 def models(args) -> None:
@@ -36,6 +53,8 @@ def models(args) -> None:
         print(f"{name:12} {shipped.RECIPES[name].about}\n{'':12} {made}")
         for figure, value in (record or {}).get("figures", {}).items():
             print(f"{'':12} {figure}: {value:.4g}")
+    seconds = sum(record["seconds"] for record in records.values() if record)
+    print(f"\n{len(records)} models, {seconds / 3600:.1f} hours in all: course train --all makes them anew, in another folder")
 
 
 def sample(args) -> None:
@@ -111,11 +130,21 @@ def parser() -> argparse.ArgumentParser:
     command(progress, "say which exercises have passed their checks, lesson by lesson")
 
     sub = command(train, "remake a shipped model from its recipe; Ctrl-C keeps what it learned until then")
-    sub.add_argument("name", metavar="NAME", help="a recipe's name, as `course models` lists them")
+    which = sub.add_mutually_exclusive_group(required=True)
+    which.add_argument("name", metavar="NAME", nargs="?", help="a recipe's name, as `course models` lists them")
+    which.add_argument(
+        "--all", action="store_true", help="every model in turn, into a folder; goes on where it was stopped, and compares"
+    )
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--device", default="auto", help="auto (CUDA, else MPS, else CPU), cpu, cuda, mps; default auto")
-    sub.add_argument("--seconds", type=float, default=None, help="at most so many; default: the recipe's own")
-    sub.add_argument("--out", type=Path, default=None, metavar="FILE", help="default: the shipped checkpoint's place")
+    sub.add_argument("--seconds", type=float, default=None, help="at most so many each; default: the recipe's own")
+    sub.add_argument(
+        "--out",
+        type=Path,
+        default=None,
+        metavar="PLACE",
+        help="default: the shipped checkpoint's; with --all build/checkpoints",
+    )
 
     sub = command(models, "list the shipped models with their figures")
     sub.add_argument("--json", action="store_true", help="the whole records, as JSON")

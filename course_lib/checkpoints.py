@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,22 @@ from course_lib import validate
 FOLDER = Path(__file__).resolve().parent.parent / "data" / "checkpoints"
 _SCALE = ".scale of rows"
 _KEY = "record"  # one metadata key only: with more, their order and so the file's bytes change from save to save
+
+
+def shipped(name: str) -> Path:
+    """Where the checkpoint of that name lies: in FOLDER, or in the folder of `shipped_in`."""
+    return FOLDER / f"{name}.safetensors"
+
+
+@contextmanager
+def shipped_in(folder: Path) -> Iterator[None]:
+    """For as long as the block lasts, every model that another learns from or is judged by is read from `folder`."""
+    global FOLDER
+    before, FOLDER = FOLDER, Path(folder)
+    try:
+        yield
+    finally:
+        FOLDER = before
 
 
 def _checksum(weights: dict[str, Tensor], record: dict[str, Any]) -> str:

@@ -10,6 +10,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 MIME = "application/vnd.course.claim+json"
+CHOSEN = (
+    "eps-loss-floor",
+    "score-plain-langevin",
+    "three-fidelity",
+    "cfg-tradeoff",
+    "cfg-not-tilted",
+    "text-order-of-words",
+    "latent-less-time",
+    "drawbench-imagen-before-unclip",
+    "ddim-same-noise",
+    "consistency-guided",
+    "copy-duplicates",
+    "bias-digits-near",
+)
+"""What the README shows of them: what a visitor may not have expected, for and against."""
+README_BLOCK = re.compile(r"(<!-- claims -->\n).*?(<!-- /claims -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -69,6 +85,23 @@ def table(claims: Iterable[Claim]) -> str:
     cells = [(c.statement, c.lesson[:2], c.measured, "yes" if c.holds else "no") for c in claims]
     rows += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]  # a bar would end its cell
     return "\n".join(rows)
+
+
+def in_readme(readme: str, notebooks: Iterable[Path]) -> str:
+    """The README with the CHOSEN claims between its marks, as the notebooks measured them, each with its lesson's link.
+
+    Raises ValueError where no notebook makes one of them, or the README has no place for them.
+    """
+    found = {c.id: c for c in gather(notebooks)}
+    if missing := [id for id in CHOSEN if id not in found]:
+        raise ValueError(f"CHOSEN must be ids of claims, got {missing[0]!r}, which no notebook makes")
+    chosen = table(found[id] for id in CHOSEN)
+    for lesson in {found[id].lesson for id in CHOSEN}:
+        chosen = chosen.replace(f" | {lesson[:2]} | ", f" | [{lesson[:2]}](notebooks/{lesson}.ipynb) | ")
+    readme, places = README_BLOCK.subn(lambda block: f"{block[1]}{chosen}\n{block[2]}", readme)
+    if places != 1:
+        raise ValueError(f"readme must hold one place <!-- claims --> ... <!-- /claims -->, got {places}")
+    return readme
 
 
 def page(notebooks: Iterable[Path]) -> str:

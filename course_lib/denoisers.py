@@ -141,6 +141,24 @@ class Network:
 
 
 @dataclass(frozen=True, eq=False)
+class OnPath:
+    """What a denoiser on a rectified flow believes about the points of another `process`, with no training.
+
+    x_t = a x_0 + b eps is, divided by a + b, a point of the straight line at time b / (a + b): the same picture with the same
+    noise (Karras et al. 2022, section 4: all Gaussian processes are one, but for scale and time).
+    """
+
+    denoiser: Denoiser
+    process: Process
+
+    def __call__(self, x_t: Tensor, t: Time) -> Prediction:
+        a, b = self.process.coefficients(t, x_t)
+        straight = (b / (a + b)).flatten().double()
+        pred = self.denoiser(x_t / (a + b), straight if isinstance(t, Tensor) and t.ndim else float(straight))
+        return Prediction(x_t, a, b, "x0", pred.x0)
+
+
+@dataclass(frozen=True, eq=False)
 class ExactDenoiser:
     """The best of all denoisers, where the data are a Gaussian mixture: E[x_0 | x_t], in closed form."""
 

@@ -7,6 +7,7 @@ learn nothing from it. Where the pictures are latents, nothing here changes: an 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -109,17 +110,18 @@ def guided_consistency_loss(
     target: Network,
     teacher: Network,
     x0: Tensor,
-    label: Tensor,
+    label: Any,
     n: int,
     most: float = 8.0,
     rng: torch.Generator | None = None,
+    least: float = 0.0,
 ) -> Tensor:
     """Consistency distillation of a guided teacher, the student being told w. Luo et al. 2023 (LCM), Algorithm 1.
 
-    Each of x0 (B, ...) with its label (B,) gets its own w, uniform on 0..`most` (our w is their 1 + w). Their x0 is a latent;
-    their skipping of k steps is a coarse grid here, n = T / k. Raises what `consistency_loss` raises.
+    Each of x0 (B, ...) with its label (B,), or caption, gets its own w, uniform on `least`..`most` (our w is their 1 + w).
+    Their x0 is a latent; their skipping of k steps is a coarse grid here, n = T / k. Raises what `consistency_loss` raises.
     """
-    w = most * torch.rand(len(x0), generator=rng, device=rng.device if rng else "cpu")
+    w = least + (most - least) * torch.rand(len(x0), generator=rng, device=rng.device if rng else "cpu")
     cond, uncond = teacher.given(label), teacher.given(NULL)
     guided = lambda x_t, t: uncond(x_t, t).lerp(cond(x_t, t), beside(x_t, w))
     return consistency_loss(student.given(label).at(w), target.given(label).at(w), x0, n, guided, rng)

@@ -26,10 +26,6 @@ def _recipe(name: str) -> Recipe:
     return RECIPES[validate.choice("name", name, RECIPES)]
 
 
-def _path(name: str) -> Path:
-    return checkpoints.FOLDER / f"{name}.safetensors"
-
-
 def _net(model: Network | NoiseAware | nn.Module) -> nn.Module:
     return getattr(model, "net", model)
 
@@ -42,7 +38,7 @@ def load(name: str) -> Network | NoiseAware | nn.Module:
     """
     model = _recipe(name).build()
     try:
-        checkpoints.load_into(_net(model), _path(name))
+        checkpoints.load_into(_net(model), checkpoints.shipped(name))
     except FileNotFoundError:
         raise FileNotFoundError(f"{name} has not been made yet: `course train {name}` makes it") from None
     _net(model).eval().requires_grad_(False)
@@ -51,7 +47,10 @@ def load(name: str) -> Network | NoiseAware | nn.Module:
 
 def records() -> dict[str, dict[str, Any] | None]:
     """The record of each recipe's checkpoint, by name; None where there is none yet."""
-    return {name: checkpoints.read(_path(name))[1] if _path(name).is_file() else None for name in RECIPES}
+    return {
+        name: checkpoints.read(checkpoints.shipped(name))[1] if checkpoints.shipped(name).is_file() else None
+        for name in RECIPES
+    }
 
 
 def make(
@@ -65,9 +64,10 @@ def make(
     """Trains a model by its recipe, measures it, and writes it to `out` (its shipped place by default). Returns the record.
 
     Every `every` seconds, and when it is stopped by hand, what was learned so far goes to a neighbour,
-    NAME.partial.safetensors; the finished file replaces it. Raises KeyboardInterrupt, which names that file, when stopped.
+    NAME.partial.safetensors; the finished file replaces it. The record keeps a limit of `seconds`. Raises
+    KeyboardInterrupt, which names that file, when stopped.
     """
-    recipe, out = _recipe(name), Path(out or _path(name))
+    recipe, out = _recipe(name), Path(out or checkpoints.shipped(name))
     partial = out.with_name(f"{out.stem}.partial.safetensors")
     checkpoints.must_be_writable(out)
     model, device = recipe.build(seed), pick_device(device)
@@ -84,6 +84,7 @@ def make(
                 saved = time.perf_counter()
 
     options = {} if seconds is None else {"seconds": seconds}
+    record |= {} if seconds is None else {"limit": seconds}
     end = show_progress(saving(recipe.train(model, seed=seed, **options)), name)
     record |= {"steps": end.step, "loss": round(end.loss, 4), "seconds": round(end.elapsed, 1), "finished": end.done == 1}
     _net(model).to("cpu").eval()

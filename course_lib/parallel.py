@@ -76,3 +76,9 @@ def mean(*numbers: float, device: torch.device | str = "cpu") -> tuple[float, ..
     row = torch.tensor(numbers, dtype=torch.float32, device=device)
     average([row])
     return tuple(row.tolist())
+
+
+def wait() -> None:
+    """Waits until every process has come so far."""
+    if size() > 1:
+        distributed.barrier()

@@ -227,8 +227,11 @@ class VarianceExploding(Process):
 class RectifiedFlow(Process):
     """x_t = (1 - t) x_0 + t eps, t in [0, 1]: straight lines from data to noise. Liu et al. 2023, eq. 1.
 
-    Their time runs from noise to data; ours, as everywhere in the course, has the data at t = 0.
+    Their time runs from noise to data; ours, as everywhere in the course, has the data at t = 0. `logit_normal`, (m, s), trains
+    at times whose logit is N(m, s^2), most of them in the middle (Esser et al. 2024, section 3.1); None trains at all alike.
     """
+
+    logit_normal: tuple[float, float] | None = None
 
     T = 1.0
 
@@ -245,5 +248,9 @@ class RectifiedFlow(Process):
         return torch.linspace(1, 0, validate.at_least("n", n, 1) + 1, dtype=torch.float64)
 
     def sample_t(self, batch: int, rng: torch.Generator | None = None) -> Tensor:
-        """Uniform on [0, 1], as in Liu et al. 2023."""
-        return torch.rand(batch, generator=rng, device=rng.device if rng else "cpu", dtype=torch.float64)
+        """Uniform on [0, 1], as in Liu et al. 2023, or logit-normal, as in Esser et al. 2024, section 3.1."""
+        options = {"generator": rng, "device": rng.device if rng else "cpu", "dtype": torch.float64}
+        if self.logit_normal is None:
+            return torch.rand(batch, **options)
+        m, s = self.logit_normal
+        return torch.sigmoid(m + s * torch.randn(batch, **options))

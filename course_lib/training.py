@@ -134,6 +134,19 @@ def in_turn(*trainings: Iterator[Progress]) -> Iterator[Progress]:
         yield replace(round[-1], done=max(progress.done for progress in round))
 
 
+def in_cycles(cycle: Callable[[int], Iterator[Progress]], n: int) -> Iterator[Progress]:
+    """Trainings one after another, `cycle(k)` for k = 0 ... n - 1, as one: warm restarts (Loshchilov and Hutter 2017).
+
+    Each is taken to be an equal share of the whole.
+    """
+    step, elapsed = 0, 0.0
+    for k in range(n):
+        for now in cycle(k):
+            last = replace(now, step=step + now.step, done=(k + now.done) / n, elapsed=elapsed + now.elapsed)
+            yield last
+        step, elapsed = last.step, last.elapsed
+
+
 def one_cycle(done: float, warm_up: float = 0.15) -> float:
     """The share of the full rate when `done` of a training is over: up in `warm_up`, then down to 0, along cosines."""
     if done < warm_up:

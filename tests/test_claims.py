@@ -3,7 +3,7 @@
 import nbformat
 import pytest
 
-from course_lib.claims import MIME, Claim, claim, gather, table
+from course_lib.claims import MIME, Claim, claim, gather, in_readme, table
 from course_lib.course_map import LESSONS, course_map, written
 from course_lib.environment import PYPROJECT, environment
 
@@ -29,6 +29,20 @@ def test_gathered_in_order_with_their_lesson(tmp_path):
 def test_a_bar_in_a_claim_stays_in_its_cell():
     row = table([Claim("a", "q(x | y) is known.", "|x| = 1", True, "08_small")]).splitlines()[-1]
     assert row == "| q(x \\| y) is known. | 08 | \\|x\\| = 1 | yes |"
+
+
+def test_the_readme_shows_the_chosen_and_says_which_is_missing(tmp_path, monkeypatch):
+    made = claim("a", "One is | one.", measured="1", holds=True)
+    path = notebook(tmp_path / "07_a.ipynb", made, claim("b", "Two is two.", measured="2", holds=True))
+    monkeypatch.setattr("course_lib.claims.CHOSEN", ("a",))
+    text = in_readme("Before\n<!-- claims -->\nstale\n<!-- /claims -->\nafter", [path])
+    assert "| One is \\| one. | [07](notebooks/07_a.ipynb) | 1 | yes |\n<!-- /claims -->\nafter" in text
+    assert text.startswith("Before\n<!-- claims -->\n| statement |") and "Two is two" not in text and "stale" not in text
+    with pytest.raises(ValueError, match="readme must hold one place"):
+        in_readme("Before", [path])
+    monkeypatch.setattr("course_lib.claims.CHOSEN", ("a", "c"))
+    with pytest.raises(ValueError, match="got 'c', which no notebook makes"):
+        in_readme(text, [path])
 
 
 def test_a_claim_that_fails_raises_and_so_does_one_that_holds_after_all():

@@ -18,6 +18,7 @@ from course_lib.distillation import (
     truncated_snr,
     two_steps,
 )
+from course_lib.guidance import ClassifierFree
 from course_lib.mixtures import GaussianMixture
 from course_lib.nets.mlp import MLP
 from course_lib.nets.unet import UNet
@@ -279,6 +280,12 @@ def test_the_guided_loss_asks_for_the_guided_teachers_step():
     at_0 = consistency_loss(*[student.given(label).at(0.0)] * 2, x0, 50, teacher.given(models.NULL), rng)
     assert torch.allclose(loss(0.0, generator(4)), at_0, atol=1e-6)
     assert abs(float(loss(8.0, generator(4)) - at_0)) > 1e-4
+    guided_teacher = ClassifierFree(teacher.given(label), teacher.given(models.NULL), 3.0)
+    rng = generator(4)
+    torch.rand(8, generator=rng)
+    at_3 = consistency_loss(*[student.given(label).at(3.0)] * 2, x0, 50, guided_teacher, rng)
+    between = guided_consistency_loss(student, student, teacher, x0, label, 50, 3.0, generator(4), least=3.0)
+    assert torch.allclose(between, at_3, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from course_lib.widgets.guidance import (
     Scene,
     State,
     by_classifier,
+    by_student,
     classifier_free,
     guidance_explorer,
 )
@@ -115,6 +116,38 @@ def test_any_function_of_labels_w_noise_steps_and_sampler_is_a_model():
     explorer = guidance_explorer({"student": student}, labels=(3, 5))
     explorer.w.value = 7.0
     assert asked[-1] == ([3, 5] * 8, 7.0, 20) and "w = 7.0" in explorer.screen.value
+
+
+def test_a_quick_student_sketches_what_its_slow_model_will_draw(network):
+    student = by_student(models.load("guided"))
+    explorer = guidance_explorer(network, quick={"classifier-free": student})
+    came_back(explorer)  # from now on there is a page
+    explorer.w.value = 5.0
+    assert "w = 5.0, seed 0, a student's sketch of 20 steps" in explorer.screen.value
+    noise = torch.randn(MANY, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    (*_, last) = student([i % 10 for i in range(MANY)], 5.0, noise, 1, None)
+    assert torch.equal(explorer.x, last.x)
+    sketch = explorer.x
+    time.sleep(guidance.REST)
+    at_rest(explorer)
+    assert "w = 5.0, seed 0, 20 steps" in explorer.screen.value
+    near = lambda x, y: float((x - y).square().mean())
+    assert near(sketch, explorer.x) < 0.5 * near(sketch.roll(1, 0), explorer.x)  # of the same noise, the same pictures
+
+
+def test_a_model_of_latents_shows_its_pictures_under_captions():
+    def model(labels, w, noise, steps, sampler):
+        assert noise.shape == (MANY, 4, 8, 8)
+        yield Step(0, noise[:, :3].repeat(1, 1, 4, 4).clamp(-1, 1))
+
+    explorer = guidance_explorer({"it": model}, (4, 8, 8), ("a star", "a very long caption, longer than its picture"))
+    explorer.label.value = "a star"
+    assert explorer.scene.wanted(explorer.state) == ["a star"] * MANY and explorer.x.shape == (MANY, 3, 32, 32)
+
+
+def test_a_quick_model_must_have_the_name_of_a_slow_one(network):
+    with pytest.raises(ValueError, match="the name of a quick model must be .*classifier-free.*got 'student'"):
+        guidance_explorer(network, quick={"student": by_student(models.load("guided"))})
 
 
 # When it is drawn
@@ -280,7 +313,7 @@ def test_the_notebook_gets_the_widget_and_the_page(network):
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"shape": (16, 16)}, r"shape must be that of a picture, \(1 or 3, H, W\), got \(16, 16\)"),
+        ({"shape": (16, 16)}, r"shape must be that of one picture or latent, \(C, H, W\), got \(16, 16\)"),
         ({"shape": (1, 8, 8)}, r"x must be \(B, 1, 16, 16\), got shape"),
         ({"labels": ()}, "labels must name at least one label, got none"),
         ({"labels": (3, 12)}, r"label must lie in 0..9"),

@@ -72,6 +72,8 @@ def test_models_lists_figures(capsys):
     assert main(["models"]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in RECIPES)
+    hours = sum(record["seconds"] for record in models.records().values()) / 3600
+    assert f"{len(RECIPES)} models, {hours:.1f} hours in all" in shown
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,14 @@ import sys
 from types import SimpleNamespace
 
 import nbformat
+import numpy as np
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 from course_lib import claims
-from course_lib.notebooks import FOLDER, ROOT, address, build, equations, execute, export, run
+from course_lib.notebooks import FOLDER, ROOT, address, build, equations, execute, export, pictures, run
 from course_lib.notebooks.__main__ import main
 
 SOURCES = build.sources()
@@ -105,6 +107,51 @@ def test_page_draws_every_equation_and_fetches_nothing(source):
 def test_the_page_of_claims_is_that_of_the_stored_notebooks():
     stored = claims.page(sorted(FOLDER.glob("[0-9]*.ipynb")))
     assert (FOLDER / "CLAIMS.md").read_text(encoding="utf-8") == stored, "run: python -m course_lib.notebooks build NN"
+
+
+def test_the_readmes_claims_are_rows_of_the_page_of_claims():
+    readme, page = ((path / name).read_text(encoding="utf-8") for path, name in ((ROOT, "README.md"), (FOLDER, "CLAIMS.md")))
+    shown = re.search(r"<!-- claims -->\n(.*?)<!-- /claims -->", readme, re.DOTALL)[1].splitlines()
+    assert shown[:2] == ["| statement | lesson | measured | holds |", "|---|---|---|---|"] and 8 <= len(shown) - 2 <= 12
+    for row in shown[2:]:
+        plain = re.sub(r"\[([0-9]{2})\]\(notebooks/\1_\w+\.ipynb\)", r"\1", row)
+        assert plain in page.splitlines(), f"run: python -m course_lib.notebooks build NN; the README has {row}"
+    assert {row.rpartition(" | ")[2] for row in shown[2:]} == {"yes |", "no |"}, "show what does not hold, too"
+    assert claims.in_readme(readme, sorted(FOLDER.glob("[0-9]*.ipynb"))) == readme
+
+
+def test_the_readme_begins_with_its_two_commands():
+    first = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()[:30]
+    assert sum(line.startswith(("    make demo ", "    make lab ")) for line in first) == 2
+
+
+# The README's pictures
+
+
+def test_the_pictures_are_small_and_say_what_they_show():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"!\[([^\]]+)\]\(\.github/pictures/([^)]+)\)", readme)
+    assert {name for _, name in shown} == {path.name for path in pictures.FOLDER.iterdir()} and len(shown) == 3
+    for alt, name in shown:
+        assert len(alt) > 40 and (pictures.FOLDER / name).stat().st_size <= pictures.MOST
+    film = Image.open(pictures.FOLDER / "guidance.webp")
+    assert film.is_animated and film.n_frames == 17 and film.width >= 500
+
+
+def test_a_picture_is_what_the_shipped_models_draw():
+    stored, anew = (Image.open(file).convert("L") for file in (pictures.FOLDER / "steps.webp", io.BytesIO(pictures.steps())))
+    assert stored.size == anew.size
+    difference = np.abs(np.asarray(stored, float) - np.asarray(anew, float))
+    assert difference.mean() < 2, "run: python -m course_lib.notebooks pictures"
+
+
+def test_a_picture_that_is_too_large_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "guidance", lambda: b"0" * (pictures.MOST + 1))
+    monkeypatch.setattr(pictures, "captions", lambda: b"")
+    monkeypatch.setattr(pictures, "steps", lambda: b"")
+    with pytest.raises(ValueError, match="a picture must be at most 60,000 bytes, got 60,001 of guidance.webp"):
+        pictures.draw(tmp_path)
+    assert not any(tmp_path.iterdir())
 
 
 # Building

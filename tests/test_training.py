@@ -13,7 +13,7 @@ from course_lib.nets.mlp import MLP
 from course_lib.prediction import VIEWS
 from course_lib.process import DDPM
 from course_lib.schedules import linear_beta
-from course_lib.training import EMA, denoising_loss, one_cycle, pick_device, show_progress, train
+from course_lib.training import EMA, denoising_loss, in_cycles, one_cycle, pick_device, show_progress, train
 
 process = DDPM(linear_beta(100))
 
@@ -74,6 +74,20 @@ def test_time_left_is_honest():
     _, history = fit(steps=200)
     half = history[99]
     assert half.done == 0.5 and half.left == pytest.approx(half.elapsed)
+
+
+def test_cycles_are_one_training_whose_rate_starts_anew():
+    net, rates = nn.Linear(1, 1), []
+
+    def cycle(k):
+        weight = net.weight.detach().clone()
+        yield from train(lambda: (net(torch.ones(1, 1)) - k).square().mean(), net, 10, lr=0.01)
+        rates.append(float((net.weight - weight).detach().abs()))
+
+    history = list(in_cycles(cycle, 3))
+    assert [progress.step for progress in history] == list(range(1, 31)) and min(rates) > 0
+    assert [progress.done for progress in history] == pytest.approx([step / 30 for step in range(1, 31)])
+    assert all(a.elapsed <= b.elapsed for a, b in zip(history, history[1:]))
 
 
 def test_ema_follows_and_forgets_the_start():

@@ -22,6 +22,14 @@ def test_what_is_drawn_is_read_also_in_noise(new):
     assert agreement(read(noisy), asked)["all"] > 0.99
 
 
+@pytest.mark.parametrize("grid", [1, 2, 4])
+def test_words_begin_on_every_place_of_their_grid_and_on_no_other(grid):
+    # By dots; an H has ink in its first row and in its first column.
+    lit = draw(spelling("HUH", "white", 2000), rng(), grid)[:, 0, ::2, ::2] > 0
+    top, left = lit.any(2).int().argmax(1), lit.any(1).int().argmax(1)
+    assert set(top.tolist()) == set(range(0, 12, grid)) and set(left.tolist()) == set(range(0, 6, grid))
+
+
 def test_one_dot_too_few_is_read_over_and_another_letter_is_not():
     star = spelling("STAR", "red")
     x = draw(star, rng())
@@ -69,6 +77,8 @@ def test_prompts_that_cannot_be_said_are_refused(prompt, word):
 
 
 def test_bad_input_is_named():
+    with pytest.raises(ValueError, match="grid must be"):
+        draw(spelling("STAR", "red"), grid=0)
     with pytest.raises(ValueError, match="word must be 3 or 4 of the letters .*got 'GO'"):
         spelling("GO", "red")
     with pytest.raises(ValueError, match="colour must be one of"):

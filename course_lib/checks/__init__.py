@@ -22,6 +22,7 @@ from course_lib.checks.imagen import dynamic_threshold, hidden_words, masked_los
 from course_lib.checks.latents import kl_term, latent_scale
 from course_lib.checks.rivals import adversarial_value, elbo, non_saturating_loss
 from course_lib.checks.score import annealed_langevin, langevin_step, score_from_eps
+from course_lib.checks.sd3 import flow_loss, joint_attention
 from course_lib.checks.sdxl import micro_embedding, refiner_loss
 from course_lib.checks.text import cross_attention, text_dropout
 from course_lib.checks.unclip import prior_loss, slerp
@@ -47,11 +48,13 @@ __all__ = [
     "detection_limit",
     "dynamic_threshold",
     "elbo",
+    "flow_loss",
     "guided_mix",
     "guided_score",
     "hidden_words",
     "inpaint_step",
     "inversion_step",
+    "joint_attention",
     "kl_term",
     "label_dropout",
     "langevin_step",

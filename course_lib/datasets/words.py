@@ -105,12 +105,15 @@ def tell(words: Spelling) -> list[str]:
     return [f"{word} in {COLOURS[colour]}" for word, colour in zip(spelt(words), words.colour.tolist())]
 
 
-def draw(words: Spelling, rng: torch.Generator | None = None) -> Tensor:
-    """Pictures (B, 3, 32, 32) in [-1, 1] of the words, each somewhere on its sheet of dots, at random."""
+def draw(words: Spelling, rng: torch.Generator | None = None, grid: int = 1) -> Tensor:
+    """Pictures (B, 3, 32, 32) in [-1, 1] of the words, each somewhere on its sheet, at random, on a multiple of `grid` dots."""
+    validate.at_least("grid", grid, 1)
     sheet = torch.zeros(len(words), SHEET, SHEET)
     length = (words.letters != NONE).sum(1)
     u, v = torch.rand(2, len(words), generator=rng)
-    left, top = (u * (SHEET + 2 - PITCH * length)).long(), (v * (SHEET - DOTS.shape[1] + 1)).long()
+    places = lambda room: room // grid + 1  # where a word may begin that leaves so many dots free
+    left = (u * places(SHEET + 1 - PITCH * length)).long() * grid
+    top = (v * places(SHEET - DOTS.shape[1])).long() * grid
     for k in range(LONGEST):
         (b,) = torch.where(words.letters[:, k] != NONE)
         for row in range(DOTS.shape[1]):

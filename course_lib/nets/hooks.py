@@ -23,13 +23,14 @@ def watching(net: nn.Module, kinds: tuple[type[nn.Module], ...] = (Block, Attent
             network(x_t, t)
         seen["encoder.8x8_block0"], seen["encoder.4x4_block0.attention"]
 
-    `kinds` chooses: with (CrossAttention,) it holds how each place looks at the words, weights (B, heads, H * W, L).
+    `kinds` chooses: with (CrossAttention,) it holds how each place looks at the words, weights (B, heads, H * W, L); with an
+    MM-DiT's (JointBlock,) how each place and each word looks at all of them.
     """
     seen: dict[str, Tensor] = {}
 
     def keep(name: str):
         def hook(module: nn.Module, args: tuple, out: Tensor) -> None:
-            seen[name] = (module.weights(*args) if isinstance(module, (Attention, CrossAttention)) else out).detach()
+            seen[name] = (module.weights(*args) if hasattr(module, "weights") else out).detach()
 
         return hook
 

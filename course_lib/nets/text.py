@@ -49,7 +49,7 @@ class TextEncoder(nn.Module):
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         there = tokens != captions.PAD
-        h = self.word(tokens) + self.position
+        h = self.word(tokens) + self.position[: tokens.shape[1]]
         return self.layers(h, src_key_padding_mask=~there), there
 
 

@@ -17,6 +17,7 @@ def main(argv: list[str] | None = None) -> int:
     ):
         commands.add_parser(name, help=help).add_argument("numbers", nargs="*", metavar="NN", help="which lessons; else all")
     commands.add_parser("site", help="write all stored notebooks as a static site into build/site, with a playground")
+    commands.add_parser("pictures", help="draw the README's pictures by the shipped models")
     commands.add_parser("publish", help="move badges and setup cells to another repository").add_argument("owner_repo")
     args = parser.parse_args(argv)
     try:
@@ -28,19 +29,23 @@ def main(argv: list[str] | None = None) -> int:
 
 def execute(args: argparse.Namespace) -> int:
     """What `main` does, but for Ctrl-C. The imports stand here since they take a second, in which one may press it too."""
-    from course_lib.claims import page
-    from course_lib.notebooks import FOLDER, address, build, export, run, site
+    from course_lib.claims import in_readme, page
+    from course_lib.notebooks import FOLDER, ROOT, address, build, export, pictures, run, site
 
     try:
         if args.command == "publish":
             print(*address.publish(args.owner_repo) or ["nothing to change"], sep="\n")
+        elif args.command == "pictures":
+            print(*pictures.draw(), sep="\n")
         elif args.command == "site":
             print(site.site())
         else:
             for source in build.sources(args.numbers):
                 {"build": build.build, "run": run.run, "export": export.export}[args.command](source)
         if args.command == "build":
-            address.write(FOLDER / "CLAIMS.md", page(sorted(FOLDER.glob("[0-9]*.ipynb"))))
+            stored = sorted(FOLDER.glob("[0-9]*.ipynb"))
+            address.write(FOLDER / "CLAIMS.md", page(stored))
+            address.write(ROOT / "README.md", in_readme((ROOT / "README.md").read_text(encoding="utf-8"), stored))
     except (ValueError, OSError, RuntimeError) as error:
         print(f"{args.command}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

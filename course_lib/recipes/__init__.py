@@ -44,7 +44,7 @@ from course_lib.recipes.guides import (
     train_noisy_classifier,
 )
 from course_lib.recipes.imagen import IMAGEN, LANGUAGE, LANGUAGE_SMALL
-from course_lib.recipes.latents import AUTOENCODER, LATENT2SHAPE
+from course_lib.recipes.latents import AUTOENCODER, LATENT2SHAPE, LATENT_STUDENT
 from course_lib.recipes.points import RING, ring_figures, ring_network, train_ring
 from course_lib.recipes.recipe import Recipe
 from course_lib.recipes.rivals import (
@@ -66,6 +66,7 @@ from course_lib.recipes.rivals import (
     vae,
     vae_of_points,
 )
+from course_lib.recipes.sd3 import SD3
 from course_lib.recipes.sdxl import SDXL
 from course_lib.recipes.shapes import PARAPHRASER, READER, TEXT2SHAPE
 from course_lib.recipes.unclip import DECODER, PRIOR
@@ -140,5 +141,7 @@ RECIPES = {
     "autoencoder": AUTOENCODER,
     "latent2shape": LATENT2SHAPE,
     "sdxl": SDXL,
+    "latent_student": LATENT_STUDENT,
+    "sd3": SD3,
 }
 """Every model that ships, in the order in which they can be made: the digits are measured by the classifier."""

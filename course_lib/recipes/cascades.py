@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from course_lib import metrics
 from course_lib.cascades import augmented, upsampler_loss
-from course_lib.checkpoints import FOLDER, load_into
+from course_lib.checkpoints import load_into, shipped
 from course_lib.datasets import digits
 from course_lib.denoisers import Network
 from course_lib.nets.classifier import Classifier
@@ -80,7 +80,7 @@ def upsampler_figures(network: Network, n: int = 500, judge: Classifier | None =
     """What it makes of n real halves that it never saw, in 20 DDIM steps, without and with noise of time 200 in them."""
     if judge is None:
         judge = Classifier()
-        load_into(judge, FOLDER / "judge32.safetensors")
+        load_into(judge, shipped("judge32"))
     judge.eval()
     x, rng, device = digits.load("held_out", 32)[0], torch.Generator().manual_seed(1), device_of(network)
     low, real = avg_pool2d(x[-n:], 2).to(device), judge.features(x[:n])

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from course_lib import metrics
-from course_lib.checkpoints import FOLDER, load_into
+from course_lib.checkpoints import load_into, shipped
 from course_lib.datasets import digits
 from course_lib.denoisers import NULL, Network
 from course_lib.guidance import ClassifierFree
@@ -85,7 +85,7 @@ def digits_figures(network: Network, n: int = 1000, judge: Classifier | None = N
     """What the shipped classifier, or another `judge`, says of n samples of 25 DDIM steps, guided (w = 2) and plain (w = 1)."""
     if judge is None:
         judge = Classifier()
-        load_into(judge, FOLDER / "classifier.safetensors")
+        load_into(judge, shipped("classifier"))
     judge.eval()
     label, rng = torch.arange(n) % 10, torch.Generator().manual_seed(1)
     noise = torch.randn(n, 1, 16, 16, generator=rng).to(device_of(network))

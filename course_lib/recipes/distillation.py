@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from course_lib import metrics
-from course_lib.checkpoints import FOLDER, load_into
+from course_lib.checkpoints import load_into, shipped
 from course_lib.datasets import digits
 from course_lib.denoisers import Network
 from course_lib.distillation import consistency_loss, guided_consistency_loss, progressive_loss
@@ -29,7 +29,7 @@ DROP = 0.1  # of labels, as for the teacher: the students, too, know what a digi
 def taught_by(name: str, student: Network) -> Network:
     """The shipped model of that name on the student's device, having given the student its weights to begin with."""
     teacher = digits_network()
-    load_into(teacher.net, FOLDER / f"{name}.safetensors")
+    load_into(teacher.net, shipped(name))
     student.net.load_state_dict(teacher.net.state_dict(), strict=False)  # a guided student has its guidance to learn
     teacher.net.to(device_of(student)).eval().requires_grad_(False)
     return teacher
@@ -136,7 +136,7 @@ def train_guided(network: Network, seconds: float | None = None, seed: int = 0, 
 def student_figures(network: Network, n: int, steps: tuple[int, ...], sampler: Callable, ws: tuple[float, ...] = ()) -> dict:
     """What the shipped classifier says of n samples of so many steps, as in `digits_figures`, at each w that it can be told."""
     judge, label = Classifier(), torch.arange(n) % 10
-    load_into(judge, FOLDER / "classifier.safetensors")
+    load_into(judge, shipped("classifier"))
     judge.eval()
     held_out = judge.features(digits.load("held_out")[0][:n])
     found = {}
@@ -159,7 +159,7 @@ def _progressive(n: int, steps: int) -> Recipe:
     training = partial(train_progressive, n=n, steps=steps, teacher=teacher)
     figures = lambda network, n_samples=1000: student_figures(network, n_samples, (n,), ddim)
     about = f"digits in {n} step{'s' * (n > 1)}, distilled from {2 * n}"
-    return Recipe(about, digits_network, training, figures, (1, 16, 16), 10, steps=n, bits=16)
+    return Recipe(about, digits_network, training, figures, (1, 16, 16), 10, steps=n, bits=8 if n >= 8 else 16)
 
 
 PROGRESSIVE = {

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from course_lib.checkpoints import FOLDER, load_into
+from course_lib.checkpoints import load_into, shipped
 from course_lib.datasets import captions, scenes, shapes
 from course_lib.datasets.scenes import Scene
 from course_lib.denoisers import NULL, Denoiser, Network
@@ -114,7 +114,7 @@ def imagen_network(seed: int = 0, text: tuple[int, int, int] = LARGE_TEXT, width
 def shipped_language(name: str = "language") -> LanguageModel:
     """The language model that ships under that name: 'language', or 'language_small'."""
     net = LanguageModel(*(SMALL_TEXT if name == "language_small" else LARGE_TEXT))
-    load_into(net, FOLDER / f"{name}.safetensors")
+    load_into(net, shipped(name))
     return net.eval().requires_grad_(False)
 
 

@@ -9,17 +9,19 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from course_lib.checkpoints import FOLDER, load_into
+from course_lib.checkpoints import load_into, shipped
 from course_lib.datasets import captions, scenes, shapes, words
 from course_lib.denoisers import NULL, Network
+from course_lib.distillation import guided_consistency_loss
 from course_lib.guidance import ClassifierFree
 from course_lib.latents import autoencoder_loss, psnr, unit_scale
 from course_lib.nets.autoencoder import Autoencoder
 from course_lib.nets.text import TextUNet
 from course_lib.process import DDPM, Process
+from course_lib.recipes.distillation import older_weights
 from course_lib.recipes.recipe import Recipe, device_of, learner_of
 from course_lib.recipes.shapes import asked, shipped_reader, taught
-from course_lib.samplers import ddim, result
+from course_lib.samplers import consistency, ddim, result
 from course_lib.schedules import linear_beta
 from course_lib.training import EMA, Progress, denoising_loss, train
 
@@ -70,7 +72,7 @@ def autoencoder_figures(net: Autoencoder, n: int = 1000) -> dict[str, float]:
 def shipped_autoencoder() -> Autoencoder:
     """The autoencoder that ships: whose latents lessons 12 and 16 draw in."""
     net = autoencoder()
-    load_into(net, FOLDER / "autoencoder.safetensors")
+    load_into(net, shipped("autoencoder"))
     return net.eval().requires_grad_(False)
 
 
@@ -150,7 +152,62 @@ def latent2shape_figures(network: Network, n: int = 200) -> dict[str, float]:
     return found
 
 
+# Latent consistency
+
+
+def latent_student_network(seed: int = 0) -> Network:
+    """The network of latents of shapes with guidance w as one more input."""
+    torch.manual_seed(seed)
+    net = TextUNet(8, (48, 96), channels=4, patch=1, guided=True).to(memory_format=torch.channels_last)
+    return Network(net, DDPM(linear_beta(1000)), "v")
+
+
+def train_latent_student(
+    network: Network, seconds: float | None = None, seed: int = 0, steps: int = 3200
+) -> Iterator[Progress]:
+    """Distils the latent model at every guidance w of 1..5. Luo et al. 2023 (LCM), Algorithm 1.
+
+    Skips k = 40 of 1,000 steps, twice their 20: over fewer links of the chain from noise to picture fewer errors add up.
+    """
+    device = device_of(network)
+    teacher, through = latent2shape_network(), shipped_autoencoder().to(device)
+    load_into(teacher.net, shipped("latent2shape"))
+    network.net.load_state_dict(teacher.net.state_dict(), strict=False)  # its guidance it has to learn
+    teacher.net.to(device).eval().requires_grad_(False)
+    learner, rng = learner_of(network), torch.Generator().manual_seed(seed)
+    older = older_weights(learner, 0.95)
+
+    def loss() -> Tensor:
+        scene = scenes.sample(32, rng)
+        said, _ = captions.tell(scene, rng)
+        z = through.encode(shapes.draw(scene, rng).to(device, memory_format=torch.channels_last), rng)
+        return guided_consistency_loss(learner, older(), teacher, z, said, n=25, most=5.0, least=1.0, rng=rng)
+
+    return train(loss, learner.net, steps, lr=1e-3, seconds=seconds, ema=EMA(learner.net, 0.995, into=network.net))
+
+
+@torch.no_grad()
+def latents_jumped(network: Network, said: list[str], w: float, steps: int, seed: int = 1) -> Tensor:
+    """Latents (N, *shape) of the captions in a few jumps of the student, told w; noise depends on the seed alone."""
+    rng = torch.Generator().manual_seed(seed)
+    noise = torch.randn(len(said), *network.net.shape, generator=rng).to(device_of(network))
+    return result(consistency(network.given(said).at(w), noise, network.process.times(steps), rng))
+
+
+def latent_student_figures(network: Network, n: int = 200) -> dict[str, float]:
+    """What the shipped reader finds in n decoded pictures of pairs in 1, 2 and 4 steps, told w = 3."""
+    judge, through, found = shipped_reader(), shipped_autoencoder().to(device_of(network)), {}
+    said, scene = asked(n, "train")
+    for k in (1, 2, 4):
+        right = scenes.agreement(judge.read(through.decode(latents_jumped(network, said, 3.0, k)).cpu()), scene)
+        found |= {f"{name}, {k} step{'s' * (k > 1)} (w = 3)": right[name] for name in ("binding", "all")}
+    return found
+
+
 AUTOENCODER = Recipe("pictures to latents and back, f = 4", autoencoder, train_autoencoder, autoencoder_figures, bits=16)
 LATENT2SHAPE = Recipe(
-    "latents of shapes from captions, 8 x 8", latent2shape_network, train_latent2shape, latent2shape_figures, bits=16
+    "latents of shapes from captions, 8 x 8", latent2shape_network, train_latent2shape, latent2shape_figures, bits=8
+)
+LATENT_STUDENT = Recipe(
+    "latents of shapes in few steps, w an input", latent_student_network, train_latent_student, latent_student_figures, bits=8
 )

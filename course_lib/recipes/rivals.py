@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from course_lib import metrics
-from course_lib.checkpoints import FOLDER, load_into
+from course_lib.checkpoints import load_into, shipped
 from course_lib.datasets import digits
 from course_lib.datasets.points import grid
 from course_lib.denoisers import Network
@@ -159,7 +159,7 @@ def rival_figures(model: Network | GAN | VAE, n: int = 1000, judge: Classifier |
     """What the shipped classifier, or another `judge`, says of n samples beside n held-out digits, and how fast they came."""
     if judge is None:
         judge = Classifier()
-        load_into(judge, FOLDER / "classifier.safetensors")
+        load_into(judge, shipped("classifier"))
     judge.eval()
     begun = time.perf_counter()
     x = drawn(model, n, torch.Generator().manual_seed(1))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
-from course_lib.checkpoints import FOLDER, load_into
+from course_lib.checkpoints import load_into, shipped
 from course_lib.datasets import captions, scenes
 from course_lib.denoisers import NULL, Denoiser, Network
 from course_lib.guidance import ClassifierFree
@@ -38,7 +37,6 @@ def collection(n: int = COLLECTION, seed: int = 0) -> tuple[Tensor, Tensor, Tens
     return x, captions.tokens(said), micro
 
 
-@lru_cache(maxsize=1)
 def encoded(n: int = COLLECTION, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """The same, each picture as its latent (n, 4, 8, 8), encoded once and for all."""
     (x, tokens, micro), through = collection(n, seed), shipped_autoencoder()
@@ -64,7 +62,7 @@ def schooled(net: SDXLUNet) -> None:
     A second text encoder is CLIP's, whose words have no weight yet. SDXL, too, was trained in stages, each from the one before.
     """
     painter = latent2shape_network()
-    load_into(painter.net, FOLDER / "latent2shape.safetensors")
+    load_into(painter.net, shipped("latent2shape"))
     known = painter.net.state_dict()
     if isinstance(net.text, TwoEncoders):
         known = {name.replace("text.", "text.first.", 1): w for name, w in known.items()}

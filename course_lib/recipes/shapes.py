@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, cross_entropy, pad
 
-from course_lib.checkpoints import FOLDER, load_into
+from course_lib.checkpoints import load_into, shipped
 from course_lib.datasets import captions, scenes, shapes
 from course_lib.datasets.scenes import Scene
 from course_lib.denoisers import NULL, Network
@@ -196,7 +196,7 @@ def shipped_reader() -> Reader:
 
 
 def _shipped(net: nn.Module, name: str) -> nn.Module:
-    load_into(net, FOLDER / f"{name}.safetensors")
+    load_into(net, shipped(name))
     return net.eval().requires_grad_(False)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from course_lib.checkpoints import FOLDER, load_into, read
+from course_lib.checkpoints import load_into, read, shipped
 from course_lib.datasets import captions, scenes, shapes
 from course_lib.denoisers import Network
 from course_lib.nets.clip import CLIP
@@ -25,7 +25,7 @@ from course_lib.unclip import UnCLIP, seen
 def shipped_clip() -> CLIP:
     """The CLIP of clean pictures that ships: whose vectors are imagined and drawn."""
     net = CLIP()
-    load_into(net, FOLDER / "clip.safetensors")
+    load_into(net, shipped("clip"))
     return net.eval().requires_grad_(False)
 
 
@@ -67,7 +67,7 @@ def train_decoder(network: Network, seconds: float | None = None, seed: int = 0,
     All but what reads the vector starts from the network that draws captions, which knows how pictures look. It listens first,
     as that one did.
     """
-    weights, _ = read(FOLDER / "text2shape.safetensors")
+    weights, _ = read(shipped("text2shape"))
     known = {name: w.float() for name, w in weights.items() if not name.startswith("text.")}
     network.net.load_state_dict(network.net.state_dict() | known)
     learner, rng, step = learner_of(network), torch.Generator().manual_seed(seed), itertools.count(1)

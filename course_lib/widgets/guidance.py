@@ -1,7 +1,8 @@
 """The guidance explorer: the same noise, and w, the steps, the sampler and the model under your hand.
 
-Live, it is made of core ipywidgets (7.7 and 8): while a slider moves it draws in few steps, at rest in all of them (bounce.py).
-Where no kernel is, `guidance.js` shows the samples at WS in the page itself; where no script runs, a picture shows them all.
+Live, it is made of core ipywidgets (7.7 and 8): while a slider moves it draws in few steps, or lets a quick student draw, and
+at rest in all of them (bounce.py). Where no kernel is, `guidance.js` shows the samples at WS in the page itself; where no
+script runs, a picture shows them all.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import html
 import io
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cache
 
 import ipywidgets as widgets
 import torch
@@ -22,16 +24,18 @@ from course_lib import validate
 from course_lib.denoisers import NULL, Denoiser, Network
 from course_lib.guidance import ClassifierFree, ClassifierGuided
 from course_lib.recipes.recipe import device_of
-from course_lib.samplers import Step, ddim, ddpm, heun, result
+from course_lib.samplers import Step, consistency, ddim, ddpm, heun, result
 from course_lib.widgets.bounce import Bounce
 from course_lib.widgets.page import HERE, Fragment, fragment
 from course_lib.widgets.tradeoff import TradeOff
 
 Sampler = Callable[[Denoiser, Tensor, Tensor], Iterator[Step]]
 """(denoiser, noise, times) -> steps, with eta and its own noise settled."""
-Model = Callable[[Sequence[int], float, Tensor, int, Sampler], Iterable[Step]]
-"""(labels, w, noise (N, C, H, W), steps, sampler) -> Steps, the last of which holds the pictures. One that has no use for w,
-for steps or for the sampler, such as a student of one step, leaves it alone."""
+Label = int | str
+"""A class, or a caption."""
+Model = Callable[[Sequence[Label], float, Tensor, int, Sampler], Iterable[Step]]
+"""(labels, w, noise (N, C, H, W), steps, sampler) -> Steps, the last of which holds the pictures (N, 1 or 3, H, W). One that
+has no use for w, for steps or for the sampler, such as a student of one step, leaves it alone."""
 
 WS = (0, 0.5, 1, 1.5, 2, 3, 5, 8)  # what a page without a kernel can show
 PRESETS = (0, 1, 3, 8)
@@ -63,13 +67,23 @@ def by_classifier(network: Network, classifier: Callable) -> Model:
     return draw
 
 
+def by_student(network: Network) -> Model:
+    """A student that is told w, and has a sampler of its own: Luo et al. 2023."""
+
+    def draw(labels, w, noise, steps, sampler):
+        asked, rng = network.given(labels).at(w), torch.Generator().manual_seed(0)
+        return consistency(asked, noise.to(device_of(network)), network.process.times(steps), rng)
+
+    return draw
+
+
 @dataclass(frozen=True)
 class State:
     """All that decides the picture: `label` None is one of each; `eta` counts for DDIM alone; `model` is one of the scene's."""
 
     w: float = 3.0
     seed: int = 0
-    label: int | None = None
+    label: Label | None = None
     steps: int = 20
     eta: float = 0.0
     sampler: str = "DDIM"
@@ -90,34 +104,46 @@ SAMPLERS = ("DDIM", "DDPM", "Heun")
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What is sampled: models by name, one picture's shape (1 or 3, H, W), the labels to ask for, the curve beside it."""
+    """What is sampled: models by name, the shape of one's noise (C, H, W), the labels to ask for, the curve beside it.
+
+    A model that is slow may have a `quick` one of the same name, which sketches in one step what it will draw.
+    """
 
     models: dict[str, Model]
     shape: tuple[int, ...]
-    labels: tuple[int, ...]
+    labels: tuple[Label, ...]
     curve: TradeOff | None = None
+    quick: dict[str, Model] = field(default_factory=dict)
 
     def __post_init__(self):
-        if len(self.shape) != 3 or self.shape[0] not in (1, 3):
-            raise ValueError(f"shape must be that of a picture, (1 or 3, H, W), got {self.shape}")
+        if len(self.shape) != 3:
+            raise ValueError(f"shape must be that of one picture or latent, (C, H, W), got {self.shape}")
         if not self.labels:
             raise ValueError("labels must name at least one label, got none")
         if not self.models:
             raise ValueError("models must hold at least one model, got none")
+        for name in self.quick:
+            validate.choice("the name of a quick model", name, self.models)
 
-    def wanted(self, state: State) -> list[int]:
+    def wanted(self, state: State) -> list[Label]:
         """The label that each sample is asked to be."""
         return [self.labels[i % len(self.labels)] if state.label is None else state.label for i in range(MANY)]
 
-    def film(self, state: State) -> Iterable[Step]:
-        """The steps of MANY pictures, from noise that the seed alone decides: what differs at another w is guidance's doing."""
+    def film(self, state: State, sketch: bool = False) -> Iterable[Step]:
+        """The steps of MANY pictures, from noise that the seed alone decides: what differs at another w is guidance's doing.
+
+        A `sketch` is by the quick model in one step, or else by the model itself in a FEW.
+        """
         validate.at_least("steps", state.steps, 1)
         noise = torch.randn(MANY, *self.shape, generator=torch.Generator().manual_seed(state.seed))
-        model = self.models[validate.choice("model", state.model or next(iter(self.models)), self.models)]
-        return model(self.wanted(state), state.w, noise, state.steps, state.settled())
+        name = validate.choice("model", state.model or next(iter(self.models)), self.models)
+        model, steps = self.models[name], state.steps
+        if sketch:
+            model, steps = (self.quick[name], 1) if name in self.quick else (model, FEW)
+        return model(self.wanted(state), state.w, noise, steps, state.settled())
 
-    def sample(self, state: State) -> Tensor:
-        return result(self.film(state))
+    def sample(self, state: State, sketch: bool = False) -> Tensor:
+        return result(self.film(state, sketch))
 
     def panel(self, state: State, x: Tensor, title: str = "") -> Image.Image:
         return _panel(x, [str(label) for label in self.wanted(state)], title)
@@ -202,7 +228,7 @@ class GuidanceExplorer:
         if self.scene.curve:
             self.curve.value = self.scene.curve.svg(state.model, state.w)
         whole = state.steps <= FEW or not self.bounce.alive
-        self._say(state, lambda: self.scene.sample(state if whole else replace(state, steps=FEW)), whole)
+        self._say(state, lambda: self.scene.sample(state, sketch=not whole), whole)
         self.bounce.send()
 
     def _turn(self) -> None:
@@ -211,7 +237,7 @@ class GuidanceExplorer:
         if self.shown == state:
             return
         if begun - self.asked < REST:
-            time.sleep(0.02)  # or bounces would take all of the processor
+            time.sleep(0.01)  # or bounces would take all of the processor
             return self.bounce.send()
         try:
             if self.job is None:
@@ -236,7 +262,8 @@ class GuidanceExplorer:
         self.shown = state if whole else None
         if whole:
             self.bar.layout.visibility = "hidden"
-        words = f"w = {state.w:.1f}, seed {state.seed}, {state.steps if whole else f'{FEW} of {state.steps}'} steps"
+        few = "a student's sketch of" if state.model in self.scene.quick else f"{FEW} of"
+        words = f"w = {state.w:.1f}, seed {state.seed}, {'' if whole else f'{few} '}{state.steps} steps"
         self.screen.value = f'<p role="status">{words}</p>{_img(png, self.scene.alt(state))}'
 
     def _fail(self, state: State, error: Exception) -> None:
@@ -267,19 +294,21 @@ class GuidanceExplorer:
 def guidance_explorer(
     models: Network | dict[str, Model],
     shape: Sequence[int] = (1, 16, 16),
-    labels: Sequence[int] = tuple(range(10)),
+    labels: Sequence[Label] = tuple(range(10)),
     steps: int = 20,
     curve: TradeOff | None = None,
+    quick: dict[str, Model] | None = None,
 ) -> GuidanceExplorer:
     """Sliders for w (0 to 8), steps, eta and the noise's seed, choices of class, sampler and model, and the samples they make.
 
     `models` are Models by name (see there), or a class-conditional network, which must know NULL, and is then guided by itself.
-    `shape` is one picture's, (1 or 3, H, W), in [-1, 1]; `labels` are the classes that can be asked for. With a `curve`
-    (tradeoff.py) whose guides have the models' names, fidelity against diversity stands beside the samples.
+    `shape` is that of one picture's noise, (C, H, W); `labels` are the classes or captions to be asked for. With a `curve`
+    (tradeoff.py) whose guides have the models' names, fidelity against diversity stands beside the samples. `quick` are Models
+    of the same names, which sketch in one step while a slider moves; without one, a model sketches in a few steps itself.
     Raises TypeError or ValueError where shape, labels and models do not fit.
     """
     models = models if isinstance(models, dict) else {"classifier-free": classifier_free(models)}
-    return GuidanceExplorer(Scene(models, tuple(shape), tuple(labels), curve), steps)
+    return GuidanceExplorer(Scene(models, tuple(shape), tuple(labels), curve, quick or {}), steps)
 
 
 def _panel(x: Tensor, names: list[str], title: str = "") -> Image.Image:
@@ -290,12 +319,19 @@ def _panel(x: Tensor, names: list[str], title: str = "") -> Image.Image:
     left = (WIDTH - COLUMNS * wide + GAP) // 2
     panel = Image.new("RGB", (WIDTH, top + -(-N // COLUMNS) * high + GAP), PAPER)
     pen = ImageDraw.Draw(panel)
-    pen.text((WIDTH // 2, top // 2 + 4), title, INK, ImageFont.load_default(36), "mm")
+    pen.text((WIDTH // 2, top // 2 + 4), title, INK, _font(36), "mm")
+    longest = max(pen.textlength(name, _font(26)) for name in names)
+    size = min(26, int(26 * W * zoom / max(1, longest)))
     for i, picture in enumerate(_pixels(x)):
         at, y = left + i % COLUMNS * wide, top + i // COLUMNS * high
-        pen.text((at + W * zoom // 2, y + BAND // 2), names[i], INK, ImageFont.load_default(26), "mm")
+        pen.text((at + W * zoom // 2, y + BAND // 2), names[i], INK, _font(size), "mm")
         panel.paste(picture.resize((W * zoom, H * zoom), Image.Resampling.NEAREST), (at, y + BAND))
     return panel.convert("L") if C == 1 else panel
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size)
 
 
 def _row(x: Tensor, zoom: int = 3) -> Image.Image:

@@ -1,6 +1,6 @@
 """The guided student of lesson 18 in the page: a slider for w that answers on real digits with no kernel at all.
 
-`student.js` is its other half, unet.js the network. Weights travel as 16-bit floats, as they are shipped.
+`student.js` is its other half, unet.js the network. Weights travel in 8 bits (checkpoints.packed), and fit a lesson.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from course_lib import plots, validate
+from course_lib.checkpoints import packed
 from course_lib.denoisers import Network, takes_guidance
 from course_lib.nets.unet import Block, UNet
 from course_lib.samplers import consistency, result
@@ -41,7 +42,7 @@ def student(network: Network, w: float = 2.0, seed: int = 0) -> Fragment:
             "dim": net.time.dim,
             "encoder": _layers(net.encoder),
             "decoder": _layers(net.decoder),
-            "weights": {name: pixels.text(v.half().numpy().tobytes()) for name, v in _weights(net).items()},
+            "weights": {name: pixels.text(v.cpu().numpy().tobytes()) for name, v in packed(net.state_dict(), 8).items()},
         },
         # for each number of moves: the time as a share of T, the signal and the noise, at all times but the last
         "levels": {n: _levels(process, n) for n in MOVES},
@@ -56,10 +57,6 @@ def student(network: Network, w: float = 2.0, seed: int = 0) -> Fragment:
 def _layers(layers) -> list[tuple[str, int]]:
     """Names in their order, each with the heads of its attention, 0 for none."""
     return [(name, getattr(getattr(layer, "attention", None), "heads", 0)) for name, layer in layers.items()]
-
-
-def _weights(net: UNet) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
 
 
 def _levels(process, n: int) -> list[list[float]]:

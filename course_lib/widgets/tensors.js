@@ -8,6 +8,17 @@ function halves(base64) { // 16-bit floats, little end first
   });
 }
 
+// Weights as checkpoints.packed keeps them in 8 bits: a matrix in whole numbers of 8 bits beside the scales of its rows in 32, all
+// else as halves. 64-bit floats, which a page reckons with.
+function unpacked(kept) {
+  const SCALE = ".scale of rows", names = Object.keys(kept).filter((name) => !name.endsWith(SCALE));
+  return Object.fromEntries(names.map((name) => {
+    if (!(name + SCALE in kept)) return [name, Float64Array.from(halves(kept[name]))];
+    const [whole, scale] = [new Int8Array(bytes(kept[name]).buffer), new Float32Array(bytes(kept[name + SCALE]).buffer)];
+    return [name, Float64Array.from(whole, (v, i) => v * scale[Math.floor((i * scale.length) / whole.length)])];
+  }));
+}
+
 const silu = (v) => v / (1 + Math.exp(-v));
 
 function linear(weight, bias, x, act) {

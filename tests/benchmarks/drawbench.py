@@ -1,6 +1,6 @@
 """DrawBench in miniature: every system that draws captions, on the same 200, scored exactly by the reader that ships.
 
-    python tests/benchmarks/drawbench.py [--seeds 0 1 2] [--only "Imagen, base"]
+    python tests/benchmarks/drawbench.py [--seeds 0 1 2] [--only Imagen]
 
 Each system draws each caption once a seed. Of each the file has, by seed, the share that is right in each category; and of each
 two, in which share of all captions one or the other shows more of what was asked. Systems whose models are not there are left
@@ -11,62 +11,18 @@ there, so that a new system can be compared with all of them.
 import argparse
 import json
 import os
-from collections.abc import Callable
 from dataclasses import fields
 from itertools import combinations
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.nn.functional import interpolate
 
-from course_lib import drawbench, models
+from course_lib import drawbench
 from course_lib.datasets.scenes import Scene
-from course_lib.recipes import imagen, latents, sdxl, shapes
-from course_lib.unclip import UnCLIP
+from course_lib.recipes.shapes import shipped_reader
+from course_lib.systems import SYSTEMS
 
 OUT = Path(__file__).parents[2] / "data/figures/drawbench.json"
-
-
-def text2shape() -> Callable[[list[str], int], Tensor]:
-    network = models.load("text2shape")
-    return lambda said, seed: shapes.drawn(network, said, 3.0, seed=seed)
-
-
-def unclip() -> Callable[[list[str], int], Tensor]:
-    method = UnCLIP(*(models.load(name) for name in ("clip", "prior", "decoder")))
-
-    def draw(said: list[str], seed: int) -> Tensor:
-        rng = torch.Generator().manual_seed(seed)
-        return torch.cat([method.drawn(method.imagined(part, rng=rng), rng=rng) for part in (said[:100], said[100:])])
-
-    return draw
-
-
-def latent2shape() -> Callable[[list[str], int], Tensor]:
-    network, through = models.load("latent2shape"), latents.shipped_autoencoder()
-    return lambda said, seed: through.decode(latents.latents_drawn(network, said, 3.0, seed=seed))
-
-
-def sdxl_base() -> Callable[[list[str], int], Tensor]:
-    network = models.load("sdxl")
-    return lambda said, seed: sdxl.sdxl_drawn(network, said, 3.0, seed=seed)  # asked for as large and whole
-
-
-def imagen_base() -> Callable[[list[str], int], Tensor]:
-    base = models.load("imagen")
-    large = lambda x: interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-    return lambda said, seed: large(imagen.small_drawn(base, said, 2.0, seed=seed))
-
-
-SYSTEMS = {
-    "text2shape": text2shape,
-    "unCLIP": unclip,
-    "latent2shape": latent2shape,
-    "Imagen, base": imagen_base,
-    "SDXL": sdxl_base,
-}
-"""Of each system by its name, a function that loads it and gives draw(captions, seed), pictures (N, 3, 32, 32)."""
 
 
 def kept(scene: Scene) -> dict[str, list]:
@@ -93,14 +49,17 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     readings = json.loads(args.out.read_text())["readings"] if args.out.is_file() else {}
-    reader = shapes.shipped_reader()
+    reader = shipped_reader()
     for name in args.only or [name for name in SYSTEMS if name not in readings]:
         try:
-            draw = SYSTEMS[name]()
+            film = SYSTEMS[name]()
         except (FileNotFoundError, ValueError) as error:
             print(f"{name} is left out: {error}")
             continue
-        readings[name] = [kept(reader.read(draw(drawbench.CAPTIONS, seed))) for seed in args.seeds]
+        readings[name] = []
+        for seed in args.seeds:
+            *_, pictures = film(drawbench.CAPTIONS, seed)
+            readings[name].append(kept(reader.read(pictures)))
         found = {"command": "python tests/benchmarks/drawbench.py", "seeds": args.seeds, **summary(readings)}
         partial = args.out.with_suffix(".partial")
         partial.write_text(json.dumps(found | {"readings": readings}) + "\n")

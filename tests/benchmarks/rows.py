@@ -1,7 +1,8 @@
-"""A file of measured rows: one at a time, each written as soon as it is known, none made twice."""
+"""Where measured figures go: a file of rows, each written as soon as it is known, none made twice; a table in the README."""
 
 import argparse
 import json
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -10,6 +11,16 @@ import torch
 from course_lib import checkpoints
 
 FIGURES = Path(__file__).parents[2] / "data/figures"
+README = Path(__file__).with_name("README.md")
+
+
+def store(name: str, table: str) -> None:
+    """Puts a table between the README's marks of that name. Raises ValueError where it has not one pair of them."""
+    marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    text, places = marks.subn(lambda block: f"{block[1]}{table}\n{block[2]}", README.read_text(encoding="utf-8"))
+    if places != 1:
+        raise ValueError(f"name must be that of one place in {README.name}, got {name!r}, which has {places}")
+    checkpoints.write_atomically(README, text.encode())
 
 
 def measure(doc: str, name: str, n: int, jobs: Callable[[Iterable[int]], list[dict]], row: Callable[..., dict]) -> None:

@@ -11,10 +11,11 @@ from nbformat.v4 import new_code_cell, new_notebook
 from course_lib.notebooks import execute
 
 CELL = """from course_lib import models
-from course_lib.widgets.guidance import by_classifier, classifier_free, guidance_explorer
+from course_lib.widgets.guidance import by_classifier, by_student, classifier_free, guidance_explorer
 
-network, guide = models.load("digits"), models.load("noisy_classifier")
-explorer = guidance_explorer({"classifier-free": classifier_free(network), "classifier": by_classifier(network, guide)})
+network, guide, student = (models.load(name) for name in ("digits", "noisy_classifier", "guided"))
+guides = {"classifier-free": classifier_free(network), "classifier": by_classifier(network, guide)}
+explorer = guidance_explorer(guides, quick={"classifier-free": by_student(student)})
 explorer"""
 MEMORY = """from pathlib import Path
 print("resident", Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0], "kB")"""  # of Linux alone
@@ -119,7 +120,7 @@ def test_it_is_moved_by_keys_and_buttons_and_says_few_steps_while_it_moves(opene
         page.keyboard.press("ArrowRight")
     words.filter(has_text="w = 1.5, seed 0, 20 steps").wait_for(timeout=30_000)
     said = seen.json_value()
-    assert any("3 of 20 steps" in text for text in said) and said[-1] == "w = 1.5, seed 0, 20 steps"
+    assert any("sketch of 20 steps" in text for text in said) and said[-1] == "w = 1.5, seed 0, 20 steps"
     box.get_by_role("button", name="freeze a row").click()
     box.locator("p", has_text="classifier-free, w = 1.5").wait_for(timeout=30_000)
     box.locator("select").nth(2).select_option("classifier")

@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from course_lib import models
+from course_lib import checkpoints, models
 from course_lib.samplers import consistency, result
 from course_lib.widgets.student import student
 
 ROOT = ".course-student"
-NETWORK = models.load("guided")
+SHIPPED, NETWORK = models.load("guided"), models.load("guided")
+checkpoints.round_to(NETWORK.net, 8)  # as the page has it
 
 
 @pytest.fixture
@@ -26,6 +27,14 @@ def test_one_step_is_torchs(page):
         asked = NETWORK.given(torch.arange(10) if label is None else torch.full((10,), label)).at(w)
         want = result(consistency(asked, noise, NETWORK.process.times(1)))
         assert (torch.tensor(got).view_as(want) - want).abs().max() < 1e-4
+
+
+def test_eight_bits_are_enough():
+    noise = torch.randn(100, 1, 16, 16, generator=torch.Generator().manual_seed(3))
+    label, judge = torch.arange(100) % 10, models.load("classifier")
+    drawn = [result(consistency(net.given(label).at(2.0), noise, net.process.times(1))) for net in (SHIPPED, NETWORK)]
+    assert 0 < (drawn[0] - drawn[1]).square().mean().sqrt() < 0.03
+    assert (judge(drawn[0]).argmax(1) == judge(drawn[1]).argmax(1)).double().mean() >= 0.99
 
 
 def test_each_jump_of_several_is_torchs(page):

@@ -1,0 +1,100 @@
+"""The large-scale systems in miniature, side by side: each a function from captions to the pictures that it believes in.
+
+film = systems.latent_diffusion()
+*_, pictures = film(["a red circle left of a blue square"], seed=0)    # (1, 3, 32, 32), the last of STEPS + 1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from course_lib import models
+from course_lib.denoisers import NULL, Denoiser, Network
+from course_lib.guidance import ClassifierFree, StaticThreshold
+from course_lib.samplers import ddim, rectified_flow
+from course_lib.unclip import UnCLIP
+
+STEPS = 25
+Film = Callable[[list[str], int], Iterator[Tensor]]
+"""(captions, seed) -> the pictures (N, 3, 32, 32) in [-1, 1] that it believes in at each of STEPS moves, and the finished ones.
+
+The noise depends on the seed and the number of captions alone."""
+
+
+def text_to_pixels() -> Film:
+    """Lesson 09: one network from captions to pixels, as GLIDE has it. Nichol et al. 2022."""
+    network = models.load("text2shape")
+    return lambda said, seed: _film(_asked(network, said, 3.0), network, len(said), _rng(seed))
+
+
+def dalle2() -> Film:
+    """Lesson 11: a prior from captions to CLIP's vectors of pictures, and a decoder of those. Ramesh et al. 2022."""
+    method = UnCLIP(*(models.load(name) for name in ("clip", "prior", "decoder")))
+
+    def film(said: list[str], seed: int) -> Iterator[Tensor]:
+        rng = _rng(seed)
+        decoder = _asked(method.decoder, method.imagined(said, rng=rng), 2.0)
+        yield from _film(decoder, method.decoder, len(said), rng)
+
+    return film
+
+
+def latent_diffusion() -> Film:
+    """Lesson 12: a network from captions to an autoencoder's latents. Rombach et al. 2022."""
+    network, through = models.load("latent2shape"), models.load("autoencoder")
+    return lambda said, seed: _film(_asked(network, said, 3.0), network, len(said), _rng(seed), through.decode)
+
+
+def imagen() -> Film:
+    """Lesson 13: the base alone, 16 x 16, which hears a language model that never saw a picture. Saharia et al. 2022."""
+    base = models.load("imagen")
+    enlarged = lambda x: interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+    return lambda said, seed: _film(StaticThreshold(_asked(base, said, 2.0)), base, len(said), _rng(seed), enlarged)
+
+
+def sdxl() -> Film:
+    """Lesson 15: latents again, and told how its pictures came about: asked for large and whole ones. Podell et al. 2023."""
+    network, through = models.load("sdxl"), models.load("autoencoder")
+    return lambda said, seed: _film(_asked(network, said, 3.0), network, len(said), _rng(seed), through.decode)
+
+
+def stable_diffusion_3() -> Film:
+    """Lesson 16: an MM-DiT on a rectified flow, in latents. Esser et al. 2024."""
+    network, through = models.load("sd3"), models.load("autoencoder")
+    return lambda said, seed: _film(_asked(network, said, 3.0), network, len(said), _rng(seed), through.decode, rectified_flow)
+
+
+SYSTEMS = {
+    "text to pixels": text_to_pixels,
+    "DALL-E 2": dalle2,
+    "latent diffusion": latent_diffusion,
+    "Imagen": imagen,
+    "SDXL": sdxl,
+    "Stable Diffusion 3": stable_diffusion_3,
+}
+"""What loads each system, by its name. Raises FileNotFoundError where one of its models has not been made yet."""
+
+
+def _rng(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _asked(network: Network, cond, w: float) -> Denoiser:
+    return ClassifierFree(network.given(cond), network.given(NULL), w)
+
+
+def _film(
+    denoiser: Denoiser,
+    network: Network,
+    n: int,
+    rng: torch.Generator,
+    draw: Callable[[Tensor], Tensor] = lambda x: x,
+    sampler: Callable = ddim,
+) -> Iterator[Tensor]:
+    """What the denoiser, made of the network, believes in at each step, drawn."""
+    for step in sampler(denoiser, torch.randn(n, *network.net.shape, generator=rng), denoiser.process.times(STEPS)):
+        yield draw(step.x0).clamp(-1, 1)
