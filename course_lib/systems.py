@@ -15,7 +15,6 @@ from torch.nn.functional import interpolate
 from course_lib import models
 from course_lib.denoisers import NULL, Denoiser, Network
 from course_lib.guidance import ClassifierFree, StaticThreshold
-from course_lib.recipes.sdxl import guided
 from course_lib.samplers import ddim, rectified_flow
 from course_lib.unclip import UnCLIP
 
@@ -58,9 +57,9 @@ def imagen() -> Film:
 
 
 def sdxl() -> Film:
-    """Lesson 15: latent diffusion that was told how its pictures came about, asked for whole ones. Podell et al. 2023."""
+    """Lesson 15: latents again, and told how its pictures came about: asked for large and whole ones. Podell et al. 2023."""
     network, through = models.load("sdxl"), models.load("autoencoder")
-    return lambda said, seed: _film(guided(network, said), network, len(said), _rng(seed), through.decode)
+    return lambda said, seed: _film(_asked(network, said, 3.0), network, len(said), _rng(seed), through.decode)
 
 
 def stable_diffusion_3() -> Film:

@@ -140,8 +140,8 @@ RECIPES = {
     "imagen": IMAGEN,
     "autoencoder": AUTOENCODER,
     "latent2shape": LATENT2SHAPE,
+    "sdxl": SDXL,
     "latent_student": LATENT_STUDENT,
     "sd3": SD3,
-    "sdxl": SDXL,
 }
 """Every model that ships, in the order in which they can be made: the digits are measured by the classifier."""

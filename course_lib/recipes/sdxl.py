@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +37,6 @@ def collection(n: int = COLLECTION, seed: int = 0) -> tuple[Tensor, Tensor, Tens
     return x, captions.tokens(said), micro
 
 
-@lru_cache(maxsize=1)
 def encoded(n: int = COLLECTION, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """The same, each picture as its latent (n, 4, 8, 8), encoded once and for all."""
     (x, tokens, micro), through = collection(n, seed), shipped_autoencoder()

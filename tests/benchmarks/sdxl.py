@@ -46,7 +46,7 @@ DRAWINGS |= {"told, asked for side 8": ("told", (8, 0, 0), None), "told, asked f
 
 def path(kind: str) -> Path:
     name = kind.replace(", ", "-").replace(" ", "-").lower()
-    return checkpoints.FOLDER / "sdxl.safetensors" if kind == "told" else KEPT / f"{name}.safetensors"
+    return checkpoints.shipped("sdxl") if kind == "told" else KEPT / f"{name}.safetensors"
 
 
 def built(kind: str) -> Network:
