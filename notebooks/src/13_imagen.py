@@ -397,8 +397,8 @@ claim(
 # of its pixels there, and may well lose some contrast at its ends. Our pictures lie **at** the end: most of each is black,
 # exactly -1. A prediction that is a little off on either side has an $s$ over 1, and what is divided by it turns grey, which no
 # picture in training was; the next step starts from there. Even at $w = 1$ little is left. Static thresholding, on the other
-# hand, only ever moves what no picture has, and here makes hardly a difference: colours that are all or nothing have no more
-# and less to lose. What high guidance spoils here, no threshold brings back.
+# hand, only ever moves what no picture has, and yet it, too, is no better here than none, at w = 15 worse. What high guidance
+# spoils in this base, no threshold brings back.
 #
 # So what dynamic thresholding assumes is a picture of middle tones. It is a part of the method that is easily overlooked.
 #
