@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from course_lib import models
 from course_lib.denoisers import NULL, Denoiser, Network
 from course_lib.guidance import ClassifierFree, StaticThreshold
+from course_lib.recipes.imagen import smooth
 from course_lib.samplers import ddim, rectified_flow
 from course_lib.unclip import UnCLIP
 
@@ -50,10 +50,9 @@ def latent_diffusion() -> Film:
 
 
 def imagen() -> Film:
-    """Lesson 13: the base alone, 16 x 16, which hears a language model that never saw a picture. Saharia et al. 2022."""
+    """Lesson 13: the base alone, 16 x 16, which hears a frozen encoder of text alone. Saharia et al. 2022."""
     base = models.load("imagen")
-    enlarged = lambda x: interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-    return lambda said, seed: _film(StaticThreshold(_asked(base, said, 2.0)), base, len(said), _rng(seed), enlarged)
+    return lambda said, seed: _film(StaticThreshold(_asked(base, said, 2.0)), base, len(said), _rng(seed), smooth)
 
 
 def sdxl() -> Film:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib import drawbench
+from course_lib import drawbench, models
 from course_lib.cascades import upsampler_loss
 from course_lib.datasets import captions, scenes, shapes
 from course_lib.datasets.scenes import NONE, Scene
@@ -71,23 +71,32 @@ def test_the_probe_reads_what_is_in_the_vectors_and_no_more():
             return torch.cat([h, h.roll(1, 1)] if self.shift else [h, 0 * h], 2), tokens != captions.PAD
 
     torch.manual_seed(0)
-    alone, both = imagen.colour_of_noun(Table(False), 400), imagen.colour_of_noun(Table(True), 400)
-    assert alone < 0.3 and both > 0.8
+    alone, both = (list(imagen.read_from_nouns(Table(shift), 400).values()) for shift in (False, True))
+    assert alone[0] < 0.3 and both[0] > 0.8
+    assert alone[1] < 0.65 and both[1] < 0.65  # which of the two it is, is said by no word beside it
+
+
+def test_a_paraphraser_knows_which_of_two_a_noun_is_and_a_model_of_gap_texts_does_not():
+    gaps, paraphrases = (
+        imagen.read_from_nouns(text, 500)["which of two read from its noun"]
+        for text in (models.load("language").text, models.load("paraphraser").encoder)
+    )
+    assert gaps < 0.7 and paraphrases > 0.9
 
 
 # A frozen encoder
 
 
 def test_a_given_encoder_stays_as_it_is_and_the_rest_learns(monkeypatch):
-    language = imagen.language_model(3)
-    monkeypatch.setattr(imagen, "shipped_language", lambda name: language)
+    encoder = imagen.imagen_network(3).net.text
+    monkeypatch.setattr(imagen, "taught", lambda text, name: text.load_state_dict(encoder.state_dict()))
     network = imagen.imagen_network(0, widths=(16, 16))
     before = {name: p.clone() for name, p in network.net.state_dict().items()}
     *_, last = imagen.train_imagen(network, steps=3)
     assert last.step == 3
     for name, p in network.net.state_dict().items():
         if name.startswith("text."):
-            assert torch.equal(p, language.text.state_dict()[name.removeprefix("text.")])
+            assert torch.equal(p, encoder.state_dict()[name.removeprefix("text.")])
         elif name.endswith("weight") and "cross" in name:
             assert not torch.equal(p, before[name])
 
@@ -100,6 +109,19 @@ def test_text_unet_hears_an_encoder_of_any_width():
     x, time = torch.randn(2, 3, 16, 16), torch.tensor([0.3, 0.6])
     one, other = (net(x, time, net.as_condition(said)) for said in (["a red star", "two red stars"], ["a red star", ""]))
     assert one.shape == x.shape and torch.equal(one[0], other[0]) and (one[1] - other[1]).abs().max() > 1e-4
+
+
+def test_a_base_listens_before_it_looks(monkeypatch):
+    """In the first fifth of the steps all times are 0.7 T or more: there only the words say what lies where."""
+    seen = []
+
+    def loss(denoiser, x0, rng, t):
+        seen.append(t.float().min().item())
+        return sum(p.sum() for p in denoiser.net.parameters())
+
+    monkeypatch.setattr(imagen, "denoising_loss", loss)
+    list(imagen.train_imagen(imagen.imagen_network(0, widths=(16, 16)), steps=10))
+    assert all(t >= 700 for t in seen[:2]) and all(t < 700 for t in seen[2:])
 
 
 # The efficient U-Net

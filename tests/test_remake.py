@@ -58,7 +58,7 @@ def test_all_can_be_made_in_their_order_from_nothing_but_themselves(tmp_path, mo
 
 
 def test_it_goes_on_where_it_was_stopped_and_compares(tmp_path, monkeypatch, capsys, few):
-    few("ring", "language_small", "classifier")
+    few("ring", "paraphraser_small", "classifier")
     out = ["--seconds", "0.3", "--out", str(tmp_path)]
     real, made = models.make, []
 
@@ -73,7 +73,7 @@ def test_it_goes_on_where_it_was_stopped_and_compares(tmp_path, monkeypatch, cap
     shown = capsys.readouterr()
     assert "| ring | relative error of eps | 0.02643 |" in shown.out and "stopped: what classifier learned" in shown.err
     assert main(["train", "--all", *out]) == 1  # a third of a second teaches little
-    assert made == ["ring", "classifier", "classifier", "language_small"]
+    assert made == ["ring", "classifier", "classifier", "paraphraser_small"]
     shown = capsys.readouterr()
     lines = [line for line in shown.out.splitlines() if line.startswith("| ")]
     assert any(

@@ -16,7 +16,7 @@ MASK = captions.START
 class LanguageModel(nn.Module):
     """Tokens (B, L), some of them hidden, to log-odds of each place's word, (B, L, words): Devlin et al. 2019.
 
-    `text` is the part that is kept: the encoder whose vectors a diffusion model is given.
+    `text` is the encoder, whose vectors a diffusion model could be given.
     """
 
     def __init__(self, width: int = 64, depth: int = 3, heads: int = 4):

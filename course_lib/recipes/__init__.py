@@ -43,7 +43,7 @@ from course_lib.recipes.guides import (
     noisy_classifier_figures,
     train_noisy_classifier,
 )
-from course_lib.recipes.imagen import IMAGEN, LANGUAGE, LANGUAGE_SMALL
+from course_lib.recipes.imagen import IMAGEN, LANGUAGE, PARAPHRASER_SMALL
 from course_lib.recipes.latents import AUTOENCODER, LATENT2SHAPE, LATENT_STUDENT
 from course_lib.recipes.points import RING, ring_figures, ring_network, train_ring
 from course_lib.recipes.recipe import Recipe
@@ -136,7 +136,7 @@ RECIPES = {
     "consistency_trained": CONSISTENCY_TRAINED,
     "guided": GUIDED,
     "language": LANGUAGE,
-    "language_small": LANGUAGE_SMALL,
+    "paraphraser_small": PARAPHRASER_SMALL,
     "imagen": IMAGEN,
     "autoencoder": AUTOENCODER,
     "latent2shape": LATENT2SHAPE,

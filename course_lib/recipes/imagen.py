@@ -1,4 +1,4 @@
-"""Recipes for lesson 13: a language model that never saw a picture, and a base that listens to it."""
+"""Recipes for lesson 13: text encoders that never saw a picture, and a base that listens to one of them."""
 
 from __future__ import annotations
 
@@ -9,35 +9,36 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from course_lib.checkpoints import load_into, shipped
 from course_lib.datasets import captions, scenes, shapes
 from course_lib.datasets.scenes import Scene
 from course_lib.denoisers import NULL, Denoiser, Network
 from course_lib.guidance import ClassifierFree, StaticThreshold
 from course_lib.nets.language import MASK, LanguageModel, hidden, masked_loss
 from course_lib.nets.reader import Reader
-from course_lib.nets.text import TextEncoder, TextUNet
+from course_lib.nets.text import Paraphraser, TextEncoder, TextUNet
 from course_lib.process import DDPM, randn_like
+from course_lib.recipes.latents import listening_first
 from course_lib.recipes.recipe import Recipe, device_of, learner_of
-from course_lib.recipes.shapes import asked, shipped_reader
+from course_lib.recipes.shapes import asked, paraphraser_figures, shipped_reader, taught, train_paraphraser
 from course_lib.samplers import ddim, result
 from course_lib.schedules import linear_beta
 from course_lib.training import EMA, Progress, denoising_loss, train
 
 SIDE = 16
 """Pixels of a side of what the base draws."""
-SMALL_TEXT, LARGE_TEXT = (16, 1, 2), (64, 3, 4)
-"""Width, depth and heads of the two text encoders."""
-SMALL_UNET, LARGE_UNET = (16, 32, 64), (32, 64, 128)
-"""Channels of the two U-Nets."""
+SMALL_TEXT, LARGE_TEXT = (16, 1, 2), (64, 2, 4)
+"""Width, depth and heads of the two text encoders, those of a paraphraser and of a smaller one."""
+SMALL_UNET, LARGE_UNET = (48, 48), (48, 96)
+"""Channels of the two U-Nets, on maps of 8 x 8 and of 4 x 4. With fewer on the first the noise of 2 x 2 pixels in three colours
+does not fit through."""
 
-# The text encoder, trained on text alone
+# Text encoders, trained on text alone
 
 
-def language_model(seed: int = 0, size: tuple[int, int, int] = LARGE_TEXT) -> LanguageModel:
+def language_model(seed: int = 0) -> LanguageModel:
     """An untrained language model of captions."""
     torch.manual_seed(seed)
-    return LanguageModel(*size)
+    return LanguageModel()
 
 
 def train_language(net: LanguageModel, seconds: float | None = None, seed: int = 0, steps: int = 1500) -> Iterator[Progress]:
@@ -55,85 +56,88 @@ def train_language(net: LanguageModel, seconds: float | None = None, seed: int =
 
 @torch.no_grad()
 def language_figures(net: LanguageModel, n: int = 2000) -> dict[str, float]:
-    """How many words it hesitates between, on n fresh captions, and what a linear map reads from its vectors: of each noun the
-    colour of its own object. It was never told that colours belong to nouns."""
+    """How many words it hesitates between, on n fresh captions, and what is read from its nouns, see `read_from_nouns`. It was
+    never told that colours belong to nouns."""
     rng = torch.Generator().manual_seed(1)
     tokens = captions.tokens(captions.tell(scenes.sample(n, rng), rng)[0]).to(device_of(net))
     _, chosen = hidden(tokens, rng)
     loss = masked_loss(net(torch.where(chosen, MASK, tokens)), tokens, chosen)
-    return {"perplexity of hidden words": float(loss.exp()), "colour read from its noun": colour_of_noun(net.text, n)}
+    return {"perplexity of hidden words": float(loss.exp()), **read_from_nouns(net.text, n)}
 
 
 NOUNS = torch.tensor([captions.TOKEN[noun] for nouns in captions.NOUNS.values() for noun in nouns])
+SHAPES = torch.tensor([scenes.SHAPES.index(shape) for shape, nouns in captions.NOUNS.items() for _ in nouns])
 COLOURS = torch.tensor([captions.TOKEN[colour] for colour in scenes.COLOURS])
 
 
 @torch.no_grad()
-def colour_of_noun(text: TextEncoder, n: int = 2000, seed: int = 2) -> float:
-    """The share of nouns, in n captions of pairs, whose colour a linear map reads from their vectors. Chance is one in six.
+def read_from_nouns(text: TextEncoder, n: int = 2000, seed: int = 2) -> dict[str, float]:
+    """From what share of the nouns in n captions of pairs a linear map reads their object's colour (chance is one in six), and
+    which of the two it is, the left or upper one or the other (chance is a half).
 
     The map is a ridge regression on n other captions.
     """
     rng = torch.Generator().manual_seed(seed)
-    tokens = captions.tokens(captions.tell(scenes.sample(2 * n, rng, ("pair",)), rng)[0])
-    vectors, _ = text(tokens.to(device_of(text)))
-    found = []
-    for part in (slice(n), slice(n, None)):
-        row, place = torch.isin(tokens[part], NOUNS).nonzero(as_tuple=True)
-        before, after = tokens[part][row, place - 1], tokens[part][row, (place + 3).clamp(max=captions.LENGTH - 1)]
-        colour = torch.where(torch.isin(before, COLOURS), before, after)  # "a red circle", "a circle that is red"
-        h = vectors[part].cpu()[row, place]
-        found.append((torch.cat([h, torch.ones(len(h), 1)], 1), (colour[:, None] == COLOURS).float()))
-    (x, y), (new, truth) = found
-    weights = torch.linalg.solve(x.T @ x + 0.1 * torch.eye(x.shape[1]), x.T @ y)
-    return float(((new @ weights).argmax(1) == truth.argmax(1)).double().mean())
+    said, told = captions.tell(scenes.sample(2 * n, rng, ("pair",)), rng)
+    tokens = captions.tokens(said)
+    row, place = torch.isin(tokens, NOUNS).nonzero(as_tuple=True)
+    before, after = tokens[row, place - 1], tokens[row, (place + 3).clamp(max=captions.LENGTH - 1)]
+    colour = torch.where(torch.isin(before, COLOURS), before, after)  # "a red circle", "a circle that is red"
+    shape = SHAPES[(tokens[row, place][:, None] == NOUNS).int().argmax(1)]
+    first = (shape == told.shape[row, 0]) & (colour == COLOURS[told.colour[row, 0]])
+    vectors, old = text(tokens.to(device_of(text)))[0].cpu()[row, place], row < n
+    x = torch.cat([vectors, torch.ones(len(vectors), 1)], 1)
+
+    def read(truth: Tensor) -> float:
+        weights = torch.linalg.solve(x[old].T @ x[old] + 0.1 * torch.eye(x.shape[1]), x[old].T @ truth[old].float())
+        return float(((x[~old] @ weights).argmax(1) == truth[~old].int().argmax(1)).double().mean())
+
+    return {
+        "colour read from its noun": read(colour[:, None] == COLOURS),
+        "which of two read from its noun": read(torch.stack([first, ~first], 1)),
+    }
 
 
 LANGUAGE = Recipe("a language model of captions", language_model, train_language, language_figures, bits=16)
-LANGUAGE_SMALL = Recipe(
-    "a language model of captions, 30 times smaller",
-    lambda seed=0: language_model(seed, SMALL_TEXT),
-    train_language,
-    language_figures,
-    bits=16,
+
+
+def small_paraphraser(seed: int = 0) -> Paraphraser:
+    """An untrained paraphraser with a small encoder."""
+    torch.manual_seed(seed)
+    return Paraphraser(*SMALL_TEXT)
+
+
+PARAPHRASER_SMALL = Recipe(
+    "the plain form of a caption, by a small encoder", small_paraphraser, train_paraphraser, paraphraser_figures, bits=16
 )
 
 # The base
 
 
 def imagen_network(seed: int = 0, text: tuple[int, int, int] = LARGE_TEXT, widths: tuple[int, ...] = LARGE_UNET) -> Network:
-    """An untrained denoiser for small pictures (B, 3, 16, 16), with room for a language model's encoder of that size.
-
-    It predicts the picture itself: noise takes longer to learn, and has no part in what the captions say.
-    """
+    """An untrained denoiser for small pictures (B, 3, 16, 16), with room for a text encoder of that size."""
     torch.manual_seed(seed)
-    net = TextUNet(SIDE, widths, dim=4 * widths[0], text=TextEncoder(*text)).to(memory_format=torch.channels_last)
-    return Network(net, DDPM(linear_beta(1000)), "x0")
-
-
-def shipped_language(name: str = "language") -> LanguageModel:
-    """The language model that ships under that name: 'language', or 'language_small'."""
-    net = LanguageModel(*(SMALL_TEXT if name == "language_small" else LARGE_TEXT))
-    load_into(net, shipped(name))
-    return net.eval().requires_grad_(False)
+    net = TextUNet(SIDE, widths, text=TextEncoder(*text)).to(memory_format=torch.channels_last)
+    return Network(net, DDPM(linear_beta(1000)), "v")
 
 
 def train_imagen(
-    network: Network, seconds: float | None = None, seed: int = 0, steps: int = 2400, language: str = "language"
+    network: Network, seconds: float | None = None, seed: int = 0, steps: int = 1500, text: str = "paraphraser"
 ) -> Iterator[Progress]:
-    """Trains on fresh captioned pictures, halved, with a language model's encoder that stays as it is: Saharia et al. 2022,
-    section 2.1. One caption in ten is made empty."""
-    network.net.text.load_state_dict(shipped_language(language).text.state_dict())
+    """Trains on fresh captioned pictures of half the size, with a paraphraser's encoder that stays as it is: Saharia et al.
+    2022, section 2.1. One caption in ten is made empty; the network listens before it looks, as in lesson 09."""
+    taught(network.net.text, text)
     learner, rng = learner_of(network), torch.Generator().manual_seed(seed)
     learner.net.text.requires_grad_(False)
+    times = listening_first(network.process, steps, rng)
 
     def loss() -> Tensor:
         scene = scenes.sample(64, rng)
         said, _ = captions.tell(scene, rng)
         x0 = shapes.draw(scene, rng, SIDE).to(device_of(learner), memory_format=torch.channels_last)
-        return denoising_loss(learner.given(said).dropped(0.1, rng), x0, rng)
+        return denoising_loss(learner.given(said).dropped(0.1, rng), x0, rng, times(len(x0)))
 
-    return train(loss, learner.net, steps, lr=2e-3, seconds=seconds, ema=EMA(learner.net, 0.998, into=network.net))
+    return train(loss, learner.net, steps, lr=1e-3, seconds=seconds, ema=EMA(learner.net, 0.998, into=network.net))
 
 
 @torch.no_grad()
@@ -155,7 +159,12 @@ def small_drawn(
 
 def small_read(reader: Reader, x: Tensor) -> Scene:
     """What small pictures (N, 3, 16, 16) show: the reader reads them enlarged, without loss where they are real."""
-    return reader.read(interpolate(x, scale_factor=2, mode="bilinear", align_corners=False))
+    return reader.read(smooth(x))
+
+
+def smooth(x: Tensor) -> Tensor:
+    """Pictures (N, C, h, w) enlarged to (N, C, 2 h, 2 w) without a network, by bilinear interpolation."""
+    return interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def placed(seen: Scene, asked: Scene) -> Tensor:

@@ -110,9 +110,11 @@ def paraphraser_figures(net: Paraphraser, n: int = 2000) -> dict[str, float]:
     return found
 
 
-def taught(encoder: TextEncoder) -> None:
-    """Gives a text encoder the weights of the shipped paraphraser's, which knows the language."""
-    encoder.load_state_dict(_shipped(Paraphraser(), "paraphraser").encoder.state_dict())
+def taught(encoder: TextEncoder, name: str = "paraphraser") -> None:
+    """Gives a text encoder the weights of a shipped paraphraser's, of the same size, which knows the language."""
+    layers = encoder.layers.layers
+    net = Paraphraser(encoder.width, len(layers), layers[0].self_attn.num_heads)
+    encoder.load_state_dict(_shipped(net, name).encoder.state_dict())
 
 
 # From text to shapes

@@ -1,22 +1,22 @@
 """Imagen in miniature: the text encoder's size against the U-Net's, what keeps pictures in range, and the efficient U-Net.
 
-    python tests/benchmarks/imagen.py sizes [--seeds 0 1 2]       # trains four bases, and measures them
-    python tests/benchmarks/imagen.py thresholds [--seeds 0 1 2]  # of the base that ships
-    python tests/benchmarks/imagen.py cost                        # of the efficient U-Net, on a quiet core
+    python tests/benchmarks/imagen.py sizes [--only large-small] [--seeds 0 1 2]    # trains bases, and measures them over w
+    python tests/benchmarks/imagen.py thresholds [--seeds 0 1 2]                    # of the base that ships
+    python tests/benchmarks/imagen.py cost                                          # of the efficient U-Net, on a quiet core
 
-The four bases, kept in build/imagen, are trained once, each for STEPS, a part of what the base that ships was trained for. The
-seeds are those of sampling: all draw the same captions of two objects, and the reader that ships judges the small pictures.
-Rows that are in data/figures/imagen.json already are not made again.
+Of the four bases, text-unet, large-large is the one that ships; the others are trained once, by the same recipe for as many
+steps, and kept in build/imagen. The seeds are those of sampling: all draw the same captions of two objects, and the reader that
+ships judges the small pictures. Rows that are in data/figures/imagen.json already are not made again.
 """
 
 import argparse
+import itertools
 import json
-import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch.nn.functional import interpolate
 
 from course_lib import checkpoints, metrics, models
 from course_lib.cascades import upsampler_loss
@@ -34,23 +34,25 @@ from course_lib.training import show_progress
 ROOT = Path(__file__).parents[2]
 OUT, KEPT = ROOT / "data/figures/imagen.json", ROOT / "build/imagen"
 SIZES = ("small", "large")
-TEXT = {"small": (imagen.SMALL_TEXT, "language_small"), "large": (imagen.LARGE_TEXT, "language")}
+TEXT = {"small": (imagen.SMALL_TEXT, "paraphraser_small"), "large": (imagen.LARGE_TEXT, "paraphraser")}
 UNET = {"small": imagen.SMALL_UNET, "large": imagen.LARGE_UNET}
-W = {"sizes": (1.0, 2.0, 3.0, 5.0), "thresholds": (1.0, 3.0, 7.0, 15.0)}
-STEPS = 800
+FOUR = [f"{text}-{unet}" for text in SIZES for unet in SIZES]
+W = {"sizes": (1.0, 1.5, 2.0, 3.0, 5.0, 8.0), "thresholds": (1.0, 3.0, 5.0, 7.0, 10.0, 15.0)}
 WITHIN = {"none": lambda denoiser: denoiser, "static": StaticThreshold, "dynamic": DynamicThreshold}
-N = 32
+N = 100
 
 
-def trained(text: str, unet: str) -> tuple[Network, dict]:
-    """The base of these sizes, and the record of its training: out of KEPT, or trained now."""
-    network, path = imagen.imagen_network(0, TEXT[text][0], UNET[unet]), KEPT / f"{text}-{unet}-{STEPS}.safetensors"
+def trained(name: str) -> tuple[Network, dict]:
+    """The base of these sizes, and the record of its training: the one that ships, out of KEPT, or trained now."""
+    if name == "large-large":
+        return models.load("imagen"), models.records()["imagen"]
+    text, unet = name.split("-")
+    network, path = imagen.imagen_network(0, TEXT[text][0], UNET[unet]), KEPT / f"{name}.safetensors"
     if not path.is_file():
         begun = time.process_time()
-        training = imagen.train_imagen(network, steps=STEPS, language=TEXT[text][1])
-        end = show_progress(training, f"{text} text, {unet} U-Net")
+        end = show_progress(imagen.train_imagen(network, text=TEXT[text][1]), f"{text} text, {unet} U-Net")
         record = {"steps": end.step, "loss": round(end.loss, 4), "seconds": round(time.process_time() - begun, 1)}
-        checkpoints.write(path, network.net, record)
+        checkpoints.write(path, network.net, record, imagen.IMAGEN.bits)
     record = checkpoints.load_into(network.net, path)
     network.net.eval().requires_grad_(False)
     return network, record
@@ -65,63 +67,64 @@ class Judge:
         self.real = self.features(shapes.draw(scenes.sample(500, rng, ("pair",)), rng, imagen.SIDE))
 
     def features(self, x):
-        large = interpolate(x.clamp(-1, 1), scale_factor=2, mode="bilinear", align_corners=False)
         with torch.no_grad():
-            return torch.cat([self.reader.features(part) for part in large.split(100)])
+            return torch.cat([self.reader.features(part) for part in imagen.smooth(x.clamp(-1, 1)).split(100)])
 
     def figures(self, x) -> dict[str, float]:
         seen = imagen.small_read(self.reader, x)
         right = scenes.agreement(seen, self.scene)
-        found = {"colours in place": float(imagen.placed(seen, self.scene).double().mean())}
-        found |= {name: right[name] for name in ("all", "binding", "colour", "count")}
+        found = {"all": right["all"], "colours in place": float(imagen.placed(seen, self.scene).double().mean())}
+        found |= {name: right[name] for name in ("binding", "shape", "colour", "count", "relation")}
         found["Frechet distance"] = metrics.frechet_distance(self.features(x), self.real)
         return {name: round(value, 4) for name, value in found.items()}
 
 
 def opened() -> dict:
-    return json.loads(OUT.read_text()) if OUT.is_file() else {"command": "see tests/benchmarks/imagen.py", "n": N}
+    return json.loads(OUT.read_text()) if OUT.is_file() else {}
 
 
 def written(found: dict) -> None:
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    partial = OUT.with_suffix(".partial")
-    partial.write_text(json.dumps(found, indent=1) + "\n")
-    os.replace(partial, OUT)
+    found |= {"command": "python tests/benchmarks/imagen.py sizes (or thresholds, or cost)", "captions": N}
+    checkpoints.write_atomically(OUT, (json.dumps(found, indent=1) + "\n").encode())
 
 
-def sizes() -> None:
-    """Trains the four, and asks each what it hears of captions."""
-    found = opened()
-    found["trainings"] = []
-    for text in SIZES:
-        for unet in SIZES:
-            network, record = trained(text, unet)
+def missing(kind: str, key: dict) -> bool:
+    """Whether the file has no such row yet."""
+    return not any(key.items() <= row.items() for row in opened().get(kind, []))
+
+
+def add(kind: str, row: dict) -> None:
+    found = opened()  # read again for each row: another process may have written since
+    written(found | {kind: [*found.get(kind, []), row]})
+    print(json.dumps(row), flush=True)
+
+
+def sizes(names: list[str], seeds: list[int]) -> None:
+    """Of each base, trained: what it hears of captions, and the reader's figures over w."""
+    judge = Judge()
+    for name in names:
+        network, record = trained(name)
+        if missing("trainings", {"base": name}):
             total, words = (sum(p.numel() for p in net.parameters()) for net in (network.net, network.net.text))
-            row = {"text": text, "unet": unet, **record, "text parameters": words, "U-Net parameters": total - words}
-            row["heard"] = {name: round(value, 4) for name, value in imagen.heard(network, 1000).items()}
-            found["trainings"].append(row)
-            print(json.dumps(row), flush=True)
-            written(found)
+            row = {"base": name, "steps": record["steps"], "text parameters": words, "U-Net parameters": total - words}
+            add("trainings", row | {k: round(v, 4) for k, v in imagen.heard(network, 1000).items()})
+        swept("sizes", {"base": name}, network, StaticThreshold, judge, seeds)
 
 
-def draw(kind: str, seeds: list[int]) -> None:
-    """The reader's figures over w: of the four bases, or of the one that ships under each kind of thresholding."""
-    judge, found = Judge(), opened()
-    rows = found.setdefault(kind, [])
-    four = [{"text": text, "unet": unet} for text in SIZES for unet in SIZES]
-    for case in four if kind == "sizes" else [{"within": within} for within in WITHIN]:
-        network = trained(**case)[0] if kind == "sizes" else models.load("imagen")
-        for seed in seeds:
-            for w in W[kind]:
-                key = case | {"w": w, "seed": seed}
-                if any(all(row[k] == v for k, v in key.items()) for row in rows):
-                    continue
-                x = imagen.small_drawn(network, judge.said, w, WITHIN[case.get("within", "static")], seed=seed)
-                rows.append(key | {"figures": judge.figures(x)})
-                print(json.dumps(rows[-1]), flush=True)
-                written(found)
-    found["real pictures"] = judge.figures(shapes.draw(judge.scene, torch.Generator().manual_seed(3), imagen.SIDE))
-    written(found)
+def thresholds(seeds: list[int]) -> None:
+    """The reader's figures over w, of the base that ships, under each kind of thresholding."""
+    judge, network = Judge(), models.load("imagen")
+    for name, within in WITHIN.items():
+        swept("thresholds", {"within": name}, network, within, judge, seeds)
+    x = shapes.draw(judge.scene, torch.Generator().manual_seed(3), imagen.SIDE)
+    written(opened() | {"real pictures": judge.figures(x)})
+
+
+def swept(kind: str, key: dict, network: Network, within: Callable, judge: Judge, seeds: list[int]) -> None:
+    for seed, w in itertools.product(seeds, W[kind]):
+        row = key | {"w": w, "seed": seed}
+        if missing(kind, row):
+            add(kind, row | judge.figures(imagen.small_drawn(network, judge.said, w, within, seed=seed)))
 
 
 def cost() -> None:
@@ -153,14 +156,16 @@ def cost() -> None:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("sizes", "thresholds", "cost"))
+    parser.add_argument("--only", nargs="+", default=FOUR, choices=FOUR)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()
     torch.set_num_threads(1)
-    if args.what == "cost":
-        return cost()
     if args.what == "sizes":
-        sizes()
-    draw(args.what, args.seeds)
+        sizes(args.only, args.seeds)
+    elif args.what == "thresholds":
+        thresholds(args.seeds)
+    else:
+        cost()
 
 
 if __name__ == "__main__":
