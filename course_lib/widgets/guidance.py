@@ -42,7 +42,7 @@ PRESETS = (0, 1, 3, 8)
 MANY, COLUMNS, KEPT = 16, 4, 4  # samples, in so many columns; rows that are kept at most
 EACH = -1  # what the choice of class says for one of each: a Dropdown shows None as nothing at all
 FEW = 3  # steps, while a slider moves
-REST, TURN = 0.15, 0.25  # seconds: without a move, until a hand is at rest; of work before the page has its turn
+REST, TURN = 0.12, 0.08  # seconds: without a move, until a hand is at rest; of work before the page has its turn
 WIDTH, BAND, GAP = 600, 34, 10  # pixels: of a panel, of the words above a picture, between pictures
 PAPER, INK = "#262626", "white"  # a dark panel holds its own on a dark page and on a light one
 

@@ -3,9 +3,11 @@
     python tests/benchmarks/guidance_latency.py
 
 Needs playwright and Chromium, and a machine that does nothing else. Sixteen digits, guided, 20 steps. Prints a table for
-tests/benchmarks/README.md. A key is pressed 20 times, and w is dragged for 15 seconds; all times are taken in the page.
+tests/benchmarks/README.md. A key is pressed 20 times; then w is dragged for 15 seconds, to and fro without a rest, and again in
+30 jerks, between which the full answer is begun. All times are taken in the page.
 """
 
+import math
 import statistics
 import sys
 import tempfile
@@ -56,6 +58,19 @@ def row(name: str, waits: list[float], asked: str) -> str:
     )
 
 
+def drag_without_a_rest(page, seconds: float) -> None:
+    """Drags w's handle to and fro for so long, 40 moves a second, as a hand does, and lets go."""
+    track, handle = box_of(page).locator(".noUi-target").first.bounding_box(), box_of(page).locator(".noUi-handle").first
+    at = handle.bounding_box()
+    y, begun = at["y"] + at["height"] / 2, time.monotonic()
+    page.mouse.move(at["x"] + at["width"] / 2, y)
+    page.mouse.down()
+    for i in range(round(40 * seconds)):
+        page.mouse.move(track["x"] + track["width"] * (0.5 + 0.5 * math.sin(i / 12)), y)
+        time.sleep(max(0, begun + (i + 1) / 40 - time.monotonic()))
+    page.mouse.up()
+
+
 def main():
     lines = ["| from the slider's event to the picture | p50, ms | p95, ms | pictures | asked |", "|---|---|---|---|---|"]
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
@@ -79,9 +94,13 @@ def main():
             lines.append(row("one key, first picture (3 steps)", waits["coarse"], "150"))
             lines.append(row("one key, full picture (20 steps)", waits["full"], "1,000"))
             page.evaluate("() => { waits.coarse.length = waits.full.length = 0 }")
-            drag_back_and_forth(page, 30, 15.0)
-            time.sleep(2)
-            lines.append(row("while w is dragged, each picture for its own w", page.evaluate("waits")["coarse"], "150"))
+            jerk = lambda page, seconds: drag_back_and_forth(page, 30, seconds)
+            for name, drag in (("without a rest", drag_without_a_rest), ("in jerks", jerk)):
+                drag(page, 15.0)
+                time.sleep(2)
+                waits = page.evaluate("waits")["coarse"]
+                lines.append(row(f"while w is dragged {name}, each picture for its own w", waits, "150"))
+                page.evaluate("() => { waits.coarse.length = waits.full.length = 0 }")
         page = browser.new_page(viewport={"width": 1200, "height": 1000})
         page.goto(guided_plane(triangle(), DDPM(cosine_beta(1000))).save(Path(folder) / "plane.html").as_uri())
         time.sleep(3)
