@@ -461,8 +461,9 @@ for i, name in enumerate(names):
     at = np.arange(len(columns)) + (i - (len(names) - 1) / 2) * 0.8 / len(names)
     spread = runs.std(0, ddof=1)
     ax.bar(at, runs.mean(0), 0.75 / len(names), yerr=spread, capsize=4, color=plots.COLOURS[i], label=name)
-ax.set(xticks=range(len(columns)), xticklabels=columns, ylabel="% right", ylim=(0, 100), title="DrawBench in miniature")
-ax.legend(loc="upper right", ncols=len(names))
+ax.set(xticks=range(len(columns)), xticklabels=columns, ylabel="% right", ylim=(0, 122), title="DrawBench in miniature")
+ax.set_yticks(range(0, 101, 20))
+ax.legend(loc="upper center", ncols=len(names))
 plots.show(fig, alt="Share of right pictures by category of the miniature DrawBench, a bar for each system.")
 
 # %%

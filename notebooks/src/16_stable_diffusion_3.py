@@ -356,7 +356,7 @@ ax.imshow(ahead, cmap="cividis", vmin=0, vmax=1)
 for i, j in ahead.isfinite().nonzero().tolist():
     ink = "black" if ahead[i, j] > 0.5 else "white"
     ax.text(j, i, f"{100 * float(ahead[i, j]):.0f}", ha="center", va="center", color=ink, fontsize=17)
-short = [name.replace(" ", "\n", 1) for name in names]
+short = [name if len(name) < 10 else name.replace(" ", "\n", 1) for name in names]
 ax.set(xticks=range(len(names)), yticks=range(len(names)), title="% in which the row shows more of the caption")
 ax.set_xticklabels(short, fontsize=13)
 ax.set_yticklabels(short, fontsize=13)
