@@ -59,7 +59,7 @@ print(unclip.decoder)
 # $z_t$, and one last vector that says "answer here". It predicts the clean vector rather than the noise, which Ramesh et al.
 # found to work better:
 #
-# $$L = \mathbb{E}_{t,\,\epsilon}\; \big\lVert f_\theta(z_t, t, y) - z \big\rVert^2, \qquad
+# $$L = \mathbb{E}_{t,\,\epsilon}\; \lVert f_\theta(z_t, t, y) - z \rVert^2, \qquad
 # z_t = \sqrt{\bar\alpha_t}\, z + \sqrt{1 - \bar\alpha_t}\, \epsilon .$$
 #
 # ### Exercise 1: `prior_loss` (difficulty 1, 7 minutes)
