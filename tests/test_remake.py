@@ -79,7 +79,7 @@ def test_it_goes_on_where_it_was_stopped_and_compares(tmp_path, monkeypatch, cap
     assert any(
         line.startswith("| ring | sliced Wasserstein distance | 0.02914 |") and line.endswith("**no** |") for line in lines
     )
-    assert lines[-1].startswith("| 3 models | seconds | 186 | ") and "are farther from the shipped ones" in shown.err
+    assert lines[-1].startswith("| 3 models | seconds | 470 | ") and "are farther from the shipped ones" in shown.err
     assert main(["train", "--all", *out]) == 1 and len(made) == 4  # all are finished
 
 

@@ -645,4 +645,4 @@ claim(
 # 1. A picture was shown once, but it is a photograph of you. Do 0 of 3,000 samples set you at ease? What would you measure?
 # 2. Let false alarms be one in a million, not one in a hundred. What becomes of the detection rate, and who decides?
 #
-# **Next:** this is the last lesson. [The table of claims](CLAIMS.md) holds what all of them measured, and what did not hold.
+# **Next:** this is the last lesson. `notebooks/CLAIMS.md` holds what all of them measured, and what did not hold.

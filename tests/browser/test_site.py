@@ -24,8 +24,9 @@ def test_the_index_shows_every_lesson_and_finds_words(folder, open_page):
     first = page.locator("#found a").first
     assert first.inner_text() == "Plain Langevin gets the weights wrong"
     first.click()
-    place = page.evaluate("document.getElementById(decodeURIComponent(location.hash.slice(1)))?.getBoundingClientRect().top")
-    assert page.title().startswith("03 Score and Langevin") and abs(place) < 400
+    top = "document.getElementById(decodeURIComponent(location.hash.slice(1)))?.getBoundingClientRect().top"
+    page.wait_for_function(f"Math.abs({top}) < 400")  # the browser scrolls once it has laid all out
+    assert page.title().startswith("03 Score and Langevin")
     page.go_back()
     page.get_by_label("Search all lessons").fill("zebra")
     assert "Nothing found" in page.locator("#found").inner_text() and not page.errors
