@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from course_lib import models
-from course_lib.denoisers import NULL, Denoiser, Network
-from course_lib.guidance import ClassifierFree, StaticThreshold
+from course_lib.denoisers import Denoiser, Network
+from course_lib.guidance import StaticThreshold
 from course_lib.recipes.imagen import smooth
 from course_lib.samplers import ddim, rectified_flow
 from course_lib.unclip import UnCLIP
@@ -28,7 +28,7 @@ The noise depends on the seed and the number of captions alone."""
 def text_to_pixels() -> Film:
     """Lesson 09: one network from captions to pixels, as GLIDE has it. Nichol et al. 2022."""
     network = models.load("text2shape")
-    return lambda said, seed: _film(_asked(network, said, 3.0), network, len(said), _rng(seed))
+    return lambda said, seed: _film(models.guided(network, said, 3.0), network, len(said), _rng(seed))
 
 
 def dalle2() -> Film:
@@ -37,7 +37,7 @@ def dalle2() -> Film:
 
     def film(said: list[str], seed: int) -> Iterator[Tensor]:
         rng = _rng(seed)
-        decoder = _asked(method.decoder, method.imagined(said, rng=rng), 2.0)
+        decoder = models.guided(method.decoder, method.imagined(said, rng=rng), 2.0)
         yield from _film(decoder, method.decoder, len(said), rng)
 
     return film
@@ -46,25 +46,27 @@ def dalle2() -> Film:
 def latent_diffusion() -> Film:
     """Lesson 12: a network from captions to an autoencoder's latents. Rombach et al. 2022."""
     network, through = models.load("latent2shape"), models.load("autoencoder")
-    return lambda said, seed: _film(_asked(network, said, 3.0), network, len(said), _rng(seed), through.decode)
+    return lambda said, seed: _film(models.guided(network, said, 3.0), network, len(said), _rng(seed), through.decode)
 
 
 def imagen() -> Film:
     """Lesson 13: the base alone, 16 x 16, which hears a frozen encoder of text alone. Saharia et al. 2022."""
     base = models.load("imagen")
-    return lambda said, seed: _film(StaticThreshold(_asked(base, said, 2.0)), base, len(said), _rng(seed), smooth)
+    return lambda said, seed: _film(StaticThreshold(models.guided(base, said, 2.0)), base, len(said), _rng(seed), smooth)
 
 
 def sdxl() -> Film:
     """Lesson 15: latents again, and told how its pictures came about: asked for large and whole ones. Podell et al. 2023."""
     network, through = models.load("sdxl"), models.load("autoencoder")
-    return lambda said, seed: _film(_asked(network, said, 3.0), network, len(said), _rng(seed), through.decode)
+    return lambda said, seed: _film(models.guided(network, said, 3.0), network, len(said), _rng(seed), through.decode)
 
 
 def stable_diffusion_3() -> Film:
     """Lesson 16: an MM-DiT on a rectified flow, in latents. Esser et al. 2024."""
     network, through = models.load("sd3"), models.load("autoencoder")
-    return lambda said, seed: _film(_asked(network, said, 3.0), network, len(said), _rng(seed), through.decode, rectified_flow)
+    return lambda said, seed: _film(
+        models.guided(network, said, 3.0), network, len(said), _rng(seed), through.decode, rectified_flow
+    )
 
 
 SYSTEMS = {
@@ -80,10 +82,6 @@ SYSTEMS = {
 
 def _rng(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def _asked(network: Network, cond, w: float) -> Denoiser:
-    return ClassifierFree(network.given(cond), network.given(NULL), w)
 
 
 def _film(

@@ -10,7 +10,8 @@ from course_lib.latents import autoencoder_loss, kl_term, psnr, unit_scale
 from course_lib.nets.autoencoder import Autoencoder
 from course_lib.nets.text import TextUNet
 from course_lib.process import DDPM
-from course_lib.recipes.latents import latents_drawn, train_autoencoder, train_latent2shape
+from course_lib.recipes.latents import train_autoencoder, train_latent2shape
+from course_lib.recipes.shapes import drawn
 from course_lib.samplers import ddim
 from course_lib.schedules import linear_beta
 from course_lib.widgets.player import play
@@ -108,7 +109,7 @@ def test_diffusion_in_latents_needs_nothing_new():
     (*_, end) = train_latent2shape(painter, steps=3, through=net, batch=8)
     assert end.step == 3 and any(not torch.equal(a, b) for a, b in zip(before, painter.net.parameters()))
     painter.net.eval()
-    z = latents_drawn(painter, ["a red circle", "three pink stars"], w=3.0, steps=2)
+    z = drawn(painter, ["a red circle", "three pink stars"], w=3.0, steps=2)
     assert z.shape == (2, 4, 8, 8)
     asked = painter.given("a red circle")
     steps = list(ddim(asked, torch.randn(2, 4, 8, 8, generator=rng()), painter.process.times(3)))

@@ -76,20 +76,22 @@ class JointBlock(nn.Module):
         super().__init__()
         self.picture, self.text = Stream(width, heads), Stream(width, heads)
 
+    def heads_of(self, h: Tensor, c: Tensor, emb: Tensor) -> tuple[tuple[Heads, Heads], tuple[tuple[Tensor, ...], ...]]:
+        """What places and words ask, offer and say, and the (shift, scale, gate, shift, scale, gate) of either."""
+        said = tuple(stream.modulation(emb).chunk(6, 1) for stream in (self.picture, self.text))
+        from_h = self.picture.queries_keys_values(h, *said[0][:2])
+        return (from_h, self.text.queries_keys_values(c, *said[1][:2])), said
+
     def weights(self, h: Tensor, c: Tensor, emb: Tensor, there: Tensor) -> Tensor:
         """How much each token takes from each, (B, heads, P + L, P + L), the picture's P first; rows sum to 1."""
-        of_picture, of_text = (stream.modulation(emb).chunk(6, 1) for stream in (self.picture, self.text))
-        from_h = self.picture.queries_keys_values(h, *of_picture[:2])
-        from_c = self.text.queries_keys_values(c, *of_text[:2])
+        (from_h, from_c), _ = self.heads_of(h, c, emb)
         q, k = (torch.cat(both, 2) for both in zip(from_h[:2], from_c[:2]))
         seen = torch.cat([there.new_ones(h.shape[:2]), there], 1)
         looks = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
         return looks.masked_fill(~seen[:, None, None, :], -torch.inf).softmax(-1)
 
     def forward(self, h: Tensor, c: Tensor, emb: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
-        of_picture, of_text = (stream.modulation(emb).chunk(6, 1) for stream in (self.picture, self.text))
-        from_h = self.picture.queries_keys_values(h, *of_picture[:2])
-        from_c = self.text.queries_keys_values(c, *of_text[:2])
+        (from_h, from_c), (of_picture, of_text) = self.heads_of(h, c, emb)
         to_h, to_c = joint_attention(from_h, from_c, there)
         h = self.picture.think(self.picture.add(h, to_h, of_picture[2]), *of_picture[3:])
         return h, self.text.think(self.text.add(c, to_c, of_text[2]), *of_text[3:])

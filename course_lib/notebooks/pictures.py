@@ -14,7 +14,8 @@ from torch import Tensor
 from course_lib import models, plots
 from course_lib.checkpoints import write_atomically
 from course_lib.notebooks import ROOT
-from course_lib.recipes.latents import latents_drawn, shipped_autoencoder
+from course_lib.recipes.latents import shipped_autoencoder
+from course_lib.recipes.shapes import drawn
 from course_lib.samplers import consistency, ddim, result
 from course_lib.widgets import pixels
 
@@ -63,11 +64,11 @@ def steps() -> bytes:
 
 def captions(seed: int = 1) -> bytes:
     """A picture for each of SAID, by the latent model."""
-    drawn = shipped_autoencoder().decode(latents_drawn(models.load("latent2shape"), list(SAID), 3.0, seed=seed))
+    made = shipped_autoencoder().decode(drawn(models.load("latent2shape"), list(SAID), 3.0, seed=seed))
     with plots.plt.rc_context():
         plots.style()
         fig, axes = plots.plt.subplots(1, len(SAID), figsize=(10, 3.35))
-        for ax, said, x in zip(axes, SAID, drawn):
+        for ax, said, x in zip(axes, SAID, made):
             plots.pictures(x[None], ax=ax)
             ax.set_anchor("S")
             ax.set_title(textwrap.fill(said, 23), fontsize=15)

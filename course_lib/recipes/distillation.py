@@ -26,9 +26,9 @@ from course_lib.training import EMA, Progress, train
 DROP = 0.1  # of labels, as for the teacher: the students, too, know what a digit in general looks like
 
 
-def taught_by(name: str, student: Network) -> Network:
+def taught_by(name: str, student: Network, build: Callable[[], Network] = digits_network) -> Network:
     """The shipped model of that name on the student's device, having given the student its weights to begin with."""
-    teacher = digits_network()
+    teacher = build()
     load_into(teacher.net, shipped(name))
     student.net.load_state_dict(teacher.net.state_dict(), strict=False)  # a guided student has its guidance to learn
     teacher.net.to(device_of(student)).eval().requires_grad_(False)

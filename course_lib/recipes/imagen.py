@@ -19,8 +19,7 @@ from course_lib.nets.text import Paraphraser, TextEncoder, TextUNet
 from course_lib.process import DDPM, randn_like
 from course_lib.recipes.latents import listening_first
 from course_lib.recipes.recipe import Recipe, device_of, learner_of
-from course_lib.recipes.shapes import asked, paraphraser_figures, shipped_reader, taught, train_paraphraser
-from course_lib.samplers import ddim, result
+from course_lib.recipes.shapes import asked, paraphraser_figures, shipped_reader, taught, train_paraphraser, walked
 from course_lib.schedules import linear_beta
 from course_lib.training import EMA, Progress, denoising_loss, train
 
@@ -140,7 +139,6 @@ def train_imagen(
     return train(loss, learner.net, steps, lr=1e-3, seconds=seconds, ema=EMA(learner.net, 0.998, into=network.net))
 
 
-@torch.no_grad()
 def small_drawn(
     base: Network,
     said: list[str],
@@ -150,11 +148,8 @@ def small_drawn(
     seed: int = 1,
 ) -> Tensor:
     """Small pictures (N, 3, 16, 16) of the captions: guided by w, kept `within` range, by DDIM, from the seed's noise."""
-    noise, made = torch.randn(len(said), 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed)), []
-    for i in torch.arange(len(said)).split(100):
-        guided = within(ClassifierFree(base.given([said[j] for j in i.tolist()]), base.given(NULL), w))
-        made.append(result(ddim(guided, noise[i].to(device_of(base)), base.process.times(steps))).cpu())
-    return torch.cat(made)
+    ask = lambda part: within(ClassifierFree(base.given(part), base.given(NULL), w))
+    return walked(ask, base, said, steps, seed)
 
 
 def small_read(reader: Reader, x: Tensor) -> Scene:

@@ -11,17 +11,16 @@ from torch import Tensor
 
 from course_lib.checkpoints import load_into, shipped
 from course_lib.datasets import captions, scenes, shapes, words
-from course_lib.denoisers import NULL, Network
+from course_lib.denoisers import Network
 from course_lib.distillation import guided_consistency_loss
-from course_lib.guidance import ClassifierFree
 from course_lib.latents import autoencoder_loss, psnr, unit_scale
 from course_lib.nets.autoencoder import Autoencoder
 from course_lib.nets.text import TextUNet
 from course_lib.process import DDPM, Process
-from course_lib.recipes.distillation import older_weights
+from course_lib.recipes.distillation import older_weights, taught_by
 from course_lib.recipes.recipe import Recipe, device_of, learner_of
-from course_lib.recipes.shapes import asked, shipped_reader, taught
-from course_lib.samplers import consistency, ddim, result
+from course_lib.recipes.shapes import asked, drawn, pair_figures, shipped_reader, taught
+from course_lib.samplers import consistency, result
 from course_lib.schedules import linear_beta
 from course_lib.training import EMA, Progress, denoising_loss, train
 
@@ -80,11 +79,16 @@ def shipped_autoencoder() -> Autoencoder:
 
 
 def latent2shape_network(
-    seed: int = 0, size: int = 8, widths: tuple[int, ...] = (48, 96), channels: int = 4, patch: int = 1
+    seed: int = 0,
+    size: int = 8,
+    widths: tuple[int, ...] = (48, 96),
+    channels: int = 4,
+    patch: int = 1,
+    guided: bool = False,
 ) -> Network:
     """An untrained text-conditional denoiser for latents (B, channels, size, size): lesson 09's U-Net, process and view."""
     torch.manual_seed(seed)
-    net = TextUNet(size, widths, channels=channels, patch=patch).to(memory_format=torch.channels_last)
+    net = TextUNet(size, widths, channels=channels, patch=patch, guided=guided).to(memory_format=torch.channels_last)
     return Network(net, DDPM(linear_beta(1000)), "v")
 
 
@@ -130,26 +134,10 @@ def train_latent2shape(
     return train(loss, learner.net, steps, lr=1e-3, seconds=seconds, ema=EMA(learner.net, 0.998, into=network.net))
 
 
-@torch.no_grad()
-def latents_drawn(network: Network, said: list[str], w: float, steps: int = 25, seed: int = 1) -> Tensor:
-    """Latents (N, *shape) of the captions, by DDIM and guidance w, from noise that depends on the seed alone; to decode."""
-    noise = torch.randn(len(said), *network.net.shape, generator=torch.Generator().manual_seed(seed))
-    made = []
-    for i in range(0, len(said), 100):
-        guided = ClassifierFree(network.given(said[i : i + 100]), network.given(NULL), w)
-        made.append(result(ddim(guided, noise[i : i + 100].to(device_of(network)), network.process.times(steps))).cpu())
-    return torch.cat(made)
-
-
 def latent2shape_figures(network: Network, n: int = 200) -> dict[str, float]:
-    """What the shipped reader finds in n decoded pictures of pairs of each split, 25 DDIM steps, as in `text2shape_figures`."""
-    judge, through, found = shipped_reader(), shipped_autoencoder().to(device_of(network)), {}
-    for split, w in (("train", 3.0), ("new pairs", 3.0), ("new objects", 3.0), ("train", 1.0)):
-        said, scene = asked(n, split)
-        made = through.decode(latents_drawn(network, said, w).to(device_of(network))).cpu()
-        right = scenes.agreement(judge.read(made), scene)
-        found |= {f"{name}, {split} (w = {w:g})": right[name] for name in ("binding", "all")}
-    return found
+    """What the shipped reader finds in n decoded pictures of pairs of each split, 25 DDIM steps."""
+    through, device = shipped_autoencoder().to(device_of(network)), device_of(network)
+    return pair_figures(lambda said, w: through.decode(drawn(network, said, w).to(device)).cpu(), n)
 
 
 # Latent consistency
@@ -157,9 +145,7 @@ def latent2shape_figures(network: Network, n: int = 200) -> dict[str, float]:
 
 def latent_student_network(seed: int = 0) -> Network:
     """The network of latents of shapes with guidance w as one more input."""
-    torch.manual_seed(seed)
-    net = TextUNet(8, (48, 96), channels=4, patch=1, guided=True).to(memory_format=torch.channels_last)
-    return Network(net, DDPM(linear_beta(1000)), "v")
+    return latent2shape_network(seed, guided=True)
 
 
 def train_latent_student(
@@ -170,10 +156,7 @@ def train_latent_student(
     Skips k = 40 of 1,000 steps, twice their 20: over fewer links of the chain from noise to picture fewer errors add up.
     """
     device = device_of(network)
-    teacher, through = latent2shape_network(), shipped_autoencoder().to(device)
-    load_into(teacher.net, shipped("latent2shape"))
-    network.net.load_state_dict(teacher.net.state_dict(), strict=False)  # its guidance it has to learn
-    teacher.net.to(device).eval().requires_grad_(False)
+    teacher, through = taught_by("latent2shape", network, latent2shape_network), shipped_autoencoder().to(device)
     learner, rng = learner_of(network), torch.Generator().manual_seed(seed)
     older = older_weights(learner, 0.95)
 

@@ -8,15 +8,14 @@ import torch
 from torch import Tensor
 
 from course_lib.datasets import captions, scenes, shapes, words
-from course_lib.denoisers import NULL, Denoiser, Network
-from course_lib.guidance import ClassifierFree
+from course_lib.denoisers import Network
 from course_lib.nets.autoencoder import Autoencoder
 from course_lib.nets.mmdit import DiT
 from course_lib.process import RectifiedFlow
 from course_lib.recipes.latents import shipped_autoencoder
 from course_lib.recipes.recipe import Recipe, device_of, learner_of
-from course_lib.recipes.shapes import asked, shipped_reader, taught
-from course_lib.samplers import rectified_flow, result
+from course_lib.recipes.shapes import drawn, pair_figures, taught
+from course_lib.samplers import rectified_flow
 from course_lib.training import EMA, Progress, denoising_loss, in_cycles, train
 
 PROCESS = RectifiedFlow(logit_normal=(0.7, 1.0))
@@ -72,19 +71,9 @@ def train_sd3(
     return in_cycles(cycle, cycles)
 
 
-def prompt_guided(network: Network, said: list[str], w: float) -> Denoiser:
-    """The network asked for these prompts at guidance w."""
-    return ClassifierFree(network.given(said), network.given(NULL), w)
-
-
-@torch.no_grad()
 def latents_of(network: Network, said: list[str], w: float, steps: int = 25, seed: int = 1) -> Tensor:
     """Latents (N, 4, 8, 8) of the prompts, by Euler steps from noise that depends on the seed alone."""
-    noise = torch.randn(len(said), *network.net.shape, generator=torch.Generator().manual_seed(seed)).to(device_of(network))
-    times, made = network.process.times(steps), []
-    for i in range(0, len(said), 100):
-        made.append(result(rectified_flow(prompt_guided(network, said[i : i + 100], w), noise[i : i + 100], times)))
-    return torch.cat(made)
+    return drawn(network, said, w, steps, seed, rectified_flow)
 
 
 def spelling_asked(n: int, new: bool, seed: int = 1) -> tuple[list[str], words.Spelling]:
@@ -95,17 +84,14 @@ def spelling_asked(n: int, new: bool, seed: int = 1) -> tuple[list[str], words.S
 
 def sd3_figures(network: Network, n: int = 200) -> dict[str, float]:
     """How many words are spelt right, and what the reader of shapes finds, in n decoded pictures each, in 25 steps."""
-    through, judge, found = shipped_autoencoder().to(device_of(network)), shipped_reader(), {}
-    draw = lambda said, w: through.decode(latents_of(network, said, w)).cpu()
+    device, found = device_of(network), {}
+    through = shipped_autoencoder().to(device)
+    draw = lambda said, w: through.decode(latents_of(network, said, w).to(device)).cpu()
     for new, w in ((False, 3.0), (True, 3.0), (True, 1.0)):
         said, spelling = spelling_asked(n, new)
         right = words.agreement(words.read(draw(said, w)), spelling)
         found |= {f"{name}, {'new' if new else 'known'} words (w = {w:g})": right[name] for name in ("letters", "spelt")}
-    for split, w in (("train", 3.0), ("new pairs", 3.0), ("new objects", 3.0), ("train", 1.0)):
-        said, scene = asked(n, split)
-        right = scenes.agreement(judge.read(draw(said, w)), scene)
-        found |= {f"{name}, {split} (w = {w:g})": right[name] for name in ("binding", "all")}
-    return found
+    return found | pair_figures(draw, n)
 
 
 SD3 = Recipe("shapes and short words from prompts: flow, MM-DiT, latents", sd3_network, train_sd3, sd3_figures, bits=8)

@@ -16,9 +16,8 @@ from course_lib.nets.text import TextEncoder
 from course_lib.process import DDPM
 from course_lib.recipes.latents import latent2shape_network, shipped_autoencoder
 from course_lib.recipes.recipe import Recipe, device_of, learner_of
-from course_lib.recipes.shapes import asked, shipped_reader
+from course_lib.recipes.shapes import asked, shipped_reader, walked
 from course_lib.recipes.unclip import shipped_clip
-from course_lib.samplers import ddim, result
 from course_lib.schedules import linear_beta
 from course_lib.sdxl import Relay, border, detail, found, refiner_loss
 from course_lib.training import EMA, Progress, denoising_loss, train
@@ -130,7 +129,6 @@ def guided(network: Network, said: list[str], micro=WHOLE, w: float = 3.0) -> De
     return ClassifierFree(network.given((said, micro)), network.given((NULL, micro)), w)
 
 
-@torch.no_grad()
 def sdxl_drawn(
     network: Network,
     said: list[str],
@@ -141,15 +139,12 @@ def sdxl_drawn(
     seed: int = 1,
 ) -> Tensor:
     """Pictures (N, 3, 32, 32) of the captions, as if they had come about by `micro`; the last steps by the refiner, if any."""
-    noise = torch.randn(len(said), *network.net.shape, generator=torch.Generator().manual_seed(seed))
-    through, made = shipped_autoencoder(), []
-    for i in range(0, len(said), 100):
-        denoiser = guided(network, said[i : i + 100], micro, w)
-        if refiner is not None:
-            denoiser = Relay(denoiser, guided(refiner, said[i : i + 100], micro, w))
-        z = result(ddim(denoiser, noise[i : i + 100].to(device_of(network)), network.process.times(steps)))
-        made.append(through.decode(z.cpu()))
-    return torch.cat(made)
+
+    def ask(part: list[str]) -> Denoiser:
+        denoiser = guided(network, part, micro, w)
+        return denoiser if refiner is None else Relay(denoiser, guided(refiner, part, micro, w))
+
+    return shipped_autoencoder().decode(walked(ask, network, said, steps, seed))
 
 
 def sdxl_figures(network: Network, n: int = 100) -> dict[str, float]:

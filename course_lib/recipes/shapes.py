@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +13,15 @@ from torch.nn.functional import conv2d, cross_entropy, pad
 from course_lib.checkpoints import load_into, shipped
 from course_lib.datasets import captions, scenes, shapes
 from course_lib.datasets.scenes import Scene
-from course_lib.denoisers import NULL, Network
+from course_lib.denoisers import NULL, Denoiser, Network
 from course_lib.guidance import ClassifierFree
 from course_lib.nets.reader import Reader, reading_loss
 from course_lib.nets.text import Paraphraser, TextEncoder, TextUNet
 from course_lib.process import DDPM
 from course_lib.recipes.recipe import Recipe, device_of, learner_of
-from course_lib.samplers import ddim, result
+from course_lib.samplers import Step, ddim, result
 from course_lib.schedules import linear_beta
-from course_lib.training import EMA, Progress, denoising_loss, train
+from course_lib.training import EMA, Progress, denoising_loss, in_cycles, train
 
 LISTENING = 600
 """Steps at the start of training in which a network hears captions, and sees next to nothing."""
@@ -143,14 +142,13 @@ def train_text2shape(
     object's outline is decided.
     """
     taught(network.net.text)
-    before, elapsed = 0, 0.0
-    for cycle in range(cycles):
-        training = train_cycle(
-            network, seconds and seconds / cycles, seed + cycle, steps // cycles, 0 if cycle else LISTENING, shaping=cycle > 0
+
+    def cycle(k: int) -> Iterator[Progress]:
+        return train_cycle(
+            network, seconds and seconds / cycles, seed + k, steps // cycles, 0 if k else LISTENING, shaping=k > 0
         )
-        for now in training:
-            yield replace(now, step=before + now.step, done=(cycle + now.done) / cycles, elapsed=elapsed + now.elapsed)
-        before, elapsed = before + now.step, elapsed + now.elapsed
+
+    return in_cycles(cycle, cycles)
 
 
 def train_cycle(
@@ -186,14 +184,30 @@ def asked(n: int, split: str, seed: int = 1) -> tuple[list[str], Scene]:
 
 
 @torch.no_grad()
-def drawn(network: Network, said: list[str], w: float, steps: int = 25, seed: int = 1) -> Tensor:
-    """Pictures (N, 3, 32, 32) of the captions, by DDIM and guidance w, from noise that depends on the seed alone."""
-    noise = torch.randn(len(said), 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+def walked(
+    ask: Callable[[list[str]], Denoiser],
+    network: Network,
+    said: list[str],
+    steps: int,
+    seed: int,
+    sampler: Callable[[Denoiser, Tensor, Tensor], Iterator[Step]] = ddim,
+) -> Tensor:
+    """What `ask(captions)`, a denoiser of the network, draws of all captions, a hundred at a time: (N, *network.net.shape).
+    The noise depends on the seed alone."""
+    noise = torch.randn(len(said), *network.net.shape, generator=torch.Generator().manual_seed(seed))
     made = []
     for i in range(0, len(said), 100):
-        guided = ClassifierFree(network.given(said[i : i + 100]), network.given(NULL), w)
-        made.append(result(ddim(guided, noise[i : i + 100].to(device_of(network)), network.process.times(steps))).cpu())
+        start = noise[i : i + 100].to(device_of(network))
+        made.append(result(sampler(ask(said[i : i + 100]), start, network.process.times(steps))).cpu())
     return torch.cat(made)
+
+
+def drawn(
+    network: Network, said: list[str], w: float, steps: int = 25, seed: int = 1, sampler: Callable[..., Iterator[Step]] = ddim
+) -> Tensor:
+    """Pictures, or latents to decode, of the captions, (N, *network.net.shape), by guidance w; see `walked`."""
+    ask = lambda part: ClassifierFree(network.given(part), network.given(NULL), w)
+    return walked(ask, network, said, steps, seed, sampler)
 
 
 def shipped_reader() -> Reader:
@@ -206,14 +220,19 @@ def _shipped(net: nn.Module, name: str) -> nn.Module:
     return net.eval().requires_grad_(False)
 
 
-def text2shape_figures(network: Network, n: int = 200) -> dict[str, float]:
-    """What the shipped reader finds in n pictures of pairs of each split, 25 DDIM steps."""
+def pair_figures(draw: Callable[[list[str], float], Tensor], n: int) -> dict[str, float]:
+    """What the shipped reader finds in n pictures (n, 3, 32, 32) of pairs of each split, `draw(captions, w)`."""
     judge, found = shipped_reader(), {}
     for split, w in (("train", 3.0), ("new pairs", 3.0), ("new objects", 3.0), ("train", 1.0)):
         said, scene = asked(n, split)
-        right = scenes.agreement(judge.read(drawn(network, said, w)), scene)
+        right = scenes.agreement(judge.read(draw(said, w)), scene)
         found |= {f"{name}, {split} (w = {w:g})": right[name] for name in ("binding", "all")}
     return found
+
+
+def text2shape_figures(network: Network, n: int = 200) -> dict[str, float]:
+    """What the shipped reader finds in n pictures of pairs of each split, 25 DDIM steps."""
+    return pair_figures(lambda said, w: drawn(network, said, w), n)
 
 
 READER = Recipe("the judge of shapes", reader, train_reader, reader_figures)

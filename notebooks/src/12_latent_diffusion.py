@@ -230,12 +230,12 @@ for caption, read in zip(wanted, captions.describe(reader.read(coder.decode(step
     print(f"asked: {caption:48} read: {read}")
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.recipes.latents import latents_drawn
+from course_lib.recipes.shapes import drawn
 
 sentences, truth = asked(100, "train", seed=5)
 right = {}
 for w in (1.0, 3.0):
-    made = coder.decode(latents_drawn(painter, sentences, w, steps=20, seed=5))
+    made = coder.decode(drawn(painter, sentences, w, steps=20, seed=5))
     right[w] = scenes.agreement(reader.read(made), truth)
     print(f"w = {w:g}: " + ", ".join(f"{name} {right[w][name]:.0%}" for name in ("shape", "colour", "binding", "all")))
 

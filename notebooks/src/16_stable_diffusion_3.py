@@ -173,14 +173,14 @@ check.solution("joint_attention")
 # are of those, never shown before. An exact reader compares what was written with every word there could be.
 
 # %%
-from course_lib.recipes.sd3 import latents_of, prompt_guided, spelling_asked
+from course_lib.recipes.sd3 import latents_of, spelling_asked
 from course_lib.widgets.player import play
 
 prompts = ["STAR in yellow", "LOAD in red", "HEAT in pink", "TIDY in green"]
 prompts += ["a red circle left of a blue square", "a small yellow star above a big green circle"]
 prompts += ["a large white triangle in the top left corner", "three pink stars"]
 noise = torch.randn(8, 4, 8, 8, generator=torch.Generator().manual_seed(4))
-film = list(rectified_flow(prompt_guided(painter, prompts, 3.0), noise, process.times(25)))
+film = list(rectified_flow(models.guided(painter, prompts, 3.0), noise, process.times(25)))
 play(film, draw=lambda step: {"xₜ, decoded": coder.decode(step.x), "x̂₀, decoded": coder.decode(step.x0)})
 
 # %% tags=["nbval-ignore-output"]
@@ -389,7 +389,7 @@ play(moments, draw=lambda step: dict(zip(films, step.x.split(3, 1))))
 @torch.no_grad()
 def walk(sign=1, told=lambda t: t, steps=25):
     """Euler steps from noise, right or wrong."""
-    x, asked = noise, prompt_guided(painter, prompts, 3.0)
+    x, asked = noise, models.guided(painter, prompts, 3.0)
     for t, s in zip(process.times(steps).tolist(), process.times(steps).tolist()[1:]):
         x = x + sign * (s - t) * asked(x, told(t)).flow
     return x

@@ -367,7 +367,8 @@ claim(
 # is the latent consistency model, and no line of the loss has changed.
 
 # %%
-from course_lib.recipes.latents import latents_drawn, latents_jumped
+from course_lib.recipes.latents import latents_jumped
+from course_lib.recipes.shapes import drawn
 
 jumper, painter, through = (models.load(name) for name in ("latent_student", "latent2shape", "autoencoder"))
 said = [
@@ -376,12 +377,12 @@ said = [
     "a large white square right of a small pink circle",
     "a small green circle below a large yellow square",
 ]
-drawn = {f"{k} jump{'s' * (k > 1)}": latents_jumped(jumper, said, 3.0, k) for k in (1, 2, 4)}
-drawn["teacher,\n25 steps"] = latents_drawn(painter, said, 3.0)
+made = {f"{k} jump{'s' * (k > 1)}": latents_jumped(jumper, said, 3.0, k) for k in (1, 2, 4)}
+made["teacher,\n25 steps"] = drawn(painter, said, 3.0)
 fig, ax = plt.subplots(figsize=(9, 9.2))
-plots.pictures(torch.cat([through.decode(z) for z in drawn.values()]), columns=4, ax=ax, title="Four captions, w = 3")
+plots.pictures(torch.cat([through.decode(z) for z in made.values()]), columns=4, ax=ax, title="Four captions, w = 3")
 ax.axis("on")
-ax.set(xticks=[], yticks=[16 + 33 * i for i in range(4)], yticklabels=list(drawn))
+ax.set(xticks=[], yticks=[16 + 33 * i for i in range(4)], yticklabels=list(made))
 plots.show(fig, alt="Pictures of four captions in 1, 2 and 4 jumps of the student, and in 25 steps of its teacher.")
 
 

@@ -24,8 +24,8 @@ from PIL import Image
 
 from course_lib import models, plots
 from course_lib.datasets import scenes
-from course_lib.recipes.latents import latents_drawn, latents_jumped
-from course_lib.recipes.shapes import asked
+from course_lib.recipes.latents import latents_jumped
+from course_lib.recipes.shapes import asked, drawn
 from course_lib.samplers import consistency, ddim, result
 
 OUT = Path(__file__).parents[2] / "data/figures/distillation.json"
@@ -65,7 +65,7 @@ def read(seed: int, name: str, steps: int, w: float, n: int = 200) -> dict:
     """One row: what the reader finds in n pictures of pairs, drawn in latents and decoded."""
     network, through = models.load(name), models.load("autoencoder")
     said, scene = asked(n, "train")
-    draw = latents_jumped if name == "latent_student" else latents_drawn
+    draw = latents_jumped if name == "latent_student" else drawn
     right = scenes.agreement(models.load("reader").read(through.decode(draw(network, said, w, steps, seed))), scene)
     figures = {key: round(right[key], 4) for key in ("colour", "shape", "relation", "binding", "all")}
     return {"seed": seed, "model": name, "steps": steps, "w": w, "figures": figures}

@@ -27,7 +27,7 @@ from course_lib.denoisers import Denoiser, OnPath
 from course_lib.process import DDPM
 from course_lib.recipes.latents import shipped_autoencoder
 from course_lib.recipes.recipe import learner_of
-from course_lib.recipes.sd3 import prompt_guided, prompted_loss, sd3_network, spelling_asked, train_sd3
+from course_lib.recipes.sd3 import prompted_loss, sd3_network, spelling_asked, train_sd3
 from course_lib.recipes.shapes import asked, shipped_reader
 from course_lib.samplers import Step, ddim, rectified_flow
 from course_lib.schedules import linear_beta
@@ -56,7 +56,7 @@ def cost() -> dict[str, float]:
 
 def guided(network, said: list[str], w: float, arc: bool) -> Denoiser:
     """The network asked for these prompts, on its own straight path or along the arc of lesson 09's process."""
-    asked_for = prompt_guided(network, said, w)
+    asked_for = models.guided(network, said, w)
     return OnPath(asked_for, DDPM(linear_beta(1000))) if arc else asked_for
 
 
