@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -95,14 +96,25 @@ def grid(x: Tensor, columns: int | None = None, gap: int = 1) -> np.ndarray:
     return sheet
 
 
-def pictures(x: Tensor, columns: int | None = None, title: str = "", ax=None, scale: float = 0.06):
-    """Draws pictures x (N, C, H, W) in [-1, 1] as a grid on `ax`, or on a figure of its own. Returns the figure."""
+def pictures(
+    x: Tensor, columns: int | None = None, title: str = "", ax=None, scale: float = 0.06, rows: Sequence[str | int] = ()
+):
+    """Draws pictures x (N, C, H, W) in [-1, 1] as a grid on `ax`, or on a figure of its own. Returns the figure.
+
+    `rows` are names for the rows, written at their left. Raises ValueError where there are not as many as rows.
+    """
     sheet = grid(x, columns)
     if ax is None:
         _, ax = plt.subplots(figsize=(max(3.0, sheet.shape[1] * scale), sheet.shape[0] * scale + (0.6 if title else 0)))
     ax.imshow(sheet, interpolation="nearest")
     ax.set_title(title)
-    ax.axis("off")
+    if not rows:
+        ax.axis("off")
+        return ax.figure
+    step = x.shape[-2] + 1  # a row's height and the gap after it
+    if len(rows) * step - 1 != len(sheet):
+        raise ValueError(f"rows must name each of {(len(sheet) + 1) // step} rows, got {len(rows)} names")
+    ax.set(xticks=[], yticks=[step * i + step / 2 - 1 for i in range(len(rows))], yticklabels=rows)
     return ax.figure
 
 

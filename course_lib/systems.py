@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from course_lib import models
+from course_lib.cascades import cascade
 from course_lib.denoisers import Denoiser, Network
 from course_lib.guidance import StaticThreshold
-from course_lib.recipes.imagen import smooth
+from course_lib.recipes.imagen import NOISE, smooth
 from course_lib.samplers import ddim, rectified_flow
 from course_lib.unclip import UnCLIP
 
@@ -50,9 +51,17 @@ def latent_diffusion() -> Film:
 
 
 def imagen() -> Film:
-    """Lesson 13: the base alone, 16 x 16, which hears a frozen encoder of text alone. Saharia et al. 2022."""
-    base = models.load("imagen")
-    return lambda said, seed: _film(StaticThreshold(models.guided(base, said, 2.0)), base, len(said), _rng(seed), smooth)
+    """Lesson 13: a base of 16 x 16, which hears a frozen encoder of text alone, and an upsampler; each has half of the moves.
+    Saharia et al. 2022."""
+    base, upsampler = models.load("imagen"), models.load("imagen_upsampler")
+
+    def film(said: list[str], seed: int) -> Iterator[Tensor]:
+        rng, times = _rng(seed), base.process.times(STEPS // 2)
+        noises = tuple(torch.randn(len(said), *network.net.shape, generator=rng) for network in (base, upsampler))
+        for step in cascade(StaticThreshold(models.guided(base, said, 2.0)), upsampler, noises, times, NOISE, rng=rng):
+            yield (step.x0 if step.x0.shape[-1] == noises[1].shape[-1] else smooth(step.x0)).clamp(-1, 1)
+
+    return film
 
 
 def sdxl() -> Film:

@@ -16,7 +16,7 @@ from course_lib.guidance import ClassifierFree
 from course_lib.nets.mlp import MLP
 from course_lib.nets.unet import UNet
 from course_lib.process import DDPM
-from course_lib.samplers import Step, ddim, result
+from course_lib.samplers import Step, consistency, ddim, result
 from course_lib.schedules import cosine_beta
 from course_lib.widgets import guidance
 from course_lib.widgets.guidance import (
@@ -143,6 +143,19 @@ def test_a_model_of_latents_shows_its_pictures_under_captions():
     explorer = guidance_explorer({"it": model}, (4, 8, 8), ("a star", "a very long caption, longer than its picture"))
     explorer.label.value = "a star"
     assert explorer.scene.wanted(explorer.state) == ["a star"] * MANY and explorer.x.shape == (MANY, 3, 32, 32)
+
+
+def test_a_student_of_latents_is_decoded():
+    jumper, noise = models.load("latent_student"), torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    walk = by_student(jumper, lambda z: z[:, :3].sign())(["a red star", "a blue square"], 3.0, noise, 2, None)
+    *_, last = consistency(
+        jumper.given(["a red star", "a blue square"]).at(3.0),
+        noise,
+        jumper.process.times(2),
+        torch.Generator().manual_seed(0),
+    )
+    shown = [step.x for step in walk]
+    assert len(shown) == 3 and torch.equal(shown[-1], last.x[:, :3].sign())
 
 
 def test_a_quick_model_must_have_the_name_of_a_slow_one(network):

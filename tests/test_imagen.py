@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import avg_pool2d
 
 from course_lib import drawbench, models
 from course_lib.cascades import upsampler_loss
@@ -10,6 +11,7 @@ from course_lib.datasets import captions, scenes, shapes
 from course_lib.datasets.scenes import NONE, Scene
 from course_lib.denoisers import Network
 from course_lib.guidance import StaticThreshold
+from course_lib.latents import psnr
 from course_lib.nets.efficient import EfficientUNet
 from course_lib.nets.language import MASK, LanguageModel, hidden, masked_loss
 from course_lib.nets.text import TextEncoder, TextUNet
@@ -181,6 +183,29 @@ def test_efficient_unet_says_what_does_not_fit(options, words):
 def test_efficient_unet_refuses_pictures_of_another_size():
     with pytest.raises(ValueError, match=r"x must be \(B, 6, 32, 32\), got shape"):
         EfficientUNet()(torch.zeros(1, 6, 16, 16), torch.zeros(1), torch.zeros(1))
+
+
+# The upsampler
+
+
+def test_the_shipped_upsampler_sharpens_what_interpolation_blurs_and_keeps_what_is_shown():
+    upsampler, rng = models.load("imagen_upsampler"), torch.Generator().manual_seed(7)
+    scene = scenes.sample(24, rng, ("pair",))
+    x = shapes.draw(scene, rng)
+    low = avg_pool2d(x, 2)
+    made = imagen.upsampled(upsampler, low, s=0)
+    assert psnr(made.clamp(-1, 1), x) > psnr(imagen.smooth(low), x) + 5
+    assert scenes.agreement(imagen.shipped_reader().read(made), scene)["all"] > 0.85
+    assert torch.equal(made, imagen.upsampled(upsampler, low, s=0))
+    assert (made - imagen.upsampled(upsampler, low, s=200)).abs().mean() > 0.01  # in so much noise it must guess
+
+
+def test_an_upsampler_learns_from_halves_alone():
+    """No caption reaches it, and its training changes all of its weights."""
+    network = imagen.imagen_upsampler_network()
+    before = {name: p.clone() for name, p in network.net.state_dict().items()}
+    *_, last = imagen.train_imagen_upsampler(network, steps=3)
+    assert last.step == 3 and not [name for name, p in network.net.named_parameters() if torch.equal(p, before[name])]
 
 
 # Static thresholding

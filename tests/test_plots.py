@@ -68,6 +68,7 @@ def test_points_are_told_apart_by_colour_and_by_shape():
         (lambda: plots.show(plt.figure(figsize=(14, 3)), alt="a"), "fig must be at most 12 inches wide, got 14"),
         (lambda: plots.pictures(torch.zeros(2, 16, 16)), "x must be pictures (N, 1 or 3, H, W), got shape (2, 16, 16)"),
         (lambda: plots.pictures(torch.zeros(0, 1, 16, 16)), "x must be pictures (N, 1 or 3, H, W), got shape (0, 1, 16, 16)"),
+        (lambda: plots.pictures(torch.zeros(6, 1, 8, 8), 3, rows=["a"]), "rows must name each of 2 rows, got 1 names"),
         (lambda: plots.points(torch.zeros(3, 3)), "x must be points (N, 2), got shape (3, 3)"),
     ],
 )
@@ -75,3 +76,11 @@ def test_what_cannot_be_drawn_is_said_in_one_line(call, words):
     with pytest.raises(ValueError) as raised:
         call()
     assert words in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_rows_of_pictures_are_named_at_their_middle():
+    fig = plots.pictures(torch.zeros(5, 1, 8, 8), columns=3, rows=["first", "second"])
+    (ax,) = fig.axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["first", "second"]
+    assert ax.get_yticks().tolist() == [3.5, 12.5] and ax.axison  # rows of 8 pixels from 0 and from 9 on
+    assert not plots.pictures(torch.zeros(5, 1, 8, 8)).axes[0].axison

@@ -34,7 +34,8 @@ class Upsampler(nn.Module):
         super().__init__()
         if size % factor:
             raise ValueError(f"factor must divide size {size}, got {factor}")
-        self.channels, self.factor, self.low = channels, factor, (channels, size // factor, size // factor)
+        self.channels, self.factor, self.shape = channels, factor, (channels, size, size)
+        self.low = (channels, size // factor, size // factor)
         self.unet = UNet(size, 2 * channels, widths, classes=0, patch=patch, dim=dim) if unet is None else unet
         if unet is None:
             self.unet.label = TimeEmbedding(dim)  # of the level of noise in the small picture

@@ -43,7 +43,7 @@ from course_lib.recipes.guides import (
     noisy_classifier_figures,
     train_noisy_classifier,
 )
-from course_lib.recipes.imagen import IMAGEN, LANGUAGE, PARAPHRASER_SMALL
+from course_lib.recipes.imagen import IMAGEN, IMAGEN_UPSAMPLER, LANGUAGE, PARAPHRASER_SMALL
 from course_lib.recipes.latents import AUTOENCODER, LATENT2SHAPE, LATENT_STUDENT
 from course_lib.recipes.points import RING, ring_figures, ring_network, train_ring
 from course_lib.recipes.recipe import Recipe
@@ -138,6 +138,7 @@ RECIPES = {
     "language": LANGUAGE,
     "paraphraser_small": PARAPHRASER_SMALL,
     "imagen": IMAGEN,
+    "imagen_upsampler": IMAGEN_UPSAMPLER,
     "autoencoder": AUTOENCODER,
     "latent2shape": LATENT2SHAPE,
     "sdxl": SDXL,

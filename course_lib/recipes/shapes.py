@@ -131,7 +131,7 @@ def text2shape_network(seed: int = 0) -> Network:
 
 
 def train_text2shape(
-    network: Network, seconds: float | None = None, seed: int = 0, steps: int = 13_500, cycles: int = 3
+    network: Network, seconds: float | None = None, seed: int = 0, steps: int = 18_000, cycles: int = 4
 ) -> Iterator[Progress]:
     """Trains on fresh captioned pictures, one caption in ten made empty: Ho and Salimans 2022, Algorithm 1, with text.
 

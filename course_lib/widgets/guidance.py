@@ -67,12 +67,13 @@ def by_classifier(network: Network, classifier: Callable) -> Model:
     return draw
 
 
-def by_student(network: Network) -> Model:
-    """A student that is told w, and has a sampler of its own: Luo et al. 2023."""
+def by_student(network: Network, decode: Callable[[Tensor], Tensor] = lambda x: x) -> Model:
+    """A student that is told w, and has a sampler of its own: Luo et al. 2023. `decode` makes pictures of latents."""
 
     def draw(labels, w, noise, steps, sampler):
         asked, rng = network.given(labels).at(w), torch.Generator().manual_seed(0)
-        return consistency(asked, noise.to(device_of(network)), network.process.times(steps), rng)
+        jumps = consistency(asked, noise.to(device_of(network)), network.process.times(steps), rng)
+        return (Step(step.t, decode(step.x0)) for step in jumps)
 
     return draw
 

@@ -28,8 +28,52 @@ function normals(seed) {
   };
 }
 
+// What draws: draw({ jobs, moves, w }) gives a picture for each job [noise, label, seed], as `jumped` makes it in so many moves.
+function drawer({ net, levels }) {
+  const built = unet(net);
+  return ({ jobs, moves, w }) => jobs.map(([x, label, seed]) => jumped(built, levels[moves], x, label, w, normals(seed)));
+}
+
+const NEEDED = [bytes, halves, unpacked, silu, linear, embedded, normed, product, conv3, turned, conv1, doubled, attended, joined,
+  unet, jumped, normals, drawer];
+
+// A worker with a drawer of its own: ask(wish) gives a promise of its pictures. Wishes wait for each other.
+function hired({ net, levels }) {
+  const script = `${NEEDED.join("\n")}
+    let draw;
+    onmessage = ({ data }) => (draw ? postMessage(draw(data)) : (draw = drawer(data)));`;
+  const worker = new Worker(URL.createObjectURL(new Blob([script])));
+  const broken = new Promise((_, failed) => (worker.onerror = failed));
+  worker.postMessage({ net, levels });
+  let last = Promise.resolve();
+  const asked = (wish) => new Promise((done) => {
+    worker.onmessage = ({ data }) => done(data);
+    worker.postMessage(wish);
+  });
+  return (wish) => (last = last.then(() => Promise.race([broken, asked(wish)])));
+}
+
+// Draws by a worker for each core, five at most, so that the page stays free; where a page may have none, it draws by itself.
+function crew(data) {
+  let workers = [], here;
+  try {
+    workers = Array.from({ length: Math.min(5, navigator.hardwareConcurrency || 1) }, () => hired(data));
+  } catch {}
+  async function drawn({ jobs, ...rest }) {
+    const share = Math.ceil(jobs.length / workers.length);
+    try {
+      const parts = workers.map((ask, i) => ask({ jobs: jobs.slice(i * share, (i + 1) * share), ...rest }));
+      if (parts.length) return (await Promise.all(parts)).flat();
+    } catch {
+      workers = [];
+    }
+    return (here ??= drawer(data))({ jobs, ...rest });
+  }
+  return { drawn, size: () => workers.length };
+}
+
 function mount(root, data) {
-  const net = unet(data.net), { side } = data.net, COUNT = 10, COLUMNS = 5;
+  const { drawn, size } = crew(data), { side } = data.net, COUNT = 10, COLUMNS = 5;
   const floats = new Float32Array(bytes(data.noise).buffer);
   let noise = Array.from({ length: COUNT }, (_, k) => floats.slice(k * side * side, (k + 1) * side * side));
   const state = { w: data.w, moves: 1, label: null, seed: 0 };
@@ -58,11 +102,12 @@ function mount(root, data) {
     make("div", { class: "controls" }, slider, said), make("div", { class: "controls" }, presets, moves, again), labels);
 
   function digits() { // the fresh noise of later jumps is the same at every w, too
-    return noise.map((x, k) => jumped(net, data.levels[state.moves], x, state.label ?? k, state.w, normals(1000 * state.seed + k + 1)));
+    const jobs = noise.map((x, k) => [x, state.label ?? k, 1000 * state.seed + k + 1]);
+    return drawn({ jobs, moves: state.moves, w: state.w });
   }
 
-  function draw() {
-    const begun = performance.now(), made = digits(), took = performance.now() - begun;
+  async function draw() {
+    const { w, moves } = state, begun = performance.now(), made = await digits(), took = performance.now() - begun;
     const pen = canvas.getContext("2d"), shade = pen.createImageData(canvas.width, canvas.height);
     made.forEach((x, k) => x.forEach((v, i) => {
       const [row, column] = [((k / COLUMNS) | 0) * side + ((i / side) | 0), (k % COLUMNS) * side + (i % side)];
@@ -72,28 +117,29 @@ function mount(root, data) {
     pen.putImageData(shade, 0, 0);
     theme(root);
     slider.value = state.w;
-    said.textContent = `w = ${state.w.toFixed(1)}, ${took.toFixed(0)} ms`;
-    canvas.setAttribute("aria-label", `ten digits in ${state.moves} steps at w = ${state.w.toFixed(1)}`);
+    said.textContent = `w = ${w.toFixed(1)}, ${took.toFixed(0)} ms`;
+    canvas.setAttribute("aria-label", `ten digits in ${moves} steps at w = ${w.toFixed(1)}`);
     for (const button of root.querySelectorAll(".choices button")) {
       const [[key, value]] = Object.entries(button.change);
       button.setAttribute("aria-pressed", state[key] === value);
     }
-    root.dataset.drawn = state.w;
-    root.dataset.took = took;
+    Object.assign(root.dataset, { drawn: w, took, workers: size() });
   }
 
-  let waiting = false; // one picture a frame at most, of the newest wish
-  function ask(change) {
+  let drawing = false, stale = false; // one picture at a time, and the last of the newest wish
+  async function ask(change) {
     Object.assign(state, change);
-    if (waiting) return;
-    waiting = true;
-    requestAnimationFrame(() => {
-      waiting = false;
-      draw();
-    });
+    stale = true;
+    if (drawing) return;
+    drawing = true;
+    while (stale) {
+      stale = false;
+      await draw();
+    }
+    drawing = false;
   }
   slider.oninput = () => ask({ w: +slider.value });
-  const jump = (moves, x, label, w, fresh) => jumped(net, data.levels[moves], x, label, w, fresh);
+  const jump = (moves, ...rest) => jumped(unet(data.net), data.levels[moves], ...rest);
   root.student = { state, ask, draw, digits, jump, noise: () => noise };
-  draw();
+  ask({});
 }

@@ -19,7 +19,9 @@ function unpacked(kept) {
   }));
 }
 
-const silu = (v) => v / (1 + Math.exp(-v));
+function silu(v) {
+  return v / (1 + Math.exp(-v));
+}
 
 function linear(weight, bias, x, act) {
   const out = new Float64Array(bias.length), n = x.length;

@@ -66,7 +66,9 @@ function turned(x, places) { // maps (channels, places) as columns, a place afte
   return out;
 }
 
-const conv1 = (x, places, weight, bias) => product(weight, bias, turned(x, places), x.length / places);
+function conv1(x, places, weight, bias) {
+  return product(weight, bias, turned(x, places), x.length / places);
+}
 
 function doubled(x, side, weight, bias) { // a transposed convolution, 2 x 2 with stride 2: four maps, put between each other
   const places = side * side, outward = bias.length, out = new Float32Array(outward * places * 4);

@@ -104,9 +104,7 @@ levels = (0, 100, 200, 300, 400, 600)
 rng = torch.Generator().manual_seed(0)
 rows = torch.cat([augmented(process, small[:8], s, rng)[0] for s in levels])
 fig, ax = plt.subplots(figsize=(7, 5.2))
-plots.pictures(rows, columns=8, ax=ax, title="What the upsampler may be shown")
-ax.axis("on")
-ax.set(xticks=[], yticks=[8 + 17 * i for i in range(6)], yticklabels=[f"s = {s}" for s in levels])
+plots.pictures(rows, columns=8, ax=ax, title="What the upsampler may be shown", rows=[f"s = {s}" for s in levels])
 plots.show(fig, alt="Eight small digits under more and more noise, from s = 0, clean, to s = 600, where little can be told.")
 
 # %% [markdown]
@@ -165,9 +163,7 @@ for s in (0, 200, 400):
     given = augmented(process, low, s, torch.Generator().manual_seed(4))
     rows[f"s = {s}"] = result(ddim(upsampler.given(given), canvas, times))
 fig, ax = plt.subplots(figsize=(11.5, 3.3))
-plots.pictures(torch.cat(list(rows.values())), columns=12, ax=ax)
-ax.axis("on")
-ax.set(xticks=[], yticks=[16 + 33 * i for i in range(4)], yticklabels=list(rows))
+plots.pictures(torch.cat(list(rows.values())), columns=12, ax=ax, rows=list(rows))
 plots.show(fig, alt="Twelve rough small digits; enlarged with s = 0 their faults are sharp, with more noise they are mended.")
 
 # %% [markdown]
@@ -322,9 +318,7 @@ canvas = torch.randn(10, 1, 32, 32, generator=torch.Generator().manual_seed(6))
 rows = {"shown": enlarged(given["not told"], 32)}
 rows |= {name: result(ddim(upsampler.given(cond), canvas, times)) for name, cond in given.items()}
 fig, ax = plt.subplots(figsize=(11.5, 3.1))
-plots.pictures(torch.cat(list(rows.values())), columns=10, ax=ax)
-ax.axis("on")
-ax.set(xticks=[], yticks=[16 + 33 * i for i in range(3)], yticklabels=list(rows))
+plots.pictures(torch.cat(list(rows.values())), columns=10, ax=ax, rows=list(rows))
 plots.show(fig, alt="Ten noisy small digits; upsampled with the level told they are clean, with it not told full of specks.")
 
 # %% [markdown]

@@ -126,8 +126,8 @@ claim(
 # ## The decoder
 #
 # Lesson 09's U-Net with cross-attention, but what it attends to is $z$: a small network makes five vectors of it, which stand
-# where the words stood; the first is added to the embedding of time as well. It began from lesson 09's weights, as they were
-# after two of their three cycles of training. Guidance works as ever, with $z = 0$ as the null condition.
+# where the words stood; the first is added to the embedding of time as well. It began from lesson 09's weights. Guidance works
+# as ever, with $z = 0$ as the null condition.
 #
 # ## Variations
 #

@@ -141,9 +141,8 @@ noisy = {k: result(ddpm(asked, start, process.times(k), torch.Generator().manual
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.6))
 for ax, name, made in zip(axes, ("DDIM", "DDPM"), (drawn, noisy)):
     shown = list(made)[:5]
-    plots.pictures(torch.cat([made[k][2:10] for k in shown]), columns=8, ax=ax)
-    ax.axis("on")
-    ax.set(xticks=[], yticks=[8.5 + 17 * i for i in range(5)], yticklabels=shown, ylabel="steps")
+    plots.pictures(torch.cat([made[k][2:10] for k in shown]), columns=8, ax=ax, rows=shown)
+    ax.set_ylabel("steps")
     ax.set_title(f"{name}: a noise in each column")
 plots.show(fig, alt="Eight noises, 5 to 100 steps. Under DDIM each column is one digit; under DDPM each row has other digits.")
 
@@ -328,10 +327,9 @@ for k, decibels in quality.items():
 
 rows = [pictures[:10], back[400][0][:10], *(back[k][1][:10] for k in (10, 50, 400))]
 fig, ax = plt.subplots(figsize=(9.5, 5))
-plots.pictures(torch.cat(rows), columns=10, ax=ax)
-ax.axis("on")
-names = ["picture", "its noise", "back, 10 steps", "back, 50 steps", "back, 400 steps"]
-ax.set(xticks=[], yticks=[8 + 17 * i for i in range(5)], yticklabels=names)
+plots.pictures(
+    torch.cat(rows), columns=10, ax=ax, rows=["picture", "its noise", "back, 10 steps", "back, 50 steps", "back, 400 steps"]
+)
 plots.show(
     fig, alt="Ten digits, their noises, and what comes back: another stroke here and there at 10 steps, the same at 400."
 )

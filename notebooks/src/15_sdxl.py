@@ -127,9 +127,7 @@ said = [
 asks = {"32, whole": WHOLE, "side 16": (16, 0, 0), "side 8": (8, 0, 0), "cut 8, 8": (32, 8, 8), "cut 0, 12": (32, 0, 12)}
 rows = torch.cat([sdxl_drawn(base, said, micro=ask, seed=3) for ask in asks.values()])
 fig, ax = plt.subplots(figsize=(10, 7))
-plots.pictures(rows, columns=6, ax=ax, title="the same noise, told another story of its making")
-ax.axis("on")
-ax.set(xticks=[], yticks=[16 + 33 * i for i in range(len(asks))], yticklabels=list(asks))
+plots.pictures(rows, columns=6, ax=ax, title="the same noise, told another story of its making", rows=list(asks))
 plots.show(fig, alt="Six captions drawn as large and whole, as once 16 or 8 pixels wide, and as cut at the top and left.")
 
 # %% [markdown]
@@ -283,10 +281,12 @@ ends = {"never": 0, "at 200": 200, "at 400": 400, "at 600": 600}
 made = [list(ddim(Relay(coarsely, finely, at), z_T, base.process.times(20)))[-1].x for at in ends.values()]
 fig, ax = plt.subplots(figsize=(9, 5.8))
 plots.pictures(
-    coder.decode(torch.cat(made)), columns=6, ax=ax, title="who knows fine pictures takes over from who draws coarse ones"
+    coder.decode(torch.cat(made)),
+    columns=6,
+    ax=ax,
+    title="who knows fine pictures takes over from who draws coarse ones",
+    rows=list(ends),
 )
-ax.axis("on")
-ax.set(xticks=[], yticks=[16 + 33 * i for i in range(len(ends))], yticklabels=list(ends))
 plots.show(fig, alt="Four rows of six pictures: coarse blocks, and ever finer shapes the sooner the second network takes over.")
 
 # %% [markdown]
@@ -364,9 +364,7 @@ claim(
 wrong = {"32, whole": WHOLE, "0, forgotten": (0, 0, 0), "64, unheard of": (64, 0, 0)}
 rows = torch.cat([sdxl_drawn(base, said, micro=ask, seed=3) for ask in wrong.values()])
 fig, ax = plt.subplots(figsize=(10.5, 4.6))
-plots.pictures(rows, columns=6, ax=ax, title="numbers that the network never met")
-ax.axis("on")
-ax.set(xticks=[], yticks=[16 + 33 * i for i in range(len(wrong))], yticklabels=list(wrong))
+plots.pictures(rows, columns=6, ax=ax, title="numbers that the network never met", rows=list(wrong))
 plots.show(
     fig, alt="Three rows of six pictures: asked for as large and whole, fine; with side 0, and with side 64, coarse blocks."
 )

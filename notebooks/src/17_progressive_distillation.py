@@ -238,9 +238,8 @@ for ax, name in zip(axes, ("DDIM", "students")):
         film[n][-1].x[:10] if name == "students" else result(ddim(painter.given(wanted), x_T, process.times(n)))[:10]
         for n in shown
     ]
-    plots.pictures(torch.cat(rows), columns=10, ax=ax, title=f"{name}: a noise in each column")
-    ax.axis("on")
-    ax.set(xticks=[], yticks=[8 + 17 * i for i in range(5)], yticklabels=(64, *shown), ylabel="steps")
+    plots.pictures(torch.cat(rows), columns=10, ax=ax, title=f"{name}: a noise in each column", rows=(64, *shown))
+    ax.set_ylabel("steps")
 plots.show(
     fig,
     alt="Ten noises at 64, 8, 4, 2 and 1 steps. DDIM blurs at 2 steps and smears at 1; the students stay digits.",

@@ -334,9 +334,10 @@ names, rows = ("0", "1", "2", "4", "8"), []
 for w in map(float, names):
     rows.append(result(consistency(guided.given(wanted[:10]).at(w), x_T[:10], times, torch.Generator().manual_seed(1))))
 fig, ax = plt.subplots(figsize=(9.5, 5))
-plots.pictures(torch.cat(rows), columns=10, ax=ax, title="Two steps at five strengths of guidance, one noise a column")
-ax.axis("on")
-ax.set(xticks=[], yticks=[8 + 17 * i for i in range(5)], yticklabels=names, ylabel="w")
+plots.pictures(
+    torch.cat(rows), columns=10, ax=ax, title="Two steps at five strengths of guidance, one noise a column", rows=names
+)
+ax.set_ylabel("w")
 plots.show(
     fig, alt="Ten noises at w from 0 to 8. At 0 any digit, from 1 on the digit asked for, cleaner and plainer as w grows."
 )
@@ -380,9 +381,9 @@ said = [
 made = {f"{k} jump{'s' * (k > 1)}": latents_jumped(jumper, said, 3.0, k) for k in (1, 2, 4)}
 made["teacher,\n25 steps"] = drawn(painter, said, 3.0)
 fig, ax = plt.subplots(figsize=(9, 9.2))
-plots.pictures(torch.cat([through.decode(z) for z in made.values()]), columns=4, ax=ax, title="Four captions, w = 3")
-ax.axis("on")
-ax.set(xticks=[], yticks=[16 + 33 * i for i in range(4)], yticklabels=list(made))
+plots.pictures(
+    torch.cat([through.decode(z) for z in made.values()]), columns=4, ax=ax, title="Four captions, w = 3", rows=list(made)
+)
 plots.show(fig, alt="Pictures of four captions in 1, 2 and 4 jumps of the student, and in 25 steps of its teacher.")
 
 
@@ -441,18 +442,9 @@ guidance_explorer({"guided student": by_student(guided)}, steps=2)
 # And in latents, for captions, each picture decoded. (This student was taught $w$ from 1 to 5; beyond, it guesses.)
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.samplers import Step
-
-
-def in_latents(labels, w, noise, steps, sampler):
-    """The latent student, told w."""
-    jumps = consistency(jumper.given(labels).at(w), noise, jumper.process.times(steps), torch.Generator().manual_seed(0))
-    return (Step(step.t, through.decode(step.x0)) for step in jumps)
-
-
 colours = ("red", "blue", "green", "yellow")
 captions = [f"a {colour} {shape}" for shape, colour in zip(("circle", "square", "triangle", "star"), colours)]
-guidance_explorer({"latent student": in_latents}, (4, 8, 8), captions, steps=2)
+guidance_explorer({"latent student": by_student(jumper, through.decode)}, (4, 8, 8), captions, steps=2)
 
 # %% [markdown]
 # One step of so small a network needs no kernel either. Here it is itself in the page, its weights in 8 bits, and draws in your

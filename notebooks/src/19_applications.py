@@ -152,9 +152,9 @@ for t0 in (400, 600, 800):
     guided = ClassifierFree(network.given(wanted), painter, 3.0)
     rows.append(result(sdedit(guided, sources, times[times <= t0], torch.Generator().manual_seed(1))))
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 3.6), width_ratios=(1.6, 1))
-plots.pictures(torch.cat(rows), columns=10, ax=axes[0], title="“be the next digit”, from $t_0$ =")
-axes[0].axis("on")
-axes[0].set(xticks=[], yticks=[8 + 17 * i for i in range(4)], yticklabels=["real", "400", "600", "800"])
+plots.pictures(
+    torch.cat(rows), columns=10, ax=axes[0], title="“be the next digit”, from $t_0$ =", rows=["real", "400", "600", "800"]
+)
 for values, colour, line, name in ((obeyed, RED, "s-", "read as asked"), (cost, BLUE, "o--", "moved (rms)")):
     axes[1].errorbar(asked, values.mean(1), values.std(1, ddof=1), fmt=line, color=colour, ms=8, capsize=5, label=name)
 axes[1].set(xlabel="$t_0$", ylim=(0, 1.05), xticks=[300, 500, 700, 900])
@@ -296,9 +296,7 @@ for ax, keep, title in zip(axes, (half, box), ("the lower half", "the middle")):
     for U in (1, 10):
         rows.append(result(repaint(painter, whole, keep, noise, process.times(25), U, torch.Generator().manual_seed(5))))
         untouched = untouched and torch.equal(rows[-1] * keep, whole * keep)
-    plots.pictures(torch.cat(rows), columns=10, ax=ax, title=f"without {title}")
-    ax.axis("on")
-    ax.set(xticks=[], yticks=[8 + 17 * i for i in range(4)], yticklabels=["whole", "known", "U = 1", "U = 10"])
+    plots.pictures(torch.cat(rows), columns=10, ax=ax, title=f"without {title}", rows=["whole", "known", "U = 1", "U = 10"])
 plots.show(
     fig, alt="Ten digits, whole, with a hole, and filled twice. With U = 1 some strokes break off at the edge of the hole."
 )
@@ -367,9 +365,9 @@ colour = {
 hidden = colour["whole"].clone()
 hidden[..., 16:] = -0.3
 fig, ax = plt.subplots(figsize=(8, 5.6))
-plots.pictures(torch.cat([colour["whole"], hidden, colour[1], colour[4]]), columns=5, ax=ax)
-ax.axis("on")
-ax.set(xticks=[], yticks=[16 + 33 * i for i in range(4)], yticklabels=["whole", "known", "U = 1", "U = 4"])
+plots.pictures(
+    torch.cat([colour["whole"], hidden, colour[1], colour[4]]), columns=5, ax=ax, rows=["whole", "known", "U = 1", "U = 4"]
+)
 for caption in album["whole"]["said"]:
     print(caption)
 plots.show(fig, alt="Five pictures of two shapes, whole, without the right half, and with that half painted as a caption says.")
@@ -439,10 +437,8 @@ for name, measurement in cases.items():
 
 fig, axes = plt.subplots(1, 3, figsize=(11.5, 3.5))
 for ax, (name, shown) in zip(axes, rows.items()):
-    plots.pictures(torch.cat(shown), columns=8, ax=ax, title=name)
+    plots.pictures(torch.cat(shown), columns=8, ax=ax, title=name, rows=names if ax is axes[0] else ())
     ax.title.set_size(15)
-axes[0].axis("on")
-axes[0].set(xticks=[], yticks=[8 + 17 * i for i in range(6)], yticklabels=names)
 plots.show(
     fig,
     alt="Eight digits shrunk to 4 x 4, to 8 x 8, and blurred. Bicubic enlargement is soft; samples are crisp digits, of 4 x 4 "

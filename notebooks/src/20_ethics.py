@@ -589,9 +589,7 @@ photo, photo_label = held_out[-10:], held_out_label[-10:]
 own, fifty, high = network.given(photo_label), chain.times(50), draw_key(16, 6, 9)
 again = eight_bits(result(ddim(own, marked(result(invert(own, photo, fifty)), high), fifty)))
 fig, ax = plt.subplots(figsize=(9.5, 2.2))
-plots.pictures(torch.cat([photo, again]), columns=10, ax=ax)
-ax.axis("on")
-ax.set(xticks=[], yticks=[8, 25], yticklabels=["real", "real, marked as made"])
+plots.pictures(torch.cat([photo, again]), columns=10, ax=ax, rows=["real", "real, marked as made"])
 plots.show(fig, alt="Ten real digits, and the same ten with the mark: alike, with strokes a little changed.")
 
 # %%

@@ -2,9 +2,10 @@
 
     python tests/benchmarks/guidance_latency.py
 
-Needs playwright and Chromium, and a machine that does nothing else. Sixteen digits, guided, 20 steps. Prints a table for
-tests/benchmarks/README.md. A key is pressed 20 times; then w is dragged for 15 seconds, to and fro without a rest, and again in
-30 jerks, between which the full answer is begun. All times are taken in the page.
+Needs playwright and Chromium, and a machine that does nothing else. Sixteen digits in 20 steps, sketched by a student; and
+lesson 18's student of latents, sixteen captions in two steps, decoded. Prints a table for tests/benchmarks/README.md. A key is
+pressed 20 times; then w is dragged for 15 seconds, to and fro without a rest, and again in 30 jerks, between which the full
+answer is begun. All times are taken in the page.
 """
 
 import math
@@ -29,6 +30,13 @@ from course_lib.notebooks import execute  # noqa: E402
 from course_lib.process import DDPM  # noqa: E402
 from course_lib.schedules import cosine_beta  # noqa: E402
 from course_lib.widgets.guided import guided_plane  # noqa: E402
+
+LATENTS = """from course_lib import models
+from course_lib.widgets.guidance import by_student, guidance_explorer
+
+jumper, through = models.load("latent_student"), models.load("autoencoder")
+captions = [f"a {colour} {shape}" for colour in ("red", "blue") for shape in ("circle", "square", "triangle", "star")]
+guidance_explorer({"latent student": by_student(jumper, through.decode)}, (4, 8, 8), captions, steps=2)"""
 
 # The slider's own readout tells when it came to which w, the line above the pictures when they were drawn for it.
 WATCH = """() => { const slider = document.querySelector(".jp-OutputArea .course-guidance .widget-slider");
@@ -71,11 +79,12 @@ def drag_without_a_rest(page, seconds: float) -> None:
     page.mouse.up()
 
 
-def main():
-    lines = ["| from the slider's event to the picture | p50, ms | p95, ms | pictures | asked |", "|---|---|---|---|---|"]
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        nbformat.write(new_notebook(cells=[new_code_cell(CELL)], metadata=execute.METADATA), Path(folder) / "one.ipynb")
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=QUIET)
+def explored(browser, cell: str, names: dict[str, str], asked: dict[str, str]) -> list[str]:
+    """The rows of one explorer, the last line of `cell`, in a JupyterLab of its own: of the kinds of pictures in `names` alone,
+    coarse, full, or both."""
+    lines = []
+    with tempfile.TemporaryDirectory() as folder:
+        nbformat.write(new_notebook(cells=[new_code_cell(cell)], metadata=execute.METADATA), Path(folder) / "one.ipynb")
         with lab(Path(folder)) as address:
             page = browser.new_page(viewport={"width": 1400, "height": 1600})
             page.goto(f"{address}/lab/tree/one.ipynb")
@@ -91,16 +100,25 @@ def main():
                 page.keyboard.press("ArrowRight" if i % 2 else "ArrowLeft")
                 time.sleep(1.3)
             waits = page.evaluate("waits")
-            lines.append(row("one key, first picture (3 steps)", waits["coarse"], "150"))
-            lines.append(row("one key, full picture (20 steps)", waits["full"], "1,000"))
+            lines += [row(f"one key, {name}", waits[kind], asked[kind]) for kind, name in names.items()]
             page.evaluate("() => { waits.coarse.length = waits.full.length = 0 }")
             jerk = lambda page, seconds: drag_back_and_forth(page, 30, seconds)
             for name, drag in (("without a rest", drag_without_a_rest), ("in jerks", jerk)):
                 drag(page, 15.0)
                 time.sleep(2)
-                waits = page.evaluate("waits")["coarse"]
-                lines.append(row(f"while w is dragged {name}, each picture for its own w", waits, "150"))
+                first = next(iter(names))
+                lines.append(row(f"w dragged {name}, {names[first]}", page.evaluate("waits")[first], asked[first]))
                 page.evaluate("() => { waits.coarse.length = waits.full.length = 0 }")
+    return lines
+
+
+def main():
+    lines = ["| from the slider's event to the picture | p50, ms | p95, ms | pictures | asked |", "|---|---|---|---|---|"]
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=QUIET)
+        names = {"coarse": "the student's sketch", "full": "full picture (20 steps)"}
+        lines += explored(browser, CELL, names, {"coarse": "150", "full": "1,000"})
+        lines += explored(browser, LATENTS, {"full": "the student of latents, full picture (2 steps)"}, {"full": "100"})
         page = browser.new_page(viewport={"width": 1200, "height": 1000})
         page.goto(guided_plane(triangle(), DDPM(cosine_beta(1000))).save(Path(folder) / "plane.html").as_uri())
         time.sleep(3)

@@ -226,9 +226,7 @@ def picture(found: dict, drawn: list[Tensor]) -> bytes:
     plots.style()
     names = [run["name"] for run in found["runs"]]
     fig, (left, right) = plots.plt.subplots(1, 2, figsize=(12, 0.8 * len(names) + 1), width_ratios=(1.3, 1))
-    plots.pictures(torch.cat(drawn), columns=10, ax=left, title="Guided, w = 2")
-    left.axis("on")
-    left.set(xticks=[], yticks=[8 + 17 * i for i in range(len(names))], yticklabels=names)
+    plots.pictures(torch.cat(drawn), columns=10, ax=left, title="Guided, w = 2", rows=names)
     right.barh(names, [run["figures"]["Frechet distance, plain"] for run in found["runs"]], color=plots.COLOURS[0])
     right.set(xscale="log", title="Frechet distance, plain", yticks=[])
     right.invert_yaxis()

@@ -2,9 +2,8 @@
 
     python tests/benchmarks/playground.py [--pictures 40]
 
-Needs playwright and Chromium. From a new w to the picture on the canvas, after five that let the page compile: by the clock,
-which needs a machine that does nothing else, and in processor time of the page's thread. Asked: one step under 200 ms by the
-clock, 95 of 100 times, on two cores.
+Needs playwright and Chromium, and a machine that does nothing else. From a new w to the picture on the canvas, after five that
+let the page compile. Asked: one step under 200 ms, 95 of 100 times, on two cores.
 """
 
 import argparse
@@ -23,10 +22,10 @@ from rows import store  # noqa: E402
 from course_lib import models  # noqa: E402
 from course_lib.widgets.student import MOVES, student  # noqa: E402
 
-DRAW = """([moves, w]) => { const { state, draw } = document.querySelector(".course-student").student;
+DRAW = """async ([moves, w]) => { const { state, draw } = document.querySelector(".course-student").student;
     Object.assign(state, { moves, w });
     const begun = performance.now();
-    draw();
+    await draw();
     return performance.now() - begun }"""
 ENOUGH = 300_000  # ms to wait for a page at most
 
@@ -36,31 +35,18 @@ def main():
     parser.add_argument("--pictures", type=int, default=40)
     parser.add_argument("--store", action="store_true", help="put the table into tests/benchmarks/README.md")
     args = parser.parse_args()
-    lines = ["| ten digits | p50, ms | p95, ms | processor time p50, ms | p95, ms |", "|---|---|---|---|---|"]
+    lines = ["| ten digits | p50, ms | p95, ms |", "|---|---|---|"]
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = student(models.load("guided")).save(Path(folder) / "student.html")
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=QUIET)
         page = browser.new_context(offline=True).new_page()
         page.goto(path.as_uri(), timeout=ENOUGH)
         page.wait_for_selector(".course-student[data-drawn]", timeout=ENOUGH)
-        session = page.context.new_cdp_session(page)
-        session.send("Performance.enable", {"timeDomain": "threadTicks"})
-
-        def used() -> float:
-            """Processor time of the page's thread so far, ms."""
-            found = {metric["name"]: metric["value"] for metric in session.send("Performance.getMetrics")["metrics"]}
-            return 1000 * found["ThreadTime"]
-
         for moves in MOVES:
-            clock, processor = [], []
-            for i in range(args.pictures + 5):
-                before = used()
-                clock.append(page.evaluate(DRAW, [moves, i * 37 % 80 / 10]))
-                processor.append(used() - before)
-            cells = []
-            for times in (sorted(clock[5:]), sorted(processor[5:])):
-                cells += [statistics.median(times), times[int(0.95 * (len(times) - 1))]]
-            lines.append(f"| {moves} step{'s' * (moves > 1)} | {' | '.join(f'{cell:.0f}' for cell in cells)} |")
+            took = [page.evaluate(DRAW, [moves, i * 37 % 80 / 10]) for i in range(args.pictures + 5)]
+            took = sorted(took[5:])
+            half, most = statistics.median(took), took[int(0.95 * (len(took) - 1))]
+            lines.append(f"| {moves} step{'s' * (moves > 1)} | {half:.0f} | {most:.0f} |")
         browser.close()
     print("\n".join(lines))
     if args.store:

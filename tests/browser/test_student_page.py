@@ -1,5 +1,7 @@
 """The guided student in the page: the same digits as torch, at once, with the network off."""
 
+import os
+
 import pytest
 import torch
 
@@ -22,11 +24,28 @@ def page(open_page, tmp_path):
 def test_one_step_is_torchs(page):
     noise = torch.randn(10, 1, 16, 16, generator=torch.Generator().manual_seed(3))
     for w, label in ((0.0, None), (2.0, None), (7.3, 4)):
-        call = f"(s) => {{ const {{ state, digits }} = document.querySelector('{ROOT}').student; Object.assign(state, s);"
-        got = page.evaluate(call + " return digits().map((x) => [...x]) }", {"w": w, "label": label})
+        call = f"async (s) => {{ const {{ state, digits }} = document.querySelector('{ROOT}').student; Object.assign(state, s);"
+        got = page.evaluate(call + " return (await digits()).map((x) => [...x]) }", {"w": w, "label": label})
         asked = NETWORK.given(torch.arange(10) if label is None else torch.full((10,), label)).at(w)
         want = result(consistency(asked, noise, NETWORK.process.times(1)))
         assert (torch.tensor(got).view_as(want) - want).abs().max() < 1e-4
+
+
+def test_workers_draw(page):
+    assert page.locator(ROOT).get_attribute("data-workers") == str(min(5, os.cpu_count() or 1))
+
+
+BROKEN = "class { constructor() { setTimeout(() => this.onerror(new Event('error'))) } postMessage() {} }"
+
+
+@pytest.mark.parametrize("worker", ["undefined", BROKEN])
+def test_a_page_that_may_have_no_workers_draws_by_itself(page, open_page, tmp_path, worker):
+    path = student(NETWORK, w=2.0, seed=3).save(tmp_path / "alone.html")
+    path.write_text(path.read_text().replace("<script>", f"<script>Worker = {worker};</script><script>", 1))
+    alone = open_page(path)
+    alone.wait_for_selector(f"{ROOT}[data-drawn][data-workers='0']")
+    first = f"async () => [...(await document.querySelector('{ROOT}').student.digits())[0]]"
+    assert alone.evaluate(first) == page.evaluate(first) and alone.errors == []
 
 
 def test_eight_bits_are_enough():
@@ -55,12 +74,14 @@ def test_the_controls_answer_and_ask_nobody(page):
     page.wait_for_selector(f'{ROOT}[data-drawn="5.5"]')
     assert "w = 5.5" in page.locator(f"{ROOT} output").inner_text()
     student = f"document.querySelector('{ROOT}').student"
-    before = page.evaluate(f"[...{student}.digits()[0]]")
+    first = f"async () => [...(await {student}.digits())[0]]"
+    before = page.evaluate(first)
     page.get_by_role("group", name="steps").get_by_role("button", name="4").click()
     page.get_by_role("group", name="digit").get_by_role("button", name="7").click()
     page.get_by_role("button", name="other noise").click()
     assert page.evaluate(f"{student}.state") == {"w": 5.5, "moves": 4, "label": 7, "seed": 1}
-    assert page.evaluate(f"[...{student}.digits()[0]]") != before and page.errors == []
+    assert page.evaluate(first) != before and page.errors == []
+    page.wait_for_selector(f"{ROOT} [aria-pressed=true] >> nth=1")
     assert page.locator(f"{ROOT} [aria-pressed=true]").all_inner_texts() == ["4", "7"]  # and no preset of w
 
 
