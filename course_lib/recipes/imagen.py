@@ -11,7 +11,6 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from course_lib import metrics
 from course_lib.cascades import augmented, upsampler_loss
-from course_lib.checkpoints import load_into, shipped
 from course_lib.datasets import captions, scenes, shapes
 from course_lib.datasets.scenes import Scene
 from course_lib.denoisers import NULL, Denoiser, Network
@@ -24,7 +23,7 @@ from course_lib.nets.text import Paraphraser, TextEncoder, TextUNet
 from course_lib.nets.upsampler import Upsampler
 from course_lib.process import DDPM, randn_like
 from course_lib.recipes.latents import listening_first
-from course_lib.recipes.recipe import Recipe, device_of, learner_of
+from course_lib.recipes.recipe import Recipe, device_of, learner_of, shipped_net
 from course_lib.recipes.shapes import asked, paraphraser_figures, shipped_reader, taught, train_paraphraser, walked
 from course_lib.samplers import ddim, result
 from course_lib.schedules import linear_beta
@@ -259,12 +258,11 @@ def imagen_upsampler_figures(network: Network, n: int = 200) -> dict[str, float]
     PSNR, how far the crowd is from real pictures, by the reader's features, and what the reader finds."""
     judge, device, rng = shipped_reader(), device_of(network), torch.Generator().manual_seed(1)
     base = imagen_network()
-    load_into(base.net, shipped("imagen"))
+    shipped_net(base.net, "imagen").to(device)
     said, scene = asked(n, "train")
     x, other = shapes.draw(scene, rng), shapes.draw(scenes.sample(500, rng, ("pair",)), rng)
     features = lambda pictures: judge.features(pictures.clamp(-1, 1))
     distance = lambda pictures: metrics.frechet_distance(features(pictures), features(other))
-    base.net.to(device).eval().requires_grad_(False)
     low = {"real": avg_pool2d(x, 2), "the base's": small_drawn(base, said, 2.0).cpu()}
     found = {"Frechet distance, real against real": distance(x)}
     for whose, small in low.items():

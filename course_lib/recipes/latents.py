@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from course_lib.checkpoints import load_into, shipped
 from course_lib.datasets import captions, scenes, shapes, words
 from course_lib.denoisers import Network
 from course_lib.distillation import guided_consistency_loss
@@ -18,7 +17,7 @@ from course_lib.nets.autoencoder import Autoencoder
 from course_lib.nets.text import TextUNet
 from course_lib.process import DDPM, Process
 from course_lib.recipes.distillation import older_weights, taught_by
-from course_lib.recipes.recipe import Recipe, device_of, learner_of
+from course_lib.recipes.recipe import Recipe, device_of, learner_of, shipped_net
 from course_lib.recipes.shapes import asked, drawn, pair_figures, shipped_reader, taught
 from course_lib.samplers import consistency, result
 from course_lib.schedules import linear_beta
@@ -70,9 +69,7 @@ def autoencoder_figures(net: Autoencoder, n: int = 1000) -> dict[str, float]:
 
 def shipped_autoencoder() -> Autoencoder:
     """The autoencoder that ships: whose latents lessons 12 and 16 draw in."""
-    net = autoencoder()
-    load_into(net, shipped("autoencoder"))
-    return net.eval().requires_grad_(False)
+    return shipped_net(autoencoder(), "autoencoder")
 
 
 # From text to latents of shapes

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from course_lib.checkpoints import load_into, shipped
 from course_lib.denoisers import Network
 from course_lib.training import Progress
 
@@ -36,6 +37,12 @@ class Recipe:
 def learner_of(network: Network) -> Network:
     """A copy to train, while `network` holds its average."""
     return Network(copy.deepcopy(network.net).train().requires_grad_(), network.process, network.view)
+
+
+def shipped_net(net: nn.Module, name: str) -> nn.Module:
+    """`net`, untrained, with the weights of the shipped model of that name: to judge or to teach by, and not to be trained."""
+    load_into(net, shipped(name))
+    return net.eval().requires_grad_(False)
 
 
 def device_of(model: Network | nn.Module) -> torch.device:

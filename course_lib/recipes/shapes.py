@@ -7,10 +7,9 @@ import itertools
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import conv2d, cross_entropy, pad
 
-from course_lib.checkpoints import load_into, shipped
 from course_lib.datasets import captions, scenes, shapes
 from course_lib.datasets.scenes import Scene
 from course_lib.denoisers import NULL, Denoiser, Network
@@ -18,7 +17,7 @@ from course_lib.guidance import ClassifierFree
 from course_lib.nets.reader import Reader, reading_loss
 from course_lib.nets.text import Paraphraser, TextEncoder, TextUNet
 from course_lib.process import DDPM
-from course_lib.recipes.recipe import Recipe, device_of, learner_of
+from course_lib.recipes.recipe import Recipe, device_of, learner_of, shipped_net
 from course_lib.samplers import Step, ddim, result
 from course_lib.schedules import linear_beta
 from course_lib.training import EMA, Progress, denoising_loss, in_cycles, train
@@ -113,7 +112,7 @@ def taught(encoder: TextEncoder, name: str = "paraphraser") -> None:
     """Gives a text encoder the weights of a shipped paraphraser's, of the same size, which knows the language."""
     layers = encoder.layers.layers
     net = Paraphraser(encoder.width, len(layers), layers[0].self_attn.num_heads)
-    encoder.load_state_dict(_shipped(net, name).encoder.state_dict())
+    encoder.load_state_dict(shipped_net(net, name).encoder.state_dict())
 
 
 # From text to shapes
@@ -212,12 +211,7 @@ def drawn(
 
 def shipped_reader() -> Reader:
     """The reader that ships: what all figures of shapes are read by."""
-    return _shipped(Reader(), "reader")
-
-
-def _shipped(net: nn.Module, name: str) -> nn.Module:
-    load_into(net, shipped(name))
-    return net.eval().requires_grad_(False)
+    return shipped_net(Reader(), "reader")
 
 
 def pair_figures(draw: Callable[[list[str], float], Tensor], n: int) -> dict[str, float]:

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from course_lib.checkpoints import load_into, read, shipped
+from course_lib.checkpoints import read, shipped
 from course_lib.datasets import captions, scenes, shapes
 from course_lib.denoisers import Network
 from course_lib.nets.clip import CLIP
 from course_lib.nets.text import TextUNet
 from course_lib.nets.unclip import Prior, VectorAsWords
 from course_lib.process import DDPM
-from course_lib.recipes.recipe import Recipe, device_of, learner_of
+from course_lib.recipes.recipe import Recipe, device_of, learner_of, shipped_net
 from course_lib.recipes.shapes import LISTENING, shipped_reader, taught, where_it_matters
 from course_lib.schedules import cosine_beta, linear_beta
 from course_lib.training import EMA, Progress, denoising_loss, train
@@ -24,9 +24,7 @@ from course_lib.unclip import UnCLIP, seen
 
 def shipped_clip() -> CLIP:
     """The CLIP of clean pictures that ships: whose vectors are imagined and drawn."""
-    net = CLIP()
-    load_into(net, shipped("clip"))
-    return net.eval().requires_grad_(False)
+    return shipped_net(CLIP(), "clip")
 
 
 def prior_network(seed: int = 0) -> Network:

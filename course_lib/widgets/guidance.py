@@ -68,12 +68,12 @@ def by_classifier(network: Network, classifier: Callable) -> Model:
 
 
 def by_student(network: Network, decode: Callable[[Tensor], Tensor] = lambda x: x) -> Model:
-    """A student that is told w, and has a sampler of its own: Luo et al. 2023. `decode` makes pictures of latents."""
+    """A student that is told w, and has a sampler of its own: Luo et al. 2023. `decode` makes pictures of its last latents."""
 
     def draw(labels, w, noise, steps, sampler):
         asked, rng = network.given(labels).at(w), torch.Generator().manual_seed(0)
         jumps = consistency(asked, noise.to(device_of(network)), network.process.times(steps), rng)
-        return (Step(step.t, decode(step.x0)) for step in jumps)
+        return (replace(step, x=decode(step.x)) if step.pred is None else step for step in jumps)
 
     return draw
 

@@ -289,7 +289,8 @@ for ax in axes:
     ax.legend(loc="lower right")
 plots.show(
     fig,
-    alt="Shares of pictures over w from 0 to 5. All rise steeply to w = 1, gently to 3, then fall a little; shape is lowest.",
+    alt="Shares of pictures over w from 0 to 5. All rise steeply to w = 1 and are nearly 1 from 2 on; those of new objects "
+    "stay below, and are highest at 3.",
 )
 
 # %%
@@ -301,9 +302,9 @@ for split, name in names.items():
 part = {name: dict(zip(ws, mean(right(name, "train")))) for name in ("colour", "relation", "shape", "binding")}
 claim(
     "text-guidance-listens",
-    "Guidance makes the network listen: at w = 3 more pictures show all that was said than at w = 1.",
-    measured=f"{100 * at['train'][3]:.0f} % of 300 pictures against {100 * at['train'][1]:.0f} %",
-    holds=at["train"][3] > at["train"][1] + 0.03,  # twice the standard error
+    "Guidance makes the network listen: at w = 3 fewer than half as many pictures miss something that was said as at w = 1.",
+    measured=f"{100 - 100 * at['train'][3]:.1f} % of 300 pictures against {100 - 100 * at['train'][1]:.1f} %",
+    holds=1 - at["train"][3] < 0.5 * (1 - at["train"][1]),
 )
 
 # %%

@@ -180,7 +180,8 @@ fig, ax = plt.subplots(figsize=(10, 4.4))
 ax.bar(parts, [kept[p].mean() for p in parts], yerr=[kept[p].std(ddof=1) for p in parts], color=BLUE, capsize=6)
 ax.set(title="What stays in a variation", ylabel="share of pictures", ylim=(0, 1.08))
 for i, part in enumerate(parts):
-    ax.text(i, kept[part].mean() + 0.02, f"{100 * kept[part].mean():.0f} %", ha="center", fontsize=15)
+    top = kept[part].mean() + kept[part].std(ddof=1) + 0.02  # above the error bar
+    ax.text(i, top, f"{100 * kept[part].mean():.0f} %", ha="center", fontsize=15)
 plots.show(fig, alt="The share of variations in which count, shape, colour, binding, relation and size are as in the original.")
 
 # %%
@@ -209,7 +210,7 @@ claim(
 # CLIP was trained to match captions, and captions never say where exactly an object lies. So $z$ need not hold it: it is what
 # the paper calls the non-essential details. **Shapes** of pairs are lost for another reason. Of one object alone the decoder
 # keeps the shape in nine cases of ten (it is in a figure below), so $z$ holds it. Of two objects, two shapes lie in one vector,
-# a few pixels of the loss depend on them, and twelve minutes of training were not enough to tell them apart.
+# a few pixels of the loss depend on them, and fourteen minutes of training were not enough to tell them apart.
 #
 # ## Between two pictures
 #

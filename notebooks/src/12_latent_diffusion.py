@@ -285,10 +285,11 @@ claim(
 
 # %%
 records = models.records()
-equal = {name: row for name, row in found["after as much training"].items()}
 names = {"1": "f = 1, pixels", "2": "f = 2, latents", "4": "f = 4, latents"}
 marks = ("binding, train", "all, train", "all, new pairs", "all, new objects")
-rows = {names[f]: equal[f] for f in names} | {"lesson 09's pixels": records["text2shape"]["figures"]}
+rows = {names[f]: row for f, row in found["after as much training"].items()} | {
+    "lesson 09's pixels": records["text2shape"]["figures"]
+}
 fig, ax = plt.subplots(figsize=(11.5, 4.8))
 for i, (name, row) in enumerate(rows.items()):
     values = [100 * row[f"{mark} (w = 3)"] for mark in marks]

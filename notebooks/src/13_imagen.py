@@ -538,7 +538,7 @@ claim(
 #
 # The table compares *these four trainings*, not four ideas: the pixel model (lesson 09) had fifty-five minutes of one core, the
 # decoder of DALL-E 2 (lesson 11) began as that model, the latent model (lesson 12) had eight minutes in a space that is
-# cheaper by far, Imagen's base some twelve. What does carry over is how each fails. DALL-E 2 counts well and binds badly: its
+# cheaper by far, Imagen's base fifteen. What does carry over is how each fails. DALL-E 2 counts well and binds badly: its
 # vector holds *how many of what*, less *which goes with which*. A system is added by one entry in `course_lib/systems.py`;
 # lesson 16 shows all six.
 #

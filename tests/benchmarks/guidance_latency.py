@@ -3,7 +3,7 @@
     python tests/benchmarks/guidance_latency.py
 
 Needs playwright and Chromium, and a machine that does nothing else. Sixteen digits in 20 steps, sketched by a student; and
-lesson 18's student of latents, sixteen captions in two steps, decoded. Prints a table for tests/benchmarks/README.md. A key is
+lesson 18's student of latents, sixteen pictures in two steps, decoded. Prints a table for tests/benchmarks/README.md. A key is
 pressed 20 times; then w is dragged for 15 seconds, to and fro without a rest, and again in 30 jerks, between which the full
 answer is begun. All times are taken in the page.
 """
@@ -79,9 +79,9 @@ def drag_without_a_rest(page, seconds: float) -> None:
     page.mouse.up()
 
 
-def explored(browser, cell: str, names: dict[str, str], asked: dict[str, str]) -> list[str]:
-    """The rows of one explorer, the last line of `cell`, in a JupyterLab of its own: of the kinds of pictures in `names` alone,
-    coarse, full, or both."""
+def explored(browser, cell: str, kinds: dict[str, tuple[str, str]]) -> list[str]:
+    """The rows of one explorer, the last line of `cell`, in a JupyterLab of its own. `kinds` of pictures, coarse, full or both,
+    have a name and what is asked of them; w is dragged for the first."""
     lines = []
     with tempfile.TemporaryDirectory() as folder:
         nbformat.write(new_notebook(cells=[new_code_cell(cell)], metadata=execute.METADATA), Path(folder) / "one.ipynb")
@@ -100,14 +100,14 @@ def explored(browser, cell: str, names: dict[str, str], asked: dict[str, str]) -
                 page.keyboard.press("ArrowRight" if i % 2 else "ArrowLeft")
                 time.sleep(1.3)
             waits = page.evaluate("waits")
-            lines += [row(f"one key, {name}", waits[kind], asked[kind]) for kind, name in names.items()]
+            lines += [row(f"one key, {name}", waits[kind], asked) for kind, (name, asked) in kinds.items()]
             page.evaluate("() => { waits.coarse.length = waits.full.length = 0 }")
             jerk = lambda page, seconds: drag_back_and_forth(page, 30, seconds)
-            for name, drag in (("without a rest", drag_without_a_rest), ("in jerks", jerk)):
+            first, (name, asked) = next(iter(kinds.items()))
+            for how, drag in (("without a rest", drag_without_a_rest), ("in jerks", jerk)):
                 drag(page, 15.0)
                 time.sleep(2)
-                first = next(iter(names))
-                lines.append(row(f"w dragged {name}, {names[first]}", page.evaluate("waits")[first], asked[first]))
+                lines.append(row(f"w dragged {how}, {name}", page.evaluate("waits")[first], asked))
                 page.evaluate("() => { waits.coarse.length = waits.full.length = 0 }")
     return lines
 
@@ -116,9 +116,9 @@ def main():
     lines = ["| from the slider's event to the picture | p50, ms | p95, ms | pictures | asked |", "|---|---|---|---|---|"]
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=QUIET)
-        names = {"coarse": "the student's sketch", "full": "full picture (20 steps)"}
-        lines += explored(browser, CELL, names, {"coarse": "150", "full": "1,000"})
-        lines += explored(browser, LATENTS, {"full": "the student of latents, full picture (2 steps)"}, {"full": "100"})
+        kinds = {"coarse": ("the student's sketch", "150"), "full": ("full picture (20 steps)", "1,000")}
+        lines += explored(browser, CELL, kinds)
+        lines += explored(browser, LATENTS, {"full": ("the student of latents, full picture (2 steps)", "100")})
         page = browser.new_page(viewport={"width": 1200, "height": 1000})
         page.goto(guided_plane(triangle(), DDPM(cosine_beta(1000))).save(Path(folder) / "plane.html").as_uri())
         time.sleep(3)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from rows import kept
 
 from course_lib import checkpoints, metrics, models
 from course_lib.cascades import upsampler_loss
@@ -29,7 +30,6 @@ from course_lib.process import DDPM
 from course_lib.recipes import imagen
 from course_lib.recipes.shapes import asked, shipped_reader
 from course_lib.schedules import linear_beta
-from course_lib.training import show_progress
 
 ROOT = Path(__file__).parents[2]
 OUT, KEPT = ROOT / "data/figures/imagen.json", ROOT / "build/imagen"
@@ -47,15 +47,9 @@ def trained(name: str) -> tuple[Network, dict]:
     if name == "large-large":
         return models.load("imagen"), models.records()["imagen"]
     text, unet = name.split("-")
-    network, path = imagen.imagen_network(0, TEXT[text][0], UNET[unet]), KEPT / f"{name}.safetensors"
-    if not path.is_file():
-        begun = time.process_time()
-        end = show_progress(imagen.train_imagen(network, text=TEXT[text][1]), f"{text} text, {unet} U-Net")
-        record = {"steps": end.step, "loss": round(end.loss, 4), "seconds": round(time.process_time() - begun, 1)}
-        checkpoints.write(path, network.net, record, imagen.IMAGEN.bits)
-    record = checkpoints.load_into(network.net, path)
-    network.net.eval().requires_grad_(False)
-    return network, record
+    network = imagen.imagen_network(0, TEXT[text][0], UNET[unet])
+    training = imagen.train_imagen(network, text=TEXT[text][1])
+    return network, kept(KEPT / f"{name}.safetensors", network.net, training, imagen.IMAGEN.bits)
 
 
 class Judge:

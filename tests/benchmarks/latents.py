@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from rows import kept
 from torch import nn
 
 from course_lib import checkpoints, latents, models
@@ -25,7 +26,7 @@ from course_lib.datasets import captions, scenes, shapes
 from course_lib.nets.autoencoder import Autoencoder
 from course_lib.recipes.latents import latent2shape_network, some_pictures, train_autoencoder, train_latent2shape
 from course_lib.recipes.shapes import drawn, pair_figures
-from course_lib.training import denoising_loss, show_progress
+from course_lib.training import denoising_loss
 
 ROOT = Path(__file__).parents[2]
 OUT, KEPT = ROOT / "data/figures/latents.json", ROOT / "build/latents"
@@ -77,15 +78,6 @@ class Pixels(nn.Module):
         return z.clamp(-1, 1)
 
 
-def kept(name: str, net: nn.Module, training) -> None:
-    """Gives `net` the weights that it had after `training`, which is run unless they are in KEPT."""
-    if not (path := KEPT / f"{name}.safetensors").is_file():
-        end = show_progress(training, name)
-        checkpoints.write(path, net, {"steps": end.step, "seconds": round(end.elapsed)})
-    checkpoints.load_into(net, path)
-    net.eval().requires_grad_(False)
-
-
 def drawer(f: str, steps: int):
     """`draw(captions, w)`, pictures of the network of that f after so many steps, and how well its autoencoder gives back."""
     if f == "4":
@@ -97,8 +89,8 @@ def drawer(f: str, steps: int):
             network = replace(network, view="x0")  # lesson 09 has the reason
         else:
             coder = Autoencoder(int(f)).to(memory_format=torch.channels_last)
-            kept(f"autoencoder {f}", coder, train_autoencoder(coder))
-        kept(f"f = {f}", network.net, train_latent2shape(network, steps=steps, through=coder))
+            kept(KEPT / f"autoencoder {f}.safetensors", coder, train_autoencoder(coder))
+        kept(KEPT / f"f = {f}.safetensors", network.net, train_latent2shape(network, steps=steps, through=coder))
     rng = torch.Generator().manual_seed(1)
     x = some_pictures(1000, rng)
     back = None if f == "1" else round(latents.psnr(coder.decode(coder.encode(x, rng)), x), 1)

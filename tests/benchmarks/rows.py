@@ -1,14 +1,18 @@
-"""Where measured figures go: a file of rows, each written as soon as it is known, none made twice; a table in the README."""
+"""Where what is measured and trained goes: rows in a file, each written as soon as it is known, none made twice; a table in the
+README; the weights of rivals that do not ship."""
 
 import argparse
 import json
 import re
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from course_lib import checkpoints
+from course_lib.training import Progress, show_progress
 
 FIGURES = Path(__file__).parents[2] / "data/figures"
 README = Path(__file__).with_name("README.md")
@@ -21,6 +25,19 @@ def store(name: str, table: str) -> None:
     if places != 1:
         raise ValueError(f"name must be that of one place in {README.name}, got {name!r}, which has {places}")
     checkpoints.write_atomically(README, text.encode())
+
+
+def kept(path: Path, net: nn.Module, training: Iterable[Progress], bits: int = 32) -> dict:
+    """Gives `net`, which `training` trains, its weights at the end as `path` keeps them, and returns the record; where the file
+    is there already, nothing is trained."""
+    if not path.is_file():
+        begun = time.process_time()
+        end = show_progress(training, path.stem)
+        record = {"steps": end.step, "loss": round(end.loss, 4), "seconds": round(time.process_time() - begun, 1)}
+        checkpoints.write(path, net, record, bits)
+    record = checkpoints.load_into(net, path)
+    net.eval().requires_grad_(False)
+    return record
 
 
 def measure(doc: str, name: str, n: int, jobs: Callable[[Iterable[int]], list[dict]], row: Callable[..., dict]) -> None:

@@ -102,8 +102,8 @@ def test_two_hundred_drags_in_twenty_seconds_end_with_the_last_value(opened):
     after, page_after = resident(page, 2), heap(page)
     print(f"200 drags in {took:.1f} s; settled {settled:.2f} s later; kernel {before} to {after} kB; page {page_before:.1f} to "
           f"{page_after:.1f} MB")  # fmt: skip
-    assert image.get_attribute("src") == last
-    assert settled < took / 4  # no queue: one of 200 answers of 60 ms would take 12 s after 20 s of drags
+    assert took < 26 and image.get_attribute("src") == last
+    assert settled < 5  # no queue: a queue of 200 answers of 60 ms would take 12 s
     assert after - before < 40_000 and page_after - page_before < 20
     assert "Idle" in page.locator(".jp-NotebookPanel").first.inner_text() or page.get_by_text("(ipykernel) | Idle").count()
     assert page.errors == []

@@ -59,7 +59,7 @@ def test_the_first_lesson_runs_and_what_moves_moves(opened):
     seen = [samples.get_attribute("src")]
 
     def drawn(words):
-        slider.locator("p", has_text=words).wait_for(timeout=120_000)
+        slider.locator("p", has_text=words).wait_for(timeout=30_000)
         seen.append(samples.get_attribute("src"))
 
     handle = slider.locator(".noUi-handle").first
