@@ -17,7 +17,7 @@ CHOSEN = (
     "cfg-tradeoff",
     "cfg-not-tilted",
     "text-order-of-words",
-    "latent-less-time",
+    "latent-equal-time",
     "drawbench-imagen-before-unclip",
     "ddim-same-noise",
     "consistency-guided",

@@ -14,7 +14,8 @@ from course_lib.nets.hooks import looks_at_words, watching
 from course_lib.nets.reader import Reader
 from course_lib.nets.text import TextEncoder, TextUNet
 from course_lib.process import DDPM
-from course_lib.recipes.shapes import BLUR, NOISE, text2shape_network, train_text2shape, worn
+from course_lib.recipes import shapes as recipe
+from course_lib.recipes.shapes import BLUR, NOISE, worn
 from course_lib.schedules import cosine_beta
 
 SAID = ["a red circle left of a blue square", "a blue circle left of a red square", "a red circle", ""]
@@ -125,11 +126,23 @@ def test_what_is_no_caption_is_said_in_one_line(net, cond, error, words):
     assert words in str(raised.value) and "\n" not in str(raised.value)
 
 
-def test_cycles_of_a_training_count_as_one():
-    seen = list(train_text2shape(text2shape_network(), steps=6, cycles=3))
-    assert [now.step for now in seen] == [1, 2, 3, 4, 5, 6]
-    assert torch.allclose(torch.tensor([now.done for now in seen]), torch.arange(1, 7) / 6)
-    assert all(a.elapsed < b.elapsed for a, b in zip(seen, seen[1:]))
+def test_text2shape_listens_first_and_shapes_after_a_quarter_of_its_steps(monkeypatch):
+    told, kinds = [], []
+    where, sample = recipe.where_it_matters, scenes.sample
+
+    def spied(process, t, listening, shaping):
+        t = where(process, t, listening, shaping)
+        told.append((listening, shaping, int(t.min())))
+        return t
+
+    monkeypatch.setattr(recipe, "where_it_matters", spied)
+    monkeypatch.setattr(recipe, "LISTENING", 2)
+    monkeypatch.setattr(scenes, "sample", lambda n, rng, of: kinds.append(of) or sample(n, rng, of))
+    seen = list(recipe.train_text2shape(recipe.text2shape_network(), steps=8))
+    assert [now.step for now in seen] == list(range(1, 9))
+    assert [row[:2] for row in told] == [(True, False)] * 2 + [(False, True)] * 6
+    assert all((low >= 700) == listening for listening, _, low in told)
+    assert {of.count("pair") / len(of) for of in kinds} == {3 / 5}
 
 
 # CLIP

@@ -12,14 +12,13 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from course_lib import metrics
 from course_lib.cascades import augmented, upsampler_loss
-from course_lib.checkpoints import load_into, shipped
 from course_lib.datasets import digits
 from course_lib.denoisers import Network
 from course_lib.nets.classifier import Classifier
 from course_lib.nets.upsampler import Upsampler
 from course_lib.process import DDPM
 from course_lib.recipes.digits import classifier, digits_figures, digits_network, train_classifier, train_digits
-from course_lib.recipes.recipe import Recipe, device_of
+from course_lib.recipes.recipe import Recipe, device_of, shipped_net
 from course_lib.samplers import ddim, result
 from course_lib.schedules import cosine_beta
 from course_lib.training import EMA, Progress, train
@@ -78,10 +77,7 @@ def train_upsampler(
 @torch.no_grad()
 def upsampler_figures(network: Network, n: int = 500, judge: Classifier | None = None) -> dict[str, float]:
     """What it makes of n real halves that it never saw, in 20 DDIM steps, without and with noise of time 200 in them."""
-    if judge is None:
-        judge = Classifier()
-        load_into(judge, shipped("judge32"))
-    judge.eval()
+    judge = (judge or shipped_net(Classifier(), "judge32")).eval()
     x, rng, device = digits.load("held_out", 32)[0], torch.Generator().manual_seed(1), device_of(network)
     low, real = avg_pool2d(x[-n:], 2).to(device), judge.features(x[:n])
     noise = torch.randn(n, 1, 32, 32, generator=rng).to(device)

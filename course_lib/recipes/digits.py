@@ -10,14 +10,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from course_lib import metrics
-from course_lib.checkpoints import load_into, shipped
 from course_lib.datasets import digits
 from course_lib.denoisers import NULL, Network
 from course_lib.guidance import ClassifierFree
 from course_lib.nets.classifier import Classifier, jitter
 from course_lib.nets.unet import UNet
 from course_lib.process import DDPM
-from course_lib.recipes.recipe import Recipe, device_of, learner_of
+from course_lib.recipes.recipe import Recipe, device_of, learner_of, shipped_net
 from course_lib.samplers import ddim, result
 from course_lib.schedules import cosine_beta
 from course_lib.training import EMA, Progress, denoising_loss, train
@@ -83,10 +82,7 @@ def train_digits(
 
 def digits_figures(network: Network, n: int = 1000, judge: Classifier | None = None) -> dict[str, float]:
     """What the shipped classifier, or another `judge`, says of n samples of 25 DDIM steps, guided (w = 2) and plain (w = 1)."""
-    if judge is None:
-        judge = Classifier()
-        load_into(judge, shipped("classifier"))
-    judge.eval()
+    judge = (judge or shipped_net(Classifier(), "classifier")).eval()
     label, rng = torch.arange(n) % 10, torch.Generator().manual_seed(1)
     noise = torch.randn(n, 1, 16, 16, generator=rng).to(device_of(network))
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from course_lib import metrics
-from course_lib.checkpoints import load_into, shipped
 from course_lib.datasets import digits
 from course_lib.denoisers import Network
 from course_lib.distillation import consistency_loss, guided_consistency_loss, progressive_loss
@@ -18,7 +17,7 @@ from course_lib.nets.classifier import Classifier
 from course_lib.nets.unet import UNet
 from course_lib.process import DDPM
 from course_lib.recipes.digits import digits_network
-from course_lib.recipes.recipe import Recipe, device_of, learner_of
+from course_lib.recipes.recipe import Recipe, device_of, learner_of, shipped_net
 from course_lib.samplers import consistency, ddim, result
 from course_lib.schedules import cosine_beta
 from course_lib.training import EMA, Progress, train
@@ -29,9 +28,8 @@ DROP = 0.1  # of labels, as for the teacher: the students, too, know what a digi
 def taught_by(name: str, student: Network, build: Callable[[], Network] = digits_network) -> Network:
     """The shipped model of that name on the student's device, having given the student its weights to begin with."""
     teacher = build()
-    load_into(teacher.net, shipped(name))
+    shipped_net(teacher.net, name).to(device_of(student))
     student.net.load_state_dict(teacher.net.state_dict(), strict=False)  # a guided student has its guidance to learn
-    teacher.net.to(device_of(student)).eval().requires_grad_(False)
     return teacher
 
 
@@ -135,9 +133,7 @@ def train_guided(network: Network, seconds: float | None = None, seed: int = 0, 
 
 def student_figures(network: Network, n: int, steps: tuple[int, ...], sampler: Callable, ws: tuple[float, ...] = ()) -> dict:
     """What the shipped classifier says of n samples of so many steps, as in `digits_figures`, at each w that it can be told."""
-    judge, label = Classifier(), torch.arange(n) % 10
-    load_into(judge, shipped("classifier"))
-    judge.eval()
+    judge, label = shipped_net(Classifier(), "classifier"), torch.arange(n) % 10
     held_out = judge.features(digits.load("held_out")[0][:n])
     found = {}
     for k in steps:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from course_lib import metrics
-from course_lib.checkpoints import load_into, shipped
 from course_lib.datasets import digits
 from course_lib.datasets.points import grid
 from course_lib.denoisers import Network
@@ -23,7 +22,7 @@ from course_lib.nets.generators import GAN, VAE, Drawer, Reader, layers
 from course_lib.nets.mlp import MLP
 from course_lib.nets.unet import UNet
 from course_lib.process import DDPM, randn_like
-from course_lib.recipes.recipe import Recipe, device_of, learner_of
+from course_lib.recipes.recipe import Recipe, device_of, learner_of, shipped_net
 from course_lib.rivals import adversarial_value, elbo, non_saturating_loss
 from course_lib.samplers import ddim, result
 from course_lib.schedules import cosine_beta
@@ -157,10 +156,7 @@ def drawn(model: Network | GAN | VAE, n: int, rng: torch.Generator | None = None
 @torch.no_grad()
 def rival_figures(model: Network | GAN | VAE, n: int = 1000, judge: Classifier | None = None) -> dict[str, float]:
     """What the shipped classifier, or another `judge`, says of n samples beside n held-out digits, and how fast they came."""
-    if judge is None:
-        judge = Classifier()
-        load_into(judge, shipped("classifier"))
-    judge.eval()
+    judge = (judge or shipped_net(Classifier(), "classifier")).eval()
     begun = time.perf_counter()
     x = drawn(model, n, torch.Generator().manual_seed(1))
     seconds = time.perf_counter() - begun

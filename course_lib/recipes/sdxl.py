@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from course_lib.checkpoints import load_into, shipped
 from course_lib.datasets import captions, scenes
 from course_lib.denoisers import NULL, Denoiser, Network
 from course_lib.guidance import ClassifierFree
@@ -15,7 +14,7 @@ from course_lib.nets.sdxl import WHOLE, SDXLUNet, TwoEncoders
 from course_lib.nets.text import TextEncoder
 from course_lib.process import DDPM
 from course_lib.recipes.latents import latent2shape_network, shipped_autoencoder
-from course_lib.recipes.recipe import Recipe, device_of, learner_of
+from course_lib.recipes.recipe import Recipe, device_of, learner_of, shipped_net
 from course_lib.recipes.shapes import asked, shipped_reader, walked
 from course_lib.recipes.unclip import shipped_clip
 from course_lib.schedules import linear_beta
@@ -60,9 +59,7 @@ def schooled(net: SDXLUNet) -> None:
 
     A second text encoder is CLIP's, whose words have no weight yet. SDXL, too, was trained in stages, each from the one before.
     """
-    painter = latent2shape_network()
-    load_into(painter.net, shipped("latent2shape"))
-    known = painter.net.state_dict()
+    known = shipped_net(latent2shape_network().net, "latent2shape").state_dict()
     if isinstance(net.text, TwoEncoders):
         known = {name.replace("text.", "text.first.", 1): w for name, w in known.items()}
         known |= {f"text.second.{name}": w for name, w in shipped_clip().text.state_dict().items()}

@@ -13,7 +13,7 @@ import io
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, lru_cache
 
 import ipywidgets as widgets
 import torch
@@ -316,18 +316,28 @@ def _panel(x: Tensor, names: list[str], title: str = "") -> Image.Image:
     """Pictures x (N, C, H, W) in [-1, 1] in rows of COLUMNS, each under its name, all under the title."""
     N, C, H, W = x.shape
     zoom = max(1, ((WIDTH - GAP) // COLUMNS - GAP) // W)
-    wide, high, top = W * zoom + GAP, H * zoom + BAND, BAND + GAP if title else 0
-    left = (WIDTH - COLUMNS * wide + GAP) // 2
-    panel = Image.new("RGB", (WIDTH, top + -(-N // COLUMNS) * high + GAP), PAPER)
+    words, corners = _words(tuple(names), W * zoom, H * zoom, title)
+    panel = words.copy()
+    for picture, corner in zip(_pixels(x), corners):
+        panel.paste(picture.resize((W * zoom, H * zoom), Image.Resampling.NEAREST), corner)
+    return panel.convert("L") if C == 1 else panel
+
+
+@lru_cache(len(WS) + 1)
+def _words(names: tuple[str, ...], wide: int, high: int, title: str) -> tuple[Image.Image, list[tuple[int, int]]]:
+    """A panel without its pictures, each `wide` x `high` pixels, and their corners: made once, as only the pictures move."""
+    left, top = (WIDTH - COLUMNS * (wide + GAP) + GAP) // 2, BAND + GAP if title else 0
+    panel = Image.new("RGB", (WIDTH, top + -(-len(names) // COLUMNS) * (high + BAND) + GAP), PAPER)
     pen = ImageDraw.Draw(panel)
     pen.text((WIDTH // 2, top // 2 + 4), title, INK, _font(36), "mm")
     longest = max(pen.textlength(name, _font(26)) for name in names)
-    size = min(26, int(26 * W * zoom / max(1, longest)))
-    for i, picture in enumerate(_pixels(x)):
-        at, y = left + i % COLUMNS * wide, top + i // COLUMNS * high
-        pen.text((at + W * zoom // 2, y + BAND // 2), names[i], INK, _font(size), "mm")
-        panel.paste(picture.resize((W * zoom, H * zoom), Image.Resampling.NEAREST), (at, y + BAND))
-    return panel.convert("L") if C == 1 else panel
+    size = min(26, int(26 * wide / max(1, longest)))
+    corners = []
+    for i, name in enumerate(names):
+        at, y = left + i % COLUMNS * (wide + GAP), top + i // COLUMNS * (high + BAND)
+        pen.text((at + wide // 2, y + BAND // 2), name, INK, _font(size), "mm")
+        corners.append((at, y + BAND))
+    return panel, corners
 
 
 @cache

@@ -62,7 +62,7 @@ check.solution("elbo")
 # %% [markdown]
 # ### A bound that can be checked
 #
-# On 25 Gaussians the true $\log p(x)$ is known. No VAE can pass it; how near does one come in seven seconds?
+# On 25 Gaussians the true $\log p(x)$ is known. No VAE can pass it; how near does one come in six seconds?
 
 # %% tags=["nbval-ignore-output"]
 import json
@@ -85,7 +85,7 @@ plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
 grid = points.grid()
 dots = {"VAE": recipes.vae_of_points(seed=0)}
-show_progress(recipes.train_vae(dots["VAE"], seconds=7, data=recipes.some_points), "VAE of points")
+show_progress(recipes.train_vae(dots["VAE"], seconds=6, data=recipes.some_points), "VAE of points")
 
 # %%
 x, _ = grid.sample(20_000, torch.Generator().manual_seed(1))
@@ -231,8 +231,8 @@ for training in (recipes.train_diffusion, recipes.train_vae, recipes.train_gan):
 
 # %% tags=["nbval-ignore-output"]
 dots |= {"GAN": recipes.gan_of_points(seed=0), "diffusion": recipes.diffusion_of_points(seed=0)}
-show_progress(recipes.train_gan(dots["GAN"], seconds=7, data=recipes.some_points), "GAN of points")
-show_progress(recipes.train_diffusion(dots["diffusion"], seconds=7, data=recipes.some_points), "diffusion of points")
+show_progress(recipes.train_gan(dots["GAN"], seconds=6, data=recipes.some_points), "GAN of points")
+show_progress(recipes.train_diffusion(dots["diffusion"], seconds=6, data=recipes.some_points), "diffusion of points")
 
 fig, axes = plt.subplots(1, 4, figsize=(11.8, 4), sharey=True)
 shown = {"data": x[:2000]} | {
@@ -241,7 +241,7 @@ shown = {"data": x[:2000]} | {
 for ax, (name, made) in zip(axes, shown.items()):
     plots.points(made, title=name, ax=ax, size=4, reach=1.4)
     ax.set(xticks=[-1, 0, 1], ylabel="")
-plots.show(fig, alt="The 25 Gaussians, and what each of the three models draws after seven seconds.")
+plots.show(fig, alt="The 25 Gaussians, and what each of the three models draws after six seconds.")
 
 # %% [markdown]
 # A mode is **covered** if it gets a fifth of its due; a sample is **out** if it is more than four standard deviations from
@@ -291,17 +291,17 @@ claim(
 names = {"GAN": "gan", "VAE": "vae", "diffusion": "diffusion"}
 trained = {name: getattr(recipes, kind)(seed=0) for name, kind in names.items()}
 for name, kind in names.items():
-    show_progress(getattr(recipes, f"train_{kind}")(trained[name], seconds=12), name)
+    show_progress(getattr(recipes, f"train_{kind}")(trained[name], seconds=10), name)
 
 fig, axes = plt.subplots(1, 4, figsize=(11.8, 3.7))
 forty = {name: recipes.drawn(model, 36, torch.Generator().manual_seed(5)) for name, model in trained.items()}
 for ax, (name, made) in zip(axes, ({"real": digits.load("held_out")[0][:36]} | forty).items()):
     plots.pictures(made, columns=6, title=name, ax=ax)
-plots.show(fig, alt="36 real digits, and 36 by each of GAN, VAE and diffusion, after twelve seconds of training each.")
+plots.show(fig, alt="36 real digits, and 36 by each of GAN, VAE and diffusion, after ten seconds of training each.")
 
 # %% tags=["nbval-ignore-output"]
 table = {name: recipes.rival_figures(model, n=500) for name, model in trained.items()}
-print(f"{'12 s each':30}" + "".join(f"{name:>12}" for name in table))
+print(f"{'10 s each':30}" + "".join(f"{name:>12}" for name in table))
 for figure in table["GAN"]:
     print(f"{figure:30}" + "".join(f"{figures[figure]:12.3g}" for figures in table.values()))
 

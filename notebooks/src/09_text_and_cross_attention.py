@@ -210,7 +210,7 @@ check.solution("text_dropout")
 
 # %% [markdown]
 # All of training is then one line: `denoising_loss(network.given(captions).dropped(0.1, rng), pictures, rng)`. It takes
-# fifty-five minutes of one core (`course train text2shape`), and one thing was learned on the way. A network that may *look*
+# thirty-four minutes of one core (`course train text2shape`), and one thing was learned on the way. A network that may *look*
 # from the first step does not *listen*: it takes the caption for a bag of words, and whatever the noisy picture does not show
 # stays undecided. So the first 600 steps see next to nothing, $t \ge 0.7\,T$, where only the words say what lies where.
 #
@@ -289,8 +289,8 @@ for ax in axes:
     ax.legend(loc="lower right")
 plots.show(
     fig,
-    alt="Shares of pictures over w from 0 to 5. All rise steeply to w = 1 and are nearly 1 from 2 on; those of new objects "
-    "stay below, and are highest at 3.",
+    alt="Shares of pictures over w from 0 to 5. All rise steeply to w = 1 and are nearly 1 at 2 and 3; those of new objects "
+    "fall a little at 5.",
 )
 
 # %%
@@ -317,9 +317,11 @@ claim(
 )
 
 # %% [markdown]
-# What fails last is the **outline**: a circle for a square. Colours and sides are learned first, since most of the loss lies in
-# them; which of four outlines it is changes a few pixels of each object. The rate went up and down four times. After the first
-# cycle all was right in 8 % (100 captions), after the second in 73 %, after the third in 95 %, after the fourth in 99 %.
+# What is learned last is the **outline**: a circle for a square. Colours and sides come first, since most of the loss lies in
+# them; which of four outlines it is changes a few pixels of each object. How soon it comes depends on the training more than
+# one would think. This network took 11,000 steps, three pictures in five pairs, its rate up to 0.0015. The same steps with half
+# of the pictures pairs and a rate up to 0.001 gave 92.5 % (200 captions). Cycles of 4,500 such steps, in each of which the
+# rate rose and fell, gave 8, 73, 95 and, after the fourth, 99.5 %.
 #
 # Is it so for what was never seen, too?
 
@@ -334,16 +336,17 @@ claim(
 # %%
 claim(
     "text-new-objects",
-    "And objects of a colour that their shape never had, less surely.",
-    measured=f"at w = 3 all right in {100 * at['new objects'][3]:.0f} % of 300 pictures with a new object",
-    holds=0.1 < at["new objects"][3] < at["train"][3],
+    "And objects of a colour that their shape never had, when it is guided.",
+    measured=f"all right in {100 * at['new objects'][3]:.1f} % of 300 pictures with a new object at w = 3, in "
+    f"{100 * at['new objects'][1]:.0f} % at w = 1 (known ones {100 * at['train'][1]:.0f} %)",
+    holds=at["new objects"][3] >= 0.85,
 )
 
 # %% [markdown]
-# That came last. With a new object in it a caption was drawn right in 5 %, 38 %, 78 % and 94 % after the four cycles. What
-# training shows was all but known after three; the fourth taught little more of that, and much of what training never shows.
-# What still fails is small: the prompt box above shows a small green star that comes out as a triangle. (With *both* objects
-# new, 82 of 100 captions were drawn right.)
+# That took longest in the trainings that were slower: there 86 %, and 5, 38, 78 and 94 % after the four cycles. With *both*
+# objects new, 99 of 100 captions are drawn right now. Numbers are heeded less: of "four blue triangles" and the like, two to
+# four of a kind, seven in ten have the right number (200 captions), and most others have one too many. Four cycles made it 85
+# in 100: what a training shows less of takes more of it.
 #
 # ## Who looks where?
 #

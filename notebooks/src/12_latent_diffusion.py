@@ -323,7 +323,12 @@ claim(
     measured=f"everything right at w = 3: pixels {pixels:.1f} % after {spent['text2shape']:.0f} minutes, "
     f"latents {latents:.1f} % after {spent['latent2shape']:.0f}, steps times their cost in the table",
     holds=latents > pixels - 5 and spent["latent2shape"] < 0.4 * spent["text2shape"],
+    expected=False,
 )
+
+# %% [markdown]
+# It holds for the time, and not quite for the captions: "nearly" was to mean less than five in a hundred apart. Trained for six
+# times as long, the pixels of lesson 09 leave nothing to be wished for.
 
 # %% [markdown]
 # ## Failure museum

@@ -536,11 +536,11 @@ claim(
 # unusual, Imagen draws far better. Counts it loses: what is counted is small in our pictures, and a small star at 16 × 16 is a
 # handful of pixels. The second does not hold either: several times the training put the pixel model ahead.
 #
-# The table compares *these four trainings*, not four ideas: the pixel model (lesson 09) had fifty-five minutes of one core, the
-# decoder of DALL-E 2 (lesson 11) began as that model, the latent model (lesson 12) had eight minutes in a space that is
-# cheaper by far, Imagen's base fifteen. What does carry over is how each fails. DALL-E 2 counts well and binds badly: its
-# vector holds *how many of what*, less *which goes with which*. A system is added by one entry in `course_lib/systems.py`;
-# lesson 16 shows all six.
+# The table compares *these four trainings*, not four ideas: the pixel model (lesson 09) had thirty-four minutes of one core,
+# the decoder of DALL-E 2 (lesson 11) began as that model, the latent model (lesson 12) had eight minutes in a space that is
+# cheaper by far, Imagen's base fifteen. What does carry over is how each fails. DALL-E 2 gets colours right and binds badly:
+# from its vector *which colours* is read more easily than *which goes with which*. A system is added by one entry in
+# `course_lib/systems.py`; lesson 16 shows all six.
 #
 # ## Failure museum
 #

@@ -130,7 +130,7 @@ claim(
 # give *the same* picture, only more roughly. Eight noises, from 5 steps to 100:
 
 # %%
-n = 60
+n = 40
 label = torch.arange(n) % 10
 start = torch.randn(n, 1, 16, 16, generator=torch.Generator().manual_seed(2))
 counts = (5, 10, 20, 50, 100, 1000)

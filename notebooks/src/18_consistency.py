@@ -439,12 +439,13 @@ from course_lib.widgets.guidance import by_student, guidance_explorer
 guidance_explorer({"guided student": by_student(guided)}, steps=2)
 
 # %% [markdown]
-# And in latents, for captions, each picture decoded. (This student was taught $w$ from 1 to 5; beyond, it guesses.)
+# And in latents, for captions, each picture decoded. One jump is as good as two here (above), so it jumps once; the slider
+# "steps" asks for more. (This student was taught $w$ from 1 to 5; beyond, it guesses.)
 
 # %% tags=["nbval-ignore-output"]
 colours = ("red", "blue", "green", "yellow")
 captions = [f"a {colour} {shape}" for shape, colour in zip(("circle", "square", "triangle", "star"), colours)]
-guidance_explorer({"latent student": by_student(jumper, through.decode)}, (4, 8, 8), captions, steps=2)
+guidance_explorer({"latent student": by_student(jumper, through.decode)}, (4, 8, 8), captions, steps=1)
 
 # %% [markdown]
 # One step of so small a network needs no kernel either. Here it is itself in the page, its weights in 8 bits, and draws in your

@@ -3,7 +3,7 @@
     python tests/benchmarks/guidance_latency.py
 
 Needs playwright and Chromium, and a machine that does nothing else. Sixteen digits in 20 steps, sketched by a student; and
-lesson 18's student of latents, sixteen pictures in two steps, decoded. Prints a table for tests/benchmarks/README.md. A key is
+lesson 18's student of latents, sixteen pictures in one step, decoded. Prints a table for tests/benchmarks/README.md. A key is
 pressed 20 times; then w is dragged for 15 seconds, to and fro without a rest, and again in 30 jerks, between which the full
 answer is begun. All times are taken in the page.
 """
@@ -36,7 +36,7 @@ from course_lib.widgets.guidance import by_student, guidance_explorer
 
 jumper, through = models.load("latent_student"), models.load("autoencoder")
 captions = [f"a {colour} {shape}" for colour in ("red", "blue") for shape in ("circle", "square", "triangle", "star")]
-guidance_explorer({"latent student": by_student(jumper, through.decode)}, (4, 8, 8), captions, steps=2)"""
+guidance_explorer({"latent student": by_student(jumper, through.decode)}, (4, 8, 8), captions, steps=1)"""
 
 # The slider's own readout tells when it came to which w, the line above the pictures when they were drawn for it.
 WATCH = """() => { const slider = document.querySelector(".jp-OutputArea .course-guidance .widget-slider");
@@ -118,7 +118,7 @@ def main():
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=QUIET)
         kinds = {"coarse": ("the student's sketch", "150"), "full": ("full picture (20 steps)", "1,000")}
         lines += explored(browser, CELL, kinds)
-        lines += explored(browser, LATENTS, {"full": ("the student of latents, full picture (2 steps)", "100")})
+        lines += explored(browser, LATENTS, {"full": ("the student of latents, full picture (1 step)", "100")})
         page = browser.new_page(viewport={"width": 1200, "height": 1000})
         page.goto(guided_plane(triangle(), DDPM(cosine_beta(1000))).save(Path(folder) / "plane.html").as_uri())
         time.sleep(3)
