@@ -252,7 +252,7 @@ ax.axhline(1 / 64, color="black", ls=":", label="luck")
 ax.set(title="A caption finds its picture among 64", xlabel="time t (noise grows)", ylabel="share", ylim=(0, 1.04))
 ax.legend()
 plots.show(
-    fig, alt="The share found over time: the noise-aware CLIP begins lower and falls slowly; the clean one falls at once."
+    fig, alt="The share found over time: both CLIPs begin alike; the clean one falls at once, the noise-aware one slowly."
 )
 
 # %%
