@@ -5,10 +5,12 @@ import io
 import re
 import time
 from dataclasses import replace
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageChops
 
 from course_lib import models
 from course_lib.denoisers import NULL, Network
@@ -145,6 +147,32 @@ def test_a_model_of_latents_shows_its_pictures_under_captions():
     assert explorer.scene.wanted(explorer.state) == ["a star"] * MANY and explorer.x.shape == (MANY, 3, 32, 32)
 
 
+@pytest.mark.parametrize("channels, H, W", [(1, 16, 16), (3, 32, 32), (1, 4, 4), (1, 20, 28), (3, 200, 200)])
+def test_each_name_stands_above_its_own_picture_and_is_no_wider(channels, H, W):
+    """On the live screen, and in the picture for a page without scripts, which is the same sheet enlarged."""
+    tones = range(80, 80 + 10 * MANY, 10)
+    x = (torch.tensor(tones) / 127.5 - 1).reshape(-1, 1, 1, 1).expand(-1, channels, H, W)
+    names = (*map(str, range(MANY - 2)), "a <b> & c", "a name that is very much longer than its picture")
+    sheet, panel = guidance._sheet(x), guidance._panel(x, names, "w = 3")
+    words = ElementTree.fromstring(guidance._words(names, H, W))
+    assert sheet.size == tuple(map(int, words.get("viewBox").split()[2:]))
+    assert sheet.mode == panel.mode == ("L" if channels == 1 else "RGB")
+    assert [text.text for text in words] == list(names)
+    zoom = panel.width // sheet.width
+    title = panel.height - zoom * sheet.height
+    for tone, text in zip(tones, words):
+        middle, length = float(text.get("x")), float(text.get("textLength"))
+        top = round(float(text.get("y")) + W / 8)  # the first row of its picture
+        assert length <= W + 0.01 and W / 2 <= middle <= sheet.width - W / 2
+        for image, k, above in (sheet, 1, 0), (panel, zoom, title):
+            column = np.asarray(image.convert("L"))[:, int(k * middle)]
+            assert (column[above + k * top : above + k * (top + H)] == tone).all() and column[above + k * top - 1] != tone
+    only = lambda i, name: guidance._panel(x, [name if j == i else "" for j in range(MANY)], "")
+    for i, (left, top) in enumerate(guidance._places(MANY, H, W)[1]):
+        x0, y0, x1, y1 = ImageChops.difference(only(i, "mm"), only(i, "")).getbbox()
+        assert zoom * left <= x0 < x1 <= zoom * (left + W) and title + zoom * (top - W / 4) <= y0 < y1 <= title + zoom * top
+
+
 def test_a_student_of_latents_is_decoded():
     jumper, noise = models.load("latent_student"), torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     walk = by_student(jumper, lambda z: z[:, :3].sign())(["a red star", "a blue square"], 3.0, noise, 2, None)
@@ -183,7 +211,17 @@ def test_without_a_page_that_answers_each_move_draws_all_of_it(network):
     assert explorer.w.value == 0 and "w = 0.0, seed 7, 10 steps" in explorer.screen.value
     explorer.sampler.value = "DDPM"
     assert explorer.eta.disabled
-    assert len(set(seen)) == len(seen) and Image.open(io.BytesIO(seen[0])).width == guidance.WIDTH
+    assert len(set(seen)) == len(seen)
+
+
+def test_what_is_whole_at_once_asks_the_page_for_no_turn(network):
+    explorer = guidance_explorer(network, steps=FEW)
+    came_back(explorer)  # from now on there is a page
+    sent = explorer.bounce.there.value
+    explorer.w.value = 5.0
+    assert picture(explorer) == explorer.scene.render(explorer.state) and explorer.bounce.there.value == sent
+    explorer.steps.value = FEW + 1
+    assert explorer.bounce.there.value == sent + 1
 
 
 def test_while_it_moves_it_draws_few_steps_and_at_rest_all(network):

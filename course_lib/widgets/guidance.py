@@ -43,7 +43,7 @@ MANY, COLUMNS, KEPT = 16, 4, 4  # samples, in so many columns; rows that are kep
 EACH = -1  # what the choice of class says for one of each: a Dropdown shows None as nothing at all
 FEW = 3  # steps, while a slider moves
 REST, TURN = 0.12, 0.08  # seconds: without a move, until a hand is at rest; of work before the page has its turn
-WIDTH, BAND, GAP = 600, 34, 10  # pixels: of a panel, of the words above a picture, between pictures
+WIDTH = 600  # pixels, of a panel
 PAPER, INK = "#262626", "white"  # a dark panel holds its own on a dark page and on a light one
 
 
@@ -146,12 +146,13 @@ class Scene:
     def sample(self, state: State, sketch: bool = False) -> Tensor:
         return result(self.film(state, sketch))
 
-    def panel(self, state: State, x: Tensor, title: str = "") -> Image.Image:
-        return _panel(x, [str(label) for label in self.wanted(state)], title)
+    def names(self, state: State) -> tuple[str, ...]:
+        """What stands above each picture."""
+        return tuple(map(str, self.wanted(state)))
 
     def render(self, state: State) -> bytes:
         """The samples as a PNG: the same state, the same bytes."""
-        return _png(self.panel(state, self.sample(state)))
+        return _png(_sheet(self.sample(state)))
 
     def alt(self, state: State) -> str:
         names = ", ".join(map(str, self.labels)) if state.label is None else f"all {state.label}"
@@ -160,7 +161,7 @@ class Scene:
     def page(self, steps: int = 20) -> Fragment:
         """A slider over WS that needs no kernel, for the first model; without scripts, the picture of them all."""
         start = State(steps=steps, model=next(iter(self.models)))
-        panels = [self.panel(start, self.sample(replace(start, w=w)), f"w = {w:g}") for w in WS]
+        panels = [_panel(self.sample(replace(start, w=w)), self.names(start), f"w = {w:g}") for w in WS]
         width, height = panels[0].size
         sheet = Image.new(panels[0].mode, (2 * width, len(WS) // 2 * height))
         for i, panel in enumerate(panels):
@@ -200,6 +201,7 @@ class GuidanceExplorer:
         css = widgets.HTML(f"<style>{(HERE / 'guidance.css').read_text(encoding='utf-8')}</style>")
         both, choices = widgets.HBox([self.screen, self.curve]), [self.label, self.sampler]
         both.add_class("both")
+        self.screen.add_class("screen")
         if len(scene.models) > 1:
             choices.append(self.model)
         buttons = widgets.HBox([*self.presets, self.freeze, self.clear])
@@ -230,7 +232,8 @@ class GuidanceExplorer:
             self.curve.value = self.scene.curve.svg(state.model, state.w)
         whole = state.steps <= FEW or not self.bounce.alive
         self._say(state, lambda: self.scene.sample(state, sketch=not whole), whole)
-        self.bounce.send()
+        if self.shown != state or not self.bounce.alive:  # more is to come, or it is yet to be seen whether a page answers
+            self.bounce.send()
 
     def _turn(self) -> None:
         """A turn of work on the full answer, once the hand has rested, until the page has its own."""
@@ -257,15 +260,16 @@ class GuidanceExplorer:
         """Draws pictures, or says in one line why it cannot: an error in a callback would be seen by nobody."""
         try:
             self.x = sample()
-            png = _png(self.scene.panel(state, self.x))
+            sheet = _img(_png(_sheet(self.x)), self.scene.alt(state))
         except Exception as error:
             return self._fail(state, error)
         self.shown = state if whole else None
         if whole:
             self.bar.layout.visibility = "hidden"
         few = "a student's sketch of" if state.model in self.scene.quick else f"{FEW} of"
-        words = f"w = {state.w:.1f}, seed {state.seed}, {'' if whole else f'{few} '}{state.steps} steps"
-        self.screen.value = f'<p role="status">{words}</p>{_img(png, self.scene.alt(state))}'
+        words = f"w = {state.w:.1f}, seed {state.seed}, {'' if whole else f'{few} '}{state.steps} step{'s' * (state.steps > 1)}"
+        names = _words(self.scene.names(state), *self.x.shape[2:])
+        self.screen.value = f'<p role="status">{words}</p><div class="panel">{sheet}{names}</div>'
 
     def _fail(self, state: State, error: Exception) -> None:
         self.job, self.shown, self.bar.layout.visibility = None, state, "hidden"
@@ -312,32 +316,65 @@ def guidance_explorer(
     return GuidanceExplorer(Scene(models, tuple(shape), tuple(labels), curve, quick or {}), steps)
 
 
-def _panel(x: Tensor, names: list[str], title: str = "") -> Image.Image:
-    """Pictures x (N, C, H, W) in [-1, 1] in rows of COLUMNS, each under its name, all under the title."""
+@cache
+def _places(n: int, H: int, W: int) -> tuple[tuple[int, int], list[tuple[int, int]]]:
+    """The size of a sheet of n pictures H x W, and their corners: COLUMNS in a row, a name's band of W / 4 above each."""
+    gap, band = max(1, W // 16), max(1, W // 4)
+    width = max(WIDTH // _zoom(W), COLUMNS * (W + gap) + gap)
+    left = (width - COLUMNS * (W + gap) + gap) // 2
+    corners = [(left + i % COLUMNS * (W + gap), band + i // COLUMNS * (band + H)) for i in range(n)]
+    return (width, -(-n // COLUMNS) * (band + H) + gap), corners
+
+
+def _zoom(W: int) -> int:
+    """How many pixels of a panel a pixel of a sheet is wide."""
+    return max(1, WIDTH // (COLUMNS * (W + max(1, W // 16))))
+
+
+def _sheet(x: Tensor) -> Image.Image:
+    """Pictures x (N, C, H, W) in [-1, 1], pixel for pixel, without their names: what moves while a slider does."""
     N, C, H, W = x.shape
-    zoom = max(1, ((WIDTH - GAP) // COLUMNS - GAP) // W)
-    words, corners = _words(tuple(names), W * zoom, H * zoom, title)
-    panel = words.copy()
+    size, corners = _places(N, H, W)
+    sheet = Image.new("RGB", size, PAPER)
     for picture, corner in zip(_pixels(x), corners):
-        panel.paste(picture.resize((W * zoom, H * zoom), Image.Resampling.NEAREST), corner)
-    return panel.convert("L") if C == 1 else panel
+        sheet.paste(picture, corner)
+    return sheet.convert("L") if C == 1 else sheet
 
 
-@lru_cache(len(WS) + 1)
-def _words(names: tuple[str, ...], wide: int, high: int, title: str) -> tuple[Image.Image, list[tuple[int, int]]]:
-    """A panel without its pictures, each `wide` x `high` pixels, and their corners: made once, as only the pictures move."""
-    left, top = (WIDTH - COLUMNS * (wide + GAP) + GAP) // 2, BAND + GAP if title else 0
-    panel = Image.new("RGB", (WIDTH, top + -(-len(names) // COLUMNS) * (high + BAND) + GAP), PAPER)
+def _panel(x: Tensor, names: Sequence[str], title: str) -> Image.Image:
+    """The sheet of x, enlarged, with the name above each picture and all under the title."""
+    H, W = x.shape[2:]
+    sheet, zoom, top = _sheet(x), _zoom(W), 44
+    panel = Image.new(sheet.mode, (zoom * sheet.width, top + zoom * sheet.height), PAPER)
+    panel.paste(sheet.resize((zoom * sheet.width, zoom * sheet.height), Image.Resampling.NEAREST), (0, top))
     pen = ImageDraw.Draw(panel)
-    pen.text((WIDTH // 2, top // 2 + 4), title, INK, _font(36), "mm")
-    longest = max(pen.textlength(name, _font(26)) for name in names)
-    size = min(26, int(26 * wide / max(1, longest)))
-    corners = []
-    for i, name in enumerate(names):
-        at, y = left + i % COLUMNS * (wide + GAP), top + i // COLUMNS * (high + BAND)
-        pen.text((at + wide // 2, y + BAND // 2), name, INK, _font(size), "mm")
-        corners.append((at, y + BAND))
-    return panel, corners
+    pen.text((panel.width // 2, top // 2 + 4), title, INK, _font(36), "mm")
+    size = _letters(names, W)
+    for name, (left, below) in zip(names, _places(len(names), H, W)[1]):
+        pen.text((zoom * (left + W / 2), top + zoom * (below - W / 8)), name, INK, _font(int(zoom * size)), "mm")
+    return panel
+
+
+@lru_cache(2)
+def _words(names: tuple[str, ...], H: int, W: int) -> str:
+    """The names as text that lies over a sheet of pictures H x W, however large it is shown."""
+    (width, height), corners = _places(len(names), H, W)
+    size = _letters(names, W)
+    texts = (
+        f'<text x="{left + W / 2:g}" y="{below - W / 8:g}" textLength="{size * _length(name):.2f}">{html.escape(name)}</text>'
+        for name, (left, below) in zip(names, corners)
+    )
+    return f'<svg viewBox="0 0 {width} {height}" font-size="{size:.2f}" aria-hidden="true">{"".join(texts)}</svg>'
+
+
+def _letters(names: Iterable[str], W: int) -> float:
+    """The size of letters at which the longest name is no wider than its picture, and none higher than its band."""
+    return min(0.2 * W, W / max(1, *map(_length, names)))
+
+
+def _length(name: str) -> float:
+    """How long the name is, in letters as wide as their size."""
+    return _font(100).getlength(name) / 100
 
 
 @cache

@@ -114,6 +114,7 @@ def test_it_is_moved_by_keys_and_buttons_and_says_few_steps_while_it_moves(opene
     words = box.locator("p[role=status]").first
     box.get_by_role("button", name="w = 1", exact=True).click()
     words.filter(has_text="w = 1.0, seed 0, 20 steps").wait_for(timeout=30_000)
+    assert box.locator(".panel svg").bounding_box() == pytest.approx(box.locator(".panel img").bounding_box())
     seen = page.evaluate_handle(WATCH)
     box.locator(".noUi-handle").first.focus()
     for _ in range(5):
