@@ -28,7 +28,7 @@ def train(args) -> None:
 
 def train_all(args) -> None:
     from course_lib.notebooks import ROOT
-    from course_lib.remake import remake, table
+    from course_lib.remake import remake, summary, table
 
     rows = []
     try:
@@ -36,7 +36,7 @@ def train_all(args) -> None:
             rows.append(row)
     finally:
         if rows:
-            print(table(rows))
+            print(f"{table(rows)}\n\n{summary(rows)}")
     if out := sum(not row.within for row in rows):
         raise RuntimeError(f"{out} of {len(rows)} figures are farther from the shipped ones than they may be")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from course_lib import checkpoints, models, parallel
@@ -37,8 +39,13 @@ class Row:
         return None if allowed is None or self.shipped is None else allowed(self.shipped)
 
     @property
+    def apart(self) -> float:
+        """How far the two lie apart, as a share of the bound; 0 where nothing is asked."""
+        return 0.0 if self.bound is None else abs(self.remade - self.shipped) / self.bound
+
+    @property
     def within(self) -> bool:
-        return self.bound is None or abs(self.remade - self.shipped) <= self.bound
+        return self.apart <= 1  # which NaN is not
 
 
 def remake(folder: Path, seed: int = 0, device: str = "auto", seconds: float | None = None) -> Iterator[Row]:
@@ -79,6 +86,18 @@ def compared(name: str, shipped: dict | None, remade: dict) -> list[Row]:
     """The seconds and figures of two records of one model, row by row."""
     old, new = ({"seconds": r["seconds"], **r["figures"]} if r else {} for r in (shipped, remade))
     return [Row(name, figure, old.get(figure), value) for figure, value in new.items()]
+
+
+def summary(rows: list[Row]) -> str:
+    """One line a model, as a Markdown table: how many figures lie within their bounds, and the one that is worst off."""
+    lines = ["| model | figures within | worst off | shipped | remade | of its bound |", "|---|---|---|---|---|---|"]
+    for model, its in groupby(rows, key=lambda row: row.model):
+        asked = [row for row in its if row.bound is not None]
+        if asked:
+            worst = max(asked, key=lambda row: math.inf if math.isnan(row.apart) else row.apart)
+            cells = (worst.figure, f"{worst.shipped:.4g}", f"{worst.remade:.4g}", f"{worst.apart:.0%}")
+            lines.append(f"| {model} | {sum(row.within for row in asked)} of {len(asked)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def table(rows: list[Row]) -> str:

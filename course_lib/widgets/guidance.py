@@ -90,6 +90,11 @@ class State:
     sampler: str = "DDIM"
     model: str = ""
 
+    @property
+    def pace(self) -> str:
+        """Its steps in words."""
+        return f"{self.steps} step{'s' * (self.steps > 1)}"
+
     def settled(self) -> Sampler:
         """The sampler, with eta, and noise of its own that depends on the seed alone."""
         rng = torch.Generator().manual_seed(10_000 + self.seed)
@@ -170,7 +175,7 @@ class Scene:
         curve = self.curve and start.model in self.curve.curves and self.curve
         marks = [curve.mark(start.model, w) for w in WS] if curve else None
         data = {"ws": WS, "start": WS.index(3), "alt": alt, "presets": PRESETS, "marks": marks}
-        data["caption"] = f"{start.model}, {steps} steps" if start.model else f"{steps} steps"
+        data["caption"] = f"{start.model}, {start.pace}" if start.model else start.pace
         still = _img(_png(sheet), f"{alt}, from one noise, at w = {', '.join(map(str, WS))}")
         return fragment("guidance", data, f'<div class="both">{still}{curve.svg(start.model, 3) if curve else ""}</div>')
 
@@ -267,7 +272,7 @@ class GuidanceExplorer:
         if whole:
             self.bar.layout.visibility = "hidden"
         few = "a student's sketch of" if state.model in self.scene.quick else f"{FEW} of"
-        words = f"w = {state.w:.1f}, seed {state.seed}, {'' if whole else f'{few} '}{state.steps} step{'s' * (state.steps > 1)}"
+        words = f"w = {state.w:.1f}, seed {state.seed}, {'' if whole else f'{few} '}{state.pace}"
         names = _words(self.scene.names(state), *self.x.shape[2:])
         self.screen.value = f'<p role="status">{words}</p><div class="panel">{sheet}{names}</div>'
 
@@ -283,7 +288,7 @@ class GuidanceExplorer:
         else:
             s = self.state
             name = f"{s.model}, " if len(self.scene.models) > 1 else ""
-            words = f"{name}w = {s.w:.1f}, seed {s.seed}, {s.sampler}, {s.steps} steps, eta = {s.eta:.1f}"
+            words = f"{name}w = {s.w:.1f}, seed {s.seed}, {s.sampler}, {s.pace}, eta = {s.eta:.1f}"
             row = f"<p>{html.escape(words)}</p>{_img(_png(_row(self.x)), f'{self.scene.alt(s)}, {words}')}"
             self.kept = [row, *self.kept][:KEPT]
         self.rows.value = "".join(self.kept)
