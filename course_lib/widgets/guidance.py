@@ -43,7 +43,7 @@ MANY, COLUMNS, KEPT = 16, 4, 4  # samples, in so many columns; rows that are kep
 EACH = -1  # what the choice of class says for one of each: a Dropdown shows None as nothing at all
 FEW = 3  # steps, while a slider moves
 REST, TURN = 0.12, 0.08  # seconds: without a move, until a hand is at rest; of work before the page has its turn
-WIDTH = 600  # pixels, of a panel
+WIDTH, TITLE = 600, 44  # pixels: how wide a panel is, and how high its title's band
 PAPER, INK = "#262626", "white"  # a dark panel holds its own on a dark page and on a light one
 
 
@@ -349,14 +349,14 @@ def _sheet(x: Tensor) -> Image.Image:
 def _panel(x: Tensor, names: Sequence[str], title: str) -> Image.Image:
     """The sheet of x, enlarged, with the name above each picture and all under the title."""
     H, W = x.shape[2:]
-    sheet, zoom, top = _sheet(x), _zoom(W), 44
-    panel = Image.new(sheet.mode, (zoom * sheet.width, top + zoom * sheet.height), PAPER)
-    panel.paste(sheet.resize((zoom * sheet.width, zoom * sheet.height), Image.Resampling.NEAREST), (0, top))
+    sheet, zoom = _sheet(x), _zoom(W)
+    panel = Image.new(sheet.mode, (zoom * sheet.width, TITLE + zoom * sheet.height), PAPER)
+    panel.paste(sheet.resize((zoom * sheet.width, zoom * sheet.height), Image.Resampling.NEAREST), (0, TITLE))
     pen = ImageDraw.Draw(panel)
-    pen.text((panel.width // 2, top // 2 + 4), title, INK, _font(36), "mm")
+    pen.text((panel.width // 2, TITLE // 2 + 4), title, INK, _font(36), "mm")
     size = _letters(names, W)
     for name, (left, below) in zip(names, _places(len(names), H, W)[1]):
-        pen.text((zoom * (left + W / 2), top + zoom * (below - W / 8)), name, INK, _font(int(zoom * size)), "mm")
+        pen.text((zoom * (left + W / 2), TITLE + zoom * (below - W / 8)), name, INK, _font(int(zoom * size)), "mm")
     return panel
 
 
