@@ -7,7 +7,6 @@ script runs, a picture shows them all.
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 import time
@@ -25,6 +24,7 @@ from course_lib.denoisers import NULL, Denoiser, Network
 from course_lib.guidance import ClassifierFree, ClassifierGuided
 from course_lib.recipes.recipe import device_of
 from course_lib.samplers import Step, consistency, ddim, ddpm, heun, result
+from course_lib.widgets import pixels
 from course_lib.widgets.bounce import Bounce
 from course_lib.widgets.page import HERE, Fragment, fragment
 from course_lib.widgets.tradeoff import TradeOff
@@ -324,7 +324,7 @@ def guidance_explorer(
 @cache
 def _places(n: int, H: int, W: int) -> tuple[tuple[int, int], list[tuple[int, int]]]:
     """The size of a sheet of n pictures H x W, and their corners: COLUMNS in a row, a name's band of W / 4 above each."""
-    gap, band = max(1, W // 16), max(1, W // 4)
+    gap, band = _gap(W), max(1, W // 4)
     width = max(WIDTH // _zoom(W), COLUMNS * (W + gap) + gap)
     left = (width - COLUMNS * (W + gap) + gap) // 2
     corners = [(left + i % COLUMNS * (W + gap), band + i // COLUMNS * (band + H)) for i in range(n)]
@@ -333,7 +333,12 @@ def _places(n: int, H: int, W: int) -> tuple[tuple[int, int], list[tuple[int, in
 
 def _zoom(W: int) -> int:
     """How many pixels of a panel a pixel of a sheet is wide."""
-    return max(1, WIDTH // (COLUMNS * (W + max(1, W // 16))))
+    return max(1, WIDTH // (COLUMNS * (W + _gap(W))))
+
+
+def _gap(W: int) -> int:
+    """Pixels of a sheet between two pictures."""
+    return max(1, W // 16)
 
 
 def _sheet(x: Tensor) -> Image.Image:
@@ -400,8 +405,8 @@ def _pixels(x: Tensor) -> Iterator[Image.Image]:
     """Each of x (N, 1 or 3, H, W) in [-1, 1] as a picture in colour. Raises ValueError where there is NaN in it."""
     if x.isnan().any():
         raise ValueError("x must be finite to be drawn, got NaN in it: a smaller w or more steps may help")
-    pixels = ((x.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()
-    return (Image.fromarray(picture) for picture in pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous().numpy())
+    levels = ((x.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()
+    return (Image.fromarray(picture) for picture in levels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous().numpy())
 
 
 def _png(image: Image.Image) -> bytes:
@@ -412,5 +417,4 @@ def _png(image: Image.Image) -> bytes:
 
 def _img(png: bytes, alt: str) -> str:
     """The picture as HTML; decoded at once, or it would blink as a slider moves."""
-    data = base64.b64encode(png).decode()
-    return f'<img decoding="sync" alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
+    return f'<img decoding="sync" alt="{html.escape(alt)}" src="data:image/png;base64,{pixels.text(png)}">'
