@@ -64,7 +64,7 @@ def digits_network(seed: int = 0) -> Network:
 
 
 def train_digits(
-    network: Network, seconds: float | None = None, seed: int = 0, steps: int = 8000, dropped: float = 0.1
+    network: Network, seconds: float | None = None, seed: int = 0, steps: int = 24_000, dropped: float = 0.1
 ) -> Iterator[Progress]:
     """Trains on 4,000 digits, a share `dropped` of labels made null. Ho and Salimans 2022, Algorithm 1, in the network's view.
 

@@ -146,7 +146,7 @@ def latent_student_network(seed: int = 0) -> Network:
 
 
 def train_latent_student(
-    network: Network, seconds: float | None = None, seed: int = 0, steps: int = 3200
+    network: Network, seconds: float | None = None, seed: int = 0, steps: int = 9600
 ) -> Iterator[Progress]:
     """Distils the latent model at every guidance w of 1..5. Luo et al. 2023 (LCM), Algorithm 1.
 

@@ -176,7 +176,7 @@ class Scene:
         marks = [curve.mark(start.model, w) for w in WS] if curve else None
         data = {"ws": WS, "start": WS.index(3), "alt": alt, "presets": PRESETS, "marks": marks}
         data["caption"] = f"{start.model}, {start.pace}" if start.model else start.pace
-        still = _img(_png(sheet), f"{alt}, from one noise, at w = {', '.join(map(str, WS))}")
+        still = _img(_png(sheet, 9), f"{alt}, from one noise, at w = {', '.join(map(str, WS))}")
         return fragment("guidance", data, f'<div class="both">{still}{curve.svg(start.model, 3) if curve else ""}</div>')
 
 
@@ -409,9 +409,10 @@ def _pixels(x: Tensor) -> Iterator[Image.Image]:
     return (Image.fromarray(picture) for picture in levels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous().numpy())
 
 
-def _png(image: Image.Image) -> bytes:
+def _png(image: Image.Image, effort: int = 1) -> bytes:
+    """The picture as a PNG; 9 is the most `effort` to make it small, for what is stored."""
     out = io.BytesIO()
-    image.save(out, "png", compress_level=1)
+    image.save(out, "png", compress_level=effort)
     return out.getvalue()
 
 

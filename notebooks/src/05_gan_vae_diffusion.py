@@ -362,7 +362,7 @@ claim(
 # **What does not hold in a minute.** The GAN wins on fidelity, and not by luck: in 60 s of one core its short net takes some
 # 2,200 steps for each player, the U-Net 1,500 of one, and a generator that answers to one judge is soon good at *something*.
 # Its recall is the lowest of the three. The VAE covers much and draws it softly. And diffusion has not arrived: the same
-# U-Net, told the class and trained for six minutes, is the digit model of the other lessons. Its figures, from its record:
+# U-Net, told the class and trained for eighteen minutes, is the digit model of the other lessons. Its figures, from its record:
 
 # %%
 record = models.records()["digits"]["figures"]
@@ -373,13 +373,13 @@ for figure in ("Frechet distance", "precision", "recall"):
 later = record["Frechet distance, plain (w = 1)"]
 claim(
     "diffusion-keeps-learning",
-    "With six times the time the U-Net is nearer to the digits than any of the three after a minute.",
+    "With eighteen times the time the U-Net is nearer to the digits than any of the three after a minute.",
     measured=f"Frechet distance {later:.2f}, after a minute {min(r.mean() for r in FRECHET.values()):.1f} at best",
     holds=later < min(r.min() for r in FRECHET.values()),
 )
 
 # %% [markdown]
-# (What a GAN would do with six minutes we have not measured; its two losses do not say when to stop.)
+# (What a GAN would do with eighteen minutes we have not measured; its two losses do not say when to stop.)
 #
 # ## Between two drawings
 #

@@ -301,25 +301,16 @@ claim(
 ddim_at, student_at = ({k: of(m.format(k), k).mean() for k in counts} for m in ("digits", "progressive{}"))
 claim(
     "distil-beats-twice-the-steps",
-    "At 1 and 2 steps the student beats DDIM with twice the steps.",
-    measured=f"1 step {student_at[1]:.2f}, DDIM's 2 {ddim_at[2]:.2f}; 2 steps {student_at[2]:.3f}, DDIM's 4 {ddim_at[4]:.3f}",
-    holds=student_at[1] < ddim_at[2] and student_at[2] < ddim_at[4],
-)
-
-# %%
-claim(
-    "distil-four-beats-eight",
-    "At 4 steps, too, the student beats DDIM with 8.",
-    measured=f"4 steps {student_at[4]:.3f}, DDIM's 8 {ddim_at[8]:.3f}, the teacher's 64 {teachers.mean():.3f}",
-    holds=student_at[4] < ddim_at[8],
-    expected=False,
+    "At 1, 2 and 4 steps the student beats DDIM with twice the steps.",
+    measured="; ".join(f"{k} step{'s' * (k > 1)} {student_at[k]:.3f}, DDIM's {2 * k} {ddim_at[2 * k]:.3f}" for k in (1, 2, 4)),
+    holds=all(student_at[k] < ddim_at[2 * k] for k in (1, 2, 4)),
 )
 
 # %% [markdown]
-# **What differs in miniature.** The last claim does not hold, and could hardly: on pictures as simple as ours DDIM at 8 steps
-# is as good as at 64 (lesson 14), so that beating it would mean to beat the teacher, of whom the student is a copy. On CIFAR10
-# DDIM's distance at 10 steps is nearly three times that at 50 (lesson 14), and there is something to win. Below 4 steps, where
-# DDIM falls apart, the copy is what counts.
+# **What differs in miniature.** DDIM is harder to beat than at full size: on pictures as simple as ours its 8 steps are not far
+# behind its 64, where on CIFAR10 its distance at 10 steps is nearly three times that at 50 (lesson 14). And the student is a
+# copy: it cannot be better than its teacher. Our first teacher, taught for 8,000 steps instead of 24,000, drew no better in 64
+# steps (0.063) than in 8 (0.055). Its student of 4 steps, at 0.077, was a fair copy, and lost all the same.
 
 # %% [markdown]
 # ## What the teaching cost
