@@ -457,7 +457,7 @@ check.solution("mark_noise")
 # %%
 from course_lib.provenance import draw_key, marked, match
 
-network, judge = models.load("digits"), models.load("classifier")
+judge = models.load("classifier")
 painter, chain = network.given(NULL), network.process
 key, label = draw_key(16, 1, 5), torch.arange(40) % 10
 noise = torch.randn(40, 1, 16, 16, generator=torch.Generator().manual_seed(10))
