@@ -113,17 +113,22 @@ def test_text_unet_hears_an_encoder_of_any_width():
     assert one.shape == x.shape and torch.equal(one[0], other[0]) and (one[1] - other[1]).abs().max() > 1e-4
 
 
-def test_a_base_listens_before_it_looks(monkeypatch):
-    """In the first fifth of the steps all times are 0.7 T or more: there only the words say what lies where."""
+@pytest.mark.parametrize("outlining", [True, False])
+def test_a_base_listens_before_it_looks_and_then_outlines(monkeypatch, outlining):
+    """In the first fifth of the steps all times are 0.7 T or more, where only the words say what lies where. After it half of
+    each batch lies at 0.3 T and less, if it is to outline, and the rest anywhere."""
     seen = []
 
     def loss(denoiser, x0, rng, t):
-        seen.append(t.float().min().item())
+        seen.append(t / denoiser.process.T)
         return sum(p.sum() for p in denoiser.net.parameters())
 
     monkeypatch.setattr(imagen, "denoising_loss", loss)
-    list(imagen.train_imagen(imagen.imagen_network(0, widths=(16, 16)), steps=10))
-    assert all(t >= 700 for t in seen[:2]) and all(t < 700 for t in seen[2:])
+    list(imagen.train_imagen(imagen.imagen_network(0, widths=(16, 16)), steps=10, outlining=outlining))
+    listening, looking = torch.stack(seen[:2]), torch.stack(seen[2:])
+    assert (listening >= 0.7).all() and looking.min() > 0
+    assert looking[:, 1::2].min() < 0.2 and looking[:, 1::2].max() > 0.8
+    assert bool((looking[:, ::2] <= 0.3).all()) == outlining
 
 
 # The efficient U-Net

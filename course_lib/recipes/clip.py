@@ -139,7 +139,7 @@ CLIP_NOISY = Recipe("CLIP of shapes, which knows noise", clip, train_clip, clip_
 CLIP_CLEAN = Recipe(
     "CLIP of shapes, of clean pictures only",
     clip,
-    partial(train_clip, noisy=False),
+    partial(train_clip, noisy=False, steps=4000),
     partial(clip_figures, times=(0,)),
     bits=16,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator
 
 import torch
@@ -22,10 +23,15 @@ from course_lib.nets.reader import Reader
 from course_lib.nets.text import Paraphraser, TextEncoder, TextUNet
 from course_lib.nets.upsampler import Upsampler
 from course_lib.process import DDPM, randn_like
-from course_lib.recipes.latents import listening_first
 from course_lib.recipes.recipe import Recipe, device_of, learner_of, shipped_net
-from course_lib.recipes.shapes import asked, paraphraser_figures, shipped_reader, taught, train_paraphraser, walked
-from course_lib.samplers import ddim, result
+from course_lib.recipes.shapes import (
+    asked,
+    paraphraser_figures,
+    shipped_reader,
+    taught,
+    train_paraphraser,
+    walked,
+)
 from course_lib.schedules import linear_beta
 from course_lib.training import EMA, Progress, denoising_loss, train
 
@@ -127,20 +133,33 @@ def imagen_network(seed: int = 0, text: tuple[int, int, int] = LARGE_TEXT, width
 
 
 def train_imagen(
-    network: Network, seconds: float | None = None, seed: int = 0, steps: int = 4000, text: str = "paraphraser"
+    network: Network,
+    seconds: float | None = None,
+    seed: int = 0,
+    steps: int = 4000,
+    text: str = "paraphraser",
+    outlining: bool = True,
 ) -> Iterator[Progress]:
     """Trains on fresh captioned pictures of half the size, with a paraphraser's encoder that stays as it is: Saharia et al.
-    2022, section 2.1. One caption in ten is made empty; the network listens before it looks, as in lesson 09."""
+    2022, section 2.1. One caption in ten is made empty; the network listens before it looks, as in lesson 09.
+
+    `outlining`: after that fifth of the steps half of each batch lies at 0.3 T and less. So small an outline is a handful of
+    pixels, and is kept or lost there.
+    """
     taught(network.net.text, text)
-    learner, rng = learner_of(network), torch.Generator().manual_seed(seed)
+    learner, rng, count = learner_of(network), torch.Generator().manual_seed(seed), itertools.count()
     learner.net.text.requires_grad_(False)
-    times = listening_first(network.process, steps, rng)
 
     def loss() -> Tensor:
         scene = scenes.sample(64, rng)
         said, _ = captions.tell(scene, rng)
         x0 = shapes.draw(scene, rng, SIDE).to(device_of(learner), memory_format=torch.channels_last)
-        return denoising_loss(learner.given(said).dropped(0.1, rng), x0, rng, times(len(x0)))
+        t = network.process.sample_t(len(x0), rng)
+        if next(count) < steps // 5:
+            t = network.process.T - (0.3 * t).long()
+        elif outlining:
+            t[::2] = (0.3 * t[::2]).ceil().long()
+        return denoising_loss(learner.given(said).dropped(0.1, rng), x0, rng, t)
 
     return train(loss, learner.net, steps, lr=1e-3, seconds=seconds, ema=EMA(learner.net, 0.998, into=network.net))
 
@@ -242,15 +261,10 @@ def train_imagen_upsampler(
     return train(loss, learner.net, steps, lr=2e-3, seconds=seconds, ema=EMA(learner.net, 0.998, into=network.net))
 
 
-@torch.no_grad()
 def upsampled(upsampler: Network, low: Tensor, s: int = NOISE, steps: int = 20, seed: int = 1) -> Tensor:
     """Pictures (N, 3, 32, 32) of small ones (N, 3, 16, 16), shown in noise of time s; by DDIM, from the seed's noise."""
-    rng, process = torch.Generator().manual_seed(seed), upsampler.process
-    noise, made = torch.randn(len(low), *upsampler.net.shape, generator=rng), []
-    for part, start in zip(low.split(100), noise.split(100)):
-        given = upsampler.given(augmented(process, part, s, rng))
-        made.append(result(ddim(given, start.to(device_of(upsampler)), process.times(steps))))
-    return torch.cat(made)
+    rng = torch.Generator().manual_seed(seed + 1)  # else both noises would be the same numbers
+    return walked(lambda part: upsampler.given(augmented(upsampler.process, part, s, rng)), upsampler, low, steps, seed)
 
 
 def imagen_upsampler_figures(network: Network, n: int = 200) -> dict[str, float]:
@@ -266,7 +280,7 @@ def imagen_upsampler_figures(network: Network, n: int = 200) -> dict[str, float]
     low = {"real": avg_pool2d(x, 2), "the base's": small_drawn(base, said, 2.0).cpu()}
     found = {"Frechet distance, real against real": distance(x)}
     for whose, small in low.items():
-        for how, large in (("", upsampled(network, small.to(device)).cpu()), (", interpolated", smooth(small))):
+        for how, large in (("", upsampled(network, small.to(device))), (", interpolated", smooth(small))):
             if whose == "real":
                 found[f"PSNR in decibels, real{how}"] = psnr(large.clamp(-1, 1), x)
             found[f"Frechet distance, {whose}{how}"] = distance(large)

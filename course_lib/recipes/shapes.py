@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -169,20 +170,20 @@ def asked(n: int, split: str, seed: int = 1) -> tuple[list[str], Scene]:
 
 @torch.no_grad()
 def walked(
-    ask: Callable[[list[str]], Denoiser],
+    ask: Callable[[Any], Denoiser],
     network: Network,
-    said: list[str],
+    given: list[str] | Tensor,
     steps: int,
     seed: int,
     sampler: Callable[[Denoiser, Tensor, Tensor], Iterator[Step]] = ddim,
 ) -> Tensor:
-    """What `ask(captions)`, a denoiser of the network, draws of all captions, a hundred at a time: (N, *network.net.shape).
-    The noise depends on the seed alone."""
-    noise = torch.randn(len(said), *network.net.shape, generator=torch.Generator().manual_seed(seed))
+    """What `ask(part)`, a denoiser of the network, draws of all that is given, N captions or small pictures, a hundred at a
+    time: (N, *network.net.shape). The noise depends on the seed alone."""
+    noise = torch.randn(len(given), *network.net.shape, generator=torch.Generator().manual_seed(seed))
     made = []
-    for i in range(0, len(said), 100):
+    for i in range(0, len(given), 100):
         start = noise[i : i + 100].to(device_of(network))
-        made.append(result(sampler(ask(said[i : i + 100]), start, network.process.times(steps))).cpu())
+        made.append(result(sampler(ask(given[i : i + 100]), start, network.process.times(steps))).cpu())
     return torch.cat(made)
 
 

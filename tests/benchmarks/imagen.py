@@ -1,12 +1,15 @@
-"""Imagen in miniature: the text encoder's size against the U-Net's, what keeps pictures in range, and the efficient U-Net.
+"""Imagen in miniature: the text encoder's size against the U-Net's, where a shape is lost, what keeps pictures in range, and
+what the efficient U-Net saves.
 
     python tests/benchmarks/imagen.py sizes [--only large-small] [--seeds 0 1 2]    # trains bases, and measures them over w
+    python tests/benchmarks/imagen.py finished [--seeds 0 1 2]                      # from real pictures with noise in them
     python tests/benchmarks/imagen.py thresholds [--seeds 0 1 2]                    # of the base that ships
     python tests/benchmarks/imagen.py cost                                          # of the efficient U-Net, on a quiet core
 
-Of the four bases, text-unet, large-large is the one that ships; the others are trained once, by the same recipe for as many
-steps, and kept in build/imagen. The seeds are those of sampling: all draw the same captions of two objects, and the reader that
-ships judges the small pictures. Rows that are in data/figures/imagen.json already are not made again.
+The four bases, text-unet, are trained once each, as the one that ships and for as many steps, but at all times alike: what they
+leave to be learned shows what a size is worth. They are kept in build/imagen. The seeds are those of sampling: all draw the
+same captions of two objects, and the reader that ships judges the small pictures. Rows that are in data/figures/imagen.json
+already are not made again.
 """
 
 import argparse
@@ -26,9 +29,10 @@ from course_lib.denoisers import Network
 from course_lib.guidance import DynamicThreshold, StaticThreshold
 from course_lib.nets.efficient import EfficientUNet
 from course_lib.nets.upsampler import Upsampler
-from course_lib.process import DDPM
+from course_lib.process import DDPM, randn_like
 from course_lib.recipes import imagen
 from course_lib.recipes.shapes import asked, shipped_reader
+from course_lib.samplers import ddim, result
 from course_lib.schedules import linear_beta
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +41,7 @@ SIZES = ("small", "large")
 TEXT = {"small": (imagen.SMALL_TEXT, "paraphraser_small"), "large": (imagen.LARGE_TEXT, "paraphraser")}
 UNET = {"small": imagen.SMALL_UNET, "large": imagen.LARGE_UNET}
 FOUR = [f"{text}-{unet}" for text in SIZES for unet in SIZES]
+FINISHED, TIMES = ("large-large", "ships"), (50, 100, 200, 300, 500, 700, 1000)
 W = {"sizes": (1.0, 1.5, 2.0, 3.0, 5.0, 8.0), "thresholds": (1.0, 3.0, 5.0, 7.0, 10.0, 15.0)}
 WITHIN = {"none": lambda denoiser: denoiser, "static": StaticThreshold, "dynamic": DynamicThreshold}
 N = 100
@@ -44,11 +49,11 @@ N = 100
 
 def trained(name: str) -> tuple[Network, dict]:
     """The base of these sizes, and the record of its training: the one that ships, out of KEPT, or trained now."""
-    if name == "large-large":
+    if name == "ships":
         return models.load("imagen"), models.records()["imagen"]
     text, unet = name.split("-")
     network = imagen.imagen_network(0, TEXT[text][0], UNET[unet])
-    training = imagen.train_imagen(network, text=TEXT[text][1])
+    training = imagen.train_imagen(network, text=TEXT[text][1], outlining=False)
     return network, kept(KEPT / f"{name}.safetensors", network.net, training, imagen.IMAGEN.bits)
 
 
@@ -78,7 +83,7 @@ def opened() -> dict:
 
 
 def written(found: dict) -> None:
-    found |= {"command": "python tests/benchmarks/imagen.py sizes (or thresholds, or cost)", "captions": N}
+    found |= {"command": "python tests/benchmarks/imagen.py sizes (or finished, thresholds, cost)", "captions": N}
     checkpoints.write_atomically(OUT, (json.dumps(found, indent=1) + "\n").encode())
 
 
@@ -103,6 +108,21 @@ def sizes(names: list[str], seeds: list[int]) -> None:
             row = {"base": name, "steps": record["steps"], "text parameters": words, "U-Net parameters": total - words}
             add("trainings", row | {k: round(v, 4) for k, v in imagen.heard(network, 1000).items()})
         swept("sizes", {"base": name}, network, StaticThreshold, judge, seeds)
+
+
+@torch.no_grad()
+def finished(seeds: list[int]) -> None:
+    """What is still right in real pictures of which each base, w = 2, was shown as much as the noise of time t leaves."""
+    judge = Judge()
+    x0 = shapes.draw(judge.scene, torch.Generator().manual_seed(3), imagen.SIDE)
+    for name, seed, t in itertools.product(FINISHED, seeds, TIMES):
+        key = {"base": name, "t": t, "seed": seed}
+        if missing("finished", key):
+            network, _ = trained(name)
+            asked_for = StaticThreshold(models.guided(network, judge.said, 2.0))
+            start = network.process.add_noise(x0, t, randn_like(x0, torch.Generator().manual_seed(seed)))
+            times = network.process.times(20)
+            add("finished", key | judge.figures(result(ddim(asked_for, start, times[times <= t]))))
 
 
 def thresholds(seeds: list[int]) -> None:
@@ -149,13 +169,15 @@ def cost() -> None:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("sizes", "thresholds", "cost"))
+    parser.add_argument("what", choices=("sizes", "finished", "thresholds", "cost"))
     parser.add_argument("--only", nargs="+", default=FOUR, choices=FOUR)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.what == "sizes":
         sizes(args.only, args.seeds)
+    elif args.what == "finished":
+        finished(args.seeds)
     elif args.what == "thresholds":
         thresholds(args.seeds)
     else:
