@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Callable, Iterator
 
 import torch
@@ -23,15 +22,9 @@ from course_lib.nets.reader import Reader
 from course_lib.nets.text import Paraphraser, TextEncoder, TextUNet
 from course_lib.nets.upsampler import Upsampler
 from course_lib.process import DDPM, randn_like
+from course_lib.recipes.latents import listening_first
 from course_lib.recipes.recipe import Recipe, device_of, learner_of, shipped_net
-from course_lib.recipes.shapes import (
-    asked,
-    paraphraser_figures,
-    shipped_reader,
-    taught,
-    train_paraphraser,
-    walked,
-)
+from course_lib.recipes.shapes import asked, paraphraser_figures, shipped_reader, taught, train_paraphraser, walked
 from course_lib.schedules import linear_beta
 from course_lib.training import EMA, Progress, denoising_loss, train
 
@@ -147,19 +140,15 @@ def train_imagen(
     pixels, and is kept or lost there.
     """
     taught(network.net.text, text)
-    learner, rng, count = learner_of(network), torch.Generator().manual_seed(seed), itertools.count()
+    learner, rng = learner_of(network), torch.Generator().manual_seed(seed)
     learner.net.text.requires_grad_(False)
+    times = listening_first(network.process, steps, rng, outlining)
 
     def loss() -> Tensor:
         scene = scenes.sample(64, rng)
         said, _ = captions.tell(scene, rng)
         x0 = shapes.draw(scene, rng, SIDE).to(device_of(learner), memory_format=torch.channels_last)
-        t = network.process.sample_t(len(x0), rng)
-        if next(count) < steps // 5:
-            t = network.process.T - (0.3 * t).long()
-        elif outlining:
-            t[::2] = (0.3 * t[::2]).ceil().long()
-        return denoising_loss(learner.given(said).dropped(0.1, rng), x0, rng, t)
+        return denoising_loss(learner.given(said).dropped(0.1, rng), x0, rng, times(len(x0)))
 
     return train(loss, learner.net, steps, lr=1e-3, seconds=seconds, ema=EMA(learner.net, 0.998, into=network.net))
 

@@ -15,7 +15,7 @@ from course_lib.distillation import guided_consistency_loss
 from course_lib.latents import autoencoder_loss, psnr, unit_scale
 from course_lib.nets.autoencoder import Autoencoder
 from course_lib.nets.text import TextUNet
-from course_lib.process import DDPM, Process
+from course_lib.process import DDPM
 from course_lib.recipes.distillation import older_weights, taught_by
 from course_lib.recipes.recipe import Recipe, device_of, learner_of, shipped_net
 from course_lib.recipes.shapes import asked, drawn, pair_figures, shipped_reader, taught
@@ -89,16 +89,21 @@ def latent2shape_network(
     return Network(net, DDPM(linear_beta(1000)), "v")
 
 
-def listening_first(process: Process, steps: int, rng: torch.Generator) -> Callable[[int], Tensor]:
+def listening_first(process: DDPM, steps: int, rng: torch.Generator, outlining: bool = False) -> Callable[[int], Tensor]:
     """A function that draws a batch of training times (B,): in the first fifth of all `steps` 0.7 T and more, then as ever.
 
-    In much noise nothing but the words says what lies where: see `train_text2shape`.
+    In much noise nothing but the words says what lies where: see `train_text2shape`. `outlining`: after that fifth every other
+    time lies at 0.3 T and less.
     """
     step = itertools.count()
 
     def times(n: int) -> Tensor:
         t = process.sample_t(n, rng)
-        return (process.T - 0.3 * t).to(t.dtype) if next(step) < steps // 5 else t
+        if next(step) < steps // 5:
+            return process.T - (0.3 * t).long()
+        if outlining:
+            t[::2] = (0.3 * t[::2]).ceil().long()
+        return t
 
     return times
 

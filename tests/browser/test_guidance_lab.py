@@ -92,7 +92,7 @@ def test_two_hundred_drags_in_twenty_seconds_end_with_the_last_value(opened):
     box.get_by_role("button", name="w = 8", exact=True).click()
     words.filter(has_text="w = 8.0, seed 0, 20 steps").wait_for(timeout=30_000)
     last = image.get_attribute("src")
-    drag_back_and_forth(page, 20, 2.0)  # warm
+    few = drag_back_and_forth(page, 20, 2.0)  # warm, and how fast this machine moves a mouse: some cannot keep the pace
     words.filter(has_text="w = 8.0, seed 0, 20 steps").wait_for(timeout=30_000)
     before, page_before = resident(page, 1), heap(page)
     took = drag_back_and_forth(page, 200, 20.0)
@@ -100,9 +100,9 @@ def test_two_hundred_drags_in_twenty_seconds_end_with_the_last_value(opened):
     words.filter(has_text="w = 8.0, seed 0, 20 steps").wait_for(timeout=30_000)
     settled = time.monotonic() - let_go
     after, page_after = resident(page, 2), heap(page)
-    print(f"200 drags in {took:.1f} s; settled {settled:.2f} s later; kernel {before} to {after} kB; page {page_before:.1f} to "
-          f"{page_after:.1f} MB")  # fmt: skip
-    assert took < 26 and image.get_attribute("src") == last
+    print(f"20 drags in {few:.1f} s, 200 in {took:.1f} s; settled {settled:.2f} s later; kernel {before} to {after} kB; page "
+          f"{page_before:.1f} to {page_after:.1f} MB")  # fmt: skip
+    assert took < 1.3 * 10 * few and image.get_attribute("src") == last  # nothing piles up; 26 s where the pace is kept
     assert settled < 5  # no queue: a queue of 200 answers of 60 ms would take 12 s
     assert after - before < 40_000 and page_after - page_before < 20
     assert "Idle" in page.locator(".jp-NotebookPanel").first.inner_text() or page.get_by_text("(ipykernel) | Idle").count()
