@@ -112,7 +112,7 @@ ax.legend(loc="upper right")
 plots.show(
     fig,
     alt="Histograms of the angle to the true vector of four candidates: another picture of the scene near 0, the prior near 0 "
-    "with a tail, the caption's vector about 18, another caption's picture about 90 degrees.",
+    "or about 25, the caption's vector about 18, another caption's picture about 90 degrees.",
 )
 
 # %%

@@ -115,10 +115,10 @@ def finished(seeds: list[int]) -> None:
     """What is still right in real pictures of which each base, w = 2, was shown as much as the noise of time t leaves."""
     judge = Judge()
     x0 = shapes.draw(judge.scene, torch.Generator().manual_seed(3), imagen.SIDE)
-    for name, seed, t in itertools.product(FINISHED, seeds, TIMES):
+    networks = {name: trained(name)[0] for name in FINISHED}
+    for (name, network), seed, t in itertools.product(networks.items(), seeds, TIMES):
         key = {"base": name, "t": t, "seed": seed}
         if missing("finished", key):
-            network, _ = trained(name)
             asked_for = StaticThreshold(models.guided(network, judge.said, 2.0))
             start = network.process.add_noise(x0, t, randn_like(x0, torch.Generator().manual_seed(seed)))
             times = network.process.times(20)
