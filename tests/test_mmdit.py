@@ -10,10 +10,12 @@ from course_lib.denoisers import NULL, ExactDenoiser, Network, OnPath
 from course_lib.nets.mmdit import DiT, JointBlock, joint_attention, modulated
 from course_lib.nets.text import TextEncoder
 from course_lib.process import DDPM, RectifiedFlow
+from course_lib.recipes import sd3
 from course_lib.recipes.sd3 import latents_of, prompted, sd3_network, spelling_asked, train_sd3
 from course_lib.recipes.shapes import taught
 from course_lib.samplers import rectified_flow, result
 from course_lib.schedules import linear_beta
+from course_lib.training import denoising_loss
 
 both = pytest.mark.parametrize("joint", [True, False])
 SAID = ["STAR in red", "a blue circle above a pink square", "three pink stars"]
@@ -154,6 +156,16 @@ def test_each_of_the_rivals_learns_and_draws_and_leaves_the_language_as_it_was(j
     assert end.step == 6 and not torch.equal(before, network.net.outward.weight)
     assert all(torch.equal(w, language.state_dict()[name]) for name, w in network.net.text.state_dict().items())
     assert latents_of(network, ["STAR in red", "three pink stars"], 3.0, steps=2).shape == (2, 4, 8, 8)
+
+
+def test_scenes_come_to_the_middle_times_after_the_first_cycle_and_words_stay(monkeypatch):
+    logits = []
+    watched = lambda learner, x0, rng, t: logits.append(t.logit().mean()) or denoising_loss(learner, x0, rng, t)
+    monkeypatch.setattr(sd3, "denoising_loss", watched)
+    for _ in train_sd3(sd3_network(), steps=32):
+        pass
+    word, scene = torch.stack(logits).view(2, 16, 2).mean(1).T.tolist()  # each in its two cycles
+    assert word == pytest.approx([0.7, 0.7], abs=0.2) and scene == pytest.approx([0.7, 0.0], abs=0.2)
 
 
 def test_a_denoiser_on_the_flow_speaks_of_another_process_as_the_exact_one_does():

@@ -20,6 +20,8 @@ from course_lib.training import EMA, Progress, denoising_loss, in_cycles, train
 
 PROCESS = RectifiedFlow(logit_normal=(0.7, 1.0))
 """Most times at much noise, where the prompt is worth most: letters are learned sooner than with a mean of 0."""
+MIDDLE = RectifiedFlow(logit_normal=(0.0, 1.0))
+"""The paper's own times, for scenes: their colours are still lost from t = 0.6 on, the more so the stronger the guidance."""
 GRID = 2
 """Dots from one place where a word may begin to the next: those of a latent's place, so that each letter has one code there."""
 
@@ -40,15 +42,15 @@ def prompted(n: int, rng: torch.Generator) -> tuple[Tensor, list[str]]:
     return x, words.tell(spelling) + captions.tell(scene, rng)[0]
 
 
-def prompted_loss(learner: Network, through: Autoencoder, rng: torch.Generator) -> Tensor:
+def prompted_loss(learner: Network, through: Autoencoder, rng: torch.Generator, of_scenes: RectifiedFlow = PROCESS) -> Tensor:
     """The loss on the latents of 32 fresh pictures, one prompt in ten made empty: Esser et al. 2024, sections 2 and 3.1.
 
-    Words and scenes go through the network apart, since a word has half as many tokens.
+    Words and scenes go through the network apart, since a word has half as many tokens; the scenes' times are `of_scenes`.
     """
     x, said = prompted(32, rng)
     z = through.encode(x.to(device_of(learner), memory_format=torch.channels_last), rng)
-    half = lambda z, said: denoising_loss(learner.given(said).dropped(0.1, rng), z, rng)
-    return (half(z[:16], said[:16]) + half(z[16:], said[16:])) / 2
+    half = lambda z, said, of: denoising_loss(learner.given(said).dropped(0.1, rng), z, rng, of.sample_t(16, rng))
+    return (half(z[:16], said[:16], PROCESS) + half(z[16:], said[16:], of_scenes)) / 2
 
 
 def train_sd3(
@@ -56,7 +58,8 @@ def train_sd3(
 ) -> Iterator[Progress]:
     """Trains on the latents of fresh pictures with their prompts, in cycles of the rate, each from the last one's average.
 
-    The text encoder is the shipped paraphraser's and stays as it is, like the three of the paper; letters are learned.
+    From the second on, when the prompt is heard already, scenes are trained at the times of MIDDLE. The text encoder is the
+    shipped paraphraser's and stays as it is, like the three of the paper; letters are learned.
     """
     taught(network.net.text)
     through = shipped_autoencoder().to(device_of(network))
@@ -65,7 +68,7 @@ def train_sd3(
         learner, rng = learner_of(network), torch.Generator().manual_seed(seed + k)
         learner.net.text.requires_grad_(False)
         ema = EMA(learner.net, 0.998, into=network.net)
-        loss = lambda: prompted_loss(learner, through, rng)
+        loss = lambda: prompted_loss(learner, through, rng, MIDDLE if k else PROCESS)
         return train(loss, learner.net, steps // cycles, lr=3e-3, seconds=seconds and seconds / cycles, ema=ema)
 
     return in_cycles(cycle, cycles)
