@@ -15,6 +15,7 @@ from course_lib.nets.reader import Reader
 from course_lib.nets.text import TextEncoder, TextUNet
 from course_lib.process import DDPM
 from course_lib.recipes import shapes as recipe
+from course_lib.recipes import unclip
 from course_lib.recipes.shapes import BLUR, NOISE, worn
 from course_lib.schedules import cosine_beta
 
@@ -126,22 +127,19 @@ def test_what_is_no_caption_is_said_in_one_line(net, cond, error, words):
     assert words in str(raised.value) and "\n" not in str(raised.value)
 
 
-def test_text2shape_listens_first_and_shapes_after_a_quarter_of_its_steps(monkeypatch):
+@pytest.mark.parametrize(("module", "painter"), [(recipe, recipe.TEXT2SHAPE), (unclip, unclip.DECODER)])
+def test_painters_listen_first_and_shape_after_a_quarter_of_their_steps(monkeypatch, module, painter):
     told, kinds = [], []
-    where, sample = recipe.where_it_matters, scenes.sample
-
-    def spied(process, t, listening, shaping):
-        t = where(process, t, listening, shaping)
-        told.append((listening, shaping, int(t.min())))
-        return t
-
-    monkeypatch.setattr(recipe, "where_it_matters", spied)
+    loss, sample = module.denoising_loss, scenes.sample
+    monkeypatch.setattr(module, "denoising_loss", lambda net, x0, rng, t: told.append(t) or loss(net, x0, rng, t))
     monkeypatch.setattr(recipe, "LISTENING", 2)
     monkeypatch.setattr(scenes, "sample", lambda n, rng, of: kinds.append(of) or sample(n, rng, of))
-    seen = list(recipe.train_text2shape(recipe.text2shape_network(), steps=8))
-    assert [now.step for now in seen] == list(range(1, 9))
-    assert [row[:2] for row in told] == [(True, False)] * 2 + [(False, True)] * 6
-    assert all((low >= 700) == listening for listening, _, low in told)
+    assert [now.step for now in painter.train(painter.build(0), steps=16)] == list(range(1, 17))
+    listening, looking, shaping = torch.cat(told[:2]), torch.cat(told[2:4]), torch.cat(told[4:])
+    assert listening.min() >= 700 and looking.min() < 250
+    for t in (shaping, looking):
+        assert ((t[::2] >= 250) & (t[::2] <= 750)).all() == (t is shaping)
+    assert shaping[1::2].min() < 100 and shaping[1::2].max() > 900
     assert {of.count("pair") / len(of) for of in kinds} == {3 / 5}
 
 

@@ -39,7 +39,8 @@ class Prior(nn.Module):
 
 
 class VectorAsWords(nn.Module):
-    """CLIP's vector of a picture (B, dim) as `count` words (B, count, width) for cross-attention, all of them real, (B, count).
+    """CLIP's vector of a picture (B, dim) as 1 + `count` words (B, 1 + count, width) for cross-attention, and which are real,
+    (B, 1 + count): all. The first is what the U-Net adds to its embedding of time.
 
     Ramesh et al. 2022, section 2.1: extra tokens (four, there), and a projection that is added to the embedding of time. The
     vector of zeros, which no picture has, is the null condition.

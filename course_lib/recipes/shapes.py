@@ -28,6 +28,8 @@ LISTENING = 600
 NOISE, BLUR = 0.1, 0.6
 """The limits within which the reader is held to its word: standard deviations, of noise (white is 1, black -1) and of a blur,
 in pixels. It is trained on twice the noise and a little more blur."""
+MANY_PAIRS = (*scenes.KINDS, "pair", "pair")
+"""The kinds of scenes that painters learn from: three in five are pairs, the hardest to draw."""
 
 # The reader that judges the shapes
 
@@ -133,33 +135,40 @@ def text2shape_network(seed: int = 0) -> Network:
 def train_text2shape(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 11_000) -> Iterator[Progress]:
     """Trains on fresh captioned pictures, one caption in ten made empty: Ho and Salimans 2022, Algorithm 1, with text.
 
-    Three pictures in five are pairs, the hardest. The text encoder starts as the shipped paraphraser's, and goes on learning.
-    The first LISTENING steps see much noise only, t of 0.7 T and more, where nothing but the words says what lies where: else
-    the network learns to look before it learns to listen, and takes a caption for a bag of words. After a quarter of the steps
-    half of each batch lies at a quarter to three quarters of T, where an object's outline is decided.
+    The text encoder starts as the shipped paraphraser's, and goes on learning.
     """
     taught(network.net.text)
-    learner, rng, count = learner_of(network), torch.Generator().manual_seed(seed), itertools.count(1)
+    learner, rng = learner_of(network), torch.Generator().manual_seed(seed)
+    times = listening_then_shaping(network.process, steps, rng)
 
     def loss() -> Tensor:
-        scene = scenes.sample(32, rng, (*scenes.KINDS, "pair", "pair"))
+        scene = scenes.sample(32, rng, MANY_PAIRS)
         said, _ = captions.tell(scene, rng)
         x0 = shapes.draw(scene, rng).to(device_of(learner), memory_format=torch.channels_last)
-        step, t = next(count), network.process.sample_t(len(x0), rng)
-        t = where_it_matters(network.process, t, listening=step <= LISTENING, shaping=step > steps // 4)
+        t = times(len(x0))
         return denoising_loss(learner.given(said).dropped(0.1, rng), x0, rng, t)
 
     return train(loss, learner.net, steps, lr=1.5e-3, seconds=seconds, ema=EMA(learner.net, 0.998, into=network.net))
 
 
-def where_it_matters(process: DDPM, t: Tensor, listening: bool, shaping: bool) -> Tensor:
-    """The times t (B,), uniform in 1..T, moved to much noise for one who must listen, or every other one to where outlines are
-    decided."""
-    if listening:
-        return process.T - (0.3 * t).long()
-    if shaping:
-        t[::2] = process.T // 4 + t[::2] // 2
-    return t
+def listening_then_shaping(process: DDPM, steps: int, rng: torch.Generator) -> Callable[[int], Tensor]:
+    """A function that draws a batch of training times (B,), for the next of all `steps` each time that it is called.
+
+    The first LISTENING steps see much noise only, t of 0.7 T and more, where nothing but the condition says what lies where:
+    else a network learns to look before it learns to listen, and takes a caption for a bag of words. After a quarter of the
+    steps half of each batch lies at a quarter to three quarters of T, where an object's outline is decided.
+    """
+    count = itertools.count(1)
+
+    def times(n: int) -> Tensor:
+        step, t = next(count), process.sample_t(n, rng)
+        if step <= LISTENING:
+            return process.T - (0.3 * t).long()
+        if step > steps // 4:
+            t[::2] = process.T // 4 + t[::2] // 2
+        return t
+
+    return times
 
 
 def asked(n: int, split: str, seed: int = 1) -> tuple[list[str], Scene]:

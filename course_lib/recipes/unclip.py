@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 
 import torch
@@ -16,7 +15,7 @@ from course_lib.nets.text import TextUNet
 from course_lib.nets.unclip import Prior, VectorAsWords
 from course_lib.process import DDPM
 from course_lib.recipes.recipe import Recipe, device_of, learner_of, shipped_net
-from course_lib.recipes.shapes import LISTENING, shipped_reader, taught, where_it_matters
+from course_lib.recipes.shapes import MANY_PAIRS, listening_then_shaping, shipped_reader, taught
 from course_lib.schedules import cosine_beta, linear_beta
 from course_lib.training import EMA, Progress, denoising_loss, train
 from course_lib.unclip import UnCLIP, seen
@@ -59,26 +58,27 @@ def decoder_network(seed: int = 0) -> Network:
     return Network(net, DDPM(linear_beta(1000)), "x0")
 
 
-def train_decoder(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 4000) -> Iterator[Progress]:
+def train_decoder(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 10_000) -> Iterator[Progress]:
     """Trains on fresh pictures and the vectors that the shipped CLIP gives of them, one in ten made null.
 
-    All but what reads the vector starts from the network that draws captions, which knows how pictures look. It listens first,
-    as that one did.
+    All but what reads the vector starts from the network that draws captions, which knows how pictures look. It listens first
+    and shapes later, as that one did.
     """
     weights, _ = read(shipped("text2shape"))
     known = {name: w.float() for name, w in weights.items() if not name.startswith("text.")}
     network.net.load_state_dict(network.net.state_dict() | known)
-    learner, rng, step = learner_of(network), torch.Generator().manual_seed(seed), itertools.count(1)
-    clip = shipped_clip().to(device_of(learner))
+    learner, rng = learner_of(network), torch.Generator().manual_seed(seed)
+    clip, times = shipped_clip().to(device_of(learner)), listening_then_shaping(network.process, steps, rng)
 
     def loss() -> Tensor:
-        x0 = shapes.draw(scenes.sample(32, rng), rng).to(device_of(learner), memory_format=torch.channels_last)
+        scene = scenes.sample(32, rng, MANY_PAIRS)
+        x0 = shapes.draw(scene, rng).to(device_of(learner), memory_format=torch.channels_last)
         with torch.no_grad():
             z = seen(clip, x0)
-        t = where_it_matters(network.process, network.process.sample_t(len(x0), rng), next(step) <= LISTENING, shaping=True)
+        t = times(len(x0))
         return denoising_loss(learner.given(z).dropped(0.1, rng), x0, rng, t)
 
-    return train(loss, learner.net, steps, lr=1e-3, seconds=seconds, ema=EMA(learner.net, 0.998, into=network.net))
+    return train(loss, learner.net, steps, lr=1.5e-3, seconds=seconds, ema=EMA(learner.net, 0.998, into=network.net))
 
 
 def prior_figures(network: Network, n: int = 1000) -> dict[str, float]:

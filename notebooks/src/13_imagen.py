@@ -586,9 +586,9 @@ claim(
 # training put the pixel model ahead.
 #
 # So the table compares *these four trainings*, not four ideas: the pixel model (lesson 09) had thirty-four minutes of one core,
-# the decoder of DALL-E 2 (lesson 11) began as that model, the latent model (lesson 12) had eight minutes in a space that is
-# cheaper by far, Imagen's base fifteen. What does carry over is what all of them find hardest: to count. A system is added by
-# one entry in `course_lib/systems.py`; lesson 16 shows all six.
+# the decoder of DALL-E 2 (lesson 11) began as that model and had nearly as many steps again, the latent model (lesson 12) had
+# eight minutes in a space that is cheaper by far, Imagen's base fifteen. What does carry over is what all of them find hardest:
+# to count. A system is added by one entry in `course_lib/systems.py`; lesson 16 shows all six.
 #
 # ## Failure museum
 #
