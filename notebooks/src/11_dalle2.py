@@ -266,8 +266,8 @@ walk = [Step(share, unclip.film(slerp(a, b, share), start, steps=15)[-1].x) for 
 play(walk, draw=lambda step: {"from one picture to another": step.x})
 
 # %% [markdown]
-# Half way there are still whole objects, of one picture or of the other, or a colour that has changed hands; seldom a mixture
-# that is no picture.
+# Half way there are mostly still whole objects, of one picture or of the other, or a colour that has changed hands; now and
+# then a shape between two shapes, and once there is nothing at all.
 #
 # ## Words that change a picture
 #
