@@ -92,8 +92,8 @@ def latent2shape_network(
 def listening_first(process: DDPM, steps: int, rng: torch.Generator, outlining: bool = False) -> Callable[[int], Tensor]:
     """A function that draws a batch of training times (B,): in the first fifth of all `steps` 0.7 T and more, then as ever.
 
-    In much noise nothing but the words says what lies where: see `train_text2shape`. `outlining`: after that fifth every other
-    time lies at 0.3 T and less.
+    In much noise nothing but the words says what lies where: see `listening_then_shaping`. `outlining`: after that fifth every
+    other time lies at 0.3 T and less.
     """
     step = itertools.count()
 
