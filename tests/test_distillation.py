@@ -23,6 +23,7 @@ from course_lib.mixtures import GaussianMixture
 from course_lib.nets.mlp import MLP
 from course_lib.nets.unet import UNet
 from course_lib.process import DDPM
+from course_lib.recipes import distillation as recipes
 from course_lib.samplers import consistency, ddim, result
 from course_lib.schedules import cosine_beta
 from course_lib.training import EMA, train
@@ -198,6 +199,23 @@ def test_the_target_learns_nothing():
     consistency_loss(student, target, start(8, torch.float32), 8).backward()
     assert any(p.grad is not None and p.grad.any() for p in student.net.parameters())
     assert all(p.grad is None for p in target.net.parameters())
+
+
+@pytest.mark.parametrize("taught, begun", [(True, True), (False, True), (False, False)])
+def test_without_a_teacher_the_grid_grows_finer_and_the_start_is_a_denoiser(taught, begun, monkeypatch):
+    student, asked = recipes.digits_network(1), []
+    start = copy.deepcopy((models.load("digits") if begun else student).net.state_dict())
+
+    def loss(student, target, x0, n, teacher, rng):
+        if not asked:
+            torch.testing.assert_close(dict(student.net.state_dict()), dict(start), rtol=0, atol=0)
+        asked.append((n, teacher is not None))
+        return student(x0, 500).x0.square().mean()
+
+    monkeypatch.setattr(recipes, "consistency_loss", loss)
+    list(recipes.train_consistency(student, steps=10, taught=taught, begun=begun))
+    grid = [12] * 10 if taught else [8, 8, 16, 16, 32, 32, 64, 64, 128, 128]
+    assert asked == [(n, taught) for n in grid]
 
 
 def test_pseudo_huber_is_a_square_near_zero_and_a_distance_far_away():

@@ -1,4 +1,4 @@
-"""Recipes for the students: digits in few steps, each learned from a network that takes more, or from none."""
+"""Recipes for the students: digits in few steps, learned from a network that takes more, or beginning as one."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ from course_lib.training import EMA, Progress, train
 DROP = 0.1  # of labels, as for the teacher: the students, too, know what a digit in general looks like
 
 
-def taught_by(name: str, student: Network, build: Callable[[], Network] = digits_network) -> Network:
-    """The shipped model of that name on the student's device, having given the student its weights to begin with."""
+def taught_by(name: str, student: Network, build: Callable[[], Network] = digits_network, begun: bool = True) -> Network:
+    """The shipped model of that name on the student's device, its weights given to the student to begin with, if `begun`."""
     teacher = build()
     shipped_net(teacher.net, name).to(device_of(student))
-    student.net.load_state_dict(teacher.net.state_dict(), strict=False)  # a guided student has its guidance to learn
+    if begun:
+        student.net.load_state_dict(teacher.net.state_dict(), strict=False)  # a guided student has its guidance to learn
     return teacher
 
 
@@ -77,40 +78,30 @@ def older_weights(learner: Network, decay: float) -> Callable[[], Network]:
     return older
 
 
-def train_distilled(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 3600) -> Iterator[Progress]:
-    """Consistency distillation from the digits' network on a grid of 12 steps. Song et al. 2023, Algorithm 2.
+def train_consistency(
+    network: Network, seconds: float | None = None, seed: int = 0, steps: int = 3600, taught: bool = True, begun: bool = True
+) -> Iterator[Progress]:
+    """Consistency distillation from the digits' network, or, where the student is not `taught`, training without a teacher:
+    Song et al. 2023, Algorithms 2 and 3. It begins with that network's weights, or, not `begun`, with its own.
 
-    The target's decay, their mu, is 0.95; the student that ships is a longer average. On a finer grid errors add up over a
-    longer chain (tests/benchmarks/README.md)."""
-    teacher = taught_by("digits", network)
-    learner, rng = learner_of(network), torch.Generator().manual_seed(seed)
+    Taught, on a grid of 12 steps: on a finer one errors add up over a longer chain. Without a teacher only short steps are
+    true: from 8 the grid doubles to 128, as in Song and Dhariwal 2023, section 3.4. That such training, too, goes well from a
+    denoiser's weights is Geng et al. 2024. The target's decay, the first paper's mu, is 0.95; what ships is a longer average.
+    tests/benchmarks/README.md has what was tried."""
+    teacher = taught_by("digits", network, begun=begun)
+    learner, rng, done = learner_of(network), torch.Generator().manual_seed(seed), 0.0
     draw, older = batches(device_of(network), rng), older_weights(learner, 0.95)
 
     def loss() -> Tensor:
         x0, label = draw()
         asked = learner.given(label).dropped(DROP, rng)
         target, knowing = replace(older(), cond=asked.cond), replace(teacher, cond=asked.cond)
-        return consistency_loss(asked, target, x0, 12, knowing, rng)
+        n = 12 if taught else 8 * 2 ** min(int(5 * done), 4)
+        return consistency_loss(asked, target, x0, n, knowing if taught else None, rng)
 
-    return train(loss, learner.net, steps, lr=1.5e-3, seconds=seconds, ema=EMA(learner.net, 0.995, into=network.net))
-
-
-def train_trained(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 1500) -> Iterator[Progress]:
-    """Consistency training, without any teacher. Song et al. 2023, Algorithm 3, with the distance and the doubling of the grid,
-    here from 8 steps to 128, of Song and Dhariwal 2023, sections 3.3 and 3.4. Their target has no memory; ours has a short one
-    (0.95), without which one-step samples are too wide."""
-    learner, rng = learner_of(network), torch.Generator().manual_seed(seed)
-    draw, older, made = batches(device_of(network), rng), older_weights(learner, 0.95), 0
-
-    def loss() -> Tensor:
-        nonlocal made
-        n = 8 * 2 ** min(5 * made // steps, 4)
-        made += 1
-        x0, label = draw()
-        asked = learner.given(label).dropped(DROP, rng)
-        return consistency_loss(asked, replace(older(), cond=asked.cond), x0, n, rng=rng)
-
-    return train(loss, learner.net, steps, lr=2e-3, seconds=seconds, ema=EMA(learner.net, 0.995, into=network.net))
+    for now in train(loss, learner.net, steps, lr=1.5e-3, seconds=seconds, ema=EMA(learner.net, 0.995, into=network.net)):
+        done = now.done
+        yield now
 
 
 def guided_network(seed: int = 0) -> Network:
@@ -169,6 +160,8 @@ def _consistent(about: str, build: Callable, training: Callable, ws: tuple[float
     return Recipe(about, build, training, figures, (1, 16, 16), 10, steps=2, sampler="consistency", bits=16)
 
 
-CONSISTENCY = _consistent("digits by consistency distillation", digits_network, train_distilled)
-CONSISTENCY_TRAINED = _consistent("digits by consistency training, without a teacher", digits_network, train_trained)
+CONSISTENCY = _consistent("digits by consistency distillation", digits_network, train_consistency)
+CONSISTENCY_TRAINED = _consistent(
+    "digits by consistency training, without a teacher", digits_network, partial(train_consistency, taught=False)
+)
 GUIDED = _consistent("digits by guided consistency distillation, w as an input", guided_network, train_guided, (1.0, 2.0, 4.0))

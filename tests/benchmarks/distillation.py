@@ -1,12 +1,14 @@
 """Quality against steps of every student, beside its teacher's: Frechet distance and class accuracy.
 
     python tests/benchmarks/distillation.py [--n 1000] [--seeds 0 1 2] [--out data/figures/distillation.json]
+    python tests/benchmarks/distillation.py --from-nothing
     python tests/benchmarks/distillation.py --latents [--seeds 0 1 2]
     python tests/benchmarks/distillation.py --latency
 
 The seed decides the noise that sampling starts from and, for the consistency samplers, the fresh noise: three seeds tell how
 much of a figure is the luck of the draw. They say nothing of other trainings, since each model ships once. Rows that are in the
-file already are not made again. Lessons 17 and 18 show the results. `--latents` asks the reader of shapes what is right in 200
+file already are not made again. Lessons 17 and 18 show the results. `--from-nothing` trains the two consistency models as those
+that ship, but not from the digits' weights, and measures them. `--latents` asks the reader of shapes what is right in 200
 decoded pictures, of the latent student's and of its teacher's. `--latency` measures seconds alone, and wants both cores.
 """
 
@@ -24,9 +26,12 @@ from PIL import Image
 
 from course_lib import models, plots
 from course_lib.datasets import scenes
+from course_lib.denoisers import Network
+from course_lib.recipes import RECIPES
 from course_lib.recipes.latents import latents_jumped
 from course_lib.recipes.shapes import asked, drawn
 from course_lib.samplers import consistency, ddim, result
+from course_lib.training import show_progress
 
 OUT = Path(__file__).parents[2] / "data/figures/distillation.json"
 ROWS = (
@@ -45,9 +50,9 @@ LATENTS = (
 """Model, steps and guidance of each row."""
 
 
-def measured(n: int, seed: int, name: str, sampler: str, steps: int, w: float) -> dict:
-    """One row: n samples of so many steps, beside n held-out digits."""
-    network, label = models.load(name), torch.arange(n) % 10
+def measured(n: int, seed: int, name: str, sampler: str, steps: int, w: float, network: Network | None = None) -> dict:
+    """One row: n samples of so many steps, beside n held-out digits; of the shipped model of that name, or of `network`."""
+    network, label = network or models.load(name), torch.arange(n) % 10
     rng = torch.Generator().manual_seed(seed)
     x = torch.randn(n, 1, 16, 16, generator=rng)
     begun = time.perf_counter()
@@ -116,6 +121,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=1000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--from-nothing", action="store_true", help="train both consistency models from nothing instead")
     parser.add_argument("--latents", action="store_true", help="measure the latent student instead")
     parser.add_argument("--latency", action="store_true", help="measure seconds instead")
     parser.add_argument("--out", type=Path, default=OUT)
@@ -129,6 +135,15 @@ def main():
         found |= {"torch": torch.__version__.split("+")[0], "the same, real against real": round(floor(args.n), 4), "runs": []}
     if args.latency:
         write(args.out, found | {"latency": latency()})
+        return
+    if args.from_nothing:
+        rows = found.setdefault("from nothing", [])
+        for name in ("consistency", "consistency_trained"):
+            if name not in {row["model"] for row in rows}:
+                network = RECIPES[name].build(0)
+                show_progress(RECIPES[name].train(network, begun=False), name)
+                rows += [measured(args.n, seed, name, "consistency", k, 1.0, network) for seed in args.seeds for k in (1, 2, 4)]
+                write(args.out, found)
         return
     if args.latents:
         rows = found.setdefault("latents", [])
