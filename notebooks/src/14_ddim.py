@@ -152,15 +152,15 @@ plots.show(fig, alt="Eight noises, 5 to 100 steps. Under DDIM each column is one
 
 
 # %%
-@torch.no_grad()
-def handwriting(x):
-    pictures, classes = digits.load("train")
+pictures, classes = digits.load("train")
+with torch.no_grad():
     real = judge.features(pictures)
-    return judge.features(x) - torch.stack([real[classes == c].mean(0) for c in range(10)])[label]
+usual = torch.stack([real[classes == c].mean(0) for c in range(10)])[label]
 
 
+@torch.no_grad()
 def alike(x, y):
-    return float(torch.cosine_similarity(handwriting(x), handwriting(y)).mean())
+    return float(torch.cosine_similarity(judge.features(x) - usual, judge.features(y) - usual).mean())
 
 
 unrelated = alike(drawn[1000], drawn[1000].roll(10, 0))
