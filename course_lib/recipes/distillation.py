@@ -95,9 +95,10 @@ def train_consistency(
     def loss() -> Tensor:
         x0, label = draw()
         asked = learner.given(label).dropped(DROP, rng)
-        target, knowing = replace(older(), cond=asked.cond), replace(teacher, cond=asked.cond)
-        n = 12 if taught else 8 * 2 ** min(int(5 * done), 4)
-        return consistency_loss(asked, target, x0, n, knowing if taught else None, rng)
+        target = replace(older(), cond=asked.cond)
+        if taught:
+            return consistency_loss(asked, target, x0, 12, replace(teacher, cond=asked.cond), rng)
+        return consistency_loss(asked, target, x0, 8 * 2 ** min(int(5 * done), 4), None, rng)
 
     for now in train(loss, learner.net, steps, lr=1.5e-3, seconds=seconds, ema=EMA(learner.net, 0.995, into=network.net)):
         done = now.done

@@ -314,8 +314,8 @@ claim(
 
 # %% [markdown]
 # **A start is worth more than a teacher.** The dashed lines are the same two trainings, as long, but from nothing. A teacher
-# about halves the distance; a denoiser's weights to begin with divide it by ten. A denoiser *is* a consistency function of the
-# coarsest grid, straight from $t$ to 0, and finer links are what is left to learn (Geng et al. begin so, on purpose). From
+# divides the distance by 1.3 to 3.2; a denoiser's weights to begin with, by 8 to 19. A denoiser *is* a consistency function of
+# the coarsest grid, straight from $t$ to 0, and finer links are what is left to learn (Geng et al. begin so, on purpose). From
 # nothing a network learns the pictures and the links at once, and each link hands its errors on to the next. The start is not
 # free: 24,000 steps of lesson 08's training are in it. Song et al. do train from nothing, for hundreds of thousands of steps;
 # six thousand, tried once here, were no cure. From a denoiser's weights the 83 steps that twelve seconds of two slow cores
