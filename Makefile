@@ -1,4 +1,4 @@
-# Each target is one line that a person could type; `make demo` first, `make test` to check everything.
+# Each target is a few lines that a person could type: `make demo` first, `make check` while you work, `make test` at the end.
 PYTHON ?= python3
 CONSTRAINTS ?= .ci/constraints.txt
 ifeq ($(OS),Windows_NT)
@@ -7,23 +7,37 @@ else
 BIN = .venv/bin
 endif
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c $(CONSTRAINTS)
+PYTEST = $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: demo test lab notebooks site clean
+.PHONY: demo check test device-check lab notebooks site js clean
 
 demo: .venv/lab
-	$(BIN)/python -m course_lib.notebooks run 00
+	$(BIN)/course demo
+
+check: .venv/test
+	$(BIN)/python -m ruff check
+	$(BIN)/python -m ruff format --check
+	$(PYTEST) tests -o addopts=-q -m "not slow and not browser"
 
 test: .venv/test
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+device-check: .venv/test
+	$(PYTEST) tests/test_devices.py -o addopts=-q
 
 lab: .venv/lab
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
 notebooks: .venv/lab
-	$(BIN)/python -m course_lib.notebooks build
+	$(BIN)/course build
 
 site: .venv/lab
-	$(BIN)/python -m course_lib.notebooks site
+	$(BIN)/course site
+
+# What only those who change the widgets' JavaScript need: its types and its style. Needs Node.
+js:
+	cd course_lib/widgets && npx --yes --package typescript@7.0.2 tsc --project jsconfig.json
+	cd course_lib/widgets && npx --yes @biomejs/biome@2.6.8 check . ../teaching/publish/page
 
 clean:
 	rm -rf .venv build

@@ -1,24 +1,69 @@
-"""The `course` command: run the demo, remake and use the shipped models, gather the claims, publish a fork."""
+"""The `course` command: build and publish lessons, train and sample the shipped models, track progress."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+
+def for_each(lessons: Sequence[str], do: Callable[[Path], Any]) -> None:
+    """Calls `do(source)` for each of these lessons, or for all where none is named.
+
+    Raises KeyboardInterrupt, with the lesson that was not written, on Ctrl-C.
+    """
+    from course_lib.teaching.publish.build import sources
+
+    for k, source in enumerate(sources(lessons)):
+        try:
+            do(source)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("stopped by hand: nothing was written" + f" of {source.stem}" * (k > 0)) from None
 
 
 def demo(args) -> None:
-    from course_lib.notebooks.run import demo
+    from course_lib.teaching.publish.run import run
 
-    demo()
+    for_each(["00"], run)
+
+
+def build(args) -> None:
+    from course_lib.files import NOTEBOOKS, ROOT, write_atomically
+    from course_lib.teaching.claims import in_readme, page
+    from course_lib.teaching.publish.build import build
+
+    for_each(args.lessons, build)
+    stored = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+    write_atomically(NOTEBOOKS / "CLAIMS.md", page(stored))
+    write_atomically(ROOT / "README.md", in_readme((ROOT / "README.md").read_text(encoding="utf-8"), stored))
+
+
+def run(args) -> None:
+    from course_lib.teaching.publish.run import run
+
+    for_each(args.lessons, run)
+
+
+def export(args) -> None:
+    from course_lib.teaching.publish.export import export
+
+    for_each(args.lessons, export)
+
+
+def pictures(args) -> None:
+    from course_lib.teaching.publish.pictures import draw
+
+    print(*draw(), sep="\n")
 
 
 def train(args) -> None:
-    from course_lib import models as shipped
     from course_lib import parallel
+    from course_lib.zoo import models as shipped
 
-    with parallel.joined():
+    with parallel.process_group():
         if args.all:
             return train_all(args)
         record = shipped.make(args.name, seed=args.seed, device=args.device, seconds=args.seconds, out=args.out)
@@ -27,8 +72,8 @@ def train(args) -> None:
 
 
 def train_all(args) -> None:
-    from course_lib.notebooks import ROOT
-    from course_lib.remake import remake, summary, table
+    from course_lib.files import ROOT
+    from course_lib.zoo.remake import remake, summary, table
 
     rows = []
     try:
@@ -42,7 +87,7 @@ def train_all(args) -> None:
 
 
 def models(args) -> None:
-    from course_lib import models as shipped
+    from course_lib.zoo import models as shipped
 
     records = shipped.records()
     if args.json:
@@ -58,7 +103,7 @@ def models(args) -> None:
 
 
 def sample(args) -> None:
-    from course_lib import models as shipped
+    from course_lib.zoo import models as shipped
 
     if args.out.suffix not in (".png", ".npz"):
         raise ValueError(f"--out must end in .png or .npz, got {args.out}")
@@ -68,21 +113,21 @@ def sample(args) -> None:
 
 
 def claims(args) -> None:
-    from course_lib.claims import gather, table
-    from course_lib.notebooks.build import fresh
+    from course_lib.teaching.claims import gather, table
+    from course_lib.teaching.publish.build import rebuilt
 
-    found = list(gather(fresh(args.lessons)))
+    found = list(gather(rebuilt(args.lessons)))
     print(json.dumps([vars(c) for c in found], indent=1, ensure_ascii=False) if args.json else table(found))
 
 
 def start(args) -> None:
-    from course_lib.progress import start
+    from course_lib.teaching.progress import start
 
     print(f"your copy: {start(args.lesson)}")
 
 
 def progress(args) -> None:
-    from course_lib.progress import progress
+    from course_lib.teaching.progress import progress
 
     print(progress())
 
@@ -90,30 +135,31 @@ def progress(args) -> None:
 def present(args) -> None:
     import webbrowser
 
-    from course_lib.notebooks.build import sources
-    from course_lib.notebooks.present import present
+    from course_lib.teaching.publish.present import present
 
-    path = present(sources([args.lesson])[0])
-    print(f"open {path}")
-    if not args.quiet:
-        webbrowser.open(path.resolve().as_uri())
+    def show(source: Path) -> None:
+        path = present(source)
+        print(f"open {path}")
+        if not args.quiet:
+            webbrowser.open(path.resolve().as_uri())
+
+    for_each([args.lesson], show)
 
 
 def site(args) -> None:
-    from course_lib.notebooks.site import site
+    from course_lib.teaching.publish.site import site
 
     print(f"open {site(args.out) if args.out else site()}")
 
 
 def publish(args) -> None:
-    from course_lib.notebooks.address import publish
+    from course_lib.teaching.publish.address import publish
 
-    for path in publish(args.repository):
-        print(f"rewrote {path}")
+    print(*[f"rewrote {path}" for path in publish(args.repository)] or ["nothing to change"], sep="\n")
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line: one sub-command for each thing to do, each with its help."""
+    """The command line: a sub-command for each function above, with its help."""
     top = argparse.ArgumentParser(prog="course", description=__doc__)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
 
@@ -124,20 +170,28 @@ def parser() -> argparse.ArgumentParser:
 
     command(demo, "run lesson 00 from its first cell to its last and write it as a web page in build/")
 
-    sub = command(start, "copy a lesson into my/, where no update overwrites it; a copy that is there stays as it is")
+    for run_, help in (
+        (build, "execute the sources of lessons; store the notebooks, CLAIMS.md and the README's claims"),
+        (run, "execute lessons without storing them, show the progress, and write their pages into build/"),
+        (export, "write the stored notebooks' pages into build/"),
+    ):
+        command(run_, help).add_argument("lessons", nargs="*", metavar="NN", help="lesson numbers; default: all")
+    command(pictures, "sample the README's pictures from the shipped models")
+
+    sub = command(start, "copy a lesson into my/, where no update overwrites it; an existing copy stays as it is")
     sub.add_argument("lesson", metavar="NN")
 
-    command(progress, "say which exercises have passed their checks, lesson by lesson")
+    command(progress, "list the exercises of each lesson, and which have passed their checks")
 
-    sub = command(train, "remake a shipped model from its recipe; Ctrl-C keeps what it learned until then")
+    sub = command(train, "train a shipped model by its recipe; Ctrl-C stores the weights reached")
     which = sub.add_mutually_exclusive_group(required=True)
     which.add_argument("name", metavar="NAME", nargs="?", help="a recipe's name, as `course models` lists them")
     which.add_argument(
-        "--all", action="store_true", help="every model in turn, into a folder; goes on where it was stopped, and compares"
+        "--all", action="store_true", help="train every model into a folder, resume after a stop, and compare the figures"
     )
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--device", default="auto", help="auto (CUDA, else MPS, else CPU), cpu, cuda, mps; default auto")
-    sub.add_argument("--seconds", type=float, default=None, help="at most so many each; default: the recipe's own")
+    sub.add_argument("--seconds", type=float, default=None, help="limit of each training; default: the recipe's own")
     sub.add_argument(
         "--out",
         type=Path,
@@ -149,35 +203,36 @@ def parser() -> argparse.ArgumentParser:
     sub = command(models, "list the shipped models with their figures")
     sub.add_argument("--json", action="store_true", help="the whole records, as JSON")
 
-    sub = command(sample, "draw samples from a shipped model into a picture or an array")
+    sub = command(sample, "sample a shipped model into a picture or an array")
     sub.add_argument("name", metavar="NAME", help="a model's name, as `course models` lists them")
     sub.add_argument("--label", type=int, default=None, help="the class; default: all classes in turn")
     sub.add_argument("-n", type=int, default=16, help="how many; default 16")
-    sub.add_argument("--w", type=float, default=2.0, help="guidance: 0 ignores the class, 1 is plain, more insists; default 2")
+    sub.add_argument(
+        "--w", type=float, default=2.0, help="guidance: 0 ignores the class, 1 is no guidance, more extrapolates; default 2"
+    )
     sub.add_argument("--steps", type=int, default=None, help="denoising steps; default: the model's own, 25 for most")
-    sub.add_argument("--sampler", default=None, help="ddim, ddpm or consistency; default: the model's own, ddim for most")
+    sub.add_argument("--sampler", default=None, help="such as ddpm; default: the model's own, ddim for most")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--out", type=Path, required=True, metavar="FILE.png|FILE.npz", help="npz holds x in [-1, 1] and label")
 
-    sub = command(claims, "run the notebooks and print every claim with its measured figure")
+    sub = command(claims, "execute the notebooks and print every claim with its measured figure")
     sub.add_argument("lessons", nargs="*", metavar="NN", help="lesson numbers; default: all")
     sub.add_argument("--json", action="store_true")
 
-    sub = command(present, "show a lesson as slides with live widgets: large type, a clock, stops for the sliders")
+    sub = command(present, "open a lesson as slides with live widgets: large type, a clock, stops for the sliders")
     sub.add_argument("lesson", metavar="NN")
-    sub.add_argument("--quiet", action="store_true", help="write the page, and open no browser")
+    sub.add_argument("--quiet", action="store_true", help="write the page only")
 
-    sub = command(site, "write every lesson, a search and a playground as a static site that opens from disk")
-    sub.add_argument("--out", type=Path, default=None, metavar="FOLDER", help="default: build/site")
+    sub = command(site, "write every lesson, a search and a playground as a static site")
+    sub.add_argument("--out", type=Path, default=None, metavar="NOTEBOOKS", help="default: build/site")
 
-    sub = command(publish, "point badges and notebooks to another repository, such as your fork")
+    sub = command(publish, "point the badges and notebooks to another repository, such as your fork")
     sub.add_argument("repository", metavar="OWNER/REPO")
     return top
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command. Exit code 0: done; 1: it could not be done, one line on stderr says why; 2: not understood;
-    130: stopped by hand."""
+    """The exit code of one command: 0 done; 1 failed, with one line on stderr; 2 not understood; 130 stopped by Ctrl-C."""
     args = parser().parse_args(argv)
     try:
         args.run(args)
@@ -185,7 +240,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"course: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
-        print(f"course: {error or 'stopped'}", file=sys.stderr)
+        print(f"course: {error or 'stopped by hand'}", file=sys.stderr)
         return 130
     return 0
 

@@ -1,17 +1,16 @@
-"""A denoiser is anything with a `.process` that turns (x_t, t) into a Prediction."""
+"""A denoiser is any object with a `.process` whose call returns a Prediction for (x_t, t)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from course_lib import validate
 from course_lib.prediction import FROM_X0_EPS, VIEWS, Prediction
-from course_lib.process import Process, Time, unwritten
+from course_lib.process import Process, Time
 
 
 class _Null:
@@ -20,44 +19,61 @@ class _Null:
 
 
 NULL = _Null()
-"""The null condition: 'drawn from all of the data'. It is a condition like any other, which a network learns by dropout
-(Ho and Salimans 2022); `None`, in contrast, means that no condition was given at all."""
+"""The null condition: no class or caption in particular. A network is trained on it by dropping the condition at random
+(Ho and Salimans 2022). It differs from `None`, which means that no condition was given."""
 
 
+@runtime_checkable
 class Denoiser(Protocol):
-    """What samplers, guidance and plots ask for. x_t (B, ...), t a number or (B,)."""
+    """What samplers and guidance take: `process`, and a call with x_t (B, ...) and t, a number or (B,)."""
 
-    process: Process
+    @property
+    def process(self) -> Process: ...
 
     def __call__(self, x_t: Tensor, t: Time) -> Prediction: ...
 
 
-def share_of_T(t: Time, process: Process, x_t: Tensor) -> Tensor:
-    """What a network is told of time: t, a number or (B,), as a fraction of T, one for each of the batch x_t, (B,) float32."""
+@runtime_checkable
+class Batched(Denoiser, Protocol):
+    """A denoiser with a condition for each member of the batch, such as a row of labels."""
+
+    def part(self, index: slice) -> Denoiser: ...
+
+
+def part_of(denoiser: Denoiser, index: slice) -> Denoiser:
+    """The denoiser for those members of a batch: its own `part`, or the denoiser itself if it is not Batched."""
+    return denoiser.part(index) if isinstance(denoiser, Batched) else denoiser
+
+
+def relative_time(t: Time, process: Process, x_t: Tensor) -> Tensor:
+    """t / T, the time input of a network, for each member of the batch x_t: (B,), float32. t is a number or (B,)."""
     if isinstance(t, Tensor):
         return (t / process.T).to(x_t.device, torch.float32).expand(len(x_t))
-    row = _row(t / process.T, len(x_t), x_t.device)
-    return row if unwritten(row) else row.clone().fill_(t / process.T)
+    return torch.full((len(x_t),), t / process.T, device=x_t.device)
 
 
-@lru_cache(maxsize=4096)
-@torch.inference_mode(False)
-def _row(value: float, length: int, device: torch.device) -> Tensor:
-    return torch.full((length,), value, device=device)
+def device_of(model: Any, default: torch.device | str = "cpu") -> torch.device:
+    """The device of the parameters of an nn.Module, or of a denoiser made from one; `default` if there are none."""
+    if isinstance(model, nn.Module):
+        return next((p.device for p in model.parameters()), torch.device(default))
+    for name in ("net", "denoiser", "cond", "first"):  # what a Network and the wrappers of denoisers call it
+        if hasattr(model, name):
+            return device_of(getattr(model, name), default)
+    return torch.device(default)
 
 
 def takes_guidance(net: nn.Module) -> bool:
-    """Whether w is an input of the net, as it is of a guided student."""
+    """Whether the guidance weight w is an input of the net, as in guided distillation."""
     return getattr(net, "guidance", None) is not None
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A denoiser made of an nn.Module `net(x_t, time, cond)`, whose output is read in `view`.
+    """A denoiser made from an nn.Module `net(x_t, time, cond)`, whose output is a prediction in `view`.
 
-    `time` (B,) is t as a fraction of T, so that one network serves discrete and continuous processes; `cond` is what
-    `net.as_condition` makes of what `.given` was given, (1, ...) or (B, ...), or None for a network without a condition.
-    `w`, (1,) or (B,), is the guidance that `.at` set, for a network that takes it as an input.
+    `time` (B,) is t / T, so that a network works with discrete and continuous processes. `cond` is `net.as_condition` of the
+    argument of `.given`, (1, ...) or (B, ...), or None for an unconditional network. `w`, (1,) or (B,), is the guidance weight
+    set by `.at`, for a network that takes it as an input.
     """
 
     net: nn.Module
@@ -75,18 +91,19 @@ class Network:
         return f"Network({type(self.net).__name__} of {size:,} parameters, {self.process}, {self.view}{cond})"
 
     def given(self, cond: Any) -> Network:
-        """The same network with its condition fixed: a label, a batch of them (B,), NULL, whatever the net knows.
+        """The same network with its condition fixed: a label, a batch of labels (B,), captions, NULL, as the net defines it.
 
-        Raises TypeError where the net takes no condition, ValueError where it does not know this one.
+        Raises TypeError if the net takes no condition, ValueError if this one is not valid for it.
         """
-        if not hasattr(self.net, "as_condition"):
+        as_condition = getattr(self.net, "as_condition", None)
+        if as_condition is None:
             raise TypeError(f"{type(self.net).__name__} takes no condition, got {cond!r}")
-        return replace(self, cond=self.net.as_condition(cond))
+        return replace(self, cond=as_condition(cond))
 
     def at(self, w: float | Tensor) -> Network:
-        """The same network at guidance w, a number or (B,), which a guided student takes as an input (Luo et al. 2023).
+        """The same network with the guidance weight w, a number or (B,), as an input (Meng et al. 2023; Luo et al. 2023).
 
-        Raises TypeError where the net takes none, ValueError where w is not finite.
+        Raises TypeError if the net does not take w, ValueError if w is not finite.
         """
         if not takes_guidance(self.net):
             raise TypeError(f"{type(self.net).__name__} takes no guidance as an input, got w = {w!r}: use ClassifierFree")
@@ -95,29 +112,34 @@ class Network:
             raise ValueError(f"w must be finite, got {w.tolist()}")
         return replace(self, w=w)
 
-    def part(self, first: int, every: int) -> Network:
-        """The same network with every `every`-th member of its condition and its w, from `first` on; one for all stays."""
-        some = lambda v: v if v is None or len(v) == 1 else v[first::every]
-        return replace(self, cond=some(self.cond), w=some(self.w))
+    def draw_noise(self, n: int, rng: torch.Generator | None = None) -> Tensor:
+        """Standard normal noise to start a sampler from, (n, *net.shape), on the CPU."""
+        return torch.randn(n, *cast(tuple[int, ...], self.net.shape), generator=rng)
 
-    def dropped(self, p: float, rng: torch.Generator | None = None) -> Network:
-        """The same, each member of the batch's condition made null with probability p: how a network learns both
-        (Ho and Salimans 2022, Algorithm 1). Raises ValueError unless p is in [0, 1] and a condition is given."""
+    def part(self, index: slice) -> Network:
+        """The same network with those members of its condition and its w; a single one for the whole batch stays."""
+        select = lambda v: v if v is None or len(v) == 1 else v[index]
+        return replace(self, cond=select(self.cond), w=select(self.w))
+
+    def drop_condition(self, p: float, rng: torch.Generator | None = None) -> Network:
+        """The same network, with each member's condition replaced by the null condition with probability p.
+
+        Ho and Salimans 2022, Algorithm 1. Raises ValueError unless p is in [0, 1] and a condition is given.
+        """
         if not 0 <= p <= 1:
             raise ValueError(f"p must lie in [0, 1], got {p}")
         if self.cond is None:
             raise ValueError("there is no condition to drop: call .given(labels) first")
         drop = torch.rand(len(self.cond), generator=rng, device=rng.device if rng else "cpu").to(self.cond.device) < p
-        null = self.net.as_condition(NULL).to(self.cond.device)
+        null = self.given(NULL).cond.to(self.cond.device)
         return replace(self, cond=torch.where(drop.view(-1, *[1] * (self.cond.ndim - 1)), null, self.cond))
 
     def __call__(self, x_t: Tensor, t: Time) -> Prediction:
         a, b = self.process.coefficients(t, x_t)
-        return Prediction(x_t, a, b, self.view, self.net(x_t, share_of_T(t, self.process, x_t), *self._cond_for(x_t)))
+        return Prediction(x_t, a, b, self.view, self.net(x_t, relative_time(t, self.process, x_t), *self._cond_for(x_t)))
 
     def _cond_for(self, x_t: Tensor) -> tuple[Tensor, ...]:
-        """The condition for each of the batch, and w where the net takes it, as its further arguments; nothing for a net
-        without."""
+        """The net's further arguments: the condition (B, ...) and, if the net takes it, w (B,); none if it is unconditional."""
         if self.cond is None:
             if hasattr(self.net, "as_condition"):
                 raise ValueError("this network needs a condition: call .given(label), or .given(NULL) for none in particular")
@@ -135,17 +157,17 @@ class Network:
             raise ValueError(f"w must be one or one for each of the batch of {len(x_t)}, got {len(self.w)}")
         return (self.w.to(x_t.device).expand(len(x_t)),)
 
-    def truth(self, x0: Tensor, t: Time, eps: Tensor) -> Tensor:
-        """What the network should have said: x0 and eps (B, ...) in this network's view."""
+    def target(self, x0: Tensor, t: Time, eps: Tensor) -> Tensor:
+        """The training target: x0 and eps (B, ...) converted to this network's view (B, ...)."""
         return FROM_X0_EPS[self.view](*self.process.coefficients(t, x0), x0, eps)
 
 
 @dataclass(frozen=True, eq=False)
 class OnPath:
-    """What a denoiser on a rectified flow believes about the points of another `process`, with no training.
+    """A denoiser for another `process`, made from one that was trained on a rectified flow, without further training.
 
-    x_t = a x_0 + b eps is, divided by a + b, a point of the straight line at time b / (a + b): the same picture with the same
-    noise (Karras et al. 2022, section 4: all Gaussian processes are one, but for scale and time).
+    x_t = a x_0 + b eps, divided by a + b, is the point of the straight path from x_0 to eps at time b / (a + b). All Gaussian
+    processes are equal up to a change of scale and time (Karras et al. 2022, section 4).
     """
 
     denoiser: Denoiser
@@ -153,20 +175,20 @@ class OnPath:
 
     def __call__(self, x_t: Tensor, t: Time) -> Prediction:
         a, b = self.process.coefficients(t, x_t)
-        straight = (b / (a + b)).flatten().double()
+        straight = (b / (a + b)).flatten().cpu().double()  # Apple's GPUs have no float64
         pred = self.denoiser(x_t / (a + b), straight if isinstance(t, Tensor) and t.ndim else float(straight))
         return Prediction(x_t, a, b, "x0", pred.x0)
 
 
 @dataclass(frozen=True, eq=False)
 class ExactDenoiser:
-    """The best of all denoisers, where the data are a Gaussian mixture: E[x_0 | x_t], in closed form."""
+    """The optimal denoiser for data from a Gaussian mixture: E[x_0 | x_t], in closed form."""
 
     mixture: Any
     process: Process
 
     def given(self, label: int | _Null) -> ExactDenoiser:
-        """The denoiser of one class of the mixture; NULL is all of it."""
+        """The denoiser of one class of the mixture; for NULL, of the whole mixture."""
         return self if label is NULL else replace(self, mixture=self.mixture.given(label))
 
     def __call__(self, x_t: Tensor, t: Time) -> Prediction:

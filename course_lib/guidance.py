@@ -1,34 +1,32 @@
-"""Guidance: denoisers in, one denoiser out.
+"""Guidance: each class makes one denoiser from others.
 
-One convention everywhere, the lecture's: uncond + w (cond - uncond). So w = 0 ignores the condition, w = 1 is the plain
-conditional model, w > 1 extrapolates. Ho and Salimans 2022 write 1 + w for our w; Imagen and Stable Diffusion write ours;
-Dhariwal and Nichol 2021 write s.
+The convention is the lecture's: uncond + w (cond - uncond). w = 0 ignores the condition, w = 1 is the conditional model, and
+w > 1 extrapolates. Our w is 1 + w in Ho and Salimans 2022, w in Imagen and Stable Diffusion, s in Dhariwal and Nichol 2021.
 
-A classifier, here, is anything that turns (x_t, t) into log-odds or log-probabilities (B, C), which autograd can follow.
+A classifier is any function from (x_t, t) to logits or log-probabilities (B, C) that autograd can differentiate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from course_lib import validate
-from course_lib.denoisers import Denoiser, share_of_T
+from course_lib.denoisers import NULL, Denoiser, Network, part_of, relative_time, takes_guidance
 from course_lib.prediction import FROM_X0_EPS, Prediction
-from course_lib.process import Process, Time
+from course_lib.process import Process, Time, expand_like
 
 
 @dataclass(frozen=True, eq=False)
 class ClassifierFree:
-    """Steers away from `uncond`, towards `cond`, w times as far as the condition alone would.
+    """Classifier-free guidance: uncond + w (cond - uncond). Ho and Salimans 2022, eq. 6, with our w = their 1 + w.
 
-    Ho and Salimans 2022, eq. 6, with our w = their 1 + w. Mixed in the network's own view; for one x_t all views are
-    linear in each other, so that it does not matter which, except where signal or noise is 0.
-    Raises ValueError where w is not finite.
+    The sum is taken in the network's own view. For one x_t all views are affine in each other, so that every view gives the
+    same result, except where signal or noise is 0. Raises ValueError if w is not finite.
     """
 
     cond: Denoiser
@@ -44,20 +42,37 @@ class ClassifierFree:
 
     def __call__(self, x_t: Tensor, t: Time) -> Prediction:
         if self.w == 1:
-            return self.cond(x_t, t)  # half the cost, the same answer
+            return self.cond(x_t, t)  # the same result at half the cost
         if self.w == 0:
             return self.uncond(x_t, t)
         return self.uncond(x_t, t).lerp(self.cond(x_t, t), self.w)
 
+    def part(self, index: slice) -> ClassifierFree:
+        """The same guidance for those members of a batch."""
+        return replace(self, cond=part_of(self.cond, index), uncond=part_of(self.uncond, index))
+
+
+def classifier_free(network: Network, cond: Any, w: float) -> Denoiser:
+    """The network given `cond`, with classifier-free guidance of weight w. Ho and Salimans 2022, eq. 6.
+
+    A network that takes w as an input is given it instead, at half the cost (Meng et al. 2023; Luo et al. 2023). A net may
+    define `null_for(cond)`, the null condition that keeps a part of cond, such as SDXL's size and crop. Raises ValueError if w
+    is not finite, and what `Network.given` raises.
+    """
+    if takes_guidance(network.net):
+        return network.given(cond).at(validate.finite("w", w))
+    null_for = getattr(network.net, "null_for", None)
+    return ClassifierFree(network.given(cond), network.given(null_for(cond) if null_for else NULL), w)
+
 
 @dataclass(frozen=True, eq=False)
 class ClassifierGuided:
-    """Steers `denoiser` to where `classifier` sees `label`: score + w grad log P(label | x_t).
+    """Classifier guidance: `denoiser` with the score moved by w grad log P(label | x_t) of `classifier`.
 
     Dhariwal and Nichol 2021, Algorithm 2, eps - s sqrt(1 - alpha_bar_t) grad log p, with our w = their s. Their Algorithm 1
     moves the mean of a DDPM step by s sigma_t^2 grad log p instead, which is the same in the limit of small steps.
-    `label` is a class or one for each of the batch (B,). Raises ValueError where w is not finite or the classifier does not
-    know the label, TypeError where a label is no whole number.
+    `label` is a class, or a class for each member of the batch (B,). Raises ValueError if w is not finite or the classifier has
+    no such class, TypeError if a label is not a whole number.
     """
 
     denoiser: Denoiser
@@ -78,23 +93,23 @@ class ClassifierGuided:
 
     def log_likelihood(self, x_t: Tensor, t: Time) -> Tensor:
         """log P(label | x_t) (B,)."""
-        log_p = self.classifier(x_t, t).log_softmax(1)
-        if self.label.min() < 0 or self.label.max() >= log_p.shape[1]:
-            raise ValueError(f"label must lie in 0..{log_p.shape[1] - 1}, got {self.label.tolist()}")
-        if self.label.numel() not in (1, len(x_t)):
-            raise ValueError(f"label must be one or one for each of the batch of {len(x_t)}, got {self.label.numel()}")
-        return log_p.gather(1, self.label.to(x_t.device).expand(len(x_t))[:, None])[:, 0]
+        log_p, label = self.classifier(x_t, t).log_softmax(1), torch.as_tensor(self.label)
+        if label.min() < 0 or label.max() >= log_p.shape[1]:
+            raise ValueError(f"label must lie in 0..{log_p.shape[1] - 1}, got {label.tolist()}")
+        if label.numel() not in (1, len(x_t)):
+            raise ValueError(f"label must be one or one for each of the batch of {len(x_t)}, got {label.numel()}")
+        return log_p.gather(1, label.to(x_t.device).expand(len(x_t))[:, None])[:, 0]
 
     def __call__(self, x_t: Tensor, t: Time) -> Prediction:
         pred = self.denoiser(x_t, t)
         if self.w == 0:
             return pred
-        return steered(pred, self.w * uphill(lambda x: self.log_likelihood(x, t), x_t))
+        return shift_score(pred, self.w * grad_log_p(lambda x: self.log_likelihood(x, t), x_t))
 
 
 @dataclass(frozen=True, eq=False)
 class StaticThreshold:
-    """Keeps the predicted picture in [-1, 1] by clipping it. Saharia et al. 2022 (Imagen), section 2.3."""
+    """Static thresholding: `denoiser` with the predicted x_0 clipped to [-1, 1]. Saharia et al. 2022 (Imagen), section 2.3."""
 
     denoiser: Denoiser
 
@@ -102,15 +117,22 @@ class StaticThreshold:
     def process(self) -> Process:
         return self.denoiser.process
 
+    def part(self, index: slice) -> StaticThreshold:
+        """The same threshold for those members of a batch."""
+        return replace(self, denoiser=part_of(self.denoiser, index))
+
     def __call__(self, x_t: Tensor, t: Time) -> Prediction:
         pred = self.denoiser(x_t, t)
-        return pred.but(x0=pred.x0.clamp(-1, 1))
+        return pred.replace(x0=pred.x0.clamp(-1, 1))
 
 
 @dataclass(frozen=True, eq=False)
 class DynamicThreshold:
-    """Keeps the predicted picture in [-1, 1]: clips each at the `percentile` of its own |x_0|, where that is above 1, and
-    divides by it. Saharia et al. 2022 (Imagen), section 2.3. Raises ValueError unless percentile is in (0, 1]."""
+    """Dynamic thresholding: `denoiser` with the predicted x_0 clipped to [-s, s] and divided by s.
+
+    s is the `percentile` of each picture's |x_0|, but at least 1. Saharia et al. 2022 (Imagen), section 2.3. Raises ValueError
+    unless percentile is in (0, 1].
+    """
 
     denoiser: Denoiser
     percentile: float = 0.995
@@ -123,43 +145,47 @@ class DynamicThreshold:
     def process(self) -> Process:
         return self.denoiser.process
 
+    def part(self, index: slice) -> DynamicThreshold:
+        """The same threshold for those members of a batch."""
+        return replace(self, denoiser=part_of(self.denoiser, index))
+
     def __call__(self, x_t: Tensor, t: Time) -> Prediction:
         pred = self.denoiser(x_t, t)
-        s = pred.x0.abs().flatten(1).quantile(self.percentile, dim=1).clamp(min=1).view(-1, *[1] * (x_t.ndim - 1))
-        return pred.but(x0=pred.x0.clamp(-s, s) / s)
+        size = pred.x0.abs().flatten(1).float().cpu()  # quantile needs float64, which Apple's GPUs have not
+        s = expand_like(x_t, size.quantile(self.percentile, dim=1).clamp(min=1))
+        return pred.replace(x0=pred.x0.clamp(-s, s) / s)
 
 
-def uphill(log_p: Callable[[Tensor], Tensor], x_t: Tensor) -> Tensor:
-    """The gradient at x_t (B, ...) of log_p, which gives one number for each of the batch (B,). Samplers run without
-    gradients, so that they are switched on here, and here alone."""
+def grad_log_p(log_p: Callable[[Tensor], Tensor], x_t: Tensor) -> Tensor:
+    """The gradient (B, ...) at x_t of log_p, a function from (B, ...) to (B,)."""
+    # samplers run without gradients, so they are enabled here
     with torch.inference_mode(False), torch.enable_grad():
         x = x_t.detach().clone().requires_grad_()
         (gradient,) = torch.autograd.grad(log_p(x).sum(), x)
     return gradient
 
 
-def steered(pred: Prediction, by: Tensor) -> Prediction:
-    """`pred` with its score moved by `by` (B, ...), which moves eps by -b `by` and x_0 by b^2 / a `by`.
+def shift_score(pred: Prediction, by: Tensor) -> Prediction:
+    """`pred` with `by` (B, ...) added to its score, which adds -b `by` to eps and b^2 / a `by` to x_0.
 
-    Moved in the network's own view, as in `Prediction.lerp`. Where there is no signal, nothing can be told, and nothing moves.
+    The sum is taken in the network's own view, as in `Prediction.lerp`. Where the signal is 0, nothing is added.
     """
     a, b = pred.a, pred.b
-    there = a > 0
-    eps = -b * by * there
-    x0 = b**2 * by * there / a.clamp(min=1e-30)
-    return pred.but(**{pred.view: pred.value + FROM_X0_EPS[pred.view](a, b, x0, eps)})
+    mask = a > 0
+    eps = -b * by * mask
+    x0 = b**2 * by * mask / a.clamp(min=1e-30)
+    return pred.replace(**{pred.view: pred.value + FROM_X0_EPS[pred.view](a, b, x0, eps)})
 
 
 # The classifiers
 
 
 @dataclass(frozen=True, eq=False)
-class NoiseAware:
-    """A classifier of noisy pictures made of an nn.Module `net(x_t, time)`, which gives log-odds (B, C).
+class NoisyClassifier:
+    """A classifier of noisy pictures made from an nn.Module `net(x_t, time)`: the net's logits (B, C) times the signal a(t).
 
-    They are multiplied by the signal a(t), since pure noise tells nothing. That is what they do in a Gaussian mixture, where
-    log P(c | x_t) depends on x_t by way of a x_t alone; without it the gradient, which moves x_0 by b^2 / a times itself, would
-    burst where the signal ends.
+    The factor holds for a Gaussian mixture, where log P(c | x_t) depends on x_t through a x_t only. Without it guidance, which
+    adds b^2 / a times the gradient to x_0, would diverge as the signal goes to 0.
     """
 
     net: nn.Module
@@ -167,16 +193,16 @@ class NoiseAware:
 
     def __repr__(self):
         size = sum(p.numel() for p in self.net.parameters())
-        return f"NoiseAware({type(self.net).__name__} of {size:,} parameters, {self.process})"
+        return f"NoisyClassifier({type(self.net).__name__} of {size:,} parameters, {self.process})"
 
     def __call__(self, x_t: Tensor, t: Time) -> Tensor:
         a, _ = self.process.coefficients(t, x_t)
-        return a.reshape(-1, 1) * self.net(x_t, share_of_T(t, self.process, x_t))
+        return a.reshape(-1, 1) * self.net(x_t, relative_time(t, self.process, x_t))
 
 
 @dataclass(frozen=True, eq=False)
 class ExactClassifier:
-    """The best of all classifiers, where the data are a Gaussian mixture: log P(c | x_t) (B, C), classes in ascending order."""
+    """The optimal classifier for data from a Gaussian mixture: log P(c | x_t) (B, C), classes in ascending order."""
 
     mixture: Any
     process: Process

@@ -1,4 +1,4 @@
-"""Gaussian mixtures: the data whose noisy density, score and best denoiser are known exactly."""
+"""Gaussian mixtures: data whose noisy density, score and optimal denoiser have closed forms."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from course_lib import validate
 
 @dataclass(frozen=True, eq=False, repr=False)
 class GaussianMixture:
-    """K round Gaussians in D dimensions.
+    """A mixture of K isotropic Gaussians in D dimensions.
 
-    weights (K,) positive, made to sum to 1; means (K, D); stds (K,) positive; labels (K,), the class of each component
-    (several may share one; by default each is its own). Computed in float64 unless x is of another dtype.
+    weights (K,), positive, are normalised to sum to 1; means (K, D); stds (K,), positive; labels (K,), the class of each
+    component (several may share a class; by default each has its own). Results have the dtype of x.
     """
 
     weights: Tensor
     means: Tensor
     stds: Tensor
-    labels: Tensor | None = None
+    labels: Tensor = None  # type: ignore[assignment]  # __post_init__ makes a tensor of None
 
     def __post_init__(self):
         means = torch.as_tensor(self.means, dtype=torch.float64)
@@ -45,7 +45,7 @@ class GaussianMixture:
         return self.means.shape[1]
 
     def given(self, label: int) -> GaussianMixture:
-        """The components of one class, as a mixture of its own. Raises ValueError for a class that it has not."""
+        """The mixture of the components of one class. Raises ValueError if there is no such class."""
         keep = self.labels == label
         if not keep.any():
             known = ", ".join(map(str, sorted(set(self.labels.tolist()))))
@@ -53,24 +53,25 @@ class GaussianMixture:
         return GaussianMixture(self.weights[keep], self.means[keep], self.stds[keep], self.labels[keep])
 
     def sample(self, n: int, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """n points (n, D), float32, and the class of each (n,)."""
+        """n random points (n, D), float32, and the class of each (n,)."""
         validate.at_least("n", n, 1)
         k = torch.multinomial(self.weights, n, replacement=True, generator=rng)
         eps = torch.randn(n, self.dim, generator=rng, dtype=torch.float64)
         return (self.means[k] + self.stds[k, None] * eps).float(), self.labels[k]
 
     def noised(self, a: float | Tensor, b: float | Tensor) -> GaussianMixture:
-        """The density of a x_0 + b eps, again a mixture. a and b are numbers."""
+        """The mixture that a x_0 + b eps is distributed as. a and b are numbers."""
         a, b = torch.as_tensor(a), torch.as_tensor(b)
         return GaussianMixture(self.weights, a * self.means, (a**2 * self.stds**2 + b**2).sqrt(), self.labels)
 
-    def _log_joint(self, x: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """log p(k, x_t) (B, K), the distances x_t - a mean_k (B, K, D) and the variances (B or 1, K) at (a, b)."""
-        weights, means, stds = (v.to(x.device, x.dtype) for v in (self.weights, self.means, self.stds))
+    def _log_joint(self, x: Tensor, a: float | Tensor, b: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """log p(k, x_t) (B, K), the differences x_t - a mean_k (B, K, D) and the variances (B or 1, K) at (a, b)."""
+        weights, means, stds = (v.to(x.dtype).to(x.device) for v in (self.weights, self.means, self.stds))
+        a, b = _like(x, a), _like(x, b)
         var = a**2 * stds**2 + b**2
-        apart = x[:, None] - torch.as_tensor(a)[..., None] * means
-        log_density = -(apart**2).sum(-1) / (2 * var) - self.dim / 2 * torch.log(2 * math.pi * var)
-        return weights.log() + log_density, apart, var
+        difference = x[:, None] - a[..., None] * means
+        log_density = -(difference**2).sum(-1) / (2 * var) - self.dim / 2 * torch.log(2 * math.pi * var)
+        return weights.log() + log_density, difference, var
 
     def _check(self, x: Tensor) -> Tensor:
         validate.batch("x", x)
@@ -79,38 +80,44 @@ class GaussianMixture:
         return x
 
     def log_prob(self, x: Tensor, a=1.0, b=0.0) -> Tensor:
-        """log q(x_t) (B,) of points x (B, D), where x_t = a x_0 + b eps."""
-        return self._log_joint(self._check(x), torch.as_tensor(a), torch.as_tensor(b))[0].logsumexp(1)
+        """log q(x_t) (B,) at points x (B, D), where x_t = a x_0 + b eps."""
+        return self._log_joint(self._check(x), a, b)[0].logsumexp(1)
 
     def score(self, x: Tensor, a=1.0, b=0.0) -> Tensor:
-        """The gradient of log q(x_t) at x (B, D): each component's pull, weighted by how likely it made x."""
-        log_joint, apart, var = self._log_joint(self._check(x), torch.as_tensor(a), torch.as_tensor(b))
-        return (log_joint.softmax(1)[..., None] * -apart / var.expand_as(log_joint)[..., None]).sum(1)
+        """The gradient of log q(x_t) at x (B, D): the components' scores, weighted by the posterior p(k | x_t)."""
+        log_joint, difference, var = self._log_joint(self._check(x), a, b)
+        return (log_joint.softmax(1)[..., None] * -difference / var.expand_as(log_joint)[..., None]).sum(1)
 
     def score_slope(self, x: Tensor, a=1.0, b=0.0) -> Tensor:
-        """How the score changes around x (B, D): the Hessian of log q(x_t) (B, D, D)."""
-        log_joint, apart, var = self._log_joint(self._check(x), torch.as_tensor(a), torch.as_tensor(b))
-        share, pull = log_joint.softmax(1), -apart / var.expand_as(log_joint)[..., None]
+        """The Jacobian of the score at x (B, D), which is the Hessian of log q(x_t): (B, D, D)."""
+        log_joint, difference, var = self._log_joint(self._check(x), a, b)
+        posterior, scores = log_joint.softmax(1), -difference / var.expand_as(log_joint)[..., None]
         outer = lambda v: v[..., :, None] * v[..., None, :]
-        own = (share / var).sum(1)[:, None, None] * torch.eye(self.dim, dtype=x.dtype, device=x.device)
-        return (share[..., None, None] * outer(pull)).sum(1) - outer((share[..., None] * pull).sum(1)) - own
+        mean_hessian = (posterior / var).sum(1)[:, None, None] * torch.eye(self.dim, dtype=x.dtype, device=x.device)
+        second_moment = (posterior[..., None, None] * outer(scores)).sum(1)
+        return second_moment - outer((posterior[..., None] * scores).sum(1)) - mean_hessian
 
     def posterior_mean(self, x: Tensor, a, b) -> Tensor:
         """E[x_0 | x_t = x] (B, D). a and b are numbers or (B, 1).
 
         Within component k, E[x_0] = mean_k + a std_k^2 / var_k (x - a mean_k): regression of one Gaussian on another.
         """
-        log_joint, apart, var = self._log_joint(self._check(x), torch.as_tensor(a), torch.as_tensor(b))
-        means, stds = (v.to(x.device, x.dtype) for v in (self.means, self.stds))
-        gain = (torch.as_tensor(a) * stds**2 / var).expand_as(log_joint)
-        return (log_joint.softmax(1)[..., None] * (means + gain[..., None] * apart)).sum(1)
+        log_joint, difference, var = self._log_joint(self._check(x), a, b)
+        means, stds = (v.to(x.dtype).to(x.device) for v in (self.means, self.stds))
+        gain = (_like(x, a) * stds**2 / var).expand_as(log_joint)
+        return (log_joint.softmax(1)[..., None] * (means + gain[..., None] * difference)).sum(1)
 
     def class_log_probabilities(self, x: Tensor, a=1.0, b=0.0) -> Tensor:
         """log P(c | x_t = x) (B, C), classes in ascending order; a and b are numbers or (B, 1)."""
-        log_joint = self._log_joint(self._check(x), torch.as_tensor(a), torch.as_tensor(b))[0]
+        log_joint = self._log_joint(self._check(x), a, b)[0]
         of_class = (self.labels == c for c in self.labels.unique())
-        return torch.stack([log_joint[:, mine.to(x.device)].logsumexp(1) for mine in of_class], 1).log_softmax(1)
+        return torch.stack([log_joint[:, members.to(x.device)].logsumexp(1) for members in of_class], 1).log_softmax(1)
 
     def class_probabilities(self, x: Tensor, a=1.0, b=0.0) -> Tensor:
-        """P(c | x_t = x) (B, C), classes in ascending order: the perfect noise-aware classifier."""
+        """P(c | x_t = x) (B, C), classes in ascending order: the optimal classifier of noisy points."""
         return self.class_log_probabilities(x, a, b).exp()
+
+
+def _like(x: Tensor, value: float | Tensor) -> Tensor:
+    """A number or a tensor in x's dtype, on x's device."""
+    return torch.as_tensor(value).to(x.dtype).to(x.device)

@@ -1,9 +1,9 @@
-"""Training on several processes, as torchrun starts them: each takes its share of every batch, and gradients are averaged.
+"""Data-parallel training on several processes, started by torchrun: each takes its part of a batch; gradients are averaged.
 
     torchrun --nproc-per-node 4 -m course_lib train digits
 
-All draw the same batches from the same seed, and go on with every size-th member of them. So the loss curve is that of one
-process with the whole batch, but for rounding. In a single process nothing here does anything.
+All processes draw the same batches from the same seed, and each uses every size-th member. The loss curve is therefore that of
+one process with the whole batch, up to rounding. In a single process these functions have no effect.
 """
 
 from __future__ import annotations
@@ -15,22 +15,20 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, distributed
 
-from course_lib.denoisers import Network
-
 
 def rank() -> int:
-    """Which of the processes this is, 0 for the first and for one alone."""
+    """The index of this process; 0 in a single process."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def size() -> int:
-    """How many processes there are."""
+    """The number of processes."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 @contextmanager
-def joined() -> Iterator[None]:
-    """Joins the processes that torchrun started, by NCCL on GPUs and by Gloo on CPUs, for as long as the block lasts."""
+def process_group() -> Iterator[None]:
+    """A context in which the processes that torchrun started communicate, by NCCL on GPUs and by Gloo on CPUs."""
     if int(os.environ.get("WORLD_SIZE", 1)) < 2:
         yield
         return
@@ -41,27 +39,24 @@ def joined() -> Iterator[None]:
         distributed.destroy_process_group()
 
 
-def share(*whole: Tensor | Network) -> list[Tensor | Network]:
-    """This process's members of each batch (B, ...), or of a network's condition (B, ...).
+def members() -> slice:
+    """The indices in a batch that belong to this process."""
+    return slice(rank(), None, size())
 
-    Raises ValueError where a batch of tensors cannot be shared evenly: the mean of unequal shares would not be the batch's.
+
+def share(*whole: Tensor) -> list[Tensor]:
+    """This process's members of each batch (B, ...).
+
+    Raises ValueError if the processes cannot share a batch evenly: the mean over unequal parts is not that of the batch.
     """
-    n = size()
-    if n == 1:
-        return list(whole)
-    found = []
-    for each in whole:
-        if isinstance(each, Network):
-            found.append(each.part(rank(), n))
-        elif len(each) % n:
-            raise ValueError(f"a batch must be a multiple of the {n} processes, got {len(each)}")
-        else:
-            found.append(each[rank() :: n])
-    return found
+    for batch in whole:
+        if len(batch) % size():
+            raise ValueError(f"a batch must be a multiple of the {size()} processes, got {len(batch)}")
+    return [batch[members()] for batch in whole]
 
 
 def average(tensors: Iterable[Tensor | None]) -> None:
-    """Puts into each tensor its mean over all processes."""
+    """Replaces each tensor, in place, by its mean over all processes."""
     if size() > 1:
         for tensor in tensors:
             if tensor is not None:
@@ -70,7 +65,7 @@ def average(tensors: Iterable[Tensor | None]) -> None:
 
 
 def mean(*numbers: float, device: torch.device | str = "cpu") -> tuple[float, ...]:
-    """Each number's mean over all processes, so that all of them decide alike."""
+    """The mean of each number over all processes, so that all processes make the same decision."""
     if size() == 1:
         return numbers
     row = torch.tensor(numbers, dtype=torch.float32, device=device)
@@ -79,6 +74,6 @@ def mean(*numbers: float, device: torch.device | str = "cpu") -> tuple[float, ..
 
 
 def wait() -> None:
-    """Waits until every process has come so far."""
+    """Returns when every process has called it."""
     if size() > 1:
         distributed.barrier()

@@ -1,10 +1,11 @@
-"""Pictures for a lecture hall: large type, colours that everybody can tell apart, words for those who cannot see them."""
+"""Figures for a lecture hall: large type, colours for every kind of colour vision, and alt text."""
 
 from __future__ import annotations
 
 import base64
 import html
 import io
+import math
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -14,17 +15,17 @@ from PIL import Image
 from torch import Tensor
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
-"""Okabe and Ito's eight colours (2008), which people with any kind of colour vision can tell apart."""
+"""Okabe and Ito's eight colours (2008), distinguishable with any kind of colour vision."""
 
 WIDEST = 12
-"""Inches: a wider figure is shrunk to fit a page, and its type with it, until the last row cannot read it."""
+"""The maximal width in inches: a wider figure is shrunk to fit the page, and its type becomes too small to read."""
 
 MARKERS = "osD^vP*X"
-"""A shape to go with each colour, so that no class is told by its colour alone."""
+"""A marker for each colour, so that classes differ in shape as well as in colour."""
 
 
 def style() -> None:
-    """Sets large type, thick lines, COLOURS and white paper for every figure that follows."""
+    """Sets large type, thick lines, COLOURS and a white background for all later figures."""
     plt.rcParams.update(
         {
             "axes.prop_cycle": plt.cycler(color=COLOURS),
@@ -45,7 +46,7 @@ def style() -> None:
 
 
 class Shown:
-    """A figure as a PNG with its alt text: what `show` gives to the notebook. Also markdown's and the export's view of it."""
+    """A figure as a PNG with its alt text, as a notebook displays it."""
 
     def __init__(self, png: bytes, alt: str, width: int):
         self.png, self.alt, self.width = png, alt, width
@@ -60,19 +61,19 @@ class Shown:
 
 
 def png(fig: Figure, dpi: int = 100) -> bytes:
-    """The figure as PNG bytes, with a palette of 256 colours: a third of the size. The figure is closed."""
-    drawn, out = io.BytesIO(), io.BytesIO()
-    fig.savefig(drawn, format="png", dpi=dpi)
+    """The figure as PNG bytes, with a palette of 256 colours, which takes a third of the size. Closes the figure."""
+    full, out = io.BytesIO(), io.BytesIO()
+    fig.savefig(full, format="png", dpi=dpi)
     plt.close(fig)
-    few = Image.open(drawn).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    few.save(out, format="png", optimize=True)
+    image = Image.open(full).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    image.save(out, format="png", optimize=True)
     return out.getvalue()
 
 
 def show(fig: Figure, alt: str) -> Shown:
-    """A figure for the end of a notebook cell, with the words that say what it shows.
+    """The figure with its alt text, for the end of a notebook cell.
 
-    Raises ValueError without them, and where the figure is wider than WIDEST.
+    Raises ValueError if `alt` is empty or the figure is wider than WIDEST.
     """
     if not alt.strip():
         raise ValueError("alt must say what the figure shows, got nothing")
@@ -81,27 +82,39 @@ def show(fig: Figure, alt: str) -> Shown:
     return Shown(png(fig), alt, int(fig.get_figwidth() * 100))
 
 
+def tile(
+    pictures: np.ndarray, columns: int | None = None, gap: int | tuple[int, int] = 0, background: float | Sequence[int] = 0
+) -> np.ndarray:
+    """Pictures (N, H, W, ...) in reading order as one (height, width, ...), with `background` in the gaps and where none is
+    left.
+
+    `gap` is in pixels, or (between rows, between columns). Without `columns` there are as many as rows, or one more.
+    """
+    N, H, W, *rest = pictures.shape
+    down, across = (gap, gap) if isinstance(gap, int) else gap
+    columns = columns or math.isqrt(N - 1) + 1
+    rows = -(-N // columns)
+    cells = np.full((rows * columns, H + down, W + across, *rest), background, pictures.dtype)
+    cells[:N, :H, :W] = pictures
+    lines = cells.reshape(rows, columns, H + down, W + across, *rest).swapaxes(1, 2)
+    whole = lines.reshape(rows * (H + down), columns * (W + across), *rest)
+    return whole[: len(whole) - down, : whole.shape[1] - across]
+
+
 def grid(x: Tensor, columns: int | None = None, gap: int = 1) -> np.ndarray:
     """Pictures x (N, C, H, W) in [-1, 1] as one array (rows, columns, 3) in [0, 1], row by row."""
     if x.ndim != 4 or x.shape[1] not in (1, 3) or not len(x):
         raise ValueError(f"x must be pictures (N, 1 or 3, H, W), got shape {tuple(x.shape)}")
-    N, _, H, W = x.shape
-    columns = columns or int(np.ceil(np.sqrt(N)))
-    rows = -(-N // columns)
-    sheet = np.full((rows * (H + gap) - gap, columns * (W + gap) - gap, 3), 0.35)
-    pictures = ((x.detach().cpu().float().clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy()
-    for i, picture in enumerate(pictures):
-        r, c = divmod(i, columns)
-        sheet[r * (H + gap) : r * (H + gap) + H, c * (W + gap) : c * (W + gap) + W] = picture
-    return sheet
+    unit = (x.detach().cpu().float().clamp(-1, 1) + 1) / 2
+    return tile(unit.double().permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy(), columns, gap, 0.35)
 
 
 def pictures(
     x: Tensor, columns: int | None = None, title: str = "", ax=None, scale: float = 0.06, rows: Sequence[str | int] = ()
 ):
-    """Draws pictures x (N, C, H, W) in [-1, 1] as a grid on `ax`, or on a figure of its own. Returns the figure.
+    """The figure with pictures x (N, C, H, W) in [-1, 1] drawn as a grid on `ax`, or on new axes.
 
-    `rows` are names for the rows, written at their left. Raises ValueError where there are not as many as rows.
+    `rows` are names of the rows, written on the left. Raises ValueError if their number is not that of the rows.
     """
     sheet = grid(x, columns)
     if ax is None:
@@ -119,17 +132,17 @@ def pictures(
 
 
 def points(x: Tensor, label: Tensor | None = None, title: str = "", ax=None, reach: float = 1.6, size: float = 14):
-    """Draws points x (N, 2), a colour and a marker for each label (N,), on `ax`, or on a figure of its own. Returns it."""
+    """The figure with points x (N, 2) drawn on `ax`, or on new axes, with a colour and a marker for each label (N,)."""
     if x.ndim != 2 or x.shape[1] != 2:
         raise ValueError(f"x must be points (N, 2), got shape {tuple(x.shape)}")
     if ax is None:
         _, ax = plt.subplots(figsize=(5, 5))
-    x = x.detach().cpu().numpy()
+    xy = x.detach().cpu().numpy()
     if label is None:
-        ax.scatter(*x.T, s=size, alpha=0.6, linewidths=0)
+        ax.scatter(*xy.T, s=size, alpha=0.6, linewidths=0)
     else:
         for i, c in enumerate(sorted(set(label.tolist()))):
-            at = x[(label == c).cpu().numpy()]
-            ax.scatter(*at.T, s=size, marker=MARKERS[i % 8], color=COLOURS[i % 8], alpha=0.7, linewidths=0, label=f"{c}")
+            members = xy[(label == c).cpu().numpy()]
+            ax.scatter(*members.T, s=size, marker=MARKERS[i % 8], color=COLOURS[i % 8], alpha=0.7, linewidths=0, label=f"{c}")
     ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", title=title, xlabel="$x_1$", ylabel="$x_2$")
     return ax.figure

@@ -1,4 +1,4 @@
-"""One belief about x_t = a x_0 + b eps, in the five forms that papers write it."""
+"""One estimate of x_0 and eps at x_t = a x_0 + b eps, in five parameterisations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from course_lib import validate
 
-# Each row: what (x_0, eps) are, given x_t = x and the view's value y. The first column is exact where the view itself is.
+# For each view: (x_0, eps), given x_t = x and the view's value y.
 TO_X0_EPS = {
     "x0": lambda x, a, b, y: (y, (x - a * y) / b),
     "eps": lambda x, a, b, y: ((x - b * y) / a, y),
@@ -17,7 +17,7 @@ TO_X0_EPS = {
     "v": lambda x, a, b, y: ((a * x - b * y) / (a**2 + b**2), (b * x + a * y) / (a**2 + b**2)),
     "flow": lambda x, a, b, y: ((x - b * y) / (a + b), (x + a * y) / (a + b)),
 }
-# And back: what the view's value is, given x_0 and eps.
+# For each view: its value, given x_0 and eps.
 FROM_X0_EPS = {
     "x0": lambda a, b, x0, eps: x0,
     "eps": lambda a, b, x0, eps: eps,
@@ -30,9 +30,9 @@ VIEWS = tuple(TO_X0_EPS)
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
-    """What a denoiser believes about `x` (B, ...): `value`, said in one `view`, readable in all five.
+    """One estimate of x_0 and eps at x_t, in five parameterisations: `value` (B, ...) is the estimate in `view`.
 
-    `a` and `b` are the signal and the noise of x, in a shape that multiplies it (`Process.coefficients`).
+    `x` is x_t (B, ...); `a` and `b` are its signal and noise, in a shape that broadcasts against it (`Process.coefficients`).
 
     - `.x0`    the clean picture                          (Ho et al. 2020, eq. 15)
     - `.eps`   the noise                                  (Ho et al. 2020, eq. 12)
@@ -58,25 +58,25 @@ class Prediction:
     def _x0_eps(self) -> tuple[Tensor, Tensor]:
         return TO_X0_EPS[self.view](self.x, self.a, self.b, self.value)
 
-    def seen_as(self, view: str) -> Tensor:
-        """The belief's value in `view`, one of VIEWS, (B, ...)."""
+    def as_view(self, view: str) -> Tensor:
+        """The estimate in `view`, one of VIEWS: (B, ...). Raises ValueError for another view."""
         validate.choice("view", view, VIEWS)
         return self.value if view == self.view else FROM_X0_EPS[view](self.a, self.b, *self._x0_eps)
 
-    x0 = property(lambda self: self.seen_as("x0"))
-    eps = property(lambda self: self.seen_as("eps"))
-    score = property(lambda self: self.seen_as("score"))
-    v = property(lambda self: self.seen_as("v"))
-    flow = property(lambda self: self.seen_as("flow"))
+    x0 = property(lambda self: self.as_view("x0"))
+    eps = property(lambda self: self.as_view("eps"))
+    score = property(lambda self: self.as_view("score"))
+    v = property(lambda self: self.as_view("v"))
+    flow = property(lambda self: self.as_view("flow"))
 
-    def but(self, **said: Tensor) -> Prediction:
-        """The same point believed differently: `pred.but(x0=clipped)`. Takes exactly one view."""
-        if len(said) != 1:
-            raise TypeError(f"but() takes exactly one view of {', '.join(VIEWS)}, got {', '.join(said) or 'none'}")
-        ((view, value),) = said.items()
+    def replace(self, **estimate: Tensor) -> Prediction:
+        """Another estimate at the same x_t: `pred.replace(x0=clipped)`. Raises TypeError unless exactly one view is given."""
+        if len(estimate) != 1:
+            raise TypeError(f"replace() takes exactly one view of {', '.join(VIEWS)}, got {', '.join(estimate) or 'none'}")
+        ((view, value),) = estimate.items()
         return Prediction(self.x, self.a, self.b, view, value)
 
-    def lerp(self, other: Prediction, w: float) -> Prediction:
-        """self + w (other - self), mixed in the view of `self`: dividing by a or b first would lose the ends of time."""
-        mine, theirs = self.value, other.seen_as(self.view)
-        return self.but(**{self.view: mine + w * (theirs - mine)})
+    def lerp(self, other: Prediction, w: float | Tensor) -> Prediction:
+        """self + w (other - self), in the view of `self`: a conversion would divide by a or b, which are 0 at the ends."""
+        mine, theirs = self.value, other.as_view(self.view)
+        return self.replace(**{self.view: mine + w * (theirs - mine)})

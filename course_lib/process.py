@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -13,8 +13,13 @@ from course_lib import validate
 Time = int | float | Tensor
 
 
+def seeded(seed: int) -> torch.Generator:
+    """A random generator on the CPU with this seed, so that a model on any device gets the same numbers."""
+    return torch.Generator().manual_seed(seed)
+
+
 def randn_like(x: Tensor, rng: torch.Generator | None = None) -> Tensor:
-    """Standard normal noise of x's shape, dtype and device, drawn from `rng` on whichever device `rng` lives.
+    """Standard normal noise of x's shape, dtype and device, drawn on the device of `rng` and then moved.
 
     A generator on the CPU therefore gives the same noise to a model on any device.
     """
@@ -22,63 +27,53 @@ def randn_like(x: Tensor, rng: torch.Generator | None = None) -> Tensor:
     return torch.randn(x.shape, generator=rng, device=device, dtype=x.dtype).to(x.device)
 
 
-def beside(x: Tensor, value: Tensor) -> Tensor:
-    """`value`, one number or one for each of x's batch, in x's dtype, on x's device, in a shape that multiplies x (B, ...).
+def expand_like(x: Tensor, value: Tensor) -> Tensor:
+    """`value`, () or (B,), in x's dtype, on x's device, in a shape that broadcasts against x (B, ...).
 
-    The one place where times meet pictures. Raises ValueError where its length is not B.
+    Raises ValueError if its length is not B.
     """
-    if value.ndim == 0:
-        return value.to(x.dtype)  # a number may stay on the CPU
-    if value.shape != x.shape[:1]:
+    if value.ndim and value.shape != x.shape[:1]:
         raise ValueError(f"t must be one number or one for each of the batch of {len(x)}, got shape {tuple(value.shape)}")
     return value.to(x.dtype).to(x.device).view(-1, *[1] * (x.ndim - 1))
 
 
-@lru_cache(maxsize=4096)
-@torch.inference_mode(False)  # or else what is kept here could never be trained through
-def _of_one_time(process: Process, t: int | float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """(signal(t), noise(t)) of one time: samplers ask for the same few again and again, and share the answer."""
-    return process.signal(t).to(dtype, copy=True), process.noise(t).to(dtype, copy=True)
-
-
-def unwritten(tensor: Tensor) -> bool:
-    """Whether nobody has written into it since it was made: what is kept and shared is good only then."""
-    return tensor._version == 0
-
-
 class Process:
-    """A Gaussian forward process. A subclass gives `T`, `signal`, `noise`, `times` and `sample_t`."""
+    """A Gaussian forward process. A subclass defines `T`, `signal`, `noise`, `times` and `sample_t`."""
 
-    T: int | float
+    @property
+    def T(self) -> int | float:
+        """The largest time."""
+        raise NotImplementedError
 
     def signal(self, t: Time) -> Tensor:
-        """What is left of x_0 at time t: a in x_t = a x_0 + b eps. Shape of t, float64, on the CPU."""
+        """The factor of x_0 at time t: a in x_t = a x_0 + b eps. Shape of t, float64, on the CPU."""
         raise NotImplementedError
 
     def noise(self, t: Time) -> Tensor:
         """The standard deviation of the noise at time t: b in x_t = a x_0 + b eps. Shape of t, float64, on the CPU."""
         raise NotImplementedError
 
+    def alpha_bar(self, t: Time) -> Tensor:
+        """signal(t)^2 of a variance-preserving chain, alpha_bar_t of Ho et al. 2020. Raises TypeError for other processes."""
+        raise TypeError(f"process must be a DDPM, which has alpha_bar, got {type(self).__name__}")
+
     def times(self, n: int) -> Tensor:
-        """The n + 1 times, from T down to 0, of a sampler that makes n moves."""
+        """The n + 1 times (n + 1,), from T down to 0, of a sampler with n steps."""
         raise NotImplementedError
 
     def sample_t(self, batch: int, rng: torch.Generator | None = None) -> Tensor:
-        """A batch of training times (B,), drawn as this process's paper draws them."""
+        """Random training times (B,), from the distribution of this process's paper."""
         raise NotImplementedError
 
     def coefficients(self, t: Time, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(signal(t), noise(t)) in x's dtype, on x's device, in a shape that multiplies a batch x (B, ...).
+        """(signal(t), noise(t)) in x's dtype, on x's device, in a shape that broadcasts against a batch x (B, ...).
 
-        One t for all of x, or one for each of its B members. Raises ValueError where t is out of range or its length is not B.
+        t is a number or (B,). Raises ValueError if t is out of range or its length is not B.
         """
-        if isinstance(t, Tensor):
-            return beside(x, self.signal(t)), beside(x, self.noise(t))
-        a, b = _of_one_time(self, t, x.dtype)
-        return (a, b) if unwritten(a) and unwritten(b) else _of_one_time.__wrapped__(self, t, x.dtype)
+        return expand_like(x, self.signal(t)), expand_like(x, self.noise(t))
 
     def add_noise(self, x0: Tensor, t: Time, eps: Tensor) -> Tensor:
-        """x_t given x_0 and the noise: x0, eps and the result (B, ...), t a number or (B,)."""
+        """x_t = signal(t) x_0 + noise(t) eps: x0, eps and the result (B, ...), t a number or (B,)."""
         validate.batch("x0", x0)
         validate.same_shape("eps", eps, "x0", x0)
         a, b = self.coefficients(t, x0)
@@ -86,7 +81,7 @@ class Process:
 
 
 def _look_up(table: Tensor, t: Time) -> Tensor:
-    """table[t] for a whole number or a batch of them, with t checked."""
+    """table[t] for a whole number t or a batch of them; a copy, so that in-place operators do not change the table."""
     if isinstance(t, Tensor):
         if t.is_floating_point() or t.is_complex() or t.dtype == torch.bool:
             raise TypeError(f"t must be whole numbers for a process of discrete steps, got {t.dtype}")
@@ -98,11 +93,11 @@ def _look_up(table: Tensor, t: Time) -> Tensor:
         low = high = t = int(t)
     if low < 0 or high >= len(table):
         raise ValueError(f"t must lie in 0..{len(table) - 1}, got {low if low < 0 else high}")
-    return table[t]
+    return table[t].clone()
 
 
 def _steps(T: int, n: int) -> Tensor:
-    """n + 1 whole times from T down to 0, as equally spaced as whole numbers can be."""
+    """n + 1 whole times (n + 1,) from T down to 0, equally spaced up to rounding."""
     validate.at_least("n", n, 1)
     if n > T:
         raise ValueError(f"n must be at most T = {T} moves, got {n}")
@@ -111,9 +106,9 @@ def _steps(T: int, n: int) -> Tensor:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DDPM(Process):
-    """The chain x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) eps, t = 1..T. Ho et al. 2020, eq. 2 and 4.
+    """The variance-preserving chain x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) eps, t = 1..T. Ho et al. 2020, eq. 2 and 4.
 
-    `betas` (T,) in (0, 1). All tables have T + 1 entries with alpha_bar(0) = 1, so that t = 0 is no special case.
+    `betas` (T,) in (0, 1). Tables have T + 1 entries with alpha_bar(0) = 1, so that t = 0 is not a special case.
     """
 
     betas: Tensor
@@ -146,7 +141,7 @@ class DDPM(Process):
         return 1 - self.beta(t)
 
     def alpha_bar(self, t: Time) -> Tensor:
-        """The product of alpha(1) .. alpha(t): the share of x_0 in the variance of x_t; alpha_bar(0) = 1."""
+        """The product of alpha(1) .. alpha(t), signal(t)^2; alpha_bar(0) = 1."""
         return _look_up(self._alpha_bar, t)
 
     @cached_property
@@ -166,8 +161,8 @@ class DDPM(Process):
     def posterior(self, x_t: Tensor, x0: Tensor, t: int | Tensor) -> tuple[Tensor, Tensor]:
         """Mean (B, ...) and variance of q(x_{t-1} | x_t, x_0), a Gaussian. Ho et al. 2020, eq. 6 and 7.
 
-        x_t and x0 are (B, ...), t is in 1..T, a number or (B,); the variance is in a shape that multiplies x_t.
-        Raises ValueError where t is 0, which has no step before it.
+        x_t and x0 are (B, ...), t is in 1..T, a number or (B,); the variance broadcasts against x_t.
+        Raises ValueError if t is 0, which has no previous step.
         """
         validate.same_shape("x0", x0, "x_t", validate.batch("x_t", x_t))
         if (torch.as_tensor(t) < 1).any():
@@ -176,7 +171,7 @@ class DDPM(Process):
         of_x0 = before.sqrt() * beta / (1 - alpha_bar)
         of_x_t = alpha.sqrt() * (1 - before) / (1 - alpha_bar)
         variance = (1 - before) / (1 - alpha_bar) * beta
-        return beside(x_t, of_x0) * x0 + beside(x_t, of_x_t) * x_t, beside(x_t, variance)
+        return expand_like(x_t, of_x0) * x0 + expand_like(x_t, of_x_t) * x_t, expand_like(x_t, variance)
 
     def times(self, n: int) -> Tensor:
         return _steps(self.T, n)
@@ -188,9 +183,9 @@ class DDPM(Process):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class VarianceExploding(Process):
-    """x_t = x_0 + sigma_t eps, t = 1..T: data stays, noise grows over it. Song and Ermon 2019.
+    """The variance-exploding process x_t = x_0 + sigma_t eps, t = 1..T. Song and Ermon 2019.
 
-    `sigmas` (T,) ascending; sigma at t = 0 is 0.
+    `sigmas` (T,) is ascending; sigma at t = 0 is 0.
     """
 
     sigmas: Tensor
@@ -225,15 +220,17 @@ class VarianceExploding(Process):
 
 @dataclass(frozen=True)
 class RectifiedFlow(Process):
-    """x_t = (1 - t) x_0 + t eps, t in [0, 1]: straight lines from data to noise. Liu et al. 2023, eq. 1.
+    """The rectified flow x_t = (1 - t) x_0 + t eps, t in [0, 1]: straight lines from data to noise. Liu et al. 2023, eq. 1.
 
-    Their time runs from noise to data; ours, as everywhere in the course, has the data at t = 0. `logit_normal`, (m, s), trains
-    at times whose logit is N(m, s^2), most of them in the middle (Esser et al. 2024, section 3.1); None trains at all alike.
+    Their time runs from noise to data; ours has the data at t = 0. With `logit_normal` = (m, s) the logit of a training time is
+    N(m, s^2), so that most times lie in the middle (Esser et al. 2024, section 3.1); with None training times are uniform.
     """
 
     logit_normal: tuple[float, float] | None = None
 
-    T = 1.0
+    @property
+    def T(self) -> float:
+        return 1.0
 
     def signal(self, t: Time) -> Tensor:
         return 1 - self.noise(t)
@@ -249,8 +246,9 @@ class RectifiedFlow(Process):
 
     def sample_t(self, batch: int, rng: torch.Generator | None = None) -> Tensor:
         """Uniform on [0, 1], as in Liu et al. 2023, or logit-normal, as in Esser et al. 2024, section 3.1."""
-        options = {"generator": rng, "device": rng.device if rng else "cpu", "dtype": torch.float64}
+        draw = torch.rand if self.logit_normal is None else torch.randn
+        u = draw(batch, generator=rng, device=rng.device if rng else "cpu", dtype=torch.float64)
         if self.logit_normal is None:
-            return torch.rand(batch, **options)
+            return u
         m, s = self.logit_normal
-        return torch.sigmoid(m + s * torch.randn(batch, **options))
+        return torch.sigmoid(m + s * u)

@@ -1,8 +1,7 @@
 """Samplers: one generator function for each algorithm, in its own paper's letters.
 
-Each takes a denoiser, the starting noise x (B, ...) and a falling grid of times (n + 1,) as `process.times(n)` gives it, and
-yields a Step before each of its n moves and one at the end. Nothing is kept: a list of the steps is the whole film,
-`result(steps)` only its end.
+Each takes a denoiser, the initial noise x (B, ...) and n + 1 descending times, such as `process.times(n)`. It yields a Step
+before each of its n moves and one at the end. A list of the steps is the whole trajectory; `result(steps)` is its end.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ import torch
 from torch import Tensor
 
 from course_lib import validate
-from course_lib.denoisers import Denoiser
+from course_lib.denoisers import Denoiser, device_of, part_of
 from course_lib.prediction import Prediction
-from course_lib.process import Time, randn_like
+from course_lib.process import randn_like
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One frame of sampling: the time, x_t (B, ...) and what the denoiser believed there (None at the end)."""
+    """One point of a trajectory: the time, x_t (B, ...) and the denoiser's prediction there (None at the end)."""
 
     t: int | float
     x: Tensor
@@ -31,12 +30,12 @@ class Step:
 
     @property
     def x0(self) -> Tensor:
-        """The running guess of the clean picture; at the end, the picture."""
+        """The predicted x_0 (B, ...); at the end, the sample."""
         return self.x if self.pred is None else self.pred.x0
 
 
-def moves(x: Tensor, times: Tensor) -> list[tuple]:
-    """The pairs (t, s) of neighbouring times, from t down to s. Raises ValueError unless x is a batch and times fall."""
+def time_pairs(x: Tensor, times: Tensor) -> list[tuple]:
+    """The pairs (t, s) of neighbouring times, t > s. Raises ValueError unless x is a batch and times descend."""
     validate.batch("x", x)
     times = torch.as_tensor(times)
     if times.ndim != 1 or len(times) < 2 or not (times.diff() < 0).all():
@@ -44,14 +43,14 @@ def moves(x: Tensor, times: Tensor) -> list[tuple]:
     return list(pairwise(times.tolist()))
 
 
-def along(value: Callable[[Tensor], Tensor], times: Tensor) -> tuple[Tensor, Tensor]:
-    """What `value` is at the time that each move comes from, and at the time that it goes to: (n,) and (n,)."""
-    all_of_them = value(torch.as_tensor(times))
-    return all_of_them[:-1], all_of_them[1:]
+def at_both_ends(value: Callable[[Tensor], Tensor], times: Tensor) -> tuple[Tensor, Tensor]:
+    """`value` at the start and at the end of each move: (n,) and (n,)."""
+    values = value(torch.as_tensor(times))
+    return values[:-1], values[1:]
 
 
 def result(steps: Iterable[Step]) -> Tensor:
-    """The last x of a sampler, without keeping the steps before it."""
+    """The last x of a sampler (B, ...), without keeping the steps before it. Raises ValueError if there is no step."""
     last = deque(steps, maxlen=1)
     if not last:
         raise ValueError("steps must hold at least one Step, got none")
@@ -59,14 +58,31 @@ def result(steps: Iterable[Step]) -> Tensor:
 
 
 @torch.no_grad()
-def ddpm(denoiser: Denoiser, x: Tensor, times: Tensor, rng: torch.Generator | None = None) -> Iterator[Step]:
-    """Ho et al. 2020, Algorithm 2, with sigma_t^2 the variance of q(x_{t-1} | x_t, x_0) (their eq. 7).
+def sample(
+    denoiser: Denoiser, noise: Tensor, n: int, sampler: Callable[..., Iterator[Step]] | None = None, batch: int = 100, **options
+) -> Tensor:
+    """Samples (N, ...) from the noise (N, ...), by n moves of `sampler` (DDIM by default), `batch` members at a time.
 
-    Over all T times alpha is the paper's alpha_t. Over fewer, it is that of the chain with the other steps left out,
-    alpha_bar(t) / alpha_bar(s) (Nichol and Dhariwal 2021, section 4). At s = 0 sigma is 0: no noise at the last step.
+    The noise may be on any device; sampling runs on that of the network. `options` are the sampler's own, such as `eta` or
+    `rng`. A denoiser with a condition for each member needs a method `part(slice)` if N > `batch` (see `Batched`).
     """
-    pairs = moves(x, times)
-    alpha_bar, before = along(denoiser.process.alpha_bar, times)
+    times, device = denoiser.process.times(n), device_of(denoiser, noise.device)
+    draw = lambda part, x: result((sampler or ddim)(part, x.to(device), times, **options)).to(noise.device)
+    if len(noise) <= batch:
+        return draw(denoiser, noise)
+    parts = [slice(i, i + batch) for i in range(0, len(noise), batch)]
+    return torch.cat([draw(part_of(denoiser, index), noise[index]) for index in parts])
+
+
+@torch.no_grad()
+def ddpm(denoiser: Denoiser, x: Tensor, times: Tensor, rng: torch.Generator | None = None) -> Iterator[Step]:
+    """Yields the steps of Ho et al. 2020, Algorithm 2, with sigma_t^2 the variance of q(x_{t-1} | x_t, x_0) (their eq. 7).
+
+    Over all T times alpha is the paper's alpha_t. Over fewer times it is alpha_bar(t) / alpha_bar(s), alpha of the chain
+    without the skipped steps (Nichol and Dhariwal 2021, section 4). At s = 0 sigma is 0: the last step adds no noise.
+    """
+    pairs = time_pairs(x, times)
+    alpha_bar, before = at_both_ends(denoiser.process.alpha_bar, times)
     alpha = alpha_bar / before
     sigma = ((1 - before) / (1 - alpha_bar) * (1 - alpha)).sqrt()
     for (t, _), alpha_t, alpha_bar_t, sigma_t in zip(pairs, alpha.tolist(), alpha_bar.tolist(), sigma.tolist()):
@@ -79,14 +95,14 @@ def ddpm(denoiser: Denoiser, x: Tensor, times: Tensor, rng: torch.Generator | No
 
 @torch.no_grad()
 def ddim(denoiser: Denoiser, x: Tensor, times: Tensor, eta: float = 0.0, rng: torch.Generator | None = None) -> Iterator[Step]:
-    """Song et al. 2021, eq. 12, with sigma from eq. 16 (their alpha is our alpha_bar).
+    """Yields the steps of Song et al. 2021 (DDIM), eq. 12, with sigma from eq. 16 (their alpha is our alpha_bar).
 
-    eta = 0 adds no noise: x_T decides the picture. eta = 1 is `ddpm`. Raises ValueError where eta is negative or not finite.
+    With eta = 0 the sampler is deterministic, with eta = 1 it is `ddpm`. Raises ValueError if eta is negative or not finite.
     """
     if validate.finite("eta", eta) < 0:
         raise ValueError(f"eta must be 0 or more, got {eta}")
-    pairs = moves(x, times)
-    alpha_bar, before = along(denoiser.process.alpha_bar, times)
+    pairs = time_pairs(x, times)
+    alpha_bar, before = at_both_ends(denoiser.process.alpha_bar, times)
     sigma = eta * ((1 - before) / (1 - alpha_bar) * (1 - alpha_bar / before)).sqrt()
     direction = (1 - before - sigma**2).clamp(min=0).sqrt()
     for (t, _), signal_s, direction_t, sigma_t in zip(pairs, *(v.to(x.dtype) for v in (before.sqrt(), direction, sigma))):
@@ -100,11 +116,11 @@ def ddim(denoiser: Denoiser, x: Tensor, times: Tensor, eta: float = 0.0, rng: to
 
 @torch.no_grad()
 def rectified_flow(denoiser: Denoiser, x: Tensor, times: Tensor) -> Iterator[Step]:
-    """Liu et al. 2023, section 2: Euler steps along the velocity. Their time runs from noise to data, ours from data to noise.
+    """Yields Euler steps along the velocity, Liu et al. 2023, section 2 (their time runs from noise to data).
 
-    Where the signal is 1 - t and the noise t, it is DDIM at eta = 0.
+    On a rectified flow it is DDIM with eta = 0.
     """
-    pairs = moves(x, times)
+    pairs = time_pairs(x, times)
     for (t, _), dt in zip(pairs, torch.as_tensor(times).diff().tolist()):
         pred = denoiser(x, t)
         yield Step(t, x, pred)
@@ -114,12 +130,12 @@ def rectified_flow(denoiser: Denoiser, x: Tensor, times: Tensor) -> Iterator[Ste
 
 @torch.no_grad()
 def heun(denoiser: Denoiser, x: Tensor, times: Tensor) -> Iterator[Step]:
-    """Karras et al. 2022, Algorithm 1: an Euler step, then the whole move again with the mean of the beliefs at both ends.
+    """Yields the steps of Karras et al. 2022, Algorithm 1: an Euler step, repeated with the mean of the slopes at both ends.
 
-    Their dx = eps dsigma holds where the signal stays 1. Where it moves, too, dx = x_0 da + eps db; on a rectified flow that
-    is Heun's rule for its velocity. Two evaluations a move, one for the last, which ends where there is no noise to believe in.
+    Their dx = eps dsigma is for a constant signal; in general dx = x_0 da + eps db. On a rectified flow this is Heun's method
+    for its velocity. A move takes two function evaluations. The last takes one, since eps is undefined without noise.
     """
-    pairs = moves(x, times)
+    pairs = time_pairs(x, times)
     da, db = (torch.as_tensor(value(times)).diff().to(x.dtype) for value in (denoiser.process.signal, denoiser.process.noise))
     for (t, s), da_t, db_t in zip(pairs, da, db):
         pred = denoiser(x, t)
@@ -134,11 +150,11 @@ def heun(denoiser: Denoiser, x: Tensor, times: Tensor) -> Iterator[Step]:
 
 @torch.no_grad()
 def consistency(denoiser: Denoiser, x: Tensor, times: Tensor, rng: torch.Generator | None = None) -> Iterator[Step]:
-    """Song et al. 2023, Algorithm 1, multistep consistency sampling: jump to the picture, noise it afresh, jump again.
+    """Yields the steps of Song et al. 2023, Algorithm 1, multistep consistency sampling: predict x_0, add fresh noise, repeat.
 
-    Their f(x, t) is pred.x0. It is DDIM at eta = 0 with fresh noise in place of the believed one; one move is one jump.
+    Their f(x, t) is pred.x0. It is DDIM at eta = 0 with fresh noise instead of the predicted noise; one move is 1 NFE.
     """
-    for t, s in moves(x, times):
+    for t, s in time_pairs(x, times):
         pred = denoiser(x, t)
         yield Step(t, x, pred)
         x = denoiser.process.add_noise(pred.x0, s, randn_like(x, rng))
@@ -147,13 +163,13 @@ def consistency(denoiser: Denoiser, x: Tensor, times: Tensor, rng: torch.Generat
 
 @torch.no_grad()
 def probability_flow(denoiser: Denoiser, x: Tensor, times: Tensor) -> Iterator[Step]:
-    """Song et al. 2021 (score-based modelling by SDEs), eq. 13, for the variance-preserving process, by their rule of
-    appendix C: x_i = (2 - sqrt(1 - beta_{i+1})) x_{i+1} + beta_{i+1} / 2 score.
+    """Yields steps of the probability-flow ODE, Song et al. 2021 (score-based modelling by SDEs), eq. 13, for a DDPM process.
 
-    Over fewer than T times beta is that of the chain with the other steps left out, as in `ddpm`.
+    By their rule of appendix D.3, eq. 44: x_i = (2 - sqrt(1 - beta_{i+1})) x_{i+1} + beta_{i+1} / 2 score. Over fewer than T
+    times beta is that of the chain without the skipped steps, as in `ddpm`.
     """
-    pairs = moves(x, times)
-    alpha_bar, before = along(denoiser.process.alpha_bar, times)
+    pairs = time_pairs(x, times)
+    alpha_bar, before = at_both_ends(denoiser.process.alpha_bar, times)
     for (t, _), beta_t in zip(pairs, (1 - alpha_bar / before).tolist()):
         pred = denoiser(x, t)
         yield Step(t, x, pred)
@@ -163,11 +179,11 @@ def probability_flow(denoiser: Denoiser, x: Tensor, times: Tensor) -> Iterator[S
 
 @torch.no_grad()
 def langevin(
-    denoiser: Denoiser, x: Tensor, t: Time, n: int, epsilon: float, rng: torch.Generator | None = None
+    denoiser: Denoiser, x: Tensor, t: int | float, n: int, epsilon: float, rng: torch.Generator | None = None
 ) -> Iterator[Step]:
-    """n steps of plain Langevin dynamics at the one noise level t. Song and Ermon 2019, eq. 4; epsilon is the step size.
+    """Yields n steps of Langevin dynamics at the noise level of time t. Song and Ermon 2019, eq. 4; epsilon is the step size.
 
-    Raises ValueError where n is not positive, or epsilon is not positive and finite.
+    Raises ValueError if n is not positive, or epsilon is not positive and finite.
     """
     validate.batch("x", x)
     validate.at_least("n", n, 1)
@@ -184,12 +200,12 @@ def langevin(
 def annealed_langevin(
     denoiser: Denoiser, x: Tensor, times: Tensor, n: int = 100, epsilon: float = 2e-5, rng: torch.Generator | None = None
 ) -> Iterator[Step]:
-    """Song and Ermon 2019, Algorithm 1: n steps of Langevin dynamics at each noise level, from the largest down.
+    """Yields the steps of Song and Ermon 2019, Algorithm 1: n steps of Langevin dynamics at each noise level, largest first.
 
-    The levels are those of `times` but its last, where there is no noise left; sigma_i is noise(times[i]), and the step size
-    there is their alpha_i = epsilon sigma_i^2 / sigma_L^2. Raises what `langevin` raises.
+    The levels are sigma_i = noise(times[i]) for all `times` except the last, which has no noise. The step size is their
+    alpha_i = epsilon sigma_i^2 / sigma_L^2. Raises what `langevin` raises.
     """
-    sigma = {t: float(denoiser.process.noise(t)) for t, _ in moves(x, times)}
+    sigma = {t: float(denoiser.process.noise(t)) for t, _ in time_pairs(x, times)}
     smallest = min(sigma.values())
     for t, sigma_i in sigma.items():
         *steps, last = langevin(denoiser, x, t, n, epsilon * sigma_i**2 / smallest**2, rng)
@@ -200,13 +216,13 @@ def annealed_langevin(
 
 @torch.no_grad()
 def invert(denoiser: Denoiser, x0: Tensor, times: Tensor) -> Iterator[Step]:
-    """DDIM backwards, from pictures x0 (B, ...) to the noise that `ddim` makes them from: Song et al. 2021, section 4.3.
+    """Yields the steps of DDIM inversion, from pictures x0 (B, ...) to their noise: Song et al. 2021 (DDIM), section 4.3.
 
-    `times` falls, as for every sampler, and is walked from its end. Each move from s up to t takes the noise that is
-    believed at s, or at t where s has none. Exact only in the limit of small moves.
+    `times` descends, as for every sampler, and is used in reverse. A move from s up to t takes eps predicted at time s, or at
+    time t if s has no noise. Exact only in the limit of small moves.
     """
     process, x = denoiser.process, x0
-    for t, s in reversed(moves(x0, times)):
+    for t, s in reversed(time_pairs(x0, times)):
         a, b = process.coefficients(s, x)
         pred = denoiser(x, s if process.noise(s) > 0 else t)
         yield Step(s, x, pred)

@@ -1,4 +1,4 @@
-"""Training: a loss is a function, training is a generator that yields after each step."""
+"""Training: losses are functions; a training is a generator that yields after each step."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tqdm import tqdm
 
 from course_lib import parallel, validate
 from course_lib.denoisers import Network
-from course_lib.guidance import NoiseAware
+from course_lib.guidance import NoisyClassifier
 from course_lib.process import randn_like
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """The device of that name; 'auto' is CUDA, else Apple's MPS, else the CPU. Of several GPUs each process takes its own."""
+    """The device of that name; 'auto' is CUDA, else Apple's MPS, else the CPU. Under torchrun each process gets its own GPU."""
     if device == "auto" and parallel.size() > 1 and torch.cuda.is_available():
         return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     if device != "auto":
@@ -30,22 +30,23 @@ def pick_device(device: str = "auto") -> torch.device:
 
 
 def denoising_loss(denoiser: Network, x0: Tensor, rng: torch.Generator | None = None, t: Tensor | None = None) -> Tensor:
-    """The simple loss for pictures x0 (B, ...): Ho et al. 2020, Algorithm 1 and eq. 14, in the network's own view.
+    """The simple loss of pictures x0 (B, ...), (): Ho et al. 2020, Algorithm 1 and eq. 14, in the network's own view.
 
-    With conditions: `denoising_loss(network.given(labels).dropped(0.1, rng), x0, rng)`. The times t (B,) are by default
-    drawn as the process's paper draws them.
+    With conditions: `denoising_loss(network.given(labels).drop_condition(0.1, rng), x0, rng)`. The times t (B,) come from
+    `process.sample_t` unless given.
     """
     t = denoiser.process.sample_t(len(x0), rng) if t is None else t
     eps = randn_like(x0, rng)
-    denoiser, x0, t, eps = parallel.share(denoiser, x0, t, eps)
+    if parallel.size() > 1:
+        denoiser, (x0, t, eps) = denoiser.part(parallel.members()), parallel.share(x0, t, eps)
     x_t = denoiser.process.add_noise(x0, t, eps)
-    return (denoiser(x_t, t).value - denoiser.truth(x0, t, eps)).square().mean()
+    return (denoiser(x_t, t).value - denoiser.target(x0, t, eps)).square().mean()
 
 
-def classifier_loss(classifier: NoiseAware, x0: Tensor, label: Tensor, rng: torch.Generator | None = None) -> Tensor:
-    """Cross-entropy on noisy pictures: clean ones x0 (B, ...) and their labels (B,), each noised to a time of its own.
+def classifier_loss(classifier: NoisyClassifier, x0: Tensor, label: Tensor, rng: torch.Generator | None = None) -> Tensor:
+    """The cross-entropy () of clean pictures x0 (B, ...) with noise of random times, and their labels (B,).
 
-    Dhariwal and Nichol 2021, section 4: a classifier that guides must know pictures as noisy as those it will be shown.
+    Dhariwal and Nichol 2021, section 4: a classifier for guidance is trained on the noise levels that it is used at.
     """
     t = classifier.process.sample_t(len(x0), rng)
     x_t = classifier.process.add_noise(x0, t, randn_like(x0, rng))
@@ -53,10 +54,10 @@ def classifier_loss(classifier: NoiseAware, x0: Tensor, label: Tensor, rng: torc
 
 
 class EMA:
-    """A running average of a network's weights, `ema.net`, which samples better than the weights of any one step.
+    """An exponential moving average of a network's weights, in `ema.net`.
 
-    The average at step n has rate min(decay, (1 + n) / (10 + n)), so that it forgets the start of a short training. It is
-    kept in `into`, a network like `net`, or else in a copy of its own.
+    The decay at step n is min(decay, (1 + n) / (10 + n)), so that the initial weights count little in a short training. The
+    average is stored in `into`, a network like `net`, or in a copy of `net`.
     """
 
     def __init__(self, net: nn.Module, decay: float = 0.999, into: nn.Module | None = None):
@@ -67,17 +68,17 @@ class EMA:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Takes in the source's present weights."""
+        """Adds the source's present weights to the average."""
         self.n += 1
         rate = min(self.decay, (1 + self.n) / (10 + self.n))
         torch._foreach_lerp_(list(self.net.parameters()), list(self.source.parameters()), 1 - rate)
-        for mine, theirs in zip(self.net.buffers(), self.source.buffers(), strict=True):
-            mine.copy_(theirs)
+        for average, present in zip(self.net.buffers(), self.source.buffers(), strict=True):
+            average.copy_(present)
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where a training stands after a step: its number, the loss (smoothed), the share done, seconds used and left."""
+class TrainingState:
+    """The state of a training after a step: the step's number, the smoothed loss, the fraction done, the seconds elapsed."""
 
     step: int
     loss: float
@@ -86,6 +87,7 @@ class Progress:
 
     @property
     def left(self) -> float:
+        """The estimated seconds until the end."""
         return self.elapsed * (1 / self.done - 1)
 
 
@@ -98,16 +100,17 @@ def train(
     ema: EMA | None = None,
     weight_decay: float = 0.0,
     betas: tuple[float, float] = (0.9, 0.99),
-) -> Iterator[Progress]:
-    """Adam on `loss()`, a function that draws its own batch, for `steps` steps, or fewer where `seconds` run out first.
+) -> Iterator[TrainingState]:
+    """Yields the state after each step of AdamW on `loss()`, a function that draws its own batch.
 
-    The rate rises to `lr` and falls to 0 along one cosine cycle (Smith and Topin 2018) over whichever of the two budgets is
-    the nearer to its end, so that a slow machine too ends with a rate of 0. Yields after each step; the network is
-    usable at every yield. Raises ValueError where the loss is not finite.
+    It ends after `steps` steps, or after `seconds` if they pass first. The learning rate rises to `lr` and falls to 0 along
+    one cosine cycle (Smith and Topin 2018), over the budget that is nearer to its end. A slow machine too therefore ends with
+    a rate of 0. Raises ValueError if the loss is not finite.
     """
     validate.at_least("steps", steps, 1)
     optimizer = torch.optim.AdamW(net.parameters(), lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
-    smooth, done, begun = None, 0.0, time.perf_counter()
+    smooth: float | None = None
+    done, start = 0.0, time.perf_counter()
     for step in range(1, steps + 1):
         optimizer.param_groups[0]["lr"] = lr * one_cycle(done)
         value = loss()
@@ -118,26 +121,26 @@ def train(
         optimizer.step()
         if ema is not None:
             ema.update()
-        now, elapsed = parallel.mean(float(value.detach()), time.perf_counter() - begun, device=value.device)
+        now, elapsed = parallel.mean(float(value.detach()), time.perf_counter() - start, device=value.device)
         if not math.isfinite(now):
             raise ValueError(f"loss must be finite, got {now} at step {step}: try a smaller lr than {lr}")
         smooth = now if smooth is None else 0.98 * smooth + 0.02 * now
         done = min(1.0, max(step / steps, elapsed / seconds if seconds else 0))
-        yield Progress(step, smooth, done, elapsed)
+        yield TrainingState(step, smooth, done, elapsed)
         if done == 1:
             return
 
 
-def in_turn(*trainings: Iterator[Progress]) -> Iterator[Progress]:
-    """Trainings that take turns, a step each, as one: how a GAN's two players learn. The loss it tells is the last one's."""
-    for round in zip(*trainings):
-        yield replace(round[-1], done=max(progress.done for progress in round))
+def alternate(*trainings: Iterator[TrainingState]) -> Iterator[TrainingState]:
+    """Yields the states of trainings that alternate, a step each, as for a GAN's two networks. The loss is the last one's."""
+    for states in zip(*trainings):
+        yield replace(states[-1], done=max(state.done for state in states))
 
 
-def in_cycles(cycle: Callable[[int], Iterator[Progress]], n: int) -> Iterator[Progress]:
-    """Trainings one after another, `cycle(k)` for k = 0 ... n - 1, as one: warm restarts (Loshchilov and Hutter 2017).
+def warm_restarts(cycle: Callable[[int], Iterator[TrainingState]], n: int) -> Iterator[TrainingState]:
+    """Yields the states of `cycle(k)` for k = 0 ... n - 1 as one training: warm restarts (Loshchilov and Hutter 2017).
 
-    Each is taken to be an equal share of the whole.
+    Each cycle counts as an equal fraction of the whole.
     """
     step, elapsed = 0, 0.0
     for k in range(n):
@@ -148,20 +151,23 @@ def in_cycles(cycle: Callable[[int], Iterator[Progress]], n: int) -> Iterator[Pr
 
 
 def one_cycle(done: float, warm_up: float = 0.15) -> float:
-    """The share of the full rate when `done` of a training is over: up in `warm_up`, then down to 0, along cosines."""
+    """The learning rate as a fraction of its maximum, when the fraction `done` of a training is over.
+
+    It rises along a cosine until `warm_up`, and then falls to 0 along another.
+    """
     if done < warm_up:
         return 0.5 - 0.5 * math.cos(math.pi * (0.04 + 0.96 * done / warm_up))
     return 0.5 + 0.5 * math.cos(math.pi * (done - warm_up) / (1 - warm_up))
 
 
-def show_progress(training: Iterable[Progress], name: str = "training") -> Progress:
-    """Runs a training with a bar (loss, time left) and returns its last Progress.
+def show_progress(training: Iterable[TrainingState], name: str = "training") -> TrainingState:
+    """The last state of a training, which is run here with a progress bar (loss, time left).
 
-    An interrupt (Ctrl-C, or the stop button of a notebook) ends it early, says so, and keeps what was learned.
+    An interrupt (Ctrl-C, or the stop button of a notebook) ends the training early, and the weights are kept.
     """
-    last, stopped, hushed = None, False, parallel.rank() > 0
+    last, stopped, silent = None, False, parallel.rank() > 0
     with tqdm(
-        total=100, desc=name, bar_format="{desc} {percentage:3.0f}% |{bar:24}| {postfix}", leave=False, disable=hushed
+        total=100, desc=name, bar_format="{desc} {percentage:3.0f}% |{bar:24}| {postfix}", leave=False, disable=silent
     ) as bar:
         try:
             for last in training:
@@ -173,6 +179,6 @@ def show_progress(training: Iterable[Progress], name: str = "training") -> Progr
     if last is None:
         raise KeyboardInterrupt("stopped before the first step: nothing was learned yet")
     how = "stopped by hand; what it learned is kept" if stopped else "done"
-    if not hushed:
+    if not silent:
         print(f"{name}: {how} after {last.step:,} steps in {last.elapsed:.0f} s, loss {last.loss:.3f}")
     return last

@@ -1,5 +1,8 @@
-"""What the benchmarks reckon with, without running them: their figures depend on the machine, their arithmetic does not."""
+"""The benchmarks' arithmetic and files, without running them: their figures depend on the machine."""
 
+import ast
+import importlib
+import inspect
 import json
 import re
 import subprocess
@@ -10,12 +13,18 @@ import pytest
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 FIGURES = BENCHMARKS.parents[1] / "data/figures"
+MODULES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(BENCHMARKS.glob("*.py"))}
+SCRIPTS = [name for name, tree in MODULES.items() if isinstance(tree.body[-1], ast.If)]
+"""Those that end with `if __name__ == "__main__":`."""
 sys.path.append(str(BENCHMARKS))
 
 import rows  # noqa: E402
 import scaling  # noqa: E402
 
 import notebooks as timed  # noqa: E402
+
+OPTIONAL = {"accelerate", "denoising_diffusion_pytorch", "ema_pytorch", "smalldiffusion", "playwright"}
+"""Packages without which some scripts cannot be imported: other libraries, and what drives a browser."""
 
 HOLDING = """
 import sys
@@ -24,6 +33,36 @@ from notebooks import measured
 child = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'x = b\\"0\\" * %d'], check=True)"
 print(*[measured([sys.executable, "-c", child % size])[1] for size in (300_000_000, 1000, 600_000_000)])
 """
+
+
+def module_of(name):
+    """A module of tests/benchmarks. Skips the test where it needs an optional package."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name not in OPTIONAL:
+            raise
+        pytest.skip(f"{error.name} is not installed")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_each_script_is_imported_and_shows_its_help(name, monkeypatch, capsys):
+    script = module_of(name)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
+    with pytest.raises(SystemExit, match="^0$"):
+        rows.measure(script.__doc__, script.BENCH) if hasattr(script, "BENCH") else script.main()
+    assert script.__doc__.splitlines()[0] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_name_of_the_library_that_a_module_uses_exists(name):
+    """Also within functions, which no test calls."""
+    module = module_of(name)
+    for node in ast.walk(MODULES[name]):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            used = getattr(module, node.value.id, None)
+            if inspect.ismodule(used) and used.__name__.startswith("course_lib"):
+                assert hasattr(used, node.attr), f"line {node.lineno}: {node.value.id}.{node.attr}"
 
 
 def test_memory_is_that_of_the_largest_process_of_one_run_alone():
@@ -35,18 +74,19 @@ def test_memory_is_that_of_the_largest_process_of_one_run_alone():
         timed.measured([sys.executable, "-c", "exit(3)"])
 
 
-def test_what_is_more_than_asked_is_said():
+def test_exceeded_limits_are_named():
     assert timed.over([("01_a", 90.0, 1.5, 10), ("02_b", 30.0, 0.5, 10)]) == []
     assert timed.over([("01_a", 91.0, 1.0, 10), ("02_b", 30.0, 1.6, 10)]) == ["01_a takes 91 s", "02_b takes 1.60 GB"]
     assert timed.over([("01_a", 80.0, 1.0, 10)] * 16) == ["all take 21 minutes"]
-    assert timed.table([("01_a", 91.2, 1.0, 10**6), ("02_b", 8.9, 0.5, 10**6)]).splitlines()[2:] == [
-        "| 01_a | 91 | 1.00 | 1.00 |",
-        "| 02_b | 9 | 0.50 | 1.00 |",
-        "| all 2 | 100 | 1.00 | 2.00 |",
+    found = [("01_a", 8.9, 0.5, 10**6), ("02_b", 91.2, 1.0, 10**6), ("03_c", 2.0, 0.5, 10**6)]
+    assert timed.table(found, slowest=2).splitlines()[2:] == [
+        "| 02_b | 91 | 1.00 | 1.00 |",
+        "| 01_a | 9 | 0.50 | 1.00 |",
+        "| all 3 | 102 | 1.00 | 3.00 |",
     ]
 
 
-@pytest.mark.parametrize("name", ["notebooks", "playground", "scaling", "peers"])
+@pytest.mark.parametrize("name", ["notebooks", "playground", "scaling", "peers", "peak", "drawbench"])
 def test_a_table_is_stored_in_its_place_and_nowhere_else(name, tmp_path, monkeypatch):
     before = rows.README.read_text(encoding="utf-8")
     monkeypatch.setattr(rows, "README", tmp_path / "README.md")
@@ -61,20 +101,56 @@ def test_a_table_is_stored_in_its_place_and_nowhere_else(name, tmp_path, monkeyp
 
 
 def test_exponents_are_slopes_of_logarithms():
-    rows = [{"side": s, "training, ms": 5 + 3 * s**2, "evaluation, ms": float(s)} for s in (8, 1000, 2000)]
-    assert scaling.exponents(rows, "side") == {"training, ms": 2.0, "evaluation, ms": 1.0}
+    costs = [{"side": s, "training, ms": 5 + 3 * s**2, "evaluation, ms": float(s)} for s in (8, 1000, 2000)]
+    assert scaling.exponents(costs, "side") == {"training, ms": 2.0, "evaluation, ms": 1.0}
 
 
-@pytest.mark.parametrize("name", [name for name in ("scaling", "peers") if (FIGURES / f"{name}.json").is_file()])
-def test_the_benchmarks_readme_shows_what_was_measured(name):
-    """Every number of the table that the script prints, as it was printed."""
-    section = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", rows.README.read_text(encoding="utf-8"), re.DOTALL)[1]
-    found = json.loads((FIGURES / f"{name}.json").read_text(encoding="utf-8"))
-    if name == "scaling":
-        assert section == scaling.table(found) + "\n"
-        return
-    for run in found["runs"]:  # the peers themselves need not be installed
+@pytest.mark.parametrize("name", sorted(path.stem for path in FIGURES.glob("*.json")))
+def test_a_benchmark_would_measure_nothing_that_is_stored(name):
+    """Its jobs are the rows of its file, no more and no fewer."""
+    bench, found = module_of(name).BENCH, rows.load(name)
+    assert bench.name == name and bench.missing(found) == []
+    jobs = [job for part in bench.parts for job in part.jobs(bench.seeds)]
+    assert len(jobs) == sum(len(found[into]) for into in {part.into for part in bench.parts if part.jobs(bench.seeds)})
+    for part in bench.parts:
+        if part.jobs(bench.seeds):
+            assert len(part.missing(found | {part.into: {} if part.by else []}, bench.seeds, bench.amounts)) > 0
+
+
+def test_a_row_is_measured_once_and_written_at_once(tmp_path, monkeypatch, capsys):
+    made, out = [], tmp_path / "figures.json"
+
+    def row(n, seed):
+        made.append(seed)
+        if seed == 2:
+            raise KeyboardInterrupt
+        return {"figure": n * seed}
+
+    part = rows.Part(jobs=lambda seeds: [{"seed": seed} for seed in seeds], row=row, once={"floor": lambda n: n})
+    bench = rows.Benchmark("sketch", [part], amounts={"n": 5})
+    run = lambda *words: monkeypatch.setattr(sys, "argv", ["sketch.py", "--out", str(out), *words]) or rows.measure("", bench)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    found = json.loads(out.read_text())
+    assert found["n"] == found["floor"] == 5 and found["runs"] == [{"seed": 0, "figure": 0}, {"seed": 1, "figure": 5}]
+    run("--seeds", "0", "1", "3")
+    assert made == [0, 1, 2, 3]
+    run("--seeds", "0", "1", "3", "--only", "seed=1", "--again")
+    assert made == [0, 1, 2, 3, 1] and [run["seed"] for run in json.loads(out.read_text())["runs"]] == [0, 3, 1]
+    with pytest.raises(SystemExit):
+        run("--n", "6")
+    assert "--n must be 5" in capsys.readouterr().err
+
+
+def test_the_benchmarks_readme_shows_what_was_measured():
+    """The tables that scripts store are those of the files; every number of `peers`, whose libraries need not be installed."""
+    section = lambda name: re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", readme, re.DOTALL)[1]
+    readme = rows.README.read_text(encoding="utf-8")
+    for name in ("scaling", "drawbench"):
+        assert section(name) == importlib.import_module(name).BENCH.table(rows.load(name)) + "\n"
+    for run in rows.load("peers")["runs"]:
         for key in ("parameters", "steps"):
-            assert f" {run[key]:,} |" in section, (run["name"], key)
+            assert f" {run[key]:,} |" in section("peers"), (run["name"], key)
         for key, value in run["figures"].items():
-            assert re.search(rf"^\| {re.escape(key)} \|.* {value:,.3g} [|(]", section, re.MULTILINE), (run["name"], key)
+            cell = rf"^\| {re.escape(key)} \|.* {value:,.3g} [|(]"
+            assert re.search(cell, section("peers"), re.MULTILINE), (run["name"], key)

@@ -1,25 +1,21 @@
-"""Cascades: what the upsampler is shown, what it is told, and how the two stages join."""
+"""Cascades: what the upsampler is given, and how the two stages join."""
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d
 
-from course_lib.cascades import augmented, cascade, film, upsampler_loss
 from course_lib.denoisers import Network
+from course_lib.methods.cascades import augmented, cascade, film, upsampler_loss
 from course_lib.nets.unet import UNet
 from course_lib.nets.upsampler import Upsampler
-from course_lib.process import DDPM
+from course_lib.process import DDPM, seeded
 from course_lib.samplers import ddim
 from course_lib.schedules import cosine_beta
 from course_lib.training import train
 from course_lib.widgets.player import play
 
 process = DDPM(cosine_beta(1000))
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def network(**options):
@@ -45,13 +41,13 @@ def test_picture_time_small_picture_and_level_have_their_say_and_members_do_not_
     channels, factor = options.get("channels", 1), options.get("factor", 2)
     x, low = torch.randn(3, channels, 16, 16), torch.randn(3, channels, 16 // factor, 16 // factor)
     level, time = torch.tensor([0.0, 0.2, 0.5]), torch.tensor([0.1, 0.5, 0.9])
-    says = lambda x, time, low, level: sr.net(x, time, sr.net.as_condition((low, level)))
-    before = says(x, time, low, level).detach()
+    output = lambda x, time, low, level: sr.net(x, time, sr.net.as_condition((low, level)))
+    before = output(x, time, low, level).detach()
     assert before.shape == x.shape
-    for changed in (says(x + 0.1, time, low, level), says(x, time + 0.1, low, level), says(x, time, low + 0.1, level)):
+    for changed in (output(x + 0.1, time, low, level), output(x, time + 0.1, low, level), output(x, time, low + 0.1, level)):
         assert ((changed - before).flatten(1).abs().amax(1) > 1e-4).all()
-    assert ((says(x, time, low, level + 0.1) - before).flatten(1).abs().amax(1) > 1e-4).all()
-    assert torch.allclose(before[1:2], says(x[1:2], time[1:2], low[1:2], level[1:2]), atol=1e-4 * float(before.abs().max()))
+    assert ((output(x, time, low, level + 0.1) - before).flatten(1).abs().amax(1) > 1e-4).all()
+    assert torch.allclose(before[1:2], output(x[1:2], time[1:2], low[1:2], level[1:2]), atol=1e-4 * float(before.abs().max()))
 
 
 def test_every_weight_is_used():
@@ -62,7 +58,7 @@ def test_every_weight_is_used():
 
 def test_augmented_is_the_process_and_tells_its_time():
     low = torch.full((20_000, 1, 1, 1), 0.5)
-    noisy, level = augmented(process, low, 300, generator())
+    noisy, level = augmented(process, low, 300, seeded(0))
     assert level.shape == (20_000,) and level.unique().tolist() == pytest.approx([0.3])
     assert noisy.mean().item() == pytest.approx(0.5 * float(process.signal(300)), abs=0.01)
     assert noisy.std().item() == pytest.approx(float(process.noise(300)), abs=0.01)
@@ -71,13 +67,13 @@ def test_augmented_is_the_process_and_tells_its_time():
 
 
 def test_the_loss_falls_and_uses_the_small_picture():
-    """Pictures of one shade: the small picture says which, so that a loss is reached that no guess without it could reach."""
+    """Pictures of one shade: the small picture gives the shade, so that no guess without it reaches the same loss."""
     torch.manual_seed(0)
-    sr, rng = Network(Upsampler(size=8, widths=(8,), dim=16, patch=1), process, "x0"), generator()
+    sr, rng = Network(Upsampler(size=8, widths=(8,), dim=16, patch=1), process, "x0"), seeded(0)
 
     def loss():
         x0 = (2 * torch.randint(2, (64, 1, 1, 1), generator=rng) - 1.0).expand(-1, 1, 8, 8)
-        return upsampler_loss(sr, x0, rng, most=0)
+        return upsampler_loss(sr, x0, rng, max_s=0)
 
     history = list(train(loss, sr.net, 60, lr=1e-2))
     assert history[0].loss > 0.9 and loss().item() < 0.1
@@ -93,7 +89,7 @@ def test_most_bounds_the_levels_that_are_seen():
             seen.append(cond[:, -1, 0, 0])
             return x
 
-    upsampler_loss(Network(Watcher(), process), torch.randn(2000, 1, 8, 8), generator(), most=600)
+    upsampler_loss(Network(Watcher(), process), torch.randn(2000, 1, 8, 8), seeded(0), max_s=600)
     assert 0 <= seen[0].min() < 0.01 and 0.59 < seen[0].max() <= 0.6 and seen[0].mean().item() == pytest.approx(0.3, abs=0.01)
 
 

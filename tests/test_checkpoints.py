@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from course_lib import checkpoints
+from course_lib.zoo import checkpoints
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_crumbs(saved, monkeypatch):
 
 WRITER = """
 import os, sys, torch
-from course_lib import checkpoints
+from course_lib.zoo import checkpoints
 net = torch.nn.Linear(400, 400)
 while sys.stdin.readline():  # torch is imported once; each of the hundred children writes until it is killed
     pid = os.fork()
@@ -178,4 +178,4 @@ def test_eight_bits_are_a_quarter_and_near_and_what_is_measured_is_what_is_kept(
     checkpoints.round_to(net, 8)
     assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), again.state_dict().values()))
     with pytest.raises(ValueError, match="bits must be one of 32, 16, 8, got 4"):
-        checkpoints.packed({}, 4)
+        checkpoints.quantize({}, 4)

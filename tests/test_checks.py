@@ -6,8 +6,8 @@ import pkgutil
 import check_variants
 import pytest
 
-from course_lib import checks as check
-from course_lib.checks.check import Check
+from course_lib.teaching import checks as check
+from course_lib.teaching.checks.check import Check
 
 LESSONS = [importlib.import_module(f"check_variants.{found.name}") for found in pkgutil.iter_modules(check_variants.__path__)]
 RIGHT = {name: variants for lesson in LESSONS for name, variants in lesson.RIGHT.items()}
@@ -48,8 +48,21 @@ def test_the_library_is_right_and_shows_itself(name):
 
 @each_check
 def test_each_known_mistake_is_called_by_its_own_name(name):
-    for says, mistaken in CHECKS[name].mistakes:
-        assert CHECKS[name](mistaken).diagnosis == f"It looks as if {says}."
+    for says in CHECKS[name].mistakes:
+        assert CHECKS[name](CHECKS[name].mistaken(says)).diagnosis == f"It looks as if {says}."
+
+
+def thrice(x):
+    return x + x + x
+
+
+@pytest.mark.parametrize("old, found", [("y + x", 0), ("x + ", 2)])
+def test_a_stale_edit_fails_when_the_check_is_built(old, found):
+    with pytest.raises(
+        ValueError, match=f"stale edit of thrice: .* must stand exactly once in its source, found {found} times"
+    ):
+        Check("thrice", thrice, [], {"a term is missing": {old: ""}}, "add three times")
+    assert Check("thrice", thrice, [], {"a term is lost": {"return x +": "return"}}, "").mistaken("a term is lost")(2) == 4
 
 
 def blank(*args, **kwargs):
@@ -67,7 +80,11 @@ def stub(*args, **kwargs):
 
 
 @each_check
-@pytest.mark.parametrize("fn", [blank, half_blank, stub, lambda *a, **k: ..., None, ...], ids=str)
+@pytest.mark.parametrize(
+    "fn",
+    [blank, half_blank, stub, lambda *a, **k: ..., None, ...],
+    ids=["blank", "half blank", "stub", "lambda", "None", "..."],
+)
 def test_a_blank_exercise_is_not_started(name, fn):
     verdict = CHECKS[name](fn)
     assert verdict.state == "not started" and "not started yet" in verdict._repr_html_()
@@ -85,8 +102,8 @@ def forgetful(*args, **kwargs):
 
 @each_check
 def test_what_goes_wrong_in_the_students_code_is_said_in_one_line(name):
-    said = str(CHECKS[name](raising))
-    assert "it raised KeyError: '<missing>' (at line " in said and '`return {}["<missing>"]`' in said
+    prompts = str(CHECKS[name](raising))
+    assert "it raised KeyError: '<missing>' (at line " in prompts and '`return {}["<missing>"]`' in prompts
     assert "<missing>" not in CHECKS[name](raising)._repr_html_()
     assert "is a `return` missing?" in str(CHECKS[name](forgetful))
     assert "A function is needed, got 3." in str(CHECKS[name](3))

@@ -1,13 +1,13 @@
-"""CLIP guidance: the score moves up the likeness, by as much as w says, and the noise-blind CLIP is told time 0."""
+"""CLIP guidance: the score moves up the likeness, in proportion to w, and the noise-blind CLIP is given time 0."""
 
 import pytest
 import torch
 from torch import nn
 
-from course_lib.clip_guidance import ClipGuided
 from course_lib.denoisers import Network
+from course_lib.methods.clip_guidance import ClipGuided
 from course_lib.nets.clip import CLIP
-from course_lib.process import DDPM
+from course_lib.process import DDPM, seeded
 from course_lib.samplers import ddim, result
 from course_lib.schedules import cosine_beta
 
@@ -29,7 +29,7 @@ def denoiser():
     return Network(lambda x, time: 0.5 * x, PROCESS, "v")
 
 
-X = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+X = torch.randn(2, 3, 32, 32, generator=seeded(1))
 
 
 def test_no_weight_no_steering_and_twice_the_weight_twice_as_far(clip, denoiser):
@@ -42,16 +42,16 @@ def test_no_weight_no_steering_and_twice_the_weight_twice_as_far(clip, denoiser)
 def test_the_score_moves_by_the_slope_of_the_likeness(clip, denoiser):
     guided = ClipGuided(denoiser, clip, SAID, 1.0)
     moved = (guided(X, 40).score - denoiser(X, 40).score).double()
-    along, small = torch.randn(X.shape, generator=torch.Generator().manual_seed(2)), 1e-2
+    along, small = torch.randn(X.shape, generator=seeded(2)), 1e-2
     ahead, behind = (guided.likeness(X + step * along, 40).double() for step in (small, -small))
     slope = (ahead - behind) / (2 * small)
     assert torch.allclose((moved * along).sum((1, 2, 3)), slope, rtol=0.03, atol=1e-3)
     a = float(PROCESS.signal(40))
-    cosine = (clip.picture(X, torch.full((2,), 0.4)) * clip.caption(clip.as_condition(SAID))).sum(1)
+    cosine = (clip.encode_image(X, torch.full((2,), 0.4)) * clip.encode_text(clip.as_condition(SAID))).sum(1)
     assert torch.allclose(guided.likeness(X, 40), a * cosine / 0.07, rtol=1e-4)
 
 
-def test_a_clip_of_clean_pictures_is_told_that_they_are(clip, denoiser):
+def test_a_clip_of_clean_pictures_is_given_time_0(clip, denoiser):
     knows, blind = (ClipGuided(denoiser, clip, SAID, 1.0, knows_noise=knows) for knows in (True, False))
     assert not torch.allclose(knows.likeness(X, 40), blind.likeness(X, 40), atol=1e-3)
     assert torch.allclose(knows.likeness(X, 0), blind.likeness(X, 0))

@@ -13,12 +13,12 @@ PICTURES = [torch.full((4, 1, 8, 8), v / 400) for v in VALUES]
 CURVES = {"realism": [0.1, 0.5, 1.0], "faithfulness": [1.0, None, 0.25]}
 
 
-def packed(fragment) -> dict:
+def data_of(fragment) -> dict:
     return json.loads(re.search(r"^const data = (.*);$", fragment.html, re.MULTILINE)[1])
 
 
 def test_all_travels_in_the_page():
-    data = packed(dial("t", VALUES, {"guide": PICTURES, "edit": PICTURES}, CURVES))
+    data = data_of(dial("t", VALUES, {"guide": PICTURES, "edit": PICTURES}, CURVES))
     assert data["values"] == VALUES and data["batch"] == 4 and data["name"] == "t"
     assert [panel["title"] for panel in data["panels"]] == ["guide", "edit"]
     assert data["curves"] == [["realism", [0.1, 0.5, 1.0]], ["faithfulness", [1.0, None, 0.25]]]
@@ -34,7 +34,7 @@ def test_colours_are_kept():
 
 
 @pytest.mark.parametrize(
-    "change, said",
+    "change, message",
     [
         ({"values": [0]}, "values must be two or more that rise"),
         ({"values": [0, 400, 100]}, "values must be two or more that rise"),
@@ -46,7 +46,7 @@ def test_colours_are_kept():
         ({"curves": {"realism": [0, 1, 2]}}, r"curves\['realism'\] must hold 3 figures in 0..1"),
     ],
 )
-def test_what_does_not_fit_is_refused(change, said):
+def test_what_does_not_fit_is_refused(change, message):
     right = {"name": "t", "values": VALUES, "panels": {"edit": PICTURES}, "curves": CURVES}
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         dial(**right | change)

@@ -6,39 +6,35 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib import metrics, models
+from course_lib import metrics
 from course_lib.datasets import points
-from course_lib.denoisers import ExactDenoiser, Network
-from course_lib.distillation import (
+from course_lib.denoisers import NULL, ExactDenoiser, Network
+from course_lib.guidance import ClassifierFree
+from course_lib.methods.distillation import (
     consistency_loss,
     guided_consistency_loss,
     progressive_loss,
     pseudo_huber,
-    snr_plus_one,
     truncated_snr,
     two_steps,
 )
-from course_lib.guidance import ClassifierFree
 from course_lib.mixtures import GaussianMixture
 from course_lib.nets.mlp import MLP
 from course_lib.nets.unet import UNet
-from course_lib.process import DDPM
-from course_lib.recipes import distillation as recipes
+from course_lib.process import DDPM, seeded
 from course_lib.samplers import consistency, ddim, result
 from course_lib.schedules import cosine_beta
 from course_lib.training import EMA, train
+from course_lib.zoo import models
+from course_lib.zoo.recipes import distillation as recipes
 
 process = DDPM(cosine_beta(1000))
 MEAN, STD = torch.tensor([[0.7, -0.3]], dtype=torch.float64), 0.5
 one = GaussianMixture([1.0], MEAN, [STD])
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def start(n=6, dtype=torch.float64, seed=9):
-    return torch.randn(n, 2, generator=generator(seed), dtype=dtype)
+    return torch.randn(n, 2, generator=seeded(seed), dtype=dtype)
 
 
 def spread(a, b):
@@ -47,7 +43,7 @@ def spread(a, b):
 
 
 class Exact(nn.Module):
-    """A network for the one Gaussian: `f` says x_0 (B, 2) of x, a and b; it is told in v."""
+    """A network for the one Gaussian: `f` says x_0 (B, 2) of x, a and b; it is given in v."""
 
     def __init__(self, f):
         super().__init__()
@@ -91,10 +87,10 @@ def test_the_target_takes_a_time_for_each_of_the_batch():
 
 
 def test_only_the_student_of_two_steps_has_no_loss():
-    """The network that says the target of n = 1 in closed form; any other belief costs."""
-    x0, teacher = one.sample(500, generator())[0], ExactDenoiser(one, process)
+    """The network that outputs the target of n = 1 in closed form; any other output has a loss."""
+    x0, teacher = one.sample(500, seeded(0))[0], ExactDenoiser(one, process)
     target = lambda x, a, b: two_steps(teacher, x, 1000, 500, 0)
-    loss = lambda f: float(progressive_loss(Network(Exact(f), process, "v"), teacher, x0, 1, generator(1)))
+    loss = lambda f: float(progressive_loss(Network(Exact(f), process, "v"), teacher, x0, 1, seeded(1)))
     assert loss(target) < 1e-10
     assert loss(lambda x, a, b: teacher(x, 1000).x0) > 1e-3 and loss(flow_end) > 1e-3
 
@@ -102,16 +98,12 @@ def test_only_the_student_of_two_steps_has_no_loss():
 def test_weights_are_those_of_the_paper():
     a, b = process.signal(torch.tensor([1, 500, 1000])), process.noise(torch.tensor([1, 500, 1000]))
     assert torch.allclose(truncated_snr(a, b), torch.maximum(a**2 / b**2, torch.ones(3)))
-    x, x0, off = start(3), start(3, seed=1), start(3, seed=2)
-    student = Network(lambda x, time: x, process, "v")  # an error in x_0 is b times one in v
-    pred = student(x, torch.tensor([1, 500, 1000]))
-    assert torch.allclose(snr_plus_one(pred.a, pred.b) * (x0 - off) ** 2, (pred.but(x0=x0).v - pred.but(x0=off).v) ** 2)
 
 
 def test_a_student_of_an_exact_teacher_draws_the_mixture_in_one_step():
     """From 16 exact steps to 1, in four halvings. Its samples lie as near as the exact denoiser's in 8 steps or more."""
     torch.manual_seed(0)
-    data, rng = points.ring(), generator()
+    data, rng = points.ring(), seeded(0)
     teacher, net = ExactDenoiser(data, process), MLP(2, 64, 3)
     for n, steps in {8: 500, 4: 100, 2: 100, 1: 300}.items():
         ema = EMA(net, 0.99)
@@ -164,33 +156,33 @@ def test_the_v_of_a_network_is_the_papers_parametrisation():
     assert torch.allclose(pred.x0, theirs, atol=1e-4)
 
 
-@pytest.mark.parametrize("taught", [True, False])
-def test_the_end_of_the_flow_is_what_consistency_asks_for(taught):
+@pytest.mark.parametrize("distil", [True, False])
+def test_the_end_of_the_flow_is_what_consistency_asks_for(distil):
     """With a finer grid the exact consistency function costs nothing; the exact denoiser's x_0 is no such function."""
-    x0, teacher = one.sample(4000, generator())[0], ExactDenoiser(one, process)
+    x0, teacher = one.sample(4000, seeded(0))[0], ExactDenoiser(one, process)
 
     def loss(f, n):
         student = Network(Exact(f), process, "v")
-        return float(consistency_loss(student, student, x0, n, teacher if taught else None, generator(1)))
+        return float(consistency_loss(student, student, x0, n, teacher if distil else None, seeded(1)))
 
     mean = lambda x, a, b: one.posterior_mean(x, a, b)
     right, wrong = [loss(flow_end, n) for n in (10, 100)], [loss(mean, n) * n for n in (10, 100)]
-    if taught:
+    if distil:
         assert right[1] < right[0] / 20  # its two ends are off each other by the teacher's error, of second order
         assert wrong[1] > 0.3  # summed over the grid, a denoiser's inconsistency does not go away
     assert right[1] < loss(mean, 100)
 
 
-def test_training_and_distilling_are_one_where_the_teacher_knows_the_picture():
+def test_training_and_distilling_are_one_where_the_teacher_is_exact():
     x0 = start(5, torch.float32)
     student = Network(stirred(MLP), process, "v")
 
     def knowing(x_t, t):
-        return student(x_t, t).but(x0=x0)
+        return student(x_t, t).replace(x0=x0)
 
     assert torch.allclose(
-        consistency_loss(student, student, x0, 8, knowing, generator()),
-        consistency_loss(student, student, x0, 8, rng=generator()),
+        consistency_loss(student, student, x0, 8, knowing, seeded(0)),
+        consistency_loss(student, student, x0, 8, rng=seeded(0)),
     )
 
 
@@ -201,21 +193,21 @@ def test_the_target_learns_nothing():
     assert all(p.grad is None for p in target.net.parameters())
 
 
-@pytest.mark.parametrize("taught, begun", [(True, True), (False, True), (False, False)])
-def test_without_a_teacher_the_grid_grows_finer_and_the_start_is_a_denoiser(taught, begun, monkeypatch):
-    student, asked = recipes.digits_network(1), []
-    start = copy.deepcopy((models.load("digits") if begun else student).net.state_dict())
+@pytest.mark.parametrize("distil, warm_start", [(True, True), (False, True), (False, False)])
+def test_without_a_teacher_the_grid_grows_finer_and_the_start_is_a_denoiser(distil, warm_start, monkeypatch):
+    student, wanted = recipes.digits_network(1), []
+    start = copy.deepcopy((models.load("digits") if warm_start else student).net.state_dict())
 
     def loss(student, target, x0, n, teacher, rng):
-        if not asked:
+        if not wanted:
             torch.testing.assert_close(dict(student.net.state_dict()), dict(start), rtol=0, atol=0)
-        asked.append((n, teacher is not None))
+        wanted.append((n, teacher is not None))
         return student(x0, 500).x0.square().mean()
 
     monkeypatch.setattr(recipes, "consistency_loss", loss)
-    list(recipes.train_consistency(student, steps=10, taught=taught, begun=begun))
-    grid = [12] * 10 if taught else [8, 8, 16, 16, 32, 32, 64, 64, 128, 128]
-    assert asked == [(n, taught) for n in grid]
+    list(recipes.train_consistency(student, steps=10, distil=distil, warm_start=warm_start))
+    grid = [12] * 10 if distil else [8, 8, 16, 16, 32, 32, 64, 64, 128, 128]
+    assert wanted == [(n, distil) for n in grid]
 
 
 def test_pseudo_huber_is_a_square_near_zero_and_a_distance_far_away():
@@ -239,7 +231,7 @@ def test_one_move_is_one_jump_and_more_keep_the_law():
     jump = result(consistency(exactly(flow_end), z, process.times(1)))
     assert torch.allclose(jump, flow_end(z, *process.coefficients(1000, z)), atol=1e-9)
     for n in (2, 4):
-        x = result(consistency(exactly(flow_end), z, process.times(n), generator(n)))
+        x = result(consistency(exactly(flow_end), z, process.times(n), seeded(n)))
         assert (x.mean(0) - MEAN).abs().max() < 0.02 and (x.std(0) - STD).abs().max() < 0.02
     steps = list(consistency(exactly(flow_end), z, process.times(3)))
     assert [s.t for s in steps] == process.times(3).tolist() and torch.equal(steps[-1].x, steps[-2].x0)
@@ -250,12 +242,12 @@ def test_multistep_sampling_is_equal_to_diffusers():
     scheduler = diffusers.LCMScheduler(
         trained_betas=cosine_beta(1000).tolist(), clip_sample=False, timestep_scaling=1e9, set_alpha_to_one=True
     )
-    scheduler.alphas_cumprod = process.alpha_bar(torch.arange(1, 1001))  # their tables are float32 unless told
+    scheduler.alphas_cumprod = process.alpha_bar(torch.arange(1, 1001))  # their tables are float32 by default
     scheduler.set_timesteps(timesteps=[999, 599, 299])
-    denoiser, x, rng = ExactDenoiser(points.ring(), process), start(), generator(3)
+    denoiser, x, rng = ExactDenoiser(points.ring(), process), start(), seeded(3)
     for t in scheduler.timesteps:
         x = scheduler.step(denoiser(x, int(t) + 1).eps, t, x, generator=rng).prev_sample
-    mine = result(consistency(denoiser, start(), torch.tensor([1000, 600, 300, 0]), generator(3)))
+    mine = result(consistency(denoiser, start(), torch.tensor([1000, 600, 300, 0]), seeded(3)))
     assert (mine - x).abs().max() < 1e-5
 
 
@@ -290,19 +282,19 @@ def test_the_guided_loss_asks_for_the_guided_teachers_step():
     student = guided()
     torch.manual_seed(0)
 
-    def loss(most, rng):
-        return guided_consistency_loss(student, student, teacher, x0, label, 50, most, rng)
+    def loss(max_w, rng):
+        return guided_consistency_loss(student, student, teacher, x0, label, 50, max_w, rng)
 
-    rng = generator(4)
+    rng = seeded(4)
     torch.rand(8, generator=rng)  # the loss draws its w first
-    at_0 = consistency_loss(*[student.given(label).at(0.0)] * 2, x0, 50, teacher.given(models.NULL), rng)
-    assert torch.allclose(loss(0.0, generator(4)), at_0, atol=1e-6)
-    assert abs(float(loss(8.0, generator(4)) - at_0)) > 1e-4
-    guided_teacher = ClassifierFree(teacher.given(label), teacher.given(models.NULL), 3.0)
-    rng = generator(4)
+    at_0 = consistency_loss(*[student.given(label).at(0.0)] * 2, x0, 50, teacher.given(NULL), rng)
+    assert torch.allclose(loss(0.0, seeded(4)), at_0, atol=1e-6)
+    assert abs(float(loss(8.0, seeded(4)) - at_0)) > 1e-4
+    guided_teacher = ClassifierFree(teacher.given(label), teacher.given(NULL), 3.0)
+    rng = seeded(4)
     torch.rand(8, generator=rng)
     at_3 = consistency_loss(*[student.given(label).at(3.0)] * 2, x0, 50, guided_teacher, rng)
-    between = guided_consistency_loss(student, student, teacher, x0, label, 50, 3.0, generator(4), least=3.0)
+    between = guided_consistency_loss(student, student, teacher, x0, label, 50, 3.0, seeded(4), min_w=3.0)
     assert torch.allclose(between, at_3, atol=1e-5)
 
 

@@ -8,24 +8,20 @@ import torch
 from course_lib import metrics
 from course_lib.datasets.points import ring
 from course_lib.denoisers import ExactDenoiser
-from course_lib.editing import Consistent, Linear, blurred, kept, noised_further, repaint, sdedit, shrunk
+from course_lib.methods.editing import Consistent, Measurement, blurred, kept, noised_further, repaint, sdedit, shrunk
 from course_lib.mixtures import GaussianMixture
-from course_lib.process import DDPM
+from course_lib.process import DDPM, seeded
 from course_lib.samplers import ddim, ddpm, result
 from course_lib.schedules import cosine_beta
 
 PROCESS = DDPM(cosine_beta(1000))
 MIX = ring(8, 1.0, 0.15)
 EXACT = ExactDenoiser(MIX, PROCESS)
-PICTURES = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
+PICTURES = torch.randn(5, 1, 8, 8, generator=seeded(0))
 
 
 def noise(n=1000, seed=1):
-    return torch.randn(n, 2, generator=rng(seed), dtype=torch.float64)
+    return torch.randn(n, 2, generator=seeded(seed), dtype=torch.float64)
 
 
 # Editing
@@ -33,18 +29,18 @@ def noise(n=1000, seed=1):
 
 def test_an_edit_is_the_samplers_own_end_after_the_guide_is_noised():
     times, guide = PROCESS.times(50), noise(20)
-    steps = list(sdedit(EXACT, guide, times[times <= 400], rng(3)))
+    steps = list(sdedit(EXACT, guide, times[times <= 400], seeded(3)))
     assert steps[0].t == 400 and steps[-1].t == 0
-    fresh = rng(3)
+    fresh = seeded(3)
     x = PROCESS.add_noise(guide, 400, torch.randn(guide.shape, generator=fresh, dtype=guide.dtype))
     assert torch.equal(steps[0].x, x)
     assert torch.equal(steps[-1].x, result(ddpm(EXACT, x, times[times <= 400], fresh)))
 
 
 def test_the_later_the_start_the_less_is_left_of_the_guide_and_the_more_real_is_the_end():
-    guide, real = torch.tensor([[0.2, 0.3]], dtype=torch.float64).expand(2000, 2), MIX.sample(2000, rng(5))[0]
+    guide, real = torch.tensor([[0.2, 0.3]], dtype=torch.float64).expand(2000, 2), MIX.sample(2000, seeded(5))[0]
     times = PROCESS.times(100)
-    ends = [result(sdedit(EXACT, guide, times[times <= t0], rng(2))) for t0 in (100, 400, 700, 1000)]
+    ends = [result(sdedit(EXACT, guide, times[times <= t0], seeded(2))) for t0 in (100, 400, 700, 1000)]
     moved = [float((x - guide).norm(dim=1).mean()) for x in ends]
     apart = [metrics.sliced_wasserstein(x, real) for x in ends]
     assert moved == sorted(moved) and apart == sorted(apart, reverse=True)
@@ -57,29 +53,29 @@ def test_the_later_the_start_the_less_is_left_of_the_guide_and_the_more_real_is_
 @pytest.mark.parametrize("resample", [1, 3])
 def test_what_is_kept_is_kept_to_the_last_bit(resample):
     known, keep = noise(50, 4), torch.tensor([[1.0, 0.0]])
-    end = result(repaint(EXACT, known, keep, noise(50), PROCESS.times(25), resample, rng()))
+    end = result(repaint(EXACT, known, keep, noise(50), PROCESS.times(25), resample, seeded(0)))
     assert torch.equal(end[:, 0], known[:, 0]) and (end[:, 1] != known[:, 1]).all()
 
 
 def test_the_hole_in_the_known_picture_is_never_looked_at():
     known, keep = noise(50, 4), torch.tensor([[1.0, 0.0]])
     other = torch.where(keep.bool(), known, 99.0)
-    paint = lambda known: result(repaint(EXACT, known, keep, noise(50), PROCESS.times(20), 2, rng()))
+    paint = lambda known: result(repaint(EXACT, known, keep, noise(50), PROCESS.times(20), 2, seeded(0)))
     assert torch.equal(paint(known), paint(other))
 
 
 def test_with_nothing_kept_it_is_ddpm():
     x, times = noise(30), PROCESS.times(20)
-    free = result(repaint(EXACT, 0 * x, torch.zeros(1, 2), x, times, 1, rng()))
+    free = result(repaint(EXACT, 0 * x, torch.zeros(1, 2), x, times, 1, seeded(0)))
     # the same law: its noise is drawn once more at each step, for a known part that nobody sees
-    assert metrics.sliced_wasserstein(free, result(ddpm(EXACT, x, times, rng()))) < 0.6
+    assert metrics.sliced_wasserstein(free, result(ddpm(EXACT, x, times, seeded(0)))) < 0.6
     assert torch.cdist(free, MIX.means).min(1).values.max() < 0.75
 
 
 def test_each_round_of_a_step_begins_as_noisy_as_the_first():
     """With nothing known every x_t, however often it is come to, has the law of q(x_t)."""
     times = PROCESS.times(20)
-    steps = list(repaint(EXACT, noise(3000), torch.zeros(1, 2), noise(3000), times, 3, rng()))
+    steps = list(repaint(EXACT, noise(3000), torch.zeros(1, 2), noise(3000), times, 3, seeded(0)))
     assert [step.t for step in steps[:-1]] == [t for t in times[:-1].tolist() for _ in range(3)]
     for step in steps[:-1]:
         a, b = PROCESS.signal(step.t), PROCESS.noise(step.t)
@@ -92,7 +88,7 @@ def test_resampling_removes_what_does_not_fit_what_is_known():
     known = torch.tensor([[1.0, 0.0]], dtype=torch.float64).expand(1500, 2)
     share = {}
     for resample in (1, 10):
-        end = result(repaint(EXACT, known, torch.tensor([[1.0, 0.0]]), noise(1500), PROCESS.times(50), resample, rng()))
+        end = result(repaint(EXACT, known, torch.tensor([[1.0, 0.0]]), noise(1500), PROCESS.times(50), resample, seeded(0)))
         share[resample] = float((end[:, 1].abs() < 0.5).double().mean())
     exact = 1 / (1 + 2 * math.exp(-((1 - 0.5**0.5) ** 2) / (2 * 0.15**2)))
     assert share[1] + 0.1 < share[10] < exact + 0.03
@@ -106,9 +102,9 @@ def test_noise_further_is_the_chain():
     assert abs(float(left.std()) - float(PROCESS.noise(600))) < 0.02
 
 
-@pytest.mark.parametrize("keep, said", [(torch.full((1, 2), 0.5), "keep must be 1"), (torch.ones(3, 2), "keep must spread")])
-def test_a_mask_that_is_none_is_refused(keep, said):
-    with pytest.raises(ValueError, match=said):
+@pytest.mark.parametrize("keep, message", [(torch.full((1, 2), 0.5), "keep must be 1"), (torch.ones(3, 2), "keep must spread")])
+def test_a_mask_that_is_none_is_refused(keep, message):
+    with pytest.raises(ValueError, match=message):
         next(repaint(EXACT, noise(5), keep, noise(5), PROCESS.times(5)))
     with pytest.raises(ValueError, match="resample must be at least 1"):
         next(repaint(EXACT, noise(5), torch.ones(1, 2), noise(5), PROCESS.times(5), 0))
@@ -125,7 +121,7 @@ def test_a_mask_that_is_none_is_refused(keep, said):
 def test_back_is_the_pseudo_inverse(measurement):
     """Moore and Penrose's four conditions."""
     A, back, x = measurement.A, measurement.back, PICTURES.double()
-    y = torch.randn(A(x).shape, generator=rng(1), dtype=torch.float64)
+    y = torch.randn(A(x).shape, generator=seeded(1), dtype=torch.float64)
     dot = lambda u, v: float((u * v).sum())
     assert torch.allclose(A(back(A(x))), A(x)) and torch.allclose(back(A(back(y))), back(y))
     other, other_y = x.flip(0), y.flip(0)
@@ -145,7 +141,7 @@ def test_a_blur_keeps_the_mean_and_spreads_a_dot():
 @pytest.mark.parametrize("sampler", [ddim, ddpm])
 def test_a_consistent_sample_measures_y(sampler):
     u = torch.tensor([0.6, 0.8], dtype=torch.float64)
-    along = Linear(lambda x: (x * u).sum(1, keepdim=True), lambda y: y * u)
+    along = Measurement(lambda x: (x * u).sum(1, keepdim=True), lambda y: y * u)
     y = torch.full((500, 1), 0.4, dtype=torch.float64)
     x = result(sampler(Consistent(EXACT, along, y), noise(500), PROCESS.times(40)))
     assert torch.allclose(along.A(x), y)
@@ -155,13 +151,13 @@ def test_a_consistent_sample_measures_y(sampler):
 def test_where_the_data_are_one_gaussian_the_part_that_is_not_seen_has_its_law():
     """Seen and unseen are independent in a round Gaussian, so that nothing is left to guess."""
     lone = GaussianMixture(torch.ones(1), torch.tensor([[0.5, -0.5]]), torch.tensor([0.4]))
-    first = Linear(lambda x: x[:, :1], lambda y: torch.cat([y, 0 * y], 1))
+    first = Measurement(lambda x: x[:, :1], lambda y: torch.cat([y, 0 * y], 1))
     y = torch.full((4000, 1), 1.0, dtype=torch.float64)
-    x = result(ddpm(Consistent(ExactDenoiser(lone, PROCESS), first, y), noise(4000), PROCESS.times(200), rng()))
+    x = result(ddpm(Consistent(ExactDenoiser(lone, PROCESS), first, y), noise(4000), PROCESS.times(200), seeded(0)))
     assert torch.allclose(x[:, :1], y)
     assert float(x[:, 1].mean()) == pytest.approx(-0.5, abs=0.03) and float(x[:, 1].std()) == pytest.approx(0.4, abs=0.03)
 
 
 def test_a_measurement_of_another_shape_is_refused():
     with pytest.raises(ValueError, match="y must have the shape of A x_0"):
-        Consistent(ExactDenoiser(MIX, PROCESS), Linear(lambda x: x[:, :1], lambda y: y), noise(5))(noise(5), 500)
+        Consistent(ExactDenoiser(MIX, PROCESS), Measurement(lambda x: x[:, :1], lambda y: y), noise(5))(noise(5), 500)

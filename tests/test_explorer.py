@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from course_lib.denoisers import Network
-from course_lib.nets.hooks import watching
+from course_lib.nets.hooks import record_activations
 from course_lib.nets.mlp import MLP
 from course_lib.nets.unet import UNet
-from course_lib.process import DDPM
+from course_lib.process import DDPM, seeded
 from course_lib.samplers import Step, ddim
 from course_lib.schedules import cosine_beta
 from course_lib.widgets.explorer import MAPS, explore
@@ -41,7 +41,7 @@ def network():
 
 @pytest.fixture
 def steps(network):
-    return list(ddim(network, torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(1)), PROCESS.times(3)))
+    return list(ddim(network, torch.randn(2, 1, 16, 16, generator=seeded(1)), PROCESS.times(3)))
 
 
 def data_of(fragment):
@@ -61,10 +61,10 @@ def test_each_block_shows_its_shape_and_its_maps_at_each_step(network, steps):
         "encoder.16x16_block0", "encoder.8x8_block0", "decoder.8x8_block0", "decoder.16x16_block0",
     ]  # fmt: skip
     assert [node["shape"] for node in data["nodes"]] == [[8, 16, 16], [32, 8, 8], [32, 8, 8], [8, 16, 16]]
-    assert data["t"] == [1000, 667, 333] and list(data["looks"]) == ["encoder.8x8_block0", "decoder.8x8_block0"]
+    assert data["t"] == [1000, 667, 333] and list(data["attention"]) == ["encoder.8x8_block0", "decoder.8x8_block0"]
     seen = []
     for step in steps[:3]:
-        with watching(network.net) as here, torch.no_grad():
+        with record_activations(network.net) as here, torch.no_grad():
             network(step.x[:1], step.t)
         seen.append(here["decoder.8x8_block0"])
     maps = torch.cat(seen)
@@ -74,10 +74,10 @@ def test_each_block_shows_its_shape_and_its_maps_at_each_step(network, steps):
     assert np.abs(shown - truth).max() <= 0.51
 
 
-def test_where_a_place_looks_is_over_its_strongest_look(network, steps):
-    panel = data_of(explore(network, steps))["looks"]["encoder.8x8_block0"]
-    assert (panel["heads"], panel["places"]) == (1, 64)
-    with watching(network.net) as seen, torch.no_grad():
+def test_the_weights_of_a_position_are_divided_by_their_maximum(network, steps):
+    panel = data_of(explore(network, steps))["attention"]["encoder.8x8_block0"]
+    assert (panel["heads"], panel["positions"]) == (1, 64)
+    with record_activations(network.net) as seen, torch.no_grad():
         network(steps[1].x[:1], steps[1].t)
     weights = seen["encoder.8x8_block0.attention"][0, 0, 5].view(8, 8)
     shown = cells(panel, 3 * 64)[64 + 5]

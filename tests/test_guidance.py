@@ -7,16 +7,17 @@ from typing import Any
 import pytest
 import torch
 
-from course_lib import models, tilted
 from course_lib.denoisers import NULL, ExactDenoiser, Network
-from course_lib.guidance import ClassifierFree, ClassifierGuided, DynamicThreshold, ExactClassifier, NoiseAware, uphill
+from course_lib.guidance import ClassifierFree, ClassifierGuided, DynamicThreshold, ExactClassifier, NoisyClassifier, grad_log_p
+from course_lib.methods import tilted_density
 from course_lib.mixtures import GaussianMixture
 from course_lib.nets.classifier import TimedClassifier
 from course_lib.prediction import VIEWS, Prediction
-from course_lib.process import DDPM, Process, RectifiedFlow, VarianceExploding
+from course_lib.process import DDPM, Process, RectifiedFlow, VarianceExploding, seeded
 from course_lib.samplers import ddim, ddpm, rectified_flow, result
 from course_lib.schedules import cosine_beta, linear_beta
 from course_lib.training import classifier_loss
+from course_lib.zoo import models
 
 MEANS = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, -0.8]])
 MIX = GaussianMixture([0.3, 0.2, 0.3, 0.2], MEANS, [0.3, 0.25, 0.35, 0.3], torch.tensor([0, 1, 2, 0]))
@@ -25,7 +26,7 @@ CHAINS = [COSINE, LINEAR, VarianceExploding(torch.linspace(0.1, 9, 40))]
 
 
 def points(n=200, seed=0, dtype=torch.float64):
-    return 1.5 * torch.randn(n, 2, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    return 1.5 * torch.randn(n, 2, generator=seeded(seed), dtype=dtype)
 
 
 def by_classifier(process, label, w):
@@ -47,8 +48,8 @@ def test_a_classifier_at_w_1_gives_the_conditional_score(process, share, label):
     t, x = max(1, round(share * process.T)), points()
     guided, exact = by_classifier(process, label, 1.0)(x, t), ExactDenoiser(MIX, process).given(label)(x, t)
     for view in VIEWS:
-        want = exact.seen_as(view)
-        assert (guided.seen_as(view) - want).abs().max() <= 1e-6 * max(1, want.abs().max())
+        want = exact.as_view(view)
+        assert (guided.as_view(view) - want).abs().max() <= 1e-6 * max(1, want.abs().max())
 
 
 @pytest.mark.parametrize("w", [0, 0.5, 2.0, 8.0])
@@ -61,9 +62,9 @@ def test_both_kinds_of_guidance_are_one_where_all_is_exact(w):
 
 def test_guided_samples_have_the_class_shares_of_the_mixture():
     n, times = 6000, COSINE.times(100)
-    z = torch.randn(n, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    z = torch.randn(n, 2, generator=seeded(0), dtype=torch.float64)
     nearest = lambda x: torch.bincount(torch.cdist(x.double(), MEANS.double()).argmin(1), minlength=4) / len(x)
-    real = lambda mixture: nearest(mixture.sample(200_000, torch.Generator().manual_seed(1))[0])
+    real = lambda mixture: nearest(mixture.sample(200_000, seeded(1))[0])
     plain = result(ddim(by_classifier(COSINE, 0, 0), z, times))
     assert (nearest(plain) - real(MIX)).abs().max() < 0.03  # all of the data
     label = torch.arange(n) % 3
@@ -94,7 +95,7 @@ def test_a_class_far_away_is_still_felt():
 
 @dataclass(frozen=True)
 class AsWritten:
-    """eps guided as `formula` says, of the two eps and, for Dhariwal and Nichol, the classifier's gradient."""
+    """eps guided by `formula`, of the two eps and, for Dhariwal and Nichol, the classifier's gradient."""
 
     process: Process
     label: int
@@ -102,24 +103,27 @@ class AsWritten:
 
     def __call__(self, x, t):
         exact, noise = ExactDenoiser(MIX, self.process), self.process.noise(t)
-        free, told = exact(x, t), exact.given(self.label)(x, t)
-        gradient = uphill(lambda x: ExactClassifier(MIX, self.process)(x, t)[:, self.label], x)
-        return free.but(eps=self.formula(free.eps, told.eps, noise, gradient))
+        uncond, cond = exact(x, t), exact.given(self.label)(x, t)
+        gradient = grad_log_p(lambda x: ExactClassifier(MIX, self.process)(x, t)[:, self.label], x)
+        return uncond.replace(eps=self.formula(uncond.eps, cond.eps, noise, gradient))
 
 
 CONVENTIONS = {  # the paper's formula with the paper's number, and that number for our w
-    "the lecture's: uncond + w (cond - uncond)": (lambda w: lambda free, told, b, g: free + w * (told - free), lambda w: w),
+    "the lecture's: uncond + w (cond - uncond)": (
+        lambda w: lambda uncond, cond, b, g: uncond + w * (cond - uncond),
+        lambda w: w,
+    ),
     "Ho and Salimans 2022, eq. 6: (1 + w) cond - w uncond": (
-        lambda v: lambda free, told, b, g: (1 + v) * told - v * free,
+        lambda v: lambda uncond, cond, b, g: (1 + v) * cond - v * uncond,
         lambda w: w - 1,
     ),
-    "Imagen, eq. 2: w cond + (1 - w) uncond": (lambda v: lambda free, told, b, g: v * told + (1 - v) * free, lambda w: w),
+    "Imagen, eq. 2: w cond + (1 - w) uncond": (lambda v: lambda uncond, cond, b, g: v * cond + (1 - v) * uncond, lambda w: w),
     "Dhariwal and Nichol 2021, Algorithm 2: eps - s b grad log p": (
-        lambda s: lambda free, told, b, g: free - s * b * g,
+        lambda s: lambda uncond, cond, b, g: uncond - s * b * g,
         lambda w: w,
     ),
     "Ho and Salimans' remark: Dhariwal and Nichol on a conditional model, s = w - 1": (
-        lambda s: lambda free, told, b, g: told - s * b * g,
+        lambda s: lambda uncond, cond, b, g: cond - s * b * g,
         lambda w: w - 1,
     ),
 }
@@ -142,9 +146,9 @@ def test_algorithm_1_is_algorithm_2_in_small_steps():
     for T in (100, 1000, 10_000):
         process = DDPM(linear_beta(T))
         t = T // 2
-        without, guided = (list(ddpm(d, x, torch.tensor([t, t - 1]), torch.Generator().manual_seed(0)))[-1].x
+        without, guided = (list(ddpm(d, x, torch.tensor([t, t - 1]), seeded(0)))[-1].x
                            for d in (ExactDenoiser(MIX, process), by_classifier(process, 0, w)))  # fmt: skip
-        gradient = uphill(lambda x, process=process, t=t: ExactClassifier(MIX, process)(x, t)[:, 0], x)
+        gradient = grad_log_p(lambda x, process=process, t=t: ExactClassifier(MIX, process)(x, t)[:, 0], x)
         variance = process.posterior(x, x, t)[1]
         moved = w * variance * gradient
         off.append(float((guided - without - moved).norm() / moved.norm()))
@@ -164,34 +168,39 @@ def test_the_slope_of_the_score_is_its_derivative():
 
 
 def test_guided_points_are_those_of_ddim_and_their_density_sums_to_what_a_histogram_counts():
-    z, times = tilted.NOISE.places, COSINE.times(50)
-    x, log_det = tilted.guided_points(TRIANGLE, 0, 3.0, COSINE, times, z)
+    z, times = tilted_density.NOISE.places, COSINE.times(50)
+    x, log_det = tilted_density.guided_points(TRIANGLE, 0, 3.0, COSINE, times, z)
     exact = ExactDenoiser(TRIANGLE, COSINE)
     assert torch.equal(x, result(ddim(ClassifierFree(exact.given(0), exact, 3.0), z, times)))
     nudge = 1e-5 * torch.eye(2, dtype=torch.float64)
     at = z[1000:1010]
-    ends = [tilted.guided_points(TRIANGLE, 0, 3.0, COSINE, times, at + d)[0] for d in (*nudge, *-nudge)]
+    ends = [tilted_density.guided_points(TRIANGLE, 0, 3.0, COSINE, times, at + d)[0] for d in (*nudge, *-nudge)]
     slope = torch.stack([(ends[0] - ends[2]) / 2e-5, (ends[1] - ends[3]) / 2e-5], 2)
     assert torch.allclose(torch.linalg.det(slope).abs().log(), log_det[1000:1010], atol=1e-5)
 
 
 def test_the_distance_is_that_of_a_histogram():
     """Many samples in coarse cells, against the tilted density's share of each."""
-    z = torch.randn(200_000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    x, _ = tilted.guided_points(TRIANGLE, 0, 2.0, COSINE, COSINE.times(50), z)
+    z = torch.randn(200_000, 2, generator=seeded(0), dtype=torch.float64)
+    x, _ = tilted_density.guided_points(TRIANGLE, 0, 2.0, COSINE, COSINE.times(50), z)
     side, reach, fine = 24, 3.0, 240
     cell = lambda x: ((x + reach) / (2 * reach) * side).floor().clamp(0, side - 1).long()
     counted = torch.zeros(side, side, dtype=torch.float64).index_put((*cell(x).T,), torch.tensor(1 / len(z)).double(), True)
     middle = (torch.arange(fine, dtype=torch.float64) + 0.5) / fine * 2 * reach - reach
-    density = tilted.tilted_log_density(TRIANGLE, 0, 2.0, torch.cartesian_prod(middle, middle)).exp().view(fine, fine)
+    density = tilted_density.tilted_log_density(TRIANGLE, 0, 2.0, torch.cartesian_prod(middle, middle)).exp().view(fine, fine)
     want = density.view(side, fine // side, side, fine // side).sum((1, 3)) * (2 * reach / fine) ** 2
-    assert abs(float((counted - want).abs().sum() / 2) - tilted.distance(TRIANGLE, 0, 2.0, COSINE, COSINE.times(50))) < 0.02
+    assert (
+        abs(float((counted - want).abs().sum() / 2) - tilted_density.distance(TRIANGLE, 0, 2.0, COSINE, COSINE.times(50)))
+        < 0.02
+    )
 
 
 def test_guidance_samples_the_tilted_density_at_w_0_and_1_alone():
-    far = {w: tilted.distance(TRIANGLE, 0, w, COSINE, COSINE.times(200)) for w in (0, 0.5, 1, 2, 3)}
+    far = {w: tilted_density.distance(TRIANGLE, 0, w, COSINE, COSINE.times(200)) for w in (0, 0.5, 1, 2, 3)}
     assert max(far[0], far[1]) < 0.01 and far[0.5] > 0.1 and 0.3 < far[2] < far[3]
-    finer = tilted.distance(TRIANGLE, 0, 3.0, COSINE, COSINE.times(200), tilted.Plane(4.5, 121), tilted.Plane(4, 241))
+    finer = tilted_density.distance(
+        TRIANGLE, 0, 3.0, COSINE, COSINE.times(200), tilted_density.Plane(4.5, 121), tilted_density.Plane(4, 241)
+    )
     assert abs(finer - far[3]) < 1e-3
 
 
@@ -206,10 +215,10 @@ def network(seed=0, view="v"):
 
 def noise_aware(process=COSINE):
     torch.manual_seed(0)
-    return NoiseAware(TimedClassifier(widths=(8, 16), dim=16).eval(), process)
+    return NoisyClassifier(TimedClassifier(widths=(8, 16), dim=16).eval(), process)
 
 
-PICTURES = torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(3))
+PICTURES = torch.randn(4, 1, 16, 16, generator=seeded(3))
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -231,7 +240,7 @@ def test_it_works_where_gradients_are_off_and_leaves_them_off():
             pred = guided(PICTURES, 500)
             assert not torch.is_grad_enabled() and not pred.x0.requires_grad
     assert not PICTURES.requires_grad
-    steps = list(ddpm(guided, PICTURES, COSINE.times(3), torch.Generator().manual_seed(0)))
+    steps = list(ddpm(guided, PICTURES, COSINE.times(3), seeded(0)))
     assert not any(step.x.requires_grad for step in steps) and steps[-1].x.isfinite().all()
 
 
@@ -254,16 +263,16 @@ def test_where_there_is_no_signal_nothing_bursts():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_it_works_on_a_gpu():
     net = torch.nn.Conv2d(1, 1, 3, padding=1).cuda()
-    classifier = NoiseAware(noise_aware().net.cuda(), COSINE)
+    classifier = NoisyClassifier(noise_aware().net.cuda(), COSINE)
     guided = DynamicThreshold(ClassifierGuided(Network(lambda x, time: net(x), COSINE, "v"), classifier, [0, 1, 2, 3], 2.0))
     assert result(ddim(guided, PICTURES.cuda(), COSINE.times(3))).device.type == "cuda"
 
 
 def test_the_loss_is_the_cross_entropy_of_noisy_pictures():
-    classifier, rng = noise_aware(), torch.Generator().manual_seed(5)
+    classifier, rng = noise_aware(), seeded(5)
     label = torch.arange(4)
     got = classifier_loss(classifier, PICTURES, label, rng)
-    rng = torch.Generator().manual_seed(5)
+    rng = seeded(5)
     t = COSINE.sample_t(4, rng)
     x_t = COSINE.add_noise(PICTURES, t, torch.randn(PICTURES.shape, generator=rng))
     log_p = torch.stack([classifier(x_t[i : i + 1], int(t[i])).log_softmax(1)[0, i] for i in range(4)])
@@ -272,12 +281,12 @@ def test_the_loss_is_the_cross_entropy_of_noisy_pictures():
 
 
 def test_the_shipped_classifier_guides_the_shipped_network():
-    painter, guide, judge = models.load("digits"), models.load("noisy_classifier"), models.load("classifier")
-    label, x = torch.arange(40) % 10, torch.randn(40, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    model, guide, evaluator = models.load("digits"), models.load("noisy_classifier"), models.load("classifier")
+    label, x = torch.arange(40) % 10, torch.randn(40, 1, 16, 16, generator=seeded(0))
     made = {}
     for w in (0.0, 8.0):
-        guided = ClassifierGuided(painter.given(NULL), guide, label, w)
-        made[w] = float((judge(result(ddim(guided, x, painter.process.times(20)))).argmax(1) == label).double().mean())
+        guided = ClassifierGuided(model.given(NULL), guide, label, w)
+        made[w] = float((evaluator(result(ddim(guided, x, model.process.times(20)))).argmax(1) == label).double().mean())
     assert made[0.0] < 0.35 and made[8.0] > 0.75
 
 
@@ -302,7 +311,7 @@ def test_dynamic_threshold_leaves_what_is_in_range_and_scales_what_is_not():
     s = x0[1].abs().quantile(0.9)
     assert torch.equal(pred.x0[0], x0[0])
     assert torch.allclose(pred.x0[1], (x0[1] / s).clamp(-1, 1)) and s > 2.5
-    assert torch.allclose(pred.a * pred.x0 + pred.b * pred.eps, x, atol=1e-6)  # the same point, believed differently
+    assert torch.allclose(pred.a * pred.x0 + pred.b * pred.eps, x, atol=1e-6)  # the same point, another estimate
     assert float((pred.x0[1].abs() == 1).double().mean()) == pytest.approx(0.1, abs=0.02)
     assert torch.allclose(DynamicThreshold(Fixed(x0), 1.0)(x, 500).x0[1], x0[1] / 3)
 

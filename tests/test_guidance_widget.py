@@ -1,4 +1,4 @@
-"""The guidance explorer without a browser: what it draws, when it draws all of it, what it says when it cannot."""
+"""The guidance explorer without a browser: what it draws, when it draws all of it, its message when it cannot."""
 
 import base64
 import io
@@ -12,27 +12,28 @@ import pytest
 import torch
 from PIL import Image, ImageChops
 
-from course_lib import models
 from course_lib.denoisers import NULL, Network
 from course_lib.guidance import ClassifierFree
 from course_lib.nets.mlp import MLP
 from course_lib.nets.unet import UNet
-from course_lib.process import DDPM
+from course_lib.process import DDPM, seeded
 from course_lib.samplers import Step, consistency, ddim, result
 from course_lib.schedules import cosine_beta
-from course_lib.widgets import guidance
-from course_lib.widgets.guidance import (
+from course_lib.widgets import guidance, sheets
+from course_lib.widgets.guidance import guidance_explorer
+from course_lib.widgets.guided_models import (
     FEW,
     MANY,
+    SAMPLERS,
     WS,
-    Scene,
-    State,
+    Controls,
+    ExplorerModel,
     by_classifier,
+    by_classifier_free,
     by_student,
-    classifier_free,
-    guidance_explorer,
 )
 from course_lib.widgets.tradeoff import Curve, TradeOff, measured
+from course_lib.zoo import models
 
 CURVE = TradeOff(
     {
@@ -50,10 +51,10 @@ def network():
 @pytest.fixture
 def scene(network):
     guides = {
-        "classifier-free": classifier_free(network),
+        "classifier-free": by_classifier_free(network),
         "classifier": by_classifier(network, models.load("noisy_classifier")),
     }
-    return Scene(guides, (1, 16, 16), tuple(range(10)), CURVE)
+    return ExplorerModel(guides, (1, 16, 16), tuple(range(10)), CURVE)
 
 
 def picture(explorer) -> bytes:
@@ -61,14 +62,14 @@ def picture(explorer) -> bytes:
 
 
 def came_back(explorer):
-    """What a page does with a bounce: it sends the number back."""
-    explorer.bounce.back.value = explorer.bounce.there.value
+    """What a page does in a round trip: it sends the number back."""
+    explorer.round_trip.pong.value = explorer.round_trip.ping.value
 
 
 def at_rest(explorer, turns=200):
     """Sends back until nothing is under way; the number of turns that it took."""
     for k in range(turns):
-        if explorer.bounce.sent is None:
+        if explorer.round_trip.sent is None:
             return k
         came_back(explorer)
     raise AssertionError("it never comes to rest")
@@ -78,46 +79,47 @@ def at_rest(explorer, turns=200):
 
 
 def test_the_same_state_gives_the_same_bytes_and_each_part_of_it_counts(scene):
-    start = State(steps=3)
-    changes = [{}, {"w": 1.0}, {"seed": 1}, {"label": 3}, {"steps": 4}, {"eta": 0.5}, {"sampler": "DDPM"}, {"sampler": "Heun"}]
+    start = Controls(steps=3)
+    changes = [{}, {"w": 1.0}, {"seed": 1}, {"label": 3}, {"steps": 4}, {"eta": 0.5}]
+    changes += [{"sampler": name} for name in SAMPLERS if name != start.sampler]
     assert scene.render(start) == scene.render(start)
     drawn = {scene.render(replace(start, **change)) for change in [*changes, {"model": "classifier"}]}
     assert len(drawn) == len(changes) + 1
 
 
 def test_it_is_the_librarys_sampler(scene, network):
-    noise = torch.randn(MANY, 1, 16, 16, generator=torch.Generator().manual_seed(4))
+    noise = torch.randn(MANY, 1, 16, 16, generator=seeded(4))
     wanted = [i % 10 for i in range(MANY)]
     guided = ClassifierFree(network.given(wanted), network.given(NULL), 2.0)
-    assert torch.equal(scene.sample(State(2.0, 4, steps=3)), result(ddim(guided, noise, network.process.times(3))))
+    assert torch.equal(scene.sample(Controls(2.0, 4, steps=3)), result(ddim(guided, noise, network.process.times(3))))
 
 
 def test_only_guidance_changes_what_the_noise_decides(scene):
     for model in scene.models:
-        at = [scene.sample(State(w, steps=3, model=model)) for w in (0.0, 0.001, 8.0)]
+        at = [scene.sample(Controls(w, steps=3, model=model)) for w in (0.0, 0.001, 8.0)]
         near, far = ((at[i] - at[0]).norm() for i in (1, 2))
         assert near < 0.01 * far
 
 
-def test_w_0_asks_for_nothing_and_one_class_fills_the_panel(scene):
-    each, threes = scene.sample(State(0.0, label=None, steps=3)), scene.sample(State(0.0, label=3, steps=3))
-    assert torch.allclose(each, threes, atol=1e-5)  # the same noise, whatever is asked for
+def test_w_0_ignores_the_labels_and_one_class_fills_the_panel(scene):
+    each, threes = scene.sample(Controls(0.0, label=None, steps=3)), scene.sample(Controls(0.0, label=3, steps=3))
+    assert torch.allclose(each, threes, atol=1e-5)  # the same noise, whatever the label
     for model in scene.models:
-        full = scene.sample(State(3.0, label=3, model=model))
+        full = scene.sample(Controls(3.0, label=3, model=model))
         assert len(full) == MANY and (models.load("classifier")(full).argmax(1) == 3).double().mean() >= 0.85
 
 
 def test_any_function_of_labels_w_noise_steps_and_sampler_is_a_model():
-    asked = []
+    calls = []
 
     def student(labels, w, noise, steps, sampler):
-        asked.append((labels, w, steps))
+        calls.append((labels, w, steps))
         yield Step(1000, noise)
         yield Step(0, noise.clamp(-1, 1))
 
     explorer = guidance_explorer({"student": student}, labels=(3, 5))
     explorer.w.value = 7.0
-    assert asked[-1] == ([3, 5] * 8, 7.0, 20) and "w = 7.0" in explorer.screen.value
+    assert calls[-1] == ([3, 5] * 8, 7.0, 20) and "w = 7.0" in explorer.screen.value
 
 
 def test_a_quick_student_sketches_what_its_slow_model_will_draw(network):
@@ -126,7 +128,7 @@ def test_a_quick_student_sketches_what_its_slow_model_will_draw(network):
     came_back(explorer)  # from now on there is a page
     explorer.w.value = 5.0
     assert "w = 5.0, seed 0, a student's sketch of 20 steps" in explorer.screen.value
-    noise = torch.randn(MANY, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(MANY, 1, 16, 16, generator=seeded(0))
     (*_, last) = student([i % 10 for i in range(MANY)], 5.0, noise, 1, None)
     assert torch.equal(explorer.x, last.x)
     sketch = explorer.x
@@ -144,7 +146,7 @@ def test_a_model_of_latents_shows_its_pictures_under_captions():
 
     explorer = guidance_explorer({"it": model}, (4, 8, 8), ("a star", "a very long caption, longer than its picture"))
     explorer.label.value = "a star"
-    assert explorer.scene.wanted(explorer.state) == ["a star"] * MANY and explorer.x.shape == (MANY, 3, 32, 32)
+    assert explorer.scene.labels_of(explorer.state) == ["a star"] * MANY and explorer.x.shape == (MANY, 3, 32, 32)
 
 
 @pytest.mark.parametrize("channels, H, W", [(1, 16, 16), (3, 32, 32), (1, 4, 4), (1, 20, 28), (3, 200, 200)])
@@ -153,14 +155,14 @@ def test_each_name_stands_above_its_own_picture_and_is_no_wider(channels, H, W):
     tones = range(80, 80 + 10 * MANY, 10)
     x = (torch.tensor(tones) / 127.5 - 1).reshape(-1, 1, 1, 1).expand(-1, channels, H, W)
     names = (*map(str, range(MANY - 2)), "a <b> & c", "a name that is very much longer than its picture")
-    sheet, panel = guidance._sheet(x), guidance._panel(x, names, "w = 3")
-    words = ElementTree.fromstring(guidance._words(names, H, W))
+    sheet, panel = sheets.sheet(x), sheets.panel(x, names, "w = 3")
+    words = ElementTree.fromstring(sheets.labels(names, H, W))
     assert sheet.size == tuple(map(int, words.get("viewBox").split()[2:]))
     assert sheet.mode == panel.mode == ("L" if channels == 1 else "RGB")
     assert [text.text for text in words] == list(names)
     zoom = panel.width // sheet.width
     title = panel.height - zoom * sheet.height
-    assert panel.width == guidance.WIDTH or W not in (16, 32)
+    assert panel.width == sheets.WIDTH or W not in (16, 32)
     for tone, text in zip(tones, words):
         middle, length = float(text.get("x")), float(text.get("textLength"))
         top = round(float(text.get("y")) + W / 8)  # the first row of its picture
@@ -168,20 +170,20 @@ def test_each_name_stands_above_its_own_picture_and_is_no_wider(channels, H, W):
         for image, k, above in (sheet, 1, 0), (panel, zoom, title):
             column = np.asarray(image.convert("L"))[:, int(k * middle)]
             assert (column[above + k * top : above + k * (top + H)] == tone).all() and column[above + k * top - 1] != tone
-    only = lambda i, name: guidance._panel(x, [name if j == i else "" for j in range(MANY)], "")
-    for i, (left, top) in enumerate(guidance._places(MANY, H, W)[1]):
+    only = lambda i, name: sheets.panel(x, [name if j == i else "" for j in range(MANY)], "")
+    for i, (left, top) in enumerate(sheets._layout(MANY, H, W)[1]):
         x0, y0, x1, y1 = ImageChops.difference(only(i, "mm"), only(i, "")).getbbox()
         assert zoom * left <= x0 < x1 <= zoom * (left + W) and title + zoom * (top - W / 4) <= y0 < y1 <= title + zoom * top
 
 
 def test_a_student_of_latents_is_decoded():
-    jumper, noise = models.load("latent_student"), torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    jumper, noise = models.load("latent_student"), torch.randn(2, 4, 8, 8, generator=seeded(0))
     walk = by_student(jumper, lambda z: z[:, :3].sign())(["a red star", "a blue square"], 3.0, noise, 2, None)
     *_, last = consistency(
         jumper.given(["a red star", "a blue square"]).at(3.0),
         noise,
         jumper.process.times(2),
-        torch.Generator().manual_seed(0),
+        seeded(0),
     )
     shown = [step.x for step in walk]
     assert len(shown) == 3 and torch.equal(shown[-1], last.x[:, :3].sign())
@@ -218,11 +220,11 @@ def test_without_a_page_that_answers_each_move_draws_all_of_it(network):
 def test_what_is_whole_at_once_asks_the_page_for_no_turn(network):
     explorer = guidance_explorer(network, steps=FEW)
     came_back(explorer)  # from now on there is a page
-    sent = explorer.bounce.there.value
+    sent = explorer.round_trip.ping.value
     explorer.w.value = 5.0
-    assert picture(explorer) == explorer.scene.render(explorer.state) and explorer.bounce.there.value == sent
+    assert picture(explorer) == explorer.scene.render(explorer.state) and explorer.round_trip.ping.value == sent
     explorer.steps.value = FEW + 1
-    assert explorer.bounce.there.value == sent + 1
+    assert explorer.round_trip.ping.value == sent + 1
 
 
 def test_while_it_moves_it_draws_few_steps_and_at_rest_all(network):
@@ -251,11 +253,11 @@ def test_long_work_is_done_in_turns_shows_a_bar_and_gives_way(network, monkeypat
     explorer = guidance_explorer(network, steps=8)
     came_back(explorer)
     explorer.w.value = 1.0
-    explorer.asked -= 1  # a second ago
+    explorer.changed_at -= 1  # a second ago
     for _ in range(4):
         came_back(explorer)
     assert explorer.bar.layout.visibility == "visible" and (explorer.bar.value, explorer.bar.max) == (4, 8)
-    explorer.w.value = 2.0  # the newer wish
+    explorer.w.value = 2.0  # a newer change
     assert explorer.job is None and "w = 2.0" in explorer.screen.value
     assert at_rest(explorer) >= 8
     assert picture(explorer) == explorer.scene.render(replace(explorer.state, w=2.0)) and "8 steps" in explorer.screen.value
@@ -263,7 +265,7 @@ def test_long_work_is_done_in_turns_shows_a_bar_and_gives_way(network, monkeypat
 
 
 def test_a_page_that_went_away_is_noticed(network, monkeypatch):
-    monkeypatch.setattr("course_lib.widgets.bounce.LOST", 0.05)
+    monkeypatch.setattr("course_lib.widgets.round_trip.LOST", 0.05)
     explorer = guidance_explorer(network, steps=8)
     came_back(explorer)
     explorer.w.value = 1.0
@@ -347,10 +349,10 @@ def test_what_is_not_finite_is_said(network):
 def test_the_page_for_those_without_a_kernel(scene):
     html = scene.page(2).html
     assert html == scene.page(2).html and len(html) < 1.5e6
-    alt = "Samples asked to be 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, from one noise, at w = 0, 0.5, 1, 1.5, 2, 3, 5, 8"
+    alt = "Samples conditioned on 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, from one noise, at w = 0, 0.5, 1, 1.5, 2, 3, 5, 8"
     assert f'alt="{alt}"' in html and not re.search(r"(?:src|href)=\"https?:", html)
     sheet = Image.open(io.BytesIO(base64.b64decode(re.search('base64,([^"]+)', html)[1])))
-    assert sheet.width == 2 * guidance.WIDTH and sheet.height % (len(WS) // 2) == 0
+    assert sheet.width == 2 * sheets.WIDTH and sheet.height % (len(WS) // 2) == 0
     assert '<svg class="tradeoff"' in html and '"marks":[[' in html
 
 

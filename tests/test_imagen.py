@@ -5,27 +5,28 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d
 
-from course_lib import drawbench, models
-from course_lib.cascades import upsampler_loss
 from course_lib.datasets import captions, scenes, shapes
 from course_lib.datasets.scenes import NONE, Scene
 from course_lib.denoisers import Network
 from course_lib.guidance import StaticThreshold
-from course_lib.latents import psnr
-from course_lib.nets.efficient import EfficientUNet
-from course_lib.nets.language import MASK, LanguageModel, hidden, masked_loss
+from course_lib.methods.cascades import augmented, upsampler_loss
+from course_lib.methods.latents import psnr
+from course_lib.nets.efficient_unet import EfficientUNet
+from course_lib.nets.language import MASK, LanguageModel, mask_words, masked_loss
 from course_lib.nets.text import TextEncoder, TextUNet
 from course_lib.nets.upsampler import Upsampler
-from course_lib.process import DDPM
-from course_lib.recipes import imagen
+from course_lib.process import DDPM, seeded
+from course_lib.samplers import sample
 from course_lib.schedules import cosine_beta, linear_beta
 from course_lib.training import train
+from course_lib.zoo import drawbench, models
+from course_lib.zoo.recipes import imagen
 
 PROCESS = DDPM(linear_beta(1000))
 
 
 def tokens(n, seed=0):
-    rng = torch.Generator().manual_seed(seed)
+    rng = seeded(seed)
     return captions.tokens(captions.tell(scenes.sample(n, rng), rng)[0])
 
 
@@ -33,24 +34,26 @@ def tokens(n, seed=0):
 
 
 def test_a_share_of_the_words_is_chosen_and_of_these_four_fifths_are_hidden():
-    said = tokens(4000)
-    shown, chosen = hidden(said, torch.Generator().manual_seed(1))
-    words = said > captions.PAD
-    assert not (chosen & ~words).any() and torch.equal(shown[~chosen], said[~chosen])
+    prompts = tokens(4000)
+    shown, chosen = mask_words(prompts, seeded(1))
+    words = prompts > captions.PAD
+    assert not (chosen & ~words).any() and torch.equal(shown[~chosen], prompts[~chosen])
     assert float(chosen[words].float().mean()) == pytest.approx(0.15, abs=0.01)
     assert float((shown[chosen] == MASK).float().mean()) == pytest.approx(0.8, abs=0.02)
-    assert float((shown[chosen] == said[chosen]).float().mean()) == pytest.approx(0.1, abs=0.02)  # and some swap to themselves
+    assert float((shown[chosen] == prompts[chosen]).float().mean()) == pytest.approx(
+        0.1, abs=0.02
+    )  # and some swap to themselves
     assert (shown > MASK).any() and not (shown[chosen] == captions.PAD).any()
 
 
 def test_a_language_model_learns_to_guess_words_from_their_sentence():
-    model, rng = LanguageModel(32, 1, 2), torch.Generator().manual_seed(0)
+    model, rng = LanguageModel(32, 1, 2), seeded(0)
     torch.manual_seed(0)
-    said = tokens(64)
+    prompts = tokens(64)
 
     def loss():
-        shown, chosen = hidden(said, rng)
-        return masked_loss(model(shown), said, chosen)
+        shown, chosen = mask_words(prompts, rng)
+        return masked_loss(model(shown), prompts, chosen)
 
     before, after = float(loss().detach()), [p.loss for p in train(loss, model, 250, lr=5e-3)][-1]
     assert before > 3.5 and after < 2.6
@@ -78,7 +81,7 @@ def test_the_probe_reads_what_is_in_the_vectors_and_no_more():
     assert alone[1] < 0.65 and both[1] < 0.65  # which of the two it is, is said by no word beside it
 
 
-def test_a_paraphraser_knows_which_of_two_a_noun_is_and_a_model_of_gap_texts_does_not():
+def test_a_paraphraser_encodes_which_of_two_a_noun_is_and_a_masked_language_model_does_not():
     gaps, paraphrases = (
         imagen.read_from_nouns(text, 500)["which of two read from its noun"]
         for text in (models.load("language").text, models.load("paraphraser").encoder)
@@ -91,7 +94,7 @@ def test_a_paraphraser_knows_which_of_two_a_noun_is_and_a_model_of_gap_texts_doe
 
 def test_a_given_encoder_stays_as_it_is_and_the_rest_learns(monkeypatch):
     encoder = imagen.imagen_network(3).net.text
-    monkeypatch.setattr(imagen, "taught", lambda text, name: text.load_state_dict(encoder.state_dict()))
+    monkeypatch.setattr(imagen, "load_text_encoder", lambda text, *_: text.load_state_dict(encoder.state_dict()))
     network = imagen.imagen_network(0, widths=(16, 16))
     before = {name: p.clone() for name, p in network.net.state_dict().items()}
     *_, last = imagen.train_imagen(network, steps=3)
@@ -103,20 +106,20 @@ def test_a_given_encoder_stays_as_it_is_and_the_rest_learns(monkeypatch):
             assert not torch.equal(p, before[name])
 
 
-def test_text_unet_hears_an_encoder_of_any_width():
+def test_text_unet_takes_an_encoder_of_any_width():
     torch.manual_seed(0)
     net = TextUNet(16, (16, 32), dim=32, text=TextEncoder(8, 1, 2)).eval()
     for p in net.parameters():
         nn.init.normal_(p, std=0.3 / max(1, p.ndim - 1))
     x, time = torch.randn(2, 3, 16, 16), torch.tensor([0.3, 0.6])
-    one, other = (net(x, time, net.as_condition(said)) for said in (["a red star", "two red stars"], ["a red star", ""]))
+    one, other = (net(x, time, net.as_condition(prompts)) for prompts in (["a red star", "two red stars"], ["a red star", ""]))
     assert one.shape == x.shape and torch.equal(one[0], other[0]) and (one[1] - other[1]).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("outlining", [True, False])
-def test_a_base_listens_before_it_looks_and_then_outlines(monkeypatch, outlining):
-    """In the first fifth of the steps all times are 0.7 T or more, where only the words say what lies where. After it half of
-    each batch lies at 0.3 T and less, if it is to outline, and the rest anywhere."""
+@pytest.mark.parametrize("low_noise_half", [True, False])
+def test_a_base_is_trained_at_high_noise_first_and_then_on_outlines(monkeypatch, low_noise_half):
+    """In the first fifth of the steps all times are 0.7 T or more. After it half of each batch lies at 0.3 T and less, with
+    `low_noise_half`, and the rest anywhere."""
     seen = []
 
     def loss(denoiser, x0, rng, t):
@@ -124,11 +127,11 @@ def test_a_base_listens_before_it_looks_and_then_outlines(monkeypatch, outlining
         return sum(p.sum() for p in denoiser.net.parameters())
 
     monkeypatch.setattr(imagen, "denoising_loss", loss)
-    list(imagen.train_imagen(imagen.imagen_network(0, widths=(16, 16)), steps=10, outlining=outlining))
-    listening, looking = torch.stack(seen[:2]), torch.stack(seen[2:])
-    assert (listening >= 0.7).all() and (looking.amin(1) < 0.7).all() and looking.min() > 0
-    assert looking[:, 1::2].min() < 0.2 and looking[:, 1::2].max() > 0.8
-    assert bool((looking[:, ::2] <= 0.3).all()) == outlining
+    list(imagen.train_imagen(imagen.imagen_network(0, widths=(16, 16)), steps=10, low_noise_half=low_noise_half))
+    high, later = torch.stack(seen[:2]), torch.stack(seen[2:])
+    assert (high >= 0.7).all() and (later.amin(1) < 0.7).all() and later.min() > 0
+    assert later[:, 1::2].min() < 0.2 and later[:, 1::2].max() > 0.8
+    assert bool((later[:, ::2] <= 0.3).all()) == low_noise_half
 
 
 # The efficient U-Net
@@ -166,7 +169,7 @@ def test_the_order_changes_the_cost_and_not_the_numbers():
 def test_an_efficient_upsampler_learns():
     network = Network(Upsampler(channels=3, unet=EfficientUNet(32, 6, 16, (1, 1), 32)), PROCESS, "v")
     x, rng = (
-        shapes.draw(scenes.sample(16, torch.Generator().manual_seed(0)), torch.Generator().manual_seed(0)),
+        shapes.draw(scenes.sample(16, seeded(0)), seeded(0)),
         torch.Generator(),
     )
     losses = [p.loss for p in train(lambda: upsampler_loss(network, x, rng.manual_seed(0), 400), network.net, 30, lr=3e-3)]
@@ -180,7 +183,7 @@ def test_an_efficient_upsampler_learns():
         ({"size": 20}, "size must be a multiple of 8, got 20"),
     ],
 )
-def test_efficient_unet_says_what_does_not_fit(options, words):
+def test_efficient_unet_refuses_what_does_not_fit(options, words):
     with pytest.raises(ValueError, match=words):
         EfficientUNet(**options)
 
@@ -194,15 +197,18 @@ def test_efficient_unet_refuses_pictures_of_another_size():
 
 
 def test_the_shipped_upsampler_sharpens_what_interpolation_blurs_and_keeps_what_is_shown():
-    upsampler, rng = models.load("imagen_upsampler"), torch.Generator().manual_seed(7)
+    upsampler, rng = models.load("imagen_upsampler"), seeded(7)
     scene = scenes.sample(24, rng, ("pair",))
     x = shapes.draw(scene, rng)
     low = avg_pool2d(x, 2)
-    made = imagen.upsampled(upsampler, low, s=0)
-    assert psnr(made.clamp(-1, 1), x) > psnr(imagen.smooth(low), x) + 5
-    assert scenes.agreement(imagen.shipped_reader().read(made), scene)["all"] > 0.85
-    assert torch.equal(made, imagen.upsampled(upsampler, low, s=0))
-    assert (made - imagen.upsampled(upsampler, low, s=200)).abs().mean() > 0.01  # in so much noise it must guess
+    draw = lambda s: sample(
+        upsampler.given(augmented(PROCESS, low, s, seeded(2))), upsampler.draw_noise(len(low), seeded(1)), 20
+    )
+    made = draw(0)
+    assert psnr(made.clamp(-1, 1), x) > psnr(imagen.upsample_bilinear(low), x) + 5
+    assert scenes.agreement(imagen.shipped_detector().detect(made), scene)["all"] > 0.85
+    assert torch.equal(made, draw(0))
+    assert (made - draw(200)).abs().mean() > 0.01  # the noise hides details, which then differ
 
 
 def test_an_upsampler_learns_from_halves_alone():
@@ -218,7 +224,7 @@ def test_an_upsampler_learns_from_halves_alone():
 
 def test_static_threshold_clips_the_picture_and_keeps_the_point():
     x0 = 3 * torch.linspace(-1, 1, 256).view(1, 1, 16, 16)
-    x = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(1, 1, 16, 16, generator=seeded(0))
     pred = StaticThreshold(Network(lambda x, time: x0, DDPM(cosine_beta(1000)), "x0"))(x, 500)
     assert torch.equal(pred.x0, x0.clamp(-1, 1)) and torch.allclose(pred.a * pred.x0 + pred.b * pred.eps, x, atol=1e-6)
 
@@ -227,32 +233,32 @@ def test_static_threshold_clips_the_picture_and_keeps_the_point():
 
 
 def test_drawbench_has_its_captions_and_every_word_of_them_is_known():
-    assert len(drawbench.CAPTIONS) == len(drawbench.ASKED) == 200 and captions.tokens(drawbench.CAPTIONS).shape[0] == 200
+    assert len(drawbench.captions()) == len(drawbench.wanted()) == 200 and captions.tokens(drawbench.captions()).shape[0] == 200
     for first in range(0, 200, drawbench.EACH):
-        assert len(set(drawbench.CAPTIONS[first : first + drawbench.EACH])) == drawbench.EACH
-    unusual = drawbench.ASKED[160:]
+        assert len(set(drawbench.captions()[first : first + drawbench.EACH])) == drawbench.EACH
+    unusual = drawbench.wanted()[160:]
     assert scenes.new_objects(unusual)[:20].all() and scenes.new_pairs(unusual)[20:].all()
-    assert not scenes.new_objects(drawbench.ASKED[:160]).any() and not scenes.new_pairs(drawbench.ASKED[:160]).any()
+    assert not scenes.new_objects(drawbench.wanted()[:160]).any() and not scenes.new_pairs(drawbench.wanted()[:160]).any()
 
 
 def test_what_was_asked_is_right_and_another_caption_is_not():
-    assert drawbench.score(drawbench.ASKED) == {name: 1.0 for name in (*drawbench.CATEGORIES, "all")}
+    assert drawbench.score(drawbench.wanted()) == {name: 1.0 for name in (*drawbench.CATEGORIES, "all")}
     order = torch.arange(200).view(5, 40).roll(1, 1).flatten()
-    other = drawbench.ASKED[order]
+    other = drawbench.wanted()[order]
     assert all(share < 0.2 for share in drawbench.score(other).values())
-    assert (drawbench.points(drawbench.ASKED) == 1).all() and drawbench.points(other).mean() < 0.8
-    assert drawbench.preferred(drawbench.ASKED, other)[0] > 0.8 and drawbench.preferred(other, drawbench.ASKED)[0] == 0
+    assert (drawbench.points(drawbench.wanted()) == 1).all() and drawbench.points(other).mean() < 0.8
+    assert drawbench.preferred(drawbench.wanted(), other)[0] > 0.8 and drawbench.preferred(other, drawbench.wanted())[0] == 0
     assert drawbench.preferred(other, other) == (0, 0)
 
 
 def test_binding_counts_in_its_category_where_the_relation_does_not():
-    asked = drawbench.ASKED
-    turned = Scene(asked.shape, asked.colour, asked.size, asked.place, torch.where(asked.count == 2, 0, NONE))
+    wanted = drawbench.wanted()
+    turned = Scene(wanted.shape, wanted.colour, wanted.size, wanted.place, torch.where(wanted.count == 2, 0, NONE))
     score = drawbench.score(turned)
     assert score["binding"] == 1 and score["position"] < 1 and score["unusual"] < 1
-    swapped = Scene(asked.shape, asked.colour[:, [1, 0, 2, 3]], asked.size, asked.place, asked.relation)
-    two = asked.count == 2
-    mixed = Scene(*(torch.where(two.view(-1, *[1] * (a.ndim - 1)), b, a) for a, b in zip(_parts(asked), _parts(swapped))))
+    swapped = Scene(wanted.shape, wanted.colour[:, [1, 0, 2, 3]], wanted.size, wanted.place, wanted.relation)
+    two = wanted.count == 2
+    mixed = Scene(*(torch.where(two.view(-1, *[1] * (a.ndim - 1)), b, a) for a, b in zip(_parts(wanted), _parts(swapped))))
     assert drawbench.score(mixed)["binding"] < 0.5 and drawbench.score(mixed)["colour"] == 1
 
 

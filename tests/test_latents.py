@@ -6,19 +6,15 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from course_lib.denoisers import Network
-from course_lib.latents import autoencoder_loss, kl_term, psnr, unit_scale
+from course_lib.guidance import classifier_free
+from course_lib.methods.latents import autoencoder_loss, kl_term, psnr, unit_scale
 from course_lib.nets.autoencoder import Autoencoder
 from course_lib.nets.text import TextUNet
-from course_lib.process import DDPM
-from course_lib.recipes.latents import train_autoencoder, train_latent2shape
-from course_lib.recipes.shapes import drawn
-from course_lib.samplers import ddim
+from course_lib.process import DDPM, seeded
+from course_lib.samplers import ddim, sample
 from course_lib.schedules import linear_beta
 from course_lib.widgets.player import play
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
+from course_lib.zoo.recipes.latents import train_autoencoder, train_latent2shape
 
 
 def coder(factor=4, **options):
@@ -39,7 +35,7 @@ def network(**options):
 @pytest.mark.parametrize("factor", [2, 4])
 def test_latents_are_smaller_by_the_factor_and_members_do_not_mix(factor):
     net, x = coder(factor), torch.rand(3, 3, 32, 32) * 2 - 1
-    z = net.encode(x, rng())
+    z = net.encode(x, seeded(0))
     assert z.shape == (3, 4, 32 // factor, 32 // factor) and net.decode(z).shape == x.shape
     assert net.decode(100 * z).abs().max() <= 1
     mean = net.gaussian(x)[0]
@@ -53,31 +49,31 @@ def test_latents_are_smaller_by_the_factor_and_members_do_not_mix(factor):
 def test_encode_draws_around_the_mean_with_the_encoders_spread():
     net, x = coder(), torch.rand(1, 3, 32, 32) * 2 - 1
     mean, log_variance = net.gaussian(x)
-    z = torch.cat([net.encode(x, rng(seed)) for seed in range(600)])
+    z = torch.cat([net.encode(x, seeded(seed)) for seed in range(600)])
     assert torch.allclose(z.std(0), (log_variance / 2).exp()[0], rtol=0.25)
     assert ((z.mean(0) - mean[0]).abs() < 5 * (log_variance / 2).exp()[0] / 600**0.5).all()
 
 
 def test_scale_is_undone_by_decode_and_gives_unit_variance():
     net, x = coder(), torch.rand(64, 3, 32, 32) * 2 - 1
-    plain = net.encode(x, rng())
+    plain = net.encode(x, seeded(0))
     net.scale.copy_(unit_scale(plain))
-    z = net.encode(x, rng())
+    z = net.encode(x, seeded(0))
     assert z.std() == pytest.approx(1, abs=1e-4) and torch.allclose(net.decode(z), net.paint(plain).clamp(-1, 1), atol=1e-4)
 
 
 def test_kl_term_is_that_of_torch():
-    mean, log_variance = torch.randn(2, 3, 4, 5, 5, generator=rng())
+    mean, log_variance = torch.randn(2, 3, 4, 5, 5, generator=seeded(0))
     exact = kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0)).mean()
     assert torch.allclose(kl_term(mean, log_variance), exact, rtol=1e-5)
 
 
 def test_loss_is_the_error_and_its_share_of_kl():
     net, x = coder(), torch.rand(4, 3, 32, 32) * 2 - 1
-    without, much = (autoencoder_loss(net, x, weight, rng()) for weight in (0.0, 2.0))
+    without, much = (autoencoder_loss(net, x, weight, seeded(0)) for weight in (0.0, 2.0))
     assert torch.allclose(much - without, 2 * kl_term(*net.gaussian(x)), rtol=1e-4)
     with torch.no_grad():
-        assert float(without) == pytest.approx(float((net.paint(net.encode(x, rng())) - x).abs().mean()), rel=1e-4)
+        assert float(without) == pytest.approx(float((net.paint(net.encode(x, seeded(0))) - x).abs().mean()), rel=1e-4)
 
 
 def test_psnr():
@@ -104,28 +100,29 @@ def test_training_teaches_and_measures_the_scale():
 
 
 def test_diffusion_in_latents_needs_nothing_new():
-    net, painter = coder(), network()
-    before = [p.clone() for p in painter.net.parameters()]
-    (*_, end) = train_latent2shape(painter, steps=3, through=net, batch=8)
-    assert end.step == 3 and any(not torch.equal(a, b) for a, b in zip(before, painter.net.parameters()))
-    painter.net.eval()
-    z = drawn(painter, ["a red circle", "three pink stars"], w=3.0, steps=2)
+    net, model = coder(), network()
+    before = [p.clone() for p in model.net.parameters()]
+    (*_, end) = train_latent2shape(model, steps=3, through=net, batch=8)
+    assert end.step == 3 and any(not torch.equal(a, b) for a, b in zip(before, model.net.parameters()))
+    model.net.eval()
+    guided = classifier_free(model, ["a red circle", "three pink stars"], 3.0)
+    z = sample(guided, model.draw_noise(2, seeded(0)), 2)
     assert z.shape == (2, 4, 8, 8)
-    asked = painter.given("a red circle")
-    steps = list(ddim(asked, torch.randn(2, 4, 8, 8, generator=rng()), painter.process.times(3)))
+    wanted = model.given("a red circle")
+    steps = list(ddim(wanted, torch.randn(2, 4, 8, 8, generator=seeded(0)), model.process.times(3)))
     film = play(steps, draw=lambda step: {"decoded": net.decode(step.x0), "itself": step.x0[:, :3].clamp(-1, 1)})
     assert "decoded" in film.html and "itself" in film.html
 
 
-def test_a_text_unet_can_be_told_guidance():
-    painter = network(guided=True)
-    for p in painter.net.parameters():
+def test_a_text_unet_takes_guidance_as_an_input():
+    model = network(guided=True)
+    for p in model.net.parameters():
         nn.init.normal_(p, std=0.3 / max(1, p.ndim - 1))
-    z = torch.randn(2, 4, 8, 8, generator=rng())
-    asked = painter.given("a red circle")
-    one, four = (asked.at(w)(z, 500).value for w in (1.0, 4.0))
+    z = torch.randn(2, 4, 8, 8, generator=seeded(0))
+    wanted = model.given("a red circle")
+    one, four = (wanted.at(w)(z, 500).value for w in (1.0, 4.0))
     assert ((one - four).flatten(1).abs().amax(1) > 1e-4).all()
     with pytest.raises(ValueError, match="call .at"):
-        asked(z, 500)
+        wanted(z, 500)
     with pytest.raises(TypeError, match="takes no guidance"):
         network().given("a red circle").at(2.0)

@@ -1,4 +1,4 @@
-"""The MM-DiT and its rival: who looks at whom, what has its say, and logit-normal times."""
+"""The MM-DiT and its rival: who scores at whom, what has its say, and logit-normal times."""
 
 import pytest
 import torch
@@ -7,15 +7,16 @@ from torch import nn
 from course_lib.datasets import captions, words
 from course_lib.datasets.points import pair
 from course_lib.denoisers import NULL, ExactDenoiser, Network, OnPath
-from course_lib.nets.mmdit import DiT, JointBlock, joint_attention, modulated
+from course_lib.guidance import classifier_free
+from course_lib.nets.mmdit import DiT, JointBlock, joint_attention, modulate
 from course_lib.nets.text import TextEncoder
-from course_lib.process import DDPM, RectifiedFlow
-from course_lib.recipes import sd3
-from course_lib.recipes.sd3 import latents_of, prompted, sd3_network, spelling_asked, train_sd3
-from course_lib.recipes.shapes import taught
-from course_lib.samplers import rectified_flow, result
+from course_lib.process import DDPM, RectifiedFlow, seeded
+from course_lib.samplers import rectified_flow, result, sample
 from course_lib.schedules import linear_beta
 from course_lib.training import denoising_loss
+from course_lib.zoo.recipes import sd3
+from course_lib.zoo.recipes.sd3 import prompted, sd3_network, spelling_prompts, train_sd3
+from course_lib.zoo.recipes.shapes import load_text_encoder
 
 both = pytest.mark.parametrize("joint", [True, False])
 SAID = ["STAR in red", "a blue circle above a pink square", "three pink stars"]
@@ -31,7 +32,7 @@ def net(**options):
 
 
 def some(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(shape, generator=seeded(seed))
 
 
 @both
@@ -52,8 +53,8 @@ def test_latent_time_and_prompt_have_their_say_and_members_do_not_mix(joint, pat
 @both
 def test_the_order_of_letters_matters(joint):
     dit, z, time = net(joint=joint), some(1, 4, 8, 8), torch.tensor([0.5])
-    says = lambda prompt: dit(z, time, dit.as_condition(prompt)).detach()
-    assert (says("STAR in red") - says("RATS in red")).abs().max() > 1e-3
+    output = lambda prompt: dit(z, time, dit.as_condition(prompt)).detach()
+    assert (output("STAR in red") - output("RATS in red")).abs().max() > 1e-3
 
 
 @both
@@ -73,19 +74,19 @@ def test_every_weight_is_used_but_what_the_last_text_would_become(joint):
 
 def test_an_untrained_block_changes_nothing():
     block, h, c = JointBlock(32, 2), some(2, 16, 32), some(2, 5, 32, seed=1)
-    there = torch.ones(2, 5, dtype=torch.bool)
-    for new, old in zip(block(h, c, some(2, 32, seed=2), there), (h, c)):
+    mask = torch.ones(2, 5, dtype=torch.bool)
+    for new, old in zip(block(h, c, some(2, 32, seed=2), mask), (h, c)):
         assert torch.equal(new, old)
 
 
 def test_joint_attention_is_that_of_all_tokens_together():
     picture, text = (tuple(some(2, 2, n, 4, seed=n + i) for i in range(3)) for n in (6, 3))
-    there = torch.tensor([[True, True, False], [True, True, True]])
+    mask = torch.tensor([[True, True, False], [True, True, True]])
     q, k, v = (torch.cat([a, b], 2) for a, b in zip(picture, text))
-    looks = q @ k.mT / 2
-    looks[0, :, :, 8] = -torch.inf
-    want = looks.softmax(-1) @ v
-    got = joint_attention(picture, text, there)
+    scores = q @ k.mT / 2
+    scores[0, :, :, 8] = -torch.inf
+    want = scores.softmax(-1) @ v
+    got = joint_attention(picture, text, mask)
     assert got[0].shape == (2, 2, 6, 4) and torch.allclose(torch.cat(got, 2), want, atol=1e-5)
 
 
@@ -95,20 +96,21 @@ def test_weights_are_those_of_the_attention():
     for p in block.parameters():
         nn.init.normal_(p, std=0.3)
     h, c, emb = some(2, 16, 32), some(2, 5, 32, seed=1), some(2, 32, seed=2)
-    there = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
-    weights = block.weights(h, c, emb, there)
+    mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
+    weights = block.weights(h, c, emb, mask)
     assert weights.shape == (2, 2, 21, 21) and torch.allclose(weights.sum(-1), torch.ones(2, 2, 21), atol=1e-5)
     assert (weights[1, :, :, 19:] == 0).all()
-    said = [stream.modulation(emb).chunk(6, 1) for stream in (block.picture, block.text)]
-    heads = block.picture.queries_keys_values(h, *said[0][:2]), block.text.queries_keys_values(c, *said[1][:2])
+    heads = tuple(
+        stream.queries_keys_values(x, stream.modulation(emb)[0]) for stream, x in ((block.picture, h), (block.text, c))
+    )
     values = torch.cat([heads[0][2], heads[1][2]], 2)
-    assert torch.allclose(torch.cat(joint_attention(*heads, there), 2), weights @ values, atol=1e-4)
+    assert torch.allclose(torch.cat(joint_attention(*heads, mask), 2), weights @ values, atol=1e-4)
 
 
 def test_modulation_is_that_of_layer_norm():
     h, shift, scale = some(2, 5, 8), some(2, 8, seed=1), some(2, 8, seed=2)
     want = nn.LayerNorm(8, elementwise_affine=False)(h) * (1 + scale[:, None]) + shift[:, None]
-    assert torch.allclose(modulated(h, shift, scale), want, atol=1e-5)
+    assert torch.allclose(modulate(h, shift, scale), want, atol=1e-5)
 
 
 def test_prompts_become_conditions():
@@ -126,7 +128,7 @@ def test_it_samples_with_the_sampler_that_is_there():
 
 
 def test_logit_normal_times_are_what_they_are_called():
-    rng = torch.Generator().manual_seed(0)
+    rng = seeded(0)
     t = RectifiedFlow((0.5, 0.8)).sample_t(20_000, rng)
     logit = torch.logit(t)
     assert t.dtype == torch.float64 and 0 < t.min() and t.max() < 1
@@ -138,24 +140,25 @@ def test_logit_normal_times_are_what_they_are_called():
 
 
 def test_prompts_and_pictures_belong_together_and_new_words_are_kept_out():
-    x, said = prompted(40, torch.Generator().manual_seed(0))
-    assert x.shape == (40, 3, 32, 32) and len(said) == 40
+    x, prompts = prompted(40, seeded(0))
+    assert x.shape == (40, 3, 32, 32) and len(prompts) == 40
     spelling = words.read(x[:20])
-    assert words.tell(spelling) == said[:20] and not words.held_out(spelling.letters).any()
-    assert not any(word.isupper() for caption in said[20:] for word in caption.split())
-    asked, new = spelling_asked(10, new=True)
-    assert words.held_out(new.letters).all() and asked == words.tell(new)
+    assert words.tell(spelling) == prompts[:20] and not words.held_out(spelling.letters).any()
+    assert not any(word.isupper() for caption in prompts[20:] for word in caption.split())
+    wanted, new = spelling_prompts(10, new=True)
+    assert words.held_out(new.letters).all() and wanted == words.tell(new)
 
 
 @both
 def test_each_of_the_rivals_learns_and_draws_and_leaves_the_language_as_it_was(joint):
     network, language = sd3_network(joint=joint), TextEncoder()
-    taught(language)
+    load_text_encoder(language)
     before = network.net.outward.weight.clone()
     *_, end = train_sd3(network, steps=6)  # what starts at 0 hides the text from the first steps
     assert end.step == 6 and not torch.equal(before, network.net.outward.weight)
     assert all(torch.equal(w, language.state_dict()[name]) for name, w in network.net.text.state_dict().items())
-    assert latents_of(network, ["STAR in red", "three pink stars"], 3.0, steps=2).shape == (2, 4, 8, 8)
+    guided = classifier_free(network, ["STAR in red", "three pink stars"], 3.0)
+    assert sample(guided, network.draw_noise(2), 2, rectified_flow).shape == (2, 4, 8, 8)
 
 
 def test_scenes_come_to_the_middle_times_after_the_first_cycle_and_words_stay(monkeypatch):
@@ -174,5 +177,5 @@ def test_a_denoiser_on_the_flow_speaks_of_another_process_as_the_exact_one_does(
     x = some(50, 1).double()
     for t in (1, 200, 900, torch.arange(1, 1000, 20)):
         for view in ("x0", "eps", "v"):
-            got, want = borrowed(x, t).seen_as(view), exact(x, t).seen_as(view)
+            got, want = borrowed(x, t).as_view(view), exact(x, t).as_view(view)
             assert torch.allclose(got, want, atol=1e-5 * float(want.abs().max()))

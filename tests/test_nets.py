@@ -7,9 +7,10 @@ from torch import nn
 from course_lib.denoisers import NULL
 from course_lib.nets.classifier import Classifier, jitter
 from course_lib.nets.embeddings import LabelEmbedding, TimeEmbedding, fourier, sinusoidal
-from course_lib.nets.hooks import watching
+from course_lib.nets.hooks import record_activations
 from course_lib.nets.mlp import MLP
 from course_lib.nets.unet import Attention, UNet
+from course_lib.process import seeded
 
 NETS = {
     "mlp": (lambda: MLP(dim=2, width=16, depth=2, classes=3), (2,)),
@@ -144,7 +145,7 @@ def test_the_classifier_answers_by_way_of_its_features():
 def test_jitter_keeps_the_background_and_moves_the_ink():
     x = torch.full((64, 1, 16, 16), -1.0)
     x[:, :, 6:10, 6:10] = 1.0
-    moved = jitter(x, torch.Generator().manual_seed(0))
+    moved = jitter(x, seeded(0))
     assert (moved[:, :, 0] < -0.99).all() and moved.min() >= -1 and moved.max() <= 1
     assert len({tuple(picture.flatten().tolist()) for picture in moved}) == 64
     assert (moved + 1).sum((1, 2, 3)).std() > 0  # the ink itself grows and shrinks
@@ -158,11 +159,11 @@ def test_fourier_features_are_sines_and_cosines_of_kept_frequencies():
     assert 10 < embedding.frequency.std() < 24 and "frequency" not in TimeEmbedding(64).state_dict()
 
 
-def test_hooks_see_every_block_and_how_attention_looks_and_then_nothing_more():
+def test_hooks_record_every_block_and_attention_weights_and_then_nothing_more():
     torch.manual_seed(0)
     net = UNet(size=16, widths=(8, 16, 32))
     args = torch.randn(2, 1, 16, 16), torch.rand(2), torch.tensor([0, 1])
-    with watching(net) as seen:
+    with record_activations(net) as seen:
         net(*args)
     assert tuple(seen["encoder.8x8_block0"].shape) == (2, 16, 8, 8) and len(seen) == 8
     weights = seen["encoder.4x4_block0.attention"]
@@ -177,8 +178,8 @@ def test_the_weights_are_those_that_attention_gathers_with():
     layer, h = Attention(32, 2), torch.randn(3, 32, 4, 4)
     nn.init.eye_(layer.out.weight[:, :, 0, 0].data)
     v = layer.queries_keys_values(h)[2]
-    gathered = (layer.weights(h) @ v).transpose(-1, -2).reshape(h.shape)
-    assert torch.allclose(layer(h), h + gathered, atol=1e-5)
+    attended = (layer.weights(h) @ v).transpose(-1, -2).reshape(h.shape)
+    assert torch.allclose(layer(h), h + attended, atol=1e-5)
 
 
 @pytest.mark.parametrize(

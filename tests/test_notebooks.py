@@ -14,9 +14,10 @@ from IPython.core.inputtransformer2 import TransformerManager
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-from course_lib import claims
-from course_lib.notebooks import FOLDER, ROOT, address, build, equations, execute, export, pictures, run
-from course_lib.notebooks.__main__ import main
+from course_lib.__main__ import main
+from course_lib.files import NOTEBOOKS, ROOT, write_atomically
+from course_lib.teaching import claims
+from course_lib.teaching.publish import address, build, equations, execute, export, pictures, run
 
 SOURCES = build.sources()
 FETCHED = re.compile(r"""(?:\bsrc\s*=|<link[^>]*\bhref\s*=|@import|\burl\(|\bimport\(|\bfetch\()\s*["']?\s*(?:https?:)?//""")
@@ -50,7 +51,7 @@ def small(tmp_path):
 
 
 def stored(source):
-    return nbformat.read(FOLDER / f"{source.stem}.ipynb", as_version=4)
+    return nbformat.read(NOTEBOOKS / f"{source.stem}.ipynb", as_version=4)
 
 
 def each_lesson(test):
@@ -62,10 +63,10 @@ def each_lesson(test):
 
 @each_lesson
 def test_source_and_notebook_are_in_step(source):
-    def told(notebook):
+    def cells(notebook):
         return [(cell.cell_type, cell.id, cell.source, cell.metadata.get("tags", [])) for cell in notebook.cells]
 
-    assert told(stored(source)) == told(build.read(source)), f"run: python -m course_lib.notebooks build {source.stem[:2]}"
+    assert cells(stored(source)) == cells(build.read(source)), f"run: course build {source.stem[:2]}"
 
 
 @each_lesson
@@ -77,7 +78,7 @@ def test_every_cell_was_run_in_order_and_none_raised(source):
 
 @each_lesson
 def test_stored_notebook_is_light_and_holds_for_any_machine(source):
-    text = (FOLDER / f"{source.stem}.ipynb").read_text(encoding="utf-8")
+    text = (NOTEBOOKS / f"{source.stem}.ipynb").read_text(encoding="utf-8")
     notebook = json.loads(text)
     assert len(text) <= 1.5e6
     assert "widgets" not in notebook["metadata"]
@@ -105,19 +106,19 @@ def test_page_draws_every_equation_and_fetches_nothing(source):
 
 
 def test_the_page_of_claims_is_that_of_the_stored_notebooks():
-    stored = claims.page(sorted(FOLDER.glob("[0-9]*.ipynb")))
-    assert (FOLDER / "CLAIMS.md").read_text(encoding="utf-8") == stored, "run: python -m course_lib.notebooks build NN"
+    stored = claims.page(sorted(NOTEBOOKS.glob("[0-9]*.ipynb")))
+    assert (NOTEBOOKS / "CLAIMS.md").read_text(encoding="utf-8") == stored, "run: course build"
 
 
 def test_the_readmes_claims_are_rows_of_the_page_of_claims():
-    readme, page = ((path / name).read_text(encoding="utf-8") for path, name in ((ROOT, "README.md"), (FOLDER, "CLAIMS.md")))
+    readme, page = ((path / name).read_text(encoding="utf-8") for path, name in ((ROOT, "README.md"), (NOTEBOOKS, "CLAIMS.md")))
     shown = re.search(r"<!-- claims -->\n(.*?)<!-- /claims -->", readme, re.DOTALL)[1].splitlines()
     assert shown[:2] == ["| statement | lesson | measured | holds |", "|---|---|---|---|"] and 8 <= len(shown) - 2 <= 12
     for row in shown[2:]:
         plain = re.sub(r"\[([0-9]{2})\]\(notebooks/\1_\w+\.ipynb\)", r"\1", row)
-        assert plain in page.splitlines(), f"run: python -m course_lib.notebooks build NN; the README has {row}"
+        assert plain in page.splitlines(), f"run: course build NN; the README has {row}"
     assert {row.rpartition(" | ")[2] for row in shown[2:]} == {"yes |", "no |"}, "show what does not hold, too"
-    assert claims.in_readme(readme, sorted(FOLDER.glob("[0-9]*.ipynb"))) == readme
+    assert claims.in_readme(readme, sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))) == readme
 
 
 def test_the_readme_begins_with_its_two_commands():
@@ -133,7 +134,7 @@ def test_the_pictures_are_small_and_say_what_they_show():
     shown = re.findall(r"!\[([^\]]+)\]\(\.github/pictures/([^)]+)\)", readme)
     assert {name for _, name in shown} == {path.name for path in pictures.FOLDER.iterdir()} and len(shown) == 3
     for alt, name in shown:
-        assert len(alt) > 40 and (pictures.FOLDER / name).stat().st_size <= pictures.MOST
+        assert len(alt) > 40 and (pictures.FOLDER / name).stat().st_size <= pictures.MAX_BYTES
     film = Image.open(pictures.FOLDER / "guidance.webp")
     assert film.is_animated and film.n_frames == 17 and film.width >= 500
 
@@ -142,11 +143,11 @@ def test_a_picture_is_what_the_shipped_models_draw():
     stored, anew = (Image.open(file).convert("L") for file in (pictures.FOLDER / "steps.webp", io.BytesIO(pictures.steps())))
     assert stored.size == anew.size
     difference = np.abs(np.asarray(stored, float) - np.asarray(anew, float))
-    assert difference.mean() < 2, "run: python -m course_lib.notebooks pictures"
+    assert difference.mean() < 2, "run: course pictures"
 
 
 def test_a_picture_that_is_too_large_is_not_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures, "guidance", lambda: b"0" * (pictures.MOST + 1))
+    monkeypatch.setattr(pictures, "guidance", lambda: b"0" * (pictures.MAX_BYTES + 1))
     monkeypatch.setattr(pictures, "captions", lambda: b"")
     monkeypatch.setattr(pictures, "steps", lambda: b"")
     with pytest.raises(ValueError, match="a picture must be at most 60,000 bytes, got 60,001 of guidance.webp"):
@@ -177,14 +178,28 @@ def test_a_cell_that_raises_leaves_the_stored_notebook_as_it_was(small, capsys):
     assert [p.name for p in path.parent.iterdir() if p.is_file()] == [path.name]
 
 
+@pytest.mark.parametrize("command, home", [("build", build), ("run", run), ("export", export)])
+def test_ctrl_c_says_what_was_not_written(command, home, monkeypatch, capsys):
+    stops = iter([True, False, True])  # in the first lesson; then in the second
+
+    def stopped(source):
+        if next(stops):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(home, command, stopped)
+    for of in ("", " of 02_epsilon_loss"):
+        assert main([command, "01", "02"]) == 130
+        assert capsys.readouterr().err == f"course: stopped by hand: nothing was written{of}\n"
+
+
 def test_unknown_lesson_is_one_line(capsys):
     assert main(["build", "99"]) == 1
-    assert capsys.readouterr().err.startswith("build: no lesson begins with '99'; there are: ")
+    assert capsys.readouterr().err.startswith("course: no lesson begins with '99'; there are: ")
 
 
 def test_a_lesson_begins_with_its_title():
     with pytest.raises(ValueError, match="the first cell of x must be Markdown that begins with '# '"):
-        address.dress(new_notebook(cells=[new_code_cell("1")]), "x", address.read())
+        address.add_badges_and_setup(new_notebook(cells=[new_code_cell("1")]), "x", address.read())
 
 
 def test_tidy_leaves_what_another_machine_can_use():
@@ -203,7 +218,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     (tmp_path / "a").write_text("old")
     monkeypatch.setattr("os.replace", lambda *paths: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        address.write(tmp_path / "a", "new")
+        write_atomically(tmp_path / "a", "new")
     assert (tmp_path / "a").read_text() == "old"
 
 
@@ -219,15 +234,16 @@ def test_run_says_what_runs_and_ends_with_the_summary(small, capsys, monkeypatch
     assert not (small().parents[1] / "07_small.ipynb").exists()
 
 
-def test_bar_shows_the_newest_words_of_a_training(small, monkeypatch):
+def test_a_training_shows_the_newest_line_of_its_progress(small, monkeypatch):
     out = io.StringIO()
     out.isatty = lambda: True
     monkeypatch.setattr(shutil, "get_terminal_size", lambda: SimpleNamespace(columns=40))
     notebook = build.read(small())
-    bar = run.Bar(notebook, out)
-    watched = SimpleNamespace(start=bar.start, end=bar.end, text=lambda words: (bar.text(words), bar.over.wait(0.5)))
-    with bar:
-        execute.Client(notebook, watched, small().parents[1]).run()
+    progress = run.SectionProgress(notebook, out)
+    text = lambda line: (progress.text(line), progress.over.wait(0.5))
+    reporter = SimpleNamespace(start=progress.start, end=progress.end, text=text)
+    with progress:
+        execute.Client(notebook, reporter, small().parents[1]).run()
     assert re.search(r"\r\033\[K  1/3 +\d\.\d s  half", out.getvalue())
     assert all(len(line) < 40 for line in re.split(r"\r\033\[K|\n", out.getvalue()))
 
@@ -273,20 +289,20 @@ def test_page_needs_nothing_else():
 
 def test_setup_cell_fetches_the_course_in_colab_once_and_leaves_others_alone(monkeypatch, tmp_path):
     code = TransformerManager().transform_cell(address.Address("ada", "course").setup)
-    said = []
-    names = {"get_ipython": lambda: SimpleNamespace(system=said.append)}
+    commands = []
+    names = {"get_ipython": lambda: SimpleNamespace(system=commands.append)}
     before = list(sys.path)
     monkeypatch.setattr(sys, "path", list(before))
     exec(code, dict(names))
-    assert sys.path == before and not said
+    assert sys.path == before and not commands
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     exec(code, dict(names))
-    assert sys.path[0] == str(tmp_path.parent) and not said
+    assert sys.path[0] == str(tmp_path.parent) and not commands
     monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace())
     exec(code, dict(names))
     assert sys.path[0] == "/content/course"
-    assert said == ["test -d {home} || git clone -q --depth 1 -b main https://github.com/ada/course {home}"]
+    assert commands == ["test -d {home} || git clone -q --depth 1 -b main https://github.com/ada/course {home}"]
 
 
 def test_publish_moves_everything_and_does_so_once(tmp_path, small):

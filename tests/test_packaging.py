@@ -13,7 +13,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from course_lib.notebooks import ROOT, address
+from course_lib.files import ROOT
+from course_lib.teaching.publish import address
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -72,8 +73,8 @@ def test_colab_versions_are_within_the_ranges():
 
 def test_every_package_is_installed():
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
-    there = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "course_lib").rglob("__init__.py")}
-    assert set(listed) == there
+    packages = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "course_lib").rglob("__init__.py")}
+    assert set(listed) == packages
 
 
 @pytest.mark.parametrize("path", [".ci/run", "binder/postBuild", "binder/start"])
@@ -99,7 +100,7 @@ def test_binder_builds_as_conda(monkeypatch):
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
 def test_make_targets_are_lines_a_person_could_type():
-    for target in ("demo", "test", "lab", "notebooks", "clean"):
+    for target in ("demo", "check", "test", "lab", "notebooks", "site", "clean"):
         done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True)
         assert len(done.stdout.splitlines()) <= 6, done.stdout
 
@@ -128,3 +129,12 @@ def test_badges_of_the_readme_are_those_of_the_address():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"<!-- badges -->\n{address.read().badges('00_start_here')}\n<!-- /badges -->" in text
     assert all(Path(ROOT, "notebooks", f"{name}.ipynb").exists() for name in re.findall(r"notebooks/(\w+)\.ipynb", text))
+
+
+def test_slow_tests_exist():
+    names = re.findall(
+        r'^    "(test_\w+\.py)(?:::(\w+))?",$', (ROOT / "tests/conftest.py").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    for file, name in names:
+        assert f"def {name or 'test_'}" in (ROOT / "tests" / file).read_text(encoding="utf-8"), f"{file}::{name}"
+    assert names

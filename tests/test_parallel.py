@@ -7,15 +7,17 @@ import sys
 import pytest
 import torch
 
-from course_lib import parallel, recipes
-from course_lib.checkpoints import read
-from course_lib.notebooks import ROOT
+from course_lib import parallel
+from course_lib.files import ROOT
+from course_lib.zoo import recipes
+from course_lib.zoo.checkpoints import read
 
 CURVE = """
 import json, sys, torch
 torch.set_num_threads(1)
-from course_lib import parallel, recipes
-with parallel.joined():
+from course_lib import parallel
+from course_lib.zoo import recipes
+with parallel.process_group():
     network = recipes.digits_network(seed=1)
     losses = [p.loss for p in recipes.train_digits(network, seed=2, steps=6)]
     weights = torch.cat([w.flatten() for w in network.net.parameters()])
@@ -56,11 +58,10 @@ def test_shares_are_even_and_make_up_the_whole(monkeypatch):
     for k in range(3):
         monkeypatch.setattr(parallel, "rank", lambda k=k: k)
         monkeypatch.setattr(parallel, "size", lambda: 3)
-        mine, part = parallel.share(x, network)
-        assert part.cond.tolist() == mine.tolist()
-        seen += mine.tolist()
+        (part,) = parallel.share(x)
+        assert network.part(parallel.members()).cond.tolist() == part.tolist()
+        seen += part.tolist()
     assert sorted(seen) == x.tolist()
     with pytest.raises(ValueError, match="a batch must be a multiple of the 3 processes, got 4"):
         parallel.share(torch.zeros(4))
-    one = network.given(3).part(1, 3)
-    assert one.cond.tolist() == [3]
+    assert network.given(3).part(parallel.members()).cond.tolist() == [3]

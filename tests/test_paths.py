@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from course_lib import models
 from course_lib.datasets.points import pair, ring
 from course_lib.denoisers import ExactDenoiser, Network
 from course_lib.nets.mlp import MLP
-from course_lib.process import DDPM
+from course_lib.process import DDPM, seeded
 from course_lib.samplers import annealed_langevin, ddim, ddpm
 from course_lib.schedules import cosine_beta, linear_beta
 from course_lib.widgets.paths import ddim_rule, ddpm_rule, follow, geometric_levels, langevin_rule, paths
+from course_lib.zoo import models
 
 process = DDPM(linear_beta(1000))
 exact = ExactDenoiser(ring(), process)
@@ -18,7 +18,7 @@ levels = torch.tensor([1000, 500, 200, 80, 20, 0])
 
 
 def generator():
-    return torch.Generator().manual_seed(3)
+    return seeded(3)
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,8 @@ def generator():
 )
 def test_three_numbers_a_move_are_the_whole_sampler(rule, steps):
     x = torch.randn(20, 2, generator=generator(), dtype=torch.float64)
-    walked = follow(exact, rule(levels), x, generator())
-    assert torch.allclose(walked, torch.stack([step.x for step in steps(x, levels)]), atol=1e-9)
+    trajectory = follow(exact, rule(levels), x, generator())
+    assert torch.allclose(trajectory, torch.stack([step.x for step in steps(x, levels)]), atol=1e-9)
 
 
 def test_levels_are_a_factor_apart():

@@ -13,7 +13,7 @@ from PIL import Image
 from course_lib.datasets import points
 from course_lib.denoisers import ExactDenoiser, Network
 from course_lib.prediction import Prediction
-from course_lib.process import DDPM, RectifiedFlow
+from course_lib.process import DDPM, RectifiedFlow, seeded
 from course_lib.samplers import Step, ddim
 from course_lib.schedules import cosine_beta
 from course_lib.widgets.pixels import LEVELS, PALETTE
@@ -30,7 +30,7 @@ def film_of(fragment) -> dict:
 def noise_film(moves: int, shape=(16, 1, 16, 16), process=PROCESS, smooth=False) -> list[Step]:
     """Steps with fresh noise in each: what compresses least. The guesses of x_0 are noise as well, or as digits are: smooth
     white shapes on black."""
-    rng = torch.Generator().manual_seed(0)
+    rng = seeded(0)
     x = torch.randn(shape, generator=rng)
     steps = []
     for t in process.times(moves).tolist()[:-1]:
@@ -44,7 +44,7 @@ def noise_film(moves: int, shape=(16, 1, 16, 16), process=PROCESS, smooth=False)
 
 def ring_film(moves=10, n=40) -> tuple[ExactDenoiser, list[Step]]:
     denoiser = ExactDenoiser(points.ring(), PROCESS)
-    x = torch.randn(n, 2, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(n, 2, generator=seeded(0))
     return denoiser, list(ddim(denoiser, x, PROCESS.times(moves)))
 
 
@@ -58,8 +58,8 @@ def pictures_of(film: dict, panel: int) -> np.ndarray:
 
 
 def points_of(film: dict, name: str, half_width: float) -> np.ndarray:
-    packed = np.frombuffer(base64.b64decode(film[name]), "<u2").reshape(-1, film["batch"], 2)
-    return (packed / 65535 * 4 - 2) * half_width
+    unit = np.frombuffer(base64.b64decode(film[name]), "<u2").reshape(-1, film["batch"], 2)
+    return (unit / 65535 * 4 - 2) * half_width
 
 
 def test_the_same_steps_give_the_same_bytes_and_others_do_not():
@@ -119,7 +119,7 @@ def test_arrows_are_the_score_on_a_grid_of_the_field():
 
 def test_points_on_the_line_are_drawn_over_time():
     denoiser = ExactDenoiser(points.pair(), PROCESS)
-    steps = list(ddim(denoiser, torch.randn(7, 1, generator=torch.Generator().manual_seed(0)), PROCESS.times(5)))
+    steps = list(ddim(denoiser, torch.randn(7, 1, generator=seeded(0)), PROCESS.times(5)))
     film = film_of(play(steps))
     x = points_of(film, "x", 1.0)
     assert film["overTime"] and len(film["panels"]) == 2

@@ -55,10 +55,10 @@ def test_a_grid_holds_every_picture_in_reading_order():
     assert plots.grid(colours)[0, 0].tolist() == [1.0, 0.5, 0.0]
 
 
-def test_points_are_told_apart_by_colour_and_by_shape():
+def test_points_are_distinguished_by_colour_and_by_shape():
     axis = plots.points(torch.randn(90, 2), torch.arange(90) % 9).axes[0]
-    looks = {(tuple(c.get_facecolor()[0][:3]), c.get_paths()[0].vertices.tobytes()) for c in axis.collections}
-    assert len(axis.collections) == 9 and len(looks) == 8 and to_rgb(plots.COLOURS[0]) in {colour for colour, _ in looks}
+    styles = {(tuple(c.get_facecolor()[0][:3]), c.get_paths()[0].vertices.tobytes()) for c in axis.collections}
+    assert len(axis.collections) == 9 and len(styles) == 8 and to_rgb(plots.COLOURS[0]) in {colour for colour, _ in styles}
 
 
 @pytest.mark.parametrize(

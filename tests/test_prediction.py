@@ -8,10 +8,10 @@ from course_lib.denoisers import NULL, ExactDenoiser, Network
 from course_lib.guidance import ClassifierFree
 from course_lib.nets.mlp import MLP
 from course_lib.prediction import VIEWS, Prediction
-from course_lib.process import DDPM, RectifiedFlow
+from course_lib.process import DDPM, RectifiedFlow, seeded
 from course_lib.schedules import cosine_beta, linear_beta
 
-rng = torch.Generator().manual_seed(0)
+rng = seeded(0)
 x0, eps = torch.randn(2, 6, 2, generator=rng, dtype=torch.float64)
 
 
@@ -24,13 +24,13 @@ def test_every_view_round_trips_to_every_other(process, t, view):
     pred = Prediction(x, a, b, view, truth[view])
     for other in VIEWS:
         assert torch.allclose(getattr(pred, other), truth[other], atol=1e-12), other
-        assert torch.allclose(pred.but(**{other: truth[other]}).seen_as(view), truth[view], atol=1e-12), other
+        assert torch.allclose(pred.replace(**{other: truth[other]}).as_view(view), truth[view], atol=1e-12), other
 
 
 def test_x0_and_eps_never_disagree():
     a, b = torch.tensor(0.6), torch.tensor(0.8)
     x = torch.randn(4, 2)
-    pred = Prediction(x, a, b, "v", torch.randn(4, 2)).but(x0=torch.zeros(4, 2))
+    pred = Prediction(x, a, b, "v", torch.randn(4, 2)).replace(x0=torch.zeros(4, 2))
     assert torch.allclose(a * pred.x0 + b * pred.eps, x)
 
 
@@ -48,7 +48,7 @@ def test_exact_score_is_the_gradient_of_the_log_density():
 def test_posterior_mean_is_the_best_guess():
     """E[x_0 | x_t] by counting: among many draws near one x_t, the mean of their x_0 is the exact denoiser's."""
     process, mixture = DDPM(linear_beta(100)), points.pair()
-    x0, _ = mixture.sample(2_000_000, torch.Generator().manual_seed(1))
+    x0, _ = mixture.sample(2_000_000, seeded(1))
     x_t = process.add_noise(x0, 45, torch.randn(x0.shape, generator=rng))
     for at in (-1.0, 0.0, 0.7):
         near = (x_t - at).abs().squeeze(1) < 0.02
@@ -58,7 +58,7 @@ def test_posterior_mean_is_the_best_guess():
 
 def test_mixture_samples_match_its_density_and_classes():
     mixture = points.ring()
-    x, label = mixture.sample(40_000, torch.Generator().manual_seed(2))
+    x, label = mixture.sample(40_000, seeded(2))
     assert (label.bincount() / 40_000 - 1 / 8).abs().max() < 0.01
     p = mixture.class_probabilities(x)
     assert torch.allclose(p.sum(1), torch.ones(len(x))) and (p.argmax(1) == label).float().mean() > 0.98
@@ -103,7 +103,7 @@ def test_network_reads_its_condition():
     net = Network(MLP(2, 16, 1, classes=3), DDPM(linear_beta(100)), "v")
     x = torch.randn(3, 2)
     with torch.no_grad():
-        for one in net.net.blocks:  # a fresh network barely listens to its condition; make it
+        for one in net.net.blocks:  # a fresh network barely depends on its condition; make it
             one.modulate.weight.normal_()
         zero, two, null = (net.given(c)(x, 10).value for c in (0, 2, NULL))
         each = net.given([0, 2, 2])(x, 10).value
@@ -137,7 +137,7 @@ plain, labelled = Network(MLP(2, 8, 1), RectifiedFlow()), Network(MLP(2, 8, 1, c
         (lambda: points.ring().given(9), ValueError, "label must be one of 0, 1"),
         (lambda: points.ring().score(torch.zeros(2, 3)), ValueError, "x must be points (B, 2)"),
         (lambda: Prediction(x0, 1.0, 1.0, "eps", eps[:2]), ValueError, "the network's output must have the shape"),
-        (lambda: Prediction(x0, 1.0, 1.0, "eps", eps).but(), TypeError, "exactly one view"),
+        (lambda: Prediction(x0, 1.0, 1.0, "eps", eps).replace(), TypeError, "exactly one view"),
     ],
 )
 def test_bad_input_is_named_in_one_line(call, error, words):

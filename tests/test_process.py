@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from course_lib.denoisers import share_of_T
-from course_lib.process import DDPM, RectifiedFlow, VarianceExploding, randn_like
+from course_lib.denoisers import relative_time
+from course_lib.process import DDPM, RectifiedFlow, VarianceExploding, randn_like, seeded
 from course_lib.schedules import cosine_beta, geometric_sigma, linear_beta
 
 PROCESSES = [DDPM(linear_beta(50)), DDPM(cosine_beta(1000)), VarianceExploding(geometric_sigma(20)), RectifiedFlow()]
@@ -43,8 +43,8 @@ def test_data_is_at_zero_and_noise_grows(process):
 
 @each_process
 def test_one_time_each_or_one_for_all(process):
-    x0, eps = torch.randn(2, 4, 1, 3, 3, generator=torch.Generator().manual_seed(0))
-    t = process.sample_t(4, torch.Generator().manual_seed(1))
+    x0, eps = torch.randn(2, 4, 1, 3, 3, generator=seeded(0))
+    t = process.sample_t(4, seeded(1))
     together = process.add_noise(x0, t, eps)
     alone = torch.cat([process.add_noise(x0[i : i + 1], t[i].item(), eps[i : i + 1]) for i in range(4)])
     assert together.dtype == torch.float32 and torch.allclose(together, alone)
@@ -62,7 +62,7 @@ def test_many_small_steps_are_one_jump():
 def test_the_posterior_is_bayes_rule():
     """log q(x_t | x_{t-1}) + log q(x_{t-1} | x_0) is a parabola in x_{t-1}: its top and its bend are the posterior's."""
     process, t = DDPM(linear_beta(50)), torch.tensor([2, 20, 50])
-    x_t, x0 = torch.randn(2, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x_t, x0 = torch.randn(2, 3, 4, dtype=torch.float64, generator=seeded(0))
     mean, variance = process.posterior(x_t, x0, t)
     alpha, beta, a, b = (
         v.view(-1, 1) for v in (process.alpha(t), process.beta(t), process.signal(t - 1), process.noise(t - 1))
@@ -75,21 +75,21 @@ def test_the_posterior_is_bayes_rule():
 
 
 def test_the_posterior_of_the_first_step_is_the_picture_and_one_time_serves_all():
-    process, (x_t, x0) = DDPM(linear_beta(50)), torch.randn(2, 3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    process, (x_t, x0) = DDPM(linear_beta(50)), torch.randn(2, 3, 1, 2, 2, generator=seeded(0))
     mean, variance = process.posterior(x_t, x0, 1)
     assert torch.allclose(mean, x0) and variance == 0
     assert torch.allclose(process.posterior(x_t, x0, 9)[0], process.posterior(x_t, x0, torch.full((3,), 9))[0])
 
 
 def test_sample_t_is_uniform_on_one_to_T():
-    t = DDPM(cosine_beta(10)).sample_t(20_000, torch.Generator().manual_seed(0))
+    t = DDPM(cosine_beta(10)).sample_t(20_000, seeded(0))
     share = t.bincount(minlength=11) / 20_000
     assert share[0] == 0 and (share[1:] - 0.1).abs().max() < 0.01
 
 
 def test_a_generator_gives_the_same_noise_and_only_that():
     x = torch.zeros(3, 2, dtype=torch.float64)
-    first, again = (randn_like(x, torch.Generator().manual_seed(5)) for _ in range(2))
+    first, again = (randn_like(x, seeded(5)) for _ in range(2))
     assert torch.equal(first, again) and first.dtype == torch.float64
 
 
@@ -121,7 +121,7 @@ BAD = torch.tensor([[float("nan")]])
         (lambda p: RectifiedFlow().signal(float("nan")), ValueError, "t must lie in [0, 1], got nan"),
         (lambda p: linear_beta(10), ValueError, "start and end"),
         (lambda p: linear_beta(1), ValueError, "T must be at least 2"),
-        (lambda p: geometric_sigma(10, 1, 0.5), ValueError, "0 < least < most"),
+        (lambda p: geometric_sigma(10, 1, 0.5), ValueError, "0 < min_sigma < max_sigma"),
     ],
 )
 def test_bad_input_is_named_in_one_line(call, error, words):
@@ -130,20 +130,23 @@ def test_bad_input_is_named_in_one_line(call, error, words):
     assert words in str(raised.value) and "\n" not in str(raised.value)
 
 
-def test_what_is_kept_and_shared_can_be_neither_spoilt_nor_made_untrainable():
-    """Coefficients and times of one number are kept; whoever writes into them must not change what others get."""
+def test_what_a_process_answers_is_a_copy_and_can_be_trained_through():
+    """An in-place operator on an answer changes no later answer, and tables first read in inference mode stay trainable."""
     process, x = DDPM(linear_beta(1000)), torch.zeros(3, 2)
     for t in (123, 124):
         a, b = process.coefficients(t, x)
         want = process.signal(t).float(), process.noise(t).float()
         a.mul_(7), b.zero_()
-        assert torch.equal(torch.stack(process.coefficients(t, x)), torch.stack(want))
-        time = share_of_T(t, process, x)
+        assert torch.equal(torch.cat(process.coefficients(t, x)).flatten(), torch.stack(want))
+        alpha_bar = process.alpha_bar(t)
+        alpha_bar /= process.alpha_bar(t - 1)
+        assert torch.isclose(process.alpha_bar(t), want[0].double() ** 2, rtol=1e-6)
+        time = relative_time(t, process, x)
         time.mul_(1000)
-        assert torch.equal(share_of_T(t, process, x), torch.full((3,), t / 1000))
+        assert torch.equal(relative_time(t, process, x), torch.full((3,), t / 1000))
     assert float(process.signal(123)) == float(DDPM(linear_beta(1000)).signal(123))
     with torch.inference_mode():
-        process.coefficients(321, x), share_of_T(321, process, x)
+        process.coefficients(321, x), relative_time(321, process, x)
     weight = torch.ones((), requires_grad=True)
-    (weight * process.coefficients(321, x)[0] * share_of_T(321, process, x)).sum().backward()
+    (weight * process.coefficients(321, x)[0] * relative_time(321, process, x)).sum().backward()
     assert weight.grad > 0

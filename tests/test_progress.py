@@ -1,14 +1,14 @@
-"""What a student has reached is kept, whatever happens to the file; their notebooks are theirs."""
+"""A student's progress is kept whatever happens to the file, and their copies of notebooks stay as they are."""
 
 import json
 
 import pytest
 
-from course_lib import checks as check
-from course_lib import progress
-from course_lib.checks import check as machinery
-from course_lib.course_map import NOTEBOOKS
+from course_lib.files import NOTEBOOKS
 from course_lib.nets.clip import contrastive_loss
+from course_lib.teaching import checks as check
+from course_lib.teaching import progress
+from course_lib.teaching.checks import check as machinery
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def test_a_pass_is_kept_with_its_first_day(file, monkeypatch):
     assert progress.passed(file) == {}
     progress.note("add_noise", file)
     (first,) = progress.passed(file).values()
-    monkeypatch.setattr(progress, "date", None)  # a second time asks for no day
+    monkeypatch.setattr(progress, "date", None)  # a second pass needs no date
     progress.note("add_noise", file)
     assert progress.passed(file) == {"add_noise": first} and len(first) == 10
 

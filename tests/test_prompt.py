@@ -1,4 +1,4 @@
-"""The prompt box without a browser: what it draws, what it says when it does not understand."""
+"""The prompt box without a browser: its samples, and its message for unknown words."""
 
 import re
 
@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from course_lib.denoisers import Network
-from course_lib.nets.reader import Reader
+from course_lib.nets.detector import SceneDetector
 from course_lib.nets.text import TextUNet
 from course_lib.nets.unet import UNet
 from course_lib.process import DDPM
 from course_lib.schedules import cosine_beta
-from course_lib.widgets.prompt import MANY, State, Studio, prompt_box
+from course_lib.widgets.prompt import MANY, PromptControls, PromptModel, prompt_box
 
 PROCESS = DDPM(cosine_beta(1000))
 
@@ -26,24 +26,35 @@ def network():
 
 
 @pytest.fixture(scope="module")
-def judge():
+def evaluator():
     torch.manual_seed(0)
-    return Reader().eval()
+    return SceneDetector().eval()
 
 
-def box(network, judge):
-    return prompt_box(network, judge, prompts=("a red circle", "two blue stars"), steps=2)
+def box(network, evaluator):
+    return prompt_box(network, evaluator, prompts=("a red circle", "two blue stars"), steps=2)
 
 
-def test_the_same_state_gives_the_same_pictures_and_each_part_of_it_counts(network, judge):
-    studio = Studio(network, judge, 2)
-    assert studio.render(State()) == studio.render(State())
-    assert len({studio.render(s) for s in (State(), State("a white star"), State(w=1.0), State(seed=1))}) == 4
-    assert studio.sample(State()).shape == (MANY, 3, 32, 32) and studio.render(State()).count("<img alt=") == MANY
+def test_the_same_state_gives_the_same_pictures_and_each_part_of_it_counts(network, evaluator):
+    studio = PromptModel(network, evaluator, 2)
+    assert studio.render(PromptControls()) == studio.render(PromptControls())
+    assert (
+        len(
+            {
+                studio.render(s)
+                for s in (PromptControls(), PromptControls("a white star"), PromptControls(w=1.0), PromptControls(seed=1))
+            }
+        )
+        == 4
+    )
+    assert (
+        studio.sample(PromptControls()).shape == (MANY, 3, 32, 32)
+        and studio.render(PromptControls()).count("<img alt=") == MANY
+    )
 
 
-def test_writing_and_moving_draws_anew(network, judge):
-    made = box(network, judge)
+def test_writing_and_moving_draws_anew(network, evaluator):
+    made = box(network, evaluator)
     seen = [made.screen.value]
     for control, value in ((made.caption, "a green star above a pink box"), (made.w, 1.0), (made.seed, 5)):
         control.value = value
@@ -51,8 +62,8 @@ def test_writing_and_moving_draws_anew(network, judge):
     assert len(set(seen)) == 4 and "w = 1.0, seed 5, 2 steps" in seen[-1]
 
 
-def test_unknown_words_are_said_with_the_nearest_known_ones_and_go_when_corrected(network, judge):
-    made = box(network, judge)
+def test_unknown_words_are_said_with_the_nearest_known_ones_and_go_when_corrected(network, evaluator):
+    made = box(network, evaluator)
     made.caption.value = "a <rde> circle"
     assert 'role="alert">captions must be made of known words, got &#x27;&lt;rde&gt;&#x27;; did you mean' in made.screen.value
     made.caption.value = "a crcle"
@@ -61,10 +72,10 @@ def test_unknown_words_are_said_with_the_nearest_known_ones_and_go_when_correcte
     assert "<img" in made.screen.value and "alert" not in made.screen.value
 
 
-def test_the_page_for_those_without_a_kernel(network, judge):
-    made = box(network, judge)
+def test_the_page_for_those_without_a_kernel(network, evaluator):
+    made = box(network, evaluator)
     html = made._repr_mimebundle_()["text/html"]
-    assert html == box(network, judge)._repr_mimebundle_()["text/html"] and len(html) < 1e6
+    assert html == box(network, evaluator)._repr_mimebundle_()["text/html"] and len(html) < 1e6
     assert "<h4>a red circle</h4>" in html and "<h4>two blue stars</h4>" in html and html.count("<img alt=") == 2 * MANY
     assert not re.search(r"(?:src|href)=\"https?:", html)
     assert made._repr_mimebundle_()["application/vnd.jupyter.widget-view+json"]["model_id"] == made.box.model_id
@@ -79,11 +90,11 @@ def test_the_page_for_those_without_a_kernel(network, judge):
         ({"steps": 0}, "steps must be at least 1, got 0"),
     ],
 )
-def test_what_does_not_fit_raises_at_once(network, judge, options, words):
+def test_what_does_not_fit_raises_at_once(network, evaluator, options, words):
     with pytest.raises(ValueError, match=words):
-        prompt_box(network, judge, **{"steps": 2} | options)
+        prompt_box(network, evaluator, **{"steps": 2} | options)
 
 
-def test_a_network_without_a_condition_is_refused(judge):
+def test_a_network_without_a_condition_is_refused(evaluator):
     with pytest.raises(TypeError, match="takes no condition"):
-        prompt_box(Network(UNet(size=32, channels=3, classes=0), PROCESS, "v"), judge, steps=2)
+        prompt_box(Network(UNet(size=32, channels=3, classes=0), PROCESS, "v"), evaluator, steps=2)

@@ -6,20 +6,16 @@ import torch
 from course_lib.datasets import points
 from course_lib.denoisers import ExactDenoiser
 from course_lib.mixtures import GaussianMixture
-from course_lib.process import DDPM
-from course_lib.samplers import Step, ddim, ddpm, moves, result
+from course_lib.process import DDPM, seeded
+from course_lib.samplers import Step, ddim, ddpm, result, time_pairs
 from course_lib.schedules import cosine_beta, linear_beta
 
 process = DDPM(cosine_beta(1000))
 three = GaussianMixture([0.2, 0.3, 0.5], torch.tensor([[-1.0, 0.0], [1.0, 0.5], [0.0, -1.0]]), [0.1, 0.15, 0.2])
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def start(n=6, dtype=torch.float64):
-    return torch.randn(n, 2, generator=generator(9), dtype=dtype)
+    return torch.randn(n, 2, generator=seeded(9), dtype=dtype)
 
 
 @pytest.mark.parametrize("sampler", [ddpm, ddim])
@@ -41,20 +37,20 @@ def test_it_recovers_a_mixture(sampler):
 
 def test_ddim_at_eta_one_is_ddpm():
     args = ExactDenoiser(three, process), start(), process.times(1000)
-    one = result(ddim(*args, eta=1.0, rng=generator()))
-    assert torch.allclose(one, result(ddpm(*args, rng=generator())), atol=1e-9)
+    one = result(ddim(*args, eta=1.0, rng=seeded(0)))
+    assert torch.allclose(one, result(ddpm(*args, rng=seeded(0))), atol=1e-9)
 
 
 def test_a_ddpm_step_draws_from_the_posterior_at_the_predicted_picture():
-    first, second = list(ddpm(ExactDenoiser(three, process), start(), process.times(1000), rng=generator()))[:2]
+    first, second = list(ddpm(ExactDenoiser(three, process), start(), process.times(1000), rng=seeded(0)))[:2]
     mean, variance = process.posterior(first.x, first.x0, first.t)
-    assert torch.allclose(second.x, mean + variance.sqrt() * torch.randn(mean.shape, generator=generator(), dtype=mean.dtype))
+    assert torch.allclose(second.x, mean + variance.sqrt() * torch.randn(mean.shape, generator=seeded(0), dtype=mean.dtype))
 
 
 def test_ddim_needs_no_noise_and_ddpm_does():
     args = ExactDenoiser(three, process), start(), process.times(20)
     assert torch.equal(result(ddim(*args)), result(ddim(*args)))
-    assert not torch.allclose(result(ddpm(*args, rng=generator(1))), result(ddpm(*args, rng=generator(2))))
+    assert not torch.allclose(result(ddpm(*args, rng=seeded(1))), result(ddpm(*args, rng=seeded(2))))
 
 
 def test_ddim_tends_to_the_closed_form_flow_of_one_gaussian():
@@ -86,25 +82,25 @@ def test_equal_to_diffusers(betas, n):
         (diffusers.DDIMScheduler, ddim, {"eta": 0.7}),
     ):
         scheduler = theirs(trained_betas=betas.tolist(), clip_sample=False, timestep_spacing="leading")
-        scheduler.betas, scheduler.alphas = betas, 1 - betas  # their tables are float32 unless told
+        scheduler.betas, scheduler.alphas = betas, 1 - betas  # their tables are float32 by default
         scheduler.alphas_cumprod = (1 - betas).cumprod(0)
         scheduler.one = scheduler.final_alpha_cumprod = torch.tensor(1.0, dtype=torch.float64)
         scheduler.set_timesteps(n)
         times = torch.cat([scheduler.timesteps + 1, torch.tensor([0])])
-        x, rng = start(), generator(3)
+        x, rng = start(), seeded(3)
         for t in scheduler.timesteps:
             x = scheduler.step(denoiser(x, int(t) + 1).eps, t, x, generator=rng, **options).prev_sample
-        mine = result(ours(denoiser, start(), times, **options, rng=generator(3)))
+        mine = result(ours(denoiser, start(), times, **options, rng=seeded(3)))
         assert (mine - x).abs().max() < 1e-5, (theirs.__name__, options)
 
 
 @pytest.mark.parametrize(
     "call, words",
     [
-        (lambda: moves(torch.zeros(2, 2), torch.tensor([1, 2])), "times must be one falling row"),
-        (lambda: moves(torch.zeros(2, 2), torch.tensor([1])), "times must be one falling row"),
-        (lambda: moves(torch.full((2, 2), float("nan")), process.times(3)), "x must be finite"),
-        (lambda: moves(torch.zeros(0, 2), process.times(3)), "x must be a non-empty batch"),
+        (lambda: time_pairs(torch.zeros(2, 2), torch.tensor([1, 2])), "times must be one falling row"),
+        (lambda: time_pairs(torch.zeros(2, 2), torch.tensor([1])), "times must be one falling row"),
+        (lambda: time_pairs(torch.full((2, 2), float("nan")), process.times(3)), "x must be finite"),
+        (lambda: time_pairs(torch.zeros(0, 2), process.times(3)), "x must be a non-empty batch"),
         (lambda: list(ddim(None, torch.zeros(2, 2), process.times(3), eta=-1)), "eta must be 0 or more, got -1"),
         (lambda: list(ddim(None, torch.zeros(2, 2), process.times(3), eta=float("nan"))), "eta must be finite"),
         (lambda: result([]), "steps must hold at least one Step"),

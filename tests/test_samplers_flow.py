@@ -7,7 +7,7 @@ import torch
 
 from course_lib.denoisers import ExactDenoiser
 from course_lib.mixtures import GaussianMixture
-from course_lib.process import DDPM, RectifiedFlow, VarianceExploding
+from course_lib.process import DDPM, RectifiedFlow, VarianceExploding, seeded
 from course_lib.samplers import annealed_langevin, ddim, ddpm, heun, invert, langevin, probability_flow, rectified_flow, result
 from course_lib.schedules import cosine_beta, linear_beta
 
@@ -17,12 +17,8 @@ apart = GaussianMixture([0.2, 0.8], torch.tensor([[-5.0, -5.0], [5.0, 5.0]]), [1
 levels = VarianceExploding(torch.logspace(math.log10(0.05), math.log10(4.0), 60, dtype=torch.float64))
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def start(n=6):
-    return torch.randn(n, 2, generator=generator(9), dtype=torch.float64)
+    return torch.randn(n, 2, generator=seeded(9), dtype=torch.float64)
 
 
 def slope(sampler, process, counts):
@@ -57,31 +53,31 @@ def shares_and_means(x, mixture):
 
 def on_chain(sampler, betas=cosine_beta, n=250, **options):
     process = DDPM(betas(1000))
-    x = torch.randn(20_000, 2, generator=generator(9))
+    x = torch.randn(20_000, 2, generator=seeded(9))
     return result(sampler(ExactDenoiser(three, process), x, process.times(n), **options))
 
 
 def on_flow(sampler):
     process = RectifiedFlow()
-    x = torch.randn(20_000, 2, generator=generator(9))
+    x = torch.randn(20_000, 2, generator=seeded(9))
     return result(sampler(ExactDenoiser(three, process), x, process.times(250)))
 
 
 def annealed(mixture, n, epsilon, x):
-    return result(annealed_langevin(ExactDenoiser(mixture, levels), x, levels.times(levels.T), n, epsilon, generator()))
+    return result(annealed_langevin(ExactDenoiser(mixture, levels), x, levels.times(levels.T), n, epsilon, seeded(0)))
 
 
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda: on_chain(ddpm, rng=generator()),
+        lambda: on_chain(ddpm, rng=seeded(0)),
         lambda: on_chain(ddim),
-        lambda: on_chain(ddim, eta=0.5, rng=generator()),
+        lambda: on_chain(ddim, eta=0.5, rng=seeded(0)),
         lambda: on_chain(heun),
         lambda: on_chain(probability_flow, linear_beta, 1000),
         lambda: on_flow(rectified_flow),
         lambda: on_flow(heun),
-        lambda: annealed(three, 20, 2e-4, 4 * torch.randn(20_000, 2, generator=generator(9))),
+        lambda: annealed(three, 20, 2e-4, 4 * torch.randn(20_000, 2, generator=seeded(9))),
     ],
     ids=["ddpm", "ddim", "ddim, eta 0.5", "heun", "probability flow", "rectified flow", "heun on a flow", "annealed langevin"],
 )
@@ -92,31 +88,29 @@ def test_it_recovers_the_weights_and_the_means_of_three_modes(draw):
 
 def test_plain_langevin_gets_the_weights_of_separated_modes_wrong_and_annealed_does_not():
     process = VarianceExploding(torch.logspace(-1, 1.3, 40, dtype=torch.float64))
-    exact, x = ExactDenoiser(apart, process), 16 * torch.rand(4_000, 2, generator=generator(9)) - 8
-    plain = result(langevin(exact, x, 1, n=1000, epsilon=0.1, rng=generator()))
-    annealed = result(annealed_langevin(exact, x, process.times(40), n=50, epsilon=0.004, rng=generator()))
+    exact, x = ExactDenoiser(apart, process), 16 * torch.rand(4_000, 2, generator=seeded(9)) - 8
+    plain = result(langevin(exact, x, 1, n=1000, epsilon=0.1, rng=seeded(0)))
+    annealed = result(annealed_langevin(exact, x, process.times(40), n=50, epsilon=0.004, rng=seeded(0)))
     assert abs(shares_and_means(plain, apart)[0][0] - 0.5) < 0.05
     assert abs(shares_and_means(annealed, apart)[0][0] - 0.2) < 0.02
 
 
 def test_langevin_stays_where_it_should_and_its_steps_are_equation_4():
     exact = ExactDenoiser(one, levels)
-    first, second = list(langevin(exact, start(), 1, n=1, epsilon=0.01, rng=generator()))
-    z = torch.randn(first.x.shape, generator=generator(), dtype=torch.float64)
+    first, second = list(langevin(exact, start(), 1, n=1, epsilon=0.01, rng=seeded(0)))
+    z = torch.randn(first.x.shape, generator=seeded(0), dtype=torch.float64)
     assert torch.allclose(second.x, first.x + 0.005 * first.pred.score + 0.1 * z)
     a, b = levels.coefficients(1, first.x)
-    x = a * one.sample(20_000, generator())[0].double() + b * torch.randn(
-        20_000, 2, generator=generator(1), dtype=torch.float64
-    )
-    there = result(langevin(exact, x, 1, n=200, epsilon=0.01, rng=generator()))
-    assert (there.mean(0) - x.mean(0)).norm() < 0.02 and (there.std(0) - x.std(0)).abs().max() < 0.02
+    x = a * one.sample(20_000, seeded(0))[0].double() + b * torch.randn(20_000, 2, generator=seeded(1), dtype=torch.float64)
+    mask = result(langevin(exact, x, 1, n=200, epsilon=0.01, rng=seeded(0)))
+    assert (mask.mean(0) - x.mean(0)).norm() < 0.02 and (mask.std(0) - x.std(0)).abs().max() < 0.02
 
 
 def test_annealed_langevin_takes_n_steps_a_level_with_the_step_size_of_algorithm_1():
     process = VarianceExploding(torch.tensor([0.1, 0.2, 0.4]))
-    steps = list(annealed_langevin(ExactDenoiser(one, process), start(), process.times(3), n=2, epsilon=0.001, rng=generator()))
+    steps = list(annealed_langevin(ExactDenoiser(one, process), start(), process.times(3), n=2, epsilon=0.001, rng=seeded(0)))
     assert [s.t for s in steps] == [3, 3, 2, 2, 1, 1, 1] and steps[-1].pred is None
-    rng, alpha = generator(), [0.016, 0.016, 0.004, 0.004, 0.001, 0.001]
+    rng, alpha = seeded(0), [0.016, 0.016, 0.004, 0.004, 0.001, 0.001]
     for now, then, size in zip(steps, steps[1:], alpha):
         z = torch.randn(now.x.shape, generator=rng, dtype=torch.float64)
         assert torch.allclose(then.x, now.x + size / 2 * now.pred.score + size**0.5 * z)
@@ -139,7 +133,7 @@ def test_on_a_rectified_flow_euler_is_ddim_and_heun_is_heuns_rule_for_the_veloci
 def test_inversion_walks_ddims_way_back():
     process = DDPM(cosine_beta(1000))
     denoiser = ExactDenoiser(three, process)
-    x = three.sample(200, generator())[0].double()
+    x = three.sample(200, seeded(0))[0].double()
     apart = []
     for n in (10, 100, 1000):
         steps = list(invert(denoiser, x, process.times(n)))
@@ -212,7 +206,7 @@ def test_equal_to_diffusers_inversion(n):
     diffusers = pytest.importorskip("diffusers")
     betas = cosine_beta(1000)
     process = DDPM(betas)
-    denoiser, x = ExactDenoiser(three, process), three.sample(20, generator())[0].double()
+    denoiser, x = ExactDenoiser(three, process), three.sample(20, seeded(0))[0].double()
     scheduler = diffusers.DDIMInverseScheduler(trained_betas=betas.tolist(), clip_sample=False)
     scheduler.alphas_cumprod = (1 - betas).cumprod(0)
     scheduler.initial_alpha_cumprod = torch.tensor(1.0, dtype=torch.float64)

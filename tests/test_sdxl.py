@@ -1,26 +1,37 @@
-"""SDXL: pictures as they are found, a network that is told of their making, two encoders, and a refiner that takes over."""
+"""SDXL: pictures as they are found, a network conditioned on size and crop, two encoders, and a refiner for the last steps."""
 
 import pytest
 import torch
 from torch import nn
 
-from course_lib import models
 from course_lib.datasets import captions, scenes, shapes
 from course_lib.denoisers import NULL, Network
+from course_lib.guidance import classifier_free
+from course_lib.methods.sdxl import (
+    MAX_CUT,
+    SIDES,
+    ExpertSwitch,
+    border,
+    crop_and_shrink,
+    downscale,
+    high_frequency_detail,
+    refiner_loss,
+)
 from course_lib.nets.sdxl import WHOLE, SDXLUNet, TwoEncoders
 from course_lib.nets.text import TextEncoder
-from course_lib.process import DDPM
-from course_lib.recipes import sdxl as recipe
-from course_lib.recipes.unclip import shipped_clip
+from course_lib.process import DDPM, seeded
+from course_lib.samplers import sample
 from course_lib.schedules import linear_beta
-from course_lib.sdxl import MOST_CUT, SIDES, Relay, border, detail, found, once_small, refiner_loss
+from course_lib.zoo import models
+from course_lib.zoo.recipes import sdxl as recipe
+from course_lib.zoo.recipes.unclip import shipped_clip
 
 PROCESS = DDPM(linear_beta(1000))
 
 
 @pytest.fixture
 def net():
-    """A U-Net that is told of its picture's making, all weights stirred, since some start at 0."""
+    """A U-Net conditioned on size and crop, all weights stirred, since some start at 0."""
     torch.manual_seed(0)
     net = SDXLUNet(widths=(16, 32), dim=32, text=TextEncoder(16, 1, 2), more=1).eval()
     for p in net.parameters():
@@ -29,45 +40,45 @@ def net():
 
 
 def scene_of(n, seed=0):
-    return scenes.sample(n, torch.Generator().manual_seed(seed), ("pair",))
+    return scenes.sample(n, seeded(seed), ("pair",))
 
 
 # Pictures as they are found
 
 
-def test_found_pictures_came_about_as_micro_says():
+def test_micro_describes_how_pictures_came_about():
     scene = scene_of(2000)
-    x, micro = found(scene, torch.Generator().manual_seed(1))
+    x, micro = crop_and_shrink(scene, seeded(1))
     side, top, left = micro.unbind(1)
     assert x.shape == (2000, 3, 32, 32) and float(x.abs().max()) <= 1
     assert set(side.tolist()) == {*SIDES, 32} and float((side == 32).float().mean()) == pytest.approx(0.5, abs=0.04)
     assert ((top == 0) == (left == 0)).all() and float((top > 0).float().mean()) == pytest.approx(0.5, abs=0.04)
-    assert int(top.max()) == int(left.max()) == MOST_CUT
+    assert int(top.max()) == int(left.max()) == MAX_CUT
     whole = (micro == torch.tensor(WHOLE)).all(1)
     assert not border(x[whole]).any() and border(x[(top > 6) & (left > 6)]).float().mean() > 0.3
-    assert detail(x[side < 32]).max() < 1e-6 < 0.05 < detail(x[whole]).mean()
+    assert high_frequency_detail(x[side < 32]).max() < 1e-6 < 0.05 < high_frequency_detail(x[whole]).mean()
 
 
 def test_a_picture_that_was_small_is_made_of_blocks():
-    x = shapes.draw(scene_of(20), torch.Generator().manual_seed(1))
+    x = shapes.draw(scene_of(20), seeded(1))
     for side in SIDES:
-        small = once_small(x, side)
+        small = downscale(x, side)
         blocks = small.unflatten(3, (side, -1)).unflatten(2, (side, -1))
         assert small.shape == x.shape and torch.equal(blocks, blocks[:, :, :, :1, :, :1].expand_as(blocks))
-        assert torch.equal(once_small(small, side), small)
-    assert torch.equal(once_small(x, 32), x)
+        assert torch.equal(downscale(small, side), small)
+    assert torch.equal(downscale(x, 32), x)
 
 
 def test_nothing_small_and_nothing_cut_is_the_picture_itself():
     scene = scene_of(50)
-    x, micro = found(scene, torch.Generator().manual_seed(1), small=0, cut=0)
-    assert torch.equal(x, shapes.draw(scene, torch.Generator().manual_seed(1))) and (micro == torch.tensor(WHOLE)).all()
+    x, micro = crop_and_shrink(scene, seeded(1), small=0, cut=0)
+    assert torch.equal(x, shapes.draw(scene, seeded(1))) and (micro == torch.tensor(WHOLE)).all()
 
 
 def test_what_is_cut_off_is_the_top_and_the_left():
     scene = scene_of(200)
-    where = shapes.layout(scene, torch.Generator().manual_seed(1))
-    x, micro = found(scene, torch.Generator().manual_seed(1), small=0, cut=1)
+    where = shapes.layout(scene, seeded(1))
+    x, micro = crop_and_shrink(scene, seeded(1), small=0, cut=1)
     full = shapes.paint(scene, where)
     for i in range(0, 200, 20):
         top, left = micro[i, 1:].tolist()
@@ -78,22 +89,24 @@ def test_what_is_cut_off_is_the_top_and_the_left():
 
 
 def test_each_input_has_its_say_and_members_do_not_mix(net):
-    rng = torch.Generator().manual_seed(1)
+    rng = seeded(1)
     x, time = torch.randn(3, 4, 8, 8, generator=rng), torch.rand(3, generator=rng)
-    said = ["a red star", "two blue squares", ""]
+    prompts = ["a red star", "two blue squares", ""]
     micro = torch.tensor([[32, 0, 0], [8, 3, 5], [16, 5, 3]])
-    before = net(x, time, net.as_condition((said, micro)))
+    before = net(x, time, net.as_condition((prompts, micro)))
     assert before.shape == x.shape
-    alone = torch.cat([net(x[i : i + 1], time[i : i + 1], net.as_condition((said[i], micro[i]))) for i in range(3)])
+    alone = torch.cat([net(x[i : i + 1], time[i : i + 1], net.as_condition((prompts[i], micro[i]))) for i in range(3)])
     assert torch.allclose(before, alone, atol=1e-3 * float(before.detach().abs().max()))
-    others = [(said, micro + torch.tensor(step)) for step in ((4, 0, 0), (0, 2, 0), (0, 0, 2))] + [(said[1:] + said[:1], micro)]
+    others = [(prompts, micro + torch.tensor(step)) for step in ((4, 0, 0), (0, 2, 0), (0, 0, 2))] + [
+        (prompts[1:] + prompts[:1], micro)
+    ]
     for other in others:
         assert ((net(x, time, net.as_condition(other)) - before).flatten(1).abs().amax(1) > 1e-4).all()
 
 
 def test_more_attention_has_its_say_on_the_coarsest_maps(net):
     assert set(net.more) == {"encoder_4x4_block0", "decoder_4x4_block0"}
-    x, cond = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1)), net.as_condition("a red star")
+    x, cond = torch.randn(1, 4, 8, 8, generator=seeded(1)), net.as_condition("a red star")
     before = net(x, torch.ones(1), cond)
     for name in net.more:
         nn.init.zeros_(net.more[name][0][1].out.weight)
@@ -108,7 +121,7 @@ def test_what_is_left_out_is_a_whole_picture_and_null_is_no_caption(net):
 
 
 @pytest.mark.parametrize("micro", [(32, 0), (32.0, 0.0, 0.0), (32, -1, 0), [[32, 0, 0], [32, 0, 0]]])
-def test_the_network_says_what_does_not_fit(net, micro):
+def test_the_network_refuses_what_does_not_fit(net, micro):
     with pytest.raises(ValueError, match="micro must be three whole numbers for each caption"):
         net.as_condition((["a red star"], micro))
 
@@ -117,9 +130,9 @@ def test_two_encoders_stand_side_by_side():
     torch.manual_seed(0)
     first, second = TextEncoder(16, 1, 2).eval(), TextEncoder(8, 1, 2).eval()
     tokens = captions.tokens(["a red star", "two blue squares left"])
-    words, there = TwoEncoders(first, second)(tokens)
+    words, mask = TwoEncoders(first, second)(tokens)
     assert torch.equal(words[..., :16], first(tokens)[0]) and torch.equal(words[..., 16:], second(tokens)[0])
-    assert torch.equal(there, tokens != captions.PAD) and TwoEncoders(first, second).width == 24
+    assert torch.equal(mask, tokens != captions.PAD) and TwoEncoders(first, second).width == 24
     net = SDXLUNet(widths=(16, 32), dim=32, text=TwoEncoders(first, second))
     assert net(torch.zeros(2, 4, 8, 8), torch.zeros(2), net.as_condition(["a red star", ""])).shape == (2, 4, 8, 8)
 
@@ -127,9 +140,9 @@ def test_two_encoders_stand_side_by_side():
 # The refiner
 
 
-def test_a_relay_hands_over_where_it_is_told():
+def test_an_expert_switch_changes_at_its_time():
     one, other = (Network(lambda x, time, value=value: 0 * x + value, PROCESS) for value in (1.0, 2.0))
-    relay, x = Relay(one, other, 200), torch.zeros(2, 3, 4, 4)
+    relay, x = ExpertSwitch(one, other, 200), torch.zeros(2, 3, 4, 4)
     assert relay.process is PROCESS
     assert [float(relay(x, t).eps.mean()) for t in (1000, 201, 200, 1)] == [1, 1, 2, 2]
 
@@ -142,26 +155,26 @@ def test_a_refiner_learns_from_little_noise_alone():
             self.t = t
             return type("Answer", (), {"value": 0 * x_t})
 
-        def truth(self, x0, t, eps):
+        def target(self, x0, t, eps):
             return eps
 
-    told = Told()
-    loss = refiner_loss(told, torch.zeros(4000, 1, 2, 2), 12, torch.Generator().manual_seed(0))
-    assert set(told.t.tolist()) == set(range(1, 13)) and float(loss) == pytest.approx(1, abs=0.05)
+    conditioned = Told()
+    loss = refiner_loss(conditioned, torch.zeros(4000, 1, 2, 2), 12, seeded(0))
+    assert set(conditioned.t.tolist()) == set(range(1, 13)) and float(loss) == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize("options", [{}, {"text": recipe.two_encoders}, {"more": 2}])
 def test_at_first_every_addition_is_silent(options):
     network = recipe.sdxl_network(**{name: make() if callable(make) else make for name, make in options.items()})
-    recipe.schooled(network.net.eval())
-    x, said = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1)), ["a red circle", "three pink stars"]
-    before = models.load("latent2shape").given(said)(x, 500).value
-    assert torch.allclose(network.given((said, (8, 3, 5)))(x, 500).value, before, atol=1e-5)
+    recipe.init_from_latent2shape(network.net.eval())
+    x, prompts = torch.randn(2, 4, 8, 8, generator=seeded(1)), ["a red circle", "three pink stars"]
+    before = models.load("latent2shape").given(prompts)(x, 500).value
+    assert torch.allclose(network.given((prompts, (8, 3, 5)))(x, 500).value, before, atol=1e-5)
 
 
 def test_two_encoders_know_what_their_models_know():
     network = recipe.sdxl_network(text=recipe.two_encoders())
-    recipe.schooled(network.net)
+    recipe.init_from_latent2shape(network.net)
     for mine, theirs in (
         (network.net.text.first, models.load("latent2shape").net.text),
         (network.net.text.second, shipped_clip().text),
@@ -169,10 +182,10 @@ def test_two_encoders_know_what_their_models_know():
         assert all(torch.equal(p, q) for p, q in zip(mine.state_dict().values(), theirs.state_dict().values(), strict=True))
 
 
-@pytest.mark.parametrize("options", [{}, {"told": False}, {"large": True}])
+@pytest.mark.parametrize("options", [{}, {"conditioned": False}, {"large": True}])
 def test_training_and_drawing(monkeypatch, options):
     few = recipe.encoded(64)
-    monkeypatch.setattr(recipe, "encoded", lambda: few)
+    monkeypatch.setattr(recipe, "encoded", lambda folder: few)
     base, refiner = recipe.sdxl_network(), recipe.sdxl_network(seed=1)
     before = [p.clone() for p in base.net.parameters()]
     (*_, end) = recipe.train_sdxl(base, steps=2, **options)
@@ -180,10 +193,32 @@ def test_training_and_drawing(monkeypatch, options):
     (*_, end) = recipe.train_refiner(refiner, base, steps=2)
     assert end.step == 2
     assert all(torch.allclose(p, q, atol=0.01) for p, q in zip(base.net.parameters(), refiner.net.parameters()))
-    said = ["a red circle", "two pink stars"]
-    draw = lambda **how: recipe.sdxl_drawn(base, said, steps=8, **how)  # the last move starts at t = 125
+    prompts = ["a red circle", "two pink stars"]
+
+    def draw(refiner=None, micro=WHOLE):
+        denoiser, *last = (classifier_free(net, (prompts, micro), 3.0) for net in (base, refiner) if net)
+        z = sample(ExpertSwitch(denoiser, *last) if last else denoiser, base.draw_noise(2, seeded(1)), 8)  # the last t is 125
+        return models.load("autoencoder").decode(z)
+
     for p in (*base.net.parameters(), *refiner.net.parameters()):
         nn.init.normal_(p, std=0.1 / max(1, p.ndim - 1))
     plain = draw()
     assert plain.shape == (2, 3, 32, 32) and float(plain.abs().max()) <= 1
     assert not torch.equal(plain, draw(refiner=refiner)) and not torch.equal(plain, draw(micro=(8, 0, 0)))
+
+
+@pytest.mark.parametrize("micro", [WHOLE, (8, 3, 5), torch.tensor([[8, 0, 0], [32, 3, 5]])])
+def test_the_null_condition_keeps_size_and_crop(net, micro):
+    network = Network(net, PROCESS, "v")
+    guided = classifier_free(network, (["a red circle", "three pink stars"], micro), 3.0)
+    assert (guided.uncond.cond[:, : captions.LENGTH] == captions.tokens("")).all()
+    assert (guided.uncond.cond[:, captions.LENGTH :] == torch.as_tensor(micro)).all()
+    plain = classifier_free(network, ["a red circle", "three pink stars"], 3.0)
+    assert (plain.uncond.cond[:, captions.LENGTH :] == torch.tensor(WHOLE)).all()
+
+
+def test_a_switch_of_experts_is_parted_like_its_experts(net):
+    network = Network(net, PROCESS, "v")
+    prompts, noise = ["a red circle", "three pink stars", "a blue square"], torch.randn(3, 4, 8, 8, generator=seeded(1))
+    switch = ExpertSwitch(network.given((prompts, (8, 3, 5))), network.given(prompts), at=500)
+    assert torch.allclose(sample(switch, noise, 2, batch=2), sample(switch, noise, 2), atol=1e-5)

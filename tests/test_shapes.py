@@ -5,14 +5,11 @@ import torch
 
 from course_lib.datasets import captions, scenes, shapes
 from course_lib.datasets.scenes import COLOURS, HELD_OUT, NONE, SHAPES, Scene
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
+from course_lib.process import seeded
 
 
 def some(n=400, seed=0, **options):
-    return scenes.sample(n, rng(seed), **options)
+    return scenes.sample(n, seeded(seed), **options)
 
 
 def same(a, b):
@@ -25,15 +22,15 @@ def same(a, b):
 def test_the_seed_decides():
     assert same(some(), some()) and not same(some(), some(seed=1))
     scene = some(20)
-    assert torch.equal(shapes.draw(scene, rng()), shapes.draw(scene, rng()))
-    assert captions.tell(scene, rng())[0] == captions.tell(scene, rng())[0] != captions.tell(scene, rng(1))[0]
+    assert torch.equal(shapes.draw(scene, seeded(0)), shapes.draw(scene, seeded(0)))
+    assert captions.tell(scene, seeded(0))[0] == captions.tell(scene, seeded(0))[0] != captions.tell(scene, seeded(1))[0]
 
 
 def test_scenes_hold_together():
     scene = some(3000)
-    there = torch.arange(4) < scene.count[:, None]
+    mask = torch.arange(4) < scene.count[:, None]
     for part, classes in ((scene.shape, 4), (scene.colour, 6), (scene.size, 2)):
-        assert ((part >= 0) == there).all() and part.max() == classes - 1
+        assert ((part >= 0) == mask).all() and part.max() == classes - 1
     assert ((scene.place >= 0) == (scene.count == 1)).all()
     assert scene.count.bincount().min() == 0 and (scene.count.bincount()[1:] > 200).all()
     many = scene[scene.relation < 0]
@@ -50,23 +47,23 @@ def test_what_is_held_out_is_never_in_training():
     assert not held & set(train.object.flatten().tolist()) and len(set(train.object.flatten().tolist())) == 20 + 1
     met = {frozenset(row) for row in pairs.object[:, :2].tolist()}
     assert met and not met & seen and not held & set(pairs.object.flatten().tolist())
-    assert set().union(*met) == set().union(*seen)  # every object that training knows has such a meeting
+    assert set().union(*met) == set().union(*seen)  # every object that training has occurs in such a pair
     assert all(held & set(row) for row in objects.object.tolist())
 
 
 def test_said_words_never_tell_a_held_out_object_in_training():
-    said, _ = captions.tell(some(5000), rng(1))
+    prompts, _ = captions.tell(some(5000), seeded(1))
     for colour, shape in HELD_OUT:
         for noun in captions.NOUNS[shape]:
-            assert not [c for c in said if f"{colour} {noun}" in c or f"{noun} that is {colour}" in c]
+            assert not [c for c in prompts if f"{colour} {noun}" in c or f"{noun} that is {colour}" in c]
 
 
 # Pictures
 
 
-def test_a_picture_is_what_its_scene_says():
-    """Objects by their colour: pixels of each are where the layout says, and as many as the shape's area holds."""
-    scene, where = some(300), shapes.layout(some(300), rng(3))
+def test_a_picture_shows_its_scene():
+    """Objects by their colour: pixels of each are where the layout puts them, and as many as the shape's area holds."""
+    scene, where = some(300), shapes.layout(some(300), seeded(3))
     x = shapes.paint(scene, where)
     assert x.shape == (300, 3, 32, 32) and x.min() == -1 and x.max() == 1
     area = {"circle": torch.pi, "square": 3.125, "triangle": 2.03, "star": 1.1226 * 1.5625}  # of radius 1
@@ -85,10 +82,10 @@ def test_a_picture_is_what_its_scene_says():
 
 def test_the_layout_makes_the_scene_true():
     scene = some(3000)
-    where = shapes.layout(scene, rng(4))
+    where = shapes.layout(scene, seeded(4))
     x, y, reach = where.x, where.y, shapes.REACH * where.radius
-    there = scene.shape >= 0
-    assert (torch.maximum(x.abs(), y.abs()) + reach < 16)[there].all()
+    mask = scene.shape >= 0
+    assert (torch.maximum(x.abs(), y.abs()) + reach < 16)[mask].all()
     left, above = scene.relation == 0, scene.relation == 1
     assert (x[left, 0] + reach[left, 0] < 0).all() and (x[left, 1] - reach[left, 1] > 0).all()
     assert (y[above, 0] + reach[above, 0] < 0).all() and (y[above, 1] - reach[above, 1] > 0).all()
@@ -102,7 +99,7 @@ def test_the_layout_makes_the_scene_true():
 
 def test_objects_do_not_touch_and_larger_pictures_are_the_same_pictures():
     scene = some(500)
-    where = shapes.layout(scene, rng(5))
+    where = shapes.layout(scene, seeded(5))
     cover = torch.zeros(500, 32, 32)
     for of, mask in shapes.masks(scene, where):
         cover[of[0]] += mask
@@ -116,19 +113,19 @@ def test_objects_do_not_touch_and_larger_pictures_are_the_same_pictures():
 
 def test_captions_say_what_the_scene_is():
     scene = some(3000)
-    said, told = captions.tell(scene, rng(1))
-    assert set(scenes.agreement(scene, told).values()) == {1.0}
-    assert (told.size[told.count > 2] == NONE).all() and 0.4 < (told.place[told.place >= 0]).numel() / (
+    prompts, described = captions.tell(scene, seeded(1))
+    assert set(scenes.agreement(scene, described).values()) == {1.0}
+    assert (described.size[described.count > 2] == NONE).all() and 0.4 < (described.place[described.place >= 0]).numel() / (
         scene.place >= 0
     ).sum() < 0.6
-    for caption, colours, size in zip(said, told.colour.tolist(), told.size.tolist()):
+    for caption, colours, size in zip(prompts, described.colour.tolist(), described.size.tolist()):
         words = caption.split()
         for colour in {c for c in colours if c >= 0}:
             assert COLOURS[colour] in words
         assert sum(w in ("small", "little") for w in words) == size.count(0) and sum(
             w in ("large", "big") for w in words
         ) == size.count(1)
-    assert len({tuple(w for w in c.split() if w not in COLOURS) for c in said}) > 300, "the grammar has many forms"
+    assert len({tuple(w for w in c.split() if w not in COLOURS) for c in prompts}) > 300, "the grammar has many forms"
 
 
 def plain(*objects, relation=NONE, place=NONE):
@@ -149,12 +146,12 @@ def test_plain_words_for_what_was_read():
 
 
 def test_tokens_are_whole_words_and_come_back():
-    said, _ = captions.tell(some(2000), rng(1))
-    rows = captions.tokens(said)
+    prompts, _ = captions.tell(some(2000), seeded(1))
+    rows = captions.tokens(prompts)
     assert (
         rows.shape == (2000, captions.LENGTH) and (rows[:, 0] == captions.START).all() and rows.max() == len(captions.WORDS) - 1
     )
-    assert [" ".join(captions.words(row)) for row in rows] == said
+    assert [" ".join(captions.words(row)) for row in rows] == prompts
     assert torch.equal(captions.tokens("A red  circle, above a Star."), captions.tokens(["a red circle above a star"]))
     assert captions.tokens("").tolist() == [[captions.START] + [captions.PAD] * (captions.LENGTH - 1)]
 
@@ -177,26 +174,26 @@ def test_what_cannot_be_understood_is_said(caption, words):
 # Agreement
 
 
-def test_each_attribute_is_judged_apart():
-    asked = plain(("circle", "red"), ("square", "blue"), relation=0)
-    judged = lambda *objects, **options: scenes.agreement(plain(*objects, **options), asked)
-    right = judged(("circle", "red"), ("square", "blue"), relation=0)
+def test_each_attribute_is_scored_separately():
+    wanted = plain(("circle", "red"), ("square", "blue"), relation=0)
+    agreement = lambda *objects, **options: scenes.agreement(plain(*objects, **options), wanted)
+    right = agreement(("circle", "red"), ("square", "blue"), relation=0)
     assert (
         set(right.values()) - {1.0}
         and right["all"] == right["binding"] == right["relation"] == 1
         and right["place"] != right["place"]
     )
-    swapped = judged(("circle", "blue"), ("square", "red"), relation=0)
+    swapped = agreement(("circle", "blue"), ("square", "red"), relation=0)
     assert (swapped["count"], swapped["shape"], swapped["colour"], swapped["binding"], swapped["all"]) == (1, 1, 1, 0, 0)
-    turned = judged(("square", "blue"), ("circle", "red"), relation=0)
+    turned = agreement(("square", "blue"), ("circle", "red"), relation=0)
     assert (turned["binding"], turned["relation"], turned["all"]) == (1, 0, 0)
-    other = judged(("circle", "red"), ("square", "blue"), relation=1)
+    other = agreement(("circle", "red"), ("square", "blue"), relation=1)
     assert (other["binding"], other["relation"], other["all"]) == (1, 0, 0)
-    lonely = judged(("circle", "red"))
+    lonely = agreement(("circle", "red"))
     assert (lonely["count"], lonely["binding"], lonely["all"]) == (0, 0, 0)
-    small = Scene(asked.shape, asked.colour, torch.tensor([[1, 0, NONE, NONE]]), asked.place, asked.relation)
-    assert scenes.agreement(small, asked)["size"] == 0 and scenes.agreement(small, asked)["all"] == 0
-    unsaid = Scene(asked.shape, asked.colour, torch.full((1, 4), NONE), asked.place, asked.relation)
+    small = Scene(wanted.shape, wanted.colour, torch.tensor([[1, 0, NONE, NONE]]), wanted.place, wanted.relation)
+    assert scenes.agreement(small, wanted)["size"] == 0 and scenes.agreement(small, wanted)["all"] == 0
+    unsaid = Scene(wanted.shape, wanted.colour, torch.full((1, 4), NONE), wanted.place, wanted.relation)
     assert scenes.agreement(small, unsaid)["all"] == 1
 
 
@@ -207,7 +204,7 @@ def test_each_attribute_is_judged_apart():
         (lambda: scenes.sample(3, kinds=("many",)), "kinds must be one of one, pair, alike, got 'many'"),
         (lambda: scenes.sample(3, split="test"), "split must be one of train, new pairs, new objects, got 'test'"),
         (lambda: scenes.sample(3, kinds=("one",), split="new pairs"), "kinds must have 'pair' in it"),
-        (lambda: scenes.agreement(some(3), some(4)), "seen and asked must be as many scenes, got 3 and 4"),
+        (lambda: scenes.agreement(some(3), some(4)), "seen and wanted must be as many scenes, got 3 and 4"),
         (lambda: Scene(*[torch.zeros(2, 4)] * 5), r"place must be (2,), got (2, 4)"),
     ],
 )

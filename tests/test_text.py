@@ -1,30 +1,30 @@
-"""The text encoder, cross-attention, the U-Net that listens, CLIP and the reader: each input has its say, and padding none."""
+"""The text encoder, cross-attention, the conditioned U-Net, CLIP and the detector: inputs have an effect, padding has none."""
 
 import pytest
 import torch
 from torch import nn
 
-from course_lib import models
 from course_lib.datasets import captions, scenes, shapes
 from course_lib.datasets.scenes import NONE, Scene
 from course_lib.denoisers import NULL, Network
 from course_lib.nets.attention import CrossAttention, cross_attention
 from course_lib.nets.clip import CLIP, contrastive_loss
-from course_lib.nets.hooks import looks_at_words, watching
-from course_lib.nets.reader import Reader
+from course_lib.nets.detector import SceneDetector
+from course_lib.nets.hooks import cross_attention_maps, record_activations
 from course_lib.nets.text import TextEncoder, TextUNet
-from course_lib.process import DDPM
-from course_lib.recipes import shapes as recipe
-from course_lib.recipes import unclip
-from course_lib.recipes.shapes import BLUR, NOISE, worn
+from course_lib.process import DDPM, seeded
 from course_lib.schedules import cosine_beta
+from course_lib.zoo import models
+from course_lib.zoo.recipes import shapes as recipe
+from course_lib.zoo.recipes import unclip
+from course_lib.zoo.recipes.shapes import BLUR, NOISE, degrade
 
 SAID = ["a red circle left of a blue square", "a blue circle left of a red square", "a red circle", ""]
 
 
 @pytest.fixture
 def net():
-    """A U-Net that listens, all weights stirred, since some start at 0."""
+    """A text-conditional U-Net, all weights stirred, since some start at 0."""
     torch.manual_seed(0)
     net = TextUNet(size=32, widths=(32, 32), dim=32, words=16).eval()
     for p in net.parameters():
@@ -34,7 +34,7 @@ def net():
 
 @pytest.fixture
 def batch():
-    rng = torch.Generator().manual_seed(1)
+    rng = seeded(1)
     return torch.randn(4, 3, 32, 32, generator=rng), torch.rand(4, generator=rng), captions.tokens(SAID)
 
 
@@ -63,43 +63,43 @@ def test_padding_has_no_say():
     torch.manual_seed(0)
     encoder = TextEncoder(16).eval()
     tokens = captions.tokens(SAID)
-    words, there = encoder(tokens)
-    assert torch.equal(there.sum(1), torch.tensor([9, 9, 4, 1])) and words.shape == (4, captions.LENGTH, 16)
+    words, mask = encoder(tokens)
+    assert torch.equal(mask.sum(1), torch.tensor([9, 9, 4, 1])) and words.shape == (4, captions.LENGTH, 16)
     with torch.no_grad():
         encoder.word.weight[captions.PAD] += 100
-        assert torch.allclose(encoder(tokens)[0][there], words[there], atol=1e-5)
+        assert torch.allclose(encoder(tokens)[0][mask], words[mask], atol=1e-5)
     attention = CrossAttention(32, 16, heads=2, side=4)
     nn.init.normal_(attention.out.weight)
     h = torch.randn(4, 32, 4, 4)
-    loud = torch.where(there[..., None], words, 100.0)
-    assert torch.allclose(attention(h, words, there), attention(h, loud, there), atol=1e-4)
+    loud = torch.where(mask[..., None], words, 100.0)
+    assert torch.allclose(attention(h, words, mask), attention(h, loud, mask), atol=1e-4)
 
 
 def test_weights_are_those_that_forward_uses():
     torch.manual_seed(0)
     attention = CrossAttention(32, 16, heads=2, side=4)
-    h, words, there = torch.randn(2, 32, 4, 4), torch.randn(2, 7, 16), torch.arange(7) < torch.tensor([[7], [4]])
+    h, words, mask = torch.randn(2, 32, 4, 4), torch.randn(2, 7, 16), torch.arange(7) < torch.tensor([[7], [4]])
     q, k, v = attention.queries_keys_values(h, words)
-    weights = attention.weights(h, words, there)
+    weights = attention.weights(h, words, mask)
     assert (
         weights.shape == (2, 2, 16, 7)
         and torch.allclose(weights.sum(-1), torch.ones(2, 2, 16))
         and not weights[1, ..., 4:].any()
     )
-    assert torch.allclose(weights @ v, cross_attention(q, k, v, there), atol=1e-5)
-    assert torch.equal(attention(h, words, there), h), "it starts as nothing"
+    assert torch.allclose(weights @ v, cross_attention(q, k, v, mask), atol=1e-5)
+    assert torch.equal(attention(h, words, mask), h), "it starts as nothing"
 
 
-def test_looks_at_words_are_shares(net, batch):
+def test_cross_attention_maps_are_shares(net, batch):
     network = Network(net, DDPM(cosine_beta(1000)), "v").given(SAID)
-    looks = looks_at_words(network, batch[0], 500)
-    assert looks.shape == (4, captions.LENGTH, 16, 16) and torch.allclose(looks.sum(1), torch.ones(4, 16, 16), atol=1e-5)
-    assert torch.allclose(looks[3, 0], torch.ones(16, 16)), "the empty caption has its start token only"
-    with watching(net, (CrossAttention,)) as seen:
+    maps = cross_attention_maps(network, batch[0], 500)
+    assert maps.shape == (4, captions.LENGTH, 16, 16) and torch.allclose(maps.sum(1), torch.ones(4, 16, 16), atol=1e-5)
+    assert torch.allclose(maps[3, 0], torch.ones(16, 16)), "the empty caption has its start token only"
+    with record_activations(net, (CrossAttention,)) as seen:
         network(batch[0], 500)
     assert set(seen) == {f"cross.{side}_{at}x{at}_block0" for side in ("encoder", "decoder") for at in (16, 8)}
     with pytest.raises(ValueError, match="side must be that of maps with cross-attention, got 32"):
-        looks_at_words(network, batch[0], 500, side=32)
+        cross_attention_maps(network, batch[0], 500, side=32)
 
 
 def test_given_takes_captions_and_tokens_and_null_is_the_empty_caption(net, batch):
@@ -107,7 +107,7 @@ def test_given_takes_captions_and_tokens_and_null_is_the_empty_caption(net, batc
     by_text, by_tokens = (network.given(c)(x, 300).value for c in (SAID, captions.tokens(SAID)))
     assert torch.equal(by_text, by_tokens)
     assert torch.equal(network.given(NULL)(x, 300).value, network.given("")(x, 300).value)
-    dropped = network.given(SAID).dropped(1.0)
+    dropped = network.given(SAID).drop_condition(1.0)
     assert torch.equal(dropped(x, 300).value, network.given(NULL)(x, 300).value)
 
 
@@ -127,19 +127,19 @@ def test_what_is_no_caption_is_said_in_one_line(net, cond, error, words):
     assert words in str(raised.value) and "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize(("module", "painter"), [(recipe, recipe.TEXT2SHAPE), (unclip, unclip.DECODER)])
-def test_painters_listen_first_and_shape_after_a_quarter_of_their_steps(monkeypatch, module, painter):
-    told, kinds = [], []
+@pytest.mark.parametrize(("module", "model"), [(recipe, recipe.TEXT2SHAPE), (unclip, unclip.DECODER)])
+def test_generators_have_high_noise_first_and_middle_times_after_a_quarter_of_their_steps(monkeypatch, module, model):
+    drawn, kinds = [], []
     loss, sample = module.denoising_loss, scenes.sample
-    monkeypatch.setattr(module, "denoising_loss", lambda net, x0, rng, t: told.append(t) or loss(net, x0, rng, t))
-    monkeypatch.setattr(recipe, "LISTENING", 2)
+    monkeypatch.setattr(module, "denoising_loss", lambda net, x0, rng, t: drawn.append(t) or loss(net, x0, rng, t))
+    monkeypatch.setattr(module, "HIGH_NOISE_STEPS", 2)
     monkeypatch.setattr(scenes, "sample", lambda n, rng, of: kinds.append(of) or sample(n, rng, of))
-    assert [now.step for now in painter.train(painter.build(0), steps=16)] == list(range(1, 17))
-    listening, looking, shaping = torch.cat(told[:2]), torch.cat(told[2:4]), torch.cat(told[4:])
-    assert listening.min() >= 700 and looking.min() < 250
-    for t in (shaping, looking):
-        assert ((t[::2] >= 250) & (t[::2] <= 750)).all() == (t is shaping)
-    assert shaping[1::2].min() < 100 and shaping[1::2].max() > 900
+    assert [now.step for now in model.train(model.build(0), steps=16)] == list(range(1, 17))
+    high, everywhere, middle = torch.cat(drawn[:2]), torch.cat(drawn[2:4]), torch.cat(drawn[4:])
+    assert high.min() >= 700 and everywhere.min() < 250
+    for t in (middle, everywhere):
+        assert ((t[::2] >= 250) & (t[::2] <= 750)).all() == (t is middle)
+    assert middle[1::2].min() < 100 and middle[1::2].max() > 900
     assert {of.count("pair") / len(of) for of in kinds} == {3 / 5}
 
 
@@ -148,7 +148,7 @@ def test_painters_listen_first_and_shape_after_a_quarter_of_their_steps(monkeypa
 
 def test_the_contrastive_loss_by_hand():
     """Radford et al. 2021, figure 3, one row and one column at a time; 0 where all is found, log N where nothing is."""
-    rng = torch.Generator().manual_seed(0)
+    rng = seeded(0)
     a, b = torch.nn.functional.normalize(torch.randn(2, 5, 3, generator=rng), dim=2)
     rows = sum(torch.logsumexp(4 * a[i] @ b.T, 0) - 4 * a[i] @ b[i] for i in range(5)) / 5
     columns = sum(torch.logsumexp(4 * a @ b[i], 0) - 4 * a[i] @ b[i] for i in range(5)) / 5
@@ -157,54 +157,58 @@ def test_the_contrastive_loss_by_hand():
     assert torch.allclose(contrastive_loss(torch.ones(4, 1), torch.ones(4, 1), 3.0), torch.tensor(4.0).log())
 
 
-def test_clip_gives_vectors_of_length_one_and_hears_noise_and_words():
+def test_clip_gives_vectors_of_length_one_that_depend_on_noise_and_words():
     torch.manual_seed(0)
     clip = CLIP().eval()
     for block in clip.blocks:
         nn.init.normal_(block.conv2.weight, std=0.1)
         nn.init.normal_(block.modulate.weight, std=0.1)
     x = torch.randn(3, 3, 32, 32)
-    seen, said = clip.picture(x), clip.caption(captions.tokens(SAID[:3]))
-    assert seen.shape == said.shape == (3, 64)
-    assert torch.allclose(torch.cat([seen, said]).norm(dim=1), torch.ones(6), atol=1e-5)
-    assert torch.equal(seen, clip.picture(x, torch.zeros(3))) and not torch.allclose(seen, clip.picture(x, torch.ones(3)))
-    assert not torch.allclose(said[0], said[1], atol=1e-4) and torch.allclose(clip.scale, torch.tensor(1 / 0.07))
+    seen, prompts = clip.encode_image(x), clip.encode_text(captions.tokens(SAID[:3]))
+    assert seen.shape == prompts.shape == (3, 64)
+    assert torch.allclose(torch.cat([seen, prompts]).norm(dim=1), torch.ones(6), atol=1e-5)
+    assert torch.equal(seen, clip.encode_image(x, torch.zeros(3))) and not torch.allclose(
+        seen, clip.encode_image(x, torch.ones(3))
+    )
+    assert not torch.allclose(prompts[0], prompts[1], atol=1e-4) and torch.allclose(clip.scale, torch.tensor(1 / 0.07))
 
 
-# The reader
+# The detector
 
 
 @pytest.mark.parametrize("split, kinds", [("train", scenes.KINDS), ("new pairs", ("pair",)), ("new objects", scenes.KINDS)])
-def test_the_reader_reads_everything(split, kinds):
-    rng = torch.Generator().manual_seed(11)
+def test_the_detector_finds_everything(split, kinds):
+    rng = seeded(11)
     scene = scenes.sample(1500, rng, kinds, split)
     where = shapes.layout(scene, rng)
-    judge, x = models.load("reader"), shapes.paint(scene, where)
-    seen, at = judge.locate(x)
+    evaluator, x = models.load("reader"), shapes.paint(scene, where)
+    seen, at = evaluator.locate(x)
     assert scenes.agreement(seen, scene)["all"] >= 0.995
     pair = (scene.relation >= 0) & (seen.object == scene.object).all(1)
     true = torch.stack([where.x, where.y], 2)[pair, :2]
     assert (at[pair, :2] - true).abs().mean() < 0.6, "centres, in pixels"
     for noise, blur in ((NOISE, 0.0), (0.0, BLUR)):
-        assert scenes.agreement(judge.read(worn(x, noise, blur, rng)), scene)["all"] >= 0.995
+        assert scenes.agreement(evaluator.detect(degrade(x, noise, blur, rng)), scene)["all"] >= 0.995
 
 
-def test_the_reader_finds_nothing_where_nothing_is_and_notices_what_is_broken():
-    judge = models.load("reader")
-    assert captions.describe(judge.read(torch.full((1, 3, 32, 32), -1.0))) == ["nothing"]
-    rng = torch.Generator().manual_seed(0)
+def test_the_detector_finds_nothing_in_an_empty_picture_and_less_in_a_broken_one():
+    evaluator = models.load("reader")
+    assert captions.describe(evaluator.detect(torch.full((1, 3, 32, 32), -1.0))) == ["nothing"]
+    rng = seeded(0)
     scene = scenes.sample(200, rng, ("pair",))
     x = shapes.draw(scene, rng)
-    turned = scenes.agreement(judge.read(x.transpose(2, 3)), scene)  # left becomes above
+    turned = scenes.agreement(evaluator.detect(x.transpose(2, 3)), scene)  # left becomes above
     assert turned["relation"] == 0 and turned["all"] == 0
-    other = scenes.agreement(judge.read(x.flip(1)), scene)  # red and blue change places: colours are wrong where they are in it
+    other = scenes.agreement(
+        evaluator.detect(x.flip(1)), scene
+    )  # red and blue change places: colours are wrong where they are in it
     assert other["count"] > 0.98 and other["colour"] < 0.3
-    there = torch.arange(4) < 1
-    alone = Scene(*(torch.where(there, v, NONE) for v in (scene.shape, scene.colour, scene.size)), scene.place, scene.relation)
-    lost = scenes.agreement(judge.read(shapes.draw(alone, rng)), scene)  # the second object is not there
+    mask = torch.arange(4) < 1
+    alone = Scene(*(torch.where(mask, v, NONE) for v in (scene.shape, scene.colour, scene.size)), scene.place, scene.relation)
+    lost = scenes.agreement(evaluator.detect(shapes.draw(alone, rng)), scene)  # the second object is not there
     assert lost["count"] == lost["all"] == 0
 
 
-def test_the_reader_refuses_what_is_no_picture_of_its_size():
+def test_the_detector_refuses_what_is_no_picture_of_its_size():
     with pytest.raises(ValueError, match=r"x must be pictures \(B, 3, 32, 32\), got shape \(2, 3, 16, 16\)"):
-        Reader().read(torch.zeros(2, 3, 16, 16))
+        SceneDetector().detect(torch.zeros(2, 3, 16, 16))

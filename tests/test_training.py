@@ -11,15 +11,11 @@ from course_lib.datasets import points
 from course_lib.denoisers import ExactDenoiser, Network
 from course_lib.nets.mlp import MLP
 from course_lib.prediction import VIEWS
-from course_lib.process import DDPM
+from course_lib.process import DDPM, seeded
 from course_lib.schedules import linear_beta
-from course_lib.training import EMA, denoising_loss, in_cycles, one_cycle, pick_device, show_progress, train
+from course_lib.training import EMA, denoising_loss, one_cycle, pick_device, show_progress, train, warm_restarts
 
 process = DDPM(linear_beta(100))
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 class Oracle(nn.Module):
@@ -30,28 +26,28 @@ class Oracle(nn.Module):
         self.exact, self.view = ExactDenoiser(points.ring(), process), view
 
     def forward(self, x, time):
-        return self.exact(x, (time * process.T).round().long()).seen_as(self.view)
+        return self.exact(x, (time * process.T).round().long()).as_view(self.view)
 
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_no_network_beats_the_exact_denoiser(view):
-    x0, _ = points.ring().sample(20_000, generator())
-    loss = lambda net: denoising_loss(Network(net, process, view), x0, generator(1)).item()
+    x0, _ = points.ring().sample(20_000, seeded(0))
+    loss = lambda net: denoising_loss(Network(net, process, view), x0, seeded(1)).item()
     best, oracle = loss(Oracle(view)), Oracle(view)
     oracle.forward = lambda x, time: 1.5 * Oracle.forward(oracle, x, time)
     assert best < loss(oracle)
 
 
-def test_loss_of_a_network_that_says_nothing_is_the_variance_of_the_noise():
-    x0, _ = points.ring().sample(20_000, generator())
+def test_loss_of_a_network_that_outputs_0_is_the_variance_of_the_noise():
+    x0, _ = points.ring().sample(20_000, seeded(0))
     silent = Network(lambda x, time: torch.zeros_like(x), process, "eps")
-    assert denoising_loss(silent, x0, generator(1)).item() == pytest.approx(1, abs=0.02)
+    assert denoising_loss(silent, x0, seeded(1)).item() == pytest.approx(1, abs=0.02)
 
 
 def fit(steps=200, seed=0, **options):
     torch.manual_seed(seed)
     mixture, net = points.ring(), MLP(2, 32, 2)
-    rng, denoiser = generator(seed), Network(net, process)
+    rng, denoiser = seeded(seed), Network(net, process)
     loss = lambda: denoising_loss(denoiser, mixture.sample(256, rng)[0], rng)
     return net, list(train(loss, net, steps, **options))
 
@@ -84,7 +80,7 @@ def test_cycles_are_one_training_whose_rate_starts_anew():
         yield from train(lambda: (net(torch.ones(1, 1)) - k).square().mean(), net, 10, lr=0.01)
         rates.append(float((net.weight - weight).detach().abs()))
 
-    history = list(in_cycles(cycle, 3))
+    history = list(warm_restarts(cycle, 3))
     assert [progress.step for progress in history] == list(range(1, 31)) and min(rates) > 0
     assert [progress.done for progress in history] == pytest.approx([step / 30 for step in range(1, 31)])
     assert all(a.elapsed <= b.elapsed for a, b in zip(history, history[1:]))
@@ -107,7 +103,7 @@ def test_ema_follows_and_forgets_the_start():
 def test_dropped_conditions_come_at_the_asked_rate():
     label = torch.arange(10).repeat(2000)
     network = Network(MLP(2, 8, 1, classes=10), process).given(label)
-    dropped = network.dropped(0.1, generator()).cond
+    dropped = network.drop_condition(0.1, seeded(0)).cond
     assert (dropped == 10).float().mean().item() == pytest.approx(0.1, abs=0.01)
     assert torch.equal(dropped[dropped != 10], label[dropped != 10]) and torch.equal(network.cond, label)
 
@@ -136,8 +132,8 @@ def test_progress_shows_loss_and_time_left(capsys):
     [
         (lambda: list(train(lambda: 0, nn.Linear(1, 1), 0)), "steps must be at least 1"),
         (lambda: EMA(nn.Linear(1, 1), 1.0), "decay must lie in [0, 1)"),
-        (lambda: Network(MLP(classes=2), process).given(1).dropped(1.5), "p must lie in [0, 1]"),
-        (lambda: Network(MLP(classes=2), process).dropped(0.5), "no condition to drop"),
+        (lambda: Network(MLP(classes=2), process).given(1).drop_condition(1.5), "p must lie in [0, 1]"),
+        (lambda: Network(MLP(classes=2), process).drop_condition(0.5), "no condition to drop"),
         (lambda: denoising_loss(Network(MLP(), process), torch.full((2, 2), math.nan)), "x0 must be finite"),
         (lambda: denoising_loss(Network(MLP(), process), torch.zeros(0, 2)), "x0 must be a non-empty batch"),
     ],

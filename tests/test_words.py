@@ -6,56 +6,53 @@ import torch
 from course_lib.datasets import captions, words
 from course_lib.datasets.scenes import NONE
 from course_lib.datasets.words import DOTS, LETTERS, agreement, draw, held_out, read, sample, spelling, spelt, tell, tokens
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
+from course_lib.process import seeded
 
 
 @pytest.mark.parametrize("new", [False, True])
 def test_what_is_drawn_is_read_also_in_noise(new):
-    asked = sample(400, rng(), new)
-    x = draw(asked, rng(1))
+    wanted = sample(400, seeded(0), new)
+    x = draw(wanted, seeded(1))
     assert x.shape == (400, 3, 32, 32) and x.min() == -1 and x.max() <= 1
-    assert agreement(read(x), asked) == {"letters": 1.0, "spelt": 1.0, "colour": 1.0, "all": 1.0}
-    noisy = x + 0.4 * torch.randn(x.shape, generator=rng(2))
-    assert agreement(read(noisy), asked)["all"] > 0.99
+    assert agreement(read(x), wanted) == {"letters": 1.0, "spelt": 1.0, "colour": 1.0, "all": 1.0}
+    noisy = x + 0.4 * torch.randn(x.shape, generator=seeded(2))
+    assert agreement(read(noisy), wanted)["all"] > 0.99
 
 
 @pytest.mark.parametrize("grid", [1, 2, 4])
 def test_words_begin_on_every_place_of_their_grid_and_on_no_other(grid):
     # By dots; an H has ink in its first row and in its first column.
-    lit = draw(spelling("HUH", "white", 2000), rng(), grid)[:, 0, ::2, ::2] > 0
+    lit = draw(spelling("HUH", "white", 2000), seeded(0), grid)[:, 0, ::2, ::2] > 0
     top, left = lit.any(2).int().argmax(1), lit.any(1).int().argmax(1)
     assert set(top.tolist()) == set(range(0, 12, grid)) and set(left.tolist()) == set(range(0, 6, grid))
 
 
 def test_one_dot_too_few_is_read_over_and_another_letter_is_not():
     star = spelling("STAR", "red")
-    x = draw(star, rng())
+    x = draw(star, seeded(0))
     assert spelt(read(x)) == ["STAR"]
     (y,), (left,) = (x[0, 0] > 0).any(1).nonzero()[0], (x[0, 0] > 0).any(0).nonzero()[0]
     x[0, :, y : y + 2, left : left + 4] = -1  # the S loses a dot
     assert spelt(read(x)) == ["STAR"]
-    assert spelt(read(draw(spelling("STAY", "red"), rng()))) == ["STAY"]
+    assert spelt(read(draw(spelling("STAY", "red"), seeded(0)))) == ["STAY"]
 
 
 def test_black_is_no_word():
     nothing = read(torch.full((2, 3, 32, 32), -1.0))
     assert (nothing.letters == NONE).all() and (nothing.colour == NONE).all()
-    assert agreement(nothing, sample(2, rng()))["spelt"] == 0
+    assert agreement(nothing, sample(2, seeded(0)))["spelt"] == 0
 
 
-def test_letters_are_told_from_each_other_by_two_dots():
+def test_letters_differ_by_two_dots():
     apart = torch.cdist(DOTS.flatten(1), DOTS.flatten(1), p=1) + 99 * torch.eye(len(LETTERS))
     assert apart.min() >= 2
 
 
 def test_words_that_are_held_out_are_never_sampled_and_are_one_in_eight():
-    assert not held_out(sample(5000, rng()).letters).any() and held_out(sample(500, rng(), new=True).letters).all()
+    assert not held_out(sample(5000, seeded(0)).letters).any() and held_out(sample(500, seeded(0), new=True).letters).all()
     everything = torch.cartesian_prod(*[torch.arange(len(LETTERS))] * 4)
     assert held_out(everything).double().mean() == pytest.approx(1 / 8, abs=0.01)
-    lengths = (sample(5000, rng()).letters != NONE).sum(1)
+    lengths = (sample(5000, seeded(0)).letters != NONE).sum(1)
     assert set(lengths.tolist()) == {3, 4} and (lengths == 3).double().mean() == pytest.approx(0.5, abs=0.05)
 
 
@@ -63,8 +60,8 @@ def test_prompts_are_captions_with_words_in_capitals_spelt_out():
     assert tell(spelling("STAR", "pink")) == ["STAR in pink"]
     row = tokens("STAR in pink")[0]
     assert [words.VOCABULARY[i] for i in row[:7]] == ["<start>", "S", "T", "A", "R", "in", "pink"] and (row[7:] == 1).all()
-    said = ["a red circle left of a blue square", "", "three pink stars"]
-    assert torch.equal(tokens(said), captions.tokens(said))
+    prompts = ["a red circle left of a blue square", "", "three pink stars"]
+    assert torch.equal(tokens(prompts), captions.tokens(prompts))
 
 
 @pytest.mark.parametrize(
@@ -85,5 +82,5 @@ def test_bad_input_is_named():
         spelling("STAR", "mauve")
     with pytest.raises(ValueError, match=r"x must be pictures \(B, 3, 32, 32\)"):
         read(torch.zeros(2, 1, 32, 32))
-    with pytest.raises(ValueError, match="seen and asked must be as many"):
-        agreement(sample(2, rng()), sample(3, rng()))
+    with pytest.raises(ValueError, match="seen and wanted must be as many"):
+        agreement(sample(2, seeded(0)), sample(3, seeded(0)))

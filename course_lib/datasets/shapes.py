@@ -1,9 +1,8 @@
-"""Pictures of shapes, drawn as they are needed: one to four objects on black, with smooth edges, and nothing by chance but
-where each lies and how large it is within its class.
+"""Synthetic pictures of scenes: one to four objects on black, with antialiased edges and random positions and radii.
 
-    scene = scenes.sample(64, rng)
-    pictures = shapes.draw(scene, rng)       # (64, 3, 32, 32)
-    captions, asked = captions.tell(scene, rng)
+scene = scenes.sample(64, rng)
+pictures = shapes.draw(scene, rng)       # (64, 3, 32, 32)
+prompts, wanted = captions.tell(scene, rng)
 """
 
 from __future__ import annotations
@@ -16,26 +15,28 @@ import torch
 from torch import Tensor
 
 from course_lib import validate
-from course_lib.datasets.scenes import COLOURS, MOST, PLACES, SHAPES, Scene
+from course_lib.datasets.scenes import COLOURS, MAX_OBJECTS, PLACES, SHAPES, Scene
 
 SIDE = 32
-"""Pixels of a picture, the unit of every length here."""
+"""The side of a picture in pixels, the unit of all lengths here."""
 RGB = {"red": "D55E00", "yellow": "F0E442", "green": "009E73", "blue": "0072B2", "pink": "CC79A7", "white": "FFFFFF"}
-"""Okabe and Ito's colours (2008), told apart by people with any kind of colour vision, and white."""
+"""Okabe and Ito's colours (2008), distinguishable with any colour vision, and white."""
 RADIUS = ((3.2, 3.8), (5.2, 5.8))
-"""Of small and of large objects, in pixels: from, to."""
+"""The ranges of the radius of small and of large objects, in pixels."""
 REACH = 1.25
-"""How far an object's corners lie from its centre, in radii."""
+"""The distance of an object's corners from its centre, in radii."""
 MARGIN = 0.3
-"""Pixels that an object keeps from the border and from what is not its own half or quarter of the picture."""
+"""The smallest distance, in pixels, of an object from the border and from the edge of its half or quarter of the picture."""
 PAINT = torch.tensor([[int(RGB[name][i : i + 2], 16) / 127.5 - 1 for i in (0, 2, 4)] for name in COLOURS])
 QUARTERS = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]])  # in the order of PLACES
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Where the objects lie: centres x (to the right) and y (down) from the picture's middle, and radii; each (B, MOST), in
-    pixels of a picture of SIDE. To crop or to shift a picture, move its layout."""
+    """The objects' centres x (to the right) and y (down) from the middle, and radii, each (B, MAX_OBJECTS), in pixels.
+
+    To crop or to shift a picture, shift its layout.
+    """
 
     x: Tensor
     y: Tensor
@@ -43,48 +44,52 @@ class Layout:
 
 
 def layout(scene: Scene, rng: torch.Generator | None = None) -> Layout:
-    """A random place for each object that makes the scene true: each of a pair in its own half, each of many in its own
-    quarter, one alone in a quarter or within two pixels of the middle, in both directions."""
+    """A random layout that agrees with the scene.
+
+    Each object of a pair is in its half, each of several in its quarter. A single one is in a quarter, or at most two pixels
+    from the middle in each coordinate.
+    """
     B = len(scene)
-    u, v, w = torch.rand(3, B, MOST, generator=rng)
+    u, v, w = torch.rand(3, B, MAX_OBJECTS, generator=rng)
     low, high = torch.tensor(RADIUS).unbind(1)
     size = scene.size.clamp(min=0)
     radius = low[size] + (high - low)[size] * w
     near, far = REACH * radius + MARGIN, SIDE / 2 - REACH * radius - MARGIN  # of the centre from the middle
-    away, off = near + (far - near) * u, near + (far - near) * v
-    quarter = torch.rand(B, MOST, generator=rng).argsort(1)
-    alone = scene.place[:, None]
-    quarter = torch.where((alone >= 0) & (alone < 4), alone, quarter)
+    from_x, from_y = near + (far - near) * u, near + (far - near) * v
+    quarter = torch.rand(B, MAX_OBJECTS, generator=rng).argsort(1)
+    place = scene.place[:, None]
+    quarter = torch.where((place >= 0) & (place < 4), place, quarter)
     x, y = QUARTERS[quarter].unbind(2)
-    x, y = x * away, y * off
-    middle = alone == PLACES.index("middle")
+    x, y = x * from_x, y * from_y
+    middle = place == PLACES.index("middle")
     x, y = torch.where(middle, 4 * u - 2, x), torch.where(middle, 4 * v - 2, y)
-    along, across = away * torch.tensor([-1.0, 1.0, 1.0, 1.0]), 7 * v - 3.5
-    beside, above = scene.relation[:, None] == 0, scene.relation[:, None] == 1
-    x, y = torch.where(beside, along, x), torch.where(beside, across, y)
+    along, across = from_x * torch.tensor([-1.0, 1.0, 1.0, 1.0]), 7 * v - 3.5
+    left_of, above = scene.relation[:, None] == 0, scene.relation[:, None] == 1
+    x, y = torch.where(left_of, along, x), torch.where(left_of, across, y)
     return Layout(torch.where(above, across, x), torch.where(above, along, y), radius)
 
 
 def draw(scene: Scene, rng: torch.Generator | None = None, side: int = SIDE) -> Tensor:
-    """Pictures (B, 3, side, side) in [-1, 1] of the scenes, each with a layout of its own."""
+    """Pictures (B, 3, side, side) in [-1, 1] of the scenes, each with a random layout."""
     return paint(scene, layout(scene, rng), side)
 
 
 def paint(scene: Scene, where: Layout, side: int = SIDE) -> Tensor:
-    """Pictures (B, 3, side, side) in [-1, 1] of the scenes in this layout, the same at any `side` but for their pixels."""
+    """Pictures (B, 3, side, side) in [-1, 1] of the scenes in this layout; `side` is only the resolution."""
     pixels = torch.full((len(scene), 3, side, side), -1.0)
-    for of, cover in masks(scene, where, validate.at_least("side", side, 1)):
-        pixels[of[0]] += cover[:, None] * (PAINT[scene.colour[of]] + 1)[:, :, None, None]
+    for index, cover in masks(scene, where, validate.at_least("side", side, 1)):
+        pixels[index[0]] += cover[:, None] * (PAINT[scene.colour[index]] + 1)[:, :, None, None]
     return pixels.clamp_(-1, 1)
 
 
 def masks(scene: Scene, where: Layout, side: int = SIDE) -> Iterator[tuple[tuple[Tensor, Tensor], Tensor]]:
-    """Yields ((b, k), cover) for some n objects at a time: that of number k in scene b, (n,) each, and how much of each pixel
-    it covers, (n, side, side) in [0, 1]: the distance of the pixel's middle to the edge, cut off half a pixel to either side.
+    """Yields ((b, k), cover) for n objects at a time: their scenes b and their columns k (n,), and their masks (n, side, side).
+
+    A mask is the fraction in [0, 1] of each pixel that the object covers, from the signed distance of the pixel's centre.
     """
     at = (torch.arange(side) + 0.5) * SIDE / side - SIDE / 2
     for i in range(len(SHAPES)):
-        for k in range(MOST):  # one object of a scene at a time, so that each scene is in a batch once
+        for k in range(MAX_OBJECTS):  # one object of a scene at a time, since `paint` adds each scene of a batch once
             b = (scene.shape[:, k] == i).nonzero().flatten()
             if len(b):
                 x, y, radius = (part[b, k].view(-1, 1, 1) for part in (where.x, where.y, where.radius))
@@ -101,7 +106,7 @@ def _square(x: Tensor, y: Tensor, r: Tensor) -> Tensor:
 
 
 def _half_planes(n: int, depth: float) -> Callable[..., list[Tensor]]:
-    """How far a point lies beyond each of n lines around the centre, `depth` radii from it, the first below it."""
+    """The signed distances of a point to n lines around the centre, `depth` radii from it; the first line is below it."""
     normals = [(math.sin(2 * math.pi * k / n), math.cos(2 * math.pi * k / n)) for k in range(n)]
     return lambda x, y, r: [torch.addcmul(b * y - depth * r, x, torch.tensor(a)) for a, b in normals]
 
@@ -110,13 +115,13 @@ _three, _five = _half_planes(3, REACH / 2), _half_planes(5, REACH * math.cos(mat
 
 
 def _triangle(x: Tensor, y: Tensor, r: Tensor) -> Tensor:
-    """Inside of all three lines."""
+    """The largest signed distance: a point is inside if it is inside all three lines."""
     a, b, c = _three(x, y, r)
     return torch.maximum(torch.maximum(a, b), c)
 
 
 def _star(x: Tensor, y: Tensor, r: Tensor) -> Tensor:
-    """Inside of at least four of five lines: the second largest distance counts."""
+    """The second largest signed distance: a point is inside if it is inside at least four of five lines."""
     first, *rest = _five(x, y, r)
     second = torch.full_like(first, -math.inf)
     for line in rest:
@@ -126,4 +131,4 @@ def _star(x: Tensor, y: Tensor, r: Tensor) -> Tensor:
 
 
 OUTSIDE = (_circle, _square, _triangle, _star)
-"""For each of SHAPES, how far outside of its edge a point lies, negative inside: (x, y, radius) from the centre, in pixels."""
+"""For each of SHAPES, the signed distance of a point (x, y) to its edge, in pixels, negative inside; x, y from the centre."""

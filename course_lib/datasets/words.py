@@ -1,10 +1,10 @@
-"""Pictures of short words: three or four capitals of a font of 3 x 5 dots, in one colour on black, with an exact reader.
+"""Synthetic pictures of short words: three or four capitals in a font of 3 x 5 dots, in one colour on black, and a reader.
 
     spelling = words.sample(64, rng)
     pictures = words.draw(spelling, rng)     # (64, 3, 32, 32)
     captions = words.tell(spelling)          # "STAR in red", ...
 
-The picture is a sheet of 16 x 16 dots, two pixels each, so that no letter is finer than a latent can hold.
+A picture has 16 x 16 dots of 2 x 2 pixels, so that latents can represent the letters.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ FONT = {
     "Y": "101 101 010 010 010",
     "Z": "111 001 010 100 111",
 }
-"""Sixteen capitals, each told from any other by two dots or more."""
+"""Sixteen capitals; any two differ in at least two dots."""
 LETTERS = "".join(FONT)
 DOTS = torch.tensor([[[float(dot) for dot in row] for row in rows.split()] for rows in FONT.values()])  # (16, 5, 3)
 VOCABULARY = (*captions.WORDS, *LETTERS)
-"""All tokens of a prompt: the words of captions, and the letters by which a word in capitals is spelt out."""
+"""The vocabulary of prompts: the words of captions, and the letters of words in capitals."""
 LONGEST, SHEET, PITCH = 4, SIDE // 2, 4
-"""Letters of a word at most, 3 at least; dots of a side of the picture; dots from one letter to the next."""
+"""The maximal number of letters (the minimum is 3); the picture's side in dots; the dots from one letter to the next."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Spelling:
     """A batch of words: letters (B, LONGEST), indices into LETTERS, or NONE after the end; colour (B,), an index into COLOURS.
 
-    What a reader could not read is NONE as well.
+    An unreadable word is NONE as well.
     """
 
     letters: Tensor
@@ -66,17 +66,17 @@ class Spelling:
         return len(self.letters)
 
     def __getitem__(self, index) -> Spelling:
-        """Some of the batch: by a slice, indices or a mask."""
+        """The words at these indices of the batch: a slice, a tensor of indices or a mask."""
         return Spelling(self.letters[index], self.colour[index])
 
 
 def held_out(letters: Tensor) -> Tensor:
-    """Which words (B,), given their letters (B, LONGEST), training never shows: one in eight, spread over all letters."""
+    """Which words (B,), by their letters (B, LONGEST), are not in the training data: one in eight, with all letters."""
     return (letters.clamp(min=0) * torch.tensor([1, 3, 5, 7])).sum(1) % 8 == 3
 
 
 def sample(n: int, rng: torch.Generator | None = None, new: bool = False) -> Spelling:
-    """n random words of three or four letters, most of them in no dictionary; with `new`, only those that are held out."""
+    """n random words of three or four letters from the training split or, with `new`, from the held-out split."""
     validate.at_least("n", n, 1)
     found = torch.empty(0, LONGEST, dtype=torch.long)
     while len(found) < n:
@@ -87,7 +87,7 @@ def sample(n: int, rng: torch.Generator | None = None, new: bool = False) -> Spe
 
 
 def spelling(word: str, colour: str, n: int = 1) -> Spelling:
-    """n times one word in one colour. Raises ValueError for a word that cannot be written, or an unknown colour."""
+    """One word in one colour, n times. Raises ValueError for letters outside LETTERS, another length or an unknown colour."""
     validate.choice("colour", colour, COLOURS)
     if not 3 <= len(word) <= LONGEST or set(word) - set(LETTERS):
         raise ValueError(f"word must be 3 or 4 of the letters {LETTERS}, got {word!r}")
@@ -106,12 +106,12 @@ def tell(words: Spelling) -> list[str]:
 
 
 def draw(words: Spelling, rng: torch.Generator | None = None, grid: int = 1) -> Tensor:
-    """Pictures (B, 3, 32, 32) in [-1, 1] of the words, each somewhere on its sheet, at random, on a multiple of `grid` dots."""
+    """Pictures (B, 3, 32, 32) in [-1, 1] of the words, each at a random position, a multiple of `grid` dots."""
     validate.at_least("grid", grid, 1)
     sheet = torch.zeros(len(words), SHEET, SHEET)
     length = (words.letters != NONE).sum(1)
     u, v = torch.rand(2, len(words), generator=rng)
-    places = lambda room: room // grid + 1  # where a word may begin that leaves so many dots free
+    places = lambda free: free // grid + 1  # the number of positions of a word that leaves so many dots free
     left = (u * places(SHEET + 1 - PITCH * length)).long() * grid
     top = (v * places(SHEET - DOTS.shape[1])).long() * grid
     for k in range(LONGEST):
@@ -124,9 +124,9 @@ def draw(words: Spelling, rng: torch.Generator | None = None, grid: int = 1) -> 
 
 
 def read(x: Tensor) -> Spelling:
-    """The nearest to pictures x (B, 3, 32, 32) in [-1, 1] of all words that could be drawn, in squared distance; exact.
+    """The words whose pictures are nearest to x (B, 3, 32, 32) in [-1, 1], in squared distance, by exhaustive search.
 
-    A picture that is nearer to plain black than to any word reads as no word at all.
+    A picture that is nearer to black than to any word is NONE.
     """
     validate.batch("x", x)
     if x.shape[1:] != (3, SIDE, SIDE):
@@ -153,36 +153,37 @@ def read(x: Tensor) -> Spelling:
     return Spelling(letters.masked_fill(nothing[:, None], NONE), colour.masked_fill(nothing, NONE))
 
 
-def agreement(seen: Spelling, asked: Spelling) -> dict[str, float]:
-    """The share of 'letters' that stand in their place, of words that are 'spelt' right, in the right 'colour', and 'all'."""
-    if len(seen) != len(asked):
-        raise ValueError(f"seen and asked must be as many words, got {len(seen)} and {len(asked)}")
-    right, colour = seen.letters == asked.letters, seen.colour == asked.colour
+def agreement(seen: Spelling, wanted: Spelling) -> dict[str, float]:
+    """The fraction of right 'letters', of words that are 'spelt' right, in the right 'colour', and right in 'all' of these."""
+    if len(seen) != len(wanted):
+        raise ValueError(f"seen and wanted must be as many words, got {len(seen)} and {len(wanted)}")
+    right, colour = seen.letters == wanted.letters, seen.colour == wanted.colour
     spelt = right.all(1)
-    letters = right[asked.letters != NONE]
+    letters = right[wanted.letters != NONE]
     found = {"letters": letters, "spelt": spelt, "colour": colour, "all": spelt & colour}
     return {name: float(value.double().mean()) for name, value in found.items()}
 
 
 def tokens(prompts: Caption) -> Tensor:
-    """Prompts as tokens (B, LENGTH), indices into VOCABULARY: captions as ever, and words in capitals letter by letter.
+    """The tokens (B, LENGTH) of prompts, indices into VOCABULARY: words as in captions, and words in capitals letter by letter.
 
-    Raises ValueError for a prompt that is too long, an unknown word, or a letter that FONT does not have.
+    Raises ValueError for a prompt that is too long, an unknown word, or a letter outside FONT.
     """
     prompts = [prompts] if isinstance(prompts, str) else prompts
     rows = torch.full((len(prompts), LENGTH), PAD)
     for row, prompt in zip(rows, prompts):
-        said = [START, *(token for word in re.findall(r"[^\s,.;:!?]+", prompt) for token in _of(word))]
-        if len(said) > LENGTH:
-            raise ValueError(f"prompts must have at most {LENGTH - 1} words and letters, got {len(said) - 1}: {prompt!r}")
-        row[: len(said)] = torch.tensor(said)
+        found = [START, *(token for word in re.findall(r"[^\s,.;:!?]+", prompt) for token in _tokens_of(word))]
+        if len(found) > LENGTH:
+            raise ValueError(f"prompts must have at most {LENGTH - 1} words and letters, got {len(found) - 1}: {prompt!r}")
+        row[: len(found)] = torch.tensor(found)
     return rows
 
 
-def _of(word: str) -> list[int]:
+def _tokens_of(word: str) -> list[int]:
+    """The tokens of one word: its letters if it is in capitals, else itself."""
     if not word.isupper() or len(word) == 1:
         known = captions.TOKEN.get(word.lower())
-        return captions.tokens(word)[0, 1:2].tolist() if known is None else [known]  # which says what is wrong with it
+        return captions.tokens(word)[0, 1:2].tolist() if known is None else [known]  # captions.tokens raises its error
     unknown = [letter for letter in word if letter not in LETTERS]
     if unknown:
         raise ValueError(f"prompts must spell with the letters {LETTERS}, got {unknown[0]!r} in {word!r}")

@@ -1,4 +1,4 @@
-"""The autoencoder: pictures to a small map of numbers, the latent, and back. Diffusion then works on the small map."""
+"""The autoencoder of latent diffusion: pictures to latents, on which the diffusion model is trained, and back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from course_lib.process import randn_like
 
 
 class _Residual(nn.Module):
-    """h + two convolutions of h (B, C, H, W)."""
+    """A residual block: h + two convolutions of h (B, C, H, W)."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -25,17 +25,20 @@ class _Residual(nn.Module):
 class Autoencoder(nn.Module):
     """Pictures x (B, 3, H, W) in [-1, 1] to latents z (B, channels, H / f, W / f) and back. Rombach et al. 2022, section 3.1.
 
-    The encoder gives a Gaussian for each number of the latent, held near N(0, 1) by a small KL term: `gaussian`. What
-    diffusion sees is `encode`, multiplied by `scale` so that it has unit variance; `decode` undoes both.
-    `factor` f is 2 or 4. Raises ValueError for another.
+    The encoder outputs the mean and variance of q(z | x), which a small KL term keeps close to the prior N(0, 1): `gaussian`.
+    The diffusion model is trained on `encode`, samples of q(z | x) times `scale`, which have unit variance; `decode` inverts
+    it. `factor` f is 2 or 4. Raises ValueError for another.
     """
+
+    scale: Tensor
 
     def __init__(self, factor: int = 4, channels: int = 4, width: int = 32):
         super().__init__()
         if factor not in (2, 4):
             raise ValueError(f"factor must be 2 or 4, got {factor}")
         self.factor, self.channels, deep = factor, channels, 2 * width if factor == 4 else width
-        down, up = [nn.Conv2d(12, width, 3, padding=1), _Residual(width)], []
+        down: list[nn.Module] = [nn.Conv2d(12, width, 3, padding=1), _Residual(width)]
+        up: list[nn.Module] = []
         if factor == 4:
             down += [nn.Conv2d(width, deep, 2, 2), _Residual(deep)]
             up += [nn.ConvTranspose2d(deep, width, 2, 2)]
@@ -52,21 +55,21 @@ class Autoencoder(nn.Module):
         self.register_buffer("scale", torch.ones(()))
 
     def gaussian(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and logarithm of the variance of q(z | x), each (B, channels, H / f, W / f), before any scaling."""
+        """The mean and the logarithm of the variance of q(z | x), each (B, channels, H / f, W / f), before scaling."""
         mean, log_variance = self.encoder(pixel_unshuffle(x, 2)).chunk(2, 1)
         return mean, log_variance.clamp(-20, 10)
 
     def paint(self, z: Tensor) -> Tensor:
-        """Pictures (B, 3, H, W) of latents z as `gaussian` gives them, before any scaling."""
+        """The reconstruction (B, 3, H, W) from latents z (B, channels, H / f, W / f) before scaling."""
         return pixel_shuffle(self.decoder(z), 2)
 
     @torch.no_grad()
     def encode(self, x: Tensor, rng: torch.Generator | None = None) -> Tensor:
-        """Latents (B, channels, H / f, W / f) of unit variance, drawn from q(z | x), of pictures x (B, 3, H, W) in [-1, 1]."""
+        """Latents (B, channels, H / f, W / f) of unit variance, from q(z | x), of pictures x (B, 3, H, W) in [-1, 1]."""
         mean, log_variance = self.gaussian(x)
         return self.scale * (mean + (log_variance / 2).exp() * randn_like(mean, rng))
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
-        """Pictures (B, 3, H, W) in [-1, 1] of latents z (B, channels, H / f, W / f) of unit variance."""
+        """Pictures (B, 3, H, W) in [-1, 1] from latents z (B, channels, H / f, W / f) of unit variance."""
         return self.paint(z / self.scale).clamp(-1, 1)

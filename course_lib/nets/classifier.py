@@ -1,4 +1,4 @@
-"""Classifiers of digits: one that judges clean pictures, and one that is told how much noise there is, to guide by."""
+"""Classifiers of digits: one of clean pictures, for evaluation, and one of noisy pictures with a time input, for guidance."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from course_lib.nets.unet import Block, norm
 
 
 class Classifier(nn.Module):
-    """Digits x (B, 1, 16, 16) in [-1, 1] to the log-odds of their classes (B, 10), by way of `features` (B, 64).
+    """Digits x (B, 1, 16, 16) in [-1, 1] to logits (B, 10).
 
-    The judge: its classes give accuracy, its features give distances between crowds.
+    The evaluator of generated digits: its logits give accuracy, its `features` (B, 64) distances between sets of samples.
     """
 
     def __init__(self, width: int = 32, features: int = 64, classes: int = 10):
@@ -38,7 +38,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(features, classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """What the last layer sees (B, 64): the space in which crowds of pictures are compared."""
+        """The input of the last layer (B, 64), in which sets of pictures are compared."""
         return self.body(x)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,10 +46,10 @@ class Classifier(nn.Module):
 
 
 class TimedClassifier(nn.Module):
-    """Noisy pictures x (B, channels, H, W) and time (B,) in [0, 1] to log-odds (B, classes): the way down of a U-Net.
+    """Noisy pictures x (B, channels, H, W) and time (B,) in [0, 1] to logits (B, classes): the encoder of a U-Net.
 
-    `widths` are the channels at each resolution, each half the one before; the coarsest has self-attention. Dhariwal and
-    Nichol 2021, section 4: their classifier is the downsampling trunk of their U-Net. Ours ends in a plain mean over places.
+    `widths` are the channels at each resolution, from fine to coarse; the coarsest has self-attention. Dhariwal and Nichol
+    2021, section 4: their classifier is the downsampling trunk of their U-Net. Ours ends in a mean over places.
     """
 
     def __init__(self, channels: int = 1, widths: tuple[int, ...] = (16, 32, 64), classes: int = 10, dim: int = 64):
@@ -71,9 +71,9 @@ class TimedClassifier(nn.Module):
 
 
 def jitter(x: Tensor, rng: torch.Generator | None = None) -> Tensor:
-    """Pictures (B, C, H, W) in [-1, 1], each turned, scaled, slanted and shifted a little: the same digit by another hand.
+    """Pictures (B, C, H, W) in [-1, 1], each with a random rotation, scaling, shear and shift: data augmentation.
 
-    Up to 15 degrees, 15 %, 15 % and 1.5 of 16 pixels, uniformly. What comes in from outside is background, -1.
+    Uniform, up to 15 degrees, 15 %, 15 % and 1.5 of 16 pixels. The padding is background, -1.
     """
     u = 2 * torch.rand(6, len(x), generator=rng, device=rng.device if rng else x.device).to(x.device) - 1
     angle, slant = u[0] * math.radians(15), 0.15 * u[1]
@@ -83,5 +83,5 @@ def jitter(x: Tensor, rng: torch.Generator | None = None) -> Tensor:
         torch.stack([wide * angle.cos(), slant - angle.sin(), shift[0]], 1),
         torch.stack([angle.sin(), high * angle.cos(), shift[1]], 1),
     ]
-    where = affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
-    return grid_sample(x + 1, where, align_corners=False) - 1
+    grid = affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
+    return grid_sample(x + 1, grid, align_corners=False) - 1

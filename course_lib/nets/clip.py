@@ -1,4 +1,4 @@
-"""CLIP: pictures and captions in one space, where those that belong together lie together."""
+"""CLIP: an image encoder and a text encoder with a shared embedding space."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from course_lib.nets.unet import Block, norm
 
 
 def contrastive_loss(pictures: Tensor, texts: Tensor, scale: Tensor | float) -> Tensor:
-    """The symmetric loss of CLIP for N pairs, pictures and texts (N, D), of length 1: Radford et al. 2021, figure 3.
+    """CLIP's symmetric loss () of N pairs of embeddings, pictures and texts (N, D), of length 1: Radford et al. 2021, figure 3.
 
-    Each picture must find its own text among all N, and each text its own picture; `scale` is one over the temperature.
+    It is the cross-entropy of classifying, among all N, the text of each picture and the picture of each text. `scale` is the
+    inverse temperature.
     """
-    likeness = scale * pictures @ texts.T  # (N, N)
-    own = torch.arange(len(pictures), device=pictures.device)
-    return (cross_entropy(likeness, own) + cross_entropy(likeness.T, own)) / 2
+    logits = scale * pictures @ texts.T  # (N, N)
+    target = torch.arange(len(pictures), device=pictures.device)
+    return (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
 
 
 class CLIP(nn.Module):
-    """Two encoders, of pictures x (B, 3, 32, 32), which may be noisy, and of captions, into one space (B, dim), length 1.
+    """Encoders of pictures x (B, 3, 32, 32), clean or noisy, and of captions, into one space: embeddings (B, dim) of length 1.
 
-    The picture's encoder is told how noisy its picture is (Nichol et al. 2022, GLIDE, section 2.4); a CLIP that knows clean
-    pictures only is told time 0.
+    The image encoder is conditioned on the time of the noise (Nichol et al. 2022, GLIDE, section 2.4); a CLIP trained on clean
+    pictures only is given time 0.
     """
 
     def __init__(self, dim: int = 64, width: int = 32, words: int = 64):
@@ -45,16 +46,16 @@ class CLIP(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """One over the temperature, learned, at most 100 (Radford et al. 2021, section 2.5)."""
+        """The learned inverse temperature (), at most 100 (Radford et al. 2021, section 2.5)."""
         return self.log_scale.exp().clamp(max=100)
 
-    def caption(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, LENGTH), from `as_condition`, to vectors of length 1, (B, dim): what the start token has heard."""
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """Embeddings of length 1, (B, dim), of tokens (B, LENGTH) from `as_condition`: the start token's output, projected."""
         words, _ = self.text(tokens)
         return normalize(self.of_text(words[:, 0]), dim=1)
 
-    def picture(self, x: Tensor, time: Tensor | None = None) -> Tensor:
-        """Pictures x (B, 3, 32, 32), as noisy as they are at time (B,) in [0, 1], 0 by default, to vectors of length 1."""
+    def encode_image(self, x: Tensor, time: Tensor | None = None) -> Tensor:
+        """Embeddings of length 1, (B, dim), of pictures x (B, 3, 32, 32) with noise of time (B,) in [0, 1], 0 by default."""
         emb = silu(self.time(x.new_zeros(len(x)) if time is None else time))
         h = self.blocks[0](self.inward(x), emb)
         for down, block in zip(self.down, self.blocks[1:]):

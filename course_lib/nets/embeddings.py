@@ -1,4 +1,4 @@
-"""How time and class enter a network."""
+"""Embeddings of time and class."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from course_lib.denoisers import NULL
 
 
 def sinusoidal(time: Tensor, dim: int, longest: float = 10_000.0) -> Tensor:
-    """Sines and cosines of time at dim / 2 frequencies from 1 down to 1 / longest: (B,) in steps to (B, dim).
+    """Sines and cosines (B, dim) of time (B,), in steps, at dim / 2 frequencies from 1 down to 1 / longest.
 
-    Vaswani et al. 2017, section 3.5, where `time` is a position; Ho et al. 2020 use it for t in 0..1,000.
+    Vaswani et al. 2017, section 3.5, for a position; Ho et al. 2020 for t in 0..1,000.
     """
     if dim % 2:
         raise ValueError(f"dim must be even, got {dim}")
@@ -25,7 +25,7 @@ def sinusoidal(time: Tensor, dim: int, longest: float = 10_000.0) -> Tensor:
 
 
 def fourier(time: Tensor, frequency: Tensor) -> Tensor:
-    """Sines and cosines of 2 pi time at random frequencies: (B,) and (dim / 2,) to (B, dim). Tancik et al. 2020, eq. 5."""
+    """Sines and cosines (B, dim) of 2 pi time (B,) at random frequencies (dim / 2,). Tancik et al. 2020, eq. 5."""
     angle = 2 * math.pi * time[:, None] * frequency
     return torch.cat([angle.sin(), angle.cos()], 1)
 
@@ -33,9 +33,11 @@ def fourier(time: Tensor, frequency: Tensor) -> Tensor:
 class TimeEmbedding(nn.Module):
     """Time as a fraction of T (B,) to a vector (B, dim): sines and cosines, then two linear layers.
 
-    `kind` is 'sinusoidal' (Ho et al. 2020, appendix B) or 'fourier': frequencies drawn once from N(0, 16^2) and kept
-    (Song et al. 2021, appendix C; theirs are of the logarithm of the noise, which is near linear in our time).
+    `kind` is 'sinusoidal' (Ho et al. 2020, appendix B) or 'fourier', with fixed random frequencies from N(0, 16^2) (Song et al.
+    2021, SDE, appendix H.2; theirs are of the logarithm of the noise, which is nearly linear in our time).
     """
+
+    frequency: Tensor | None
 
     def __init__(self, dim: int, kind: str = "sinusoidal"):
         super().__init__()
@@ -50,14 +52,14 @@ class TimeEmbedding(nn.Module):
 
 
 class LabelEmbedding(nn.Embedding):
-    """A vector for each of `classes` labels, and a last one for the null condition (Ho and Salimans 2022)."""
+    """A learned vector for each of `classes` labels, and one for the null condition (Ho and Salimans 2022)."""
 
     def __init__(self, classes: int, dim: int):
         super().__init__(classes + 1, dim)
         self.null = classes
 
     def as_condition(self, cond: Any) -> Tensor:
-        """A label, a row of them, or NULL as indices (1,) or (B,). Raises TypeError or ValueError for an unknown label."""
+        """Indices (1,) or (B,) of a label, a row of labels, or NULL. Raises TypeError or ValueError for an unknown label."""
         if cond is NULL:
             return torch.tensor([self.null])
         try:

@@ -1,7 +1,4 @@
-"""The networks of GAN and VAE. Both are made of two: a drawer, from latents to data, and a reader, from data to numbers.
-
-A GAN's reader says how real a picture looks; a VAE's reader says which latents may have drawn it.
-"""
+"""The networks of a GAN (generator and discriminator) and of a VAE (decoder and encoder)."""
 
 from __future__ import annotations
 
@@ -13,8 +10,8 @@ from course_lib.nets.unet import norm
 from course_lib.process import randn_like
 
 
-class Drawer(nn.Module):
-    """Latents z (B, latent) to pictures (B, 1, 16, 16) in [-1, 1]: to 4 x 4 maps, doubled twice (Radford et al. 2016)."""
+class ConvDecoder(nn.Module):
+    """Latents z (B, latent) to pictures (B, 1, 16, 16) in [-1, 1]: 4 x 4 maps, upsampled twice (Radford et al. 2016)."""
 
     def __init__(self, latent: int = 32, widths: tuple[int, int, int] = (128, 32, 16), hidden: int = 64):
         super().__init__()
@@ -26,13 +23,13 @@ class Drawer(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         h = self.inward(z).view(len(z), -1, 4, 4)
-        for normal, conv in zip(self.norms, self.convs):
-            h = conv(silu(normal(h)))
+        for normalise, conv in zip(self.norms, self.convs):
+            h = conv(silu(normalise(h)))
         return h.tanh()
 
 
-class Reader(nn.Module):
-    """Pictures x (B, 1, 16, 16) to numbers (B, out): to 4 x 4 maps by strides of two, then linear layers."""
+class ConvEncoder(nn.Module):
+    """Pictures x (B, 1, 16, 16) to outputs (B, out): convolutions of stride two to 4 x 4 maps, then linear layers."""
 
     def __init__(self, out: int, widths: tuple[int, int, int] = (16, 32, 128), hidden: int = 64):
         super().__init__()
@@ -48,34 +45,34 @@ class Reader(nn.Module):
 
 
 def layers(*sizes: int) -> nn.Sequential:
-    """Linear layers with LeakyReLU in between, for points: (B, sizes[0]) to (B, sizes[-1])."""
+    """Linear layers with LeakyReLU between them, for points: (B, sizes[0]) to (B, sizes[-1])."""
     body = [layer for pair in zip(sizes, sizes[1:]) for layer in (nn.Linear(*pair), nn.LeakyReLU(0.2))]
     return nn.Sequential(*body[:-1])
 
 
 class _OfLatents(nn.Module):
-    """What a GAN and a VAE share: latents z (B, latent) are drawn from N(0, 1), and `draw` makes data of them."""
+    """A generative model with latents z (B, latent) from N(0, 1), which `draw` maps to data."""
 
     latent: int
 
     def latents(self, n: int, rng: torch.Generator | None = None) -> Tensor:
-        """n latents z (n, latent), on the network's device."""
+        """n random latents z (n, latent), on the network's device."""
         device = next(self.parameters()).device
         return randn_like(torch.empty(n, self.latent, device=device), rng)
 
     def draw(self, z: Tensor) -> Tensor:
-        """Data (B, ...) of latents z (B, latent)."""
+        """Data (B, ...) from latents z (B, latent)."""
         raise NotImplementedError
 
     def sample(self, n: int, rng: torch.Generator | None = None) -> Tensor:
-        """n new data (n, ...), in one go."""
+        """n samples (n, ...), in one batch."""
         return self.draw(self.latents(n, rng))
 
 
 class GAN(_OfLatents):
-    """A generator G, latents to data, and a discriminator, whose answer is read by `log_odds`.
+    """A generator G, from latents to data, and a discriminator, whose output is `logits`.
 
-    Goodfellow et al. 2014, where D is the sigmoid of our log-odds.
+    Goodfellow et al. 2014, whose D is the sigmoid of the logits.
     """
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module, latent: int):
@@ -83,18 +80,18 @@ class GAN(_OfLatents):
         self.generator, self.discriminator, self.latent = generator, discriminator, latent
 
     def draw(self, z: Tensor) -> Tensor:
-        """G(z), (B, ...), of latents z (B, latent)."""
+        """G(z), (B, ...), for latents z (B, latent)."""
         return self.generator(z)
 
-    def log_odds(self, x: Tensor) -> Tensor:
-        """How real x (B, ...) looks to the discriminator: log(D / (1 - D)), (B,)."""
+    def logits(self, x: Tensor) -> Tensor:
+        """The discriminator's logits log(D / (1 - D)) that x (B, ...) is real, (B,)."""
         return self.discriminator(x).squeeze(1)
 
 
 class VAE(_OfLatents):
-    """p(x | z) = N(decode(z), std^2), and q(z | x), the encoder's guess of which z drew x. Kingma and Welling 2014.
+    """A decoder p(x | z) = N(decode(z), std^2) and an encoder q(z | x), the approximate posterior. Kingma and Welling 2014.
 
-    `std`, one number for all of x, is learned (Rybkin et al. 2021). A sample is the mean of p(x | z), as is the custom.
+    `std`, one number for all of x, is learned (Rybkin et al. 2021). A sample is the mean of p(x | z), as usual.
     """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, latent: int):
@@ -104,17 +101,17 @@ class VAE(_OfLatents):
 
     @property
     def std(self) -> Tensor:
-        """The standard deviation of p(x | z), ()."""
+        """The learned standard deviation of p(x | z), ()."""
         return self.log_std.exp()
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and logarithm of the variance of q(z | x), each (B, latent), of x (B, ...)."""
+        """The mean and the logarithm of the variance of q(z | x), each (B, latent), for x (B, ...)."""
         return self.encoder(x).chunk(2, 1)
 
     def decode(self, z: Tensor) -> Tensor:
-        """The mean of p(x | z), (B, ...), of z (B, latent)."""
+        """The mean of p(x | z), (B, ...), for z (B, latent)."""
         return self.decoder(z)
 
     def draw(self, z: Tensor) -> Tensor:
-        """The mean of p(x | z), without its noise."""
+        """The mean of p(x | z), (B, ...), without noise."""
         return self.decode(z)

@@ -1,4 +1,4 @@
-"""Looking into a network while it works."""
+"""Forward hooks that record what is inside a network: activations and attention weights."""
 
 from __future__ import annotations
 
@@ -15,43 +15,44 @@ from course_lib.process import Time
 
 
 @contextmanager
-def watching(net: nn.Module, kinds: tuple[type[nn.Module], ...] = (Block, Attention)) -> Iterator[dict[str, Tensor]]:
-    """A dict that holds, after each call of `net` inside the `with`, what every Block gave out, by the block's name, and how
-    every Attention spread its looks, by its own: feature maps (B, C, H, W) and weights (B, heads, H * W, H * W).
+def record_activations(net: nn.Module, kinds: tuple[type[nn.Module], ...] = (Block, Attention)) -> Iterator[dict[str, Tensor]]:
+    """A context with a dict of activations, by module name, which each call of `net` inside it fills.
 
-        with watching(network.net) as seen:
+        with record_activations(network.net) as activations:
             network(x_t, t)
-        seen["encoder.8x8_block0"], seen["encoder.4x4_block0.attention"]
+        activations["encoder.8x8_block0"], activations["encoder.4x4_block0.attention"]
 
-    `kinds` chooses: with (CrossAttention,) it holds how each place looks at the words, weights (B, heads, H * W, L); with an
-    MM-DiT's (JointBlock,) how each place and each word looks at all of them.
+    A module with a method `weights` is recorded by its attention weights: (B, heads, H * W, H * W) of Attention, (B, heads,
+    H * W, L) of CrossAttention, (B, heads, P + L, P + L) of an MM-DiT's JointBlock. Others are recorded by their output, such
+    as a Block's feature map (B, C, H, W). `kinds` are the classes that are recorded.
     """
-    seen: dict[str, Tensor] = {}
+    activations: dict[str, Tensor] = {}
 
-    def keep(name: str):
+    def recorder(name: str):
         def hook(module: nn.Module, args: tuple, out: Tensor) -> None:
-            seen[name] = (module.weights(*args) if hasattr(module, "weights") else out).detach()
+            weights = getattr(module, "weights", None)
+            activations[name] = (weights(*args) if weights else out).detach()
 
         return hook
 
-    handles = [m.register_forward_hook(keep(name)) for name, m in net.named_modules() if isinstance(m, kinds)]
+    handles = [m.register_forward_hook(recorder(name)) for name, m in net.named_modules() if isinstance(m, kinds)]
     try:
-        yield seen
+        yield activations
     finally:
         for handle in handles:
             handle.remove()
 
 
 @torch.no_grad()
-def looks_at_words(network: Network, x_t: Tensor, t: Time, side: int = 16) -> Tensor:
-    """How much each place of x_t (B, C, H, W) takes from each word of its caption at time t: (B, L, side, side).
+def cross_attention_maps(network: Network, x_t: Tensor, t: Time, side: int = 16) -> Tensor:
+    """The cross-attention weights of x_t (B, C, H, W) at time t on each token of its caption: (B, L, side, side).
 
-    The mean over all heads of all cross-attention on maps of that side. Over L they sum to 1, the start token's share among
-    them. Raises ValueError where there is none of that side.
+    They are the mean over all heads of all cross-attention layers on side x side maps, and sum to 1 over L, which includes the
+    start token. Raises ValueError if there is no such layer.
     """
-    with watching(network.net, (CrossAttention,)) as seen:
+    with record_activations(network.net, (CrossAttention,)) as activations:
         network(x_t, t)
-    weights = [looks.mean(1) for looks in seen.values() if looks.shape[2] == side**2]  # (B, H * W, L) each
+    weights = [each.mean(1) for each in activations.values() if each.shape[2] == side**2]  # (B, H * W, L) each
     if not weights:
         raise ValueError(f"side must be that of maps with cross-attention, got {side}")
     return torch.stack(weights).mean(0).transpose(1, 2).unflatten(2, (side, side))

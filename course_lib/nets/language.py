@@ -1,4 +1,4 @@
-"""A language model: it reads captions without ever seeing a picture, and learns to guess the words that are hidden from it."""
+"""A masked language model of captions, which is trained on text alone (BERT)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from course_lib.datasets import captions
 from course_lib.nets.text import TextEncoder
 
 MASK = captions.START
-"""What stands for a hidden word: the start token, at a place where no caption starts."""
+"""The mask token: the start token, at a position where no caption starts."""
 
 
 class LanguageModel(nn.Module):
-    """Tokens (B, L), some of them hidden, to log-odds of each place's word, (B, L, words): Devlin et al. 2019.
+    """Tokens (B, L), some of them masked, to logits of the word at each position, (B, L, words): Devlin et al. 2019.
 
-    `text` is the encoder, whose vectors a diffusion model could be given.
+    `text` is the encoder, whose outputs can condition a diffusion model.
     """
 
     def __init__(self, width: int = 64, depth: int = 3, heads: int = 4):
@@ -28,19 +28,19 @@ class LanguageModel(nn.Module):
         return self.word(self.text(tokens)[0])
 
 
-def hidden(tokens: Tensor, rng: torch.Generator | None = None, share: float = 0.15) -> tuple[Tensor, Tensor]:
-    """Tokens (B, L) as a language model is shown them, and which words it must guess, (B, L).
+def mask_words(tokens: Tensor, rng: torch.Generator | None = None, share: float = 0.15) -> tuple[Tensor, Tensor]:
+    """Masked tokens (B, L), the input of a language model, and which words it is to predict, (B, L).
 
-    A word is chosen with probability `share`. Of those chosen, 80 % are hidden by MASK, 10 % become a random word, and 10 %
-    stay as they are, so that the model must doubt what it sees, and keep what it believes (Devlin et al. 2019, section 3.1).
+    A word is chosen with probability `share`. Of the chosen words 80 % are replaced by MASK, 10 % by a random word, and 10 %
+    stay unchanged, so that no input word can be taken for correct (Devlin et al. 2019, section 3.1).
     """
-    u, lot = torch.rand(2, *tokens.shape, generator=rng).to(tokens.device)
+    u, v = torch.rand(2, *tokens.shape, generator=rng).to(tokens.device)
     chosen = (u < share) & (tokens > captions.PAD)
-    others = torch.randint(captions.PAD + 1, len(captions.WORDS), tokens.shape, generator=rng).to(tokens.device)
-    shown = torch.where(chosen & (lot < 0.8), MASK, tokens)
-    return torch.where(chosen & (lot >= 0.8) & (lot < 0.9), others, shown), chosen
+    random = torch.randint(captions.PAD + 1, len(captions.WORDS), tokens.shape, generator=rng).to(tokens.device)
+    masked = torch.where(chosen & (v < 0.8), MASK, tokens)
+    return torch.where(chosen & (v >= 0.8) & (v < 0.9), random, masked), chosen
 
 
-def masked_loss(log_odds: Tensor, tokens: Tensor, chosen: Tensor) -> Tensor:
-    """Cross-entropy of the `chosen` words (B, L) alone: log-odds (B, L, words) against the tokens (B, L) as they were."""
-    return cross_entropy(log_odds[chosen], tokens[chosen])
+def masked_loss(logits: Tensor, tokens: Tensor, chosen: Tensor) -> Tensor:
+    """The cross-entropy () of the `chosen` words (B, L): logits (B, L, words) against the original tokens (B, L)."""
+    return cross_entropy(logits[chosen], tokens[chosen])

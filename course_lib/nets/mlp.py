@@ -1,4 +1,4 @@
-"""A residual network for points."""
+"""A residual MLP for points."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from course_lib.nets.embeddings import LabelEmbedding, TimeEmbedding
 
 
 class Block(nn.Module):
-    """h + MLP(norm(h)), the norm shifted and scaled by the embedding of time and class."""
+    """h + MLP(norm(h)) (B, width), with the norm's output shifted and scaled by the embedding of time and class (B, width)."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -27,7 +27,7 @@ class Block(nn.Module):
 class MLP(nn.Module):
     """net(x, time, cond) for points x (B, dim), time (B,) in [0, 1], cond (B,) from `as_condition`: (B, dim).
 
-    `classes` = 0 makes an unconditional network, which takes no cond.
+    With `classes` = 0 the network is unconditional and takes no cond.
     """
 
     def __init__(self, dim: int = 2, width: int = 128, depth: int = 3, classes: int = 0):

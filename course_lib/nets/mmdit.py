@@ -1,16 +1,15 @@
-"""The transformer of Stable Diffusion 3, with two streams that meet in joint attention, and the one that it is held against."""
+"""The MM-DiT of Stable Diffusion 3, two streams with joint attention, and a DiT with cross-attention for comparison."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle, scaled_dot_product_attention, silu
 
 from course_lib.datasets import captions, words
-from course_lib.denoisers import NULL
-from course_lib.nets.attention import cross_attention, waves_of_places
+from course_lib.nets.attention import cross_attention, sincos_2d
 from course_lib.nets.embeddings import TimeEmbedding
 from course_lib.nets.text import TextEncoder
 from course_lib.nets.unet import zero
@@ -19,86 +18,104 @@ Heads = tuple[Tensor, Tensor, Tensor]
 """Queries, keys and values, each (B, heads, N, d)."""
 
 
-def joint_attention(picture: Heads, text: Heads, there: Tensor) -> tuple[Tensor, Tensor]:
-    """What the places (B, heads, P, d) and the words (B, heads, L, d) gather, all of them looking at all of them.
+def joint_attention(picture: Heads, text: Heads, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The attended values of the places (B, heads, P, d) and of the words (B, heads, L, d), each attending to all of both.
 
-    Esser et al. 2024, figure 2b: the streams' queries, keys and values are joined, each made by its own weights, for one
-    attention, and parted after it. `there` (B, L) is False for words that must not be looked at.
+    Esser et al. 2024, figure 2b: queries, keys and values of the two streams are concatenated for one attention. `mask` (B, L)
+    is False for padding.
     """
     q, k, v = (torch.cat(both, 2) for both in zip(picture, text))
     P = picture[0].shape[2]
-    seen = torch.cat([there.new_ones(len(there), P), there], 1)
-    gathered = scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None, None, :])
-    return gathered[:, :, :P], gathered[:, :, P:]
+    visible = torch.cat([mask.new_ones(len(mask), P), mask], 1)
+    attended = scaled_dot_product_attention(q, k, v, attn_mask=visible[:, None, None, :])
+    return attended[:, :, :P], attended[:, :, P:]
 
 
-def modulated(h: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """h (B, N, width), normalised, then shifted and scaled, a (B, width) each: adaLN of Peebles and Xie 2023, section 3.2."""
+def modulate(h: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """The layer norm of h (B, N, width), scaled and shifted, (B, width) each: adaLN of Peebles and Xie 2023, section 3.2."""
     return nn.functional.layer_norm(h, h.shape[-1:]) * (1 + scale[:, None]) + shift[:, None]
 
 
-class Stream(nn.Module):
-    """One modality's weights in a block: what tokens h (B, N, width) ask, offer and say, and what becomes of the answer.
+class Modulation(NamedTuple):
+    """The shift and scale of the input of attention or of an MLP, and the gate of its output, each (B, width)."""
 
-    The embedding of time and prompt gives (shift, scale, gate) before and after attention, and before and after the MLP. The
-    gates are 0 at first, so that a block does nothing (Peebles and Xie 2023). Queries and keys are normalised (Esser et al.
-    2024, section 5.3.2).
+    shift: Tensor
+    scale: Tensor
+    gate: Tensor
+
+
+class ModulationLayer(nn.Linear):
+    """An embedding (B, width) to the modulations of attention and of the MLP: adaLN-Zero of Peebles and Xie 2023.
+
+    Its parameters are initialised to 0. All gates are then 0, and a block is the identity.
+    """
+
+    def __init__(self, width: int):
+        super().__init__(width, 6 * width)
+        zero(self)
+
+    def forward(self, emb: Tensor) -> tuple[Modulation, Modulation]:
+        parts = super().forward(emb).chunk(6, 1)
+        return Modulation(*parts[:3]), Modulation(*parts[3:])
+
+
+class Stream(nn.Module):
+    """The layers of one modality in a block, for tokens h (B, N, width). Queries and keys are normalised.
+
+    Esser et al. 2024, figure 2b and section 5.3.2.
     """
 
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.modulation = zero(nn.Linear(width, 6 * width))
+        self.modulation = ModulationLayer(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.query_norm, self.key_norm = nn.RMSNorm(width // heads), nn.RMSNorm(width // heads)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU("tanh"), nn.Linear(4 * width, width))
 
-    def queries_keys_values(self, h: Tensor, shift: Tensor, scale: Tensor) -> Heads:
-        """Each (B, heads, N, width / heads), of tokens h (B, N, width)."""
+    def queries_keys_values(self, h: Tensor, mod: Modulation) -> Heads:
+        """Queries, keys and values of tokens h (B, N, width), each (B, heads, N, width / heads)."""
         B, N, width = h.shape
-        qkv = self.qkv(modulated(h, shift, scale)).view(B, N, 3, self.heads, width // self.heads)
+        qkv = self.qkv(modulate(h, mod.shift, mod.scale)).view(B, N, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         return self.query_norm(q), self.key_norm(k), v
 
-    def add(self, h: Tensor, gathered: Tensor, gate: Tensor) -> Tensor:
-        """h (B, N, width) + what it gathered (B, heads, N, d), gated."""
-        return h + gate[:, None] * self.out(gathered.transpose(1, 2).flatten(2))
+    def add_attention(self, h: Tensor, attended: Tensor, mod: Modulation) -> Tensor:
+        """h (B, N, width) + the projection of the attended values (B, heads, N, d), gated."""
+        return h + mod.gate[:, None] * self.out(attended.transpose(1, 2).flatten(2))
 
-    def think(self, h: Tensor, shift: Tensor, scale: Tensor, gate: Tensor) -> Tensor:
-        """h (B, N, width) + its MLP, gated."""
-        return h + gate[:, None] * self.mlp(modulated(h, shift, scale))
+    def add_mlp(self, h: Tensor, mod: Modulation) -> Tensor:
+        """h (B, N, width) + the MLP of h, gated."""
+        return h + mod.gate[:, None] * self.mlp(modulate(h, mod.shift, mod.scale))
 
 
 class JointBlock(nn.Module):
-    """Two streams, each with its own weights, that meet in one attention. Esser et al. 2024, figure 2b."""
+    """One block of an MM-DiT: two streams, each with its own weights, and joint attention. Esser et al. 2024, figure 2b."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.picture, self.text = Stream(width, heads), Stream(width, heads)
 
-    def heads_of(self, h: Tensor, c: Tensor, emb: Tensor) -> tuple[tuple[Heads, Heads], tuple[tuple[Tensor, ...], ...]]:
-        """What places and words ask, offer and say, and the (shift, scale, gate, shift, scale, gate) of either."""
-        said = tuple(stream.modulation(emb).chunk(6, 1) for stream in (self.picture, self.text))
-        from_h = self.picture.queries_keys_values(h, *said[0][:2])
-        return (from_h, self.text.queries_keys_values(c, *said[1][:2])), said
+    def weights(self, h: Tensor, c: Tensor, emb: Tensor, mask: Tensor) -> Tensor:
+        """The attention weights of all tokens (B, heads, P + L, P + L), the picture's P first; each row sums to 1."""
+        picture = self.picture.queries_keys_values(h, self.picture.modulation(emb)[0])
+        text = self.text.queries_keys_values(c, self.text.modulation(emb)[0])
+        q, k = (torch.cat(both, 2) for both in zip(picture[:2], text[:2]))
+        visible = torch.cat([mask.new_ones(h.shape[:2]), mask], 1)
+        scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+        return scores.masked_fill(~visible[:, None, None, :], -torch.inf).softmax(-1)
 
-    def weights(self, h: Tensor, c: Tensor, emb: Tensor, there: Tensor) -> Tensor:
-        """How much each token takes from each, (B, heads, P + L, P + L), the picture's P first; rows sum to 1."""
-        (from_h, from_c), _ = self.heads_of(h, c, emb)
-        q, k = (torch.cat(both, 2) for both in zip(from_h[:2], from_c[:2]))
-        seen = torch.cat([there.new_ones(h.shape[:2]), there], 1)
-        looks = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
-        return looks.masked_fill(~seen[:, None, None, :], -torch.inf).softmax(-1)
-
-    def forward(self, h: Tensor, c: Tensor, emb: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
-        (from_h, from_c), (of_picture, of_text) = self.heads_of(h, c, emb)
-        to_h, to_c = joint_attention(from_h, from_c, there)
-        h = self.picture.think(self.picture.add(h, to_h, of_picture[2]), *of_picture[3:])
-        return h, self.text.think(self.text.add(c, to_c, of_text[2]), *of_text[3:])
+    def forward(self, h: Tensor, c: Tensor, emb: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        (h_attn, h_mlp), (c_attn, c_mlp) = self.picture.modulation(emb), self.text.modulation(emb)
+        attended_h, attended_c = joint_attention(
+            self.picture.queries_keys_values(h, h_attn), self.text.queries_keys_values(c, c_attn), mask
+        )
+        h = self.picture.add_mlp(self.picture.add_attention(h, attended_h, h_attn), h_mlp)
+        return h, self.text.add_mlp(self.text.add_attention(c, attended_c, c_attn), c_mlp)
 
 
 class CrossBlock(nn.Module):
-    """One stream: places look at places, then, by cross-attention, at words that stay as they are. The rival."""
+    """One block of a DiT with self-attention of the picture and cross-attention to the words, which it does not change."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -106,23 +123,23 @@ class CrossBlock(nn.Module):
         self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
         self.out = zero(nn.Linear(width, width))
 
-    def forward(self, h: Tensor, c: Tensor, emb: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
-        said = self.picture.modulation(emb).chunk(6, 1)
-        h = self.picture.add(h, scaled_dot_product_attention(*self.picture.queries_keys_values(h, *said[:2])), said[2])
+    def forward(self, h: Tensor, c: Tensor, emb: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        attn, mlp = self.picture.modulation(emb)
+        attended = scaled_dot_product_attention(*self.picture.queries_keys_values(h, attn))
+        h = self.picture.add_attention(h, attended, attn)
         split = lambda x: x.unflatten(2, (self.heads, -1)).transpose(1, 2)
         k, v = self.key_value(c).chunk(2, 2)
         q = self.query(nn.functional.layer_norm(h, h.shape[-1:]))
-        h = h + self.out(cross_attention(split(q), split(k), split(v), there).transpose(1, 2).flatten(2))
-        return self.picture.think(h, *said[3:]), c
+        h = h + self.out(cross_attention(split(q), split(k), split(v), mask).transpose(1, 2).flatten(2))
+        return self.picture.add_mlp(h, mlp), c
 
 
 class DiT(nn.Module):
     """net(z, time, tokens) for latents z (B, channels, size, size), time (B,), tokens (B, LENGTH) from `as_condition`.
 
-    Each patch x patch places of the latent and each word or letter of the prompt is a token of `width` numbers, with a learned
-    position. Words are read by a text encoder, letters have vectors of their own, and the encoder's vector of the sentence is
-    added to the embedding of time. With `joint` the blocks are those of an MM-DiT (Esser et al. 2024); without, the words stay
-    as they were read, and are looked at by cross-attention.
+    Each patch of the latent and each word or letter of the prompt is a token (width,) with a learned position. A text encoder
+    embeds the words; letters have embeddings of their own. The encoder's vector of the sentence is added to the embedding of
+    time. With `joint` the blocks are those of an MM-DiT (Esser et al. 2024), without it CrossBlocks.
     """
 
     def __init__(
@@ -139,47 +156,38 @@ class DiT(nn.Module):
         self.shape, self.patch = (channels, size, size), patch
         self.time = TimeEmbedding(width)
         self.text = TextEncoder()
-        said = self.text.position.shape[1]
-        self.letter = nn.Embedding(len(words.LETTERS), said)
-        self.letter_position = nn.Parameter(0.5 * torch.randn(captions.LENGTH, said))
-        self.sentence, self.word = nn.Linear(said, width), nn.Linear(said, width)
+        dim = self.text.width
+        self.letter = nn.Embedding(len(words.LETTERS), dim)
+        self.letter_position = nn.Parameter(0.5 * torch.randn(captions.LENGTH, dim))
+        self.sentence, self.word = nn.Linear(dim, width), nn.Linear(dim, width)
         self.inward = nn.Linear(channels * patch**2, width)
-        self.position = nn.Parameter(waves_of_places(width, size // patch).flatten(1).T.contiguous())
+        self.position = nn.Parameter(sincos_2d(width, size // patch).flatten(1).T.contiguous())
         self.blocks = nn.ModuleList([(JointBlock if joint else CrossBlock)(width, heads) for _ in range(depth)])
         self.modulation = zero(nn.Linear(width, 2 * width))
         self.outward = zero(nn.Linear(width, channels * patch**2))
 
     @staticmethod
     def as_condition(cond: Any) -> Tensor:
-        """A prompt, a row of prompts, or tokens (B, LENGTH), as tokens; NULL is the empty prompt.
+        """Tokens (B, LENGTH) of a prompt, a list of prompts, tokens or NULL: see `captions.as_tokens`."""
+        return captions.as_tokens("prompts", cond, words.tokens)
 
-        Raises TypeError for what is no text, ValueError for words or letters that are not known.
-        """
-        if isinstance(cond, Tensor) and not cond.is_floating_point() and cond.shape[1:] == (captions.LENGTH,):
-            return cond
-        if cond is NULL or isinstance(cond, str):
-            return words.tokens("" if cond is NULL else cond)
-        if isinstance(cond, (list, tuple)) and cond and all(isinstance(c, str) for c in cond):
-            return words.tokens(cond)
-        raise TypeError(f"prompts must be text, a list of texts or tokens (B, {captions.LENGTH}), got {type(cond).__name__}")
-
-    def read(self, tokens: Tensor) -> Tensor:
+    def embed(self, tokens: Tensor) -> Tensor:
         """A vector for each word or letter (B, LENGTH, 64) of tokens (B, LENGTH)."""
         letter = tokens - len(captions.WORDS)
-        spelt = self.letter(letter.clamp(min=0)) + self.letter_position[: tokens.shape[1]]
-        said, _ = self.text(tokens.masked_fill(letter >= 0, captions.PAD))
-        return torch.where((letter >= 0)[..., None], spelt, said)
+        of_letters = self.letter(letter.clamp(min=0)) + self.letter_position[: tokens.shape[1]]
+        of_words, _ = self.text(tokens.masked_fill(letter >= 0, captions.PAD))
+        return torch.where((letter >= 0)[..., None], of_letters, of_words)
 
     def forward(self, z: Tensor, time: Tensor, cond: Tensor) -> Tensor:
         if z.shape[1:] != self.shape:
             raise ValueError(f"z must be (B, {', '.join(map(str, self.shape))}), got shape {tuple(z.shape)}")
-        there = cond != captions.PAD
-        longest = int(there.sum(1).max())  # no padding but what the longest prompt needs
-        said, there = self.read(cond[:, :longest]), there[:, :longest]
-        emb, c = silu(self.time(time) + self.sentence(said[:, 0])), self.word(said)
+        mask = cond != captions.PAD
+        longest = int(mask.sum(1).max())  # padding beyond the longest prompt has no effect and takes time
+        text, mask = self.embed(cond[:, :longest]), mask[:, :longest]
+        emb, c = silu(self.time(time) + self.sentence(text[:, 0])), self.word(text)
         z = pixel_unshuffle(z, self.patch)
         h = self.inward(z.flatten(2).transpose(1, 2)) + self.position
         for block in self.blocks:
-            h, c = block(h, c, emb, there)
-        h = self.outward(modulated(h, *self.modulation(emb).chunk(2, 1)))
+            h, c = block(h, c, emb, mask)
+        h = self.outward(modulate(h, *self.modulation(emb).chunk(2, 1)))
         return pixel_shuffle(h.transpose(1, 2).unflatten(2, z.shape[2:]), self.patch)

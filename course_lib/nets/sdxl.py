@@ -1,4 +1,4 @@
-"""What SDXL adds to a U-Net that listens to text: it is told how the picture came about, and hears the text twice."""
+"""The U-Net of SDXL: two text encoders, and size and crop as further conditions."""
 
 from __future__ import annotations
 
@@ -10,22 +10,20 @@ from torch.nn.functional import silu
 
 from course_lib.datasets import captions
 from course_lib.datasets.shapes import SIDE
+from course_lib.denoisers import NULL
 from course_lib.nets.attention import CrossAttention
 from course_lib.nets.embeddings import sinusoidal
 from course_lib.nets.text import TextEncoder, TextUNet
 from course_lib.nets.unet import Attention, zero
 
 WHOLE = (SIDE, 0, 0)
-"""What is asked for in sampling: a picture that was large from the start, of which nothing was cut off."""
+"""The size and crop that are given in sampling: a picture of full size, uncropped."""
 WAVES = 32
-"""Sines and cosines for each number of micro."""
+"""The number of sines and cosines for each number of micro."""
 
 
 class TwoEncoders(nn.Module):
-    """Two text encoders side by side: a word's vector is the vectors that both give it, one after the other.
-
-    Podell et al. 2023 (SDXL), section 2.1.
-    """
+    """Two text encoders, whose outputs for each token are concatenated. Podell et al. 2023 (SDXL), section 2.1."""
 
     def __init__(self, first: TextEncoder, second: TextEncoder):
         super().__init__()
@@ -33,21 +31,23 @@ class TwoEncoders(nn.Module):
         self.as_condition = first.as_condition
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        (one, there), (two, _) = self.first(tokens), self.second(tokens)
-        return torch.cat([one, two], 2), there
+        (one, mask), (two, _) = self.first(tokens), self.second(tokens)
+        return torch.cat([one, two], 2), mask
 
 
 def micro_embedding(micro: Tensor, dim: int) -> Tensor:
-    """Sines and cosines of each of the numbers micro (B, 3), the original side, and the pixels cut off at the top and at the
-    left: (B, 3 dim). Podell et al. 2023, section 2.2 and Algorithm 1."""
+    """Sines and cosines (B, 3 dim) of micro (B, 3), the original side and the pixels cropped at the top and at the left.
+
+    Podell et al. 2023, section 2.2 and Algorithm 1.
+    """
     return torch.cat([sinusoidal(number.float(), dim) for number in micro.unbind(1)], 1)
 
 
 class SDXLUNet(TextUNet):
-    """A `TextUNet` that is told more of the picture than its caption: cond is (captions, micro), see `with_micro`.
+    """A `TextUNet` that is conditioned on size and crop as well: cond is (captions, micro), see `with_micro`.
 
-    What micro says is added to the embedding of time (Podell et al. 2023, section 2.2). At its coarsest maps, where most of
-    SDXL's attention is, each block has `more` pairs of self- and cross-attention (section 2.1). Both add nothing at first.
+    The embedding of micro is added to that of time (Podell et al. 2023, section 2.2). Each block at the coarsest resolution is
+    followed by `more` pairs of self- and cross-attention (section 2.1). Both are initialised to add 0.
     """
 
     def __init__(
@@ -65,27 +65,36 @@ class SDXLUNet(TextUNet):
         )
 
     def with_micro(self, cond: Any) -> Tensor:
-        """Captions, or a pair of them and micro, (3,) or (B, 3): tokens and micro as one tensor (B, LENGTH + 3).
+        """Tokens and micro as one tensor (B, LENGTH + 3), of captions, or of a pair of captions and micro, (3,) or (B, 3).
 
-        Micro is the side in pixels that the picture had before it was made larger, and how many pixels were cut off at its top
-        and at its left; WHOLE where it is left out. NULL is the empty caption of a WHOLE picture. Raises ValueError for other
-        numbers, and what `TextEncoder.as_condition` raises.
+        Micro is the picture's side in pixels before upsampling, and the pixels cropped at its top and at its left; WHOLE by
+        default. NULL is the empty caption of a WHOLE picture. Raises ValueError for other numbers, and what
+        `captions.as_tokens` raises.
         """
-        said, micro = cond if isinstance(cond, tuple) and len(cond) == 2 and not isinstance(cond[1], str) else (cond, WHOLE)
-        tokens, micro = self.text.as_condition(said), torch.as_tensor(micro)
+        prompts, micro = self._captions_and_micro(cond)
+        tokens, micro = self.text.as_condition(prompts), torch.as_tensor(micro)
         if micro.shape not in ((3,), (len(tokens), 3)) or micro.is_floating_point() or (micro < 0).any():
             raise ValueError(f"micro must be three whole numbers for each caption, side, top and left, got {micro.tolist()}")
         return torch.cat([tokens, micro.to(tokens.device).expand(len(tokens), 3)], 1)
 
+    @staticmethod
+    def _captions_and_micro(cond: Any) -> tuple[Any, Any]:
+        return cond if isinstance(cond, tuple) and len(cond) == 2 and not isinstance(cond[1], str) else (cond, WHOLE)
+
+    def null_for(self, cond: Any) -> tuple[Any, Any]:
+        """The null condition beside `cond`: no caption, and the same micro."""
+        micro = torch.as_tensor(self._captions_and_micro(cond)[1])
+        return (NULL if micro.ndim == 1 else [""] * len(micro)), micro
+
     def forward(self, x: Tensor, time: Tensor, cond: Tensor) -> Tensor:
         tokens, micro = cond.split((captions.LENGTH, 3), 1)
-        words, there = self.text(tokens)
+        words, mask = self.text(tokens)
         emb = self.time(time) + self.sentence(words[:, 0]) + self.micro(micro_embedding(micro, WAVES))
 
         def after(name: str, h: Tensor) -> Tensor:
-            h = self.cross[name](h, words, there)
+            h = self.cross[name](h, words, mask)
             for attention, cross in self.more[name] if name in self.more else ():
-                h = cross(attention(h), words, there)
+                h = cross(attention(h), words, mask)
             return h
 
         return self.run(x, silu(emb), after)

@@ -1,4 +1,4 @@
-"""Text: an encoder that makes a vector of each word in its sentence, and a U-Net that listens to it by cross-attention."""
+"""A text encoder, and a U-Net that is conditioned on its output by cross-attention."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from course_lib.datasets import captions
-from course_lib.denoisers import NULL
 from course_lib.nets.attention import CrossAttention
 from course_lib.nets.embeddings import TimeEmbedding
-from course_lib.nets.unet import UNet, zero
+from course_lib.nets.unet import Block, UNet, zero
 
 
 class TextEncoder(nn.Module):
-    """Tokens (B, L) to a vector for each, (B, L, width), and which of them are real, (B, L), True but for padding.
+    """Tokens (B, L) to a vector for each, (B, L, width), and a mask (B, L), False for padding.
 
-    An embedding of the word and one of its position, then a transformer (Vaswani et al. 2017, the norm before each layer).
-    The vector of the start token may stand for the sentence.
+    Embeddings of word and position are summed and go through a transformer (Vaswani et al. 2017, with the norm before each
+    layer). The start token's vector can represent the sentence.
     """
 
     def __init__(self, width: int = 64, depth: int = 2, heads: int = 4):
@@ -32,33 +31,21 @@ class TextEncoder(nn.Module):
 
     @staticmethod
     def as_condition(cond: Any) -> Tensor:
-        """A caption, a row of captions, or tokens (B, LENGTH), as tokens; NULL is the empty caption.
-
-        Raises TypeError for what is no text, ValueError for unknown words, which names the nearest that are known.
-        """
-        if cond is NULL:
-            return captions.tokens("")
-        if isinstance(cond, Tensor) and not cond.is_floating_point() and cond.shape[1:] == (captions.LENGTH,):
-            return cond
-        if isinstance(cond, str) or (isinstance(cond, (list, tuple)) and cond and all(isinstance(c, str) for c in cond)):
-            return captions.tokens(cond)
-        shape = f" of shape {tuple(cond.shape)}" if isinstance(cond, Tensor) else f", {cond!r}"
-        raise TypeError(
-            f"captions must be text, a list of texts or tokens (B, {captions.LENGTH}), got {type(cond).__name__}{shape}"
-        )
+        """Tokens (B, LENGTH) of a caption, a list of captions, tokens or NULL: see `captions.as_tokens`."""
+        return captions.as_tokens("captions", cond, captions.tokens)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        there = tokens != captions.PAD
+        mask = tokens != captions.PAD
         h = self.word(tokens) + self.position[: tokens.shape[1]]
-        return self.layers(h, src_key_padding_mask=~there), there
+        return self.layers(h, src_key_padding_mask=~mask), mask
 
 
 class Paraphraser(nn.Module):
-    """Tokens of a caption (B, LENGTH) to the log-odds of every word of its plain form, (B, LENGTH, words): text in, text out.
+    """Tokens of a caption (B, LENGTH) to logits of the words of its plain form, (B, LENGTH, words): text to text.
 
-    Raffel et al. 2020 (T5) in miniature: an encoder that hears the caption, and a decoder that asks it for the word at each
-    place. All places at once, since a plain caption is decided by what it says. Its encoder knows what words mean to each other
-    before it sees any picture.
+    Raffel et al. 2020 (T5) in miniature: an encoder of the caption, and a decoder with cross-attention to it. All words are
+    predicted at once, not autoregressively, since the caption determines its plain form. The encoder is trained without
+    pictures.
     """
 
     def __init__(self, width: int = 64, depth: int = 2, heads: int = 4):
@@ -70,18 +57,18 @@ class Paraphraser(nn.Module):
         self.word = nn.Linear(width, len(captions.WORDS))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        words, there = self.encoder(tokens)
+        words, mask = self.encoder(tokens)
         places = self.places.expand(len(tokens), -1, -1)
-        return self.word(self.layers(places, words, memory_key_padding_mask=~there))
+        return self.word(self.layers(places, words, memory_key_padding_mask=~mask))
 
 
 class TextUNet(UNet):
-    """net(x, time, tokens) for pictures x (B, channels, size, size): a U-Net whose every block asks the words.
+    """net(x, time, tokens) for pictures x (B, channels, size, size): a U-Net with cross-attention to the words in every block.
 
-    The first word, which stands for the sentence as a whole, is added to the embedding of time as well (Nichol et al. 2022,
-    GLIDE, section 2.3). `text` may be another module that makes words (B, L, width) and which of them are real, (B, L), of its
-    condition, such as an encoder that was trained before (Saharia et al. 2022, Imagen). For latents, `channels` and `size` are
-    theirs and `patch` is 1. With `guided` it takes guidance w (B,) as one more input, as a UNet does.
+    The start token's vector, for the sentence as a whole, is also added to the embedding of time (Nichol et al. 2022, GLIDE,
+    section 2.3). `text` may be another module from a condition to words (B, L, width) and a mask (B, L), such as a pretrained
+    encoder (Saharia et al. 2022, Imagen). For latents, `channels` and `size` are theirs and `patch` is 1. With `guided` it
+    takes the guidance weight w (B,) as a further input, as a UNet does.
     """
 
     def __init__(
@@ -90,7 +77,7 @@ class TextUNet(UNet):
         widths: tuple[int, ...] = (32, 64, 128),
         dim: int = 128,
         words: int = 64,
-        text: nn.Module | None = None,
+        text: Any = None,
         channels: int = 3,
         patch: int = 2,
         guided: bool = False,
@@ -105,16 +92,17 @@ class TextUNet(UNet):
             zero(self.guidance.mlp[-1])
         sides = {"encoder": self.encoder, "decoder": self.decoder}
         blocks = {
-            f"{side}_{name}": block for side, layers in sides.items() for name, block in layers.items() if "block" in name
+            f"{side}_{name}": block
+            for side, layers in sides.items()
+            for name, block in layers.items()
+            if isinstance(block, Block)
         }
         shapes = {name: (block.conv2.out_channels, int(name.split("x")[1].split("_")[0])) for name, block in blocks.items()}
         self.cross = nn.ModuleDict(
             {name: CrossAttention(width, words, max(1, width // 32), side) for name, (width, side) in shapes.items()}
         )
 
-    def forward(self, x: Tensor, time: Tensor, cond: Tensor, w: Tensor | None = None) -> Tensor:
-        words, there = self.text(cond)
-        emb = self.time(time) + self.sentence(words[:, 0])
-        if self.guidance is not None:
-            emb = emb + self.guidance(w / 100)
-        return self.run(x, silu(emb), lambda name, h: self.cross[name](h, words, there))
+    def forward(self, x: Tensor, time: Tensor, cond: Tensor | None = None, w: Tensor | None = None) -> Tensor:
+        words, mask = self.text(cond)
+        emb = self.add_guidance(self.time(time) + self.sentence(words[:, 0]), w)
+        return self.run(x, silu(emb), lambda name, h: self.cross[name](h, words, mask))

@@ -1,4 +1,4 @@
-"""unCLIP's two networks: a prior over CLIP's vectors of pictures, and what turns such a vector into words for a U-Net."""
+"""unCLIP's networks: a prior over CLIP's image embeddings, and a projection of such an embedding to tokens for a U-Net."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from course_lib.nets.text import TextEncoder
 
 
 class Prior(nn.Module):
-    """net(z_t, time, tokens) for noisy vectors z_t (B, dim): a transformer that says what the vector was, (B, dim).
+    """net(z_t, time, tokens) for noisy embeddings z_t (B, dim): a causal transformer that predicts the clean ones, (B, dim).
 
-    Its sequence is the encoded words, the time, the noisy vector, and a last, learned vector, each of which hears those before
-    it; the answer is read from the last. Ramesh et al. 2022, section 2.2, who put CLIP's vector of the text in between, too.
+    Its sequence is the encoded words, the time, the noisy embedding and a learned vector, at whose position the prediction is
+    made. Ramesh et al. 2022, section 2.2; theirs also has CLIP's text embedding.
     """
 
     def __init__(self, dim: int = 64, width: int = 96, depth: int = 3, heads: int = 4, words: int = 64):
@@ -30,20 +30,19 @@ class Prior(nn.Module):
         self.answer = nn.Linear(width, dim)
 
     def forward(self, z_t: Tensor, time: Tensor, cond: Tensor) -> Tensor:
-        words, there = self.text(cond)
+        words, mask = self.text(cond)
         rest = torch.stack([self.time(time), self.vector(z_t), self.ask.expand(len(z_t), 1, -1)[:, 0]], 1)
         sequence = torch.cat([self.words(words), rest], 1)
-        away = torch.cat([~there, there.new_zeros(len(z_t), 3)], 1)
-        later = torch.ones(sequence.shape[1], sequence.shape[1], dtype=torch.bool, device=z_t.device).triu(1)
-        return self.answer(self.layers(sequence, mask=later, src_key_padding_mask=away)[:, -1])
+        padding = torch.cat([~mask, mask.new_zeros(len(z_t), 3)], 1)
+        causal = torch.ones(sequence.shape[1], sequence.shape[1], dtype=torch.bool, device=z_t.device).triu(1)
+        return self.answer(self.layers(sequence, mask=causal, src_key_padding_mask=padding)[:, -1])
 
 
-class VectorAsWords(nn.Module):
-    """CLIP's vector of a picture (B, dim) as 1 + `count` words (B, 1 + count, width) for cross-attention, and which are real,
-    (B, 1 + count): all. The first is what the U-Net adds to its embedding of time.
+class EmbeddingTokens(nn.Module):
+    """CLIP's image embeddings (B, dim) to 1 + `count` tokens (B, 1 + count, width) for cross-attention, and a mask, all True.
 
-    Ramesh et al. 2022, section 2.1: extra tokens (four, there), and a projection that is added to the embedding of time. The
-    vector of zeros, which no picture has, is the null condition.
+    Ramesh et al. 2022, section 2.1: extra tokens (four in the paper), and a projection that is added to the embedding of time,
+    here the first token. The null condition is the zero vector, which is no picture's embedding.
     """
 
     def __init__(self, dim: int = 64, count: int = 8, width: int = 64):
@@ -55,7 +54,7 @@ class VectorAsWords(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def as_condition(self, cond: Any) -> Tensor:
-        """Vectors (B, dim), or NULL, as vectors (1, dim) or (B, dim). Raises TypeError for what is neither."""
+        """Embeddings (B, dim) as they are; for NULL, zeros (1, dim). Raises TypeError for anything else."""
         if cond is NULL:
             return torch.zeros(1, self.dim)
         if isinstance(cond, Tensor) and cond.is_floating_point() and cond.shape[1:] == (self.dim,):

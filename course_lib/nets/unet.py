@@ -1,9 +1,9 @@
-"""The U-Net: pictures go down to coarse maps, where shape is decided, and up again, where detail is put back."""
+"""The U-Net: an encoder that downsamples, a decoder that upsamples, and skip connections between them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +12,16 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle, scaled_dot_produ
 from course_lib import validate
 from course_lib.nets.embeddings import LabelEmbedding, TimeEmbedding
 
+Layer = TypeVar("Layer", bound=nn.Module)
+
 
 def norm(channels: int, affine: bool = True) -> nn.GroupNorm:
-    """Group normalisation in groups of 8 channels (Wu and He 2018)."""
+    """A group normalisation layer with groups of 8 channels (Wu and He 2018)."""
     return nn.GroupNorm(max(1, channels // 8), channels, affine=affine)
 
 
 class Attention(nn.Module):
-    """h + what each place gathers from all places: self-attention over a map h (B, C, H, W). Vaswani et al. 2017, eq. 1."""
+    """h + multi-head self-attention over the places of a map h (B, C, H, W). Vaswani et al. 2017, eq. 1."""
 
     def __init__(self, channels: int, heads: int):
         super().__init__()
@@ -28,33 +30,35 @@ class Attention(nn.Module):
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = zero(nn.Conv2d(channels, channels, 1))
 
-    def queries_keys_values(self, h: Tensor) -> tuple[Tensor, ...]:
-        """What each place asks, offers and says, each (B, heads, H * W, C / heads)."""
+    def queries_keys_values(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of all places, each (B, heads, H * W, C / heads)."""
         B, C, H, W = h.shape
-        return self.qkv(self.norm(h)).view(B, 3, self.heads, C // self.heads, H * W).transpose(-1, -2).unbind(1)
+        q, k, v = self.qkv(self.norm(h)).view(B, 3, self.heads, C // self.heads, H * W).transpose(-1, -2).unbind(1)
+        return q, k, v
 
     def weights(self, h: Tensor) -> Tensor:
-        """How much each place takes from each, (B, heads, H * W, H * W), rows summing to 1: the softmax of eq. 1."""
+        """The attention weights (B, heads, H * W, H * W), the softmax of eq. 1; each row sums to 1."""
         q, k, _ = self.queries_keys_values(h)
         return (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
 
     def forward(self, h: Tensor) -> Tensor:
-        gathered = scaled_dot_product_attention(*self.queries_keys_values(h))  # (B, heads, H * W, C / heads)
-        return h + self.out(gathered.transpose(-1, -2).reshape(h.shape))
+        attended = scaled_dot_product_attention(*self.queries_keys_values(h))  # (B, heads, H * W, C / heads)
+        return h + self.out(attended.transpose(-1, -2).reshape(h.shape))
 
 
-def zero(layer: nn.Module) -> nn.Module:
-    """`layer` with all weights 0: a residual branch that ends in it adds nothing at first (Goyal et al. 2017)."""
+def zero(layer: Layer) -> Layer:
+    """`layer` with all parameters 0, so that a residual branch that ends in it initially adds 0 (Goyal et al. 2017)."""
     for p in layer.parameters():
         nn.init.zeros_(p)
     return layer
 
 
 class Block(nn.Module):
-    """A residual block (B, C_in, H, W) to (B, C_out, H, W), with self-attention after it where `heads` is not 0.
+    """A residual block (B, C_in, H, W) to (B, C_out, H, W), followed by self-attention if `heads` is not 0.
 
-    The embedding of time and class enters by `modulation`: 'norm', where it shifts and scales the second norm (adaptive group
-    normalisation, Dhariwal and Nichol 2021, eq. 3), or 'add', where it is added after the first convolution (Ho et al. 2020).
+    The embedding of time and class enters by `modulation`: with 'norm' it shifts and scales the output of the second norm
+    (adaptive group normalisation, Dhariwal and Nichol 2021, eq. 3), with 'add' it is added after the first convolution (Ho et
+    al. 2020).
     """
 
     def __init__(self, inward: int, outward: int, emb: int, heads: int = 0, modulation: str = "norm"):
@@ -68,23 +72,23 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         h = self.conv1(silu(self.norm1(x)))
-        said = self.modulate(emb)[:, :, None, None]
+        modulation = self.modulate(emb)[:, :, None, None]
         if self.adaptive:
-            shift, scale = said.chunk(2, 1)
+            shift, scale = modulation.chunk(2, 1)
             h = self.norm2(h) * (1 + scale) + shift
         else:
-            h = self.norm2(h + said)
+            h = self.norm2(h + modulation)
         return self.attention(self.skip(x) + self.conv2(silu(h)))
 
 
 class UNet(nn.Module):
     """net(x, time, cond) for pictures x (B, C, size, size), time (B,) in [0, 1], cond (B,) from `as_condition`: x's shape.
 
-    `widths` are the channels at each resolution, from the finest, which is size / patch, each half the one before, with
-    `depth` blocks each; the `attn` coarsest have self-attention. `time` and `modulation` are what TimeEmbedding and Block say.
+    `widths` are the channels at each resolution: the first is size / patch, and each next is half the one before. Each has
+    `depth` blocks; the `attn` coarsest have self-attention. `time` is the `kind` of TimeEmbedding, `modulation` that of Block.
     Ho et al. 2020, appendix B, with the blocks of Dhariwal and Nichol 2021. Blocks are named by resolution,
-    `net.encoder["8x8_block0"]`, so that a hook can address them. `classes` = 0 makes it unconditional. With `guided` it takes
-    guidance w (B,) as a further input, embedded as time is (Meng et al. 2023), which at first says nothing.
+    `net.encoder["8x8_block0"]`, so that a hook can address them. With `classes` = 0 it is unconditional. With `guided` it takes
+    the guidance weight w (B,) as a further input, embedded as time is and initialised to have no effect (Meng et al. 2023).
     """
 
     def __init__(
@@ -113,7 +117,7 @@ class UNet(nn.Module):
         self.patch, self.shape = patch, (channels, size, size)
         self.time = TimeEmbedding(dim, time)
         self.guidance = TimeEmbedding(dim, time) if guided else None
-        if guided:
+        if self.guidance is not None:
             zero(self.guidance.mlp[-1])
         if classes:
             self.label = LabelEmbedding(classes, dim)
@@ -142,18 +146,24 @@ class UNet(nn.Module):
                 now = widths[level - 1]
         self.outward = nn.Sequential(norm(now), nn.SiLU(), zero(nn.Conv2d(now, channels * patch**2, 3, padding=1)))
 
-    def forward(self, x: Tensor, time: Tensor, cond: Any = None, w: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, cond: Tensor | None = None, w: Tensor | None = None) -> Tensor:
         if x.shape[1:] != self.shape:
             raise ValueError(f"x must be (B, {', '.join(map(str, self.shape))}), got shape {tuple(x.shape)}")
         emb = self.time(time)
         if cond is not None:
             emb = emb + self.label(cond)
-        if self.guidance is not None:
-            emb = emb + self.guidance(w / 100)
-        return self.run(x, silu(emb))
+        return self.run(x, silu(self.add_guidance(emb, w)))
+
+    def add_guidance(self, emb: Tensor, w: Tensor | None) -> Tensor:
+        """emb (B, dim) plus the embedding of the guidance weight w (B,), if the net takes it. Raises ValueError without w."""
+        if self.guidance is None:
+            return emb
+        if w is None:
+            raise ValueError("w must be given to a network that takes guidance as an input, got None")
+        return emb + self.guidance(w / 100)
 
     def run(self, x: Tensor, emb: Tensor, after: Callable[[str, Tensor], Tensor] = lambda name, h: h) -> Tensor:
-        """Down and up, with the embedding of time and condition (B, dim). `after(name, h)` may change what a block gave."""
+        """The output for x, given the embedding of time and condition (B, dim). `after(name, h)` maps each block's output."""
         h, skips = self.inward(pixel_unshuffle(x, self.patch)), []
         for name, layer in self.encoder.items():
             if isinstance(layer, Block):

@@ -1,4 +1,4 @@
-"""A U-Net that is shown a smaller picture beside its own."""
+"""A super-resolution U-Net, which is conditioned on a low-resolution picture."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from course_lib.nets.unet import UNet
 class Upsampler(nn.Module):
     """net(x, time, cond) for pictures x (B, C, size, size), cond a picture of size / factor from `as_condition`: x's shape.
 
-    The small picture is enlarged and laid beside x as further channels (Ho et al. 2022, Cascaded Diffusion Models; Saharia
-    et al. 2022, SR3). The level of its noise enters as a class would, by an embedding of its own. `unet`, net(x, time, level)
-    for pictures of 2 C channels, may stand in the place of the usual one.
+    The low-resolution picture is upsampled and concatenated to x as further channels (Ho et al. 2022, Cascaded Diffusion
+    Models; Saharia et al. 2022, SR3). The level of its noise has an embedding, which is added to that of time. `unet`, another
+    net(x, time, level) for pictures of 2 C channels, may replace the usual one.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class Upsampler(nn.Module):
         self.low = (channels, size // factor, size // factor)
         self.unet = UNet(size, 2 * channels, widths, classes=0, patch=patch, dim=dim) if unet is None else unet
         if unet is None:
-            self.unet.label = TimeEmbedding(dim)  # of the level of noise in the small picture
+            self.unet.label = TimeEmbedding(dim)  # of the noise level of the low-resolution picture
 
     def as_condition(self, cond: Tensor | tuple[Tensor, Tensor | float]) -> Tensor:
-        """The small picture (B, C, h, w), or a pair of it and the level of its noise, as one tensor (B, C + 1, h, w).
+        """One tensor (B, C + 1, h, w) of the low-resolution picture (B, C, h, w), or of a pair of it and its noise level.
 
-        The level, a number or (B,), is the time of the noise as a fraction of T, 0 where none is given; it fills the last
-        channel. Raises TypeError or ValueError for pictures of another size or levels outside of [0, 1].
+        The level, a number or (B,), is the time of the noise as a fraction of T, 0 by default; it fills the last channel.
+        Raises TypeError or ValueError for pictures of another size or levels outside [0, 1].
         """
         low, level = cond if isinstance(cond, tuple) else (cond, 0.0)
         if validate.batch("cond", low).shape[1:] != self.low:
@@ -56,5 +56,5 @@ class Upsampler(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor, cond: Any) -> Tensor:
         low, level = cond[:, :-1], cond[:, -1, 0, 0]
-        beside = interpolate(low, scale_factor=self.factor, mode="bilinear", align_corners=False)
-        return self.unet(torch.cat([x, beside], 1), time, level)[:, : self.channels]
+        enlarged = interpolate(low, scale_factor=self.factor, mode="bilinear", align_corners=False)
+        return self.unet(torch.cat([x, enlarged], 1), time, level)[:, : self.channels]

@@ -1,18 +1,26 @@
-// Who looks at which word: the picture at one step, and how strongly each place of it looks at the chosen word of its caption.
-// All of it is in `film` (see attention.py). Sheets of pictures are drawn by painters.js.
+// Cross-attention by word: the picture at one step, and the attention weight that each position of it gives to the chosen word
+// of the caption. All of it is in `film` (see attention.py).
+import { clamp, clearCanvas, make, stage } from "./page.js";
+import { picturePanels } from "./panels.js";
 
-async function mount(root, film) {
+/** @typedef {import("./panels.js").Sheet} Sheet */
+
+/**
+ * @param {HTMLElement} root
+ * @param {{ t: number[], words: string[], ends: Sheet[], weights: Sheet }} film
+ */
+export async function mount(root, film) {
   const last = film.t.length - 1;
   let now = Math.round(0.4 * last); // where much is decided
   let chosen = film.words.length - 1;
-  let drawing = 0;
-  const ends = await pictures({ batch: 1, panels: film.ends });
-  const looks = await pictures({ batch: film.words.length, panels: [film.looks] });
+  const ends = await picturePanels({ batch: 1, panels: film.ends });
+  const weights = await picturePanels({ batch: film.words.length, panels: [film.weights] });
 
   // ---------------------------------------------------------------- the page
-  const canvas = (label) => make("canvas", { role: "img", "aria-label": label });
-  const figure = (picture, title) => make("figure", {}, make("figcaption", {}, title), picture);
-  const [noisy, guess, large] = film.ends.map(({ title }) => canvas(title)).concat(canvas("looks"));
+  const canvas = (/** @type {string} */ label) => make("canvas", { role: "img", "aria-label": label });
+  const figure = (/** @type {HTMLElement} */ picture, /** @type {Node | string} */ title) =>
+    make("figure", {}, make("figcaption", {}, title), picture);
+  const [noisy, guess, large] = film.ends.map(({ title }) => canvas(title)).concat(canvas("attention"));
   const title = make("span");
   const buttons = film.words.map((word, k) => {
     const small = make("canvas", { "aria-hidden": "true" });
@@ -22,59 +30,64 @@ async function mount(root, film) {
   });
   const slider = make("input", { type: "range", min: 0, max: last, step: 1, value: now, "aria-label": "Step of the sampler" });
   const output = make("output");
-  const help = make("p", {}, "White: here the picture looks at this word most. Click a word; move the slider.");
-  root.querySelector(".strip").replaceWith(
-    make("div", { class: "panels" }, figure(noisy, film.ends[0].title), figure(guess, film.ends[1].title), figure(large, title)),
-    make("div", { class: "words", role: "group", "aria-label": "Words" }, ...buttons.map(({ button }) => button)),
-    slider, output, help,
-  );
+  const help = make("p", {}, "White: the largest attention weights of this word. Click a word; move the slider.");
+  root
+    .querySelector(".strip")
+    .replaceWith(
+      make(
+        "div",
+        { class: "panels" },
+        figure(noisy, film.ends[0].title),
+        figure(guess, film.ends[1].title),
+        figure(large, title),
+      ),
+      make("div", { class: "words", role: "group", "aria-label": "Words" }, ...buttons.map(({ button }) => button)),
+      slider,
+      output,
+      help,
+    );
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", "Attention by word");
 
   // ---------------------------------------------------------------- drawing
-  function draw() {
-    cancelAnimationFrame(drawing);
-    drawing = 0;
-    const colours = theme(root);
-    [noisy, guess].forEach((picture, k) => ends.draw(wipe(picture, colours, 1), k, now, null));
-    const pen = wipe(large, colours, 1);
-    looks.draw(pen, 0, now, chosen);
-    pen.globalAlpha = 0.35; // the guess shines through, so that one sees which object it is
-    ends.draw(pen, 1, now, null);
-    pen.globalAlpha = 1;
-    large.setAttribute("aria-label", `Where the picture looks at the word ${film.words[chosen]}`);
-    title.textContent = `looks at “${film.words[chosen]}”`;
+  function draw(/** @type {import("./page.js").Colours} */ colours) {
+    [noisy, guess].forEach((picture, k) => ends.draw(clearCanvas(picture, colours, 1), k, now, null));
+    const ctx = clearCanvas(large, colours, 1);
+    weights.draw(ctx, 0, now, chosen);
+    ctx.globalAlpha = 0.35; // the guess shines through, to show which object it is
+    ends.draw(ctx, 1, now, null);
+    ctx.globalAlpha = 1;
+    large.setAttribute("aria-label", `Attention to the word ${film.words[chosen]}`);
+    title.textContent = `attention to “${film.words[chosen]}”`;
     buttons.forEach(({ button, small }, k) => {
-      button.setAttribute("aria-pressed", k === chosen);
-      looks.draw(wipe(small, colours, 1), 0, now, k);
+      button.setAttribute("aria-pressed", String(k === chosen));
+      weights.draw(clearCanvas(small, colours, 1), 0, now, k);
     });
     const t = film.t[now];
     output.textContent = `t = ${Number.isInteger(t) ? t : t.toPrecision(3)}, step ${now} of ${last + 1}`;
-    slider.value = now;
+    slider.valueAsNumber = now;
     slider.setAttribute("aria-valuetext", output.textContent);
     Object.assign(root.dataset, { frame: now, word: chosen });
   }
 
   // ---------------------------------------------------------------- moving through it
-  const later = () => (drawing ||= requestAnimationFrame(draw));
-  function choose(k) {
+  function choose(/** @type {number} */ k) {
     chosen = k;
-    later();
+    view.redraw();
   }
-  function seek(i) {
+  function seek(/** @type {number} */ i) {
     now = clamp(Math.round(i), 0, last);
-    later();
+    view.redraw();
   }
   slider.addEventListener("input", () => seek(slider.valueAsNumber));
   root.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (!["ArrowLeft", "ArrowRight"].includes(event.key)) return;
-    event.stopPropagation(); // or the notebook takes the key as well
+    event.stopPropagation(); // or the notebook would use the key as well
     event.preventDefault();
     seek(now + (event.key === "ArrowRight" ? 1 : -1));
   });
 
-  root.attention = { seek, choose, draw, frames: last + 1 }; // for the console, and for tests
-  new ResizeObserver(draw).observe(root); // draws now, and whenever the width changes
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  const view = stage(root, draw);
+  Object.assign(root, { attention: { seek, choose, draw: view.draw, frames: last + 1 } }); // for the console, and for tests
 }

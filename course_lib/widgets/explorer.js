@@ -1,120 +1,145 @@
 // The U-Net explorer: a map of the network's blocks; the chosen one's feature maps large, at the chosen step of sampling.
-// All of it is in `film` (see explorer.py). Sheets of pictures are drawn by painters.js.
+// All of it is in `film` (see explorer.py).
+import { clamp, clearCanvas, make, stage } from "./page.js";
+import { picturePanels } from "./panels.js";
 
-async function mount(root, film) {
+const MORE_HEADS = "Click another position, or the marked one for the next head; Escape for the maps.";
+const MORE_WEIGHTS = " Click the picture to see the attention weights of a position.";
+
+/** @typedef {import("./panels.js").Sheet} Sheet */
+/** @typedef {Sheet & { name: string, side: string, block: string, shape: number[] }} Node a block, with its feature maps */
+/** @typedef {Sheet & { heads: number, positions: number }} Weights a block's attention, a map for each head and position */
+
+/**
+ * @param {HTMLElement} root
+ * @param {{ t: number[], nodes: Node[], maps: number, ends: Sheet[], attention: Record<string, Weights> }} film
+ */
+export async function mount(root, film) {
   const last = film.t.length - 1;
   let now = Math.round(last / 2);
   let chosen = film.nodes.length - 1;
-  let place = null; // [head, place] that looks, or null: feature maps are shown
-  let drawing = 0;
-  const maps = await pictures({ batch: film.maps, panels: film.nodes });
-  const ends = await pictures({ batch: 1, panels: film.ends });
-  const looks = {};
-  for (const [name, panel] of Object.entries(film.looks))
-    looks[name] = await pictures({ batch: panel.heads * panel.places, panels: [panel] });
+  /** @type {[head: number, position: number] | null} */
+  let query = null; // whose attention weights are shown, or null: feature maps are shown
+  const maps = await picturePanels({ batch: film.maps, panels: film.nodes });
+  const ends = await picturePanels({ batch: 1, panels: film.ends });
+  /** @type {Record<string, import("./panels.js").Panels>} */
+  const weights = {};
+  for (const [name, panel] of Object.entries(film.attention))
+    weights[name] = await picturePanels({ batch: panel.heads * panel.positions, panels: [panel] });
 
   // ---------------------------------------------------------------- the page
   const sizes = [...new Set(film.nodes.map(({ shape }) => shape[1]))].sort((a, b) => b - a);
-  const times = (shape) => shape.join(" × ");
+  const times = (/** @type {number[]} */ shape) => shape.join(" × ");
   const boxes = film.nodes.map(({ side, block, shape, name }, k) => {
     const canvas = make("canvas", { "aria-hidden": "true" });
-    const words = `${film.looks[name] ? "◉ " : ""}${times(shape)}`;
-    const box = make("button", { type: "button", class: `node ${side}`, "aria-label": `${side} ${block}, ${times(shape)}` }, canvas, words);
-    box.style.gridRow = sizes.indexOf(shape[1]) + 2;
+    const words = `${film.attention[name] ? "◉ " : ""}${times(shape)}`;
+    const box = make(
+      "button",
+      { type: "button", class: `node ${side}`, "aria-label": `${side} ${block}, ${times(shape)}` },
+      canvas,
+      words,
+    );
+    box.style.gridRow = String(sizes.indexOf(shape[1]) + 2);
     box.addEventListener("click", () => choose(k));
     return { box, canvas };
   });
   const end = film.ends.map(({ title }) => make("canvas", { role: "img", "aria-label": title }));
-  const caption = (k) => make("figure", { class: k ? "decoder" : "encoder" }, end[k], make("figcaption", {}, film.ends[k].title));
-  const columns = { encoder: make("div", { class: "side" }, caption(0)), decoder: make("div", { class: "side" }, caption(1)) };
-  film.nodes.forEach(({ side }, k) => (side === "decoder" ? columns.decoder.firstChild.after(boxes[k].box) : columns.encoder.append(boxes[k].box)));
+  const caption = (/** @type {number} */ k) =>
+    make("figure", { class: k ? "decoder" : "encoder" }, end[k], make("figcaption", {}, film.ends[k].title));
+  const [input, output] = [caption(0), caption(1)];
+  const columns = { encoder: make("div", { class: "side" }, input), decoder: make("div", { class: "side" }, output) };
+  film.nodes.forEach(({ side }, k) => (side === "decoder" ? output.after(boxes[k].box) : columns.encoder.append(boxes[k].box)));
   const title = make("h4");
   const large = make("canvas", { role: "img" });
   const hint = make("p");
   const detail = make("div", { class: "detail" }, title, large, hint);
   const slider = make("input", { type: "range", min: 0, max: last, step: 1, value: now, "aria-label": "Step of the sampler" });
-  const output = make("output");
-  const skip = make("p", { class: "skip" }, "Down on the left, up on the right; from each block on the left a skip connection goes straight across. ◉ has self-attention.");
-  root.querySelector(".strip").replaceWith(
-    make("div", { class: "net" }, columns.encoder, detail, columns.decoder), slider, output, skip,
-  );
+  const status = make("output");
+  const help =
+    "Down on the left, up on the right; a skip connection leads from each block on the left straight across. ◉ has self-attention.";
+  root
+    .querySelector(".strip")
+    .replaceWith(
+      make("div", { class: "net" }, columns.encoder, detail, columns.decoder),
+      slider,
+      status,
+      make("p", { class: "skip" }, help),
+    );
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", "U-Net explorer");
 
   // ---------------------------------------------------------------- drawing
-  function draw() {
-    cancelAnimationFrame(drawing);
-    drawing = 0;
-    const colours = theme(root);
-    end.forEach((canvas, k) => ends.draw(wipe(canvas, colours, ends.ratio(k)), k, now, null));
+  function draw(/** @type {import("./page.js").Colours} */ colours) {
+    end.forEach((canvas, k) => ends.draw(clearCanvas(canvas, colours, ends.ratio(k)), k, now, null));
     boxes.forEach(({ box, canvas }, k) => {
-      box.setAttribute("aria-pressed", k === chosen);
-      maps.draw(wipe(canvas, colours, maps.ratio(k)), k, now, null);
+      box.setAttribute("aria-pressed", String(k === chosen));
+      maps.draw(clearCanvas(canvas, colours, maps.ratio(k)), k, now, null);
     });
     const { name, side, block, shape } = film.nodes[chosen];
-    const look = film.looks[name];
+    const attention = film.attention[name];
     title.textContent = `${side} ${block}: ${times(shape)}`;
-    const pen = wipe(large, colours, 1);
-    if (place && look) {
-      large.setAttribute("aria-label", `Where place ${place[1]} of ${block} looks, head ${place[0] + 1}`);
-      looks[name].draw(pen, 0, now, place[0] * look.places + place[1]);
-      mark(pen, look, place[1]);
-      hint.textContent = `Head ${place[0] + 1} of ${look.heads}: how the marked place looks at all places, white most. Click another, or its own place for the next head; Escape for the maps.`;
+    const ctx = clearCanvas(large, colours, 1);
+    if (query && attention) {
+      const [head, position] = query;
+      large.setAttribute("aria-label", `Attention weights of position ${position} of ${block}, head ${head + 1}`);
+      weights[name].draw(ctx, 0, now, head * attention.positions + position);
+      mark(ctx, attention, position);
+      hint.textContent = `Head ${head + 1} of ${attention.heads}: the marked position's weights, the largest white. ${MORE_HEADS}`;
     } else {
       large.setAttribute("aria-label", `Feature maps of ${block}`);
-      maps.draw(pen, chosen, now, null);
+      maps.draw(ctx, chosen, now, null);
       const count = shape[0] > film.maps ? `The ${film.maps} of ${shape[0]} maps that vary most.` : `All ${shape[0]} maps.`;
-      hint.textContent = `${count} Blue is below 0, orange above.${look ? " Click the picture to see where a place looks." : ""}`;
+      hint.textContent = `${count} Blue is below 0, orange above.${attention ? MORE_WEIGHTS : ""}`;
     }
     const t = film.t[now];
-    output.textContent = `t = ${Number.isInteger(t) ? t : t.toPrecision(3)}, step ${now} of ${last}`;
-    slider.value = now;
-    slider.setAttribute("aria-valuetext", output.textContent);
-    Object.assign(root.dataset, { frame: now, node: name, place: place ?? "" });
+    status.textContent = `t = ${Number.isInteger(t) ? t : t.toPrecision(3)}, step ${now} of ${last}`;
+    slider.valueAsNumber = now;
+    slider.setAttribute("aria-valuetext", status.textContent);
+    Object.assign(root.dataset, { frame: now, node: name, query: query ?? "" });
   }
 
-  function mark(pen, look, at) {
-    const side = Math.sqrt(look.places);
-    const cell = pen.width / side;
-    Object.assign(pen, { strokeStyle: pen.orange, lineWidth: 5 * pen.unit });
-    pen.strokeRect((at % side) * cell + 3 * pen.unit, Math.floor(at / side) * cell + 3 * pen.unit, cell - 6 * pen.unit, cell - 6 * pen.unit);
+  /** @type {(ctx: import("./page.js").Context, attention: Weights, position: number) => void} */
+  function mark(ctx, attention, position) {
+    const side = Math.sqrt(attention.positions);
+    const [cell, unit] = [ctx.width / side, ctx.pixelRatio];
+    const [x, y] = [(position % side) * cell, Math.floor(position / side) * cell];
+    Object.assign(ctx, { strokeStyle: ctx.orange, lineWidth: 5 * unit });
+    ctx.strokeRect(x + 3 * unit, y + 3 * unit, cell - 6 * unit, cell - 6 * unit);
   }
 
   // ---------------------------------------------------------------- moving through it
-  const later = () => (drawing ||= requestAnimationFrame(draw));
-  function choose(k) {
-    [chosen, place] = [k, null];
-    later();
+  function choose(/** @type {number} */ k) {
+    [chosen, query] = [k, null];
+    view.redraw();
   }
-  function seek(i) {
+  function seek(/** @type {number} */ i) {
     now = clamp(Math.round(i), 0, last);
-    later();
+    view.redraw();
   }
   large.addEventListener("click", ({ offsetX, offsetY }) => {
-    const look = film.looks[film.nodes[chosen].name];
-    if (!look) return;
-    const side = Math.sqrt(look.places);
-    const cell = (offset, length) => clamp(Math.floor((offset / length) * side), 0, side - 1);
+    const attention = film.attention[film.nodes[chosen].name];
+    if (!attention) return;
+    const side = Math.sqrt(attention.positions);
+    const cell = (/** @type {number} */ offset, /** @type {number} */ length) =>
+      clamp(Math.floor((offset / length) * side), 0, side - 1);
     const at = cell(offsetY, large.clientHeight) * side + cell(offsetX, large.clientWidth);
-    place = [place && place[1] === at ? (place[0] + 1) % look.heads : (place?.[0] ?? 0), at];
-    later();
+    query = [query && query[1] === at ? (query[0] + 1) % attention.heads : (query?.[0] ?? 0), at];
+    view.redraw();
   });
   slider.addEventListener("input", () => seek(slider.valueAsNumber));
   root.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const look = film.looks[film.nodes[chosen].name];
-    if (event.key === "Escape") place = null;
-    else if (event.key === "a" && look) place = place ? [place[0], (place[1] + 1) % look.places] : [0, 0];
-    else if (event.target !== slider) {
-      if (["ArrowLeft", "ArrowRight"].includes(event.key)) seek(now + (event.key === "ArrowRight" ? 1 : -1));
-      else return;
-    } else return;
-    event.stopPropagation(); // or the notebook takes the key as well
+    const attention = film.attention[film.nodes[chosen].name];
+    if (event.key === "Escape") query = null;
+    else if (event.key === "a" && attention) query = query ? [query[0], (query[1] + 1) % attention.positions] : [0, 0];
+    else if (event.target !== slider && ["ArrowLeft", "ArrowRight"].includes(event.key))
+      seek(now + (event.key === "ArrowRight" ? 1 : -1));
+    else return;
+    event.stopPropagation(); // or the notebook would use the key as well
     event.preventDefault();
-    later();
+    view.redraw();
   });
 
-  root.explorer = { seek, choose, draw, frames: last + 1 }; // for the console, and for tests
-  new ResizeObserver(draw).observe(root); // draws now, and whenever the width changes
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  const view = stage(root, draw);
+  Object.assign(root, { explorer: { seek, choose, draw: view.draw, frames: last + 1 } }); // for the console, and for tests
 }

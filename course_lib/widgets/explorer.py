@@ -1,4 +1,4 @@
-"""The U-Net explorer: what every block makes of a noisy picture, step by step. `explorer.js` is its other half."""
+"""The U-Net explorer: the output of every block for a noisy picture, step by step. `explorer.js` is its other half."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from course_lib.denoisers import Network
-from course_lib.nets.hooks import watching
+from course_lib.nets.hooks import record_activations
 from course_lib.samplers import Step
 from course_lib.widgets import pixels
 from course_lib.widgets.page import Fragment, fragment
@@ -20,11 +20,12 @@ MAPS = 16
 
 @torch.no_grad()
 def explore(network: Network, steps: Iterable[Step]) -> Fragment:
-    """The network as a map to click: each block's shape, its feature maps and, where it has attention, who looks where.
+    """The network as a map to click: each block's shape, its feature maps and, where it has attention, the attention weights of
+    each position.
 
     `steps` are a sampler's, of pictures (B, 1 or 3, H, W); the first of the batch goes through `network` again at each of them,
     as far as it has a prediction. Maps are shown over their block's own spread, blue below 0 and orange above.
-    Raises ValueError where there is no such step, or where the network has no blocks to watch (see nets/hooks.py).
+    Raises ValueError where there is no such step, or where the network has no blocks to record (see nets/hooks.py).
     """
     steps = [step for step in steps if step.pred is not None]
     if not steps or steps[0].x.ndim != 4:
@@ -33,40 +34,31 @@ def explore(network: Network, steps: Iterable[Step]) -> Fragment:
         )
     seen = []
     for step in steps:
-        with watching(network.net) as here:
+        with record_activations(network.net) as here:
             network(step.x[:1], step.t)
         seen.append(here)
     if not seen[0]:
         raise ValueError(f"network must be made of blocks, as UNet is, got {network}")
     blocks = {name: torch.cat([here[name] for here in seen]) for name in seen[0] if not name.endswith(".attention")}
     nodes = [_node(name, maps) for name, maps in blocks.items()]
-    looks = {
+    attention = {
         name.rpartition(".")[0]: torch.cat([here[name] for here in seen]) for name in seen[0] if name.endswith(".attention")
     }
     data = {
         "t": [step.t for step in steps],
         "nodes": nodes,
         "maps": MAPS,
-        "ends": [_panel(title, torch.cat([x[:1] for x in xs])) for title, xs in _ends(steps).items()],
-        "looks": {name: _looks(weights) for name, weights in looks.items()},
+        "ends": [
+            pixels.panel(title, pixels.shades(torch.cat([x[:1] for x in xs]), signed=False))
+            for title, xs in _ends(steps).items()
+        ],
+        "attention": {name: _attention(weights) for name, weights in attention.items()},
     }
-    return fragment("explorer", data, _words(nodes), "painters.js")
+    return fragment("explorer", data, _words(nodes))
 
 
 def _ends(steps: list[Step]) -> dict[str, list[Tensor]]:
     return {"in: xₜ": [step.x for step in steps], "out, as x̂₀": [step.x0 for step in steps]}
-
-
-def _panel(title: str, x: Tensor, signed: bool = False) -> dict:
-    """Pictures (N, C, H, W) as one sheet for painters.js."""
-    sheet, columns = pixels.sheet(pixels.shades(x, signed))
-    return {
-        "title": title,
-        "columns": columns,
-        "height": x.shape[2],
-        "width": x.shape[3],
-        "png": pixels.text(pixels.png(sheet)),
-    }
 
 
 def _node(name: str, maps: Tensor) -> dict:
@@ -78,15 +70,17 @@ def _node(name: str, maps: Tensor) -> dict:
         shown = torch.nn.functional.pad(shown.view(len(maps), len(few), *maps.shape[2:]), (0, 0, 0, 0, 0, missing))
         shown = shown.reshape(-1, 1, *maps.shape[2:])
     side, _, block = name.partition(".")
-    return {"name": name, "side": side, "block": block, "shape": list(maps.shape[1:]), **_panel(block, shown, signed=True)}
+    panel = pixels.panel(block, pixels.shades(shown, signed=True))
+    return {"name": name, "side": side, "block": block, "shape": list(maps.shape[1:]), **panel}
 
 
-def _looks(weights: Tensor) -> dict:
-    """How each place (steps, heads, H * W, H * W) looks at all, over its strongest look."""
-    steps, heads, places, _ = weights.shape
-    side = int(places**0.5)
+def _attention(weights: Tensor) -> dict:
+    """Attention weights (steps, heads, H * W, H * W), each position's divided by its maximum, as maps."""
+    steps, heads, positions, _ = weights.shape
+    side = int(positions**0.5)
     shown = 2 * weights / weights.amax(-1, keepdim=True) - 1
-    return {"heads": heads, "places": places, **_panel("attention", shown.reshape(-1, 1, side, side))}
+    panel = pixels.panel("attention", pixels.shades(shown.reshape(-1, 1, side, side), signed=False))
+    return {"heads": heads, "positions": positions, **panel}
 
 
 def _words(nodes: list[dict]) -> str:

@@ -1,14 +1,29 @@
-// The guidance explorer where no kernel is: shows one panel of the sheet (see guidance.py), the one whose w the slider names, and
-// moves the mark on the trade-off curve, where there is one.
+// The guidance explorer where no kernel is: shows one panel of the sheet (see guidance.py), the one whose w the slider names,
+// and moves the mark on the trade-off curve, where there is one.
+import { keepKeys, make, stage } from "./page.js";
 
-async function mount(root, { ws, start, caption, alt, presets, marks }) {
+/**
+ * @typedef {object} Samples
+ * @property {number[]} ws
+ * @property {number} start index of the first w that is shown
+ * @property {string} caption
+ * @property {string} alt
+ * @property {number[]} presets
+ * @property {[x: number, y: number][] | null} marks
+ */
+
+/**
+ * @param {HTMLElement} root
+ * @param {Samples} data
+ */
+export async function mount(root, { ws, start, caption, alt, presets, marks }) {
   const sheet = root.querySelector("img");
   const mark = root.querySelector(".mark");
   await sheet.decode();
   const [width, height] = [sheet.naturalWidth / 2, sheet.naturalHeight / Math.ceil(ws.length / 2)];
   const canvas = make("canvas", { role: "img", width, height });
   const slider = make("input", { type: "range", min: 0, max: ws.length - 1, value: start, "aria-label": "Guidance w" });
-  const words = make("p", { class: "caption", role: "status" });
+  const status = make("p", { class: "caption", role: "status" });
   const buttons = presets.map((w) => make("button", { type: "button" }, `w = ${w}`));
 
   function draw() {
@@ -16,15 +31,19 @@ async function mount(root, { ws, start, caption, alt, presets, marks }) {
     canvas.getContext("2d").drawImage(sheet, (i % 2) * width, Math.floor(i / 2) * height, width, height, 0, 0, width, height);
     canvas.setAttribute("aria-label", `${alt}, at w = ${ws[i]}`);
     slider.setAttribute("aria-valuetext", `w = ${ws[i]}`);
-    words.textContent = `w = ${ws[i]}, ${caption}`;
-    if (mark) [mark.attributes.cx.value, mark.attributes.cy.value] = marks[i];
-    theme(root);
+    status.textContent = `w = ${ws[i]}, ${caption}`;
+    if (mark) ["cx", "cy"].forEach((axis, k) => mark.setAttribute(axis, String(marks[i][k])));
   }
 
-  sheet.replaceWith(make("div", { class: "stage" }, words, canvas, slider, make("div", { class: "buttons" }, ...buttons)));
+  sheet.replaceWith(make("div", { class: "stage" }, status, canvas, slider, make("div", { class: "buttons" }, ...buttons)));
   slider.addEventListener("input", draw);
-  buttons.forEach((button, k) => button.addEventListener("click", () => draw((slider.value = ws.indexOf(presets[k])))));
-  root.addEventListener("keydown", (event) => event.stopPropagation()); // or the notebook takes the key as well
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  buttons.forEach((button, k) =>
+    button.addEventListener("click", () => {
+      slider.valueAsNumber = ws.indexOf(presets[k]);
+      draw();
+    }),
+  );
+  keepKeys(root);
   draw();
+  stage(root, draw);
 }

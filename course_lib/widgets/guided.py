@@ -1,4 +1,4 @@
-"""Guidance in the plane: two scores, their difference, where guided points go, and the density they are said to go to.
+"""Guidance in the plane: two scores, their difference, where guided points go, and the tilted density.
 
 All of it is exact, and computed in the page itself: `guided.js` is its other half, and needs no kernel.
 """
@@ -10,14 +10,18 @@ import html
 import matplotlib.pyplot as plt
 import torch
 
-from course_lib import plots, tilted, validate
+from course_lib import plots, validate
+from course_lib.methods import tilted_density
 from course_lib.mixtures import GaussianMixture
-from course_lib.process import Process
+from course_lib.process import Process, seeded
 from course_lib.widgets import pixels
 from course_lib.widgets.page import Fragment, fragment
 
-POINTS, REACH, SHOWN_NOISE = 300, 2.6, 0.7  # samples drawn, what a panel shows of the plane, the noise shown at first
-COARSE = tilted.Plane(4.5, 45), tilted.Plane(3.5, 91)  # the grids of a page that must answer at once
+POINTS, REACH, SHOWN_NOISE = 300, 2.6, 0.7  # samples; a panel shows -REACH .. REACH; the noise level that is shown at first
+COARSE = (
+    tilted_density.Plane(4.5, 45),
+    tilted_density.Plane(3.5, 91),
+)  # grids coarse enough for a page that must respond at once
 
 
 def guided_plane(
@@ -26,8 +30,8 @@ def guided_plane(
     """Sliders for w and for the noise at which the scores are shown, buttons for the class; all panels follow at once.
 
     `mixture` is of points (B, 2), `label` one of its classes, the first by default; `steps` are DDIM's (Song et al. 2021). The
-    distance is the total variation between guided samples and p(x) P(c | x)^w (see tilted.py). Raises ValueError for a mixture
-    that is not of the plane, or a label that it has not.
+    distance is the total variation between guided samples and p(x) P(c | x)^w (see tilted_density.py). Raises ValueError for a
+    mixture that is not of the plane, or a label that it does not have.
     """
     if mixture.dim != 2:
         raise ValueError(f"mixture must be of points in the plane (B, 2), got {mixture}")
@@ -35,7 +39,7 @@ def guided_plane(
     label = validate.choice("label", classes[0] if label is None else label, classes)
     times = process.times(steps)
     levels = torch.stack([process.signal(times), process.noise(times)], 1)
-    z = torch.randn(POINTS, 2, generator=torch.Generator().manual_seed(0))
+    z = torch.randn(POINTS, 2, generator=seeded(0))
     noise, plane = ({"reach": grid.reach, "side": grid.side} for grid in COARSE)
     data = {
         "mixture": {
@@ -59,11 +63,11 @@ def guided_plane(
 
 
 def _strip(mixture: GaussianMixture, process: Process, times: torch.Tensor, z: torch.Tensor, w: float, label: int) -> str:
-    """What stands where no script runs: guided points, and the tilted density."""
-    x, _ = tilted.guided_points(mixture, label, w, process, times, z)
-    grid = tilted.Plane(REACH, 101)
-    density = tilted.tilted_log_density(mixture, label, w, grid.places).exp().view(101, 101).T
-    far = tilted.distance(mixture, label, w, process, times, *COARSE)
+    """The HTML that stands where no script runs: guided points, and the tilted density."""
+    x, _ = tilted_density.guided_points(mixture, label, w, process, times, z)
+    grid = tilted_density.Plane(REACH, 101)
+    density = tilted_density.tilted_log_density(mixture, label, w, grid.places).exp().view(101, 101).T
+    far = tilted_density.distance(mixture, label, w, process, times, *COARSE)
     with plt.rc_context():
         plots.style()
         figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.8))

@@ -1,31 +1,40 @@
-"""A widget of the course is one piece of HTML that carries its own style, data and script, and asks nobody for more."""
+"""A widget of the course is one piece of HTML with its own style, data and script: it needs no kernel and no network."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from course_lib.files import write_atomically
+
 HERE = Path(__file__).parent
 
-# The script is inside a function, so that two widgets share no names; it takes every container of its kind that no run of it
-# has taken yet, so that the same cell may run twice and the same widget stand twice on a page.
+# The script is inside a function, so that two widgets share no names. It takes every container of its kind that no earlier run
+# has taken, so that a cell can run twice and the same widget can stand twice on a page. `modules` is given to each widget as
+# well, which can start a worker from it: its text is the widget's whole program.
 WIDGET = """<div class="course-widget course-{kind}" data-widget="{key}">
 <style>{style}</style>
 {fallback}
 </div>
 <script>
 (() => {{
+const modules = () => {{
 {script}
+}};
 const data = {data};
 for (const root of document.querySelectorAll('[data-widget="{key}"]:not([data-ready])')) {{
   root.dataset.ready = "";
-  mount(root, data);
+  modules().mount(root, data, modules);
 }}
 }})();
 </script>
 """
+
+IMPORT = re.compile(r'^import \{ ([\w, ]+) \} from "\./(\w+)\.js";$', re.MULTILINE)
+EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
 
 # `color-scheme` alone makes a browser's own colours follow the reader's choice of dark or light.
 PAGE = """<!doctype html>
@@ -57,19 +66,52 @@ class Fragment:
 
     def save(self, path: str | Path, title: str = "Diffusion models by hand") -> Path:
         """Writes a page that opens from disk with no server and no network, and returns its path."""
-        path = Path(path)
-        path.write_text(PAGE.format(title=title, html=self.html), encoding="utf-8")
-        return path
+        return write_atomically(Path(path), PAGE.format(title=title, html=self.html))
 
 
-def fragment(kind: str, data: dict, fallback: str, *parts: str) -> Fragment:
-    """`kind`.css and `kind`.js of this folder, which defines mount(root, data), and the data, as one Fragment.
+def fragment(kind: str, data: dict, fallback: str) -> Fragment:
+    """`kind`.css and `kind`.js of this folder, which exports mount(root, data, modules), and the data, as one Fragment.
 
-    page.js and `parts`, the names of other scripts, come before it. `fallback` is the HTML that stands where no script runs.
-    The key is a hash of it all: the same data give the same bytes.
+    `fallback` is the HTML that stands where no script runs. The key is a hash of all parts: the same data give the same bytes.
+    Raises what `bundle` raises.
     """
     style = (HERE / f"{kind}.css").read_text(encoding="utf-8")
-    script = "\n".join((HERE / name).read_text(encoding="utf-8") for name in ("page.js", *parts, f"{kind}.js"))
+    script = bundle(kind)
     data = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")  # no </script> in a string
     key = hashlib.sha256("\0".join([kind, style, script, data, fallback]).encode()).hexdigest()[:12]
     return Fragment(kind, WIDGET.format(kind=kind, key=key, style=style, script=script, data=data, fallback=fallback))
+
+
+def bundle(entry: str, folder: Path = HERE) -> str:
+    """The body of a function that returns what the ES module `entry`.js of `folder` exports, with all that it imports inside.
+
+    Each module becomes a function of its own, so that names of two modules never clash, and stands once, after those that it
+    imports. A module may write `import { a, b } from "./name.js";` on one line, and `export` before a function, a const or a
+    class. Raises ValueError for any other import or export, an import of what is not exported, and a circle of imports.
+    """
+    exports: dict[str, list[str]] = {}
+    parts: list[str] = []
+
+    def add(name: str, importers: tuple[str, ...]) -> None:
+        if name in importers:
+            raise ValueError(f"imports must not form a circle, got {' -> '.join([*importers, name])}")
+        if name in exports:
+            return
+        path = folder / f"{name}.js"
+        if not path.is_file():
+            raise ValueError(
+                f"{importers[-1] if importers else 'a widget'} must import a module of {folder.name}, got {name}.js"
+            )
+        source = path.read_text(encoding="utf-8")
+        for names, module in IMPORT.findall(source):
+            add(module, (*importers, name))
+            if missing := set(names.split(", ")) - set(exports[module]):
+                raise ValueError(f"{name}.js must import what {module}.js exports, got {', '.join(sorted(missing))}")
+        body = EXPORT.sub("", IMPORT.sub(r"const { \1 } = $\2;", source))
+        if left := re.search(r"^(?:import|export)\b.*", body, re.MULTILINE):
+            raise ValueError(f"{name}.js must import and export as `bundle` says, got {left[0]}")
+        exports[name] = EXPORT.findall(source)
+        parts.append(f"const ${name} = (() => {{\n{body.strip()}\nreturn {{ {', '.join(exports[name])} }};\n}})();")
+
+    add(entry, ())
+    return "\n".join([*parts, f"return ${entry};"])

@@ -5,7 +5,7 @@ other half, mixture.js the exact score, mlp.js the network. Each of the three sa
 
     x <- keep x + eps eps(x, t) + z z,    z standard normal,
 
-and only the three numbers differ, which come from here.
+and they differ only in the three numbers of each move, which are computed here.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torch import Tensor
 from course_lib import plots, validate
 from course_lib.denoisers import ExactDenoiser, Network
 from course_lib.nets.mlp import MLP
-from course_lib.process import Process
-from course_lib.samplers import along, moves
+from course_lib.process import Process, seeded
+from course_lib.samplers import at_both_ends, time_pairs
 from course_lib.schedules import geometric_sigma
 from course_lib.widgets import pixels
 from course_lib.widgets.page import Fragment, fragment
@@ -31,13 +31,13 @@ PARTICLES = 500
 
 def ddim_rule(process: Process, times: Tensor) -> dict[str, Tensor]:
     """DDIM's numbers at eta = 0 (Song et al. 2021, eq. 12) for each move along `times` (n + 1,): t, keep, eps, z, each (n,)."""
-    (a, a_s), (b, b_s) = along(process.signal, times), along(process.noise, times)
+    (a, a_s), (b, b_s) = at_both_ends(process.signal, times), at_both_ends(process.noise, times)
     return {"t": times[:-1], "keep": a_s / a, "eps": b_s - a_s * b / a, "z": torch.zeros_like(a)}
 
 
 def ddpm_rule(process: Process, times: Tensor) -> dict[str, Tensor]:
     """The numbers of Algorithm 2 of Ho et al. 2020 for each move, as in `samplers.ddpm`."""
-    alpha_bar, before = along(process.alpha_bar, times)
+    alpha_bar, before = at_both_ends(process.alpha_bar, times)
     alpha = alpha_bar / before
     sigma = ((1 - before) / (1 - alpha_bar) * (1 - alpha)).sqrt()
     return {"t": times[:-1], "keep": alpha**-0.5, "eps": -(1 - alpha) / ((1 - alpha_bar) * alpha).sqrt(), "z": sigma}
@@ -65,7 +65,7 @@ def paths(
     `exact` is the denoiser of a mixture in the plane over a DDPM. `network`, an MLP without classes over the same process, adds
     its own paths and arrows. DDPM and DDIM take `steps` moves, Langevin n steps of size `epsilon` at each of the falling times
     `levels` but the last (see `samplers.annealed_langevin`), by default at 20 from noise(T) down to noise 0.05, a factor apart.
-    The 500 start around x_T, as far from it as the reader says.
+    The 500 start around x_T, with a spread that the reader sets.
     Raises ValueError where the mixture is not in the plane, or the network is of another kind or process.
     """
     mixture, process = exact.mixture, exact.process
@@ -73,7 +73,7 @@ def paths(
         raise ValueError(f"exact must be the denoiser of a mixture in the plane, got {mixture}")
     start = torch.tensor([x_T], dtype=torch.float64)
     levels = geometric_levels(process) if levels is None else levels
-    moves(start, levels)
+    time_pairs(start, levels)
     times = process.times(steps)
     rules = {
         "DDPM": ddpm_rule(process, times),
@@ -88,18 +88,18 @@ def paths(
         "reach": REACH,
         "particles": PARTICLES,
     }
-    return fragment("paths", data, _strip(exact, rules, start), "mixture.js", "tensors.js", "mlp.js")
+    return fragment("paths", data, _strip(exact, rules, start))
 
 
-def geometric_levels(process: Process, count: int = 20, least: float = 0.05) -> Tensor:
+def geometric_levels(process: Process, count: int = 20, min_noise: float = 0.05) -> Tensor:
     """`count` falling times of a chain, whose noises are as nearly one factor apart as it has them, and 0 (count + 1,)."""
     noise = process.noise(torch.arange(1, process.T + 1))
-    wanted = geometric_sigma(count, least, float(noise[-1])) * (1 - 1e-9)
+    wanted = geometric_sigma(count, min_noise, float(noise[-1])) * (1 - 1e-9)
     return torch.cat([torch.searchsorted(noise, wanted).flip(0) + 1, torch.zeros(1, dtype=torch.long)])
 
 
 def _sampler(name: str, rule: dict[str, Tensor], process: Process) -> dict:
-    """A sampler's numbers with each move's signal and noise; all that the page needs to know of the process."""
+    """A sampler's numbers with each move's signal and noise; all that the page needs of the process."""
     numbers = {**rule, "a": process.signal(rule["t"]), "b": process.noise(rule["t"])}
     return {
         "name": name,
@@ -109,23 +109,24 @@ def _sampler(name: str, rule: dict[str, Tensor], process: Process) -> dict:
 
 
 def _network(network: Network, process: Process) -> dict:
-    """The weights of an MLP in 16-bit floats, by name, and the view in which it speaks."""
+    """The weights of an MLP in 16-bit floats, by name, with its size."""
     if not isinstance(network.net, MLP) or hasattr(network.net, "label") or network.view != "eps":
         raise ValueError(f"network must be an MLP without classes that predicts eps, got {network}")
     if network.process.T != process.T or not torch.allclose(network.process.noise(process.T), process.noise(process.T)):
         raise ValueError(f"network must be over the process of the exact denoiser, {process}, got {network.process}")
     weights = {name: w.detach().cpu().numpy() for name, w in network.net.state_dict().items()}
-    packed = {name: pixels.text(w.astype("<f2").tobytes()) for name, w in weights.items()}
-    return {"depth": len(network.net.blocks), "width": network.net.inward.out_features, "weights": packed}
+    halves = {name: pixels.text(w.astype("<f2").tobytes()) for name, w in weights.items()}
+    return {"depth": len(network.net.blocks), "width": network.net.inward.out_features, "weights": halves}
 
 
 def follow(denoiser, rule: dict[str, Tensor], x: Tensor, rng: torch.Generator) -> Tensor:
-    """The points (n + 1, B, 2) through which x (B, 2) goes, by the numbers of a rule."""
-    walk = [x]
+    """The trajectories (n + 1, B, 2) of the points x (B, 2) under the numbers of a rule."""
+    trajectory = [x]
     for t, keep, eps, z in zip(*(rule[name].tolist() for name in ("t", "keep", "eps", "z"))):
         noise = torch.randn(x.shape, generator=rng, dtype=x.dtype)
-        walk.append(keep * walk[-1] + eps * denoiser(walk[-1], t).eps + z * noise)
-    return torch.stack(walk)
+        x = keep * x + eps * denoiser(x, t).eps + z * noise
+        trajectory.append(x)
+    return torch.stack(trajectory)
 
 
 def _strip(exact: ExactDenoiser, rules: dict, start: Tensor) -> str:
@@ -135,15 +136,15 @@ def _strip(exact: ExactDenoiser, rules: dict, start: Tensor) -> str:
     line = torch.linspace(-REACH, REACH, 120, dtype=torch.float64)
     density = exact.mixture.log_prob(torch.cartesian_prod(line, line)).exp().view(120, 120).T
     for ax, (name, rule) in zip(axes, rules.items()):
-        x = start + 0.1 * torch.randn(60, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-        walk = follow(exact, rule, torch.cat([start, x]), torch.Generator().manual_seed(0)).numpy()
+        x = start + 0.1 * torch.randn(60, 2, generator=seeded(1), dtype=torch.float64)
+        trajectory = follow(exact, rule, torch.cat([start, x]), seeded(0)).numpy()
         ax.contourf(line, line, density, levels=np.linspace(0, float(density.max()), 9), cmap="Blues", alpha=0.6)
-        ax.plot(*walk[-1, 1:].T, "o", ms=5, alpha=0.6, color=plots.COLOURS[0])
-        ax.plot(*walk[:, 0].T, color=plots.COLOURS[3])
-        ax.plot(*walk[0, 0], "o", ms=11, mfc="white", mew=3, color=plots.COLOURS[3])
+        ax.plot(*trajectory[-1, 1:].T, "o", ms=5, alpha=0.6, color=plots.COLOURS[0])
+        ax.plot(*trajectory[:, 0].T, color=plots.COLOURS[3])
+        ax.plot(*trajectory[0, 0], "o", ms=11, mfc="white", mew=3, color=plots.COLOURS[3])
         ax.set(title=name, xlim=(-REACH, REACH), ylim=(-REACH, REACH), aspect="equal", xlabel="$x_1$")
     axes[0].set_ylabel("$x_2$")
-    where = f"({start[0, 0]:.1f}, {start[0, 1]:.1f})"
-    alt = html.escape(f"From one x_T, at {where}, the path and the ends of 60 neighbours under {', '.join(rules)}")
+    position = f"({start[0, 0]:.1f}, {start[0, 1]:.1f})"
+    alt = html.escape(f"From one x_T, at {position}, the path and the ends of 60 neighbours under {', '.join(rules)}")
     png = pixels.text(plots.png(fig))
     return f'<div class="strip"><img alt="{alt}" style="max-width:100%" src="data:image/png;base64,{png}"></div>'

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
-import math
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from course_lib import plots
+
 LEVELS = 32
 """The shades of a channel."""
+MOMENTS = 6
+"""Frames in the strip of pictures that stands where no script runs."""
 
 # Shades 0..31 are grey, -1 to 1. Shades 32..63 are for what has a sign, -3 to 3: blue, white (nothing), orange.
 _SIGNED = [(0, 31, 66), (0, 114, 178), (250, 250, 250), (213, 94, 0), (84, 32, 0)]
@@ -33,13 +37,32 @@ def shades(x: Tensor, signed: bool) -> np.ndarray:
     return (level[:, 0] + LEVELS * signed).astype(np.uint8)
 
 
-def sheet(pictures: np.ndarray, gap: int = 0) -> tuple[np.ndarray, int]:
-    """Pictures (N, H, W, ...) laid out in reading order as one square, whose sides no canvas refuses, and its columns."""
-    columns = math.isqrt(len(pictures) - 1) + 1
-    rest = ((0, 0),) * (pictures.ndim - 3)
-    padded = np.pad(pictures, ((0, -len(pictures) % columns), (0, gap), (0, gap), *rest), constant_values=LEVELS // 2)
-    rows = padded.reshape(-1, columns, *padded.shape[1:]).swapaxes(1, 2)
-    return rows.reshape(rows.shape[0] * rows.shape[1], rows.shape[2] * rows.shape[3], *rows.shape[4:]), columns
+def panel(title: str, shown: np.ndarray) -> dict:
+    """What `shades` gives, for all frames of a panel, as one PNG: a square sheet, whose sides no canvas refuses (panels.js)."""
+    sheet, (height, width) = plots.tile(shown, background=LEVELS // 2), shown.shape[1:3]
+    return {"title": title, "columns": sheet.shape[1] // width, "height": height, "width": width, "png": text(png(sheet))}
+
+
+def moments(n: int) -> list[int]:
+    """The indices of MOMENTS of n frames, evenly spread, first and last among them."""
+    return np.unique(np.linspace(0, n - 1, MOMENTS).round().astype(int)).tolist()
+
+
+def frame(shown: np.ndarray) -> bytes:
+    """What `shades` gives, for one frame, as a PNG with a pixel between two pictures."""
+    return png(plots.tile(shown, gap=1, background=LEVELS // 2))
+
+
+def strip(frames: dict[str, dict[str, bytes]]) -> str:
+    """PNGs by their titles under each other, for each caption side by side: the HTML that stands where no script runs."""
+    figures = []
+    for caption, images in frames.items():
+        img = '<img src="data:image/png;base64,{}" width="128" alt="{}"><br>'
+        column = "".join(img.format(text(data), html.escape(f"{title}, at {caption}")) for title, data in images.items())
+        style = "display:inline-block;margin:4px"
+        figures.append(f'<figure style="{style}">{column}<figcaption>{html.escape(caption)}</figcaption></figure>')
+    titles = html.escape("; ".join(next(iter(frames.values()))))
+    return f'<div class="strip">{"".join(figures)}<p>From top to bottom: {titles}.</p></div>'
 
 
 def png(pixels: np.ndarray | Image.Image) -> bytes:

@@ -1,4 +1,4 @@
-"""The denoising player: every step of a sampler, scrubbed in the page itself. `player.js` is its other half.
+"""The denoising player: every step of a sampler, to scrub through in the page itself. `player.js` is its other half.
 
 Frames travel once, as binary: pictures as one PNG sheet a panel, in few shades (see pixels.py), points as 16-bit numbers.
 A film that would be too large is thinned to fewer steps.
@@ -6,7 +6,6 @@ A film that would be too large is thinned to fewer steps.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -20,7 +19,6 @@ from course_lib.samplers import Step
 from course_lib.widgets import pixels
 from course_lib.widgets.page import Fragment, fragment
 
-MOMENTS = 6  # in the strip of pictures that stands where no script runs
 X_T, X0, EPS, SCORE = "xₜ: noisy", "x̂₀: predicted x₀", "ε̂: predicted noise", "−ε̂: along the score"
 
 
@@ -47,7 +45,7 @@ def play(
     preserving = all(step.pred is None or abs(_variance(step) - 1) < 1e-3 for step in steps)
     name = "ᾱ" if preserving else "a²/(a²+b²)"
 
-    def say(i: int) -> str:
+    def describe(i: int) -> str:
         return f"t = {ts[i]:.3g}" if isinstance(ts[i], float) else f"t = {ts[i]}"
 
     def film(keep: np.ndarray, strip: str) -> Fragment:
@@ -56,9 +54,10 @@ def play(
         data = {"t": [ts[i] for i in keep], "T": max(ts), "share": share, "shareName": name}
         data |= {"step": keep.tolist(), "moves": len(steps) - 1, "note": thinned if len(keep) < len(steps) else ""}
         data |= {"predicted": [int(steps[i].pred is not None) for i in keep]}
-        return fragment("player", data | encode(keep), strip, "painters.js")
+        return fragment("player", data | encode(keep), strip)
 
-    return _fit(film, len(steps), _strip(moment, say, len(steps)), max_mb * 1e6)
+    strip = pixels.strip({describe(i): moment(i) for i in pixels.moments(len(steps))})
+    return _fit(film, len(steps), strip, max_mb * 1e6)
 
 
 def _fit(film: Callable, n: int, strip: str, limit: float) -> Fragment:
@@ -92,19 +91,20 @@ def _variance(step: Step) -> float:
 
 
 def _shares(steps: list[Step]) -> list[float] | None:
-    """The signal's share of the variance, a^2 / (a^2 + b^2), at each step; None where some step does not tell."""
+    """The signal's share of the variance, a^2 / (a^2 + b^2), at each step; None where a step before the end has no
+    prediction."""
     if any(step.pred is None and step.t != 0 for step in steps):
         return None
     return [1.0 if step.pred is None else float((step.pred.a**2).flatten()[0]) / _variance(step) for step in steps]
 
 
-def _three(step: Step) -> dict[str, Tensor]:
+def _views(step: Step) -> dict[str, Tensor]:
     return {X_T: step.x, X0: step.x0, EPS: torch.zeros_like(step.x) if step.pred is None else step.pred.eps}
 
 
 def _pictures(steps: list[Step], draw: Callable | None) -> tuple[Callable, Callable]:
     """How to encode chosen frames, and how to draw one moment of them, for pictures."""
-    views = [(draw or _three)(step) for step in steps]
+    views = [(draw or _views)(step) for step in steps]
     views = [view if isinstance(view, dict) else {X0: view} for view in views]
     films = {}
     for title, x in views[0].items():
@@ -117,13 +117,11 @@ def _pictures(steps: list[Step], draw: Callable | None) -> tuple[Callable, Calla
     def encode(keep: np.ndarray) -> dict:
         panels = []
         for title, frames in films.items():
-            sheet, columns = pixels.sheet(frames[keep].reshape(-1, *frames.shape[2:]))
-            panel = {"title": title, "noise": title == EPS, "columns": columns, "png": pixels.text(pixels.png(sheet))}
-            panels.append(panel | dict(zip(("height", "width"), frames.shape[2:4])))
+            panels.append(pixels.panel(title, frames[keep].reshape(-1, *frames.shape[2:])) | {"noise": title == EPS})
         return {"kind": "pictures", "batch": len(steps[0].x), "panels": panels}
 
     def moment(i: int) -> dict[str, bytes]:
-        return {title: pixels.png(pixels.sheet(frames[i], gap=1)[0]) for title, frames in films.items()}
+        return {title: pixels.frame(frames[i]) for title, frames in films.items()}
 
     return encode, moment
 
@@ -146,11 +144,11 @@ def _points(steps: list[Step], field: Denoiser | None) -> tuple[Callable, Callab
         x, x0 = torch.cat([0.95 * half * time, x], 2), torch.cat([0.95 * half * time, x0], 2)
 
     def encode(keep: np.ndarray) -> dict:
-        packed = {"x": _sixteen_bits(x[keep], half), "x0": _sixteen_bits(x0[keep], half)}
-        packed |= {"at": _sixteen_bits(at if len(at) == 1 else at[keep], half), "arrows": _sixteen_bits(arrows[keep], 2)}
+        points = {"x": _sixteen_bits(x[keep], half), "x0": _sixteen_bits(x0[keep], half)}
+        points |= {"at": _sixteen_bits(at if len(at) == 1 else at[keep], half), "arrows": _sixteen_bits(arrows[keep], 2)}
         titles = [X_T, X0, SCORE][: dim + 1]
         panels = [{"title": title, "noise": title == SCORE} for title in titles]
-        return {"kind": "points", "batch": B, "overTime": dim == 1, "grid": len(at[0]), "panels": panels} | packed
+        return {"kind": "points", "batch": B, "overTime": dim == 1, "grid": len(at[0]), "panels": panels} | points
 
     def moment(i: int) -> dict[str, bytes]:
         return {title: pixels.png(_scatter(points[i] / half)) for title, points in ((X_T, x), (X0, x0))}
@@ -171,16 +169,3 @@ def _scatter(points: Tensor, size: int = 160) -> Image.Image:
     for x, y in ((points.cpu().double() * torch.tensor([1, -1]) + 1) / 2 * size).tolist():
         pen.ellipse((x - 2, y - 2, x + 2, y + 2), fill=pixels.LEVELS + pixels.LEVELS // 4)
     return image
-
-
-def _strip(moment: Callable, say: Callable, n: int) -> str:
-    """MOMENTS of the film as plain pictures, each with its words."""
-    figures = []
-    for i in np.unique(np.linspace(0, n - 1, MOMENTS).round().astype(int)).tolist():
-        images = "".join(
-            f'<img src="data:image/png;base64,{pixels.text(png)}" width="128" alt="{html.escape(f"{title}, at {say(i)}")}"><br>'
-            for title, png in moment(i).items()
-        )
-        figures.append(f'<figure style="display:inline-block;margin:4px">{images}<figcaption>{say(i)}</figcaption></figure>')
-    titles = html.escape("; ".join(moment(0)))
-    return f'<div class="strip">{"".join(figures)}<p>From top to bottom: {titles}.</p></div>'

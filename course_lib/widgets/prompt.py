@@ -1,7 +1,7 @@
-"""The prompt box: write a caption, see pictures of it, and what the reader reads in them.
+"""The prompt box: write a caption, see pictures of it, and what a detector finds in them.
 
 Live, it is made of core ipywidgets (7.7 and 8) and samples anew. Where no kernel is, `prompt.js` offers the samples of a few
-captions in the page itself, and where no script runs, they all stand below each other.
+captions in the page itself, and where no script runs, all of them stand below each other.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from torch import Tensor
 
 from course_lib import validate
 from course_lib.datasets import captions
-from course_lib.denoisers import NULL, Network
-from course_lib.guidance import ClassifierFree
-from course_lib.nets.reader import Reader
-from course_lib.samplers import ddim, result
+from course_lib.denoisers import Network
+from course_lib.guidance import classifier_free
+from course_lib.nets.detector import SceneDetector
+from course_lib.process import seeded
+from course_lib.samplers import sample
 from course_lib.widgets import pixels
 from course_lib.widgets.page import HERE, Fragment, fragment
 
@@ -33,8 +34,8 @@ PROMPTS = (
 
 
 @dataclass(frozen=True)
-class State:
-    """All that decides the pictures, but for the model: the caption, w, the noise's seed."""
+class PromptControls:
+    """All that decides the pictures, except the model: the caption, w, the noise's seed."""
 
     caption: str = PROMPTS[0]
     w: float = 3.0
@@ -42,43 +43,40 @@ class State:
 
 
 @dataclass(frozen=True, eq=False)
-class Studio:
-    """What draws and what reads: a text-conditional network for pictures (3, 32, 32), a reader, DDIM steps."""
+class PromptModel:
+    """What is sampled: a text-conditional network for pictures (3, 32, 32), a detector of what they show, DDIM steps."""
 
     network: Network
-    judge: Reader
+    evaluator: SceneDetector
     steps: int
 
     def __post_init__(self):
         validate.at_least("steps", self.steps, 1)
 
-    def sample(self, state: State) -> Tensor:
+    def sample(self, state: PromptControls) -> Tensor:
         """Pictures (MANY, 3, 32, 32) from noise that depends on the seed alone. Raises ValueError for unknown words."""
-        asked = self.network.given(state.caption)
-        noise = torch.randn(MANY, 3, 32, 32, generator=torch.Generator().manual_seed(state.seed))
-        device = next(self.network.net.parameters()).device
-        guided = ClassifierFree(asked, self.network.given(NULL), state.w)
-        return result(ddim(guided, noise.to(device), self.network.process.times(self.steps))).cpu()
+        noise = torch.randn(MANY, 3, 32, 32, generator=seeded(state.seed))
+        return sample(classifier_free(self.network, state.caption, state.w), noise, self.steps)
 
-    def render(self, state: State) -> str:
-        """The samples as HTML, under each what the reader reads in it: the same state, the same text."""
+    def render(self, state: PromptControls) -> str:
+        """The samples as HTML, under each what the detector finds in it: the same state, the same text."""
         x = self.sample(state)
-        said = captions.describe(self.judge.read(x))
-        return f'<div class="row">{"".join(map(_figure, x, said))}</div>'
+        found = captions.describe(self.evaluator.detect(x))
+        return f'<div class="row">{"".join(map(_figure, x, found))}</div>'
 
     def page(self, prompts: Sequence[str]) -> Fragment:
         """The captions `prompts` with their pictures, to choose from without a kernel."""
-        parts = [f"<section><h4>{html.escape(p)}</h4>{self.render(State(p))}</section>" for p in prompts]
+        parts = [f"<section><h4>{html.escape(p)}</h4>{self.render(PromptControls(p))}</section>" for p in prompts]
         return fragment("prompt", {"prompts": list(prompts)}, "".join(parts))
 
 
 class PromptBox:
     """The widget. `caption`, `w` and `seed` are its controls, `box` is all of it; see `prompt_box`."""
 
-    def __init__(self, studio: Studio, prompts: Sequence[str]):
+    def __init__(self, studio: PromptModel, prompts: Sequence[str]):
         self.studio = studio
         style, layout = {"description_width": "5em"}, {"width": "98%"}
-        first = State(prompts[0])
+        first = PromptControls(prompts[0])
         options = {"continuous_update": False, "style": style, "layout": layout}
         self.caption = widgets.Text(first.caption, description="caption", **options)
         self.w = widgets.FloatSlider(first.w, min=0, max=8, step=0.5, description="w", **options)
@@ -94,8 +92,8 @@ class PromptBox:
             control.observe(self.show, "value")
 
     def show(self, change=None) -> None:
-        """Draws what the controls say, or says in one line why it cannot: an error in a callback would be seen by nobody."""
-        state = State(self.caption.value, self.w.value, self.seed.value)
+        """Shows the samples, or the error in one line: nobody would see an error in a callback."""
+        state = PromptControls(self.caption.value, self.w.value, self.seed.value)
         try:
             made = self.studio.render(state)
         except Exception as error:
@@ -103,10 +101,9 @@ class PromptBox:
             words = words if isinstance(error, ValueError) else f"{type(error).__name__}: {words}"
             self.screen.value = f'<p class="error" role="alert">{html.escape(words)}</p>'
         else:
-            words = (
-                f"w = {state.w:.1f}, seed {state.seed}, {self.studio.steps} steps. Below each picture: what the reader reads."
-            )
-            self.screen.value = f'{made}<p role="status">{words}</p>'
+            words = f"w = {state.w:.1f}, seed {state.seed}, {self.studio.steps} steps."
+            help_ = "Below each picture: what the detector finds in it."
+            self.screen.value = f'{made}<p role="status">{words} {help_}</p>'
 
     def __repr__(self):
         return f"PromptBox({self.studio.network})"
@@ -116,21 +113,21 @@ class PromptBox:
         return {"text/plain": repr(self), "text/html": self.page.html, "application/vnd.jupyter.widget-view+json": view}
 
 
-def prompt_box(network: Network, judge: Reader, prompts: Sequence[str] = PROMPTS, steps: int = 20) -> PromptBox:
+def prompt_box(network: Network, evaluator: SceneDetector, prompts: Sequence[str] = PROMPTS, steps: int = 20) -> PromptBox:
     """A box for a caption, sliders for guidance w (0 to 8) and the noise's seed, and the pictures that `network` makes of it.
 
-    `judge` says below each picture what it reads there. `prompts` are what a page without a kernel offers; the first stands in
-    the box. `steps` are DDIM's (Song et al. 2021); guidance is that of Ho and Salimans 2022.
-    Raises TypeError or ValueError where network and prompts do not fit; unknown words, later, are said in the box.
+    `evaluator` detects the objects of each picture, and their caption stands below. `prompts` are what a page without a kernel
+    offers; the first stands in the box. `steps` are DDIM's (Song et al. 2021); guidance is that of Ho and Salimans 2022.
+    Raises TypeError or ValueError where network and prompts do not fit; later, the box names unknown words.
     """
     if not prompts:
         raise ValueError("prompts must hold at least one caption, got none")
-    return PromptBox(Studio(network, judge, steps), tuple(prompts))
+    return PromptBox(PromptModel(network, evaluator, steps), tuple(prompts))
 
 
-def _figure(x: Tensor, said: str) -> str:
+def _figure(x: Tensor, caption: str) -> str:
     png = pixels.png(pixels.shades(x[None], signed=False)[0])
-    words = html.escape(said, quote=True)
+    words = html.escape(caption, quote=True)
     return (
         f'<figure><img alt="{words}" src="data:image/png;base64,{pixels.text(png)}"><figcaption>{words}</figcaption></figure>'
     )

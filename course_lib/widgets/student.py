@@ -1,6 +1,7 @@
-"""The guided student of lesson 18 in the page: a slider for w that answers on real digits with no kernel at all.
+"""The guided student of lesson 18 in the page: a slider for w that samples digits with no kernel at all.
 
-`student.js` is its other half, unet.js the network. Weights travel in 8 bits (checkpoints.packed), and fit a lesson.
+`student.js` is its other half, unet.js the network. Weights are stored in 8 bits (checkpoints.quantize), small enough for a
+lesson.
 """
 
 from __future__ import annotations
@@ -11,30 +12,32 @@ import torch
 from torch import Tensor
 
 from course_lib import plots, validate
-from course_lib.checkpoints import packed
 from course_lib.denoisers import Network, takes_guidance
+from course_lib.guidance import classifier_free
 from course_lib.nets.unet import Block, UNet
-from course_lib.samplers import consistency, result
+from course_lib.process import seeded
+from course_lib.samplers import consistency, sample
 from course_lib.widgets import pixels
 from course_lib.widgets.page import Fragment, fragment
+from course_lib.zoo.checkpoints import quantize
 
-COUNT, MOST_W, MOVES = 10, 8.0, (1, 2, 4)
+COUNT, MAX_W, MOVES = 10, 8.0, (1, 2, 4)
 
 
 def student(network: Network, w: float = 2.0, seed: int = 0) -> Fragment:
-    """Ten digits that a guided student draws in 1, 2 or 4 steps, at the w of a slider; the noise stays while w moves.
+    """Ten digits that a guided student samples in 1, 2 or 4 steps, at the w of a slider; the noise stays while w moves.
 
     Multistep consistency sampling, Song et al. 2023, Algorithm 1, with w as an input, Luo et al. 2023. Raises ValueError for a
-    network that is no such student (a UNet of one channel and patches of 1, with classes, that predicts v and takes w), or a w
-    out of 0..8.
+    network that is not such a student (a UNet of one channel and patches of 1, with classes, that predicts v and takes w), or a
+    w out of 0..8.
     """
     net = network.net
     right = isinstance(net, UNet) and takes_guidance(net) and net.shape[0] == 1 and net.patch == 1 and network.view == "v"
     if not right or not all(block.adaptive for block in net.modules() if isinstance(block, Block)):
         raise ValueError(f"network must be a guided student of pictures of one channel, got {network}")
-    if not 0 <= validate.finite("w", w) <= MOST_W:
-        raise ValueError(f"w must lie in 0..{MOST_W:g}, got {w}")
-    noise = torch.randn(COUNT, *net.shape, generator=torch.Generator().manual_seed(seed))
+    if not 0 <= validate.finite("w", w) <= MAX_W:
+        raise ValueError(f"w must lie in 0..{MAX_W:g}, got {w}")
+    noise = torch.randn(COUNT, *net.shape, generator=seeded(seed))
     process = network.process
     data = {
         "net": {
@@ -42,20 +45,20 @@ def student(network: Network, w: float = 2.0, seed: int = 0) -> Fragment:
             "dim": net.time.dim,
             "encoder": _layers(net.encoder),
             "decoder": _layers(net.decoder),
-            "weights": {name: pixels.text(v.cpu().numpy().tobytes()) for name, v in packed(net.state_dict(), 8).items()},
+            "weights": {name: pixels.text(v.cpu().numpy().tobytes()) for name, v in quantize(net.state_dict(), 8).items()},
         },
         # for each number of moves: the time as a share of T, the signal and the noise, at all times but the last
         "levels": {n: _levels(process, n) for n in MOVES},
         "noise": pixels.text(noise.numpy().tobytes()),
         "w": w,
-        "mostW": MOST_W,
+        "mostW": MAX_W,
     }
-    digits = result(consistency(network.given(torch.arange(COUNT)).at(w), noise, process.times(1)))
-    return fragment("student", data, _strip(digits, w), "tensors.js", "unet.js")
+    digits = sample(classifier_free(network, torch.arange(COUNT), w), noise, 1, consistency)
+    return fragment("student", data, _strip(digits, w))
 
 
 def _layers(layers) -> list[tuple[str, int]]:
-    """Names in their order, each with the heads of its attention, 0 for none."""
+    """Names in their order, each with the number of heads of its attention, 0 without."""
     return [(name, getattr(getattr(layer, "attention", None), "heads", 0)) for name, layer in layers.items()]
 
 
@@ -65,9 +68,9 @@ def _levels(process, n: int) -> list[list[float]]:
 
 
 def _strip(digits: Tensor, w: float) -> str:
-    """What stands where no script runs."""
+    """The HTML that stands where no script runs."""
     with plots.plt.rc_context():
         plots.style()
         png = plots.png(plots.pictures(digits.clamp(-1, 1), columns=5, title=f"one step, w = {w:g}"))
-    alt = f"The digits 0 to 9, each drawn in one step at w = {w:g}"
+    alt = f"The digits 0 to 9, each sampled in one step at w = {w:g}"
     return f'<div class="strip"><img alt="{html.escape(alt)}" src="data:image/png;base64,{pixels.text(png)}"></div>'

@@ -1,30 +1,59 @@
-// What networks in the page share: weights in 16 bits, a linear layer, an activation, and how they are told the time.
+// What networks in the page share: weights of 8 and 16 bits, a linear layer, an activation, and the embedding of time.
+import { decodeBase64 } from "./page.js";
 
-function halves(base64) { // 16-bit floats, little end first
-  const packed = new Uint16Array(bytes(base64).buffer);
+/** @typedef {(name: string, x: Float64Array, act?: (v: number) => number) => Float64Array} Layer a linear layer, by its name */
+
+/**
+ * 16-bit floats, little end first, as 32-bit ones.
+ * @param {string} base64
+ */
+export function decodeFloat16(base64) {
+  const packed = new Uint16Array(decodeBase64(base64).buffer);
   return Float32Array.from(packed, (h) => {
     const [sign, exponent, fraction] = [h & 0x8000 ? -1 : 1, (h >> 10) & 31, h & 1023];
     return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -24 * fraction);
   });
 }
 
-// Weights as checkpoints.packed keeps them in 8 bits: a matrix in whole numbers of 8 bits beside the scales of its rows in 32, all
-// else as halves. 64-bit floats, which a page reckons with.
-function unpacked(kept) {
-  const SCALE = ".scale of rows", names = Object.keys(kept).filter((name) => !name.endsWith(SCALE));
-  return Object.fromEntries(names.map((name) => {
-    if (!(name + SCALE in kept)) return [name, Float64Array.from(halves(kept[name]))];
-    const [whole, scale] = [new Int8Array(bytes(kept[name]).buffer), new Float32Array(bytes(kept[name + SCALE]).buffer)];
-    return [name, Float64Array.from(whole, (v, i) => v * scale[Math.floor((i * scale.length) / whole.length)])];
-  }));
+/**
+ * 64-bit floats, in which a page computes, of weights as checkpoints.quantize stores them in 8 bits: a matrix in whole numbers
+ * of 8 bits beside the scales of its rows in 32 bits, all else in 16 bits.
+ * @param {Record<string, string>} stored
+ * @returns {Record<string, Float64Array>}
+ */
+export function dequantize(stored) {
+  const SCALE = ".scale of rows",
+    names = Object.keys(stored).filter((name) => !name.endsWith(SCALE));
+  return Object.fromEntries(
+    names.map((name) => {
+      if (!(name + SCALE in stored)) return [name, Float64Array.from(decodeFloat16(stored[name]))];
+      const [whole, scale] = [
+        new Int8Array(decodeBase64(stored[name]).buffer),
+        new Float32Array(decodeBase64(stored[name + SCALE]).buffer),
+      ];
+      return [name, Float64Array.from(whole, (v, i) => v * scale[Math.floor((i * scale.length) / whole.length)])];
+    }),
+  );
 }
 
-function silu(v) {
+/**
+ * The activation v sigmoid(v).
+ * @param {number} v
+ */
+export function silu(v) {
   return v / (1 + Math.exp(-v));
 }
 
-function linear(weight, bias, x, act) {
-  const out = new Float64Array(bias.length), n = x.length;
+/**
+ * The output of a linear layer, act(W x + b).
+ * @param {Float64Array | Float32Array} weight row by row
+ * @param {Float64Array | Float32Array} bias
+ * @param {Float64Array} x
+ * @param {(v: number) => number} [act]
+ */
+export function linear(weight, bias, x, act) {
+  const out = new Float64Array(bias.length),
+    n = x.length;
   for (let i = 0, at = 0; i < out.length; i++) {
     let sum = bias[i];
     for (let j = 0; j < n; j++) sum += weight[at++] * x[j];
@@ -33,9 +62,17 @@ function linear(weight, bias, x, act) {
   return act ? out.map(act) : out;
 }
 
-// nets/embeddings.py, TimeEmbedding: `layer(name, x, act)` applies a linear layer of the network.
-function embedded(layer, name, time, dim) {
+/**
+ * The output of TimeEmbedding in nets/embeddings.py, `dim` numbers.
+ * @param {Layer} layer
+ * @param {string} name
+ * @param {number} time as a fraction of T
+ * @param {number} dim
+ */
+export function timeEmbedding(layer, name, time, dim) {
   const angles = Float64Array.from({ length: dim / 2 }, (_, i) => 1000 * time * Math.exp((-Math.log(10000) * i) / (dim / 2)));
-  const waves = Float64Array.from({ length: dim }, (_, i) => (i < dim / 2 ? Math.sin(angles[i]) : Math.cos(angles[i - dim / 2])));
+  const waves = Float64Array.from({ length: dim }, (_, i) =>
+    i < dim / 2 ? Math.sin(angles[i]) : Math.cos(angles[i - dim / 2]),
+  );
   return layer(`${name}.mlp.2`, layer(`${name}.mlp.0`, waves, silu));
 }

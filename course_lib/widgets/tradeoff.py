@@ -1,18 +1,15 @@
-"""The trade-off curve beside the guidance explorer: fidelity against diversity, measured once, with a mark at the present w."""
+"""The trade-off curve beside the guidance explorer: fidelity against diversity, measured once, with a mark at the current w."""
 
 from __future__ import annotations
 
 import html
-import json
-from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from course_lib.plots import COLOURS
+from course_lib.zoo import figures
 
-MEASURED = Path(__file__).resolve().parents[2] / "data/figures/guidance_sweep.json"
 WIDE, HIGH, LEFT, RIGHT, TOP, BOTTOM = 460, 440, 76, 24, 44, 66  # pixels of the drawing
 DASHES = ("", "9 6", "2 6")
 
@@ -32,12 +29,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class TradeOff:
-    """The curves of several guides, by the names that the explorer's models have."""
+    """The curves of several guides, by the names of the explorer's models."""
 
     curves: dict[str, Curve]
 
     def _scale(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        """The least and the most of recall and of precision that are drawn, in whole tenths."""
+        """The lower and upper ends of the recall axis and of the precision axis, in whole tenths."""
         spans = []
         for name in ("recall", "precision"):
             values = [v for curve in self.curves.values() for v in getattr(curve, name)]
@@ -45,23 +42,23 @@ class TradeOff:
         return tuple(spans)
 
     def place(self, recall: float, precision: float) -> tuple[float, float]:
-        """Where that lies in the drawing, in pixels."""
+        """The position of that point in the drawing, in pixels."""
         (left, right), (low, high) = self._scale()
         x = LEFT + (recall - left) / (right - left) * (WIDE - LEFT - RIGHT)
         y = HIGH - BOTTOM - (precision - low) / (high - low) * (HIGH - TOP - BOTTOM)
         return round(x, 1), round(y, 1)
 
     def mark(self, name: str, w: float) -> tuple[float, float] | None:
-        """Where the mark of that guide stands at w; None for a guide that was not measured."""
+        """The position of that guide's mark at w; None for a guide that was not measured."""
         return self.place(*self.curves[name].at(w)) if name in self.curves else None
 
     def svg(self, name: str, w: float) -> str:
-        """The drawing, in the page's own ink, with the mark of guide `name` at `w`."""
+        """The drawing, in the page's text colour, with the mark of guide `name` at `w`."""
         (left, right), (low, high) = self._scale()
-        said = "; ".join(f"{n}: recall {c.at(w)[0]:.2f}, precision {c.at(w)[1]:.2f}" for n, c in self.curves.items())
+        values = "; ".join(f"{n}: recall {c.at(w)[0]:.2f}, precision {c.at(w)[1]:.2f}" for n, c in self.curves.items())
         parts = [
             f'<svg class="tradeoff" role="img" viewBox="0 0 {WIDE} {HIGH}" font-size="19" fill="currentColor">',
-            f"<title>Precision against recall over w. At w = {w:g}, {html.escape(said)}</title>",
+            f"<title>Precision against recall over w. At w = {w:g}, {html.escape(values)}</title>",
             '<text x="0" y="22" font-weight="600">fidelity (precision)</text>',
             f'<text x="{WIDE - RIGHT}" y="{HIGH - 10}" text-anchor="end" font-weight="600">diversity (recall)</text>',
         ]
@@ -93,15 +90,13 @@ class TradeOff:
         return "".join(parts) + "</svg>"
 
 
-def measured(path: Path = MEASURED, guides: tuple[str, ...] = ("classifier-free", "classifier")) -> TradeOff:
-    """What tests/benchmarks/guidance_sweep.py measured of the shipped digits, mean of its seeds, 25 steps."""
-    found = json.loads(Path(path).read_text(encoding="utf-8"))
+def measured(guides: tuple[str, ...] = ("classifier-free", "classifier")) -> TradeOff:
+    """The trade-off that tests/benchmarks/guidance_sweep.py measured on the shipped digits, mean of its seeds, 25 steps."""
+    runs = figures.load("guidance_sweep")
+    runs = figures.where(runs, steps=25, dropped=None, n=runs.attrs["n"])
     curves = {}
     for guide in guides:
-        at = defaultdict(list)
-        for row in found["runs"]:
-            if row["guide"] == guide and row["steps"] == 25 and row["dropped"] is None and row["n"] == found["n"]:
-                at[row["w"]].append((row["figures"]["recall"], row["figures"]["precision"]))
-        means = [np.mean(at[w], 0).tolist() for w in sorted(at)]
-        curves[guide] = Curve(tuple(sorted(at)), *(tuple(column) for column in zip(*means)))
+        w = sorted(figures.where(runs, guide=guide)["w"].unique().tolist())
+        recall, precision = (figures.values(runs, name, guide=guide, w=w).mean(1) for name in ("recall", "precision"))
+        curves[guide] = Curve(tuple(w), tuple(recall.tolist()), tuple(precision.tolist()))
     return TradeOff(curves)

@@ -10,8 +10,8 @@
 # Press **Run → Run All Cells** and read while it works. Nothing here can break: change what you like and run it again.
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.course_map import course_map
-from course_lib.environment import environment
+from course_lib.teaching.course_map import course_map
+from course_lib.teaching.environment import environment
 
 environment()
 
@@ -50,11 +50,11 @@ plots.show(figure, alt="Four rows of handwritten digits, each row from 0 to 9.")
 # %%
 import torch
 
-from course_lib.process import DDPM
+from course_lib.process import DDPM, seeded
 from course_lib.schedules import cosine_beta
 
 process = DDPM(cosine_beta(1000))
-rng = torch.Generator().manual_seed(0)
+rng = seeded(0)
 t = torch.linspace(0, 1000, 10).long()
 each = x0[[2, 5, 8]].repeat_interleave(10, 0)  # three digits, ten times each
 x_t = process.add_noise(each, t.repeat(3), torch.randn(each.shape, generator=rng))
@@ -70,8 +70,8 @@ plots.show(figure, alt="Three digits, each fading into noise from left to right.
 # cores this takes about a minute, on a GPU a few seconds. You may stop it early: what it learned is kept.
 
 # %% tags=["nbval-ignore-output"]
-from course_lib import recipes
 from course_lib.training import pick_device, show_progress
+from course_lib.zoo import recipes
 
 device = pick_device()  # a GPU where there is one
 network = recipes.digits_network(seed=0)
@@ -88,15 +88,13 @@ network
 # blur at first, then a sketch, then a digit. **Right** is the noise that it sees.
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.denoisers import NULL
-from course_lib.guidance import ClassifierFree
+from course_lib.guidance import classifier_free
 from course_lib.samplers import ddim
 from course_lib.widgets.player import play
 
-wanted = torch.arange(16) % 10
-rng = torch.Generator().manual_seed(3)
-noise = torch.randn(16, 1, 16, 16, generator=rng).to(device)
-guided = ClassifierFree(network.given(wanted), network.given(NULL), w=2.0)
+labels = torch.arange(16) % 10
+noise = network.draw_noise(16, seeded(3)).to(device)
+guided = classifier_free(network, labels, w=2.0)
 play(list(ddim(guided, noise, process.times(25))))
 
 # %% [markdown]

@@ -12,7 +12,7 @@
 # Three **exercises** wait for you. Leave one blank and the notebook runs on with the library's own version.
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.course_map import course_map
+from course_lib.teaching.course_map import course_map
 
 course_map("01")
 
@@ -35,12 +35,12 @@ import math
 import matplotlib.pyplot as plt
 import torch
 
-from course_lib import checks as check
 from course_lib import plots
-from course_lib.claims import claim
 from course_lib.datasets import digits, points
 from course_lib.process import DDPM
 from course_lib.schedules import cosine_beta, linear_beta
+from course_lib.teaching import checks as check
+from course_lib.teaching.claims import claim
 
 plots.style()
 linear = DDPM(linear_beta(1000))  # Ho et al. 2020: from 0.0001 to 0.02
@@ -48,6 +48,9 @@ linear
 
 
 # %%
+from course_lib.process import seeded
+
+
 def walk(process, x0, rng):
     """The chain, one single step at a time: x_0, x_1, .., x_T, stacked (T + 1, B, ...)."""
     x = [x0]
@@ -58,7 +61,7 @@ def walk(process, x0, rng):
 
 
 x0, label = digits.load("train")
-film = walk(linear, x0[[12, 15, 18]], torch.Generator().manual_seed(0))
+film = walk(linear, x0[[12, 15, 18]], seeded(0))
 t = [0, 20, 60, 120, 200, 300, 400, 600, 800, 1000]
 figure = plots.pictures(film[t].transpose(0, 1).flatten(0, 1), columns=10, title="t = " + ", ".join(map(str, t)))
 plots.show(figure, alt="Three digits, each fading into noise over ten columns, from t = 0 to t = 1000.")
@@ -106,13 +109,13 @@ check.solution("add_noise")
 # which needs no chance: $m_t = \sqrt{\alpha_t}\, m_{t-1}$ and $v_t = \alpha_t v_{t-1} + \beta_t$.
 
 # %%
-walkers = walk(linear, torch.ones(20_000, 1), torch.Generator().manual_seed(1))[..., 0]
+walkers = walk(linear, torch.ones(20_000, 1), seeded(1))[..., 0]
 times = torch.arange(linear.T + 1)
 mean, variance = linear.signal(times), linear.noise(times) ** 2
-m, v, off = torch.ones((), dtype=torch.float64), torch.zeros((), dtype=torch.float64), 0.0
+m, v, error = torch.ones((), dtype=torch.float64), torch.zeros((), dtype=torch.float64), 0.0
 for s in times[1:].tolist():
     m, v = linear.alpha(s).sqrt() * m, linear.alpha(s) * v + linear.beta(s)
-    off = max(off, float((m - mean[s]).abs()), float((v - variance[s]).abs()))
+    error = max(error, float((m - mean[s]).abs()), float((v - variance[s]).abs()))
 
 figure, ax = plt.subplots(figsize=(9, 4.2))
 some = times[::50]
@@ -125,13 +128,13 @@ ax.legend()
 plots.show(figure, alt="Simulated means and variances lie on the curves of the closed form: mean from 1 to 0, variance 0 to 1.")
 
 # %%
-apart = max(float((walkers.mean(1) - mean).abs().max()), float((walkers.var(1) - variance).abs().max()))
+deviation = max(float((walkers.mean(1) - mean).abs().max()), float((walkers.var(1) - variance).abs().max()))
 claim(
     "steps-are-one-jump",
     "T single steps of noise are one jump: the same mean and the same variance.",
-    measured=f"20,000 walkers, all 1,000 times: at most {apart:.2f} off; the recursion of the moments: "
-    f"{'less than 1e-12' if off < 1e-12 else f'{off:.1e}'} off",
-    holds=off < 1e-12 and apart < 5 * math.sqrt(2 / 20_000),  # five standard errors of a variance
+    measured=f"20,000 walkers, all 1,000 times: at most {deviation:.2f} off; the recursion of the moments: "
+    f"{'less than 1e-12' if error < 1e-12 else f'{error:.1e}'} off",
+    holds=error < 1e-12 and deviation < 5 * math.sqrt(2 / 20_000),  # five standard errors of a variance
 )
 
 # %% [markdown]
@@ -186,7 +189,7 @@ plots.show(figure, alt="Alpha bar and log SNR over time. The linear schedule fal
 # steps with little loss, and made the cosine schedule for that reason.
 
 # %%
-eps = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(2)).expand(10, -1, -1, -1)
+eps = torch.randn(1, 1, 16, 16, generator=seeded(2)).expand(10, -1, -1, -1)
 t = torch.linspace(0, 900, 10).long()
 rows = [process.add_noise(x0[13].expand(10, -1, -1, -1), t, eps) for process in schedules.values()]
 figure = plots.pictures(torch.cat(rows), columns=10, scale=0.065)
@@ -213,7 +216,7 @@ from course_lib.samplers import Step
 from course_lib.widgets.player import play
 
 start = x0[10:22]
-film = walk(cosine, start, torch.Generator().manual_seed(3))
+film = walk(cosine, start, seeded(3))
 moments = torch.linspace(0, 1000, 41).long().tolist()
 steps = [Step(t, film[t], Prediction(film[t], *cosine.coefficients(t, start), "x0", start)) for t in moments]
 play(
@@ -258,14 +261,14 @@ plots.show(figure, alt="Two peaks grow wide, melt into one, and at t = 1000 lie 
 # about: there the cosine schedule takes its largest steps.
 
 # %%
-rare = times[::10]
-heat = torch.stack([density(cosine, int(t), x) for t in rare], 1)
-begun, _ = pair.sample(8, torch.Generator().manual_seed(4))
-paths = walk(cosine, begun, torch.Generator().manual_seed(5))[rare, :, 0]
+every_tenth = times[::10]
+densities = torch.stack([density(cosine, int(t), x) for t in every_tenth], 1)
+start, _ = pair.sample(8, seeded(4))
+paths = walk(cosine, start, seeded(5))[every_tenth, :, 0]
 
 figure, ax = plt.subplots(figsize=(9.5, 4.8))
-shown = ax.contourf(rare, x, heat, levels=torch.linspace(0, 1, 26), cmap="viridis", extend="max")
-ax.plot(rare, paths, color="white", lw=1.8)
+shown = ax.contourf(every_tenth, x, densities, levels=torch.linspace(0, 1, 26), cmap="viridis", extend="max")
+ax.plot(every_tenth, paths, color="white", lw=1.8)
 ax.set(xlabel="time t", ylabel="$x_t$", title="The exact density of $x_t$, and eight walkers")
 figure.colorbar(shown, label="density", ticks=[0, 0.5, 1])
 plots.show(figure, alt="Heat map: two bright bands at -1 and 1 widen and merge into one around 0; white paths wander along.")
@@ -405,19 +408,19 @@ def peaks(p):
 
 chains = {2**k: DDPM(cosine_beta(2**k)) for k in range(2, 11)}
 left = pair.class_probabilities(x[:, None], chains[4].signal(1), chains[4].noise(1))[:, 0]
-torn = x[(left - 0.5).abs().argmin()].view(1)  # it came from the left part with a chance of one half
+undecided = x[(left - 0.5).abs().argmin()].view(1)  # it came from the left part with a chance of one half
 
 figure, axes = plt.subplots(1, 5, figsize=(9.5, 3.6))
 for ax, T in zip(axes, (4, 8, 16, 64, 256)):
-    exact, gauss = step_back(chains[T], torn, T // 4)
+    exact, gauss = step_back(chains[T], undecided, T // 4)
     ax.fill_between(GRID, exact[0], alpha=0.35)
     ax.plot(GRID, exact[0], label="exact")
     ax.plot(GRID, gauss[0], "--", color=plots.COLOURS[3], label="Gaussian")
-    seen = GRID[gauss[0] > 1e-2 * gauss[0].max()]
-    ax.set(title=f"T = {T}", xlabel="$x_{t-1}$", xlim=(seen[0], seen[-1]), yticks=[])
+    visible = GRID[gauss[0] > 1e-2 * gauss[0].max()]
+    ax.set(title=f"T = {T}", xlabel="$x_{t-1}$", xlim=(visible[0], visible[-1]), yticks=[])
     ax.locator_params(axis="x", nbins=2)
-    beta, apart = float(chains[T].beta(T // 4)), float(total_variation(exact, gauss))
-    print(f"T = {T:>3}: beta = {beta:.3f}, peaks: {peaks(exact[0])}, total variation from the Gaussian {apart:.3f}")
+    beta, distance = float(chains[T].beta(T // 4)), float(total_variation(exact, gauss))
+    print(f"T = {T:>3}: beta = {beta:.3f}, peaks: {peaks(exact[0])}, total variation from the Gaussian {distance:.3f}")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
 plots.show(figure, alt="The exact step back has two peaks for T = 4, 8 and 16, one from T = 64 on; at 256 it is a Gaussian.")
 
@@ -433,10 +436,10 @@ plots.show(figure, alt="The exact step back has two peaks for T = 4, 8 and 16, o
 at = torch.linspace(-3.5, 3.5, 281, dtype=torch.float64)
 mean_over, worst = {}, {}  # by the place in time, then by T
 for part in (2, 4, 8):
-    apart = {T: total_variation(*step_back(chain, at, T // part)) for T, chain in chains.items() if T >= part}
-    share = {T: density(chains[T], T // part, at) for T in apart}
-    mean_over[part] = {T: float((share[T] * d).sum() / share[T].sum()) for T, d in apart.items()}
-    worst[part] = {T: float(d.max()) for T, d in apart.items()}
+    distance = {T: total_variation(*step_back(chain, at, T // part)) for T, chain in chains.items() if T >= part}
+    share = {T: density(chains[T], T // part, at) for T in distance}
+    mean_over[part] = {T: float((share[T] * d).sum() / share[T].sum()) for T, d in distance.items()}
+    worst[part] = {T: float(d.max()) for T, d in distance.items()}
 
 figure, axes = plt.subplots(1, 2, figsize=(9.5, 4.6), sharey=True)
 for ax, of, title in zip(axes, (mean_over, worst), ("mean over $x_t$", "at the worst $x_t$")):
@@ -454,14 +457,14 @@ plots.show(
 
 # %%
 order = math.log2(mean_over[4][256] / mean_over[4][1024]) / 2
-torn_up_to = max(T for T, chain in chains.items() if peaks(step_back(chain, torn, T // 4)[0][0]) > 1)
+two_peaks_up_to = max(T for T, chain in chains.items() if peaks(step_back(chain, undecided, T // 4)[0][0]) > 1)
 falls = [of[part][2 * T] < of[part][T] for of in (mean_over, worst) for part in of for T in of[part] if T < 1024]
 claim(
     "reverse-step-tends-to-gaussian",
     "The exact step back, q(x_{t-1} | x_t), tends to a Gaussian as the increments shrink.",
     measured="total variation from the Gaussian of like moments, pair, t = T/4, mean over x_t (worst x_t): "
     + ", ".join(f"{mean_over[4][T]:.2g} ({worst[4][T]:.2g}) at T = {T}" for T in (4, 32, 256))
-    + f"; it falls as T to the -{order:.1f}; two peaks at the hardest x_t up to T = {torn_up_to}",
+    + f"; it falls as T to the -{order:.1f}; two peaks at the hardest x_t up to T = {two_peaks_up_to}",
     holds=all(falls) and 1.3 < order < 1.7,
 )
 
@@ -482,8 +485,8 @@ from course_lib.denoisers import ExactDenoiser
 
 ring = points.ring()
 exact = ExactDenoiser(ring, cosine)
-start, _ = ring.sample(240, torch.Generator().manual_seed(6))
-film = walk(cosine, start, torch.Generator().manual_seed(7))
+start, _ = ring.sample(240, seeded(6))
+film = walk(cosine, start, seeded(7))
 play([Step(t, film[t], exact(film[t], t)) for t in [1, *moments[1:]]], field=exact)
 
 # %% [markdown]

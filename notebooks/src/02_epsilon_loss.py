@@ -9,7 +9,7 @@
 # Pieter Abbeel: *Denoising Diffusion Probabilistic Models* (2020).
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.course_map import course_map
+from course_lib.teaching.course_map import course_map
 
 course_map("02")
 
@@ -26,20 +26,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from course_lib import checks as check
-from course_lib import metrics, models, plots
-from course_lib.claims import claim
+from course_lib import metrics, plots
 from course_lib.datasets.points import ring
 from course_lib.denoisers import ExactDenoiser
-from course_lib.process import DDPM, randn_like
+from course_lib.process import DDPM, randn_like, seeded
 from course_lib.schedules import linear_beta
+from course_lib.teaching import checks as check
+from course_lib.teaching.claims import claim
+from course_lib.zoo import models
 
 plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
 data, process = ring(), DDPM(linear_beta(1000))
 T, exact = process.T, ExactDenoiser(data, process)
 
-rng = torch.Generator().manual_seed(0)
+rng = seeded(0)
 x0, component = data.sample(1500, rng)
 fig, axes = plt.subplots(1, 4, figsize=(11.5, 3.5), sharey=True)
 for ax, t in zip(axes, (0, 50, 200, 1000)):
@@ -94,8 +95,8 @@ check.solution("denoising_loss")
 # A residual network of about 75,000 numbers, fresh points in every batch. Twelve seconds are enough to see it learn.
 
 # %% tags=["nbval-ignore-output"]
-from course_lib import recipes
 from course_lib.training import show_progress
+from course_lib.zoo import recipes
 
 mine = recipes.ring_network(seed=0)
 show_progress(recipes.train_ring(mine, seconds=12, seed=0), "training on the ring")
@@ -129,7 +130,7 @@ times = torch.unique(torch.logspace(0, 3, 60).round().long())  # 1 .. T, denser 
 @torch.no_grad()
 def squares(denoiser, t, n=4000):
     """Loss, floor, what is left to learn, and the size of the exact noise, each a mean square, on n points at time t."""
-    rng = torch.Generator().manual_seed(int(t))
+    rng = seeded(int(t))
     x0, _ = data.sample(n, rng)
     eps = randn_like(x0, rng)
     eps = eps / eps.square().mean().sqrt()  # its mean square is 1, exactly: the figures below waver less
@@ -281,7 +282,7 @@ check.solution("ddpm_step")
 from course_lib.samplers import ddpm, result
 from course_lib.widgets.player import play
 
-rng = torch.Generator().manual_seed(2)
+rng = seeded(2)
 steps = list(ddpm(network, torch.randn(300, 2, generator=rng), process.times(100), rng))
 play(steps, field=network)
 
@@ -294,7 +295,7 @@ play(steps, field=network)
 
 # %%
 n = 2000
-rng = torch.Generator().manual_seed(3)
+rng = seeded(3)
 made = result(ddpm(network, torch.randn(n, 2, generator=rng), process.times(T), rng))
 real, _ = data.sample(10 * n, rng)
 
@@ -387,7 +388,7 @@ def bound(mean_square):
     return float(constant + (weight * mean_square).sum())
 
 
-entropy = -float(data.log_prob(data.sample(400_000, torch.Generator().manual_seed(4))[0]).mean()) / data.dim
+entropy = -float(data.log_prob(data.sample(400_000, seeded(4))[0]).mean()) / data.dim
 _, finer, _, _ = at_every_t([squares(exact, t, n=20_000) for t in times])  # the floor once more, with more points
 best, learned = bound(finer), bound(finer + left)
 claim(
@@ -421,7 +422,7 @@ WAYS = ("simple", "bound", "bound, by t")
 def trained(way, seed):
     """A small network after 600 steps on one of the three losses."""
     torch.manual_seed(seed)
-    net, rng = MLP(dim=2, width=32, depth=2), torch.Generator().manual_seed(seed)
+    net, rng = MLP(dim=2, width=32, depth=2), seeded(seed)
     learner, ema = Network(net, process), EMA(net, 0.995)
     weights = (weight / weight.mean() if way == "bound" else torch.ones(T)).float()
 
@@ -429,31 +430,31 @@ def trained(way, seed):
         x0, _ = data.sample(512, rng)
         t = 1 + torch.multinomial(weight, 512, True, generator=rng) if way == "bound, by t" else process.sample_t(512, rng)
         eps = randn_like(x0, rng)
-        off = learner(process.add_noise(x0, t, eps), t).eps - eps
-        return (weights[t - 1] * off.square().mean(1)).mean()
+        error = learner(process.add_noise(x0, t, eps), t).eps - eps
+        return (weights[t - 1] * error.square().mean(1)).mean()
 
     for _ in train(loss, net, steps=600, lr=3e-3, ema=ema):
         pass
     return Network(ema.net, process)
 
 
-def judged(denoiser, seed):
+def evaluated(denoiser, seed):
     """Its samples' distance over the floor, and its bound above the exact denoiser's."""
-    rng = torch.Generator().manual_seed(seed)
+    rng = seeded(seed)
     made = result(ddpm(denoiser, torch.randn(1000, 2, generator=rng), process.times(200), rng))
     _, _, left, _ = at_every_t([squares(denoiser, t, n=1000) for t in times])
     return over_floor(made), float((weight * left).sum())
 
 
-figures = np.array([[judged(trained(way, seed), seed) for seed in range(3)] for way in WAYS])  # (way, seed, judge)
+figures = np.array([[evaluated(trained(way, seed), seed) for seed in range(3)] for way in WAYS])  # (way, seed, metric)
 
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.6))
 names = ("Samples: distance over its floor", "Likelihood: nats above the best")
 for ax, name, figure, form in zip(axes, names, figures.transpose(2, 0, 1), ("{:.1f}", "{:.2f}")):
     ax.barh(WAYS, figure.mean(1), color=[RED, BLUE, GREEN], height=0.55)
     ax.plot(figure, WAYS, "o", color="black", markersize=7)
-    for way, mean, most in zip(WAYS, figure.mean(1), figure.max(1)):
-        ax.text(most, way, "   " + form.format(mean), va="center", fontsize=16)
+    for way, mean, largest in zip(WAYS, figure.mean(1), figure.max(1)):
+        ax.text(largest, way, "   " + form.format(mean), va="center", fontsize=16)
     ax.set(title=name, xlabel="less is better", xlim=(0, 1.2 * figure.max()))
     ax.invert_yaxis()
 plots.show(
@@ -514,19 +515,19 @@ claim(
 from course_lib.datasets import digits
 from course_lib.denoisers import NULL
 
-painter = models.load("digits").given(NULL)  # NULL: it is not told which digit
-chain = painter.process
+model = models.load("digits").given(NULL)  # NULL: it is not told which digit
+chain = model.process
 pictures, labels = digits.load("held_out")
-shown, rng = torch.stack([pictures[labels == c][0] for c in (2, 5, 8)]), torch.Generator().manual_seed(0)
-looks = [1000, 900, 800, 700, 600, 500, 400, 300, 200, 100]
+shown, rng = torch.stack([pictures[labels == c][0] for c in (2, 5, 8)]), seeded(0)
+moments = [1000, 900, 800, 700, 600, 500, 400, 300, 200, 100]
 noise = randn_like(shown, rng)
 with torch.no_grad():
-    noisy = [chain.add_noise(shown, t, noise) for t in looks]
-    guesses = [painter(x_t, t).x0 for x_t, t in zip(noisy, looks)]
+    noisy = [chain.add_noise(shown, t, noise) for t in moments]
+    guesses = [model(x_t, t).x0 for x_t, t in zip(noisy, moments)]
 rows = [torch.stack([step[i] for step in steps]) for i in range(3) for steps in (noisy, guesses)]
 fig = plots.pictures(
     torch.cat(rows),
-    columns=len(looks),
+    columns=len(moments),
     title="$x_t$ and, below it, the guess $\\hat x_0$, from t = 1000 to t = 100",
     scale=0.07,
 )
@@ -539,19 +540,19 @@ plots.show(
 # is from the picture.
 
 # %%
-rng, pictures = torch.Generator().manual_seed(0), pictures[:200]
+rng, pictures = seeded(0), pictures[:200]
 at = torch.unique(torch.logspace(0, 3, 28).round().long())
-missed, distortion = [], []
+errors, distortion = [], []
 for t in at.tolist():
     eps = randn_like(pictures, rng)
     with torch.no_grad():
-        pred = painter(chain.add_noise(pictures, t, eps), t)
-    missed.append(float((pred.eps - eps).square().mean()))
+        pred = model(chain.add_noise(pictures, t, eps), t)
+    errors.append(float((pred.eps - eps).square().mean()))
     distortion.append(float((pred.x0.clamp(-1, 1) - pictures).square().mean().sqrt()) * 127.5)  # of 255 grey levels
 
 t = torch.arange(2, 1001)
 sigma2 = (1 - chain.alpha_bar(t - 1)) / (1 - chain.alpha_bar(t)) * chain.beta(t)  # the tighter choice where pixels hardly vary
-bits = bound_weight(chain, t, sigma2) * torch.from_numpy(np.interp(t, at, missed)) / math.log(2)
+bits = bound_weight(chain, t, sigma2) * torch.from_numpy(np.interp(t, at, errors)) / math.log(2)
 rate = bits.flip(0).cumsum(0).flip(0)[at.clamp(min=2) - 2]  # all that was sent from T down to each of `at`
 
 fig, (a, b) = plt.subplots(1, 2, figsize=(11.5, 4.6))
@@ -588,7 +589,7 @@ claim(
 # in the middle panel.
 
 # %% tags=["nbval-ignore-output"]
-rng = torch.Generator().manual_seed(5)
+rng = seeded(5)
 wanted = models.load("digits").given(torch.arange(16) % 10)
 play(list(ddpm(wanted, torch.randn(16, 1, 16, 16, generator=rng), chain.times(50), rng)))
 
@@ -607,8 +608,8 @@ def step(denoiser, x_t, t, z, noise_at_the_last=False, lost_bar=False):
     """Exercise 3, right or wrong."""
     alpha, alpha_bar, before = (denoiser.process.alpha(t), *denoiser.process.alpha_bar(torch.tensor([t, t - 1])))
     sigma2 = (1 - alpha) * (1 if noise_at_the_last else (1 - before) / (1 - alpha_bar))  # beta_t is a fine choice, for t > 1
-    under = 1 - (alpha if lost_bar else alpha_bar)
-    return (x_t - (1 - alpha) / under.sqrt() * denoiser(x_t, t).eps) / alpha.sqrt() + sigma2.sqrt() * z
+    variance = 1 - (alpha if lost_bar else alpha_bar)
+    return (x_t - (1 - alpha) / variance.sqrt() * denoiser(x_t, t).eps) / alpha.sqrt() + sigma2.sqrt() * z
 
 
 museum = {
@@ -625,12 +626,12 @@ def spread(x):
 
 fig, axes = plt.subplots(2, 3, figsize=(11.5, 8.4), sharex=True, sharey=True)
 for row, n in zip(axes, (1000, 50)):
-    truth = ExactDenoiser(data, DDPM(linear_beta(n)))
+    exact_in_n_steps = ExactDenoiser(data, DDPM(linear_beta(n)))
     for ax, name in zip(row, museum):
-        rng = torch.Generator().manual_seed(6)
+        rng = seeded(6)
         x = torch.randn(1500, 2, generator=rng)
         for t in range(n, 0, -1):
-            x = museum[name](truth, x, t, randn_like(x, rng))
+            x = museum[name](exact_in_n_steps, x, t, randn_like(x, rng))
         plots.points(x, None, f"{name}\nT = {n}, spread {spread(x):.2f}", ax, size=9, reach=1.5)
         ax.set(xlabel="", ylabel="")
 for name, wrong in museum.items():

@@ -9,7 +9,7 @@
 # Autoencoders* (2011); Bradley Efron: *Tweedie's Formula and Selection Bias* (2011).
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.course_map import course_map
+from course_lib.teaching.course_map import course_map
 
 course_map("03")
 
@@ -31,14 +31,15 @@ course_map("03")
 import matplotlib.pyplot as plt
 import torch
 
-from course_lib import checks as check
-from course_lib import metrics, models, plots
-from course_lib.claims import claim
+from course_lib import metrics, plots
 from course_lib.datasets.points import pair, ring
 from course_lib.denoisers import ExactDenoiser
 from course_lib.mixtures import GaussianMixture
-from course_lib.process import VarianceExploding, randn_like
+from course_lib.process import VarianceExploding, randn_like, seeded
 from course_lib.schedules import geometric_sigma
+from course_lib.teaching import checks as check
+from course_lib.teaching.claims import claim
+from course_lib.zoo import models
 
 plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
@@ -49,7 +50,7 @@ exact = ExactDenoiser(data, process)
 
 def noisy(t, n, seed=0):
     """n points (n, 2) of q(x_t), in float64."""
-    rng = torch.Generator().manual_seed(seed)
+    rng = seeded(seed)
     x0 = data.sample(n, rng)[0].double()
     return process.add_noise(x0, t, randn_like(x0, rng))
 
@@ -61,11 +62,11 @@ def score_by_autograd(mixture, x, a=1.0, b=0.0):
     return torch.autograd.grad(log_q, x)[0]
 
 
-off = 0
+max_error = 0
 for t in (1, 20, 200, 1000):
     x, at = noisy(t, 5000), (process.signal(t), process.noise(t))
     by_hand, by_torch = data.score(x, *at), score_by_autograd(data, x, *at)
-    off = max(off, float((by_hand - by_torch).norm(dim=1).max() / by_hand.norm(dim=1).max()))
+    max_error = max(max_error, float((by_hand - by_torch).norm(dim=1).max() / by_hand.norm(dim=1).max()))
     print(f"t = {t:4d}   a typical arrow is {by_hand.norm(dim=1).median():5.1f} long")
 
 # %%
@@ -73,7 +74,7 @@ claim(
     "score-autograd",
     "The closed form of the score is the slope of log q: autograd finds the same arrows.",
     measured="no difference above 1e-12 of the largest, 5,000 points at t = 1, 20, 200, 1,000",
-    holds=off < 1e-12,
+    holds=max_error < 1e-12,
 )
 
 # %% [markdown]
@@ -84,11 +85,11 @@ claim(
 # %%
 line = torch.linspace(-1.9, 1.9, 15, dtype=torch.float64)
 fine = torch.linspace(-2, 2, 120, dtype=torch.float64)
-starts, paper = torch.cartesian_prod(line, line), torch.cartesian_prod(fine, fine)
+starts, plane = torch.cartesian_prod(line, line), torch.cartesian_prod(fine, fine)
 fig, axes = plt.subplots(1, 3, figsize=(11.5, 4.3), sharey=True)
 for ax, t in zip(axes, (20, 100, 600)):
     a, b = process.signal(t), process.noise(t)
-    density = data.log_prob(paper, a, b).exp().view(120, 120).T
+    density = data.log_prob(plane, a, b).exp().view(120, 120).T
     ax.contourf(fine, fine, density, levels=12, cmap="Blues", alpha=0.75)
     arrows = b * score_by_autograd(data, starts, a, b)
     arrows *= (2 / arrows.norm(dim=1, keepdim=True)).clamp(max=1)
@@ -122,7 +123,7 @@ plots.show(
 
 # %%
 two = pair()
-t, rng = 250, torch.Generator().manual_seed(1)
+t, rng = 250, seeded(1)
 a, b = process.signal(t), process.noise(t)
 x0 = two.sample(400_000, rng)[0].double()
 x_t = process.add_noise(x0, t, randn_like(x0, rng))
@@ -135,10 +136,10 @@ misses = float(((mean - formula) / error).square().mean().sqrt())  # in standard
 
 along = torch.linspace(-2.6, 2.6, 200, dtype=torch.float64)[:, None]
 fig, ax = plt.subplots(figsize=(9.5, 5))
-look = dict(s=7, alpha=0.35, color=BLUE, linewidths=0)
-ax.scatter(x_t[:4000], x0[:4000], label="pairs $(x_t, x_0)$", **look)
-uphill = (along + b**2 * score_by_autograd(two, along, a, b)) / a
-ax.plot(along, uphill, color=RED, label="Tweedie's formula, from the score")
+style = dict(s=7, alpha=0.35, color=BLUE, linewidths=0)
+ax.scatter(x_t[:4000], x0[:4000], label="pairs $(x_t, x_0)$", **style)
+formula = (along + b**2 * score_by_autograd(two, along, a, b)) / a
+ax.plot(along, formula, color=RED, label="Tweedie's formula, from the score")
 ax.plot(middle, mean, "o", color="black", markersize=8, label="plain mean of $x_0$ in 30 groups")
 ax.set(title=f"The best guess of $x_0$ at t = {t}", xlabel="$x_t$", ylabel="$x_0$")
 ax.set(xlim=(-2.6, 2.6), ylim=(-1.8, 2.9))
@@ -207,9 +208,9 @@ def cosine_and_scale(denoiser, t):
     """Of the noise that `denoiser` sees, against minus the score by autograd."""
     x = noisy(t, 5000)
     eps = noise_of(denoiser, x, t)
-    uphill = score_by_autograd(data, x, process.signal(t), process.noise(t))
-    along = -(eps * uphill).sum()
-    return [float(along / eps.norm() / uphill.norm()), float(along / uphill.square().sum())]
+    grad_log_p = score_by_autograd(data, x, process.signal(t), process.noise(t))
+    along = -(eps * grad_log_p).sum()
+    return [float(along / eps.norm() / grad_log_p.norm()), float(along / grad_log_p.square().sum())]
 
 
 of_exact = torch.tensor([cosine_and_scale(exact, t) for t in times]).T
@@ -217,12 +218,12 @@ of_network = torch.tensor([cosine_and_scale(network, t) for t in times]).T
 factor = process.noise(torch.tensor(times)).float()
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(11.5, 4.6))
-for (cosine, scale), name, look in (
+for (cosine, scale), name, style in (
     (of_exact, "exact denoiser", dict(color=BLUE, linewidth=7, alpha=0.45)),
     (of_network, "network", dict(color=RED, marker="o", linestyle="--")),
 ):
-    left.plot(times, cosine, label=name, **look)
-    right.plot(times, scale, label=name, **look)
+    left.plot(times, cosine, label=name, **style)
+    right.plot(times, scale, label=name, **style)
 right.plot(times, factor, ":", color="black", label=r"$\sqrt{1-\bar\alpha_t}$")
 right.axhline(1, color=GREEN, linestyle="-.", label="1, as the slide has it")
 left.set(title="Direction: noise against −score", xlabel="time t", ylabel="cosine")
@@ -239,13 +240,13 @@ plots.show(
 )
 
 # %%
-off = torch.stack([of_exact[0] - 1, of_exact[1] / factor - 1]).abs().max()
+max_error = torch.stack([of_exact[0] - 1, of_exact[1] / factor - 1]).abs().max()
 claim(
     "score-eps-exact",
     "Noise is minus the score times sqrt(1 − ᾱ_t): of the exact denoiser, at every t.",
     measured=f"cosine {of_exact[0].min():.4f}, scale {(of_exact[1] / factor).mean():.4f} "
     "of sqrt(1 − ᾱ_t), at 11 times, 1 to 1,000",
-    holds=float(off) < 1e-4,
+    holds=float(max_error) < 1e-4,
 )
 
 # %%
@@ -322,7 +323,7 @@ sigma, start = 0.5, torch.zeros(20_000, 1, dtype=torch.float64)
 level = VarianceExploding(torch.tensor([1e-6, 1.0]))  # its first level: as good as no noise
 one = ExactDenoiser(GaussianMixture([1.0], torch.zeros(1, 1), [sigma]), level)
 for share in (0.1, 1.0, 2.0, 3.0):
-    rng = torch.Generator().manual_seed(0)
+    rng = seeded(0)
     rest = result(langevin(one, start, 1, n=150, epsilon=share * sigma**2, rng=rng))
     print(
         f"epsilon = {share:.1f} sigma²   rests at {float(rest.var()) / sigma**2:.2f} sigma²"
@@ -338,11 +339,11 @@ for share in (0.1, 1.0, 2.0, 3.0):
 # %%
 modes = GaussianMixture([0.2, 0.8], torch.tensor([[-5.0, -5.0], [5.0, 5.0]]), [1.0, 1.0])
 levels = VarianceExploding(geometric_sigma(40, 0.1, 20.0))  # 0.1 .. 20, one factor apart
-truth, n = ExactDenoiser(modes, levels), 5000
-start = 16 * torch.rand(n, 2, generator=torch.Generator().manual_seed(9)) - 8
+exact_modes, n = ExactDenoiser(modes, levels), 5000
+start = 16 * torch.rand(n, 2, generator=seeded(9)) - 8
 
 
-def walked(steps):
+def follow(steps):
     """Where a walk ends, and on its way the share of points at the lower left."""
     shares = []
     for step in steps:
@@ -350,8 +351,8 @@ def walked(steps):
     return step.x, shares
 
 
-rng = torch.Generator().manual_seed(0)
-plain, share_plain = walked(langevin(truth, start, 1, n=2000, epsilon=0.1, rng=rng))
+rng = seeded(0)
+plain, share_plain = follow(langevin(exact_modes, start, 1, n=2000, epsilon=0.1, rng=rng))
 claim(
     "score-plain-langevin",
     "Plain Langevin dynamics gets the weights of separated modes wrong, even with the exact score.",
@@ -371,11 +372,11 @@ s = torch.linspace(-10, 10, 400, dtype=torch.float64)
 path = torch.stack([s, s], 1) / 2**0.5
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.6))
 for ax, noise in zip(axes, (0.1, 6.0)):
-    for mixture, name, look in (
+    for mixture, name, style in (
         (equal, "weights 0.5, 0.5", dict(color=BLUE, linewidth=7, alpha=0.45)),
         (modes, "weights 0.2, 0.8", dict(color=RED, linestyle="--")),
     ):
-        ax.plot(s, mixture.score(path, 1.0, noise).sum(1) / 2**0.5, label=name, **look)
+        ax.plot(s, mixture.score(path, 1.0, noise).sum(1) / 2**0.5, label=name, **style)
     ax.axhline(0, color="black", linewidth=1)
     for at in (-(50**0.5), 50**0.5):
         ax.axvline(at, color="black", linewidth=1, linestyle=":")
@@ -434,12 +435,12 @@ check.solution("annealed_langevin")
 # The same start, the same 2,000 steps, now shared out over 40 levels.
 
 # %%
-rng = torch.Generator().manual_seed(0)
-steps = annealed_langevin(truth, start, levels.times(40), n=50, epsilon=0.004, rng=rng)
-annealed, share_annealed = walked(steps)
+rng = seeded(0)
+steps = annealed_langevin(exact_modes, start, levels.times(40), n=50, epsilon=0.004, rng=rng)
+annealed, share_annealed = follow(steps)
 
 fig, axes = plt.subplots(1, 3, figsize=(11.5, 4.4), sharey=True)
-real = modes.sample(n, torch.Generator().manual_seed(1))[0]
+real = modes.sample(n, seeded(1))[0]
 for ax, (name, x) in zip(axes, {"Real": real, "Plain": plain, "Annealed": annealed}.items()):
     share = float((x.sum(1) < 0).double().mean())
     plots.points(x, None, f"{name}: {share:.2f} lower left", ax, reach=9, size=6)
@@ -481,14 +482,14 @@ claim(
 
 # %%
 noise = process.noise(torch.arange(1, process.T + 1))
-nearest = torch.searchsorted(noise, geometric_sigma(20, 0.05, float(noise[-1])) * (1 - 1e-9)) + 1
-falling = torch.cat([nearest.flip(0), torch.zeros(1, dtype=torch.long)])
+levels_used = torch.searchsorted(noise, geometric_sigma(20, 0.05, float(noise[-1])) * (1 - 1e-9)) + 1
+falling = torch.cat([levels_used.flip(0), torch.zeros(1, dtype=torch.long)])
 print("t:", *falling.tolist())
 
-n, rng = 3000, torch.Generator().manual_seed(3)
+n, rng = 3000, seeded(3)
 x_T = torch.randn(n, 2, generator=rng)
 made = result(annealed_langevin(network, x_T, falling, n=40, epsilon=5e-4, rng=rng))
-real, _ = data.sample(20 * n, torch.Generator().manual_seed(4))
+real, _ = data.sample(20 * n, seeded(4))
 
 
 def over_floor(x):
@@ -506,13 +507,13 @@ plots.show(fig, alt="Eight spots on a circle, real and sampled; the sampled spot
 ratio = over_floor(made)
 distance, spot = torch.cdist(made.double(), data.means).min(1)
 width = float((distance.square().mean() / 2).sqrt())
-off = float((torch.bincount(spot, minlength=8) / n - 1 / 8).abs().max())
+max_error = float((torch.bincount(spot, minlength=8) / n - 1 / 8).abs().max())
 claim(
     "score-annealed-learned",
     "Annealed Langevin with a learned score draws the data: at most 1.5 times as far "
     "from real points as those are from each other.",
     measured=f"{ratio:.1f} times the real-against-real distance, {n:,} points; no spot's share is off by "
-    f"more than {off:.2f}; the spots' width is {width:.2f}, that of real ones 0.10",
+    f"more than {max_error:.2f}; the spots' width is {width:.2f}, that of real ones 0.10",
     holds=ratio < 1.5,
 )
 
@@ -530,7 +531,7 @@ claim(
 from course_lib.samplers import Step
 from course_lib.widgets.player import play
 
-rng = torch.Generator().manual_seed(5)
+rng = seeded(5)
 x_T = torch.randn(300, 2, generator=rng)
 *film, last = annealed_langevin(network, x_T, falling, n=5, epsilon=1e-3, rng=rng)
 film += [Step(last.t, last.x, network(last.x, last.t))]  # there is still noise
@@ -561,7 +562,7 @@ paths(exact, network)
 from functools import partial
 
 
-def hung(denoiser, x, times, n, epsilon, rng, scaled=True, root=True, upwards=False, sign=1):
+def walk_wrongly(denoiser, x, times, n, epsilon, rng, scaled=True, root=True, upwards=False, sign=1):
     """Algorithm 1, right or wrong."""
     sigma = denoiser.process.noise(times[:-1])
     alphas = epsilon * (sigma / sigma[-1]) ** 2 if scaled else epsilon * torch.ones_like(sigma)
@@ -574,18 +575,18 @@ def hung(denoiser, x, times, n, epsilon, rng, scaled=True, root=True, upwards=Fa
 
 
 museum = {
-    "right": hung,
-    "a forgotten root": partial(hung, root=False),
-    "one step size for all": partial(hung, scaled=False),
-    "smallest noise first": partial(hung, upwards=True),
+    "right": walk_wrongly,
+    "a forgotten root": partial(walk_wrongly, root=False),
+    "one step size for all": partial(walk_wrongly, scaled=False),
+    "smallest noise first": partial(walk_wrongly, upwards=True),
 }
 fig, axes = plt.subplots(1, 4, figsize=(11.5, 3.7), sharey=True)
 for ax, (name, walk) in zip(axes, museum.items()):
-    x = walk(truth, start, levels.times(40), 50, 0.004, torch.Generator().manual_seed(0))
+    x = walk(exact_modes, start, levels.times(40), 50, 0.004, seeded(0))
     lower = float((x.sum(1) < 0).double().mean())
     plots.points(x, None, f"{name}\n{lower:.2f} lower left", ax, reach=9, size=6)
     ax.title.set_fontsize(14)
-for name, wrong in {**museum, "a turned sign": partial(hung, sign=-1)}.items():
+for name, wrong in {**museum, "a turned sign": partial(walk_wrongly, sign=-1)}.items():
     print(f"{name}: {check.annealed_langevin(wrong).diagnosis or 'the check finds nothing'}")
 plots.show(
     fig,

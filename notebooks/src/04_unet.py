@@ -9,7 +9,7 @@
 # Nichol: *Diffusion Models Beat GANs on Image Synthesis* (2021), section 3.
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.course_map import course_map
+from course_lib.teaching.course_map import course_map
 
 course_map("04")
 
@@ -25,29 +25,26 @@ course_map("04")
 # This is the digit model that ships with the course. A hook on every block tells what comes out of it.
 
 # %%
-import json
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-import course_lib
-from course_lib import checks as check
-from course_lib import models, plots
-from course_lib.claims import claim
+from course_lib import plots
 from course_lib.datasets import digits
 from course_lib.denoisers import NULL
-from course_lib.nets.hooks import watching
+from course_lib.nets.hooks import record_activations
+from course_lib.teaching import checks as check
+from course_lib.teaching.claims import claim
+from course_lib.zoo import figures, models
 
 plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
-painter = models.load("digits")
+network = models.load("digits")
 x0, label = digits.load("held_out")
 
-with watching(painter.net) as seen, torch.no_grad():
-    painter.given(NULL)(x0[:1], 500)
-for name, out in seen.items():
+with record_activations(network.net) as recorded, torch.no_grad():
+    network.given(NULL)(x0[:1], 500)
+for name, out in recorded.items():
     what = "looks of each place" if name.endswith("attention") else "feature maps"
     print(f"{name:30} {' × '.join(map(str, out.shape[1:])):>12}  {what}")
 
@@ -84,9 +81,10 @@ check.solution("sinusoidal")
 
 # %%
 from course_lib.nets.embeddings import fourier, sinusoidal
+from course_lib.process import seeded
 
 t = torch.arange(0, 1001.0, 5)
-frequency = 16 * torch.randn(64, generator=torch.Generator().manual_seed(0))
+frequency = 16 * torch.randn(64, generator=seeded(0))
 embedded = {"sinusoidal": sinusoidal(t, 128), "random Fourier": fourier(t / 1000, frequency)}
 
 fig, axes = plt.subplots(1, 3, figsize=(11.5, 4))
@@ -176,9 +174,9 @@ check.solution("self_attention")
 from course_lib.samplers import ddim
 from course_lib.widgets.explorer import explore
 
-five = painter.given(5)
-noise = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(3))
-explore(five, ddim(five, noise, painter.process.times(25)))
+five = network.given(5)
+noise = network.draw_noise(1, seeded(3))
+explore(five, ddim(five, noise, network.process.times(25)))
 
 # %% [markdown]
 # ## How far does it look?
@@ -192,9 +190,9 @@ wide, reach = {}, {}
 rows, columns = torch.meshgrid(torch.arange(16.0) - 8, torch.arange(16.0) - 8, indexing="ij")
 distance = (rows**2 + columns**2).sqrt()
 for t in (20, 100, 300, 500, 700, 900):
-    eps = torch.randn(some.shape, generator=torch.Generator().manual_seed(t))
-    x_t = painter.process.add_noise(some, t, eps).requires_grad_()
-    painter.given(NULL)(x_t, t).x0[:, 0, 8, 8].sum().backward()
+    eps = torch.randn(some.shape, generator=seeded(t))
+    x_t = network.process.add_noise(some, t, eps).requires_grad_()
+    network.given(NULL)(x_t, t).x0[:, 0, 8, 8].sum().backward()
     wide[t] = x_t.grad.abs().mean((0, 1))
     reach[t] = float((wide[t] * distance).sum() / wide[t].sum())
 
@@ -232,23 +230,16 @@ claim(
 # seeds. Equal *time* is hard on what is slow, and fair: it is what you pay.
 
 # %%
-found = json.loads((Path(course_lib.__file__).parents[1] / "data/figures/unet_ablation.json").read_text())
-PARTS = list(dict.fromkeys(run["part"] for run in found["runs"]))
-
-
-def of(part, figure):
-    return np.array([run["figures"][figure] for run in found["runs"] if run["part"] == part])
-
-
+runs = figures.load("unet_ablation")
+PARTS = runs["part"].unique().tolist()
 ACCURACY, FRECHET = "class accuracy, plain (w = 1)", "Frechet distance, plain (w = 1)"
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 5), sharey=True)
 for ax, figure, title in zip(axes, (FRECHET, ACCURACY), ("Frechet distance (low is good)", "Class accuracy, w = 1")):
-    means = [of(part, figure).mean() for part in PARTS]
-    errors = [of(part, figure).std(ddof=1) for part in PARTS]
+    seeds = figures.values(runs, figure, part=PARTS)  # (parts, seeds)
+    means, errors = seeds.mean(1), seeds.std(1, ddof=1)
     colours = [GREEN if part == "the whole" else BLUE for part in PARTS]
     ax.barh(PARTS, means, xerr=errors, color=colours, height=0.6, error_kw={"lw": 2.5, "capsize": 5})
-    for i, part in enumerate(PARTS):
-        ax.plot(of(part, figure), [i] * len(of(part, figure)), "o", color="black", ms=5)
+    ax.plot(seeds, range(len(PARTS)), "o", color="black", ms=5)
     ax.axvline(means[0], color=GREEN, lw=1.5, ls="--")
     ax.set(title=title)
 axes[0].invert_yaxis()
@@ -263,17 +254,17 @@ plots.show(
 # %%
 def worth(part):
     """How much the Frechet distance grows without it, and the standard error of that."""
-    a, b = of(part, FRECHET), of("the whole", FRECHET)
+    a, b = (figures.values(runs, FRECHET, part=name) for name in (part, "the whole"))
     return a.mean() - b.mean(), np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
 
 
-most, next_most = sorted((worth(part)[0] for part in PARTS[1:]), reverse=True)[:2]
+largest, next_largest = sorted((worth(part)[0] for part in PARTS[1:]), reverse=True)[:2]
 gain, error = worth("no skip connections")
 claim(
     "unet-skip-connections",
     "Of all parts, the skip connections are worth most.",
-    measured=f"Frechet distance +{gain:.1f} ± {error:.1f} without them; the next part: +{next_most:.1f}",
-    holds=gain == most and gain > 2 * error,
+    measured=f"Frechet distance +{gain:.1f} ± {error:.1f} without them; the next part: +{next_largest:.1f}",
+    holds=gain == largest and gain > 2 * error,
 )
 
 # %%

@@ -9,7 +9,7 @@
 # Diffusion Probabilistic Models* (2020).
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.course_map import course_map
+from course_lib.teaching.course_map import course_map
 
 course_map("05")
 
@@ -52,7 +52,7 @@ def my_elbo(vae, x, eps):
     ...  # write it here
 
 
-from course_lib import checks as check
+from course_lib.teaching import checks as check
 
 check.elbo(my_elbo)
 
@@ -65,38 +65,36 @@ check.solution("elbo")
 # On 25 Gaussians the true $\log p(x)$ is known. No VAE can pass it; how near does one come in six seconds?
 
 # %% tags=["nbval-ignore-output"]
-import json
-from pathlib import Path
-
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
 from torch import nn
 
-import course_lib
-from course_lib import metrics, models, plots, recipes
-from course_lib.claims import claim
+from course_lib import metrics, plots
 from course_lib.datasets import digits, points
+from course_lib.methods.gan_vae import adversarial_value, elbo, non_saturating_loss, sample_generator
 from course_lib.nets.generators import GAN, layers
-from course_lib.rivals import adversarial_value, elbo, non_saturating_loss
+from course_lib.teaching.claims import claim
 from course_lib.training import show_progress, train
+from course_lib.zoo import figures, models, recipes
 
 plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
 grid = points.grid()
-dots = {"VAE": recipes.vae_of_points(seed=0)}
+dots = {"VAE": recipes.points_vae(seed=0)}
 show_progress(recipes.train_vae(dots["VAE"], seconds=6, data=recipes.some_points), "VAE of points")
 
 # %%
-x, _ = grid.sample(20_000, torch.Generator().manual_seed(1))
+from course_lib.process import seeded
+
+x, _ = grid.sample(20_000, seeded(1))
 with torch.no_grad():
-    bound = elbo(dots["VAE"], x, torch.randn(len(x), 2, generator=torch.Generator().manual_seed(2))).mean()
-truth = grid.log_prob(x.double()).mean()
+    bound = elbo(dots["VAE"], x, torch.randn(len(x), 2, generator=seeded(2))).mean()
+log_likelihood = grid.log_prob(x.double()).mean()
 claim(
     "vae-elbo-is-a-bound",
     "The ELBO of a trained VAE stays below the true log-likelihood.",
-    measured=f"true {truth:.1f} nats a point, the bound is more than one nat below it",
-    holds=bool(bound < truth - 1),
+    measured=f"true {log_likelihood:.1f} nats a point, the bound is more than one nat below it",
+    holds=bool(bound < log_likelihood - 1),
 )
 
 # %% [markdown]
@@ -109,12 +107,12 @@ claim(
 #
 # $$\min_G \max_D V(D, G) = \mathbb E_{x \sim \text{data}} \log D(x) + \mathbb E_{z} \log\big(1 - D(G(z))\big).$$
 #
-# Our network gives the **log-odds** $o = \log \frac{D}{1 - D}$, so that $\log D = \texttt{logsigmoid}(o)$ and $\log(1 - D) =
+# Our network gives the **logits** $o = \log \frac{D}{1 - D}$, so that $\log D = \texttt{logsigmoid}(o)$ and $\log(1 - D) =
 # \texttt{logsigmoid}(-o)$, which never round to $\log 0$.
 #
 # ### Exercise 2: `adversarial_value` (difficulty 1, 6 minutes)
 #
-# `gan.log_odds(x)` gives $o$ (B,). The generator's pictures come in as `fake`.
+# `gan.logits(x)` gives $o$ (B,). The generator's pictures come in as `fake`.
 
 
 # %%
@@ -137,22 +135,22 @@ check.solution("adversarial_value")
 # %%
 pair = points.pair()
 torch.manual_seed(0)
-judged, rng = GAN(nn.Identity(), layers(1, 64, 64, 1), latent=1), torch.Generator().manual_seed(0)
+gan, rng = GAN(nn.Identity(), layers(1, 64, 64, 1), latent=1), seeded(0)
 
 
 def minus_value():
-    return -adversarial_value(judged, pair.sample(512, rng)[0], torch.randn(512, 1, generator=rng))
+    return -adversarial_value(gan, pair.sample(512, rng)[0], torch.randn(512, 1, generator=rng))
 
 
-for _ in train(minus_value, judged.discriminator, steps=500, lr=5e-3):
+for _ in train(minus_value, gan.discriminator, steps=500, lr=5e-3):
     pass
 line = torch.linspace(-2.5, 2.5, 201)[:, None]
-real, drawn = pair.log_prob(line.double()).exp(), torch.distributions.Normal(0, 1).log_prob(line[:, 0]).exp()
-best, learned = real / (real + drawn), judged.log_odds(line).sigmoid().detach()
+real, generated = pair.log_prob(line.double()).exp(), torch.distributions.Normal(0, 1).log_prob(line[:, 0]).exp()
+best, learned = real / (real + generated), gan.logits(line).sigmoid().detach()
 
 fig, ax = plt.subplots(figsize=(10, 4))
 ax.fill_between(line[:, 0], real, alpha=0.25, color=GREEN, label="data")
-ax.fill_between(line[:, 0], drawn, alpha=0.25, color=ORANGE, label="drawn")
+ax.fill_between(line[:, 0], generated, alpha=0.25, color=ORANGE, label="drawn")
 ax.plot(line, best, color="black", label="best judge")
 ax.plot(line, learned, "--", color=RED, label="learned judge")
 ax.set(title="How real it looks", xlabel="x", ylabel="D(x), and densities", ylim=(0, 1.6))
@@ -160,13 +158,13 @@ ax.legend(ncols=4, loc="upper center", fontsize=13)
 plots.show(fig, alt="Two narrow peaks of data and a broad bump of drawn points; the learned D follows the best one.")
 
 # %%
-seen = (real + drawn) / (real + drawn).sum()
-off = float(((learned - best).abs() * seen).sum())
+weight = (real + generated) / (real + generated).sum()
+error = float(((learned - best).abs() * weight).sum())
 claim(
     "gan-best-discriminator",
     "A discriminator that is trained against a fixed generator tends to p / (p + p_G).",
-    measured=f"mean distance from it below 0.05: {'yes' if off < 0.05 else 'no'}",
-    holds=off < 0.05,
+    measured=f"mean distance from it below 0.05: {'yes' if error < 0.05 else 'no'}",
+    holds=error < 0.05,
 )
 
 # %% [markdown]
@@ -191,15 +189,15 @@ check.non_saturating_loss(my_non_saturating_loss)
 check.solution("non_saturating_loss")
 
 # %%
-odds = torch.linspace(-8, 4, 200, requires_grad=True)
-flat = torch.autograd.grad(torch.nn.functional.logsigmoid(-odds).sum(), odds)[0]
-steep = torch.autograd.grad(-torch.nn.functional.logsigmoid(odds).sum(), odds)[0]
+logits = torch.linspace(-8, 4, 200, requires_grad=True)
+flat = torch.autograd.grad(torch.nn.functional.logsigmoid(-logits).sum(), logits)[0]
+steep = torch.autograd.grad(-torch.nn.functional.logsigmoid(logits).sum(), logits)[0]
 fig, ax = plt.subplots(figsize=(10, 3.8))
-ax.plot(odds.detach(), -flat, "--", color=RED, label="minimax: log(1 − D)")
-ax.plot(odds.detach(), -steep, color=BLUE, label="non-saturating: −log D")
+ax.plot(logits.detach(), -flat, "--", color=RED, label="minimax: log(1 − D)")
+ax.plot(logits.detach(), -steep, color=BLUE, label="non-saturating: −log D")
 ax.set(
     title="How hard the generator is pushed",
-    xlabel="log-odds of what it drew: left, seen through; right, taken in",
+    xlabel="logits of what it drew: left, seen through; right, taken in",
     ylabel="push",
 )
 ax.legend(loc="center left")
@@ -230,14 +228,12 @@ for training in (recipes.train_diffusion, recipes.train_vae, recipes.train_gan):
 # Seven seconds for each. Networks of two inputs, some 60,000 numbers each.
 
 # %% tags=["nbval-ignore-output"]
-dots |= {"GAN": recipes.gan_of_points(seed=0), "diffusion": recipes.diffusion_of_points(seed=0)}
+dots |= {"GAN": recipes.points_gan(seed=0), "diffusion": recipes.points_diffusion(seed=0)}
 show_progress(recipes.train_gan(dots["GAN"], seconds=6, data=recipes.some_points), "GAN of points")
 show_progress(recipes.train_diffusion(dots["diffusion"], seconds=6, data=recipes.some_points), "diffusion of points")
 
 fig, axes = plt.subplots(1, 4, figsize=(11.8, 4), sharey=True)
-shown = {"data": x[:2000]} | {
-    name: recipes.drawn(model, 2000, torch.Generator().manual_seed(3)) for name, model in dots.items()
-}
+shown = {"data": x[:2000]} | {name: sample_generator(model, 2000, seeded(3)) for name, model in dots.items()}
 for ax, (name, made) in zip(axes, shown.items()):
     plots.points(made, title=name, ax=ax, size=4, reach=1.4)
     ax.set(xticks=[-1, 0, 1], ylabel="")
@@ -248,30 +244,23 @@ plots.show(fig, alt="The 25 Gaussians, and what each of the three models draws a
 # every mode. 10 s each of one core, three seeds: `python tests/benchmarks/three_generators.py`.
 
 # %%
-found = json.loads((Path(course_lib.__file__).parents[1] / "data/figures/three_generators.json").read_text())
-
-
-def of(data, model, figure):
-    """One figure of a model, all seeds."""
-    return np.array([r["figures"][figure] for r in found["runs"] if (r["data"], r["model"]) == (data, model)])
-
-
+runs = figures.load("three_generators")
+on_points, on_digits = (figures.where(runs, data=data) for data in ("points", "digits"))
+MODELS = ("GAN", "GAN with momentum", "VAE", "diffusion")
 MODES, OUT = "modes covered, of 25", "share out of any mode"
 print(f"{'10 s, mean of 3 seeds':24}{'modes':>7}{'fewest':>8}{'out':>8}")
-for model in ("GAN", "GAN with momentum", "VAE", "diffusion"):
-    modes, out = of("points", model, MODES), of("points", model, OUT)
+for model in MODELS:
+    modes, out = (figures.values(on_points, figure, model=model) for figure in (MODES, OUT))
     print(f"{model:24}{modes.mean():7.1f}{modes.min():8.0f}{100 * out.mean():6.1f} %")
 
 # %%
-FAIR, USUAL = of("points", "GAN", MODES), of("points", "GAN with momentum", MODES)
+FAIR, USUAL, *OTHERS = figures.values(on_points, MODES, model=MODELS)
 claim(
     "gan-loses-modes",
     "A GAN loses some of 25 modes in the time in which VAE and diffusion cover them all.",
     measured=f"modes covered, three seeds: GAN {', '.join(f'{m:.0f}' for m in sorted(FAIR))}; with momentum "
     f"{', '.join(f'{m:.0f}' for m in sorted(USUAL))}; VAE and diffusion 25 each",
-    holds=bool(
-        (FAIR < 25).all() and (of("points", "VAE", MODES) == 25).all() and (of("points", "diffusion", MODES) == 25).all()
-    ),
+    holds=bool((FAIR < 25).all() and all((modes == 25).all() for modes in OTHERS)),
     expected=False,
 )
 
@@ -294,13 +283,13 @@ for name, kind in names.items():
     show_progress(getattr(recipes, f"train_{kind}")(trained[name], seconds=10), name)
 
 fig, axes = plt.subplots(1, 4, figsize=(11.8, 3.7))
-forty = {name: recipes.drawn(model, 36, torch.Generator().manual_seed(5)) for name, model in trained.items()}
+forty = {name: sample_generator(model, 36, seeded(5)) for name, model in trained.items()}
 for ax, (name, made) in zip(axes, ({"real": digits.load("held_out")[0][:36]} | forty).items()):
     plots.pictures(made, columns=6, title=name, ax=ax)
 plots.show(fig, alt="36 real digits, and 36 by each of GAN, VAE and diffusion, after ten seconds of training each.")
 
 # %% tags=["nbval-ignore-output"]
-table = {name: recipes.rival_figures(model, n=500) for name, model in trained.items()}
+table = {name: recipes.generator_figures(model, n=500) for name, model in trained.items()}
 print(f"{'10 s each':30}" + "".join(f"{name:>12}" for name in table))
 for figure in table["GAN"]:
     print(f"{figure:30}" + "".join(f"{figures[figure]:12.3g}" for figures in table.values()))
@@ -315,25 +304,26 @@ for figure in table["GAN"]:
 FIGURES = ("Frechet distance", "precision", "recall", "samples a second")
 print(f"{'60 s, mean of 3 seeds':30}" + "".join(f"{name:>12}" for name in names))
 for figure in FIGURES:
-    print(f"{figure:30}" + "".join(f"{of('digits', name, figure).mean():12.3g}" for name in names))
+    print(f"{figure:30}" + "".join(f"{seeds.mean():12.3g}" for seeds in figures.values(on_digits, figure, model=list(names))))
 
 fig, axes = plt.subplots(1, 4, figsize=(11.8, 4.2))
 titles = ("Frechet distance\n(low is good)", "precision:\nlooks real", "recall:\nis covered", "samples\na second")
 for ax, figure, title in zip(axes, FIGURES, titles):
-    runs = [of("digits", name, figure) for name in names]
-    ax.bar(list(names), [r.mean() for r in runs], yerr=[r.std(ddof=1) for r in runs], capsize=6, color=(ORANGE, GREEN, BLUE))
-    for i, r in enumerate(runs):
-        ax.plot([i] * len(r), r, "o", color="black", ms=5)
+    seeds = figures.values(on_digits, figure, model=list(names))  # (models, seeds)
+    ax.bar(list(names), seeds.mean(1), yerr=seeds.std(1, ddof=1), capsize=6, color=(ORANGE, GREEN, BLUE))
+    ax.plot(range(len(names)), seeds, "o", color="black", ms=5)
     ax.set_title(title, fontsize=15)
     ax.tick_params(axis="x", labelsize=12)
-axes[0].axhline(of("digits", "GAN", "the same, real against real").mean(), color="black", ls=":")
+axes[0].axhline(figures.values(on_digits, "the same, real against real", model="GAN").mean(), color="black", ls=":")
 axes[1].set(ylim=(0, 1))
 axes[2].set(ylim=(0, 1))
 axes[3].set(yscale="log")
 plots.show(fig, alt="Four bar charts of GAN, VAE and diffusion: Frechet distance, precision, recall, samples a second.")
 
 # %%
-FRECHET, PRECISION, RECALL, SPEED = ({name: of("digits", name, figure) for name in names} for figure in FIGURES)
+FRECHET, PRECISION, RECALL, SPEED = (
+    {name: figures.values(on_digits, figure, model=name) for name in names} for figure in FIGURES
+)
 claim(
     "three-fidelity",
     "In the same minute, diffusion draws the digits that look most real.",
@@ -387,26 +377,26 @@ claim(
 # why an arc). Nine walks in each, with the models of seed 0 from the table above. Drag the slider: it is one for all three.
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.interpolation import slerp
-from course_lib.samplers import Step, ddim, result
+from course_lib.methods.interpolation import slerp
+from course_lib.samplers import Step, sample
 from course_lib.widgets.player import play
 
 shipped = {name: models.load(kind) for name, kind in names.items()}
-denoiser, rng = shipped["diffusion"], torch.Generator().manual_seed(4)
+denoiser, rng = shipped["diffusion"], seeded(4)
 ends = {name: torch.randn(2, 9, shipped[name].latent, generator=rng) for name in ("GAN", "VAE")}
 ends["diffusion"] = torch.randn(2, 9, 1, 16, 16, generator=rng)
 
 
 @torch.no_grad()
-def walked(name, share):
+def sample_between(name, share):
     noise = slerp(*ends[name], share)
     if name == "diffusion":
-        return result(ddim(denoiser, noise, denoiser.process.times(20)))
+        return sample(denoiser, noise, 20)
     return shipped[name].draw(noise)
 
 
 walk = [Step(share, torch.zeros(9, 1, 16, 16)) for share in torch.linspace(0, 1, 25).tolist()]
-play(walk, draw=lambda step: {name: walked(name, step.t) for name in names})
+play(walk, draw=lambda step: {name: sample_between(name, step.t) for name in names})
 
 # %% [markdown]
 # A GAN and a VAE fold *all* pictures into 32 or 16 numbers: half way there is always *something*, in the VAE something smooth
@@ -418,24 +408,24 @@ play(walk, draw=lambda step: {name: walked(name, step.t) for name in names})
 # Gaussians: as in our recipe; with the momentum that Adam has by default; and with the minimax loss.
 
 # %%
-from course_lib.training import in_turn
+from course_lib.training import alternate
 
 
 def duel(generator_loss, momentum, lr):
     """The points that a GAN draws, after a head start of its discriminator (2000, 2)."""
-    game, rng, betas = recipes.gan_of_points(seed=0), torch.Generator().manual_seed(0), (momentum, 0.99)
-    judge = lambda: -adversarial_value(game, recipes.some_points(rng), game.sample(256, rng).detach())
-    draw = lambda: generator_loss(game, game.sample(256, rng))
-    for _ in train(judge, game.discriminator, 200, lr, betas=betas):
+    gan, rng, betas = recipes.points_gan(seed=0), seeded(0), (momentum, 0.99)
+    discriminator_loss = lambda: -adversarial_value(gan, recipes.some_points(rng), gan.sample(256, rng).detach())
+    fooling_loss = lambda: generator_loss(gan, gan.sample(256, rng))
+    for _ in train(discriminator_loss, gan.discriminator, 200, lr, betas=betas):
         pass
-    both = (judge, game.discriminator), (draw, game.generator)
-    for _ in in_turn(*(train(loss, player, 400, lr, betas=betas) for loss, player in both)):
+    both = (discriminator_loss, gan.discriminator), (fooling_loss, gan.generator)
+    for _ in alternate(*(train(loss, player, 400, lr, betas=betas) for loss, player in both)):
         pass
     with torch.no_grad():
-        return game.sample(2000, rng)
+        return gan.sample(2000, rng)
 
 
-minimax = lambda gan, fake: torch.nn.functional.logsigmoid(-gan.log_odds(fake)).mean()
+minimax = lambda gan, fake: torch.nn.functional.logsigmoid(-gan.logits(fake)).mean()
 duels = {
     "no momentum": (duel(non_saturating_loss, 0.0, 2e-3), 1.6),
     "momentum 0.9": (duel(non_saturating_loss, 0.9, 1e-3), 1.6),
@@ -473,11 +463,12 @@ print("log(1 - D) for the generator:", check.non_saturating_loss(minimax).diagno
 vae = shipped["VAE"]
 real, _ = digits.load("held_out")
 with torch.no_grad():
-    again = vae.decode(vae.encode(real[:16])[0])
-    fresh = vae.sample(16, torch.Generator().manual_seed(6))
-grain = fresh + vae.std * torch.randn(fresh.shape, generator=torch.Generator().manual_seed(7))
+    reconstructed = vae.decode(vae.encode(real[:16])[0])
+    fresh = vae.sample(16, seeded(6))
+noisy = fresh + vae.std * torch.randn(fresh.shape, generator=seeded(7))
 fig, axes = plt.subplots(1, 4, figsize=(11.8, 4.0))
-for ax, made, name in zip(axes, (real[:16], again, fresh, grain), ("real", "drawn again", "new: the mean", "new: a true draw")):
+titles = ("real", "drawn again", "new: the mean", "new: a true draw")
+for ax, made, name in zip(axes, (real[:16], reconstructed, fresh, noisy), titles):
     plots.pictures(made, columns=4, title=name, ax=ax)
 plots.show(fig, alt="Sixteen digits: real; drawn again by the VAE, softer; new ones, blurred; new ones under grain.")
 
@@ -488,8 +479,8 @@ def sharpness(x):
     return float((x - torch.nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)).abs().mean())
 
 
-rng = torch.Generator().manual_seed(8)
-edges = {"real": sharpness(real)} | {name: sharpness(recipes.drawn(model, 500, rng)) for name, model in shipped.items()}
+rng = seeded(8)
+edges = {"real": sharpness(real)} | {name: sharpness(sample_generator(model, 500, rng)) for name, model in shipped.items()}
 print("  ".join(f"{name} {value:.2f}" for name, value in edges.items()))
 claim(
     "vae-blur",

@@ -9,7 +9,7 @@
 # Super-Resolution via Iterative Refinement* (2022).
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.course_map import course_map
+from course_lib.teaching.course_map import course_map
 
 course_map("06")
 
@@ -24,22 +24,18 @@ course_map("06")
 # Here the base draws digits of 16 × 16, as in all lessons, and the upsampler makes 32 × 32 of them.
 
 # %%
-import json
-from pathlib import Path
-
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
 from torch.nn.functional import avg_pool2d, interpolate
 
-import course_lib
-from course_lib import checks as check
-from course_lib import models, plots
-from course_lib.cascades import augmented, cascade, enlarged, film
-from course_lib.claims import claim
+from course_lib import plots
 from course_lib.datasets import digits
-from course_lib.samplers import ddim, result
+from course_lib.methods.cascades import augmented, cascade, enlarged, film
+from course_lib.samplers import sample
+from course_lib.teaching import checks as check
+from course_lib.teaching.claims import claim
 from course_lib.widgets.player import play
+from course_lib.zoo import figures, models
 
 plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
@@ -100,8 +96,10 @@ check.augmented(my_augmented)
 check.solution("augmented")
 
 # %%
+from course_lib.process import seeded
+
 levels = (0, 100, 200, 300, 400, 600)
-rng = torch.Generator().manual_seed(0)
+rng = seeded(0)
 rows = torch.cat([augmented(process, small[:8], s, rng)[0] for s in levels])
 fig, ax = plt.subplots(figsize=(7, 5.2))
 plots.pictures(rows, columns=8, ax=ax, title="What the upsampler may be shown", rows=[f"s = {s}" for s in levels])
@@ -110,8 +108,8 @@ plots.show(fig, alt="Eight small digits under more and more noise, from s = 0, c
 # %% [markdown]
 # ### Exercise 2: `upsampler_loss` (difficulty 2, 10 minutes)
 #
-# The whole loss. Halve the pictures; draw $s$ uniformly from 0 to `most`, one for each; give the network the pair that
-# `augmented` makes (`course_lib.cascades.augmented(process, low, s, rng)` draws the noise itself); and take the
+# The whole loss. Halve the pictures; draw $s$ uniformly from 0 to `max_s`, one for each; give the network the pair that
+# `augmented` makes (`course_lib.methods.cascades.augmented(process, low, s, rng)` draws the noise itself); and take the
 # `denoising_loss` of lesson 02 for the large pictures. Two times, $t$ for the large picture and $s$ for the small, which have
 # nothing to do with each other.
 
@@ -119,7 +117,7 @@ plots.show(fig, alt="Eight small digits under more and more noise, from s = 0, c
 from course_lib.training import denoising_loss
 
 
-def my_upsampler_loss(network, x0, rng, most):
+def my_upsampler_loss(network, x0, rng, max_s):
     """The denoising loss of x0 (B, C, H, W), given their noisy halves: one number."""
     ...  # write it here
 
@@ -136,11 +134,11 @@ check.solution("upsampler_loss")
 # the large picture begins as pure noise, and yet its first guess is already the right digit. It has been told.
 
 # %% tags=["nbval-ignore-output"]
-wanted = torch.arange(16) % 10
-rng = torch.Generator().manual_seed(1)
-noises = torch.randn(16, 1, 16, 16, generator=rng), torch.randn(16, 1, 32, 32, generator=rng)
+labels = torch.arange(16) % 10
+rng = seeded(1)
+noises = digits_model.draw_noise(16, rng), upsampler.draw_noise(16, rng)
 times = process.times(20)
-steps = list(cascade(digits_model.given(wanted), upsampler, noises, times, s=100, rng=rng))
+steps = list(cascade(digits_model.given(labels), upsampler, noises, times, s=100, rng=rng))
 play(
     film(steps, process.T),
     draw=lambda step: {"xₜ": step.x, "x̂₀: predicted": enlarged(step.x0, 32)},
@@ -154,14 +152,13 @@ play(
 
 # %%
 rough = models.load("base")
-wanted = torch.arange(12) % 10
-noise = torch.randn(12, 1, 16, 16, generator=torch.Generator().manual_seed(2))
-canvas = torch.randn(12, 1, 32, 32, generator=torch.Generator().manual_seed(3))
-low = result(ddim(rough.given(wanted), noise, times))
+labels = torch.arange(12) % 10
+noise, large_noise = rough.draw_noise(12, seeded(2)), upsampler.draw_noise(12, seeded(3))
+low = sample(rough.given(labels), noise, 20)
 rows = {"base": enlarged(low, 32)}
 for s in (0, 200, 400):
-    given = augmented(process, low, s, torch.Generator().manual_seed(4))
-    rows[f"s = {s}"] = result(ddim(upsampler.given(given), canvas, times))
+    given = augmented(process, low, s, seeded(4))
+    rows[f"s = {s}"] = sample(upsampler.given(given), large_noise, 20)
 fig, ax = plt.subplots(figsize=(11.5, 3.3))
 plots.pictures(torch.cat(list(rows.values())), columns=12, ax=ax, rows=list(rows))
 plots.show(fig, alt="Twelve rough small digits; enlarged with s = 0 their faults are sharp, with more noise they are mended.")
@@ -176,18 +173,16 @@ plots.show(fig, alt="Twelve rough small digits; enlarged with s = 0 their faults
 # Made by `python tests/benchmarks/cascade.py`.
 
 # %%
-found = json.loads((Path(course_lib.__file__).parents[1] / "data/figures/cascade.json").read_text())
+runs = figures.load("cascade")
 
 
-def of(base, upsampler, s, truncated=False, figure="Frechet distance"):
-    """One figure of one row, all seeds."""
-    row = {"base": base, "upsampler": upsampler, "s": s, "truncated": truncated}
-    return np.array([r["figures"][figure] for r in found["runs"] if all(r[k] == v for k, v in row.items())])
+def distances(base, upsampler, s, truncated=False):
+    """Frechet distances, by seed."""
+    return figures.values(runs, "Frechet distance", base=base, upsampler=upsampler, s=s, truncated=truncated)
 
 
 def levels_of(base, upsampler, truncated=False):
-    same = lambda r: (r["base"], r["upsampler"], r["truncated"]) == (base, upsampler, truncated)
-    return sorted({r["s"] for r in found["runs"] if same(r)})
+    return sorted(figures.where(runs, base=base, upsampler=upsampler, truncated=truncated)["s"].unique().tolist())
 
 
 fig, axes = plt.subplots(1, 3, figsize=(11.8, 4.6), sharey=True)
@@ -195,8 +190,8 @@ bases = {"real": "real halves", "base": "base, trained to its end", "early": "ba
 for ax, (base, name) in zip(axes, bases.items()):
     for kind, colour, line in (("with", BLUE, "o-"), ("without", RED, "s--")):
         at = levels_of(base, kind)
-        runs = np.array([of(base, kind, s) for s in at])
-        ax.errorbar(at, runs.mean(1), runs.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=f"trained {kind}")
+        seeds = distances(base, kind, at)  # (levels, seeds)
+        ax.errorbar(at, seeds.mean(1), seeds.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=f"trained {kind}")
     ax.set(title=name, xlabel="noise shown, s", yscale="log")
     ax.minorticks_off()
 axes[0].set(ylabel="Frechet distance", yticks=[0.3, 1, 3, 10, 30], yticklabels=["0.3", "1", "3", "10", "30"])
@@ -206,11 +201,11 @@ plots.show(fig, alt="Frechet distance over s for three kinds of small pictures, 
 # %%
 print("s                            " + "".join(f"{s:>8}" for s in levels_of("early", "with")))
 for base, name in bases.items():
-    print(f"{name:29}" + "".join(f"{of(base, 'with', s).mean():8.2f}" for s in levels_of(base, "with")))
+    print(f"{name:29}" + "".join(f"{distances(base, 'with', s).mean():8.2f}" for s in levels_of(base, "with")))
 
 # %%
-BEST = {base: min(levels_of(base, "with"), key=lambda s: of(base, "with", s).mean()) for base in bases}
-plain, best = of("early", "with", 0), of("early", "with", BEST["early"])
+BEST = {base: min(levels_of(base, "with"), key=lambda s: distances(base, "with", s).mean()) for base in bases}
+plain, best = distances("early", "with", 0), distances("early", "with", BEST["early"])
 claim(
     "cascade-noise-for-a-rough-base",
     "For a base that was stopped early, the best amount of noise is not zero.",
@@ -219,7 +214,7 @@ claim(
 )
 
 # %%
-clean, noisy = of("real", "with", 0), of("real", "with", 200)
+clean, noisy = distances("real", "with", 0), distances("real", "with", 200)
 claim(
     "cascade-no-noise-for-real-halves",
     "For real halves, of which nothing is wrong, noise only harms.",
@@ -228,14 +223,14 @@ claim(
 )
 
 # %%
-untaught, taught = of("early", "without", 0), of("early", "with", 0)
-finished = of("base", "without", 0), of("base", "with", 0)
+without, trained_with = distances("early", "without", 0), distances("early", "with", 0)
+finished = distances("base", "without", 0), distances("base", "with", 0)
 claim(
     "cascade-noise-in-training",
     "Noise in training helps, even where none is shown in sampling.",
-    measured=f"s = 0, trained with noise and without: rough base {taught.mean():.0f} and {untaught.mean():.0f}, "
+    measured=f"s = 0, trained with noise and without: rough base {trained_with.mean():.0f} and {without.mean():.0f}, "
     f"finished base {finished[1].mean():.1f} and {finished[0].mean():.1f}",
-    holds=bool((taught < untaught).all() and (finished[1] < finished[0]).all()),
+    holds=bool((trained_with < without).all() and (finished[1] < finished[0]).all()),
 )
 
 # %% [markdown]
@@ -254,7 +249,7 @@ claim(
 # %%
 for base in ("base", "early"):
     for s in levels_of(base, "with", truncated=True):
-        both = of(base, "with", s, truncated=True).mean(), of(base, "with", s).mean()
+        both = distances(base, "with", s, truncated=True).mean(), distances(base, "with", s).mean()
         print(f"{bases[base]:27} s = {s}: truncated {both[0]:.2f}, not truncated {both[1]:.2f}")
 
 # %% [markdown]
@@ -265,17 +260,18 @@ for base in ("base", "early"):
 
 # %%
 FIGURES = ("Frechet distance", "precision", "recall", "class accuracy")
-cost, drawing = found["training s"], found["drawing ms"]
-stages = {"cascade": ("base", "with", BEST["base"]), "one stage": ("single", "", 0)}
+cost, drawing = runs.attrs["training s"], runs.attrs["drawing ms"]
+at_best = dict(base="base", upsampler="with", s=BEST["base"], truncated=False)
+stages = {"cascade": at_best, "one stage": dict(base="single")}
 print(f"{'the cascade at its best s':30}" + "".join(f"{name:>12}" for name in stages))
 for figure in FIGURES:
-    print(f"{figure:30}" + "".join(f"{of(*row, figure=figure).mean():12.2f}" for row in stages.values()))
+    print(f"{figure:30}" + "".join(f"{figures.values(runs, figure, **row).mean():12.2f}" for row in stages.values()))
 ratio = (cost["base"] + cost["with"]) / cost["single"]
 print(f"training time, cascade / one stage: {ratio:.1f}")
 print(f"drawing time, cascade / one stage:  {(drawing['base'] + drawing['with']) / drawing['single']:.1f}")
 
 # %%
-two, one = of("base", "with", BEST["base"]), of("single", "", 0)
+two, one = distances("base", "with", BEST["base"]), distances("single", "", 0)
 claim(
     "cascade-at-equal-cost",
     "At equal training time the cascade is better than one stage.",
@@ -304,19 +300,19 @@ for name, fn in mistaken.items():
     print(f"{name}: {check.augmented(fn).diagnosis}")
 
 
-def untold(network, x0, rng, most):
-    s = torch.randint(most + 1, (len(x0),), generator=rng)
+def without_level(network, x0, rng, max_s):
+    s = torch.randint(max_s + 1, (len(x0),), generator=rng)
     return denoising_loss(network.given(augmented(network.process, avg_pool2d(x0, 2), s, rng)[0]), x0, rng)
 
 
-print(f"the level is kept secret: {check.upsampler_loss(untold).diagnosis}")
+print(f"the level is kept secret: {check.upsampler_loss(without_level).diagnosis}")
 
 # %%
-given = {"told": augmented(process, small[:10], 400, torch.Generator().manual_seed(5))}
+given = {"told": augmented(process, small[:10], 400, seeded(5))}
 given["not told"] = given["told"][0]  # the same noisy pictures, said to be clean
-canvas = torch.randn(10, 1, 32, 32, generator=torch.Generator().manual_seed(6))
+noise = upsampler.draw_noise(10, seeded(6))
 rows = {"shown": enlarged(given["not told"], 32)}
-rows |= {name: result(ddim(upsampler.given(cond), canvas, times)) for name, cond in given.items()}
+rows |= {name: sample(upsampler.given(cond), noise, 20) for name, cond in given.items()}
 fig, ax = plt.subplots(figsize=(11.5, 3.1))
 plots.pictures(torch.cat(list(rows.values())), columns=10, ax=ax, rows=list(rows))
 plots.show(fig, alt="Ten noisy small digits; upsampled with the level told they are clean, with it not told full of specks.")

@@ -8,7 +8,7 @@
 # Image Synthesis* (2021).
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.course_map import course_map
+from course_lib.teaching.course_map import course_map
 
 course_map("07")
 
@@ -34,7 +34,7 @@ course_map("07")
 #
 # ### Exercise 1: `guided_score` (difficulty 2, 10 minutes)
 #
-# `denoiser(x_t, t).score` is the score; `classifier(x_t, t)` gives log-odds (B, C), of which `.log_softmax(1)` makes
+# `denoiser(x_t, t).score` is the score; `classifier(x_t, t)` gives logits (B, C), of which `.log_softmax(1)` makes
 # $\log P$. The gradient is torch's: make an `x` that `requires_grad_()`, and ask
 # `torch.autograd.grad(number, x)`. Samplers run without gradients, so switch them on: `with torch.enable_grad():`.
 
@@ -45,7 +45,7 @@ def my_guided_score(denoiser, classifier, x_t, t, label, w):
     ...  # write it here
 
 
-from course_lib import checks as check
+from course_lib.teaching import checks as check
 
 check.guided_score(my_guided_score)
 
@@ -60,42 +60,39 @@ check.solution("guided_score")
 # score of the class alone.
 
 # %%
-import json
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-import course_lib
-from course_lib import metrics, models, plots
-from course_lib.claims import claim
+from course_lib import metrics, plots
 from course_lib.datasets import digits
 from course_lib.datasets.points import triangle
 from course_lib.denoisers import NULL, ExactDenoiser
 from course_lib.guidance import ClassifierGuided, ExactClassifier
-from course_lib.process import DDPM, randn_like
-from course_lib.samplers import ddim, result
+from course_lib.process import DDPM, randn_like, seeded
+from course_lib.samplers import ddim, result, sample
 from course_lib.schedules import cosine_beta
+from course_lib.teaching.claims import claim
+from course_lib.zoo import figures, models
 
 plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
 data, process = triangle(), DDPM(cosine_beta(1000))
-everything, bayes = ExactDenoiser(data, process), ExactClassifier(data, process)
+unconditional, bayes = ExactDenoiser(data, process), ExactClassifier(data, process)
 
-rng, off = torch.Generator().manual_seed(0), 0.0
+rng, error = seeded(0), 0.0
 for t in (1, 50, 200, 500, 900, 1000):
     x0 = data.sample(2000, rng)[0].double()
     x_t = process.add_noise(x0, t, randn_like(x0, rng))
     for c in range(3):
-        guided = ClassifierGuided(everything, bayes, c, w=1.0)(x_t, t).score
-        wanted = everything.given(c)(x_t, t).score
-        off = max(off, float((guided - wanted).abs().max() / wanted.abs().max()))
+        guided = ClassifierGuided(unconditional, bayes, c, w=1.0)(x_t, t).score
+        target = unconditional.given(c)(x_t, t).score
+        error = max(error, float((guided - target).abs().max() / target.abs().max()))
 claim(
     "guidance-exact",
     "Classifier guidance at w = 1 is the score of the class, exactly.",
     measured="no difference above 1e-6 of the largest, 6 times from 1 to 1,000, 3 classes, 2,000 points each",
-    holds=off < 1e-6,
+    holds=error < 1e-6,
 )
 
 # %% [markdown]
@@ -105,8 +102,8 @@ claim(
 
 # %%
 n = 3000
-z, times = torch.randn(n, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64), process.times(100)
-ends = {w: result(ddim(ClassifierGuided(everything, bayes, 0, w), z, times)) for w in (0.0, 1.0, 4.0)}
+z, times = torch.randn(n, 2, generator=seeded(1), dtype=torch.float64), process.times(100)
+ends = {w: result(ddim(ClassifierGuided(unconditional, bayes, 0, w), z, times)) for w in (0.0, 1.0, 4.0)}
 read = lambda x: data.class_probabilities(x).argmax(1)
 
 fig, axes = plt.subplots(1, 3, figsize=(11.5, 4.3), sharey=True)
@@ -121,8 +118,8 @@ plots.show(
 )
 
 # %%
-real = read(data.sample(100_000, torch.Generator().manual_seed(2))[0].double())
-own = read(data.given(0).sample(100_000, torch.Generator().manual_seed(3))[0].double())
+real = read(data.sample(100_000, seeded(2))[0].double())
+own = read(data.given(0).sample(100_000, seeded(3))[0].double())
 share = lambda labels: torch.bincount(labels, minlength=3) / len(labels)
 of_all, of_class = share(read(ends[0.0])) - share(real), share(read(ends[1.0])) - share(own)
 spread = {w: float((x - x.mean(0)).square().sum(1).mean().sqrt()) for w, x in ends.items()}
@@ -150,8 +147,8 @@ claim(
 #
 # ### Exercise 2: `classifier_loss` (difficulty 2, 8 minutes)
 #
-# `classifier.process` has `sample_t(batch, rng)` and `add_noise(x0, t, eps)`; `classifier(x_t, t)` gives log-odds (B, C);
-# `randn_like(x0, rng)` is noise from `rng`, and torch has `cross_entropy(log_odds, label)`.
+# `classifier.process` has `sample_t(batch, rng)` and `add_noise(x0, t, eps)`; `classifier(x_t, t)` gives logits (B, C);
+# `randn_like(x0, rng)` is noise from `rng`, and torch has `cross_entropy(logits, label)`.
 
 # %%
 from torch.nn.functional import cross_entropy  # noqa: F401
@@ -173,21 +170,21 @@ check.solution("classifier_loss")
 # neither was trained on, in ever more noise.
 
 # %%
-painter, guide, judge = (models.load(name) for name in ("digits", "noisy_classifier", "classifier"))
-clean = lambda x_t, t: judge(x_t)  # it does not know t
+network, guide, evaluator = (models.load(name) for name in ("digits", "noisy_classifier", "classifier"))
+clean = lambda x_t, t: evaluator(x_t)  # it does not know t
 x0, label = digits.load("held_out")
-eps, moments = torch.randn(x0.shape, generator=torch.Generator().manual_seed(4)), [0, 100, 200, 300, 400, 500, 600, 700, 800]
+eps, moments = torch.randn(x0.shape, generator=seeded(4)), [0, 100, 200, 300, 400, 500, 600, 700, 800]
 rate = {"noise-aware": [], "clean": []}
 with torch.no_grad():
     for t in moments:
-        x_t = painter.process.add_noise(x0, t, eps)
+        x_t = network.process.add_noise(x0, t, eps)
         for name, classifier in (("noise-aware", guide), ("clean", clean)):
             log_p = classifier(x_t, t).log_softmax(1)
             rate[name].append((metrics.accuracy(log_p, label), float(-log_p[torch.arange(len(label)), label].mean())))
 aware, unaware = (np.array(rate[name]) for name in rate)
 
 fig, axes = plt.subplots(1, 3, figsize=(11.5, 4.2), width_ratios=(1.1, 1, 1))
-shown = torch.cat([painter.process.add_noise(x0[i : i + 1], t, eps[i : i + 1]) for i in (3, 5, 8) for t in moments[::2]])
+shown = torch.cat([network.process.add_noise(x0[i : i + 1], t, eps[i : i + 1]) for i in (3, 5, 8) for t in moments[::2]])
 plots.pictures(shown, columns=5, ax=axes[0], title="t = " + ", ".join(map(str, moments[::2])))
 axes[0].title.set_size(15)
 for k, ax in ((0, axes[1]), (1, axes[2])):
@@ -219,7 +216,7 @@ claim(
 # The right picture is the one that counts. A mean of $-\log P$ above $\log 10$ is *worse than a fair guess*: the clean
 # classifier is sure of a wrong answer, and sure answers have steep gradients.
 #
-# **A detail of ours.** The noise-aware log-odds are multiplied by the signal $\sqrt{\bar\alpha_t}$: pure noise tells nothing.
+# **A detail of ours.** The noise-aware logits are multiplied by the signal $\sqrt{\bar\alpha_t}$: pure noise tells nothing.
 # So they are in a Gaussian mixture, and so the push stays finite where it must be divided by the signal to become a move of the
 # predicted picture.
 #
@@ -232,9 +229,10 @@ claim(
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.widgets import tradeoff
-from course_lib.widgets.guidance import by_classifier, guidance_explorer
+from course_lib.widgets.guidance import guidance_explorer
+from course_lib.widgets.guided_models import by_classifier
 
-guidance_explorer({"classifier": by_classifier(painter, guide)}, curve=tradeoff.measured(guides=("classifier",)))
+guidance_explorer({"classifier": by_classifier(network, guide)}, curve=tradeoff.measured(guides=("classifier",)))
 
 # %% [markdown]
 # ## What it buys, and what it costs
@@ -244,23 +242,17 @@ guidance_explorer({"classifier": by_classifier(painter, guide)}, curve=tradeoff.
 # `python tests/benchmarks/guidance_sweep.py` made it; it ships as data.
 
 # %%
-found = json.loads((Path(course_lib.__file__).parents[1] / "data/figures/guidance_sweep.json").read_text())
+runs = figures.where(figures.load("guidance_sweep"), dropped=None)
+in_25_steps = figures.where(runs, steps=25, n=500)
 ws = [0, 0.5, 1, 1.5, 2, 3, 5, 8]
-
-
-def of(figure, guide, at=ws, steps=25, n=500):
-    """(values of w, seeds), of the runs of one guide with so many steps and samples."""
-    rows = [r for r in found["runs"] if (r["guide"], r["steps"], r["dropped"], r["n"]) == (guide, steps, None, n)]
-    return np.array([[r["figures"][figure] for r in rows if r["w"] == w] for w in at], float)
-
 
 fig, axes = plt.subplots(1, 3, figsize=(11.5, 4.4), sharey=True)
 for ax, figure in zip(axes, ("class accuracy", "precision", "recall")):
-    for kind, at, colour, line in (("classifier", ws, BLUE, "o-"), ("clean classifier", ws, RED, "s--")):
-        runs, name = of(figure, kind, at), "clean" if "clean" in kind else "noise-aware"
-        ax.errorbar(at, runs.mean(1), runs.std(1, ddof=1), fmt=line, color=colour, ms=8, capsize=5, label=name)
+    for kind, name, colour, line in (("classifier", "noise-aware", BLUE, "o-"), ("clean classifier", "clean", RED, "s--")):
+        seeds = figures.values(in_25_steps, figure, guide=kind, w=ws)  # (values of w, seeds)
+        ax.errorbar(ws, seeds.mean(1), seeds.std(1, ddof=1), fmt=line, color=colour, ms=8, capsize=5, label=name)
     if figure != "class accuracy":
-        ax.axhline(found["real"][figure], color=GREEN, ls=":", label="real digits")
+        ax.axhline(runs.attrs["real"][figure], color=GREEN, ls=":", label="real digits")
     ax.set(xlabel="w", title=figure, ylim=(0, 1.02))
 axes[1].legend(loc="lower right")
 plots.show(
@@ -270,7 +262,9 @@ plots.show(
 )
 
 # %%
-accuracy, precision, recall = (of(figure, "classifier") for figure in ("class accuracy", "precision", "recall"))
+accuracy, precision, recall = (
+    figures.values(in_25_steps, figure, guide="classifier", w=ws) for figure in ("class accuracy", "precision", "recall")
+)
 for i, w in enumerate(ws):
     print(f"w = {w:<3}  accuracy {accuracy[i].mean():.2f}  precision {precision[i].mean():.2f}  recall {recall[i].mean():.2f}")
 
@@ -308,7 +302,9 @@ claim(
 # slope is off.
 
 # %%
-worse, worse_precision = (of(figure, "clean classifier", [8])[0] for figure in ("class accuracy", "precision"))
+worse, worse_precision = (
+    figures.values(in_25_steps, figure, guide="clean classifier", w=8) for figure in ("class accuracy", "precision")
+)
 claim(
     "guidance-clean-fails",
     "A classifier that was trained on clean pictures fails as a guide where the noise-aware one does not.",
@@ -325,8 +321,8 @@ claim(
 
 # %%
 steps = [25, 250]
-few = {k: of("Frechet distance", "classifier", [2], k, 200)[0] for k in steps}
-right = {k: of("class accuracy", "classifier", [2], k, 200)[0] for k in steps}
+at_2 = figures.where(runs, guide="classifier", w=2, n=200)
+few, right = ({k: figures.values(at_2, figure, steps=k) for k in steps} for figure in ("Frechet distance", "class accuracy"))
 for k in steps:
     print(f"{k:>4} steps: accuracy {right[k].mean():.2f}, Frechet distance {few[k].mean():.2f} ± {few[k].std(ddof=1):.2f}")
 
@@ -353,10 +349,10 @@ def mistaken(kind):
     def guided_score(denoiser, classifier, x_t, t, label, w):
         with torch.enable_grad():
             x = x_t.detach().clone().requires_grad_()
-            log_odds = classifier(x, t)
-            said = {"P": log_odds.softmax(1), "log-odds": log_odds}.get(kind, log_odds.log_softmax(1))
-            push = torch.autograd.grad(said[torch.arange(len(x)), label].sum(), x)[0]
-        return denoiser(x_t, t).score + (-w if kind == "turned" else w) * push
+            logits = classifier(x, t)
+            value = {"P": logits.softmax(1), "logits": logits}.get(kind, logits.log_softmax(1))
+            gradient = torch.autograd.grad(value[torch.arange(len(x)), label].sum(), x)[0]
+        return denoiser(x_t, t).score + (-w if kind == "turned" else w) * gradient
 
     return guided_score
 
@@ -365,26 +361,26 @@ class Guided:
     """A denoiser with a guided score."""
 
     def __init__(self, score, classifier):
-        self.process, self.score, self.classifier = painter.process, score, classifier
+        self.process, self.score, self.classifier = network.process, score, classifier
 
     def __call__(self, x_t, t):
-        everything = painter.given(NULL)
-        return everything(x_t, t).but(score=self.score(everything, self.classifier, x_t, t, asked, 5.0))
+        unconditional = network.given(NULL)
+        return unconditional(x_t, t).replace(score=self.score(unconditional, self.classifier, x_t, t, labels, 5.0))
 
 
-asked = torch.arange(16) % 10
-noise = torch.randn(16, 1, 16, 16, generator=torch.Generator().manual_seed(5))
+labels = torch.arange(16) % 10
+noise = network.draw_noise(16, seeded(5))
 museum = {
     "right": Guided(mistaken(None), guide),
     "gradient of P": Guided(mistaken("P"), guide),
     "a turned sign": Guided(mistaken("turned"), guide),
-    "a clean classifier": Guided(mistaken(None), lambda x_t, t: painter.process.signal(t).float() * judge(x_t)),
+    "a clean classifier": Guided(mistaken(None), lambda x_t, t: network.process.signal(t).float() * evaluator(x_t)),
 }
 fig, axes = plt.subplots(1, 4, figsize=(11.5, 3.5))
 for ax, (name, denoiser) in zip(axes, museum.items()):
-    x = result(ddim(denoiser, noise, painter.process.times(25)))
+    x = sample(denoiser, noise, 25)
     with torch.no_grad():
-        hits = int((judge(x.clamp(-1, 1)).argmax(1) == asked).sum())
+        hits = int((evaluator(x.clamp(-1, 1)).argmax(1) == labels).sum())
     plots.pictures(x, columns=4, ax=ax, title=f"{name}")
     print(f"{name}: the judge reads {hits} of 16 as asked")
     ax.title.set_size(15)
@@ -394,7 +390,7 @@ plots.show(fig, alt="Sixteen digits four times: as asked; some as asked; none as
 for kind, name in (
     (None, "right"),
     ("P", "gradient of P"),
-    ("log-odds", "gradient of the log-odds"),
+    ("logits", "gradient of the logits"),
     ("turned", "a turned sign"),
 ):
     verdict = check.guided_score(mistaken(kind))

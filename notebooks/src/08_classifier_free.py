@@ -7,7 +7,7 @@
 # **Time** 55 minutes. **Needs** lesson 07. **Paper** Jonathan Ho, Tim Salimans: *Classifier-Free Diffusion Guidance* (2022).
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.course_map import course_map
+from course_lib.teaching.course_map import course_map
 
 course_map("08")
 
@@ -37,7 +37,7 @@ def my_label_dropout(label, null, p, rng):
     ...  # write it here
 
 
-from course_lib import checks as check
+from course_lib.teaching import checks as check
 
 check.label_dropout(my_label_dropout)
 
@@ -50,29 +50,27 @@ check.solution("label_dropout")
 # The three classes of lesson 07, a small network, one label in ten dropped. It takes ten to twenty seconds.
 
 # %% tags=["nbval-ignore-output"]
-import json
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-import course_lib
-from course_lib import metrics, models, plots, tilted
-from course_lib.claims import claim
+from course_lib import metrics, plots
 from course_lib.datasets import digits
 from course_lib.datasets.points import triangle
 from course_lib.denoisers import NULL, ExactDenoiser, Network
 from course_lib.guidance import ClassifierFree, ExactClassifier
+from course_lib.methods import tilted_density
 from course_lib.nets.mlp import MLP
-from course_lib.process import DDPM, randn_like
-from course_lib.samplers import ddim, result
+from course_lib.process import DDPM, randn_like, seeded
+from course_lib.samplers import ddim, result, sample
 from course_lib.schedules import cosine_beta
+from course_lib.teaching.claims import claim
 from course_lib.training import EMA, denoising_loss, show_progress, train
+from course_lib.zoo import figures, models
 
 plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
-data, process, rng = triangle(), DDPM(cosine_beta(1000)), torch.Generator().manual_seed(0)
+data, process, rng = triangle(), DDPM(cosine_beta(1000)), seeded(0)
 torch.manual_seed(0)
 learner = Network(MLP(dim=2, width=64, depth=3, classes=3), process, "v")
 average = EMA(learner.net, 0.99)
@@ -80,7 +78,7 @@ average = EMA(learner.net, 0.99)
 
 def loss():
     x0, label = data.sample(512, rng)
-    return denoising_loss(learner.given(label).dropped(0.1, rng), x0, rng)
+    return denoising_loss(learner.given(label).drop_condition(0.1, rng), x0, rng)
 
 
 progress = show_progress(train(loss, learner.net, steps=1200, lr=3e-3, ema=average), "three classes and null")
@@ -96,30 +94,30 @@ network, exact = Network(average.net, process, "v"), ExactDenoiser(data, process
 def implicit(x, t, steps=24):
     """P(c | x_t = x) (B, 3) of the network: its slopes of log P, added up from the origin to x (B, 2)."""
     along = (torch.arange(steps) + 0.5) / steps
-    on_the_way = (x[:, None] * along[None, :, None]).reshape(-1, 2)
-    free = network.given(NULL)(on_the_way, t).score
-    climbed = []
+    path = (x[:, None] * along[None, :, None]).reshape(-1, 2)
+    uncond = network.given(NULL)(path, t).score
+    log_p = []
     for c in range(3):
-        slope = (network.given(c)(on_the_way, t).score - free).view(len(x), steps, 2)
-        climbed.append((slope * x[:, None]).sum(-1).mean(1))
-    return torch.stack(climbed, 1).softmax(1)
+        slope = (network.given(c)(path, t).score - uncond).view(len(x), steps, 2)
+        log_p.append((slope * x[:, None]).sum(-1).mean(1))
+    return torch.stack(log_p, 1).softmax(1)
 
 
 t = 300
-plane = tilted.Plane(2.2, 61)
+plane = tilted_density.Plane(2.2, 61)
 places = plane.places.float()
-truth = ExactClassifier(data, process)(places, t).exp()
-seen = implicit(places, t)
+exact_p = ExactClassifier(data, process)(places, t).exp()
+learned_p = implicit(places, t)
 colours = torch.tensor([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in (BLUE, ORANGE, GREEN)])
 mixed = lambda p: (p @ colours).clamp(0, 1).view(61, 61, 3).transpose(0, 1).numpy()
 
 fig, axes = plt.subplots(1, 3, figsize=(11.5, 4.3), width_ratios=(1, 1, 1.1))
-for ax, p, name in ((axes[0], truth, "exact"), (axes[1], seen, "in the network")):
+for ax, p, name in ((axes[0], exact_p, "exact"), (axes[1], learned_p, "in the network")):
     ax.imshow(mixed(p), origin="lower", extent=[-2.2, 2.2] * 2)
     ax.plot(*(process.signal(t) * data.means).T, "k+", ms=16, mew=3)
     ax.set(title=f"P(c | x), {name}", xlabel="$x_1$")
 axes[0].set_ylabel("$x_2$")
-axes[2].scatter(truth[::7], seen[::7], s=14, alpha=0.5, color=BLUE, linewidths=0)
+axes[2].scatter(exact_p[::7], learned_p[::7], s=14, alpha=0.5, color=BLUE, linewidths=0)
 axes[2].plot([0, 1], [0, 1], "k:", lw=1.5)
 axes[2].set(title="one against the other", xlabel="exact", ylabel="in the network", aspect="equal")
 plots.show(
@@ -131,8 +129,8 @@ plots.show(
 # %%
 gaps, agree = [], []
 for t in (100, 300, 600):
-    x0, label = data.sample(4000, torch.Generator().manual_seed(t))
-    x = process.add_noise(x0, t, randn_like(x0, torch.Generator().manual_seed(t + 1)))
+    x0, label = data.sample(4000, seeded(t))
+    x = process.add_noise(x0, t, randn_like(x0, seeded(t + 1)))
     p, q = implicit(x, t), ExactClassifier(data, process)(x, t).exp()
     gaps.append(float((p - q).abs().sum(1).mean() / 2))
     agree.append(float((p.argmax(1) == q.argmax(1)).float().mean()))
@@ -183,7 +181,7 @@ check.solution("guided_mix")
 # the same noises:
 
 # %%
-from course_lib.guidance import uphill
+from course_lib.guidance import grad_log_p
 
 
 class AsWritten:
@@ -193,23 +191,23 @@ class AsWritten:
         self.process, self.formula = process, formula
 
     def __call__(self, x, t):
-        free, told = exact(x, t), exact.given(0)(x, t)
-        slope = process.noise(t) * uphill(lambda x: ExactClassifier(data, process)(x, t)[:, 0], x)
-        return free.but(eps=self.formula(free.eps, told.eps, slope))
+        uncond, cond = exact(x, t), exact.given(0)(x, t)
+        slope = process.noise(t) * grad_log_p(lambda x: ExactClassifier(data, process)(x, t)[:, 0], x)
+        return uncond.replace(eps=self.formula(uncond.eps, cond.eps, slope))
 
 
 w = 3.0
 conventions = {
-    "here": lambda free, told, slope: free + w * (told - free),
-    "Ho and Salimans, their w = 2": lambda free, told, slope: (1 + (w - 1)) * told - (w - 1) * free,
-    "Imagen, their w = 3": lambda free, told, slope: w * told + (1 - w) * free,
-    "Dhariwal and Nichol, s = 3": lambda free, told, slope: free - w * slope,
-    "the same on a conditional model, s = 2": lambda free, told, slope: told - (w - 1) * slope,
+    "here": lambda uncond, cond, slope: uncond + w * (cond - uncond),
+    "Ho and Salimans, their w = 2": lambda uncond, cond, slope: (1 + (w - 1)) * cond - (w - 1) * uncond,
+    "Imagen, their w = 3": lambda uncond, cond, slope: w * cond + (1 - w) * uncond,
+    "Dhariwal and Nichol, s = 3": lambda uncond, cond, slope: uncond - w * slope,
+    "the same on a conditional model, s = 2": lambda uncond, cond, slope: cond - (w - 1) * slope,
 }
-z, times = torch.randn(2000, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64), process.times(50)
-drawn = {name: result(ddim(AsWritten(formula), z, times)) for name, formula in conventions.items()}
+z, times = torch.randn(2000, 2, generator=seeded(1), dtype=torch.float64), process.times(50)
+samples = {name: result(ddim(AsWritten(formula), z, times)) for name, formula in conventions.items()}
 ours = result(ddim(ClassifierFree(exact.given(0), exact, w), z, times))
-for name, x in drawn.items():
+for name, x in samples.items():
     print(f"{name:40} {'the same points' if (x - ours).abs().max() < 1e-6 else 'OTHER points'}")
 
 # %%
@@ -217,7 +215,7 @@ claim(
     "cfg-conventions",
     "The papers' guidance weights are one weight: each maps to ours, and draws the same samples.",
     measured="five formulas, 2,000 points: no point differs by more than 1e-6",
-    holds=all(float((x - ours).abs().max()) < 1e-6 for x in drawn.values()),
+    holds=all(float((x - ours).abs().max()) < 1e-6 for x in samples.values()),
 )
 
 # %% [markdown]
@@ -239,17 +237,17 @@ from course_lib.widgets.guided import guided_plane
 guided_plane(data, process)
 
 # %%
-apart = {w: tilted.distance(data, 0, w, process, process.times(100)) for w in (0.0, 0.5, 1.0, 2.0, 3.0, 8.0)}
-for w, share in apart.items():
+tv = {w: tilted_density.distance(data, 0, w, process, process.times(100)) for w in (0.0, 0.5, 1.0, 2.0, 3.0, 8.0)}
+for w, share in tv.items():
     print(f"w = {w:<4}  distance {share:.2f}")
 
 # %%
 claim(
     "cfg-not-tilted",
     "Guided diffusion samples the tilted density p(x) P(c | x)^w, for any w.",
-    measured=f"distance (total variation, exact) {apart[1.0]:.2f} at w = 1, {apart[0.5]:.2f} at 0.5, {apart[2.0]:.2f} at 2, "
-    f"{apart[3.0]:.2f} at 3, {apart[8.0]:.2f} at 8",
-    holds=max(apart.values()) < 0.05,
+    measured=f"distance (total variation, exact) {tv[1.0]:.2f} at w = 1, {tv[0.5]:.2f} at 0.5, {tv[2.0]:.2f} at 2, "
+    f"{tv[3.0]:.2f} at 3, {tv[8.0]:.2f} at 8",
+    holds=max(tv.values()) < 0.05,
     expected=False,
 )
 
@@ -267,10 +265,11 @@ claim(
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.widgets import tradeoff
-from course_lib.widgets.guidance import by_classifier, by_student, classifier_free, guidance_explorer
+from course_lib.widgets.guidance import guidance_explorer
+from course_lib.widgets.guided_models import by_classifier, by_classifier_free, by_student
 
-painter, guide, judge = (models.load(name) for name in ("digits", "noisy_classifier", "classifier"))
-guides = {"classifier-free": classifier_free(painter), "classifier": by_classifier(painter, guide)}
+model, guide, evaluator = (models.load(name) for name in ("digits", "noisy_classifier", "classifier"))
+guides = {"classifier-free": by_classifier_free(model), "classifier": by_classifier(model, guide)}
 guidance_explorer(guides, curve=tradeoff.measured(), quick={"classifier-free": by_student(models.load("guided"))})
 
 # %% [markdown]
@@ -279,24 +278,23 @@ guidance_explorer(guides, curve=tradeoff.measured(), quick={"classifier-free": b
 # 500 samples, 25 steps, three seeds: noise, and for the classifier three trainings.
 
 # %%
-found = json.loads((Path(course_lib.__file__).parents[1] / "data/figures/guidance_sweep.json").read_text())
+runs = figures.where(figures.load("guidance_sweep"), steps=25, n=500)
 ws = [0, 0.5, 1, 1.5, 2, 3, 5, 8]
 
 
-def of(figure, guide, dropped=None, at=ws):
-    """(values of w, seeds), of the runs of one guide in 25 steps, 500 samples."""
-    rows = [r for r in found["runs"] if (r["guide"], r["steps"], r["dropped"], r["n"]) == (guide, 25, dropped, 500)]
-    return np.array([[r["figures"][figure] for r in rows if r["w"] == w] for w in at], float)
+def over_w(figure, guide):
+    """Of one guide: (values of w, seeds)."""
+    return figures.values(runs, figure, guide=guide, dropped=None, w=ws)
 
 
 both = (("classifier-free", BLUE, "o-"), ("classifier", RED, "s--"))
 fig, axes = plt.subplots(1, 3, figsize=(11.5, 4.4), sharey=True)
 for ax, figure in zip(axes, ("class accuracy", "precision", "recall")):
     for kind, colour, line in both:
-        runs = of(figure, kind)
-        ax.errorbar(ws, runs.mean(1), runs.std(1, ddof=1), fmt=line, color=colour, ms=8, capsize=5, label=kind)
+        seeds = over_w(figure, kind)
+        ax.errorbar(ws, seeds.mean(1), seeds.std(1, ddof=1), fmt=line, color=colour, ms=8, capsize=5, label=kind)
     if figure != "class accuracy":
-        ax.axhline(found["real"][figure], color=GREEN, ls=":", label="real digits")
+        ax.axhline(runs.attrs["real"][figure], color=GREEN, ls=":", label="real digits")
     ax.set(xlabel="w", title=figure, ylim=(0, 1.02))
 axes[0].legend(loc="lower right")
 plots.show(
@@ -307,11 +305,11 @@ plots.show(
 
 # %%
 for i, w in enumerate(ws):
-    figures = (f"{of(f, kind)[i].mean():.2f}" for f in ("class accuracy", "precision", "recall") for kind, *_ in both)
-    print("w = {:<3}  accuracy {} and {}   precision {} and {}   recall {} and {}".format(w, *figures))
+    row = (f"{over_w(f, kind)[i].mean():.2f}" for f in ("class accuracy", "precision", "recall") for kind, *_ in both)
+    print("w = {:<3}  accuracy {} and {}   precision {} and {}   recall {} and {}".format(w, *row))
 
 # %%
-accuracy, precision, recall = (of(f, "classifier-free") for f in ("class accuracy", "precision", "recall"))
+accuracy, precision, recall = (over_w(f, "classifier-free") for f in ("class accuracy", "precision", "recall"))
 at = ws.index
 claim(
     "cfg-tradeoff",
@@ -323,7 +321,7 @@ claim(
 )
 
 # %%
-other = of("class accuracy", "classifier")
+other = over_w("class accuracy", "classifier")
 claim(
     "cfg-against-classifier",
     "At the same w, the network's own difference steers better than the classifier.",
@@ -346,12 +344,12 @@ claim(
 x0, label = (part[:200] for part in digits.load("held_out"))
 everyone, moments, cosines, lengths = torch.arange(200), [50, 150, 300, 450, 600, 750, 900], [], []
 for t in moments:
-    x = painter.process.add_noise(x0, t, randn_like(x0, torch.Generator().manual_seed(t)))
-    slope = uphill(lambda x, t=t: guide(x, t).log_softmax(1)[everyone, label], x)
+    x = model.process.add_noise(x0, t, randn_like(x0, seeded(t)))
+    slope = grad_log_p(lambda x, t=t: guide(x, t).log_softmax(1)[everyone, label], x)
     with torch.no_grad():
-        apart_by = painter.given(label)(x, t).score - painter.given(NULL)(x, t).score
-    cosines.append(float(torch.cosine_similarity(slope.flatten(1), apart_by.flatten(1)).mean()))
-    lengths.append([float(v.flatten(1).norm(dim=1).mean()) for v in (apart_by, slope)])
+        score_difference = model.given(label)(x, t).score - model.given(NULL)(x, t).score
+    cosines.append(float(torch.cosine_similarity(slope.flatten(1), score_difference.flatten(1)).mean()))
+    lengths.append([float(v.flatten(1).norm(dim=1).mean()) for v in (score_difference, slope)])
 own, theirs = np.array(lengths).T
 
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.2))
@@ -391,13 +389,12 @@ claim(
 
 # %%
 rates = [0.02, 0.1, 0.2, 0.5]
-distance, fidelity = (
-    np.array([of(figure, "classifier-free", r, [2])[0] for r in rates]) for figure in ("Frechet distance", "precision")
-)
+at_2 = figures.where(runs, guide="classifier-free", w=2)
+distance, fidelity = (figures.values(at_2, figure, dropped=rates) for figure in ("Frechet distance", "precision"))
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.2))
-for ax, runs, name in ((axes[0], distance, "Frechet distance"), (axes[1], fidelity, "precision")):
-    ax.plot(rates, runs, "o", color=BLUE, ms=9)
-    ax.plot(rates, runs.mean(1), "-", color=BLUE)
+for ax, trainings, name in ((axes[0], distance, "Frechet distance"), (axes[1], fidelity, "precision")):
+    ax.plot(rates, trainings, "o", color=BLUE, ms=9)
+    ax.plot(rates, trainings.mean(1), "-", color=BLUE)
     ax.set(xscale="log", xlabel="share of labels dropped", title=f"{name} at w = 2", ylim=(0, None))
     ax.set_xticks(rates, rates)
     ax.minorticks_off()
@@ -431,17 +428,17 @@ claim(
 
 # %%
 @torch.no_grad()
-def missed(x0, c, seed=0):
+def denoising_error(x0, c, seed=0):
     """How badly the network denoises x0 (B, 1, 16, 16) as a c: the mean square over eight noises, (B,)."""
-    rng, total = torch.Generator().manual_seed(seed), 0
+    rng, total = seeded(seed), 0
     for t in (150, 225, 300, 375, 450, 525, 600, 675):
         eps = randn_like(x0, rng)
-        total = total + (painter.given(c)(process.add_noise(x0, t, eps), t).eps - eps).square().flatten(1).mean(1)
+        total = total + (model.given(c)(process.add_noise(x0, t, eps), t).eps - eps).square().flatten(1).mean(1)
     return total
 
 
 x0, label = (part[:100] for part in digits.load("held_out"))
-reads = metrics.accuracy(-torch.stack([missed(x0, c) for c in range(10)], 1), label)
+reads = metrics.accuracy(-torch.stack([denoising_error(x0, c) for c in range(10)], 1), label)
 claim(
     "cfg-reads-digits",
     "A network that was only ever taught to denoise can read.",
@@ -455,21 +452,21 @@ claim(
 # Four mixes at $w = 5$, from the same noises; asked for are 0, 1, .. 9, 0, ..
 
 # %%
-asked, null = torch.arange(16) % 10, painter.given(NULL)
-noise = torch.randn(16, 1, 16, 16, generator=torch.Generator().manual_seed(5))
+label, null = torch.arange(16) % 10, model.given(NULL)
+noise = model.draw_noise(16, seeded(5))
 museum = {
-    "right": ClassifierFree(painter.given(asked), null, 5.0),
-    "cond, uncond swapped": ClassifierFree(null, painter.given(asked), 5.0),
-    "class 0 for null": ClassifierFree(painter.given(asked), painter.given(0), 5.0),
-    "w far too large: 40": ClassifierFree(painter.given(asked), null, 40.0),
+    "right": ClassifierFree(model.given(label), null, 5.0),
+    "cond, uncond swapped": ClassifierFree(null, model.given(label), 5.0),
+    "class 0 for null": ClassifierFree(model.given(label), model.given(0), 5.0),
+    "w far too large: 40": ClassifierFree(model.given(label), null, 40.0),
 }
 fig, axes = plt.subplots(1, 4, figsize=(11.5, 3.5))
 for ax, (name, denoiser) in zip(axes, museum.items()):
-    x = result(ddim(denoiser, noise, process.times(25)))
+    x = sample(denoiser, noise, 25)
     plots.pictures(x, columns=4, ax=ax, title=name)
     ax.title.set_size(14)
     with torch.no_grad():
-        hits = int((judge(x.clamp(-1, 1)).argmax(1) == asked).sum())
+        hits = int((evaluator(x.clamp(-1, 1)).argmax(1) == label).sum())
     print(f"{name}: the judge reads {hits} of 16 as asked")
 plots.show(fig, alt="Sixteen digits four times: as asked; anything but as asked; distorted where a 0 is asked; burnt out.")
 

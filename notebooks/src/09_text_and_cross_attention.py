@@ -10,7 +10,7 @@
 # You Need* (2017); Jonathan Ho, Tim Salimans: *Classifier-Free Diffusion Guidance* (2022).
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.course_map import course_map
+from course_lib.teaching.course_map import course_map
 
 course_map("09")
 
@@ -24,33 +24,34 @@ course_map("09")
 
 # %%
 import copy
-import json
-from pathlib import Path
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-import course_lib
-from course_lib import checks as check
-from course_lib import models, plots
-from course_lib.claims import claim
+from course_lib import plots
 from course_lib.datasets import captions, scenes, shapes
-from course_lib.denoisers import NULL
-from course_lib.recipes.shapes import asked, drawn
+from course_lib.guidance import classifier_free
+from course_lib.process import seeded
+from course_lib.samplers import ddim, sample
+from course_lib.teaching import checks as check
+from course_lib.teaching.claims import claim
+from course_lib.zoo import figures, models
+from course_lib.zoo.recipes.shapes import pair_prompts
 
 plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
-rng = torch.Generator().manual_seed(4)
+rng = seeded(4)
 scene = scenes.sample(12, rng)
-said, told = captions.tell(scene, rng)
+prompts, described = captions.tell(scene, rng)
 plots.show(
     plots.pictures(shapes.draw(scene, rng), columns=6, scale=0.055),
-    alt="Twelve pictures of one to four coloured shapes on black: " + "; ".join(said),
+    alt="Twelve pictures of one to four coloured shapes on black: " + "; ".join(prompts),
 )
 
 # %%
-for caption in said:
+for caption in prompts:
     print(caption)
 
 # %% [markdown]
@@ -68,10 +69,10 @@ for caption in said:
 # fresh drawings, held-out ones among them, and knows nothing of captions. How far can it be trusted?
 
 # %%
-judge = models.load("reader")
-rng = torch.Generator().manual_seed(5)
+evaluator = models.load("reader")
+rng = seeded(5)
 fresh = scenes.join([scenes.sample(1000, rng), scenes.sample(500, rng, split="new objects")])
-read = scenes.agreement(judge.read(shapes.draw(fresh, rng)), fresh)
+read = scenes.agreement(evaluator.detect(shapes.draw(fresh, rng)), fresh)
 print("  ".join(f"{name} {100 * share:.1f} %" for name, share in read.items()))
 
 # %%
@@ -118,9 +119,9 @@ paraphraser = models.load("paraphraser")
 
 
 @torch.no_grad()
-def plain(said):
+def plain(prompts):
     """The plain forms that the paraphraser writes."""
-    return [" ".join(captions.words(row)) for row in paraphraser(captions.tokens(said)).argmax(2)]
+    return [" ".join(captions.words(row)) for row in paraphraser(captions.tokens(prompts)).argmax(2)]
 
 
 for caption in (
@@ -130,9 +131,9 @@ for caption in (
     print(f"{caption}\n    {plain([caption])[0]}")
 
 # %%
-rng = torch.Generator().manual_seed(8)
-said, told = captions.tell(scenes.sample(500, rng, ("pair",), "new objects"), rng)
-same = sum(a == b for a, b in zip(plain(said), captions.describe(told))) / 500
+rng = seeded(8)
+prompts, described = captions.tell(scenes.sample(500, rng, ("pair",), "new objects"), rng)
+same = sum(a == b for a, b in zip(plain(prompts), captions.describe(described))) / 500
 claim(
     "text-language-first",
     "From text alone an encoder learns who is who in a sentence, for objects it never read of, too.",
@@ -155,12 +156,12 @@ claim(
 #
 # ### Exercise 1: `cross_attention` (difficulty 2, 12 minutes)
 #
-# One head, no frills. `there` says which words are real; padding must not be looked at at all.
+# One head, no frills. `mask` says which words are real; padding must not be looked at at all.
 
 
 # %%
-def my_cross_attention(picture, text, query, key, value, there):
-    """picture (B, P, C), text (B, L, D); query (C, d), key and value (D, d) are matrices; there (B, L), True for real words.
+def my_cross_attention(picture, text, query, key, value, mask):
+    """picture (B, P, C), text (B, L, D); query (C, d), key and value (D, d) are matrices; mask (B, L), True for real words.
     Gives (B, P, d)."""
     ...  # write it here
 
@@ -176,13 +177,13 @@ check.solution("cross_attention")
 
 # %%
 from course_lib.nets.attention import CrossAttention
-from course_lib.nets.hooks import watching
+from course_lib.nets.hooks import record_activations
 
-painter = models.load("text2shape")
-print(painter)
-with watching(painter.net, (CrossAttention,)) as seen, torch.no_grad():
-    painter.given(one)(torch.zeros(1, 3, 32, 32), 500)
-for name, weights in seen.items():
+network = models.load("text2shape")
+print(network)
+with record_activations(network.net, (CrossAttention,)) as recorded, torch.no_grad():
+    network.given(one)(torch.zeros(1, 3, 32, 32), 500)
+for name, weights in recorded.items():
     _, heads, places, words = weights.shape
     print(f"{name:28} {heads} heads, {places:>3} places look at {words} tokens")
 
@@ -209,7 +210,7 @@ check.text_dropout(my_text_dropout)
 check.solution("text_dropout")
 
 # %% [markdown]
-# All of training is then one line: `denoising_loss(network.given(captions).dropped(0.1, rng), pictures, rng)`. It takes
+# All of training is then one line: `denoising_loss(network.given(captions).drop_condition(0.1, rng), pictures, rng)`. It takes
 # thirty-four minutes of one core (`course train text2shape`), and one thing was learned on the way. A network that may *look*
 # from the first step does not *listen*: it takes the caption for a bag of words, and whatever the noisy picture does not show
 # stays undecided. So the first 600 steps see next to nothing, $t \ge 0.7\,T$, where only the words say what lies where.
@@ -219,15 +220,12 @@ check.solution("text_dropout")
 # Nine noises, one caption, $w = 3$. Scrub: first the places are taken, then colours, then edges.
 
 # %%
-from course_lib.guidance import ClassifierFree
-from course_lib.samplers import ddim
 from course_lib.widgets.player import play
 
 
 def film(caption, n, w=3.0, steps=25, seed=0):
-    x_T = torch.randn(n, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
-    guided = ClassifierFree(painter.given(caption), painter.given(NULL), w)
-    return list(ddim(guided, x_T, painter.process.times(steps)))
+    guided = classifier_free(network, caption, w)
+    return list(ddim(guided, network.draw_noise(n, seeded(seed)), network.process.times(steps)))
 
 
 play(film("a large yellow star above a small blue circle", 9, steps=24)[::2])
@@ -242,8 +240,8 @@ play(film("a large yellow star above a small blue circle", 9, steps=24)[::2])
 from course_lib.widgets.prompt import prompt_box
 
 prompt_box(
-    painter,
-    judge,
+    network,
+    evaluator,
     (
         "a small green star right of a large pink triangle",
         "a little red disc under a big white box",
@@ -259,14 +257,13 @@ prompt_box(
 # once, by `python tests/benchmarks/text_guidance.py`, and ships as data.
 
 # %%
-found = json.loads((Path(course_lib.__file__).parents[1] / "data/figures/text_guidance.json").read_text())
-ws = sorted({run["w"] for run in found["runs"]})
+runs = figures.load("text_guidance")
+ws = sorted(runs["w"].unique().tolist())
 
 
 def right(name, split):
     """The share that is right, (w, seeds); NaN where none was asked."""
-    rows = [[run["right"][name] for run in found["runs"] if (run["split"], run["w"]) == (split, w)] for w in ws]
-    return np.array(rows, dtype=float)
+    return figures.values(runs, f"right: {name}", split=split, w=ws)
 
 
 def mean(rows):
@@ -281,8 +278,8 @@ for name, colour, mark in marks:
 axes[0].set(title="By attribute, captions as in training")
 names = {"train": "as in training", "new pairs": "new pairs", "new objects": "new objects"}
 for (split, name), colour, mark in zip(names.items(), (BLUE, GREEN, RED), "osD"):
-    runs = right("all", split)
-    axes[1].errorbar(ws, runs.mean(1), runs.std(1, ddof=1), fmt=f"{mark}-", color=colour, ms=8, capsize=5, label=name)
+    seeds = right("all", split)
+    axes[1].errorbar(ws, seeds.mean(1), seeds.std(1, ddof=1), fmt=f"{mark}-", color=colour, ms=8, capsize=5, label=name)
 axes[1].set(title="All of it right")
 for ax in axes:
     ax.set(xlabel="guidance w", ylim=(0, 1.04), ylabel="share of pictures")
@@ -354,10 +351,10 @@ claim(
 # word has a place. Then nouns and colours settle, each on an object.
 
 # %%
-from course_lib.widgets.attention import look_at_words
+from course_lib.widgets.attention import attention_player
 
 long = "a large red circle left of a small blue star"
-look_at_words(painter, long, film(long, 1, seed=3)[::2])
+attention_player(network, long, film(long, 1, seed=3)[::2])
 
 # %% [markdown]
 # Is that so in general? Here the truth is known: take real pictures, noise them to time $t$, give the network their caption,
@@ -365,9 +362,9 @@ look_at_words(painter, long, film(long, 1, seed=3)[::2])
 # would be the object's part of the area: **chance**.
 
 # %%
-from course_lib.nets.hooks import looks_at_words
+from course_lib.nets.hooks import cross_attention_maps
 
-rng = torch.Generator().manual_seed(6)
+rng = seeded(6)
 pairs = scenes.sample(100, rng, ("pair",))
 where = shapes.layout(pairs, rng)
 real, sentences = shapes.paint(pairs, where), captions.describe(pairs)  # "a large red circle left of a small blue star"
@@ -378,9 +375,9 @@ first = torch.tensor([2, 3, 4]).expand(100, 3)  # size, colour and noun of the f
 second = torch.tensor([[len(s.split()) - i for i in (2, 1, 0)] for s in sentences])
 
 
-def share(looks, words, object):
+def share(weights, words, object):
     """Of each word's attention (B, L, 16, 16), the part that falls on an object: (3,), the mean over the pictures."""
-    maps = looks[torch.arange(100)[:, None], words]
+    maps = weights[torch.arange(100)[:, None], words]
     on = (maps * cover[:, object, None]).sum((2, 3)) / maps.sum((2, 3))
     return on.mean(0)
 
@@ -388,10 +385,10 @@ def share(looks, words, object):
 times = [50, 150, 250, 350, 450, 550, 650, 750, 850, 950]
 own, other = [], []
 for t in times:
-    noisy = painter.process.add_noise(real, t, torch.randn(real.shape, generator=rng))
-    looks = looks_at_words(painter.given(sentences), noisy, t)
-    own.append((share(looks, first, 0) + share(looks, second, 1)) / 2)
-    other.append((share(looks, first, 1) + share(looks, second, 0)) / 2)
+    noisy = network.process.add_noise(real, t, torch.randn(real.shape, generator=rng))
+    weights = cross_attention_maps(network.given(sentences), noisy, t)
+    own.append((share(weights, first, 0) + share(weights, second, 1)) / 2)
+    other.append((share(weights, first, 1) + share(weights, second, 0)) / 2)
 own, other, chance = torch.stack(own), torch.stack(other), float(cover.mean())
 
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.4), sharey=True)
@@ -422,11 +419,15 @@ claim(
 # sentence** tell them apart. Here is the same network with its vectors of position set to 0, from the same noises.
 
 # %%
-deaf = copy.deepcopy(painter.net)
-deaf.text.position.zero_()
-bag = type(painter)(deaf, painter.process, painter.view)
-said, scene = asked(48, "train", seed=7)
-made = {"as trained": drawn(painter, said, 3.0, steps=15), "without positions": drawn(bag, said, 3.0, steps=15)}
+net = copy.deepcopy(network.net)
+net.text.position.zero_()
+without_positions = replace(network, net=net)
+prompts, scene = pair_prompts(48, "train", seed=7)
+models_of_text = {"as trained": network, "without positions": without_positions}
+made = {
+    name: sample(classifier_free(model, prompts, 3.0), model.draw_noise(len(prompts), seeded(1)), 15)
+    for name, model in models_of_text.items()
+}
 
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 3.6))
 for ax, (name, x) in zip(axes, made.items()):
@@ -434,7 +435,7 @@ for ax, (name, x) in zip(axes, made.items()):
 plots.show(fig, alt="Twelve captions drawn twice: two clean objects each; and without positions, objects that are mixed up.")
 
 # %%
-score = {name: scenes.agreement(judge.read(x), scene) for name, x in made.items()}
+score = {name: scenes.agreement(evaluator.detect(x), scene) for name, x in made.items()}
 for name, shares in score.items():
     print(
         f"{name:18}"

@@ -10,7 +10,7 @@
 # Yuksekgonul et al.: *When and Why Vision-Language Models Behave like Bags-of-Words* (2023).
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.course_map import course_map
+from course_lib.teaching.course_map import course_map
 
 course_map("10")
 
@@ -39,7 +39,7 @@ def my_contrastive_loss(pictures, texts, scale):
     ...  # write it here
 
 
-from course_lib import checks as check
+from course_lib.teaching import checks as check
 
 check.contrastive_loss(my_contrastive_loss)
 
@@ -53,35 +53,33 @@ check.solution("contrastive_loss")
 # Eight pictures that it never saw, eight captions, all 64 cosines. What stands on the diagonal belongs together.
 
 # %%
-import json
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-import course_lib
-from course_lib import models, plots
-from course_lib.claims import claim
+from course_lib import plots
 from course_lib.datasets import captions, scenes, shapes
 from course_lib.denoisers import NULL
-from course_lib.recipes.clip import retrieval, told_apart, zero_shot
+from course_lib.process import seeded
+from course_lib.teaching.claims import claim
+from course_lib.zoo import figures, models
+from course_lib.zoo.recipes.clip import hard_negatives, retrieval, zero_shot
 
 plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
-clip, noisy_clip, judge = models.load("clip"), models.load("noisy_clip"), models.load("reader")
+clip, noisy_clip, evaluator = models.load("clip"), models.load("noisy_clip"), models.load("reader")
 
 
 @torch.no_grad()
-def cosines(x, said):
+def cosines(x, prompts):
     """How like each of N pictures is to each of M captions, (N, M)."""
-    return clip.picture(x) @ clip.caption(captions.tokens(said)).T
+    return clip.encode_image(x) @ clip.encode_text(captions.tokens(prompts)).T
 
 
-rng = torch.Generator().manual_seed(2)
+rng = seeded(2)
 scene = scenes.sample(8, rng, ("one", "pair", "pair", "alike"))
-x, said = shapes.draw(scene, rng), captions.describe(scene)
-table = cosines(x, said)
+x, prompts = shapes.draw(scene, rng), captions.describe(scene)
+table = cosines(x, prompts)
 
 fig, (top, ax) = plt.subplots(2, 1, figsize=(11.5, 7), height_ratios=(1, 5.4), sharex=True)
 for i, picture in enumerate((x + 1) / 2):
@@ -94,7 +92,7 @@ for i in range(8):
         ax.text(
             i, j, f"{table[i, j]:.1f}", ha="center", va="center", color="black" if table[i, j] > 0 else "white", fontsize=13
         )
-ax.set(xticks=[], yticks=range(8), yticklabels=said, title="cosine of each picture with each caption")
+ax.set(xticks=[], yticks=range(8), yticklabels=prompts, title="cosine of each picture with each caption")
 ax.tick_params(axis="y", labelsize=13)
 plots.show(fig, alt="Eight pictures above a table of their cosines with eight captions: near 1 on the diagonal, low elsewhere.")
 
@@ -142,7 +140,7 @@ claim(
 # the relation turned round. By luck it is right in half of all cases.
 
 # %%
-tells, example = told_apart(clip)
+tells, example = hard_negatives(clip)
 print(example.pop("nothing"))
 for name, text in example.items():
     print(f"  {name:16} {text:48} told apart in {100 * tells[name]:.0f} %")
@@ -155,18 +153,17 @@ for name, text in example.items():
 # network for the same 2,000 steps on other batches (`python tests/benchmarks/clip_batches.py`):
 
 # %%
-rows = json.loads((Path(course_lib.__file__).parents[1] / "data/figures/clip_batches.json").read_text())["runs"]
-mixes = {f"{row['batch']}, {row['pairs']} pairs": row["figures"] for row in rows}
+mixes = {f"{row['batch']}, {row['pairs']} pairs": row for _, row in figures.load("clip_batches").iterrows()}
 print(f"{'batch':16}{'colours swapped':>17}{'relation turned':>17}{'finds among 64':>16}{'new objects':>13}")
 for name, f in mixes.items():
-    shares = (f["told apart"]["colours swapped"], f["told apart"]["relation turned"], f["caption finds picture"])
-    told, turned, found_, new = (f"{100 * share:.1f} %" for share in (*shares, f["zero-shot"]["new objects"]))
-    print(f"{name:16}{told:>17}{turned:>17}{found_:>16}{new:>13}")
+    columns = ("told apart: colours swapped", "told apart: relation turned", "caption finds picture", "zero-shot: new objects")
+    swapped, turned, retrieved, new = (f"{100 * f[column]:.1f} %" for column in columns)
+    print(f"{name:16}{swapped:>17}{turned:>17}{retrieved:>16}{new:>13}")
 
 fig, ax = plt.subplots(figsize=(10, 4.4))
 for i, (what, colour) in enumerate((("another colour", GREEN), ("relation turned", ORANGE), ("colours swapped", BLUE))):
     at = np.arange(len(mixes)) + 0.27 * (i - 1)
-    ax.bar(at, [f["told apart"][what] for f in mixes.values()], 0.25, color=colour, label=what)
+    ax.bar(at, [f[f"told apart: {what}"] for f in mixes.values()], 0.25, color=colour, label=what)
 ax.axhline(0.5, color="black", ls=":", label="luck")
 ax.set(xticks=range(len(mixes)), xticklabels=mixes, ylim=(0.4, 1.35), yticks=(0.5, 0.75, 1), ylabel="told apart")
 ax.set(title="What CLIP notices, by what its batches held", xlabel="pictures in a batch, and how many show two objects")
@@ -182,19 +179,19 @@ plain, ours = mixes["128, 1/2 pairs"], mixes["256, 5/7 pairs"]
 claim(
     "clip-bag-of-words",
     "In small batches of everything CLIP becomes a bag of words: it sees another colour, and not that two are swapped.",
-    measured=f"right caption preferred to another colour in {100 * plain['told apart']['another colour']:.0f} %, to swapped "
-    f"colours in {100 * plain['told apart']['colours swapped']:.0f} %, to the relation turned round in "
-    f"{100 * plain['told apart']['relation turned']:.0f} %",
-    holds=plain["told apart"]["another colour"] > 0.95 and plain["told apart"]["colours swapped"] < 0.6,
+    measured=f"right caption preferred to another colour in {100 * plain['told apart: another colour']:.0f} %, to swapped "
+    f"colours in {100 * plain['told apart: colours swapped']:.0f} %, to the relation turned round in "
+    f"{100 * plain['told apart: relation turned']:.0f} %",
+    holds=plain["told apart: another colour"] > 0.95 and plain["told apart: colours swapped"] < 0.6,
 )
 
 # %%
 claim(
     "clip-batch-binds",
     "Batches that hold the same objects arranged otherwise teach the same network who is who.",
-    measured=f"swapped colours told apart in {100 * plain['told apart']['colours swapped']:.0f} % after batches of 128, half "
-    f"of them pairs, in {100 * ours['told apart']['colours swapped']:.0f} % after batches of 256, five sevenths pairs",
-    holds=ours["told apart"]["colours swapped"] > 0.95,
+    measured=f"swapped colours told apart in {100 * plain['told apart: colours swapped']:.0f} % after batches of 128, half "
+    f"of them pairs, in {100 * ours['told apart: colours swapped']:.0f} % after batches of 256, five sevenths pairs",
+    holds=ours["told apart: colours swapped"] > 0.95,
 )
 
 # %% [markdown]
@@ -240,15 +237,15 @@ check.solution("clip_guided_eps")
 times = (0, 50, 100, 200, 300, 400, 500, 600, 700)
 
 
-def finds(model, t, told):
+def finds(model, t, stated_t):
     """Of 640 captions of pairs, the share that finds its picture among 64, noised to time t; the CLIP is told a time."""
-    return retrieval(model, t, batches=10, told=told)[0]
+    return retrieval(model, t, 64, 10, "train", stated_t)[0]
 
 
-blind, aware = [finds(clip, t, told=0) for t in times], [finds(noisy_clip, t, told=t) for t in times]
+naive, aware = [finds(clip, t, stated_t=0) for t in times], [finds(noisy_clip, t, stated_t=t) for t in times]
 fig, ax = plt.subplots(figsize=(9, 4.4))
 ax.plot(times, aware, "o-", color=BLUE, ms=9, label="CLIP that knows noise")
-ax.plot(times, blind, "s--", color=RED, ms=9, label="CLIP of clean pictures")
+ax.plot(times, naive, "s--", color=RED, ms=9, label="CLIP of clean pictures")
 ax.axhline(1 / 64, color="black", ls=":", label="luck")
 ax.set(title="A caption finds its picture among 64", xlabel="time t (noise grows)", ylabel="share", ylim=(0, 1.04))
 ax.legend()
@@ -262,9 +259,9 @@ at, as_long = times.index(400), ours["caption finds picture"]
 claim(
     "clip-blind-in-noise",
     "A CLIP of clean pictures is lost in noise; one that knows noise is not, and pays for it on clean pictures.",
-    measured=f"caption finds picture at t = 400: {100 * blind[at]:.0f} % and {100 * aware[at]:.0f} %; clean, after 2,000 steps "
+    measured=f"caption finds picture at t = 400: {100 * naive[at]:.0f} % and {100 * aware[at]:.0f} %; clean, after 2,000 steps "
     f"each: {100 * as_long:.0f} % and {100 * aware[0]:.0f} %",
-    holds=blind[at] < 0.5 * aware[at] and aware[0] < as_long,
+    holds=naive[at] < 0.5 * aware[at] and aware[0] < as_long,
 )
 
 # %% [markdown]
@@ -272,31 +269,31 @@ claim(
 # the picture from the first step on, the clean one when little noise is left.
 
 # %%
-from course_lib.clip_guidance import ClipGuided
+from course_lib.methods.clip_guidance import ClipGuided
 from course_lib.samplers import ddpm
 from course_lib.widgets.player import play
 
-painter = models.load("text2shape").given(NULL)  # it is told nothing
-nine = scenes.sample(9, torch.Generator().manual_seed(8), ("one",))
-wanted = captions.describe(nine)
-x_T = torch.randn(9, 3, 32, 32, generator=torch.Generator().manual_seed(9))
+network = models.load("text2shape").given(NULL)  # it is told nothing
+nine = scenes.sample(9, seeded(8), ("one",))
+prompts = captions.describe(nine)
+x_T = network.draw_noise(9, seeded(9))
 
 
-def steered(guide, w, **options):
-    guided = ClipGuided(painter, guide, wanted, w, **options)
-    return {step.t: step for step in ddpm(guided, x_T, painter.process.times(40), torch.Generator().manual_seed(10))}
+def film(guide, w, **options):
+    guided = ClipGuided(network, guide, prompts, w, **options)
+    return {step.t: step for step in ddpm(guided, x_T, network.process.times(40), seeded(10))}
 
 
 W = 10.0
-plain, knowing, blinded = steered(clip, 0.0), steered(noisy_clip, W), steered(clip, W, knows_noise=False)
+plain, knowing, by_clean = film(clip, 0.0), film(noisy_clip, W), film(clip, W, knows_noise=False)
 for i in range(0, 9, 3):
-    print(" | ".join(f"{caption:36}" for caption in wanted[i : i + 3]))
+    print(" | ".join(f"{caption:36}" for caption in prompts[i : i + 3]))
 play(
     list(knowing.values())[::2],
     draw=lambda step: {
         "no guidance": plain[step.t].x0,
         "CLIP knows noise": step.x0,
-        "clean CLIP": blinded[step.t].x0,
+        "clean CLIP": by_clean[step.t].x0,
     },
 )
 
@@ -305,26 +302,19 @@ play(
 # `python tests/benchmarks/clip_guidance.py`. Right: what the clean CLIP itself thinks of the pictures.
 
 # %%
-runs = json.loads((Path(course_lib.__file__).parents[1] / "data/figures/clip_guidance.json").read_text())["runs"]
-ws = sorted({run["w"] for run in runs})
-
-
-def of(name, kind, what):
-    """(w, seeds): `what` of a run, steered by the CLIP of that name."""
-    chosen = [[what(run) for run in runs if (run["clip"], run["kind"], run["w"]) == (name, kind, w)] for w in ws]
-    return np.array(chosen, dtype=float)
-
-
-right = lambda run: run["right"]["binding"]
+runs = figures.load("clip_guidance")
+ws = sorted(runs["w"].unique().tolist())
+RIGHT = "right: binding"
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.8))
 for name, colour, label in (("noisy_clip", BLUE, "CLIP knows noise"), ("clip", RED, "clean CLIP")):
     for kind, line in (("one", "o-"), ("pair", "s--")):
-        shares = of(name, kind, right)
+        shares = figures.values(runs, RIGHT, clip=name, kind=kind, w=ws)
         words = f"{label}, {'one object' if kind == 'one' else 'two objects'}"
         axes[0].errorbar(
             range(len(ws)), shares.mean(1), shares.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=words
         )
-    axes[1].plot(range(len(ws)), of(name, "one", lambda run: run["cosine"]).mean(1), "o-", color=colour, ms=9, label=label)
+    cosine = figures.values(runs, "cosine", clip=name, kind="one", w=ws).mean(1)
+    axes[1].plot(range(len(ws)), cosine, "o-", color=colour, ms=9, label=label)
 axes[0].set(title="colours and shapes as asked", ylim=(0, 1.04), ylabel="share of pictures")
 axes[1].set(title="cosine, by the clean CLIP", ylabel="mean cosine, one object")
 for ax in axes:
@@ -333,7 +323,7 @@ for ax in axes:
 plots.show(fig, alt="Left, the share of right pictures over w; right, the cosine that the clean CLIP gives them.")
 
 # %%
-best = {name: of(name, "one", right).mean(1) for name in ("noisy_clip", "clip")}
+best = {name: figures.values(runs, RIGHT, clip=name, kind="one", w=ws).mean(1) for name in ("noisy_clip", "clip")}
 for name, shares in best.items():
     print(f"{name:12}" + "".join(f"  w = {w:g}: {100 * share:3.0f} %" for w, share in zip(ws, shares)))
 
@@ -369,7 +359,7 @@ claim(
 # climbing the plain product instead of the cosine, and telling the encoder that $x_t$ is clean.
 
 # %%
-clean = of("clip", "one", lambda run: run["cosine"]).mean(1)
+clean = figures.values(runs, "cosine", clip="clip", kind="one", w=ws).mean(1)
 claim(
     "clip-pleased-not-right",
     "A picture that pleases CLIP need not be right.",

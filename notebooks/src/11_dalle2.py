@@ -9,7 +9,7 @@
 # Quaternion Curves* (1985).
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.course_map import course_map
+from course_lib.teaching.course_map import course_map
 
 course_map("11")
 
@@ -30,21 +30,18 @@ course_map("11")
 # only.)
 
 # %%
-import json
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-import course_lib
-from course_lib import checks as check
-from course_lib import models, plots
-from course_lib.claims import claim
+from course_lib import plots
 from course_lib.datasets import captions, scenes, shapes
+from course_lib.methods.unclip import UnCLIP
 from course_lib.samplers import Step
-from course_lib.unclip import UnCLIP
+from course_lib.teaching import checks as check
+from course_lib.teaching.claims import claim
 from course_lib.widgets.player import play
+from course_lib.zoo import figures, models
 
 plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
@@ -89,20 +86,22 @@ check.solution("prior_loss")
 # have the same vector. That is the mark to reach.
 
 # %% tags=["nbval-ignore-output"]
-rng = torch.Generator().manual_seed(3)
+from course_lib.process import seeded
+
+rng = seeded(3)
 pairs = scenes.sample(500, rng, ("pair",))
-said, _ = captions.tell(pairs, rng)
-true, again = unclip.seen(shapes.draw(pairs, rng)), unclip.seen(shapes.draw(pairs, rng))
+prompts, _ = captions.tell(pairs, rng)
+true, another = unclip.embed_images(shapes.draw(pairs, rng)), unclip.embed_images(shapes.draw(pairs, rng))
 candidates = {
-    "another picture of the scene": again,
-    "imagined by the prior": unclip.imagined(said, steps=20, rng=rng),
-    "the vector of the caption": unclip.read(said),
+    "another picture of the scene": another,
+    "imagined by the prior": unclip.sample_prior(prompts, steps=20, rng=rng),
+    "the vector of the caption": unclip.embed_captions(prompts),
     "another caption's picture": true.roll(1, 0),
 }
-alike = {name: torch.cosine_similarity(z, true) for name, z in candidates.items()}
+cosines = {name: torch.cosine_similarity(z, true) for name, z in candidates.items()}
 
 fig, ax = plt.subplots(figsize=(10, 4.6))
-for (name, cosine), colour in zip(alike.items(), (GREEN, BLUE, RED, "black")):
+for (name, cosine), colour in zip(cosines.items(), (GREEN, BLUE, RED, "black")):
     angle = cosine.clamp(-1, 1).arccos().rad2deg().numpy()
     ax.hist(angle, bins=np.arange(0, 130, 4), histtype="step", lw=3, color=colour, label=name)
 ax.set(
@@ -116,13 +115,13 @@ plots.show(
 )
 
 # %%
-sized = np.array([sum(word in ("small", "little", "big", "large") for word in caption.split()) for caption in said])
+sized = np.array([sum(word in ("small", "little", "big", "large") for word in caption.split()) for caption in prompts])
 print(f"{'mean cosine':30}{'all':>6}{'both sizes said':>18}{'a size left open':>19}")
-for name, cosine in alike.items():
+for name, cosine in cosines.items():
     print(f"{name:30}{cosine.mean():6.2f}{cosine[sized == 2].mean():18.2f}{cosine[sized < 2].mean():19.2f}")
 
 # %%
-prior, own = (alike[name].numpy() for name in ("imagined by the prior", "the vector of the caption"))
+prior, own = (cosines[name].numpy() for name in ("imagined by the prior", "the vector of the caption"))
 claim(
     "unclip-prior-is-nearer",
     "The vector that the prior imagines is nearer to the picture's than the caption's own vector is.",
@@ -151,45 +150,35 @@ claim(
 # first picture in each panel is the original.
 
 # %%
-rng = torch.Generator().manual_seed(12)
+rng = seeded(12)
 original = scenes.sample(3, rng, ("pair",))
 pictures = shapes.draw(original, rng)
 names = captions.describe(original)
-start = torch.randn(8, 3, 32, 32, generator=rng)
-films = [unclip.film(z, start, steps=24) for z in unclip.seen(pictures).split(1)]
+start = unclip.decoder.draw_noise(8, rng)
+films = [unclip.film(z, start, steps=24) for z in unclip.embed_images(pictures).split(1)]
 for name in names:
     print(name)
 
 
-def beside(k):
+def with_original(k):
     """The k-th original, and its eight variations as they come."""
     return lambda step: torch.cat([pictures[k : k + 1], step.x0[:8]])
 
 
 together = [Step(step.t, torch.zeros(9, 3, 32, 32)) for step in films[0]]
 at = {step.t: i for i, step in enumerate(films[0])}
-play(together[::2], draw=lambda step: {f"picture {k + 1}": beside(k)(films[k][at[step.t]]) for k in range(3)})
+play(together[::2], draw=lambda step: {f"picture {k + 1}": with_original(k)(films[k][at[step.t]]) for k in range(3)})
 
 # %% [markdown]
 # How much comes back? `python tests/benchmarks/unclip.py` drew one variation for each of 180 pictures, and the reader of lesson
 # 09 said what it sees in them. Beside it the same scene *drawn anew*: all that a scene says is right, and places are free.
 
 # %%
-runs = json.loads((Path(course_lib.__file__).parents[1] / "data/figures/unclip.json").read_text())["runs"]
-
-
-def measured(what, by, *path, **where):
-    """What lies at this path in the run of each seed."""
-    where = {"what": what, "by": by} | where
-    found = [run for run in runs if where.items() <= run.items()]
-    for key in path:
-        found = [run[key] for run in found]
-    return np.array(found, dtype=float)
-
-
+runs = figures.load("unclip")
+variations, differences, of_captions = (figures.where(runs, what=w) for w in ("variations", "difference", "captions"))
 parts = ("count", "shape", "colour", "binding", "relation", "size")
-kept = {part: measured("variations", "decoder", "right", part) for part in parts}
-apart = {by: measured("variations", by, "apart").mean() for by in ("decoder", "redrawn")}
+kept = {part: figures.values(variations, f"right: {part}", by="decoder") for part in parts}
+moved = {by: figures.values(variations, "apart", by=by).mean() for by in ("decoder", "redrawn")}
 
 fig, ax = plt.subplots(figsize=(10, 4.4))
 ax.bar(parts, [kept[p].mean() for p in parts], yerr=[kept[p].std(ddof=1) for p in parts], color=BLUE, capsize=6)
@@ -200,7 +189,7 @@ for i, part in enumerate(parts):
 plots.show(fig, alt="The share of variations in which count, shape, colour, binding, relation and size are as in the original.")
 
 # %%
-print(f"an object's distance from where it was: {apart['decoder']:.1f} pixels; drawn anew {apart['redrawn']:.1f} pixels")
+print(f"an object's distance from where it was: {moved['decoder']:.1f} pixels; drawn anew {moved['redrawn']:.1f} pixels")
 
 # %%
 claim(
@@ -208,8 +197,8 @@ claim(
     "Variations keep colours, sizes and sides of what the picture shows, and vary where it lies.",
     measured="kept: "
     + ", ".join(f"{part} {100 * kept[part].mean():.0f} %" for part in ("colour", "size", "relation"))
-    + f"; objects lie {apart['decoder']:.1f} pixels from where they lay, drawn anew {apart['redrawn']:.1f}",
-    holds=min(kept[part].mean() for part in ("colour", "size", "relation")) > 0.6 and apart["decoder"] > 0.5 * apart["redrawn"],
+    + f"; objects lie {moved['decoder']:.1f} pixels from where they lay, drawn anew {moved['redrawn']:.1f}",
+    holds=min(kept[part].mean() for part in ("colour", "size", "relation")) > 0.6 and moved["decoder"] > 0.5 * moved["redrawn"],
 )
 
 # %%
@@ -256,12 +245,12 @@ check.solution("slerp")
 # Drag: the noise stays, only $z$ walks.
 
 # %%
-from course_lib.interpolation import slerp
+from course_lib.methods.interpolation import slerp
 
-rng = torch.Generator().manual_seed(21)
+rng = seeded(21)
 first, second = scenes.sample(9, rng, ("one", "pair")), scenes.sample(9, rng, ("one", "pair"))
-a, b = (unclip.seen(shapes.draw(scene, rng)) for scene in (first, second))
-start = torch.randn(9, 3, 32, 32, generator=rng)
+a, b = (unclip.embed_images(shapes.draw(scene, rng)) for scene in (first, second))
+start = unclip.decoder.draw_noise(9, rng)
 walk = [Step(share, unclip.film(slerp(a, b, share), start, steps=15)[-1].x) for share in torch.linspace(0, 1, 17).tolist()]
 play(walk, draw=lambda step: {"from one picture to another": step.x})
 
@@ -276,26 +265,22 @@ play(walk, draw=lambda step: {"from one picture to another": step.x})
 # far $z$ is turned:
 
 # %%
-shares = sorted({run["share"] for run in runs if run["what"] == "difference"})
-
-
-def turned(*path):
-    return np.array([measured("difference", "decoder", *path, share=share).mean() for share in shares])
-
+shares = sorted(differences["share"].unique().tolist())
+over_shares = lambda figure: figures.values(differences, figure, by="decoder", share=shares).mean(1)
 
 fig, ax = plt.subplots(figsize=(10, 4.4))
-for label, path, colour, mark in (
-    ("new colour", ("right", "colour"), RED, "o"),
-    ("old colour", ("kept", "colour"), BLUE, "s"),
-    ("shape still right", ("kept", "shape"), GREEN, "D"),
+for label, figure, colour, mark in (
+    ("new colour", "right: colour", RED, "o"),
+    ("old colour", "kept: colour", BLUE, "s"),
+    ("shape still right", "kept: shape", GREEN, "D"),
 ):
-    ax.plot(shares, turned(*path), f"{mark}-", color=colour, ms=9, label=label)
+    ax.plot(shares, over_shares(figure), f"{mark}-", color=colour, ms=9, label=label)
 ax.set(title="Turned towards another colour", xlabel="share of the arc", ylabel="share of 180 pictures", ylim=(-0.04, 1.08))
 ax.legend()
 plots.show(fig, alt="Over the share of the arc the old colour falls, the new one rises, and the shape stays.")
 
 # %%
-both = turned("right", "binding")
+both = over_shares("right: binding")
 best = int(both.argmax())
 claim(
     "unclip-text-difference",
@@ -310,13 +295,13 @@ claim(
 # Now both steps in a row. Nine captions, the prior's vectors, and the decoder's steps.
 
 # %%
-rng = torch.Generator().manual_seed(31)
+rng = seeded(31)
 nine = scenes.sample(9, rng, ("pair",))
-wanted = captions.describe(nine)
-z = unclip.imagined(wanted, rng=rng)
-for place, caption in enumerate(wanted, 1):
+prompts = captions.describe(nine)
+z = unclip.sample_prior(prompts, rng=rng)
+for place, caption in enumerate(prompts, 1):
     print(place, caption)
-play(unclip.film(z, torch.randn(9, 3, 32, 32, generator=rng), steps=24)[::2])
+play(unclip.film(z, unclip.decoder.draw_noise(9, rng), steps=24)[::2])
 
 # %% [markdown]
 # ## Which colour goes with which shape?
@@ -329,7 +314,7 @@ play(unclip.film(z, torch.randn(9, 3, 32, 32, generator=rng), steps=24)[::2])
 ways = {"text": "lesson 09: the words", "prior": "unCLIP: prior, decoder", "caption": "decoder, no prior"}
 titles = {"train": "as in training", "new pairs": "new pairs", "new objects": "new objects"}
 table = {
-    (by, split, part): measured("captions", by, "right", part, split=split)
+    (by, split, part): figures.values(of_captions, f"right: {part}", by=by, split=split)
     for by in ways
     for split in titles
     for part in ("shape", "colour", "binding", "all")

@@ -8,7 +8,7 @@
 # Björn Ommer: *High-Resolution Image Synthesis with Latent Diffusion Models* (2022).
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.course_map import course_map
+from course_lib.teaching.course_map import course_map
 
 course_map("12")
 
@@ -28,33 +28,30 @@ course_map("12")
 # How much smaller the map is, in each direction, is the **factor** $f$. Here $f = 4$: 3,072 numbers become 256.
 
 # %%
-import json
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import torch
 
-import course_lib
-from course_lib import checks as check
-from course_lib import models, plots
-from course_lib.cascades import enlarged
-from course_lib.claims import claim
+from course_lib import plots
 from course_lib.datasets import captions, scenes, shapes
-from course_lib.denoisers import NULL
-from course_lib.guidance import ClassifierFree
-from course_lib.latents import psnr
-from course_lib.recipes.shapes import asked
-from course_lib.samplers import ddim
+from course_lib.guidance import classifier_free
+from course_lib.methods.cascades import enlarged
+from course_lib.methods.latents import psnr
+from course_lib.process import seeded
+from course_lib.samplers import ddim, sample
+from course_lib.teaching import checks as check
+from course_lib.teaching.claims import claim
 from course_lib.widgets.player import play
+from course_lib.zoo import figures, models
+from course_lib.zoo.recipes.shapes import pair_prompts
 
 plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
-coder, reader = models.load("autoencoder"), models.load("reader")
-rng = torch.Generator().manual_seed(12)
+autoencoder, detector = models.load("autoencoder"), models.load("reader")
+rng = seeded(12)
 scene = scenes.sample(500, rng)
 pictures = shapes.draw(scene, rng)
-latent = coder.encode(pictures, rng)
-back = coder.decode(latent)
+latent = autoencoder.encode(pictures, rng)
+reconstructed = autoencoder.decode(latent)
 print(
     f"pictures {tuple(pictures.shape[1:])}, latents {tuple(latent.shape[1:])}: {pictures[0].numel() // latent[0].numel()} to 1"
 )
@@ -64,7 +61,7 @@ fig, axes = plt.subplots(3, 1, figsize=(9.5, 8.2), height_ratios=(1, 4, 1))
 plots.pictures(pictures[:8], columns=8, ax=axes[0], title="eight pictures")
 maps = (latent[:8].transpose(0, 1) / 3).flatten(0, 1)[:, None]  # channel by channel, from black, -3, to white, 3
 plots.pictures(enlarged(maps, 32), columns=8, ax=axes[1], title="their latents: four channels, a row each")
-plots.pictures(back[:8], columns=8, ax=axes[2], title="what the decoder makes of the latents")
+plots.pictures(reconstructed[:8], columns=8, ax=axes[2], title="what the decoder makes of the latents")
 plots.show(
     fig,
     alt="Eight pictures of shapes; below them four rows of 8 by 8 grey maps, in which the shapes can be found again as "
@@ -77,8 +74,8 @@ plots.show(
 # (PSNR), and by the only judge that matters here, the reader of lesson 09:
 
 # %%
-decibels = psnr(back, pictures)
-read = scenes.agreement(reader.read(back), scene)["all"]
+decibels = psnr(reconstructed, pictures)
+read = scenes.agreement(detector.detect(reconstructed), scene)["all"]
 claim(
     "latent-autoencoder",
     "At f = 4 the autoencoder returns fresh pictures at 30 dB or more, and the reader reads in them what it should.",
@@ -118,14 +115,14 @@ check.kl_term(my_kl_term)
 check.solution("kl_term")
 
 # %%
-from course_lib.latents import kl_term
+from course_lib.methods.latents import kl_term
 
-mean, log_variance = coder.gaussian(pictures)
+mean, log_variance = autoencoder.gaussian(pictures)
 nats, spread = float(kl_term(mean, log_variance)), float((log_variance / 2).exp().mean())
 print(f"KL: {nats:.1f} nats for each of 256 numbers; sigma, on average, {spread:.2f}")
 noise = torch.randn(8, 4, 8, 8, generator=rng)
 fig, ax = plt.subplots(figsize=(11.5, 2.2))
-plots.pictures(coder.decode(noise), columns=8, ax=ax, title="pure noise, decoded: the autoencoder alone cannot draw")
+plots.pictures(autoencoder.decode(noise), columns=8, ax=ax, title="pure noise, decoded: the autoencoder alone cannot draw")
 plots.show(fig, alt="Eight pictures of coloured smears without any shape: what the decoder makes of random latents.")
 
 # %% [markdown]
@@ -172,22 +169,22 @@ def readable(size):
     """The share of pictures that can still be read at each time, from latents `size` times as large."""
     shares = []
     for t in ts:
-        seen = process.add_noise(size * some, t, eps) / process.signal(t).float() / size
-        shares.append(scenes.agreement(reader.read(coder.decode(seen)), scene[:150])["all"])
+        noisy = process.add_noise(size * some, t, eps) / process.signal(t).float() / size
+        shares.append(scenes.agreement(detector.detect(autoencoder.decode(noisy)), scene[:150])["all"])
     return shares
 
 
-standing = {1.0: readable(1.0), 5.5: readable(5.5)}
+readable_share = {1.0: readable(1.0), 5.5: readable(5.5)}
 fig, ax = plt.subplots(figsize=(9.5, 4.4))
-ax.plot(ts, standing[1.0], "o-", color=BLUE, ms=8, label="latents of unit variance")
-ax.plot(ts, standing[5.5], "s--", color=RED, ms=8, label="5.5 times as large")
+ax.plot(ts, readable_share[1.0], "o-", color=BLUE, ms=8, label="latents of unit variance")
+ax.plot(ts, readable_share[5.5], "s--", color=RED, ms=8, label="5.5 times as large")
 ax.set(title="Noisy latents that can still be read", xlabel="t", ylabel="share read right", ylim=(-0.03, 1.05))
 ax.legend(loc="upper right")
 plots.show(fig, alt="Two falling curves over t: larger latents can be read until much later than those of unit variance.")
 
 # %%
-half = {size: next(t for t, share in zip(ts, shares) if share < 0.5) for size, shares in standing.items()}
-print(f"standard deviation of our latents before scaling {(latent / coder.scale).std():.1f}, after {latent.std():.1f}")
+half = {size: next(t for t, share in zip(ts, shares) if share < 0.5) for size, shares in readable_share.items()}
+print(f"standard deviation of our latents before scaling {(latent / autoencoder.scale).std():.1f}, after {latent.std():.1f}")
 claim(
     "latent-scaling",
     "Latents that are not scaled meet the schedule at another place: noise that should hide them does not.",
@@ -205,38 +202,36 @@ claim(
 # three channels as red, green and blue). The network only ever saw the last one.
 
 # %%
-painter = models.load("latent2shape")
-said = [
+network = models.load("latent2shape")
+prompts = [
     "a red circle left of a blue square",
     "a small yellow star above a big green circle",
     "a large white triangle in the top left corner",
     "three pink stars",
 ]
-z_T = torch.randn(8, 4, 8, 8, generator=torch.Generator().manual_seed(3))
-wanted = [caption for caption in said for _ in range(2)]
-guided = ClassifierFree(painter.given(wanted), painter.given(NULL), 3.0)
-steps = list(ddim(guided, z_T, painter.process.times(25)))
+z_T = network.draw_noise(8, seeded(3))
+pairs_of_prompts = [caption for caption in prompts for _ in range(2)]
+guided = classifier_free(network, pairs_of_prompts, 3.0)
+steps = list(ddim(guided, z_T, network.process.times(25)))
 play(
     steps,
     draw=lambda step: {
-        "xₜ, decoded": coder.decode(step.x),
-        "x̂₀, decoded": coder.decode(step.x0),
+        "xₜ, decoded": autoencoder.decode(step.x),
+        "x̂₀, decoded": autoencoder.decode(step.x0),
         "x̂₀ as it is": (step.x0[:, :3] / 3).clamp(-1, 1),
     },
 )
 
 # %% tags=["nbval-ignore-output"]
-for caption, read in zip(wanted, captions.describe(reader.read(coder.decode(steps[-1].x)))):
+for caption, read in zip(pairs_of_prompts, captions.describe(detector.detect(autoencoder.decode(steps[-1].x)))):
     print(f"asked: {caption:48} read: {read}")
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.recipes.shapes import drawn
-
-sentences, truth = asked(100, "train", seed=5)
+sentences, described = pair_prompts(100, "train", seed=5)
 right = {}
 for w in (1.0, 3.0):
-    made = coder.decode(drawn(painter, sentences, w, steps=20, seed=5))
-    right[w] = scenes.agreement(reader.read(made), truth)
+    latents = sample(classifier_free(network, sentences, w), network.draw_noise(100, seeded(5)), 20)
+    right[w] = scenes.agreement(detector.detect(autoencoder.decode(latents)), described)
     print(f"w = {w:g}: " + ", ".join(f"{name} {right[w][name]:.0%}" for name in ("shape", "colour", "binding", "all")))
 
 # %%
@@ -255,7 +250,7 @@ claim(
 # into channels before it begins: a factor 2 for free. Without that fold it would cost what the first line says.
 
 # %%
-found = json.loads((Path(course_lib.__file__).parents[1] / "data/figures/latents.json").read_text())
+found = figures.raw("latents")
 cost = found["milliseconds for 64 pictures, one thread"]
 print("for 64 pictures, in ms    training step   evaluation   decoding")
 for f, row in cost.items():
@@ -341,7 +336,7 @@ claim(
 z_0 = steps[-1].x
 fig, axes = plt.subplots(3, 1, figsize=(11.5, 5.4))
 for ax, (name, factor) in zip(axes, (("right", 1), ("scale not undone", 1 / 5.5), ("scale undone twice", 5.5))):
-    plots.pictures(coder.decode(factor * z_0), columns=8, ax=ax, title=name)
+    plots.pictures(autoencoder.decode(factor * z_0), columns=8, ax=ax, title=name)
 plots.show(fig, alt="Three rows of eight pictures: clear shapes; dark remnants of them; shapes burnt out to blots.")
 
 # %%

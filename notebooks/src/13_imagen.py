@@ -11,7 +11,7 @@
 # al.: *Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer* (2020), which is T5.
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.course_map import course_map
+from course_lib.teaching.course_map import course_map
 
 course_map("13")
 
@@ -32,30 +32,32 @@ course_map("13")
 # to 32 × 32; how such networks are made cheap is part 4.
 
 # %%
-import json
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-import course_lib
-from course_lib import checks as check
-from course_lib import drawbench, models, plots
-from course_lib.cascades import enlarged
-from course_lib.claims import claim
+from course_lib import plots
 from course_lib.datasets import captions
-from course_lib.denoisers import NULL
-from course_lib.guidance import ClassifierFree, DynamicThreshold, StaticThreshold
+from course_lib.guidance import DynamicThreshold, StaticThreshold, classifier_free
+from course_lib.methods.cascades import augmented, enlarged
 from course_lib.nets.language import MASK
 from course_lib.nets.text import TextEncoder
-from course_lib.recipes.imagen import LARGE_TEXT, heard, read_from_nouns, small_drawn, small_read, smooth, upsampled
-from course_lib.samplers import ddim
+from course_lib.samplers import ddim, sample
+from course_lib.teaching import checks as check
+from course_lib.teaching.claims import claim
 from course_lib.widgets.player import play
+from course_lib.zoo import drawbench, figures, models
+from course_lib.zoo.recipes.imagen import (
+    LARGE_TEXT,
+    NOISE,
+    caption_sensitivity,
+    detect_small,
+    read_from_nouns,
+    upsample_bilinear,
+)
 
 plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
-FIGURES = Path(course_lib.__file__).parents[1] / "data/figures"
 
 # %% [markdown]
 # ## 1. To learn from text alone
@@ -91,12 +93,12 @@ check.solution("hidden_words")
 # %% [markdown]
 # ### Exercise 2: `masked_loss` (difficulty 1, 5 minutes)
 #
-# The model gives log-odds for every place. Take those of the chosen places, and no others.
+# The model gives logits for every place. Take those of the chosen places, and no others.
 
 
 # %%
-def my_masked_loss(log_odds, tokens, chosen):
-    """log_odds (B, L, words), tokens (B, L) as they were before, chosen (B, L): one number."""
+def my_masked_loss(logits, tokens, chosen):
+    """logits (B, L, words), tokens (B, L) as they were before, chosen (B, L): one number."""
     ...  # write it here
 
 
@@ -115,11 +117,11 @@ language = models.load("language")
 sentences = ("a blue ? left of a red star", "a small ? circle", "three green ?", "a white star ? of a pink square")
 fig, axes = plt.subplots(2, 2, figsize=(11.5, 7))
 for ax, sentence in zip(axes.flat, sentences):
-    said = sentence.split()
+    texts = sentence.split()
     row = captions.tokens(sentence.replace("?", "a"))
-    row[0, 1 + said.index("?")] = MASK
+    row[0, 1 + texts.index("?")] = MASK
     with torch.no_grad():
-        p = language(row)[0, 1 + said.index("?")].softmax(0)
+        p = language(row)[0, 1 + texts.index("?")].softmax(0)
     best = p.topk(6)
     ax.barh([captions.WORDS[i] for i in best.indices.tolist()][::-1], best.values.tolist()[::-1], color=BLUE)
     ax.set(title=sentence.replace("?", "▢"), xlim=(0, 1), xlabel="probability")
@@ -195,24 +197,25 @@ claim(
 # noise in them, $t \le 300$. All that the caption says is decided here; the upsampler hears no words.
 
 # %%
-base, reader = models.load("imagen"), models.load("reader")
+base, detector = models.load("imagen"), models.load("reader")
 base
 
 # %% tags=["nbval-ignore-output"]
+from course_lib.process import seeded
+
 prompts = [
     "a red circle left of a blue square",
     "a small yellow star above a big green circle",
     "a large white triangle in the top left corner",
     "three pink stars",
 ]
-noise = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(4))
-guided = StaticThreshold(ClassifierFree(base.given(prompts), base.given(NULL), 2.0))
-steps = list(ddim(guided, noise, base.process.times(20)))
+guided = StaticThreshold(classifier_free(base, prompts, 2.0))
+steps = list(ddim(guided, base.draw_noise(4, seeded(4)), base.process.times(20)))
 play(steps, draw=lambda step: {"xₜ": enlarged(step.x, 32), "x̂₀: predicted": enlarged(step.x0, 32)})
 
 # %% tags=["nbval-ignore-output"]
-for prompt, seen in zip(prompts, captions.describe(small_read(reader, steps[-1].x))):
-    print(f"{prompt:46} was read as: {seen}")
+for prompt, read_as in zip(prompts, captions.describe(detect_small(detector, steps[-1].x))):
+    print(f"{prompt:46} was read as: {read_as}")
 
 # %% [markdown]
 # ### Does it listen?
@@ -224,17 +227,20 @@ for prompt, seen in zip(prompts, captions.describe(small_read(reader, steps[-1].
 # good as each other.
 
 # %% tags=["nbval-ignore-output"]
-ears = heard(base, 400)
-print(f"the caption takes away {100 * ears['error saved by the caption']:.0f} % of the error")
-print(f"the right caption fits better than the exchanged one in {100 * ears['binding']:.0f} % of the pictures (chance: 50 %)")
+sensitivity = caption_sensitivity(base, 400)
+print(f"the caption takes away {100 * sensitivity['error saved by the caption']:.0f} % of the error")
+print(
+    f"the right caption fits better than the exchanged one in {100 * sensitivity['binding']:.0f} % of the pictures "
+    "(chance: 50 %)"
+)
 
 # %%
 claim(
     "imagen-frozen-encoder-binds",
     "A frozen encoder that never saw a picture is enough for a diffusion model to learn which colour goes with which shape.",
     measured=f"at t = 900, of a caption and the same with exchanged colours, the right one fits better in "
-    f"{'more' if ears['binding'] > 0.9 else 'less'} than 90 % of 400 pictures (chance 50 %)",
-    holds=ears["binding"] > 0.9,
+    f"{'more' if sensitivity['binding'] > 0.9 else 'less'} than 90 % of 400 pictures (chance 50 %)",
+    holds=sensitivity["binding"] > 0.9,
 )
 
 # %% [markdown]
@@ -249,15 +255,14 @@ claim(
 # point, three seeds; made by `python tests/benchmarks/imagen.py finished`.
 
 # %%
-measured = json.loads((FIGURES / "imagen.json").read_text())
 FIRST, OURS = "large-large", "ships"
 
 
 def finished(base):
     """The times that were measured, and at each the mean share of real pictures in which all is still right."""
-    rows = [row for row in measured["finished"] if row["base"] == base]
-    times = sorted({row["t"] for row in rows})
-    return times, [100 * np.mean([row["all"] for row in rows if row["t"] == t]) for t in times]
+    rows = figures.where(figures.load("imagen", "finished"), base=base)
+    times = sorted(rows["t"].unique().tolist())
+    return times, [100 * np.mean(figures.values(rows, "all", t=t)) for t in times]
 
 
 fig, ax = plt.subplots(figsize=(10, 4.4))
@@ -303,22 +308,22 @@ claim(
 # %%
 def over_w(kind, figure, **case):
     """The values of w that were measured, and for each the mean of a figure over the seeds."""
-    rows = [row for row in measured[kind] if case.items() <= row.items()]
-    ws = sorted({row["w"] for row in rows})
-    return ws, np.array([np.mean([row[figure] for row in rows if row["w"] == w]) for w in ws])
+    rows = figures.where(figures.load("imagen", kind), **case)
+    ws = sorted(rows["w"].unique().tolist())
+    return ws, figures.values(rows, figure, w=ws).mean(1)
 
 
-bases = {row["base"]: row for row in measured["trainings"]}
+bases = {row["base"]: row for _, row in figures.load("imagen", "trainings").iterrows()}
 best = {}
 fig, axes = plt.subplots(1, 2, figsize=(12, 5))
 for name in bases:
     text, unet = name.split("-")
-    look = {"color": BLUE if text == "large" else ORANGE, "ls": "-" if unet == "large" else "--", "ms": 10}
-    look |= {"marker": "o" if unet == "large" else "^", "label": f"{text} text, {unet} U-Net"}
+    style = {"color": BLUE if text == "large" else ORANGE, "ls": "-" if unet == "large" else "--", "ms": 10}
+    style |= {"marker": "o" if unet == "large" else "^", "label": f"{text} text, {unet} U-Net"}
     ws, right = over_w("sizes", "all", base=name)
     _, distance = over_w("sizes", "Frechet distance", base=name)
-    axes[0].plot(ws, 100 * right, **look)
-    axes[1].plot(100 * right, distance, **look)
+    axes[0].plot(ws, 100 * right, **style)
+    axes[1].plot(100 * right, distance, **style)
     if name == "large-large":
         for i in (0, -1):
             axes[1].annotate(f"w = {ws[i]:g}", (100 * right[i], distance[i]), xytext=(9, 0), textcoords="offset points")
@@ -388,11 +393,11 @@ check.solution("dynamic_threshold")
 
 # %% tags=["nbval-ignore-output"]
 WITHIN = {"none": lambda denoiser: denoiser, "static": StaticThreshold, "dynamic": DynamicThreshold}
-said = [*prompts, "a white star left of a red square", "a yellow triangle above a red square"]
-noise = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(5))
+texts = [*prompts, "a white star left of a red square", "a yellow triangle above a red square"]
+noise = base.draw_noise(6, seeded(5))
 rows, reach = {}, {}
 for name, within in WITHIN.items():
-    hard = within(ClassifierFree(base.given(said), base.given(NULL), 10.0))
+    hard = within(classifier_free(base, texts, 10.0))
     run = list(ddim(hard, noise, base.process.times(20)))
     rows[name], reach[name] = run[-1].x, [float(step.x0.abs().flatten(1).quantile(0.995, 1).mean()) for step in run[:-1]]
 fig, axes = plt.subplots(1, 2, figsize=(12, 4.2), width_ratios=[1.4, 1])
@@ -455,12 +460,12 @@ claim(
 # - more **blocks where maps are small**: that is where numbers are cheap;
 # - what skips across is scaled by $1/\sqrt 2$, so that the sum of two equals has the size of one.
 #
-# `course_lib/nets/efficient.py` can be built in either order. The cost of one training step of an upsampler to 32 × 32, 32
+# `course_lib/nets/efficient_unet.py` can be built in either order. The cost of one training step of an upsampler to 32 × 32, 32
 # pictures at a time, in milliseconds of processor time, the least of twelve rounds in which all took turns; made by
 # `python tests/benchmarks/imagen.py cost`:
 
 # %%
-cost = measured["efficient"]
+cost = figures.raw("imagen")["efficient"]
 for name, row in cost.items():
     print(f"{name:54} {row['parameters']:>8,} numbers   {row['ms']:6.1f} ms a step")
 
@@ -483,8 +488,10 @@ claim(
 
 # %%
 upsampler = models.load("imagen_upsampler")
-small = small_drawn(base, said, 2.0)
-rows = {"the base": enlarged(small, 32), "interpolated": smooth(small), "upsampled": upsampled(upsampler, small)}
+small = sample(StaticThreshold(classifier_free(base, texts, 2.0)), base.draw_noise(len(texts), seeded(1)), 20)
+given = augmented(upsampler.process, small, NOISE, seeded(2))
+large = sample(upsampler.given(given), upsampler.draw_noise(len(texts), seeded(1)), 20)
+rows = {"the base": enlarged(small, 32), "interpolated": upsample_bilinear(small), "upsampled": large}
 fig, ax = plt.subplots(figsize=(11.5, 6.2))
 plots.pictures(torch.cat(list(rows.values())), columns=6, ax=ax, rows=list(rows))
 plots.show(fig, alt="Six captions drawn at 16 x 16: as squares, blurred by interpolation, and upsampled to sharp 32 x 32.")
@@ -516,7 +523,7 @@ claim(
 #
 # How good is a system that draws captions? A Frechet distance does not know what was asked. Saharia et al. wrote
 # **DrawBench**: 200 captions in categories that are hard for different reasons, and asked people which of two systems'
-# pictures they preferred. Ours has 200 captions, too (`course_lib/drawbench.py`), and needs nobody's opinion: the reader
+# pictures they preferred. Ours has 200 captions, too (`course_lib/zoo/drawbench.py`), and needs nobody's opinion: the reader
 # reads the scene back and compares.
 #
 # | category | of two objects or one | what must be right |
@@ -530,9 +537,9 @@ claim(
 # (Words drawn in the picture, which DrawBench also asks for, are lesson 16's.)
 
 # %%
-bench = json.loads((FIGURES / "drawbench.json").read_text())
+bench = figures.raw("drawbench")
 for category, first in zip(drawbench.CATEGORIES, range(0, 200, drawbench.EACH)):
-    print(f"{category:9} {drawbench.CAPTIONS[first + 4]}")
+    print(f"{category:9} {drawbench.captions()[first + 4]}")
 
 # %%
 names = ["text to pixels", "DALL-E 2", "latent diffusion", "Imagen"]  # of lessons 09, 11, 12 and this one
@@ -588,7 +595,7 @@ claim(
 # So the table compares *these four trainings*, not four ideas: the pixel model (lesson 09) had thirty-four minutes of one core,
 # the decoder of DALL-E 2 (lesson 11) began as that model and had nearly as many steps again, the latent model (lesson 12) had
 # eight minutes in a space that is cheaper by far, Imagen's base fifteen. What does carry over is what all of them find hardest:
-# to count. A system is added by one entry in `course_lib/systems.py`; lesson 16 shows all six.
+# to count. A system is added by one entry in `course_lib/zoo/systems.py`; lesson 16 shows all six.
 #
 # ## Failure museum
 #

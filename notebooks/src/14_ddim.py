@@ -8,7 +8,7 @@
 # Implicit Models* (2021).
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.course_map import course_map
+from course_lib.teaching.course_map import course_map
 
 course_map("14")
 
@@ -40,7 +40,7 @@ def my_ddim_step(denoiser, x_t, t, s, eta, z):
     ...  # write it here
 
 
-from course_lib import checks as check
+from course_lib.teaching import checks as check
 
 check.ddim_step(my_ddim_step)
 
@@ -54,36 +54,33 @@ check.solution("ddim_step")
 # picture. DDIM glides; DDPM shakes, and ends elsewhere.
 
 # %%
-import json
-from pathlib import Path
-
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
 
-import course_lib
-from course_lib import models, plots
-from course_lib.claims import claim
+from course_lib import plots
 from course_lib.datasets import digits
-from course_lib.samplers import Step, ddim, ddpm, invert, result
+from course_lib.process import seeded
+from course_lib.samplers import Step, ddim, ddpm, invert, result, sample
+from course_lib.teaching.claims import claim
 from course_lib.widgets.player import play
+from course_lib.zoo import figures, models
 
 plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
-painter, judge = models.load("digits"), models.load("classifier")
-process = painter.process
-wanted = torch.arange(16) % 10
-x_T = torch.randn(16, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+network, evaluator = models.load("digits"), models.load("classifier")
+process = network.process
+labels = torch.arange(16) % 10
+x_T = network.draw_noise(16, seeded(0))
 times = process.times(50)
-gliding = list(ddim(painter.given(wanted), x_T, times))
-shaking = {step.t: step for step in ddpm(painter.given(wanted), x_T, times, torch.Generator().manual_seed(1))}
+by_ddim = list(ddim(network.given(labels), x_T, times))
+by_ddpm = {step.t: step for step in ddpm(network.given(labels), x_T, times, seeded(1))}
 play(
-    gliding[::2],
+    by_ddim[::2],
     draw=lambda step: {
         "DDIM: xₜ": step.x,
         "DDIM: x̂₀": step.x0,
-        "DDPM: xₜ": shaking[step.t].x,
-        "DDPM: x̂₀": shaking[step.t].x0,
+        "DDPM: xₜ": by_ddpm[step.t].x,
+        "DDPM: x̂₀": by_ddpm[step.t].x0,
     },
 )
 
@@ -113,14 +110,14 @@ def shares(x):
 
 
 hundred = points.process.times(100)
-shaken = shares(result(ddpm(exact, one, hundred, torch.Generator().manual_seed(0))))
-glided = shares(result(ddim(exact, one, hundred)))
+of_ddpm = shares(result(ddpm(exact, one, hundred, seeded(0))))
+of_ddim = shares(result(ddim(exact, one, hundred)))
 claim(
     "ddim-start-decides",
     "Under DDIM the noise decides where it ends; DDPM forgets its start.",
-    measured=f"2,000 runs from one x_T, 100 steps: DDIM has {glided.max():.0%} of them in one spot of eight, "
-    f"DDPM {shaken.min():.0%} to {shaken.max():.0%} in each",
-    holds=float(glided.max()) == 1 and float((shaken - 1 / 8).abs().max()) < 0.04,
+    measured=f"2,000 runs from one x_T, 100 steps: DDIM has {of_ddim.max():.0%} of them in one spot of eight, "
+    f"DDPM {of_ddpm.min():.0%} to {of_ddpm.max():.0%} in each",
+    holds=float(of_ddim.max()) == 1 and float((of_ddpm - 1 / 8).abs().max()) < 0.04,
 )
 
 # %% [markdown]
@@ -132,14 +129,14 @@ claim(
 # %%
 n = 40
 label = torch.arange(n) % 10
-start = torch.randn(n, 1, 16, 16, generator=torch.Generator().manual_seed(2))
+start = network.draw_noise(n, seeded(2))
 counts = (5, 10, 20, 50, 100, 1000)
-asked = painter.given(label)
-drawn = {k: result(ddim(asked, start, process.times(k))) for k in counts}
-noisy = {k: result(ddpm(asked, start, process.times(k), torch.Generator().manual_seed(k))) for k in counts[:-1]}
+conditioned = network.given(label)
+by_steps = {k: sample(conditioned, start, k) for k in counts}
+noisy = {k: sample(conditioned, start, k, ddpm, rng=seeded(k)) for k in counts[:-1]}
 
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.6))
-for ax, name, made in zip(axes, ("DDIM", "DDPM"), (drawn, noisy)):
+for ax, name, made in zip(axes, ("DDIM", "DDPM"), (by_steps, noisy)):
     shown = list(made)[:5]
     plots.pictures(torch.cat([made[k][2:10] for k in shown]), columns=8, ax=ax, rows=shown)
     ax.set_ylabel("steps")
@@ -154,18 +151,18 @@ plots.show(fig, alt="Eight noises, 5 to 100 steps. Under DDIM each column is one
 # %%
 pictures, classes = digits.load("train")
 with torch.no_grad():
-    real = judge.features(pictures)
+    real = evaluator.features(pictures)
 usual = torch.stack([real[classes == c].mean(0) for c in range(10)])[label]
 
 
 @torch.no_grad()
 def alike(x, y):
-    return float(torch.cosine_similarity(judge.features(x) - usual, judge.features(y) - usual).mean())
+    return float(torch.cosine_similarity(evaluator.features(x) - usual, evaluator.features(y) - usual).mean())
 
 
-unrelated = alike(drawn[1000], drawn[1000].roll(10, 0))
-same = {k: alike(drawn[k], drawn[1000]) for k in counts[:-1]}
-other = {k: alike(noisy[k], drawn[1000]) for k in counts[:-1]}
+unrelated = alike(by_steps[1000], by_steps[1000].roll(10, 0))
+same = {k: alike(by_steps[k], by_steps[1000]) for k in counts[:-1]}
+other = {k: alike(noisy[k], by_steps[1000]) for k in counts[:-1]}
 print("steps          " + "".join(f"{k:>7}" for k in same))
 print("DDIM           " + "".join(f"{v:7.2f}" for v in same.values()))
 print("DDPM           " + "".join(f"{v:7.2f}" for v in other.values()))
@@ -187,20 +184,14 @@ claim(
 # ten minutes, so it was made once, by `python tests/benchmarks/ddim_steps.py`, and ships as data.
 
 # %%
-found = json.loads((Path(course_lib.__file__).parents[1] / "data/figures/ddim_steps.json").read_text())
-real = found["the same, real against real"]
-
-
-def of(figure, eta):
-    runs = [[r["figures"][figure] for r in found["runs"] if (r["steps"], r["eta"]) == (k, eta)] for k in counts]
-    return np.array(runs)  # (step counts, seeds)
-
+runs = figures.load("ddim_steps")
+real = runs.attrs["the same, real against real"]
 
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.8))
 for ax, figure in zip(axes, ("Frechet distance", "class accuracy")):
     for eta, colour, line, name in ((0.0, BLUE, "o-", "DDIM, η = 0"), (1.0, RED, "s--", "DDPM, η = 1")):
-        runs = of(figure, eta)
-        ax.errorbar(counts, runs.mean(1), runs.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=name)
+        seeds = figures.values(runs, figure, steps=counts, eta=eta)  # (step counts, seeds)
+        ax.errorbar(counts, seeds.mean(1), seeds.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=name)
     ax.set(xscale="log", xlabel="steps", title=figure)
 axes[0].axhline(real, color=GREEN, ls=":", label="real against real")
 axes[0].set(ylim=(0, None))
@@ -208,12 +199,11 @@ axes[0].legend()
 plots.show(fig, alt="Frechet distance and accuracy over steps. DDIM's distance is the smaller throughout, most so at few.")
 
 # %%
-few = of("Frechet distance", 0.0).mean(1), of("Frechet distance", 1.0).mean(1)
-for k, zero, one in zip(counts, *few):
+FAST, SLOW = (figures.values(runs, "Frechet distance", steps=counts, eta=eta) for eta in (0, 1))
+for k, zero, one in zip(counts, FAST.mean(1), SLOW.mean(1)):
     print(f"{k:>5} steps: eta = 0 {zero:.3f}, eta = 1 {one:.3f}")
 
 # %%
-FAST, SLOW = of("Frechet distance", 0.0), of("Frechet distance", 1.0)
 gap = lambda k: (SLOW - FAST)[counts.index(k)]
 claim(
     "ddim-few-steps",
@@ -247,10 +237,10 @@ claim(
 # %%
 from course_lib.denoisers import NULL
 
-film = list(ddim(painter.given(NULL), start, process.times(50)))
+film = list(ddim(network.given(NULL), start, process.times(50)))
 end = film[-1].x
 with torch.no_grad():
-    read = [float((judge(step.x0).argmax(1) == judge(end).argmax(1)).float().mean()) for step in film]
+    read = [float((evaluator(step.x0).argmax(1) == evaluator(end).argmax(1)).float().mean()) for step in film]
 centred = lambda x: x.flatten(1) - x.flatten(1).mean(1, keepdim=True)
 pixels = [float(torch.cosine_similarity(centred(step.x0), centred(end)).mean()) for step in film]
 
@@ -307,12 +297,12 @@ check.solution("inversion_step")
 
 # %%
 pictures, classes = (part[:50] for part in digits.load("held_out"))
-own = painter.given(classes)
+own = network.given(classes)
 
 
-def there_and_back(k):
+def invert_and_reconstruct(k):
     noise = result(invert(own, pictures, process.times(k)))
-    return noise, result(ddim(own, noise, process.times(k)))
+    return noise, sample(own, noise, k)
 
 
 def psnr(x):
@@ -320,7 +310,7 @@ def psnr(x):
     return float(10 * torch.log10(4 / (x - pictures).square().mean()))
 
 
-back = {k: there_and_back(k) for k in (10, 20, 50, 100, 200, 400)}
+back = {k: invert_and_reconstruct(k) for k in (10, 20, 50, 100, 200, 400)}
 quality = {k: psnr(x) for k, (_, x) in back.items()}
 for k, decibels in quality.items():
     print(f"{k:>4} steps up and {k:>4} down: {decibels:.0f} dB")
@@ -353,14 +343,14 @@ claim(
 # mere fade of the two ends.
 
 # %%
-from course_lib.interpolation import slerp
+from course_lib.methods.interpolation import slerp
 
 nine = torch.tensor([0, 2, 3, 4, 5, 6, 7, 8, 9])
-rng = torch.Generator().manual_seed(7)
+rng = seeded(7)
 a, b = torch.randn(2, 9, 1, 16, 16, generator=rng)
 walk = []
 for share in torch.linspace(0, 1, 25).tolist():
-    walk.append(Step(share, result(ddim(painter.given(nine), slerp(a, b, share), process.times(20)))))
+    walk.append(Step(share, sample(network.given(nine), slerp(a, b, share), 20)))
 first, last = walk[0].x, walk[-1].x
 play(walk, draw=lambda step: {"DDIM from the arc": step.x, "a mere fade": (1 - step.t) * first + step.t * last})
 
@@ -372,15 +362,15 @@ play(walk, draw=lambda step: {"DDIM from the arc": step.x, "a mere fade": (1 - s
 from course_lib import metrics
 
 many = torch.arange(300) % 10
-a, b = torch.randn(2, 300, 1, 16, 16, generator=torch.Generator().manual_seed(8))
-draw = lambda x: result(ddim(painter.given(many), x, process.times(20)))
+a, b = torch.randn(2, 300, 1, 16, 16, generator=seeded(8))
+draw = lambda x: result(ddim(network.given(many), x, process.times(20)))
 ends, arc, line = draw(a), draw(slerp(a, b, 0.5)), draw((a + b) / 2)
 between = {"the ends": ends, "the arc's middle": arc, "the line's middle": line, "half faded": (ends + draw(b)) / 2}
 far = {}
 with torch.no_grad():
-    real_features = judge.features(digits.load("held_out")[0])
+    real_features = evaluator.features(digits.load("held_out")[0])
     for name, x in between.items():
-        features = judge.features(x)
+        features = evaluator.features(x)
         far[name] = metrics.frechet_distance(features, real_features)
         precision, recall = metrics.precision_recall(real_features, features)
         print(f"{name:18} distance {far[name]:.2f}, precision {precision:.2f}, recall {recall:.2f}")
@@ -422,11 +412,11 @@ museum = {
 fig, axes = plt.subplots(1, 4, figsize=(11.5, 3.5))
 ladder = process.times(20).tolist()
 for ax, (name, wrong) in zip(axes, museum.items()):
-    rng, x = torch.Generator().manual_seed(4), start[:16]
+    rng, x = seeded(4), start[:16]
     with torch.no_grad():
         for t, s in zip(ladder, ladder[1:]):
             z = torch.randn(x.shape, generator=rng)
-            x = step(painter.given(label[:16]), x, t, s, float("no_room" in wrong), z, **wrong)
+            x = step(network.given(label[:16]), x, t, s, float("no_room" in wrong), z, **wrong)
     plots.pictures(x, columns=4, ax=ax, title=name)
     ax.title.set_size(15)
 plots.show(fig, alt="Sixteen digits four times: clean; buried in grain; buried in grain; clean, but thin and plain.")

@@ -8,7 +8,7 @@
 # al.: *SDXL: Improving Latent Diffusion Models for High-Resolution Image Synthesis* (2023).
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.course_map import course_map
+from course_lib.teaching.course_map import course_map
 
 course_map("15")
 
@@ -24,28 +24,25 @@ course_map("15")
 # to 12 pixels are missing at the top and at the left. A quarter is as it should be.
 
 # %%
-import json
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-import course_lib
-from course_lib import checks as check
-from course_lib import models, plots
-from course_lib.claims import claim
-from course_lib.denoisers import NULL
-from course_lib.guidance import ClassifierFree
+from course_lib import plots
+from course_lib.guidance import classifier_free
+from course_lib.methods.sdxl import ExpertSwitch
 from course_lib.nets.sdxl import WHOLE
-from course_lib.recipes.sdxl import collection, guided, sdxl_drawn
-from course_lib.samplers import ddim
-from course_lib.sdxl import Relay
+from course_lib.process import seeded
+from course_lib.samplers import ddim, sample
+from course_lib.teaching import checks as check
+from course_lib.teaching.claims import claim
 from course_lib.widgets.player import play
+from course_lib.zoo import figures, models
+from course_lib.zoo.recipes.sdxl import collection
 
 plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
-found = json.loads((Path(course_lib.__file__).parents[1] / "data/figures/sdxl.json").read_text())
+runs = figures.load("sdxl")
 x, tokens, micro = collection(4000)
 whole = (micro == torch.tensor(WHOLE)).all(1)
 fig, ax = plt.subplots(figsize=(11.5, 3.6))
@@ -67,13 +64,13 @@ plots.show(
 
 
 # %%
-def of(kind, figure, what="drawing"):
+def seeds(kind, figure, what="drawing"):
     """One figure of a kind, by seed."""
-    return np.array([row[figure] for row in found["runs"] if (row["what"], row["kind"]) == (what, kind)])
+    return figures.values(runs, figure, what=what, kind=kind)
 
 
 def real(kind, figure):
-    return of(kind, figure, "real pictures")[0]
+    return seeds(kind, figure, "real pictures")[0]
 
 
 for kind in ("large and whole", "decoded", "side 16", "side 8"):
@@ -115,8 +112,8 @@ check.solution("micro_embedding")
 # changes:
 
 # %%
-base, coder, reader = (models.load(name) for name in ("sdxl", "autoencoder", "reader"))
-said = [
+base, autoencoder, detector = (models.load(name) for name in ("sdxl", "autoencoder", "reader"))
+prompts = [
     "a red circle left of a blue square",
     "a small yellow star above a big green circle",
     "a large white triangle in the top left corner",
@@ -124,10 +121,12 @@ said = [
     "a white square above a red triangle",
     "a big blue star in the middle",
 ]
-asks = {"32, whole": WHOLE, "side 16": (16, 0, 0), "side 8": (8, 0, 0), "cut 8, 8": (32, 8, 8), "cut 0, 12": (32, 0, 12)}
-rows = torch.cat([sdxl_drawn(base, said, micro=ask, seed=3) for ask in asks.values()])
+making = {"32, whole": WHOLE, "side 16": (16, 0, 0), "side 8": (8, 0, 0), "cut 8, 8": (32, 8, 8), "cut 0, 12": (32, 0, 12)}
+z_T = base.draw_noise(6, seeded(3))
+guided = lambda micro: classifier_free(base, (prompts, micro), 3.0)
+rows = autoencoder.decode(torch.cat([sample(guided(micro), z_T, 20) for micro in making.values()]))
 fig, ax = plt.subplots(figsize=(10, 7))
-plots.pictures(rows, columns=6, ax=ax, title="the same noise, told another story of its making", rows=list(asks))
+plots.pictures(rows, columns=6, ax=ax, title="the same noise, told another story of its making", rows=list(making))
 plots.show(fig, alt="Six captions drawn as large and whole, as once 16 or 8 pixels wide, and as cut at the top and left.")
 
 # %% [markdown]
@@ -135,15 +134,11 @@ plots.show(fig, alt="Six captions drawn as large and whole, as once 16 or 8 pixe
 # right as if the top and the left were missing. All three begin alike. When do they part?
 
 # %%
-z_T = torch.randn(6, 4, 8, 8, generator=torch.Generator().manual_seed(3))
-films = {
-    name: list(ddim(guided(base, said, asks[name]), z_T, base.process.times(20)))
-    for name in ("32, whole", "side 8", "cut 8, 8")
-}
+films = {name: list(ddim(guided(making[name]), z_T, base.process.times(20))) for name in ("32, whole", "side 8", "cut 8, 8")}
 play(
     films["32, whole"],
     draw=lambda step: {
-        name: coder.decode(next(other.x0 for other in film if other.t == step.t)) for name, film in films.items()
+        name: autoencoder.decode(next(other.x0 for other in film if other.t == step.t)) for name, film in films.items()
     },
 )
 
@@ -167,21 +162,21 @@ COLUMNS = {"all": "right", "shape": "shapes", "colour": "colours", "touch the bo
 
 def share(kind, figure):
     """A figure by seed; the detail as a share of real pictures'."""
-    return of(kind, figure) / (real("decoded", "detail") if figure == "detail" else 1)
+    return seeds(kind, figure) / (real("decoded", "detail") if figure == "detail" else 1)
 
 
 def table(kinds):
     print(f"{'':22}" + "".join(f"{name:>10}" for name in COLUMNS.values()) + f"{'distance':>10}")
     for kind in kinds:
         percent = "".join(f"{100 * share(kind, figure).mean():9.0f}%" for figure in COLUMNS)
-        print(f"{kind:22}{percent}{of(kind, 'Frechet distance').mean():10.2f}")
+        print(f"{kind:22}{percent}{seeds(kind, 'Frechet distance').mean():10.2f}")
 
 
 FOUR = ("before", "large only", "all, not told", "told")
 fig, axes = plt.subplots(1, 3, figsize=(12, 4.2))
 for ax, figure in zip(axes, ("all", "touch the border", "detail")):
-    runs = 100 * np.array([share(kind, figure) for kind in FOUR])
-    ax.bar(range(4), runs.mean(1), yerr=runs.std(1, ddof=1), capsize=6, color=("0.6", ORANGE, RED, BLUE))
+    percent = 100 * np.array([share(kind, figure) for kind in FOUR])
+    ax.bar(range(4), percent.mean(1), yerr=percent.std(1, ddof=1), capsize=6, color=("0.6", ORANGE, RED, BLUE))
     ax.set(title={"all": "right"}.get(figure, figure), xticks=range(4), ylabel="%")
     ax.set_xticklabels(("before", "large\nonly", "not\ntold", "told"), fontsize=12)
     ax.set_ylim(0, 115 if figure == "detail" else 100)
@@ -191,18 +186,18 @@ plots.show(fig, alt="Four networks: share of right pictures, of pictures that to
 table(FOUR)
 
 # %%
-untold, told = of("all, not told", "touch the border"), of("told", "touch the border")
+without, with_micro = seeds("all, not told", "touch the border"), seeds("told", "touch the border")
 coarse, fine = share("all, not told", "detail"), share("told", "detail")
 claim(
     "sdxl-micro-conditioning",
     "A network that is told of size and crop draws whole objects in full detail, though most of its pictures had neither.",
-    measured=f"touch the border {100 * told.mean():.0f} % against {100 * untold.mean():.0f} % untold; "
+    measured=f"touch the border {100 * with_micro.mean():.0f} % against {100 * without.mean():.0f} % untold; "
     f"detail {100 * fine.mean():.0f} % of real pictures' against {100 * coarse.mean():.0f} %",
-    holds=bool((told < untold).all() and (fine > coarse).all()),
+    holds=bool((with_micro < without).all() and (fine > coarse).all()),
 )
 
 # %%
-kept, thrown = of("told", "all"), of("large only", "all")
+kept, thrown = seeds("told", "all"), seeds("large only", "all")
 claim(
     "sdxl-keep-small-pictures",
     "To keep small and cut pictures, and tell, is better than to throw them away.",
@@ -242,20 +237,20 @@ table(("told", "told, asked for side 8", "told, asked for cut"))
 
 # %%
 print(f"{'':16}{'U-Net':>12}{'text':>10}{'loss':>8}")
-for row in found["runs"]:
-    if row["what"] == "training":
-        print(f"{row['kind']:16}{row['U-Net parameters']:12,}{row['text parameters']:10,}{row['loss']:8.3f}")
+for _, row in figures.where(runs, what="training").iterrows():
+    print(f"{row['kind']:16}{row['U-Net parameters']:12,.0f}{row['text parameters']:10,.0f}{row['loss']:8.3f}")
 
 # %% [markdown]
 # ## A refiner for the last steps
 #
 # In much noise a network decides what lies where; in little noise it only perfects. SDXL trains a second network for the
 # second task alone: on the best pictures only, and only at times up to 200 of 1,000. In sampling the base hands over at
-# $t = 200$. In the library that is a denoiser made of two, `Relay(base, refiner)`, and no sampler knows of it.
+# $t = 200$. In the library that is a denoiser made of two, `ExpertSwitch(base, refiner)`, and no sampler knows of it.
 #
 # ### Exercise 2: `refiner_loss` (difficulty 2, 8 minutes)
 #
-# The loss of lesson 02, in the network's own view (`denoiser.truth(x0, t, eps)`), with one change: $t$ is uniform on 1..`last`.
+# The loss of lesson 02, in the network's own view (`denoiser.target(x0, t, eps)`), with one change: $t$ is uniform on
+# 1..`last`.
 
 
 # %%
@@ -275,13 +270,13 @@ check.solution("refiner_loss")
 # takes over, at $t = 200$ and sooner:
 
 # %%
-painter = models.load("latent2shape")
-coarsely, finely = guided(base, said, (8, 0, 0)), ClassifierFree(painter.given(said), painter.given(NULL), 3.0)
+network = models.load("latent2shape")
+coarse_model, fine_model = guided((8, 0, 0)), classifier_free(network, prompts, 3.0)
 ends = {"never": 0, "at 200": 200, "at 400": 400, "at 600": 600}
-made = [list(ddim(Relay(coarsely, finely, at), z_T, base.process.times(20)))[-1].x for at in ends.values()]
+made = [sample(ExpertSwitch(coarse_model, fine_model, t), z_T, 20) for t in ends.values()]
 fig, ax = plt.subplots(figsize=(9, 5.8))
 plots.pictures(
-    coder.decode(torch.cat(made)),
+    autoencoder.decode(torch.cat(made)),
     columns=6,
     ax=ax,
     title="who knows fine pictures takes over from who draws coarse ones",
@@ -303,17 +298,17 @@ table(EACH)
 fig, ax = plt.subplots(figsize=(12, 4.6))
 shown = EACH[:4]
 for i, figure in enumerate(("all", "colour", "detail")):
-    runs = 100 * np.array([share(kind, figure) for kind in shown])
+    percent = 100 * np.array([share(kind, figure) for kind in shown])
     at = np.arange(len(shown)) + 0.27 * (i - 1)
-    ax.bar(at, runs.mean(1), 0.25, yerr=runs.std(1, ddof=1), capsize=5, color=plots.COLOURS[i], label=COLUMNS[figure])
+    ax.bar(at, percent.mean(1), 0.25, yerr=percent.std(1, ddof=1), capsize=5, color=plots.COLOURS[i], label=COLUMNS[figure])
 ax.set(xticks=range(len(shown)), ylabel="%", ylim=(0, 130), title="each addition alone, three seeds")
 ax.set_xticklabels(("told", "+ second encoder", "+ larger U-Net", "+ refiner"))
 ax.legend(ncols=3, loc="upper center")
 plots.show(fig, alt="Right pictures, right colours and detail of the told network and with each addition alone.")
 
 # %%
-plain = of("told", "all")
-gains = {kind: 100 * (of(kind, "all") - plain) for kind in EACH[1:4]}
+plain = seeds("told", "all")
+gains = {kind: 100 * (seeds(kind, "all") - plain) for kind in EACH[1:4]}
 for kind, gain in gains.items():
     print(f"{kind:16} {gain.mean():+5.1f} points, seed by seed {', '.join(f'{g:+.1f}' for g in gain)}")
 
@@ -321,7 +316,7 @@ for kind, gain in gains.items():
 claim(
     "sdxl-two-encoders",
     "A second text encoder, CLIP's, makes more pictures right.",
-    measured=f"all right in {100 * of('two encoders', 'all').mean():.0f} % against {100 * plain.mean():.0f} %",
+    measured=f"all right in {100 * seeds('two encoders', 'all').mean():.0f} % against {100 * plain.mean():.0f} %",
     holds=bool((gains["two encoders"] > 0).all()),
     expected=False,
 )
@@ -330,7 +325,7 @@ claim(
 claim(
     "sdxl-larger-unet",
     "A larger U-Net makes more pictures right.",
-    measured=f"all right in {100 * of('larger U-Net', 'all').mean():.0f} % against {100 * plain.mean():.0f} %",
+    measured=f"all right in {100 * seeds('larger U-Net', 'all').mean():.0f} % against {100 * plain.mean():.0f} %",
     holds=bool((gains["larger U-Net"] > 0).all()),
     expected=False,
 )
@@ -342,12 +337,12 @@ claim(
 # drawn on the finer maps, and in the last steps. (Captions of full size are another matter: there one encoder misses much.)
 
 # %%
-refined = {kind: 100 * (of(f"{kind}, refined", "all") - of(kind, "all")) for kind in ("told", "all, not told")}
+refined = {kind: 100 * (seeds(f"{kind}, refined", "all") - seeds(kind, "all")) for kind in ("told", "all, not told")}
 claim(
     "sdxl-refiner",
     "A refiner over the last steps makes more pictures right.",
     measured="; ".join(
-        f"{kind}: {100 * of(kind, 'all').mean():.0f} %, refined {100 * of(f'{kind}, refined', 'all').mean():.0f} %"
+        f"{kind}: {100 * seeds(kind, 'all').mean():.0f} %, refined {100 * seeds(f'{kind}, refined', 'all').mean():.0f} %"
         for kind in refined
     ),
     holds=bool(all((gain > 0).all() for gain in refined.values())),
@@ -362,7 +357,7 @@ claim(
 
 # %%
 wrong = {"32, whole": WHOLE, "0, forgotten": (0, 0, 0), "64, unheard of": (64, 0, 0)}
-rows = torch.cat([sdxl_drawn(base, said, micro=ask, seed=3) for ask in wrong.values()])
+rows = autoencoder.decode(torch.cat([sample(guided(micro), z_T, 20) for micro in wrong.values()]))
 fig, ax = plt.subplots(figsize=(10.5, 4.6))
 plots.pictures(rows, columns=6, ax=ax, title="numbers that the network never met", rows=list(wrong))
 plots.show(

@@ -8,7 +8,7 @@
 # for High-Resolution Image Synthesis* (2024); Xingchao Liu, Chengyue Gong, Qiang Liu: *Flow Straight and Fast* (2023).
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.course_map import course_map
+from course_lib.teaching.course_map import course_map
 
 course_map("16")
 
@@ -37,7 +37,7 @@ def my_flow_loss(net, x0, t, eps):
     ...  # write it here
 
 
-from course_lib import checks as check
+from course_lib.teaching import checks as check
 
 check.flow_loss(my_flow_loss)
 
@@ -53,21 +53,19 @@ check.solution("flow_loss")
 # spots on a line, with no network in between.
 
 # %%
-import json
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import torch
 
-import course_lib
-from course_lib import models, plots
-from course_lib.claims import claim
+from course_lib import plots
 from course_lib.datasets import words
 from course_lib.datasets.points import pair
 from course_lib.denoisers import ExactDenoiser
+from course_lib.guidance import classifier_free
 from course_lib.process import DDPM, RectifiedFlow
-from course_lib.samplers import ddim, rectified_flow
+from course_lib.samplers import ddim, rectified_flow, sample
 from course_lib.schedules import linear_beta
+from course_lib.teaching.claims import claim
+from course_lib.zoo import figures, models
 
 plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
@@ -103,28 +101,29 @@ plots.show(
 
 # %%
 from course_lib.denoisers import NULL
-from course_lib.recipes.sd3 import prompted
+from course_lib.process import seeded
+from course_lib.zoo.recipes.sd3 import prompted
 
-painter, coder, reader = models.load("sd3"), models.load("autoencoder"), models.load("reader")
-process = painter.process
-rng = torch.Generator().manual_seed(16)
-x, said = prompted(128, rng)
-z, eps = coder.encode(x, rng), torch.randn(128, 4, 8, 8, generator=rng)
+network, autoencoder, detector = models.load("sd3"), models.load("autoencoder"), models.load("reader")
+process = network.process
+rng = seeded(16)
+x, texts = prompted(128, rng)
+z, eps = autoencoder.encode(x, rng), torch.randn(128, 4, 8, 8, generator=rng)
 grid = torch.linspace(0.05, 0.95, 13)
 
 
 @torch.no_grad()
 def loss_at(cond, t):
-    return float((painter.given(cond)(process.add_noise(z, t, eps), t).flow - (eps - z)).square().mean())
+    return float((network.given(cond)(process.add_noise(z, t, eps), t).flow - (eps - z)).square().mean())
 
 
-worth = [loss_at(NULL, t) - loss_at(said, t) for t in grid.tolist()]
+gain = [loss_at(NULL, t) - loss_at(texts, t) for t in grid.tolist()]
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4))
 axes[0].hist(process.sample_t(20_000, rng), bins=40, density=True, color=BLUE)
 axes[0].axhline(1, color=RED, ls="--", label="uniform")
 axes[0].set(title="logit-normal times", xlabel="t", ylabel="density")
 axes[0].legend()
-axes[1].plot(grid, worth, "o-", color=GREEN)
+axes[1].plot(grid, gain, "o-", color=GREEN)
 axes[1].set(title="what the prompt is worth", xlabel="t", ylabel="loss without it - with it", ylim=(0, None))
 plots.show(
     fig,
@@ -132,12 +131,12 @@ plots.show(
 )
 
 # %%
-peak = worth.index(max(worth))
+peak = gain.index(max(gain))
 claim(
     "sd3-middle",
     "What the prompt decides is decided in the middle of the way, not at its ends.",
     measured=f"the prompt is worth most near t = {float(grid[peak]):.1f}, at t = 0.05 and at 0.95 less than half of that",
-    holds=0 < peak < len(worth) - 1 and max(worth[0], worth[-1]) < max(worth) / 2,
+    holds=0 < peak < len(gain) - 1 and max(gain[0], gain[-1]) < max(gain) / 2,
 )
 
 # %% [markdown]
@@ -151,12 +150,12 @@ claim(
 #
 # ### Exercise 2: `joint_attention` (difficulty 2, 10 minutes)
 #
-# `picture` and `text` are each `(q, k, v)`, of shape (B, heads, P, d) and (B, heads, L, d). `there` (B, L) is False for
+# `picture` and `text` are each `(q, k, v)`, of shape (B, heads, P, d) and (B, heads, L, d). `mask` (B, L) is False for
 # padding. Return what the places gather, and what the words gather.
 
 
 # %%
-def my_joint_attention(picture, text, there):
+def my_joint_attention(picture, text, mask):
     """What the picture's tokens (B, heads, P, d) and the text's (B, heads, L, d) gather from all tokens."""
     ...  # write it here
 
@@ -175,26 +174,26 @@ check.solution("joint_attention")
 # are of those, never shown before. An exact reader compares what was written with every word there could be.
 
 # %%
-from course_lib.recipes.sd3 import latents_of, spelling_asked
 from course_lib.widgets.player import play
+from course_lib.zoo.recipes.sd3 import spelling_prompts
 
 prompts = ["STAR in yellow", "LOAD in red", "HEAT in pink", "TIDY in green"]
 prompts += ["a red circle left of a blue square", "a small yellow star above a big green circle"]
 prompts += ["a large white triangle in the top left corner", "three pink stars"]
-noise = torch.randn(8, 4, 8, 8, generator=torch.Generator().manual_seed(4))
-film = list(rectified_flow(models.guided(painter, prompts, 3.0), noise, process.times(25)))
-play(film, draw=lambda step: {"xₜ, decoded": coder.decode(step.x), "x̂₀, decoded": coder.decode(step.x0)})
+noise = network.draw_noise(8, seeded(4))
+film = list(rectified_flow(classifier_free(network, prompts, 3.0), noise, process.times(25)))
+play(film, draw=lambda step: {"xₜ, decoded": autoencoder.decode(step.x), "x̂₀, decoded": autoencoder.decode(step.x0)})
 
 # %% tags=["nbval-ignore-output"]
-asked_for, truth = spelling_asked(100, new=True, seed=6)
-spelt = {}
+new_words, target = spelling_prompts(100, new=True, seed=6)
+spelt, start = {}, network.draw_noise(100, seeded(6))
 for w in (1.0, 3.0):
-    seen = words.read(coder.decode(latents_of(painter, asked_for, w, seed=6)))
-    spelt[w] = words.agreement(seen, truth)
+    latents = sample(classifier_free(network, new_words, w), start, 25, rectified_flow)
+    spelt[w] = words.agreement(words.read(autoencoder.decode(latents)), target)
     print(f"w = {w:g}: letters in their place {spelt[w]['letters']:.0%}, words spelt right {spelt[w]['spelt']:.0%}")
-made = coder.decode(latents_of(painter, asked_for[:24], 3.0, seed=6))
+made = autoencoder.decode(latents[:24])  # at w = 3
 fig, ax = plt.subplots(figsize=(11.5, 4.6))
-plots.pictures(made, columns=8, ax=ax, title="new words: " + ", ".join(words.spelt(truth)[:8]) + ", ...")
+plots.pictures(made, columns=8, ax=ax, title="new words: " + ", ".join(words.spelt(target)[:8]) + ", ...")
 plots.show(fig, alt="Twenty-four pictures, each with a word of three or four capitals in one colour.")
 
 # %%
@@ -211,17 +210,17 @@ claim(
 # each of the four letters, the mean over all blocks and heads, beside what it becomes:
 
 # %%
-from course_lib.nets.hooks import watching
+from course_lib.nets.hooks import record_activations
 from course_lib.nets.mmdit import JointBlock
 
 half_way = film[len(film) // 2]
-with torch.no_grad(), watching(painter.net, (JointBlock,)) as seen:
-    painter.given(prompts[0])(half_way.x[:1], half_way.t)
-looks = torch.stack([weights[0, :, :16, 17:21].mean(0) for weights in seen.values()]).mean(0)  # 16 patches, 4 letters
+with torch.no_grad(), record_activations(network.net, (JointBlock,)) as recorded:
+    network.given(prompts[0])(half_way.x[:1], half_way.t)
+weights = torch.stack([w[0, :, :16, 17:21].mean(0) for w in recorded.values()]).mean(0)  # 16 patches, 4 letters
 fig, axes = plt.subplots(1, 5, figsize=(11.5, 2.9))
-plots.pictures(coder.decode(film[-1].x[:1]), columns=1, ax=axes[0], title="at the end")
-for ax, letter, look in zip(axes[1:], "STAR", looks.T):
-    ax.imshow(look.view(4, 4), vmin=0, vmax=float(looks.max()))
+plots.pictures(autoencoder.decode(film[-1].x[:1]), columns=1, ax=axes[0], title="at the end")
+for ax, letter, of_letter in zip(axes[1:], "STAR", weights.T):
+    ax.imshow(of_letter.view(4, 4), vmin=0, vmax=float(weights.max()))
     ax.set(title=letter, xticks=[], yticks=[])
 plots.show(fig, alt="The picture of the word STAR, and four maps of 4 by 4 patches, one for each of its letters.")
 
@@ -234,15 +233,14 @@ plots.show(fig, alt="The picture of the word STAR, and four maps of 4 by 4 patch
 # the same picture and the same noise in it. So whatever differs below is the road alone (`python tests/benchmarks/sd3.py`).
 
 # %%
-FIGURES = Path(course_lib.__file__).parents[1] / "data/figures"
-runs = json.loads((FIGURES / "sd3.json").read_text())["runs"]
-bend = {name: runs[name]["path over straight way"] for name in ("shipped", "ddim")}
+runs = figures.raw("sd3")["runs"]
+curvature = {name: runs[name]["path over straight way"] for name in ("shipped", "ddim")}
 claim(
     "sd3-straight",
     "The flow's paths are straighter than DDIM's, by the same network.",
     measured="path over straight way, flow and DDIM: "
-    + ", ".join(f"{bend['shipped'][w]:.2f} and {bend['ddim'][w]:.2f} at {w}" for w in ("w = 1", "w = 3")),
-    holds=all(bend["shipped"][w] - 1 < 0.7 * (bend["ddim"][w] - 1) for w in ("w = 1", "w = 3")),
+    + ", ".join(f"{curvature['shipped'][w]:.2f} and {curvature['ddim'][w]:.2f} at {w}" for w in ("w = 1", "w = 3")),
+    holds=all(curvature["shipped"][w] - 1 < 0.7 * (curvature["ddim"][w] - 1) for w in ("w = 1", "w = 3")),
 )
 
 # %% [markdown]
@@ -295,11 +293,11 @@ claim(
 
 # %%
 named = {"joint": "joint attention", "cross": "cross-attention"}
-figures = ("letters", "spelt", "binding", "all")
+shown = ("letters", "spelt", "binding", "all")
 fig, ax = plt.subplots(figsize=(11.5, 4.4))
 for i, (name, colour) in enumerate(zip(named, (BLUE, ORANGE))):
     last = runs[name]["rows"][-1]
-    mean, std = zip(*(last[figure] for figure in figures))
+    mean, std = zip(*(last[figure] for figure in shown))
     ax.bar([j + 0.38 * (i - 0.5) for j in range(4)], mean, 0.36, yerr=std, capsize=5, color=colour, label=named[name])
 ax.set(xticks=range(4), ylim=(0, 1.3), ylabel="share right", title="w = 3, 32 steps, three seeds")
 ax.set_xticklabels(["letters of\nnew words", "new words", "binding of\ntwo objects", "two objects,\neverything"])
@@ -312,7 +310,7 @@ claim(
     "sd3-two-streams",
     "Two streams with joint attention beat cross-attention at equal size and training time.",
     measured=", ".join(
-        f"{figure}: {final['joint'][figure][0]:.0%} against {final['cross'][figure][0]:.0%}" for figure in figures
+        f"{figure}: {final['joint'][figure][0]:.0%} against {final['cross'][figure][0]:.0%}" for figure in shown
     ),
     holds=all(final["joint"][figure][0] > final["cross"][figure][0] for figure in ("spelt", "all")),
     expected=False,
@@ -333,9 +331,9 @@ claim(
 # **text**. No system before this one has ever seen a letter.
 
 # %%
-from course_lib import drawbench
+from course_lib.zoo import drawbench
 
-bench = json.loads((FIGURES / "drawbench.json").read_text())
+bench = figures.raw("drawbench")
 columns = (*drawbench.CATEGORIES, "all")
 mean = lambda name, column: sum(score[column] for score in bench["scores"][name]) / len(bench["scores"][name])
 print(f"{'':19}" + "".join(f"{column:>10}" for column in (*columns, "text")))
@@ -373,8 +371,8 @@ plots.show(fig, alt="Six systems against each other: in what share of the captio
 # One prompt, four noises, every system, step by step: what each believes in while it draws. Change the prompt and run the cell.
 
 # %% tags=["nbval-ignore-output"]
-from course_lib import systems
 from course_lib.samplers import Step
+from course_lib.zoo import systems
 
 prompt = "a large red circle left of a small blue square"
 films = {name: list(load()([prompt] * 4, 0)) for name, load in systems.SYSTEMS.items()}
@@ -389,18 +387,18 @@ play(moments, draw=lambda step: dict(zip(films, step.x.split(3, 1))))
 
 # %%
 @torch.no_grad()
-def walk(sign=1, told=lambda t: t, steps=25):
+def walk(sign=1, time=lambda t: t, steps=25):
     """Euler steps from noise, right or wrong."""
-    x, asked = noise, models.guided(painter, prompts, 3.0)
+    x, guided = noise, classifier_free(network, prompts, 3.0)
     for t, s in zip(process.times(steps).tolist(), process.times(steps).tolist()[1:]):
-        x = x + sign * (s - t) * asked(x, told(t)).flow
+        x = x + sign * (s - t) * guided(x, time(t)).flow
     return x
 
 
-museum = {"right": walk(), "sign turned": walk(sign=-1), "told 1 - t": walk(told=lambda t: 1 - t), "one step": walk(steps=1)}
+museum = {"right": walk(), "sign turned": walk(sign=-1), "told 1 - t": walk(time=lambda t: 1 - t), "one step": walk(steps=1)}
 fig, axes = plt.subplots(4, 1, figsize=(11.5, 7.4))
 for ax, (name, z_0) in zip(axes, museum.items()):
-    plots.pictures(coder.decode(z_0), columns=8, ax=ax, title=name)
+    plots.pictures(autoencoder.decode(z_0), columns=8, ax=ax, title=name)
 plots.show(
     fig, alt="Eight pictures four times: words and shapes; coloured noise; nearly the first again; and, in one step, blurs."
 )

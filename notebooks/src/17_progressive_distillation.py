@@ -8,7 +8,7 @@
 # Diffusion Models* (2022).
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.course_map import course_map
+from course_lib.teaching.course_map import course_map
 
 course_map("17")
 
@@ -45,7 +45,7 @@ def my_student_target(teacher, x_t, t, between, s):
     ...  # write it here
 
 
-from course_lib import checks as check
+from course_lib.teaching import checks as check
 
 check.student_target(my_student_target)
 
@@ -81,28 +81,26 @@ check.solution("truncated_snr")
 
 # %%
 import copy
-import json
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-import course_lib
-from course_lib import metrics, models, plots
-from course_lib.claims import claim
+from course_lib import metrics, plots
 from course_lib.datasets import points
 from course_lib.denoisers import ExactDenoiser, Network
-from course_lib.distillation import progressive_loss
+from course_lib.methods.distillation import progressive_loss
 from course_lib.nets.mlp import MLP
-from course_lib.samplers import ddim, result
+from course_lib.samplers import ddim, result, sample
+from course_lib.teaching.claims import claim
 from course_lib.training import EMA, train
 from course_lib.widgets.player import play
+from course_lib.zoo import figures, models
 
 plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
-painter = models.load("digits")
-process = painter.process
+network = models.load("digits")
+process = network.process
 ring = points.ring()
 exact = ExactDenoiser(ring, process)
 
@@ -116,8 +114,10 @@ def distil(teacher, net, n, steps, rng, view="v"):
 
 
 # %% tags=["nbval-ignore-output"]
+from course_lib.process import seeded
+
 torch.manual_seed(0)
-rng = torch.Generator().manual_seed(0)
+rng = seeded(0)
 students, teacher, net = {}, exact, MLP(2, 64, 3)
 for n, steps in {32: 1500, 16: 100, 8: 100, 4: 100, 2: 100, 1: 500}.items():
     students[n] = teacher = distil(teacher, net, n, steps, rng)
@@ -125,23 +125,23 @@ for n, steps in {32: 1500, 16: 100, 8: 100, 4: 100, 2: 100, 1: 500}.items():
     print(f"{2 * n} steps are now {n}")
 
 # %%
-z = torch.randn(4000, 2, generator=torch.Generator().manual_seed(1))
-real = ring.sample(20_000, torch.Generator().manual_seed(2))[0]
+z = torch.randn(4000, 2, generator=seeded(1))
+real = ring.sample(20_000, seeded(2))[0]
 floor = metrics.floor(metrics.sliced_wasserstein, real, 4000)
 
 
-def far(x):
-    """From the ring, over real against real."""
+def over_floor(x):
+    """The distance from the ring, over real against real."""
     return sum(metrics.sliced_wasserstein(x, part) for part in real.split(4000)) / 5 / floor
 
 
-drawn = {
+samples = {
     "exact, 64 steps": result(ddim(exact, z, process.times(64))),
     "exact, 1 step": result(ddim(exact, z, process.times(1))),
 }
-drawn["student, 1 step"] = result(ddim(students[1], z, process.times(1)))
+samples["student, 1 step"] = result(ddim(students[1], z, process.times(1)))
 fig, axes = plt.subplots(1, 3, figsize=(11.5, 4.3))
-for ax, (name, x) in zip(axes, drawn.items()):
+for ax, (name, x) in zip(axes, samples.items()):
     plots.points(x[:800], title=name, ax=ax, size=10)
 plots.show(
     fig,
@@ -149,13 +149,13 @@ plots.show(
 )
 
 # %%
-off = float((drawn["student, 1 step"] - drawn["exact, 64 steps"]).square().sum(1).mean().sqrt())
+error = float((samples["student, 1 step"] - samples["exact, 64 steps"]).square().sum(1).mean().sqrt())
 claim(
     "distil-exact-teacher",
     "An exact teacher's student draws the mixture in one step, and from each noise the point that 64 exact steps draw.",
-    measured=f"distance over its floor: student {far(drawn['student, 1 step']):.0f}, "
-    f"one exact step {far(drawn['exact, 1 step']):.0f}; student to teacher, point by point, {off:.1f}",
-    holds=far(drawn["student, 1 step"]) < 1.5 and far(drawn["exact, 1 step"]) > 10 and off < 0.15,
+    measured=f"distance over its floor: student {over_floor(samples['student, 1 step']):.0f}, "
+    f"one exact step {over_floor(samples['exact, 1 step']):.0f}; student to teacher, point by point, {error:.1f}",
+    holds=over_floor(samples["student, 1 step"]) < 1.5 and over_floor(samples["exact, 1 step"]) > 10 and error < 0.15,
 )
 
 # %% [markdown]
@@ -172,7 +172,7 @@ claim(
 t = torch.arange(1, 1001)
 a, b = process.signal(t), process.noise(t)
 torch.manual_seed(0)
-last = {view: distil(exact, MLP(2, 64, 3), 1, 300, torch.Generator().manual_seed(0), view) for view in ("x0", "v", "eps")}
+last = {view: distil(exact, MLP(2, 64, 3), 1, 300, seeded(0), view) for view in ("x0", "v", "eps")}
 one_step = {view: result(ddim(student, z, process.times(1))) for view, student in last.items()}
 
 fig, axes = plt.subplots(1, 3, figsize=(11.5, 4.3), width_ratios=(1.3, 1, 1))
@@ -190,7 +190,7 @@ plots.show(
 
 # %%
 amplified = float(b[-1] / a[-1])
-distances = {view: far(x) for view, x in one_step.items()}
+distances = {view: over_floor(x) for view, x in one_step.items()}
 claim(
     "distil-eps-fails",
     "At one step a student that predicts the noise fails; one that predicts v or x0 does not.",
@@ -211,11 +211,11 @@ claim(
 # more of the picture each must bring.
 
 # %%
-wanted = torch.arange(16) % 10
-x_T = torch.randn(16, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+labels = torch.arange(16) % 10
+x_T = network.draw_noise(16, seeded(0))
 students = {n: models.load(f"progressive{n}") for n in (32, 16, 8, 4, 2, 1)}
-film = {64: list(ddim(painter.given(wanted), x_T, process.times(64)))}
-film |= {n: list(ddim(student.given(wanted), x_T, process.times(n))) for n, student in students.items()}
+film = {64: list(ddim(network.given(labels), x_T, process.times(64)))}
+film |= {n: list(ddim(student.given(labels), x_T, process.times(n))) for n, student in students.items()}
 
 
 def guess(n, t):
@@ -234,10 +234,7 @@ shown = (8, 4, 2, 1)
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 3.6))
 for ax, name in zip(axes, ("DDIM", "students")):
     rows = [film[64][-1].x[:10]]
-    rows += [
-        film[n][-1].x[:10] if name == "students" else result(ddim(painter.given(wanted), x_T, process.times(n)))[:10]
-        for n in shown
-    ]
+    rows += [film[n][-1].x[:10] if name == "students" else sample(network.given(labels), x_T, n)[:10] for n in shown]
     plots.pictures(torch.cat(rows), columns=10, ax=ax, title=f"{name}: a noise in each column", rows=(64, *shown))
     ax.set_ylabel("steps")
 plots.show(
@@ -252,13 +249,13 @@ plots.show(
 # noise, the same students, since each was trained once. Made by `python tests/benchmarks/distillation.py`.
 
 # %%
-found = json.loads((Path(course_lib.__file__).parents[1] / "data/figures/distillation.json").read_text())
-floor = found["the same, real against real"]
+runs = figures.where(figures.load("distillation"), w=1)
+floor = runs.attrs["the same, real against real"]
 
 
-def of(model, steps, figure="Frechet distance", w=1.0):
+def seeds(model, steps, figure="Frechet distance"):
     """The figure in each of the three seeds."""
-    return np.array([r["figures"][figure] for r in found["runs"] if (r["model"], r["steps"], r["w"]) == (model, steps, w)])
+    return figures.values(runs, figure, model=model, steps=steps)
 
 
 counts = (1, 2, 4, 8, 16, 32)
@@ -268,8 +265,8 @@ for ax, figure in zip(axes, ("Frechet distance", "class accuracy")):
         ("DDIM", "digits", (*counts, 64), RED, "s--"),
         ("students", "progressive", counts, BLUE, "o-"),
     ):
-        runs = np.array([of(model if model == "digits" else f"{model}{k}", k, figure) for k in steps])
-        ax.errorbar(steps, runs.mean(1), runs.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=name)
+        rows = np.array([seeds(model if model == "digits" else f"{model}{k}", k, figure) for k in steps])
+        ax.errorbar(steps, rows.mean(1), rows.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=name)
     ax.set(xscale="log", xlabel="steps", title=figure, xticks=(*counts, 64), xticklabels=(*counts, 64))
 axes[0].axhline(floor, color=GREEN, ls=":", label="real against real")
 axes[0].set(yscale="log")
@@ -284,12 +281,12 @@ plots.show(
 
 # %%
 print("steps     " + "".join(f"{k:>8}" for k in (*counts, 64)))
-print("DDIM      " + "".join(f"{of('digits', k).mean():8.3f}" for k in (*counts, 64)))
-print("students  " + "".join(f"{of(f'progressive{k}', k).mean():8.3f}" for k in counts))
+print("DDIM      " + "".join(f"{seeds('digits', k).mean():8.3f}" for k in (*counts, 64)))
+print("students  " + "".join(f"{seeds(f'progressive{k}', k).mean():8.3f}" for k in counts))
 
 # %%
-teachers = of("digits", 64)
-four = of("progressive4", 4)
+teachers = seeds("digits", 64)
+four = seeds("progressive4", 4)
 claim(
     "distil-four-steps",
     "At 4 steps the student's distance is at most 1.3 times that of its teacher's 64.",
@@ -298,7 +295,7 @@ claim(
 )
 
 # %%
-ddim_at, student_at = ({k: of(m.format(k), k).mean() for k in counts} for m in ("digits", "progressive{}"))
+ddim_at, student_at = ({k: seeds(m.format(k), k).mean() for k in counts} for m in ("digits", "progressive{}"))
 claim(
     "distil-beats-twice-the-steps",
     "At 1, 2 and 4 steps the student beats DDIM with twice the steps.",

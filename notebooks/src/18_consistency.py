@@ -11,7 +11,7 @@
 # Simian Luo, Yiqin Tan, Longbo Huang, Jian Li, Hang Zhao: *Latent Consistency Models* (2023).
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.course_map import course_map
+from course_lib.teaching.course_map import course_map
 
 course_map("18")
 
@@ -27,23 +27,21 @@ course_map("18")
 # is known, the two can be seen side by side.
 
 # %%
-import json
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-import course_lib
-from course_lib import metrics, models, plots
-from course_lib.claims import claim
+from course_lib import metrics, plots
 from course_lib.datasets import points
 from course_lib.denoisers import ExactDenoiser, Network
-from course_lib.distillation import consistency_loss, pseudo_huber
+from course_lib.guidance import classifier_free
+from course_lib.methods.distillation import consistency_loss, pseudo_huber
 from course_lib.nets.mlp import MLP
-from course_lib.samplers import consistency, ddim, result
+from course_lib.samplers import consistency, ddim, result, sample
+from course_lib.teaching.claims import claim
 from course_lib.training import EMA, train
 from course_lib.widgets.player import play
+from course_lib.zoo import figures, models
 
 plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
@@ -89,7 +87,7 @@ def my_consistency_function(F, x_t, a, b, sigma_data):
     ...  # write it here
 
 
-from course_lib import checks as check
+from course_lib.teaching import checks as check
 
 check.consistency_function(my_consistency_function)
 
@@ -102,15 +100,17 @@ check.solution("consistency_function")
 # boundary, and the teacher's weights are a fair start for the student.
 
 # %%
-x = torch.randn(64, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+from course_lib.process import seeded
+
+x = student.draw_noise(64, seeded(0))
 at_0 = float((student.given(3)(x, 0).x0 - x).abs().max())
-free = Network(student.net, process, "x0").given(3)
-loose = float((free(x, 0).x0 - x).square().mean().sqrt())
+as_x0 = Network(student.net, process, "x0").given(3)
+error = float((as_x0(x, 0).x0 - x).square().mean().sqrt())
 claim(
     "consistency-boundary",
     "Read as v, any network satisfies f(x, 0) = x; read as x0, none is held to it.",
-    measured=f"largest error over 64 pictures of noise: {at_0:.0f} as v; as x0 it is off by {loose:.0f} (rms)",
-    holds=at_0 == 0 and loose > 0.5,
+    measured=f"largest error over 64 pictures of noise: {at_0:.0f} as v; as x0 it is off by {error:.0f} (rms)",
+    holds=at_0 == 0 and error > 0.5,
 )
 
 # %% [markdown]
@@ -159,7 +159,7 @@ exact = ExactDenoiser(ring, process)
 def learn(n, teacher=None, view="v", steps=1000):
     """A consistency function of n + 1 times, trained live; its target is its own average."""
     torch.manual_seed(0)
-    rng, net = torch.Generator().manual_seed(0), MLP(2, 64, 3)
+    rng, net = seeded(0), MLP(2, 64, 3)
     ema = EMA(net, 0.9)
 
     def loss():
@@ -179,25 +179,25 @@ def learn(n, teacher=None, view="v", steps=1000):
 learned = {"distilled": learn(16, exact), "trained": learn(16), "no boundary": learn(16, view="x0", steps=500)}
 
 # %%
-z = torch.randn(4000, 2, generator=torch.Generator().manual_seed(1))
-real = ring.sample(20_000, torch.Generator().manual_seed(2))[0]
+z = torch.randn(4000, 2, generator=seeded(1))
+real = ring.sample(20_000, seeded(2))[0]
 floor = metrics.floor(metrics.sliced_wasserstein, real, 4000)
 
 
-def far(x):
-    """From the ring, over real against real."""
+def over_floor(x):
+    """The distance from the ring, over real against real."""
     return sum(metrics.sliced_wasserstein(x, part) for part in real.split(4000)) / 5 / floor
 
 
-jumped = {name: result(consistency(f, z, process.times(1))) for name, (f, _) in learned.items()}
+in_one_step = {name: result(consistency(f, z, process.times(1))) for name, (f, _) in learned.items()}
 fig, axes = plt.subplots(1, 3, figsize=(11.5, 4.3))
-for ax, (name, x) in zip(axes, jumped.items()):
+for ax, (name, x) in zip(axes, in_one_step.items()):
     plots.points(x[:800], title=f"{name}, one step", ax=ax, size=10)
 plots.show(fig, alt="The ring after one jump, distilled and trained; without the boundary, all points in one.")
 
 # %%
-one_step = far(result(ddim(exact, z, process.times(1))))
-widths = {name: float(x.std(0).mean()) for name, x in jumped.items()}
+one_step = over_floor(result(ddim(exact, z, process.times(1))))
+widths = {name: float(x.std(0).mean()) for name, x in in_one_step.items()}
 claim(
     "consistency-collapse",
     "Without the boundary condition the loss is 0 for a constant, and towards a constant it goes.",
@@ -209,8 +209,8 @@ claim(
 claim(
     "consistency-exact-teacher",
     "One jump draws the mixture, distilled from the exact denoiser; one step of that denoiser does not.",
-    measured=f"distance over its floor: distilled {far(jumped['distilled']):.0f}, one exact step {one_step:.0f}",
-    holds=far(jumped["distilled"]) < 3 and one_step > 10,
+    measured=f"distance over its floor: distilled {over_floor(in_one_step['distilled']):.0f}, one exact step {one_step:.0f}",
+    holds=over_floor(in_one_step["distilled"]) < 3 and one_step > 10,
 )
 
 # %% [markdown]
@@ -240,11 +240,11 @@ check.solution("consistency_step")
 # Step through four jumps of each, from one noise.
 
 # %%
-wanted = torch.arange(16) % 10
-x_T = torch.randn(16, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+labels = torch.arange(16) % 10
+x_T = student.draw_noise(16, seeded(0))
 alone = models.load("consistency_trained")
 film = {
-    name: list(consistency(f.given(wanted), x_T, process.times(4), torch.Generator().manual_seed(1)))
+    name: list(consistency(f.given(labels), x_T, process.times(4), seeded(1)))
     for name, f in {"distilled": student, "trained": alone}.items()
 }
 at = {step.t: step for step in film["trained"]}
@@ -262,32 +262,32 @@ play(
 # ## Quality at 1, 2 and 4 steps
 #
 # 1,000 samples each; the bars are the spread over three seeds of *sampling*, with one training of each model (`python
-# tests/benchmarks/distillation.py`, and with `--from-nothing` for the dashed lines).
+# tests/benchmarks/distillation.py`, and with `from-nothing` for the dashed lines).
 
 # %%
-found = json.loads((Path(course_lib.__file__).parents[1] / "data/figures/distillation.json").read_text())
+runs, from_nothing = figures.load("distillation"), figures.load("distillation", "from nothing")
 
 
-def of(model, steps, w=1.0, figure="Frechet distance", runs="runs"):
+def seeds(model, steps, w=1.0, figure="Frechet distance", runs=runs):
     """The figure in each of the three seeds."""
-    return np.array([r["figures"][figure] for r in found[runs] if (r["model"], r["steps"], r["w"]) == (model, steps, w)])
+    return figures.values(runs, figure, model=model, steps=steps, w=w)
 
 
 few = (1, 2, 4)
 rivals = {
-    "DDIM": lambda k: of("digits", k),
-    "progressive": lambda k: of(f"progressive{k}", k),
-    "consistency, distilled": lambda k: of("consistency", k),
-    "consistency, trained": lambda k: of("consistency_trained", k),
-    "distilled from nothing": lambda k: of("consistency", k, runs="from nothing"),
-    "trained from nothing": lambda k: of("consistency_trained", k, runs="from nothing"),
+    "DDIM": lambda k: seeds("digits", k),
+    "progressive": lambda k: seeds(f"progressive{k}", k),
+    "consistency, distilled": lambda k: seeds("consistency", k),
+    "consistency, trained": lambda k: seeds("consistency_trained", k),
+    "distilled from nothing": lambda k: seeds("consistency", k, runs=from_nothing),
+    "trained from nothing": lambda k: seeds("consistency_trained", k, runs=from_nothing),
 }
-looks = ((RED, "s-"), (BLUE, "o-"), (GREEN, "^-"), (ORANGE, "D-"), (GREEN, "^--"), (ORANGE, "D--"))
+styles = ((RED, "s-"), (BLUE, "o-"), (GREEN, "^-"), (ORANGE, "D-"), (GREEN, "^--"), (ORANGE, "D--"))
 fig, ax = plt.subplots(figsize=(11.5, 4.8))
-for (name, distance), (colour, mark) in zip(rivals.items(), looks):
-    runs = np.array([distance(k) for k in few])
-    ax.errorbar(few, runs.mean(1), runs.std(1, ddof=1), fmt=mark, color=colour, ms=9, capsize=5, label=name)
-ax.axhline(of("digits", 64).mean(), color="#000000", ls=":", label="the teacher, 64 steps")
+for (name, distance), (colour, mark) in zip(rivals.items(), styles):
+    rows = np.array([distance(k) for k in few])
+    ax.errorbar(few, rows.mean(1), rows.std(1, ddof=1), fmt=mark, color=colour, ms=9, capsize=5, label=name)
+ax.axhline(seeds("digits", 64).mean(), color="#000000", ls=":", label="the teacher, 64 steps")
 ax.set(xscale="log", yscale="log", xlabel="steps", ylabel="Frechet distance", xticks=few, xticklabels=few)
 ax.set_title("Few steps")
 ax.minorticks_off()
@@ -300,11 +300,11 @@ plots.show(
 print(f"{'steps':24}" + "".join(f"{k:>8}" for k in few))
 for name, distance in rivals.items():
     print(f"{name:24}" + "".join(f"{distance(k).mean():8.3f}" for k in few))
-print(f"{'the teacher, 64 steps':24}{of('digits', 64).mean():8.3f}")
+print(f"{'the teacher, 64 steps':24}{seeds('digits', 64).mean():8.3f}")
 
 # %%
-teacher = of("digits", 64).mean()
-two = of("consistency", 2).mean()
+teacher = seeds("digits", 64).mean()
+two = seeds("consistency", 2).mean()
 claim(
     "consistency-two-steps",
     "At 2 steps the distilled consistency model's distance is at most 1.5 times that of its teacher's 64.",
@@ -322,15 +322,16 @@ claim(
 # allow bring one jump to 0.33 (tried once; `course train consistency_trained --seconds 12 --out mine.safetensors`).
 
 # %%
-begun, taught = (np.array([rivals[name](k).mean() for k in few]) for name in ("consistency, trained", "distilled from nothing"))
+pair_of_rivals = ("consistency, trained", "distilled from nothing")
+trained, distilled = (np.array([rivals[name](k).mean() for k in few]) for name in pair_of_rivals)
 claim(
     "consistency-start",
     "A denoiser's weights to begin with are worth more than a teacher to learn from.",
     measured="distance at 1, 2 and 4 steps: begun as a denoiser, without a teacher "
-    + ", ".join(f"{d:.3f}" for d in begun)
+    + ", ".join(f"{d:.3f}" for d in trained)
     + "; from nothing, with one "
-    + ", ".join(f"{d:.3f}" for d in taught),
-    holds=(begun < 0.5 * taught).all(),
+    + ", ".join(f"{d:.3f}" for d in distilled),
+    holds=(trained < 0.5 * distilled).all(),
 )
 
 # %% [markdown]
@@ -357,10 +358,9 @@ claim(
 
 # %%
 guided = models.load("guided")
-times = process.times(2)
 names, rows = ("0", "1", "2", "4", "8"), []
 for w in map(float, names):
-    rows.append(result(consistency(guided.given(wanted[:10]).at(w), x_T[:10], times, torch.Generator().manual_seed(1))))
+    rows.append(sample(classifier_free(guided, labels[:10], w), x_T[:10], 2, consistency, rng=seeded(1)))
 fig, ax = plt.subplots(figsize=(9.5, 5))
 plots.pictures(
     torch.cat(rows), columns=10, ax=ax, title="Two steps at five strengths of guidance, one noise a column", rows=names
@@ -373,19 +373,22 @@ plots.show(
 # %%
 print("distance           " + "".join(f"   w = {w:g}" for w in (1, 2, 4)))
 for k in few:
-    print(f"student, {k} step{'s' if k > 1 else ' '}  " + "".join(f"{of('guided', k, w).mean():8.3f}" for w in (1.0, 2.0, 4.0)))
-print("teacher, 16 steps  " + "".join(f"{of('digits', 16, w).mean():8.3f}" for w in (1.0, 2.0, 4.0)))
+    print(
+        f"student, {k} step{'s' if k > 1 else ' '}  " + "".join(f"{seeds('guided', k, w).mean():8.3f}" for w in (1.0, 2.0, 4.0))
+    )
+print("teacher, 16 steps  " + "".join(f"{seeds('digits', 16, w).mean():8.3f}" for w in (1.0, 2.0, 4.0)))
 
 # %% [markdown]
 # The price: one small network for every $w$, taught for 4,000 steps, is rougher at $w = 1$ than a student of that $w$ alone.
 
 # %%
-right = of("guided", 2, 2.0, "class accuracy").mean()
+right = seeds("guided", 2, 2.0, "class accuracy").mean()
+student_at_2, teacher_at_2 = seeds("guided", 2, 2.0).mean(), seeds("digits", 16, 2.0).mean()
 claim(
     "consistency-guided",
     "Told w = 2, the student's 2 evaluations give digits as near to real ones as the guided teacher's 32.",
-    measured=f"distance {of('guided', 2, 2.0).mean():.2f} beside {of('digits', 16, 2.0).mean():.2f}, accuracy {right:.2f}",
-    holds=of("guided", 2, 2.0).mean() <= of("digits", 16, 2.0).mean() and right > 0.97,
+    measured=f"distance {student_at_2:.2f} beside {teacher_at_2:.2f}, accuracy {right:.2f}",
+    holds=student_at_2 <= teacher_at_2 and right > 0.97,
 )
 
 # %% [markdown]
@@ -396,30 +399,33 @@ claim(
 # is the latent consistency model, and no line of the loss has changed.
 
 # %%
-from course_lib.recipes.latents import latents_jumped
-from course_lib.recipes.shapes import drawn
-
-jumper, painter, through = (models.load(name) for name in ("latent_student", "latent2shape", "autoencoder"))
-said = [
+latent_student, network, autoencoder = (models.load(name) for name in ("latent_student", "latent2shape", "autoencoder"))
+prompts = [
     "a large red circle left of a small blue square",
     "a small yellow star above a large green triangle",
     "a large white square right of a small pink circle",
     "a small green circle below a large yellow square",
 ]
-made = {f"{k} jump{'s' * (k > 1)}": latents_jumped(jumper, said, 3.0, k) for k in (1, 2, 4)}
-made["teacher,\n25 steps"] = drawn(painter, said, 3.0)
+made = {}
+for k in (1, 2, 4):
+    rng = seeded(1)
+    z_T = latent_student.draw_noise(4, rng)
+    made[f"{k} jump{'s' * (k > 1)}"] = sample(classifier_free(latent_student, prompts, 3.0), z_T, k, consistency, rng=rng)
+made["teacher,\n25 steps"] = sample(classifier_free(network, prompts, 3.0), network.draw_noise(4, seeded(1)), 25)
 fig, ax = plt.subplots(figsize=(9, 9.2))
 plots.pictures(
-    torch.cat([through.decode(z) for z in made.values()]), columns=4, ax=ax, title="Four captions, w = 3", rows=list(made)
+    torch.cat([autoencoder.decode(z) for z in made.values()]), columns=4, ax=ax, title="Four captions, w = 3", rows=list(made)
 )
 plots.show(fig, alt="Pictures of four captions in 1, 2 and 4 jumps of the student, and in 25 steps of its teacher.")
 
 
 # %%
+latents = figures.load("distillation", "latents")
+
+
 def right(model, steps, w=3.0):
     """In which share of 200 pictures of two objects the reader finds everything right, by seed."""
-    rows = [r for r in found["latents"] if (r["model"], r["steps"], r["w"]) == (model, steps, w)]
-    return np.array([r["figures"]["all"] for r in rows])
+    return figures.values(latents, "all", model=model, steps=steps, w=w)
 
 
 print(f"{'all right, w = 3':20}" + "".join(f"{k:>6}" for k in (1, 2, 4, 8, 25)) + "   steps")
@@ -464,7 +470,8 @@ claim(
 # whole panel follows. (In the page that you read without a kernel, eight values of $w$ are stored.)
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.widgets.guidance import by_student, guidance_explorer
+from course_lib.widgets.guidance import guidance_explorer
+from course_lib.widgets.guided_models import by_student
 
 guidance_explorer({"guided student": by_student(guided)}, steps=2)
 
@@ -475,7 +482,7 @@ guidance_explorer({"guided student": by_student(guided)}, steps=2)
 # %% tags=["nbval-ignore-output"]
 colours = ("red", "blue", "green", "yellow")
 captions = [f"a {colour} {shape}" for shape, colour in zip(("circle", "square", "triangle", "star"), colours)]
-guidance_explorer({"latent student": by_student(jumper, through.decode)}, (4, 8, 8), captions, steps=1)
+guidance_explorer({"latent student": by_student(latent_student, autoencoder.decode)}, (4, 8, 8), captions, steps=1)
 
 # %% [markdown]
 # One step of so small a network needs no kernel either. Here it is itself in the page, its weights in 8 bits, and draws in your
@@ -487,16 +494,15 @@ from course_lib.widgets.student import student as in_page
 in_page(guided)
 
 # %%
-for row in found["latency"]["rows"]:
+latency = runs.attrs["latency"]["rows"]
+for row in latency:
     if row["pictures"] == 16:
         print(
             f"{row['model']:14} {row['steps']:>3} steps: {row['median, ms']:.0f} ms, 95 of 100 within {row['p95, ms']:.0f} ms"
         )
 
 # %%
-slowest = {
-    row["steps"]: row["p95, ms"] for row in found["latency"]["rows"] if (row["model"], row["pictures"]) == ("guided", 16)
-}
+slowest = {row["steps"]: row["p95, ms"] for row in latency if (row["model"], row["pictures"]) == ("guided", 16)}
 claim(
     "consistency-latency",
     "In 2 steps the guided student draws 16 pictures within 100 ms (95 of 100 times), on two cores.",

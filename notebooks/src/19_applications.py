@@ -10,7 +10,7 @@
 # Diffusion Null-Space Model* (2023).
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.course_map import course_map
+from course_lib.teaching.course_map import course_map
 
 course_map("19")
 
@@ -32,52 +32,48 @@ course_map("19")
 # looks *real* (precision, lesson 07), and how much of the guide is left, as a share of how far a free sample lies from it.
 
 # %% tags=["nbval-ignore-output"]
-import json
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from torch.nn.functional import avg_pool2d, interpolate
 
-import course_lib
-from course_lib import models, plots
-from course_lib.claims import claim
+from course_lib import plots
 from course_lib.datasets import digits
 from course_lib.denoisers import NULL
-from course_lib.editing import Consistent, blurred, repaint, sdedit, shrunk
-from course_lib.guidance import ClassifierFree
-from course_lib.process import randn_like
-from course_lib.samplers import ddpm, result
+from course_lib.guidance import classifier_free
+from course_lib.methods.editing import Consistent, blurred, repaint, sdedit, shrunk
+from course_lib.process import randn_like, seeded
+from course_lib.samplers import ddpm, result, sample
+from course_lib.teaching.claims import claim
 from course_lib.widgets.dial import dial
+from course_lib.zoo import figures, models
 
 plots.style()
 BLUE, ORANGE, GREEN, RED, PINK = plots.COLOURS[:5]
-network, judge = models.load("digits"), models.load("classifier")
-painter, process = network.given(NULL), network.process
+network, evaluator = models.load("digits"), models.load("classifier")
+model, process = network.given(NULL), network.process
 pictures, label = digits.load("held_out")
 guides = interpolate((avg_pool2d(pictures[:500], 2) > -0.2).float() * 2 - 1, scale_factor=2)
 
-found = json.loads((Path(course_lib.__file__).parents[1] / "data/figures/applications.json").read_text())
+runs = figures.load("applications")
 
 
-def of(what, figure, at):
-    """(values of `at`, seeds), of what tests/benchmarks/applications.py measured."""
-    rows = [r for r in found["runs"] if r["what"] == what]
-    return np.array([[r["figures"][figure] for r in rows if r["at"] == value] for value in at])
+def measured(what, figure, at):
+    """(values of `at`, seeds)."""
+    return figures.values(runs, figure, what=what, at=at)
 
 
 starts = list(range(0, 1001, 100))
-moved, read, real, far = (of("edit", f, starts) for f in ("moved", "class accuracy", "precision", "Frechet distance"))
+moved, read, real, far = (measured("edit", f, starts) for f in ("moved", "class accuracy", "precision", "Frechet distance"))
 left = 1 - moved.mean(1) / moved.mean(1)[-1]
 few, dials = [20, 11, 2, 3, 14, 5, 16, 27, 8], list(range(0, 1001, 50))
 grid, noisy, ends = process.times(40), [], []
 for t0 in dials:
-    rng = torch.Generator().manual_seed(0)
+    rng = seeded(0)
     noisy.append(process.add_noise(guides[few], t0, randn_like(guides[few], rng)))
-    ladder = grid[grid <= t0]
-    rng = torch.Generator().manual_seed(0)
-    ends.append(result(sdedit(painter, guides[few], ladder, rng)) if t0 else guides[few])
+    falling = grid[grid <= t0]
+    rng = seeded(0)
+    ends.append(result(sdedit(model, guides[few], falling, rng)) if t0 else guides[few])
 between = lambda values: np.interp(dials, starts, values).round(3).tolist()
 dial(
     "t₀",
@@ -93,8 +89,8 @@ dial(
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.6))
 ax = axes[0]
 ax.plot(moved.mean(1), far.mean(1), "o-", color=BLUE, ms=9)
-for i, off in ((0, (10, 8)), (2, (10, 8)), (4, (8, 10)), (10, (-60, 16))):
-    ax.annotate(f"$t_0$ = {starts[i]}", (moved.mean(1)[i], far.mean(1)[i]), off, textcoords="offset points", fontsize=14)
+for i, error in ((0, (10, 8)), (2, (10, 8)), (4, (8, 10)), (10, (-60, 16))):
+    ax.annotate(f"$t_0$ = {starts[i]}", (moved.mean(1)[i], far.mean(1)[i]), error, textcoords="offset points", fontsize=14)
 ax.set(xlabel="moved away from the guide (root mean square)", title="Frechet distance", ylim=(0, None), xlim=(-0.02, 0.78))
 for values, colour, line, name in ((read, RED, "s-", "read as meant"), (real, BLUE, "o--", "looks real (precision)")):
     axes[1].errorbar(starts, values.mean(1), values.std(1, ddof=1), fmt=line, color=colour, ms=8, capsize=5, label=name)
@@ -143,20 +139,22 @@ claim(
 # obeys, and how much of the handwriting does that cost?
 
 # %%
-asked = [300, 400, 500, 600, 700, 800, 900]
-obeyed, cost = of("instruct", "class accuracy", asked), of("instruct", "moved", asked)
+starts_measured = [300, 400, 500, 600, 700, 800, 900]
+followed, cost = measured("instruct", "class accuracy", starts_measured), measured("instruct", "moved", starts_measured)
 sources = pictures[[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]]
-wanted, times = (torch.arange(10) + 1) % 10, process.times(25)
+labels, times = (torch.arange(10) + 1) % 10, process.times(25)
 rows = [sources]
 for t0 in (400, 600, 800):
-    guided = ClassifierFree(network.given(wanted), painter, 3.0)
-    rows.append(result(sdedit(guided, sources, times[times <= t0], torch.Generator().manual_seed(1))))
+    guided = classifier_free(network, labels, 3.0)
+    rows.append(result(sdedit(guided, sources, times[times <= t0], seeded(1))))
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 3.6), width_ratios=(1.6, 1))
 plots.pictures(
     torch.cat(rows), columns=10, ax=axes[0], title="“be the next digit”, from $t_0$ =", rows=["real", "400", "600", "800"]
 )
-for values, colour, line, name in ((obeyed, RED, "s-", "read as asked"), (cost, BLUE, "o--", "moved (rms)")):
-    axes[1].errorbar(asked, values.mean(1), values.std(1, ddof=1), fmt=line, color=colour, ms=8, capsize=5, label=name)
+for values, colour, line, name in ((followed, RED, "s-", "read as asked"), (cost, BLUE, "o--", "moved (rms)")):
+    axes[1].errorbar(
+        starts_measured, values.mean(1), values.std(1, ddof=1), fmt=line, color=colour, ms=8, capsize=5, label=name
+    )
 axes[1].set(xlabel="$t_0$", ylim=(0, 1.05), xticks=[300, 500, 700, 900])
 axes[1].legend(loc="lower right", bbox_to_anchor=(1, 0.03))
 plots.show(
@@ -169,9 +167,9 @@ plots.show(
 claim(
     "edit-instruction",
     "An instruction is obeyed only from a late start: from an early one the picture outvotes it.",
-    measured=f"read as asked from t0 = 300: {obeyed[0].mean():.2f}, from 600: {obeyed[3].mean():.2f}, from 900: "
-    f"{obeyed[-1].mean():.2f}; moved {cost[0].mean():.2f}, {cost[3].mean():.2f}, {cost[-1].mean():.2f}",
-    holds=bool((obeyed[0] < 0.4).all() and (obeyed[-1] > 0.9).all() and (cost[-1] > cost[0]).all()),
+    measured=f"read as asked from t0 = 300: {followed[0].mean():.2f}, from 600: {followed[3].mean():.2f}, from 900: "
+    f"{followed[-1].mean():.2f}; moved {cost[0].mean():.2f}, {cost[3].mean():.2f}, {cost[-1].mean():.2f}",
+    holds=bool((followed[0] < 0.4).all() and (followed[-1] > 0.9).all() and (cost[-1] > cost[0]).all()),
 )
 
 # %% [markdown]
@@ -195,7 +193,7 @@ def my_inpaint_step(process, x_s, known, keep, s, eps):
     ...  # write it here
 
 
-from course_lib import checks as check
+from course_lib.teaching import checks as check
 
 check.inpaint_step(my_inpaint_step)
 
@@ -237,22 +235,22 @@ from course_lib.datasets.points import ring
 from course_lib.denoisers import ExactDenoiser
 from course_lib.mixtures import GaussianMixture
 
-heavy, known_x1, n = torch.tensor([1.0, 3, 1, 1, 1, 1, 1, 1]), 0.55, 1500
-spots = GaussianMixture(heavy, ring().means, torch.full((8,), 0.15))
+weights, known_x1, n = torch.tensor([1.0, 3, 1, 1, 1, 1, 1, 1]), 0.55, 1500
+spots = GaussianMixture(weights, ring().means, torch.full((8,), 0.15))
 log_posterior = spots.weights.log() - (known_x1 - spots.means[:, 0]) ** 2 / (2 * spots.stds**2)
 exact_share = log_posterior.softmax(0)
 denoiser = ExactDenoiser(spots, process)
-z = torch.randn(n, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+z = torch.randn(n, 2, dtype=torch.float64, generator=seeded(0))
 at = torch.tensor([[known_x1, 0.0]], dtype=torch.float64).expand(n, 2)
 filled, share = {}, {}
 for U in (1, 4, 16):
-    rng = torch.Generator().manual_seed(2)
+    rng = seeded(2)
     filled[U] = result(repaint(denoiser, at, torch.tensor([[1.0, 0.0]]), z, process.times(80), U, rng))
     share[U] = torch.bincount(torch.cdist(filled[U], spots.means).argmin(1), minlength=8) / n
-apart = {U: float((s - exact_share).abs().sum() / 2) for U, s in share.items()}
+tv = {U: float((s - exact_share).abs().sum() / 2) for U, s in share.items()}
 
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.8), width_ratios=(1, 1.35))
-plots.points(spots.sample(1500, torch.Generator().manual_seed(1))[0], title="the data; $x_1$ = 0.55 is known", ax=axes[0])
+plots.points(spots.sample(1500, seeded(1))[0], title="the data; $x_1$ = 0.55 is known", ax=axes[0])
 axes[0].axvline(known_x1, color=RED, lw=3)
 names = ["below, −45°", "right, 0°", "above, 45°", "elsewhere"]
 some = lambda s: [float(s[7]), float(s[0]), float(s[1]), float(s[2:7].sum())]
@@ -272,9 +270,9 @@ plots.show(
 claim(
     "inpaint-resampling-exact",
     "Resampling brings inpainting nearer to what is really behind the hole.",
-    measured=f"share of points in a wrong spot (total variation): {100 * apart[1]:.0f} % for U = 1, {100 * apart[4]:.0f} % for "
-    f"4, {100 * apart[16]:.0f} % for 16",
-    holds=apart[16] < apart[4] < apart[1] - 0.03,
+    measured=f"share of points in a wrong spot (total variation): {100 * tv[1]:.0f} % for U = 1, {100 * tv[4]:.0f} % for "
+    f"4, {100 * tv[16]:.0f} % for 16",
+    holds=tv[16] < tv[4] < tv[1] - 0.03,
 )
 
 # %% [markdown]
@@ -288,27 +286,27 @@ claim(
 # %%
 half, box = torch.ones(2, 1, 16, 16)
 half[:, 8:], box[:, 4:12, 4:12] = 0, 0
-whole, noise = pictures[40:50], torch.randn(10, 1, 16, 16, generator=torch.Generator().manual_seed(4))
+whole, noise = pictures[40:50], network.draw_noise(10, seeded(4))
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 2.9))
-untouched = True
+unchanged = True
 for ax, keep, title in zip(axes, (half, box), ("the lower half", "the middle")):
     rows = [whole, torch.where(keep.bool(), whole, -0.3)]
     for U in (1, 10):
-        rows.append(result(repaint(painter, whole, keep, noise, process.times(25), U, torch.Generator().manual_seed(5))))
-        untouched = untouched and torch.equal(rows[-1] * keep, whole * keep)
+        rows.append(result(repaint(model, whole, keep, noise, process.times(25), U, seeded(5))))
+        unchanged = unchanged and torch.equal(rows[-1] * keep, whole * keep)
     plots.pictures(torch.cat(rows), columns=10, ax=ax, title=f"without {title}", rows=["whole", "known", "U = 1", "U = 10"])
 plots.show(
     fig, alt="Ten digits, whole, with a hole, and filled twice. With U = 1 some strokes break off at the edge of the hole."
 )
 
 # %%
-kept = [r["figures"]["kept"] for r in found["runs"] if "kept" in r["figures"]]
-changed = max(kept)
+kept = runs["kept"].dropna()
+changed = float(kept.max())
 claim(
     "inpaint-kept-exactly",
     "What is kept is the original, to the last bit.",
     measured=f"largest change of a kept pixel over {200 * len(kept):,} pictures: {changed:g}",
-    holds=untouched and changed == 0,
+    holds=unchanged and changed == 0,
 )
 
 # %%
@@ -316,12 +314,12 @@ rounds = [1, 2, 5, 10]
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.3))
 for ax, figure in zip(axes, ("class accuracy", "Frechet distance")):
     for hole, colour, line in (("lower half", BLUE, "o-"), ("middle", RED, "s--")):
-        values = of(hole, figure, rounds)
+        values = measured(hole, figure, rounds)
         ax.errorbar(rounds, values.mean(1), values.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=f"no {hole}")
     ax.set(xlabel="U, times each step is taken", title=figure, ylim=(0, None), xticks=rounds)
-axes[1].axhline(found["real"]["Frechet distance"], color=GREEN, ls=":", label="real digits")
-axes[0].axhline(found["left black"]["lower half"]["class accuracy"], color=BLUE, ls=":", lw=2)
-axes[0].axhline(found["left black"]["middle"]["class accuracy"], color=RED, ls=":", lw=2)
+axes[1].axhline(runs.attrs["real"]["Frechet distance"], color=GREEN, ls=":", label="real digits")
+axes[0].axhline(runs.attrs["left black"]["lower half"]["class accuracy"], color=BLUE, ls=":", lw=2)
+axes[0].axhline(runs.attrs["left black"]["middle"]["class accuracy"], color=RED, ls=":", lw=2)
 axes[1].legend()
 plots.show(
     fig,
@@ -329,14 +327,15 @@ plots.show(
 )
 
 # %%
-fit = {hole: of(hole, "class accuracy", rounds) for hole in ("lower half", "middle")}
-gap = {hole: of(hole, "Frechet distance", rounds) for hole in fit}
+fit = {hole: measured(hole, "class accuracy", rounds) for hole in ("lower half", "middle")}
+gap = {hole: measured(hole, "Frechet distance", rounds) for hole in fit}
+left_black = runs.attrs["left black"]
 claim(
     "inpaint-resampling-digits",
     "With resampling the new part fits the known one better.",
     measured="; ".join(
         f"no {hole}: read as it was {fit[hole][0].mean():.2f} with U = 1, {fit[hole][2].mean():.2f} with 5 (hole left black "
-        f"{found['left black'][hole]['class accuracy']:.2f}), Frechet distance {gap[hole][0].mean():.1f} and "
+        f"{left_black[hole]['class accuracy']:.2f}), Frechet distance {gap[hole][0].mean():.1f} and "
         f"{gap[hole][2].mean():.1f}"
         for hole in fit
     ),
@@ -352,12 +351,12 @@ claim(
 # The text model of lesson 09 paints shapes from captions; it, too, was never trained to fill holes. Of each picture we keep the
 # left half, with the first of two objects. The caption says what stands to the right of it, and is guided by, $w = 3$. The
 # course's reader of shapes checks whether the picture then shows all that the caption says.
-# (`python tests/benchmarks/applications.py --shapes`.)
+# (`python tests/benchmarks/applications.py`.)
 
 # %%
 import base64
 
-album = {r["at"]: r for r in found["runs"] if r["what"] == "shapes" and "pictures" in r}
+album = {row["at"]: row for _, row in figures.where(runs, what="shapes").dropna(subset="pictures").iterrows()}
 colour = {
     at: torch.frombuffer(bytearray(base64.b64decode(row["pictures"])), dtype=torch.uint8).view(-1, 3, 32, 32) / 127.5 - 1
     for at, row in album.items()
@@ -373,8 +372,8 @@ for caption in album["whole"]["said"]:
 plots.show(fig, alt="Five pictures of two shapes, whole, without the right half, and with that half painted as a caption says.")
 
 # %%
-with_words = {U: of("shapes", "all read right", [U])[0] for U in (1, 4)}
-exact = of("shapes", "kept", [1, 4]).max()
+with_words = {U: measured("shapes", "all read right", [U])[0] for U in (1, 4)}
+exact = measured("shapes", "kept", [1, 4]).max()
 claim(
     "inpaint-shapes",
     "With a caption the hole is filled with what was said, and the rest is left as it was.",
@@ -416,7 +415,7 @@ check.consistent(my_consistent)
 check.solution("consistent")
 
 # %% [markdown]
-# `Consistent(painter, measurement, y)` is a denoiser that does so at each step; any sampler takes it. One line is all that
+# `Consistent(model, measurement, y)` is a denoiser that does so at each step; any sampler takes it. One line is all that
 # differs between super-resolution and deblurring:
 
 # %%
@@ -425,15 +424,14 @@ rows, names = {}, ["whole", "measured", "bicubic or A⁺", "one sample", "anothe
 cases = {"a quarter as large": shrunk(4), "half as large": shrunk(2), "blurred by 2 pixels": blurred(2.0)}
 for name, measurement in cases.items():
     y = measurement.A(whole)
-    seen = interpolate(y, scale_factor=16 // y.shape[-1], mode="nearest")
+    shown_y = interpolate(y, scale_factor=16 // y.shape[-1], mode="nearest")
     small = y.shape != whole.shape
     simple = interpolate(y, size=(16, 16), mode="bicubic", align_corners=False) if small else measurement.back(y)
     made = []
     for seed in range(8):
-        rng = torch.Generator().manual_seed(seed)
-        noise = torch.randn(whole.shape, generator=rng)
-        made.append(result(ddpm(Consistent(painter, measurement, y), noise, process.times(30), rng)))
-    rows[name] = [whole, seen, simple, made[0], made[1], torch.stack(made).mean(0)]
+        rng = seeded(seed)
+        made.append(sample(Consistent(model, measurement, y), randn_like(whole, rng), 30, ddpm, rng=rng))
+    rows[name] = [whole, shown_y, simple, made[0], made[1], torch.stack(made).mean(0)]
 
 fig, axes = plt.subplots(1, 3, figsize=(11.5, 3.5))
 for ax, (name, shown) in zip(axes, rows.items()):
@@ -450,18 +448,19 @@ plots.show(
 # single answer would hide that.
 
 # %%
-kinds = list(dict.fromkeys(r["at"] for r in found["runs"] if r["what"] == "DDNM"))
+kinds = figures.where(runs, what="DDNM")["at"].unique().tolist()
 print(f"{'':20}{'':16}{'PSNR':>6}{'read right':>12}{'Frechet':>9}{'misses y by':>13}")
 table = {}
 for kind in kinds:
     for what in ("bicubic", "pseudo-inverse", "DDNM", "mean of 8"):
-        rows = [r["figures"] for r in found["runs"] if (r["what"], r["at"]) == (what, kind)]
-        if rows:
-            mean = {f: np.mean([r[f] for r in rows]) for f in rows[0]}
+        rows = figures.where(runs, what=what, at=kind)
+        if len(rows):
+            measures = ("PSNR", "class accuracy", "Frechet distance", "off")
+            mean = {f: np.mean(figures.values(rows, f)) for f in measures if rows[f].notna().all()}
             table[kind, what] = mean
-            off = f"{mean['off']:.3f}" if "off" in mean else ""
+            error = f"{mean['off']:.3f}" if "off" in mean else ""
             print(
-                f"{kind:20}{what:16}{mean['PSNR']:6.1f}{mean['class accuracy']:12.2f}{mean['Frechet distance']:9.1f}{off:>13}"
+                f"{kind:20}{what:16}{mean['PSNR']:6.1f}{mean['class accuracy']:12.2f}{mean['Frechet distance']:9.1f}{error:>13}"
             )
 
 # %%
@@ -512,9 +511,9 @@ claim(
 @torch.no_grad()
 def fill(step, known, keep, noise, U=1, seed=6):
     """Inpainting with a step of one's own."""
-    rng, x = torch.Generator().manual_seed(seed), noise
+    rng, x = seeded(seed), noise
     for t, s in zip(process.times(25)[:-1].tolist(), process.times(25)[1:].tolist()):
-        _, after = ddpm(painter, x, torch.tensor([t, s]), rng)
+        _, after = ddpm(model, x, torch.tensor([t, s]), rng)
         x = step(process, after.x, known, keep, s, torch.randn(x.shape, generator=rng))
     return x
 
@@ -529,7 +528,7 @@ museum = {
     "mask turned": lambda process, x_s, known, keep, s, eps: right(process, x_s, known, 1 - keep, s, eps),
     "only at the end": lambda process, x_s, known, keep, s, eps: right(process, x_s, known, keep, s, eps) if s == 0 else x_s,
 }
-known, noise = pictures[80:96], torch.randn(16, 1, 16, 16, generator=torch.Generator().manual_seed(8))
+known, noise = pictures[80:96], network.draw_noise(16, seeded(8))
 fig, axes = plt.subplots(1, 4, figsize=(11.5, 3.5))
 for ax, (name, step) in zip(axes, museum.items()):
     plots.pictures(fill(step, known, half, noise), columns=4, ax=ax, title=name)
@@ -545,13 +544,13 @@ for name, step in museum.items():
     print(f"{name}: {verdict.diagnosis or verdict.headline}")
 
 # %%
-careless = {hole: of(f"{hole}, put in clean", "class accuracy", [1])[0] for hole in fit}
+put_in_clean = {hole: measured(f"{hole}, put in clean", "class accuracy", [1])[0] for hole in fit}
 claim(
     "inpaint-known-noisy",
     "What is known must go in as noisy as the rest.",
     measured="read as it was, put in noisy and clean: "
-    + "; ".join(f"no {hole} {fit[hole][0].mean():.2f} and {careless[hole].mean():.2f}" for hole in fit),
-    holds=all(careless[hole].mean() < fit[hole][0].mean() for hole in fit),
+    + "; ".join(f"no {hole} {fit[hole][0].mean():.2f} and {put_in_clean[hole].mean():.2f}" for hole in fit),
+    holds=all(put_in_clean[hole].mean() < fit[hole][0].mean() for hole in fit),
     expected=False,
 )
 

@@ -10,7 +10,7 @@
 # Robust* (2023).
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.course_map import course_map
+from course_lib.teaching.course_map import course_map
 
 course_map("20")
 
@@ -56,7 +56,7 @@ def my_memorisation_score(x, known, n):
     ...  # write it here
 
 
-from course_lib import checks as check
+from course_lib.teaching import checks as check
 
 check.memorisation_score(my_memorisation_score)
 
@@ -69,34 +69,28 @@ check.solution("memorisation_score")
 
 # %%
 import base64
-import json
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-import course_lib
-from course_lib import metrics, models, plots
-from course_lib.claims import claim
+from course_lib import metrics, plots
 from course_lib.datasets import digits
 from course_lib.denoisers import NULL
-from course_lib.guidance import ClassifierFree
-from course_lib.samplers import ddim, invert, result
+from course_lib.guidance import classifier_free
+from course_lib.samplers import ddim, invert, result, sample
+from course_lib.teaching.claims import claim
 from course_lib.widgets.dial import dial
+from course_lib.zoo import figures, models
 
 plots.style()
 BLUE, ORANGE, GREEN, RED, PINK, SKY = plots.COLOURS[:6]
 known, known_label = digits.load("train")
 held_out, held_out_label = digits.load("held_out")
-measured = {
-    name: json.loads((Path(course_lib.__file__).parents[1] / f"data/figures/{name}.json").read_text())
-    for name in ("memorisation", "bias", "provenance")
-}
 score, _ = metrics.memorisation(held_out, known)
-near = torch.cdist(held_out.flatten(1), known.flatten(1)).min(1).values
-accused = {"the score": score.argsort()[:50], "the distance alone": near.argsort()[:50]}
-ones = {how: float((held_out_label[i] == 1).float().mean()) for how, i in accused.items()}
+distance = torch.cdist(held_out.flatten(1), known.flatten(1)).min(1).values
+suspects = {"the score": score.argsort()[:50], "the distance alone": distance.argsort()[:50]}
+ones = {how: float((held_out_label[i] == 1).float().mean()) for how, i in suspects.items()}
 print(f"the lowest score of 1,000 held-out digits: {score.min():.2f}, the median {score.median():.2f}")
 for how, share in ones.items():
     print(f"of the 50 most suspect by {how}, {share:.0%} are ones")
@@ -121,7 +115,7 @@ claim(
 # Each pair below is a training picture and the sample that came nearest to it.
 
 # %%
-memory = measured["memorisation"]
+memory = figures.load("memorisation")
 counts = ["1", "10", "30", "100", "300", "1000"]
 
 
@@ -132,7 +126,7 @@ def pictures(text):
 
 fig, axes = plt.subplots(1, 6, figsize=(11.5, 3.3))
 for ax, count in zip(axes, counts):
-    pages = [page for page in memory["album"] if page["copies"] == int(count)]
+    pages = [page for page in memory.attrs["album"] if page["copies"] == int(count)]
     both = torch.cat([pictures(page[which]) for page in pages for which in ("picture", "sample")])
     plots.pictures(both, columns=2, ax=ax, title=f"{count} ×")
     ax.axis("on")
@@ -150,15 +144,14 @@ plots.show(
 # %%
 def copied(count, w=1.0, step=4000):
     """Copies drawn of pictures that were shown so often, as a share of how often these were shown, of each seed."""
-    rows = [r for r in memory["runs"] if (r["w"], r["step"]) == (w, step)]
-    return np.array([r["copies"][count] for r in rows]) / memory["share of training"][count]
+    return figures.values(memory, f"copies: {count}", w=w, step=step) / memory.attrs["share of training"][count]
 
 
 rate = {w: np.array([copied(c, w) for c in counts]) for w in (0.0, 1.0, 3.0)}
 often = [int(c) for c in counts]
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.6))
-looks = ((0.0, SKY, "^:", "w = 0, not told the class"), (1.0, BLUE, "o-", "w = 1"), (3.0, RED, "s--", "w = 3"))
-for w, colour, line, name in looks:
+styles = ((0.0, SKY, "^:", "w = 0, not told the class"), (1.0, BLUE, "o-", "w = 1"), (3.0, RED, "s--", "w = 3"))
+for w, colour, line, name in styles:
     v = rate[w]
     axes[0].errorbar(often, v.mean(1), v.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=name)
 axes[0].axhline(1, color="black", lw=1.5)
@@ -185,11 +178,12 @@ for w in rate:
     print(f"w = {w:g}: " + "   ".join(f"{c} times: {v:.0%}" for c, v in zip(counts, rate[w].mean(1))))
 
 # %%
+shown = memory.attrs["share of training"]
 claim(
     "copy-once-never",
     "What was shown once, or ten times, is not copied.",
     measured=f"copies among 3,000 samples at w = 1: {rate[1.0][:2].sum():.0f}, though such pictures are "
-    f"{memory['share of training']['1'] + memory['share of training']['10']:.0%} of the training set",
+    f"{shown['1'] + shown['10']:.0%} of the training set",
     holds=float(rate[1.0][:2].sum()) == 0,
 )
 
@@ -206,8 +200,10 @@ claim(
 # 384 times, about as often as those that came 10 times above (325). Do they copy?
 
 # %%
+from course_lib.process import seeded
+
 network, label = models.load("digits"), torch.arange(1000) % 10
-noise = torch.randn(1000, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+noise = network.draw_noise(1000, seeded(0))
 own, _ = metrics.memorisation(result(ddim(network.given(label), noise, network.process.times(25))), known)
 claim(
     "copy-shipped-digits",
@@ -218,7 +214,7 @@ claim(
 )
 
 # %%
-total = {w: np.mean([r["all copies"] for r in memory["runs"] if (r["w"], r["step"]) == (w, 4000)]) for w in rate}
+total = {w: figures.values(memory, "all copies", w=w, step=4000).mean() for w in rate}
 claim(
     "copy-guidance",
     "Guidance draws more copies.",
@@ -235,7 +231,7 @@ claim(
 # training picture that is nearest to it. The curves are those of the right figure, cut off at 1.
 
 # %% tags=["nbval-ignore-output"]
-film = memory["film"]
+film = memory.attrs["film"]
 share = lambda count: [float(copied(count, 1.0, frame["step"]).mean().clip(0, 1)) for frame in film]
 dial(
     "training steps",
@@ -245,13 +241,11 @@ dial(
 )
 
 # %%
-middle = lambda step, where: np.mean(
-    [r[f"median distance, {where}"] for r in memory["runs"] if (r["step"], r["w"]) == (step, 1.0)]
-)
+median = lambda step, where: figures.values(memory, f"median distance, {where}", step=step, w=1).mean()
 for step in steps:
     print(
-        f"{step:>5} steps: to the nearest training picture {middle(step, 'training'):.1f}, held-out "
-        f"{middle(step, 'held out'):.1f}"
+        f"{step:>5} steps: to the nearest training picture {median(step, 'training'):.1f}, held-out "
+        f"{median(step, 'held out'):.1f}"
     )
 early, late = copied("300", 1.0, 500).mean(), copied("300", 1.0, 4000).mean()
 claim(
@@ -280,10 +274,10 @@ claim(
 # Twice: once the few are those *near* $B$, once those *far* from it.
 
 # %%
+from course_lib.methods.tilted_density import NOISE, guided_points
 from course_lib.mixtures import GaussianMixture
 from course_lib.process import DDPM
 from course_lib.schedules import cosine_beta
-from course_lib.tilted import NOISE, guided_points
 
 process, ws = DDPM(cosine_beta(1000)), [1, 1.5, 2, 3, 4, 6, 8]
 far, close, others = [-0.9, 0.5], [0.35, -0.5], [0.9, 0.0]
@@ -302,7 +296,7 @@ for name, few, many in (("near the others", close, far), ("far from the others",
     minority[name] = np.array(shares)
 
 fig, axes = plt.subplots(1, 3, figsize=(11.5, 4.4), width_ratios=(1, 1, 1.1))
-some = torch.multinomial(weight, 500, replacement=True, generator=torch.Generator().manual_seed(0))
+some = torch.multinomial(weight, 500, replacement=True, generator=seeded(0))
 for ax, name in zip(axes, minority):
     few, many = (close, far) if name[0] == "n" else (far, close)
     for w, colour, mark in ((1, SKY, "o"), (4, RED, "^")):
@@ -360,29 +354,25 @@ claim(
 # of eights. So nines should vanish, and zeros should grow. (`python tests/benchmarks/bias.py`.)
 
 # %%
-bias = measured["bias"]
-told = sorted({r["w"] for r in bias["runs"]})
+bias = figures.load("bias")
+above = [w for w in sorted(bias["w"].unique().tolist()) if w >= 1]
 pairs = {0: ("nines among sixes", RED, "s--"), 2: ("zeros among eights", BLUE, "o-")}
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.6))
-sure = {row["digit"]: np.array(row["log P"]) for row in bias["surety"]}
+sure = {row["digit"]: np.array(row["log P"]) for row in bias.attrs["surety"]}
 for digit, colour, line, name in (
     (9, RED, "s--", "9 (few)"),
     (6, RED, "D:", "6"),
     (0, BLUE, "o-", "0 (few)"),
     (8, BLUE, "v:", "8"),
 ):
-    axes[0].plot(bias["times"], sure[digit], line, color=colour, ms=8, label=name)
+    axes[0].plot(bias.attrs["times"], sure[digit], line, color=colour, ms=8, label=name)
 axes[0].set(xlabel="time t", title="how sure a classifier is: log P(kind | $x_t$)")
 axes[0].legend(loc="lower left", fontsize=13)
 few_drawn = {}
 for kind, (name, colour, line) in pairs.items():
-    few_drawn[kind] = np.array(
-        [[r["minority"] for r in bias["runs"] if (r["kind"], r["w"]) == (kind, w)] for w in told if w >= 1]
-    )
+    few_drawn[kind] = figures.values(bias, "minority", kind=kind, w=above)
     v = few_drawn[kind]
-    axes[1].errorbar(
-        [w for w in told if w >= 1], v.mean(1), v.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=name
-    )
+    axes[1].errorbar(above, v.mean(1), v.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=name)
 axes[1].axhline(0.1, color="black", lw=1.5)
 axes[1].set(xlabel="w", title="share of the few, drawn", ylim=(0, 0.16))
 axes[1].legend()
@@ -393,7 +383,6 @@ plots.show(
 )
 
 # %%
-above = [w for w in told if w >= 1]
 for kind, (name, *_) in pairs.items():
     print(f"{name}: " + ", ".join(f"w = {w:g}: {100 * v:.1f} %" for w, v in zip(above, few_drawn[kind].mean(1))))
 
@@ -455,25 +444,25 @@ check.mark_noise(my_mark_noise)
 check.solution("mark_noise")
 
 # %%
-from course_lib.provenance import draw_key, marked, match
+from course_lib.methods.watermark import add_mark, draw_key, match
 
-judge = models.load("classifier")
-painter, chain = network.given(NULL), network.process
+evaluator = models.load("classifier")
+model, chain = network.given(NULL), network.process
 key, label = draw_key(16, 1, 5), torch.arange(40) % 10
-noise = torch.randn(40, 1, 16, 16, generator=torch.Generator().manual_seed(10))
-guided = ClassifierFree(network.given(label), painter, 2.0)
+noise = network.draw_noise(40, seeded(10))
+guided = classifier_free(network, label, 2.0)
 eight_bits = lambda x: ((x.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
-drawn, inverted = {}, {}
-for name, x_T in (("plain", noise), ("marked", marked(noise, key))):
-    drawn[name] = eight_bits(result(ddim(guided, x_T, chain.times(25))))
-    inverted[name] = result(invert(painter, drawn[name], chain.times(25)))
+generated, inverted = {}, {}
+for name, x_T in (("plain", noise), ("marked", add_mark(noise, key))):
+    generated[name] = eight_bits(sample(guided, x_T, 25))
+    inverted[name] = result(invert(model, generated[name], chain.times(25)))
 spectrum = lambda x: torch.fft.fftshift(torch.fft.fft2(x, norm="ortho").real.mean((0, 1)) * key.mask)
 shown = {"the key": torch.fft.fftshift(key.value.real)}
 shown |= {f"found, {name}": spectrum(x) for name, x in inverted.items()}
 
 fig, axes = plt.subplots(1, 5, figsize=(11.5, 2.9), width_ratios=(1.35, 1.35, 1, 1, 1))
-for ax, name in zip(axes, drawn):
-    plots.pictures(drawn[name][:20], columns=5, ax=ax, title=name)
+for ax, name in zip(axes, generated):
+    plots.pictures(generated[name][:20], columns=5, ax=ax, title=name)
 for ax, (name, picture) in zip(axes[2:], shown.items()):
     strongest = 1.5 if name == "the key" else 0.5
     ax.imshow(picture, cmap="RdBu", vmin=-strongest, vmax=strongest)
@@ -517,21 +506,21 @@ check.solution("detection_limit")
 # unmarked pictures, real and drawn. (`python tests/benchmarks/provenance.py`.)
 
 # %%
-mark = measured["provenance"]
-edits = list(dict.fromkeys(r["edit"] for r in mark["runs"]))
+mark = figures.load("provenance")
+edits = mark["edit"].unique().tolist()
 
 
 def rate_of(figure, kind, edit):
     """The detection rate, or that of false alarms, of each key."""
-    return np.array([r[figure] for r in mark["runs"] if (r["mark"], r["edit"]) == (kind, edit)])
+    return figures.values(mark, figure, mark=kind, edit=edit)
 
 
 fig, ax = plt.subplots(figsize=(11.5, 8))
 for k, (kind, colour) in enumerate((("low", BLUE), ("high", RED))):
     for i, edit in enumerate(edits):
         hits = rate_of("detected", kind, edit)
-        look = dict(xerr=hits.std(ddof=1), error_kw=dict(capsize=3, lw=1.5), label=f"{kind} frequencies" if i == 0 else None)
-        ax.barh(i + 0.36 * k - 0.18, hits.mean(), 0.34, color=colour, **look)
+        style = dict(xerr=hits.std(ddof=1), error_kw=dict(capsize=3, lw=1.5), label=f"{kind} frequencies" if i == 0 else None)
+        ax.barh(i + 0.36 * k - 0.18, hits.mean(), 0.34, color=colour, **style)
 alarms = [rate_of("false alarms", "low", edit).mean() for edit in edits]
 ax.plot(alarms, range(len(edits)), "kD", ms=7, label="false alarms (low), after the same edit")
 ax.set(yticks=range(len(edits)), yticklabels=edits, xlabel="share that passes the limit", xlim=(0, 1.02))
@@ -551,15 +540,16 @@ for edit, alarm in zip(edits, alarms):
     print(f"{edit:16}{low:6.0%}{high:7.0%}{alarm:10.0%}")
 
 # %%
-spread = {who: np.mean([q["variance within a class"] for q in runs]) for who, runs in mark["quality"].items()}
-right = {who: np.mean([q["class accuracy"] for q in runs]) for who, runs in mark["quality"].items()}
-found = {kind: rate_of("detected", kind, "nothing").mean() for kind in ("low", "high")}
+spread = {who: np.mean([q["variance within a class"] for q in runs]) for who, runs in mark.attrs["quality"].items()}
+right = {who: np.mean([q["class accuracy"] for q in runs]) for who, runs in mark.attrs["quality"].items()}
+detected = {kind: rate_of("detected", kind, "nothing").mean() for kind in ("low", "high")}
 claim(
     "mark-found",
     "The mark is found in an unharmed picture, and the pictures are as clear as without it.",
-    measured=f"detected, at a false-alarm rate of {mark['false alarm']:.0%}: low {found['low']:.0%}, high {found['high']:.0%}; "
+    measured=f"detected, at a false-alarm rate of {mark.attrs['false alarm']:.0%}: low {detected['low']:.0%}, "
+    f"high {detected['high']:.0%}; "
     f"read as asked {right['plain']:.0%} plain, {right['low']:.0%} and {right['high']:.0%} marked",
-    holds=min(found.values()) > 0.8 and min(right.values()) > 0.97,
+    holds=min(detected.values()) > 0.8 and min(right.values()) > 0.97,
 )
 
 # %%
@@ -603,19 +593,19 @@ claim(
 # %%
 photo, photo_label = held_out[-10:], held_out_label[-10:]
 own, fifty, high = network.given(photo_label), chain.times(50), draw_key(16, 6, 9)
-again = eight_bits(result(ddim(own, marked(result(invert(own, photo, fifty)), high), fifty)))
+marked = eight_bits(result(ddim(own, add_mark(result(invert(own, photo, fifty)), high), fifty)))
 fig, ax = plt.subplots(figsize=(9.5, 2.2))
-plots.pictures(torch.cat([photo, again]), columns=10, ax=ax, rows=["real", "real, marked as made"])
+plots.pictures(torch.cat([photo, marked]), columns=10, ax=ax, rows=["real", "real, marked as made"])
 plots.show(fig, alt="Ten real digits, and the same ten with the mark: alike, with strokes a little changed.")
 
 # %%
-forged = [f for f in mark["forged"] if f["mark"] == "high"]
+forged = figures.where(figures.load("provenance", "forged"), mark="high")
 claim(
     "mark-proof",
     "Where the mark is found, a machine drew the picture.",
-    measured=f"real digits given the mark (high) by inversion: {np.mean([f['detected'] for f in forged]):.0%} pass as made; "
-    f"{np.mean([f['still read as it was'] for f in forged]):.0%} are still read as the digit they were",
-    holds=np.mean([f["detected"] for f in forged]) < 0.05,
+    measured=f"real digits given the mark (high) by inversion: {forged['detected'].mean():.0%} pass as made; "
+    f"{forged['still read as it was'].mean():.0%} are still read as the digit they were",
+    holds=forged["detected"].mean() < 0.05,
     expected=False,
 )
 

@@ -1,8 +1,8 @@
-"""What else was tried for the digits in a minute: one change at a time to the recipe, same seconds, same judge, one run.
+"""Other choices for the digits in a minute: one change at a time to the recipe, at equal training time, in one run.
 
     python tests/benchmarks/digits_search.py [--seconds 60] [--only NAME ...]
 
-The table in README.md is what it printed.
+HISTORY.md has its table.
 """
 
 import argparse
@@ -11,13 +11,13 @@ from unittest import mock
 
 import torch
 
-from course_lib import recipes
 from course_lib.datasets import digits
 from course_lib.denoisers import Network
 from course_lib.nets.unet import UNet
-from course_lib.process import DDPM, randn_like
+from course_lib.process import DDPM, randn_like, seeded
 from course_lib.schedules import cosine_beta, linear_beta
 from course_lib.training import EMA, denoising_loss, show_progress, train
+from course_lib.zoo.recipes.digits import digits_figures
 
 ADAMW = torch.optim.AdamW
 RECIPE = {
@@ -67,31 +67,31 @@ def loss_of(network: Network, x0: torch.Tensor, weighting: str, rng: torch.Gener
     t, eps = process.sample_t(n, rng), randn_like(x0, rng)
     if weighting == "stratified":
         t = ((torch.arange(n) + torch.rand(n, generator=rng)) / n * process.T).long() + 1
-    error = (network(process.add_noise(x0, t, eps), t).value - network.truth(x0, t, eps)).square().mean((1, 2, 3))
+    error = (network(process.add_noise(x0, t, eps), t).value - network.target(x0, t, eps)).square().mean((1, 2, 3))
     if weighting == "min-SNR":
         snr = (process.signal(t) / process.noise(t)).square().float()
         error = error * snr.clamp(max=5) / (snr + 1)
     return error.mean()
 
 
-def tried(name: str, seconds: float) -> dict[str, float]:
-    """Trains the recipe with that change; its figures."""
+def figures_of(name: str, seconds: float) -> dict[str, float]:
+    """The figures of the recipe with that change, trained for `seconds`."""
     way = RECIPE | CHANGES[name]
     seed = way.get("seed", 0)
     torch.manual_seed(seed)
     net = UNet(size=16, channels=1, classes=10, **way["net"]).to(memory_format=way["memory"])
     network = Network(net, way["process"](), way["view"])
-    (x, label), rng, ema = digits.load("train"), torch.Generator().manual_seed(seed), EMA(net, way["ema"])
+    (x, label), rng, ema = digits.load("train"), seeded(seed), EMA(net, way["ema"])
 
     def loss() -> torch.Tensor:
         i = torch.randint(len(x), (way["batch"],), generator=rng)
         low = torch.autocast("cpu", torch.bfloat16) if way["bfloat16"] else contextlib.nullcontext()
         with low:
-            return loss_of(network.given(label[i]).dropped(way["dropped"], rng), x[i], way["weighting"], rng)
+            return loss_of(network.given(label[i]).drop_condition(way["dropped"], rng), x[i], way["weighting"], rng)
 
     with mock.patch.object(torch.optim, "AdamW", way["optimiser"]):
         end = show_progress(train(loss, net, 10**6, lr=way["lr"], seconds=seconds, ema=ema), name)
-    return {"steps": end.step, **recipes.digits_figures(Network(ema.net, network.process, network.view))}
+    return {"steps": end.step, **digits_figures(Network(ema.net, network.process, network.view))}
 
 
 def main():
@@ -101,7 +101,7 @@ def main():
     args = parser.parse_args()
     lines = []
     for name in args.only:
-        found = tried(name, args.seconds)
+        found = figures_of(name, args.seconds)
         del found["the same, real against real"]
         lines = lines or [f"| one change | {' | '.join(found)} |", "|---" * (1 + len(found)) + "|"]
         lines.append(f"| {name} | " + " | ".join(f"{value:,.4g}" for value in found.values()) + " |")

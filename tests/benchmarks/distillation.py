@@ -1,40 +1,38 @@
-"""Quality against steps of every student, beside its teacher's: Frechet distance and class accuracy.
+"""Quality over the number of steps of every student and its teacher: Frechet distance and class accuracy.
 
-    python tests/benchmarks/distillation.py [--n 1000] [--seeds 0 1 2] [--out data/figures/distillation.json]
-    python tests/benchmarks/distillation.py --from-nothing
-    python tests/benchmarks/distillation.py --latents [--seeds 0 1 2]
-    python tests/benchmarks/distillation.py --latency
+    python tests/benchmarks/distillation.py samples [--n 1000] [--seeds 0 1 2]
+    python tests/benchmarks/distillation.py from-nothing     # both consistency models, trained but not from the digits' weights
+    python tests/benchmarks/distillation.py latents          # the latent student and its teacher, 200 decoded pictures each
+    python tests/benchmarks/distillation.py latency          # milliseconds to a picture, on a quiet machine
 
-The seed decides the noise that sampling starts from and, for the consistency samplers, the fresh noise: three seeds tell how
-much of a figure is the luck of the draw. They say nothing of other trainings, since each model ships once. Rows that are in the
-file already are not made again. Lessons 17 and 18 show the results. `--from-nothing` trains the two consistency models as those
-that ship, but not from the digits' weights, and measures them. `--latents` asks the reader of shapes what is right in 200
-decoded pictures, of the latent student's and of its teacher's. `--latency` measures seconds alone, and wants both cores.
+The seed decides the noise that sampling starts from and, for the consistency samplers, the fresh noise: three seeds show how
+much a figure varies with the noise. They do not cover other trainings, since each model ships once. Lessons 17 and 18 show the
+results.
 """
 
-import argparse
 import io
-import json
 import os
 import time
-from pathlib import Path
+from functools import cache
 
 import numpy as np
 import torch
-from ddim_steps import floor, judged
 from PIL import Image
+from rows import Benchmark, Part, measure
+from scores import digit_scores, digits_floor, right
 
-from course_lib import models, plots
-from course_lib.datasets import scenes
+from course_lib import plots
 from course_lib.denoisers import Network
-from course_lib.recipes import RECIPES
-from course_lib.recipes.latents import latents_jumped
-from course_lib.recipes.shapes import asked, drawn
-from course_lib.samplers import consistency, ddim, result
+from course_lib.guidance import classifier_free
+from course_lib.process import seeded
+from course_lib.samplers import consistency, ddim, sample
 from course_lib.training import show_progress
+from course_lib.zoo import models
+from course_lib.zoo.recipes import RECIPES
+from course_lib.zoo.recipes.shapes import pair_prompts
 
-OUT = Path(__file__).parents[2] / "data/figures/distillation.json"
-ROWS = (
+SAMPLERS = {"ddim": ddim, "consistency": consistency}
+KINDS = (
     *(("digits", "ddim", k, 1.0) for k in (1, 2, 4, 8, 16, 32, 64)),
     *((f"progressive{k}", "ddim", k, 1.0) for k in (1, 2, 4, 8, 16, 32)),
     *((name, "consistency", k, 1.0) for name in ("consistency", "consistency_trained") for k in (1, 2, 4)),
@@ -42,6 +40,7 @@ ROWS = (
     *(("digits", "ddim", 16, w) for w in (2.0, 4.0)),
 )
 """Model, sampler, steps and guidance of each row."""
+FROM_NOTHING = tuple(kind for kind in KINDS if kind[0] in ("consistency", "consistency_trained"))
 LATENTS = (
     *(("latent_student", k, w) for k in (1, 2, 4) for w in (1.0, 3.0, 5.0)),
     *(("latent2shape", k, 3.0) for k in (1, 2, 4, 8, 25)),
@@ -50,30 +49,34 @@ LATENTS = (
 """Model, steps and guidance of each row."""
 
 
-def measured(n: int, seed: int, name: str, sampler: str, steps: int, w: float, network: Network | None = None) -> dict:
-    """One row: n samples of so many steps, beside n held-out digits; of the shipped model of that name, or of `network`."""
-    network, label = network or models.load(name), torch.arange(n) % 10
-    rng = torch.Generator().manual_seed(seed)
-    x = torch.randn(n, 1, 16, 16, generator=rng)
+def jobs_of(kinds, *keys):
+    return lambda seeds: [{"seed": seed} | dict(zip(keys, kind)) for seed in seeds for kind in kinds]
+
+
+def scored(network: Network, n: int, seed: int, sampler: str, steps: int, w: float) -> dict:
+    """The scores of n digits in `steps` steps, and the seconds that sampling took."""
+    label, rng = torch.arange(n) % 10, seeded(seed)
+    noise = network.draw_noise(n, rng)
     begun = time.perf_counter()
-    made = result(
-        {"ddim": ddim, "consistency": consistency}[sampler](
-            models.guided(network, label, w), x, network.process.times(steps), rng=rng
-        )
-    )
-    seconds = time.perf_counter() - begun
-    row = {"seed": seed, "model": name, "sampler": sampler, "steps": steps, "w": w, "seconds": round(seconds, 1)}
-    return row | {"figures": judged(made, label)}
+    made = sample(classifier_free(network, label, w), noise, steps, SAMPLERS[sampler], batch=n, rng=rng)
+    return {"seconds": round(time.perf_counter() - begun, 1), "figures": digit_scores(made, label)}
 
 
-def read(seed: int, name: str, steps: int, w: float, n: int = 200) -> dict:
-    """One row: what the reader finds in n pictures of pairs, drawn in latents and decoded."""
-    network, through = models.load(name), models.load("autoencoder")
-    said, scene = asked(n, "train")
-    draw = latents_jumped if name == "latent_student" else drawn
-    right = scenes.agreement(models.load("reader").read(through.decode(draw(network, said, w, steps, seed))), scene)
-    figures = {key: round(right[key], 4) for key in ("colour", "shape", "relation", "binding", "all")}
-    return {"seed": seed, "model": name, "steps": steps, "w": w, "figures": figures}
+@cache
+def trained_from_nothing(name: str) -> Network:
+    """A consistency model trained by its recipe, but from random weights."""
+    network = RECIPES[name].build(0)
+    show_progress(RECIPES[name].train(network, warm_start=False), name)
+    return network
+
+
+def latents_row(n: int, seed: int, model: str, steps: int, w: float) -> dict:
+    """The detector's scores of 200 pictures of pairs, generated as latents and decoded."""
+    network, (prompts, scene), rng = models.load(model), pair_prompts(200, "train"), seeded(seed)
+    noise = network.draw_noise(len(prompts), rng)
+    options = {"sampler": consistency, "batch": len(prompts), "rng": rng} if model == "latent_student" else {}
+    x = models.load("autoencoder").decode(sample(classifier_free(network, prompts, w), noise, steps, **options))
+    return {"figures": right(x, scene, ("colour", "shape", "relation", "binding", "all"))}
 
 
 def png(x: torch.Tensor) -> bytes:
@@ -83,86 +86,49 @@ def png(x: torch.Tensor) -> bytes:
     return out.getvalue()
 
 
-def latency() -> dict:
-    """Milliseconds from noise to the PNG of one picture or 16, at the middle and at the 95th of 100, while w moves."""
-    rows, through = [], models.load("autoencoder")
-    for name, sampler, steps, n, repeats in (
+@torch.no_grad()
+def latency(n: int) -> dict:
+    """Milliseconds from noise to the PNG of one picture or 16, the median and the 95th percentile of 100, while w changes."""
+    rows, autoencoder = [], models.load("autoencoder")
+    for name, sampler, steps, pictures, repeats in (
         *(("guided", consistency, steps, n, 100) for steps in (1, 2, 4) for n in (1, 16)),
         ("digits", ddim, 20, 16, 10),
         *(("latent_student", consistency, steps, 16, 100) for steps in (1, 2, 4)),
     ):
-        network, taken = models.load(name), []
-        asked_for = asked(n, "train")[0] if name == "latent_student" else torch.arange(n) % 10
-        x = torch.randn(n, *network.net.shape, generator=torch.Generator().manual_seed(0))
-        decode = through.decode if name == "latent_student" else lambda z: z
+        network, of_latents, taken = models.load(name), name == "latent_student", []
+        cond = pair_prompts(pictures, "train")[0] if of_latents else torch.arange(pictures) % 10
+        noise, decode = network.draw_noise(pictures, seeded(0)), autoencoder.decode if of_latents else lambda z: z
         for i in range(10 + repeats):
             begun = time.perf_counter()
-            with torch.no_grad():
-                png(
-                    decode(
-                        result(sampler(models.guided(network, asked_for, 1.5 + i % 45 / 10), x, network.process.times(steps)))
-                    )
-                )
+            png(decode(sample(classifier_free(network, cond, 1.5 + i % 45 / 10), noise, steps, sampler)))
             taken.append(1000 * (time.perf_counter() - begun))
         half, most = np.quantile(taken[10:], [0.5, 0.95])
-        rows.append({"model": name, "steps": steps, "pictures": n, "median, ms": round(half, 1), "p95, ms": round(most, 1)})
-        print(json.dumps(rows[-1]), flush=True)
+        row = {"model": name, "steps": steps, "pictures": pictures}
+        rows.append(row | {"median, ms": round(half, 1), "p95, ms": round(most, 1)})
     return {"threads": torch.get_num_threads(), "load of the machine besides": round(os.getloadavg()[0] - 1, 1), "rows": rows}
 
 
-def write(path: Path, found: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(found, indent=1) + "\n")
-    os.replace(partial, path)
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, default=1000)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--from-nothing", action="store_true", help="train both consistency models from nothing instead")
-    parser.add_argument("--latents", action="store_true", help="measure the latent student instead")
-    parser.add_argument("--latency", action="store_true", help="measure seconds instead")
-    parser.add_argument("--out", type=Path, default=OUT)
-    args = parser.parse_args()
-    if args.out.is_file():
-        found = json.loads(args.out.read_text())
-        if found["n"] != args.n:
-            parser.error(f"--n must be {found['n']}, as in {args.out}, got {args.n}; or give another --out")
-    else:
-        found = {"command": f"python tests/benchmarks/distillation.py --n {args.n}", "n": args.n}
-        found |= {"torch": torch.__version__.split("+")[0], "the same, real against real": round(floor(args.n), 4), "runs": []}
-    if args.latency:
-        write(args.out, found | {"latency": latency()})
-        return
-    if args.from_nothing:
-        rows = found.setdefault("from nothing", [])
-        for name in ("consistency", "consistency_trained"):
-            if name not in {row["model"] for row in rows}:
-                network = RECIPES[name].build(0)
-                show_progress(RECIPES[name].train(network, begun=False), name)
-                rows += [measured(args.n, seed, name, "consistency", k, 1.0, network) for seed in args.seeds for k in (1, 2, 4)]
-                write(args.out, found)
-        return
-    if args.latents:
-        rows = found.setdefault("latents", [])
-        have = {(row["seed"], row["model"], row["steps"], row["w"]) for row in rows}
-        for seed in args.seeds:
-            for row in LATENTS:
-                if (seed, *row) not in have:
-                    rows.append(read(seed, *row))
-                    write(args.out, found)
-                    print(json.dumps(rows[-1]), flush=True)
-        return
-    have = {(run["seed"], run["model"], run["sampler"], run["steps"], run["w"]) for run in found["runs"]}
-    for seed in args.seeds:
-        for row in ROWS:
-            if (seed, *row) not in have and models.records()[row[0]]:
-                found["runs"].append(measured(args.n, seed, *row))
-                write(args.out, found)
-                print(json.dumps(found["runs"][-1]), flush=True)
-
+KEYS = ("model", "sampler", "steps", "w")
+BENCH = Benchmark(
+    "distillation",
+    [
+        Part(
+            "samples",
+            jobs_of(KINDS, *KEYS),
+            lambda n, model, **job: scored(models.load(model), n, **job),
+            once={"the same, real against real": digits_floor},
+        ),
+        Part(
+            "from-nothing",
+            jobs_of(FROM_NOTHING, *KEYS),
+            lambda n, model, **job: scored(trained_from_nothing(model), n, **job),
+            into="from nothing",
+        ),
+        Part("latents", jobs_of(LATENTS, "model", "steps", "w"), latents_row, into="latents"),
+        Part("latency", once={"latency": latency}),
+    ],
+    amounts={"n": 1000},
+)
 
 if __name__ == "__main__":
-    main()
+    measure(__doc__, BENCH)

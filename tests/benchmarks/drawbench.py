@@ -1,74 +1,60 @@
-"""DrawBench in miniature: every system that draws captions, on the same 200, scored exactly by the reader that ships.
+"""DrawBench in miniature: every text-to-image system on the same 200 captions, scored by the shipped detector.
 
-    python tests/benchmarks/drawbench.py [--seeds 0 1 2] [--only Imagen]
+    python tests/benchmarks/drawbench.py [--only system=Imagen --again] [--store]
 
-Each system draws each caption once a seed. Of each the file has, by seed, the share that is right in each category; and of each
-two, in which share of all captions one or the other shows more of what was asked. Systems whose models are not there are left
-out. Systems that are in data/figures/drawbench.json already are not drawn again, unless they are named: their readings are kept
-there, so that a new system can be compared with all of them.
+Each system generates a picture for each caption, once per seed. The file has for each system and seed the share of right
+pictures in each category, and for each two systems the shares of captions for which one or the other shows more of the caption.
+It also has the detected scenes, so that a new system can be compared with all of them.
 """
 
-import argparse
-import json
-import os
 from dataclasses import fields
 from itertools import combinations
-from pathlib import Path
 
 import torch
+from rows import Benchmark, Part, measure
+from scores import detector
 
-from course_lib import drawbench
 from course_lib.datasets.scenes import Scene
-from course_lib.recipes.shapes import shipped_reader
-from course_lib.systems import SYSTEMS
+from course_lib.zoo import drawbench
+from course_lib.zoo.systems import SYSTEMS
 
-OUT = Path(__file__).parents[2] / "data/figures/drawbench.json"
-
-
-def kept(scene: Scene) -> dict[str, list]:
-    """A reading as lists, for the file."""
-    return {field.name: getattr(scene, field.name).tolist() for field in fields(scene)}
+SEEDS = (0, 1, 2)
 
 
-def summary(readings: dict[str, list[dict]]) -> dict:
-    """The table: scores of each system by seed, and preferences of each two, over all seeds."""
+def row(system: str) -> list[dict]:
+    """The scenes detected in a system's pictures, 200 per seed, as lists."""
+    film, found = SYSTEMS[system](), []
+    for seed in SEEDS:
+        *_, pictures = film(drawbench.captions(), seed)
+        scene = detector().detect(pictures)
+        found.append({field.name: getattr(scene, field.name).tolist() for field in fields(scene)})
+    return found
+
+
+def summary(found: dict) -> dict:
+    """The scores of each system by seed, and the preferences between each two, over all seeds."""
+    readings = {name: found["readings"][name] for name in SYSTEMS if name in found["readings"]}  # in the order of the lessons
     seen = {name: [Scene(**{k: torch.tensor(v) for k, v in one.items()}) for one in each] for name, each in readings.items()}
     preferred = {}
     for a, b in combinations(seen, 2):
         shares = torch.tensor([drawbench.preferred(x, y) for x, y in zip(seen[a], seen[b])]).mean(0).tolist()
         preferred[f"{a} | {b}"] = [round(share, 4) for share in shares]
     scores = {name: [drawbench.score(one) for one in each] for name, each in seen.items()}
-    return {"scores": scores, "preferred": preferred}
+    return {"scores": scores, "preferred": preferred, "readings": readings}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--only", nargs="+", choices=list(SYSTEMS), help="draw these anew, and no others")
-    parser.add_argument("--out", type=Path, default=OUT)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    readings = json.loads(args.out.read_text())["readings"] if args.out.is_file() else {}
-    reader = shipped_reader()
-    for name in args.only or [name for name in SYSTEMS if name not in readings]:
-        try:
-            film = SYSTEMS[name]()
-        except (FileNotFoundError, ValueError) as error:
-            print(f"{name} is left out: {error}")
-            continue
-        readings[name] = []
-        for seed in args.seeds:
-            *_, pictures = film(drawbench.CAPTIONS, seed)
-            readings[name].append(kept(reader.read(pictures)))
-        readings = {each: readings[each] for each in SYSTEMS if each in readings}  # in the order of the lessons
-        found = {"command": "python tests/benchmarks/drawbench.py", "seeds": args.seeds, **summary(readings)}
-        partial = args.out.with_suffix(".partial")
-        partial.write_text(json.dumps(found | {"readings": readings}) + "\n")
-        os.replace(partial, args.out)
-    for name, scores in summary(readings)["scores"].items():
-        means = {category: sum(s[category] for s in scores) / len(scores) for category in scores[0]}
-        print(f"{name:20}" + "".join(f"{category} {100 * mean:5.1f} %   " for category, mean in means.items()))
+def table(found: dict) -> str:
+    """Markdown: a row for each system, the mean share of right pictures over the seeds in each category."""
+    categories = list(next(iter(found["scores"].values()))[0])
+    lines = [f"| system | {' | '.join(categories)} |", "|---|" + "---|" * len(categories)]
+    for name, scores in found["scores"].items():
+        means = [sum(score[category] for score in scores) / len(scores) for category in categories]
+        lines.append(f"| {name} | {' | '.join(f'{100 * mean:.0f} %' for mean in means)} |")
+    return "\n".join(lines)
 
+
+PART = Part(jobs=lambda seeds: [{"system": name} for name in SYSTEMS], row=row, into="readings", by="system")
+BENCH = Benchmark("drawbench", [PART], seeds=(), header={"seeds": SEEDS}, summary=summary, table=table, threads=1, indent=None)
 
 if __name__ == "__main__":
-    main()
+    measure(__doc__, BENCH)

@@ -1,73 +1,71 @@
-"""How long a lecturer waits: from the slider's event to the new picture of the guidance explorer, in JupyterLab.
+"""The latency of the guidance explorer in JupyterLab: from the slider's event to the new picture.
 
     python tests/benchmarks/guidance_latency.py
 
-Needs playwright and Chromium, and a machine that does nothing else. Sixteen digits in 20 steps, sketched by a student; and
-lesson 18's student of latents, sixteen pictures in one step, decoded. Prints a table for tests/benchmarks/README.md. A key is
-pressed 20 times; then w is dragged for 15 seconds, to and fro without a rest, and again in 30 jerks, between which the full
-answer is begun. All times are taken in the page.
+Needs playwright and Chromium, and a machine without other work. Sixteen digits in 20 steps, with a student's preview, and
+sixteen pictures by lesson 18's latent student, in one step and decoded. A key is pressed 20 times; then w is dragged for 15
+seconds without a pause, and again in 30 jerks, between which the full picture is started. All times are measured in the page.
+Prints a table.
 """
 
+import argparse
 import math
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests/browser")]
+import nbformat
+from nbformat.v4 import new_code_cell, new_notebook
+from pages import chromium, open_page
 
-import nbformat  # noqa: E402
-from conftest import QUIET, find_chromium  # noqa: E402
-from lab import lab  # noqa: E402
-from nbformat.v4 import new_code_cell, new_notebook  # noqa: E402
-from playwright.sync_api import sync_playwright  # noqa: E402
-from test_guidance_lab import CELL, box_of, drag_back_and_forth, run  # noqa: E402
+from course_lib.datasets.points import triangle
+from course_lib.process import DDPM
+from course_lib.schedules import cosine_beta
+from course_lib.teaching.publish import execute
+from course_lib.widgets.guided import guided_plane
 
-from course_lib.datasets.points import triangle  # noqa: E402
-from course_lib.notebooks import execute  # noqa: E402
-from course_lib.process import DDPM  # noqa: E402
-from course_lib.schedules import cosine_beta  # noqa: E402
-from course_lib.widgets.guided import guided_plane  # noqa: E402
+from lab import lab  # isort: skip  # in tests/browser, as pages has put it on the path
+from test_guidance_lab import CELL, box_of, drag_back_and_forth, run  # isort: skip
 
-LATENTS = """from course_lib import models
-from course_lib.widgets.guidance import by_student, guidance_explorer
+LATENTS = """from course_lib.zoo import models
+from course_lib.widgets.guidance import guidance_explorer
+from course_lib.widgets.guided_models import by_student
 
 jumper, through = models.load("latent_student"), models.load("autoencoder")
 captions = [f"a {colour} {shape}" for colour in ("red", "blue") for shape in ("circle", "square", "triangle", "star")]
 guidance_explorer({"latent student": by_student(jumper, through.decode)}, (4, 8, 8), captions, steps=1)"""
 
-# The slider's own readout tells when it came to which w, the line above the pictures when they were drawn for it.
+# The slider's readout shows when w was set, and the line above the pictures when they were drawn for it.
 WATCH = """() => { const slider = document.querySelector(".jp-OutputArea .course-guidance .widget-slider");
     const root = slider.closest(".course-guidance");
     const readout = root.querySelector(".widget-readout"), set = {}; window.waits = { coarse: [], full: [] };
-    let told = "";
+    let shown = "";
     new MutationObserver(() => { set[Number(readout.textContent).toFixed(1)] = performance.now() })
         .observe(readout, { childList: true, characterData: true, subtree: true });
     new MutationObserver(() => { const p = root.querySelector("p[role=status]");
-        if (!p || p.textContent === told) return;
-        told = p.textContent;
-        const w = told.match(/w = ([\\d.]+)/)[1];
-        if (w in set) waits[/ of /.test(told) ? "coarse" : "full"].push(performance.now() - set[w]);
+        if (!p || p.textContent === shown) return;
+        shown = p.textContent;
+        const w = shown.match(/w = ([\\d.]+)/)[1];
+        if (w in set) waits[/ of /.test(shown) ? "coarse" : "full"].push(performance.now() - set[w]);
     }).observe(root, { childList: true, subtree: true }) }"""
 PLANE = """async () => { const root = document.querySelector(".course-guided"), waits = [];
     for (let i = 0; i < 60; i++) { const begun = performance.now();
-        root.guided.ask({ w: (i * 37 % 80) / 10 }); root.guided.draw();
+        root.guided.update({ w: (i * 37 % 80) / 10 }); root.guided.draw();
         waits.push(performance.now() - begun); await new Promise(requestAnimationFrame) }
     return waits }"""
 
 
-def row(name: str, waits: list[float], asked: str) -> str:
+def row(name: str, waits: list[float], wanted: str) -> str:
     """p50 and p95 in milliseconds, and how many there were."""
     ranked = sorted(waits)
     return (
-        f"| {name} | {statistics.median(ranked):.0f} | {ranked[int(0.95 * (len(ranked) - 1))]:.0f} | {len(ranked)} | {asked} |"
+        f"| {name} | {statistics.median(ranked):.0f} | {ranked[int(0.95 * (len(ranked) - 1))]:.0f} | {len(ranked)} | {wanted} |"
     )
 
 
-def drag_without_a_rest(page, seconds: float) -> None:
-    """Drags w's handle to and fro for so long, 40 moves a second, as a hand does, and lets go."""
+def drag_without_a_pause(page, seconds: float) -> None:
+    """Drags w's handle to and fro for `seconds`, 40 moves per second, and releases it."""
     track, handle = box_of(page).locator(".noUi-target").first.bounding_box(), box_of(page).locator(".noUi-handle").first
     at = handle.bounding_box()
     y, begun = at["y"] + at["height"] / 2, time.monotonic()
@@ -81,7 +79,7 @@ def drag_without_a_rest(page, seconds: float) -> None:
 
 def explored(browser, cell: str, kinds: dict[str, tuple[str, str]]) -> list[str]:
     """The rows of one explorer, the last line of `cell`, in a JupyterLab of its own. `kinds` of pictures, coarse, full or both,
-    have a name and what is asked of them; w is dragged for the first."""
+    have a name and the required time; w is dragged for the first."""
     lines = []
     with tempfile.TemporaryDirectory() as folder:
         nbformat.write(new_notebook(cells=[new_code_cell(cell)], metadata=execute.METADATA), Path(folder) / "one.ipynb")
@@ -100,30 +98,28 @@ def explored(browser, cell: str, kinds: dict[str, tuple[str, str]]) -> list[str]
                 page.keyboard.press("ArrowRight" if i % 2 else "ArrowLeft")
                 time.sleep(1.3)
             waits = page.evaluate("waits")
-            lines += [row(f"one key, {name}", waits[kind], asked) for kind, (name, asked) in kinds.items()]
+            lines += [row(f"one key, {name}", waits[kind], wanted) for kind, (name, wanted) in kinds.items()]
             page.evaluate("() => { waits.coarse.length = waits.full.length = 0 }")
             jerk = lambda page, seconds: drag_back_and_forth(page, 30, seconds)
-            first, (name, asked) = next(iter(kinds.items()))
-            for how, drag in (("without a rest", drag_without_a_rest), ("in jerks", jerk)):
+            first, (name, wanted) = next(iter(kinds.items()))
+            for how, drag in (("without a pause", drag_without_a_pause), ("in jerks", jerk)):
                 drag(page, 15.0)
                 time.sleep(2)
-                lines.append(row(f"w dragged {how}, {name}", page.evaluate("waits")[first], asked))
+                lines.append(row(f"w dragged {how}, {name}", page.evaluate("waits")[first], wanted))
                 page.evaluate("() => { waits.coarse.length = waits.full.length = 0 }")
     return lines
 
 
 def main():
-    lines = ["| from the slider's event to the picture | p50, ms | p95, ms | pictures | asked |", "|---|---|---|---|---|"]
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=QUIET)
-        kinds = {"coarse": ("the student's sketch", "150"), "full": ("full picture (20 steps)", "1,000")}
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    lines = ["| from the slider's event to the picture | p50, ms | p95, ms | pictures | required |", "|---|---|---|---|---|"]
+    with chromium() as browser:
+        kinds = {"coarse": ("the student's preview", "150"), "full": ("full picture (20 steps)", "1,000")}
         lines += explored(browser, CELL, kinds)
-        lines += explored(browser, LATENTS, {"full": ("the student of latents, full picture (1 step)", "100")})
-        page = browser.new_page(viewport={"width": 1200, "height": 1000})
-        page.goto(guided_plane(triangle(), DDPM(cosine_beta(1000))).save(Path(folder) / "plane.html").as_uri())
+        lines += explored(browser, LATENTS, {"full": ("the latent student, full picture (1 step)", "100")})
+        page = open_page(browser, guided_plane(triangle(), DDPM(cosine_beta(1000))), ".course-guided")
         time.sleep(3)
         lines.append(row("in the plane, no kernel: all panels and the distance", page.evaluate(PLANE), "150"))
-        browser.close()
     print("\n".join(lines))
 
 

@@ -1,9 +1,9 @@
-"""Every notebook from its first cell to its last: wall time, and the most memory that it or its kernel held.
+"""The wall time of every notebook, and the peak memory of it or its kernel.
 
     python tests/benchmarks/notebooks.py [NN ...] [--store]
 
-Executed from the sources, stored nowhere; nothing else should run meanwhile. Asked: at most 90 s on two cores and 1.5 GB each,
-20 minutes in all; else it ends with exit code 1. `--store` puts the table into tests/benchmarks/README.md.
+Notebooks are executed from their sources and not stored, on a machine without other work. Required: at most 90 s on two cores
+and 1.5 GB each, 20 minutes in all; otherwise the exit code is 1. `--store` puts the slowest into tests/benchmarks/README.md.
 """
 
 import argparse
@@ -12,13 +12,13 @@ import subprocess
 import sys
 import time
 
-from course_lib.notebooks.build import sources
+from course_lib.teaching.publish.build import sources
 
 SECONDS, GIGABYTES, MINUTES = 90, 1.5, 20
 ONE = """
 import sys, tempfile
 from pathlib import Path
-from course_lib.notebooks.build import build
+from course_lib.teaching.publish.build import build
 with tempfile.TemporaryDirectory() as folder:
     path = build(Path(sys.argv[1]), Path(folder))
     print(path.stat().st_size)
@@ -28,7 +28,7 @@ with tempfile.TemporaryDirectory() as folder:
 def measured(command: list[str]) -> tuple[float, float, str]:
     """Seconds, GB, and what it printed, of one command. The memory is that of its largest process, itself or a child.
 
-    Raises RuntimeError, with what it said last, where it fails.
+    Raises RuntimeError if the command fails.
     """
     begun = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
@@ -41,17 +41,18 @@ def measured(command: list[str]) -> tuple[float, float, str]:
 
 
 def over(rows: list[tuple[str, float, float, int]]) -> list[str]:
-    """What is more than is asked, in words."""
+    """The limits that are exceeded, in words."""
     found = [f"{name} takes {seconds:.0f} s" for name, seconds, _, _ in rows if seconds > SECONDS]
     found += [f"{name} takes {memory:.2f} GB" for name, _, memory, _ in rows if memory > GIGABYTES]
     minutes = sum(seconds for _, seconds, _, _ in rows) / 60
     return found + ([f"all take {minutes:.0f} minutes"] if minutes > MINUTES else [])
 
 
-def table(rows: list[tuple[str, float, float, int]]) -> str:
-    """Markdown: a row a notebook (name, seconds, GB, bytes stored), and one of all."""
-    lines = ["| notebook | seconds | peak memory, GB | stored, MB |", "|---|---|---|---|"]
-    lines += [f"| {name} | {seconds:.0f} | {memory:.2f} | {stored / 1e6:.2f} |" for name, seconds, memory, stored in rows]
+def table(rows: list[tuple[str, float, float, int]], slowest: int = 3) -> str:
+    """Markdown: a row for each of the slowest notebooks (name, seconds, GB, bytes stored), and one for all."""
+    lines = [f"| notebook, on {os.cpu_count()} cores | seconds | peak memory, GB | stored, MB |", "|---|---|---|---|"]
+    for name, seconds, memory, stored in sorted(rows, key=lambda row: row[1], reverse=True)[:slowest]:
+        lines.append(f"| {name} | {seconds:.0f} | {memory:.2f} | {stored / 1e6:.2f} |")
     seconds, memory, stored = sum(r[1] for r in rows), max(r[2] for r in rows), sum(r[3] for r in rows)
     return "\n".join([*lines, f"| all {len(rows)} | {seconds:.0f} | {memory:.2f} | {stored / 1e6:.2f} |"])
 
@@ -66,14 +67,13 @@ def main():
         seconds, memory, stored = measured([sys.executable, "-c", ONE, str(source)])
         rows.append((source.stem, seconds, memory, int(stored)))
         print(f"{source.stem}: {seconds:.0f} s, {memory:.2f} GB", file=sys.stderr, flush=True)
-    text = f"{os.cpu_count()} cores.\n\n{table(rows)}"
-    print(text)
+    print(table(rows))
     if args.store:
-        from rows import store  # with torch, which the processes that are measured should not begin with
+        from rows import store  # it imports torch, which would count as memory of the measured processes
 
-        store("notebooks", text)
+        store("notebooks", table(rows))
     if found := over(rows):
-        sys.exit(f"more than is asked: {'; '.join(found)}")
+        sys.exit(f"limits exceeded: {'; '.join(found)}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""How much of a machine a step of training uses: its share of the peak, whether it waits for launches, what compiling gives.
+"""The share of a machine's peak that a training step reaches, the cost of kernel launches, and the gain of compilation.
 
     python tests/benchmarks/peak.py [--device auto] [--batches 1 16 64] [--repeats 20] [--store]
 
-The digits' network and the one that draws captions: forward, backward and AdamW. The peak is measured, not looked up: a
-product of two large matrices of the same kind of number. Operations are counted by torch's FlopCounterMode. A step costs
-launches, as much for one picture as for many, and arithmetic, in proportion to the batch: where a batch takes hardly longer
-than one picture, it is launches that are paid for. Compiled is `torch.compile`, on CUDA also with CUDA graphs; both take a
-minute or two at first, and need a C++ compiler. Median wall-clock times, on all threads: on a machine that does nothing else.
+The digits' network and text2shape: forward, backward and AdamW. The peak is measured: a product of two large matrices of the
+same number format. Operations are counted by torch's FlopCounterMode. A step costs kernel launches, which do not depend on the
+batch, and arithmetic in proportion to it. Where a batch takes about as long as one picture, the time is that of launches.
+Compiled means `torch.compile`, on CUDA also with CUDA graphs; both take a minute or two at first and need a C++ compiler.
+Median wall-clock times, on all threads, on a machine without other work.
 """
 
 import argparse
@@ -24,18 +24,19 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib.datasets import captions, scenes
 from course_lib.denoisers import Network
-from course_lib.recipes.digits import digits_network
-from course_lib.recipes.shapes import text2shape_network
+from course_lib.process import seeded
 from course_lib.training import denoising_loss, pick_device
+from course_lib.zoo.recipes.digits import digits_network
+from course_lib.zoo.recipes.shapes import text2shape_network
 
 NETWORKS = {"digits": digits_network, "text2shape": text2shape_network}
 
 
-def asked(name: str, n: int) -> Tensor:
+def conditions(name: str, n: int) -> Tensor:
     """n conditions for a network: classes, or the tokens of captions."""
     if name == "digits":
         return torch.arange(n) % 10
-    rng = torch.Generator().manual_seed(0)
+    rng = seeded(0)
     return captions.tokens(captions.tell(scenes.sample(n, rng), rng)[0])
 
 
@@ -62,7 +63,7 @@ def peak(device: torch.device, dtype: torch.dtype, repeats: int) -> float:
 def step_of(network: Network, cond: Tensor, x: Tensor, dtype: torch.dtype) -> Callable[[], None]:
     """One step of training on the pictures x."""
     optimizer = torch.optim.AdamW(network.net.parameters(), fused=True)
-    rng, given = torch.Generator().manual_seed(0), network.given(cond)
+    rng, given = seeded(0), network.given(cond)
     kind = nullcontext() if dtype is torch.float32 else torch.autocast(x.device.type, dtype)
 
     def step() -> None:
@@ -75,25 +76,32 @@ def step_of(network: Network, cond: Tensor, x: Tensor, dtype: torch.dtype) -> Ca
     return step
 
 
+def row(name: str, way: str, spent: dict[int, float], shares: dict[int, float]) -> str:
+    """A row of the table: of each batch n the milliseconds `spent[n]`, pictures per second, and the share of the peak in %."""
+    ms = ", ".join(f"{value:.3g}" for value in spent.values())
+    rate = ", ".join(f"{1000 * n / value:,.0f}" for n, value in spent.items())
+    batches, percent = ", ".join(map(str, spent)), ", ".join(f"{value:.0f}" for value in shares.values())
+    return f"| {name} | {way} | {batches} | {ms} | {rate} | {percent} % |"
+
+
 def rows(name: str, device: torch.device, batches: list[int], repeats: int, ways: dict, peaks: dict) -> list[str]:
-    """A row of the table for each way and batch."""
+    """A row of the table for each way, with a figure for each batch."""
     lines, operations = [], {}
     for way, (dtype, changed) in ways.items():
-        alone = None
+        spent, shares = {}, {}
         for n in batches:
             network = NETWORKS[name]()
             network.net.to(device)
             x = torch.randn(n, *network.net.shape, device=device).contiguous(memory_format=torch.channels_last)
             if n not in operations:
                 with FlopCounterMode(display=False) as counter:
-                    step_of(network, asked(name, n), x, torch.float32)()
+                    step_of(network, conditions(name, n), x, torch.float32)()
                 operations[n] = counter.get_total_flops()
-            spent = milliseconds(step_of(replace(network, net=changed(network.net)), asked(name, n), x, dtype), device, repeats)
-            alone, share = alone or spent, operations[n] / spent / peaks[dtype]
-            lines.append(
-                f"| {name} | {way} | {n} | {spent:.3g} | {1000 * n / spent:,.0f} | {100 * share:.0f} % | {spent / alone:.1f} |"
-            )
-            print(lines[-1], flush=True)
+            step = step_of(replace(network, net=changed(network.net)), conditions(name, n), x, dtype)
+            spent[n] = milliseconds(step, device, repeats)
+            shares[n] = 100 * operations[n] / spent[n] / peaks[dtype]
+        lines.append(row(name, way, spent, shares))
+        print(lines[-1], flush=True)
     return lines
 
 
@@ -113,8 +121,8 @@ def main():
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads of a {device.type}"
     lines = [f"{where}; peak {', '.join(f'{str(d)[6:]} {p / 1e6:,.0f} GFLOP/s' for d, p in peaks.items())}.", ""]
     lines += [
-        "| network | way | batch | ms | pictures a second | of the peak | of one picture's ms |",
-        "|---|---|---|---|---|---|---|",
+        "| network | way | batch | ms | pictures per second | of the peak |",
+        "|---|---|---|---|---|---|",
     ]
     print("\n".join(lines))
     for name in NETWORKS:

@@ -2,40 +2,36 @@
 
     python tests/benchmarks/player.py
 
-Asked: under 8 MB, 60 frames a second; under 1.5 MB for what a notebook stores.
+Required: under 8 MB, 60 frames a second; under 1.5 MB stored in a notebook.
 """
 
-import io
-import sys
-import tempfile
+import argparse
 import time
-from pathlib import Path
 
 import matplotlib.animation
 import matplotlib.pyplot as plt
 import torch
-from playwright.sync_api import sync_playwright
+from pages import chromium, open_page
 
-from course_lib import models, plots
-from course_lib.denoisers import NULL
-from course_lib.guidance import ClassifierFree
+from course_lib import plots
+from course_lib.guidance import classifier_free
+from course_lib.process import seeded
 from course_lib.samplers import ddpm
 from course_lib.widgets.player import play
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "browser"))
-from conftest import QUIET, find_chromium
+from course_lib.zoo import models
 
 DRAW = """async () => {
   const { player } = document.querySelector(".course-player"), times = [];
   for (let i = 0; i < 300; i++) {
     const begun = performance.now();
     player.seek((37 * i) % player.frames);
-    player.draw(); // now, not when the screen next asks
+    player.draw(); // at once, not with the next frame of the screen
     document.querySelector(".course-player canvas").getContext("2d").getImageData(0, 0, 1, 1); // until it is drawn
     times.push(performance.now() - begun);
   }
   return times.sort((a, b) => a - b)[270]; // nine in ten are faster
 }"""
+READY = ".course-player[data-frame]"
 FRAMES = "document.querySelector('.course-player').player.frames"
 SCRUB = """async () => {
   const { player } = document.querySelector(".course-player");
@@ -50,10 +46,10 @@ SCRUB = """async () => {
 
 
 def main():
-    network, label = models.load("digits"), torch.arange(16) % 10
-    rng = torch.Generator().manual_seed(0)
-    noise = torch.randn(16, 1, 16, 16, generator=rng)
-    guided = ClassifierFree(network.given(label), network.given(NULL), 2.0)
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    network, rng = models.load("digits"), seeded(0)
+    noise = network.draw_noise(16, rng)
+    guided = classifier_free(network, torch.arange(16) % 10, 2.0)
     steps = list(ddpm(guided, noise, network.process.times(999), rng))  # with fresh noise in each step: the hardest to pack
     begun = time.perf_counter()
     long, stored = play(steps, max_mb=8), play(steps)
@@ -67,35 +63,25 @@ def main():
     theirs = matplotlib.animation.FuncAnimation(figure, draw, frames=steps[::20], cache_frame_data=False).to_jshtml()
     their_seconds = time.perf_counter() - begun
 
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=QUIET)
-        page = browser.new_page(viewport={"width": 1200, "height": 900})
-
-        def ask(film, *questions):
-            page.goto(film.save(Path(folder) / "player.html").as_uri())
-            page.wait_for_selector(".course-player[data-frame]")
-            return [page.evaluate(question) for question in questions]
-
-        (kept,) = ask(stored, FRAMES)
-        frames, draw, rate = ask(long, FRAMES, DRAW, SCRUB)
-        browser.close()
+    with chromium() as browser:
+        kept = open_page(browser, stored, READY).evaluate(FRAMES)
+        page = open_page(browser, long, READY)
+        frames, spent, rate = (page.evaluate(question) for question in (FRAMES, DRAW, SCRUB))
 
     megabytes = lambda text: len(text.encode()) / 1e6
     ours, per_frame = megabytes(long.html) / frames, megabytes(theirs) / 50
-    out = io.StringIO()
-    print("| figure | measured | asked |\n|---|---|---|", file=out)
-    print(
-        f"| 1,000 frames of 16 digits, three panels | {megabytes(long.html):.2f} MB, {frames} frames | under 8 MB |", file=out
-    )
-    print(f"| drawing a frame chosen at random, nine in ten | {draw:.1f} ms | under 16.7 ms |", file=out)
-    print(f"| scrubbing, one frame for each that the screen shows | {rate:.0f} a second | 60 a second |", file=out)
-    print(
-        f"| what a notebook stores of the same film | {megabytes(stored.html):.2f} MB, {kept} frames | under 1.5 MB |", file=out
-    )
-    print(f"| making both | {seconds:.1f} s | |", file=out)
-    print(f"| to_jshtml, 50 frames, one panel | {megabytes(theirs):.2f} MB in {their_seconds:.1f} s | |", file=out)
-    print(f"| bytes a frame: to_jshtml's one panel over the player's three | {per_frame / ours:.0f} | |", file=out)
-    print(out.getvalue())
+    rows = [
+        ("figure", "measured", "required"),
+        ("---", "---", "---"),
+        ("1,000 frames of 16 digits, three panels", f"{megabytes(long.html):.2f} MB, {frames} frames", "under 8 MB"),
+        ("drawing a frame chosen at random, nine in ten", f"{spent:.1f} ms", "under 16.7 ms"),
+        ("scrubbing, one frame for each that the screen shows", f"{rate:.0f} a second", "60 a second"),
+        ("what a notebook stores of the same film", f"{megabytes(stored.html):.2f} MB, {kept} frames", "under 1.5 MB"),
+        ("making both", f"{seconds:.1f} s", ""),
+        ("to_jshtml, 50 frames, one panel", f"{megabytes(theirs):.2f} MB in {their_seconds:.1f} s", ""),
+        ("bytes a frame: to_jshtml's one panel over the player's three", f"{per_frame / ours:.0f}", ""),
+    ]
+    print("\n".join(f"| {' | '.join(row)} |" for row in rows))
 
 
 if __name__ == "__main__":

@@ -1,28 +1,28 @@
-"""The 2-D ring of eight in so many seconds: how near eps_theta comes to the exact one, and the samples to the ring.
+"""The ring of eight Gaussians in a given time: the error of eps_theta, and the distance of its samples to the ring.
 
     python tests/benchmarks/points.py [--seconds 30] [--seeds 0 1 2]
 
-Beside it, in the same run: the exact denoiser, the best that can be had, and the loop of most tutorials (a plain network that
-is given t as a number, Adam at a fixed rate, no average of weights).
+In the same run: the exact denoiser, which is the optimum, and the loop of most tutorials (a plain network that is given t as a
+number, Adam at a fixed rate, no average of weights).
 """
 
 import argparse
 import statistics
-import time
 
 import torch
+from timing import means, train_plainly
 from torch import nn
 
-from course_lib import recipes
 from course_lib.datasets.points import ring
 from course_lib.denoisers import ExactDenoiser, Network
-from course_lib.process import DDPM
+from course_lib.process import DDPM, seeded
 from course_lib.schedules import linear_beta
-from course_lib.training import Progress, denoising_loss, show_progress
+from course_lib.training import denoising_loss, show_progress
+from course_lib.zoo.recipes.points import ring_figures, ring_network, train_ring
 
 
 class Plain(nn.Module):
-    """Four linear layers of 128, which see (x, t)."""
+    """Four linear layers of 128, which are given (x, t)."""
 
     def __init__(self):
         super().__init__()
@@ -35,17 +35,9 @@ class Plain(nn.Module):
 
 
 def train_plain(network: Network, seconds: float, seed: int):
-    rng, data = torch.Generator().manual_seed(seed), ring()
+    rng, data = seeded(seed), ring()
     optimizer = torch.optim.Adam(network.net.parameters(), lr=1e-3)
-    begun, step, done = time.perf_counter(), 0, 0.0
-    while done < 1:
-        loss = denoising_loss(network, data.sample(512, rng)[0], rng)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        step, elapsed = step + 1, time.perf_counter() - begun
-        done = min(1.0, elapsed / seconds)
-        yield Progress(step, loss.item(), done, elapsed)
+    return train_plainly(network.net, lambda: denoising_loss(network, data.sample(512, rng)[0], rng), optimizer, seconds)
 
 
 class Exact(nn.Module):
@@ -60,25 +52,21 @@ class Exact(nn.Module):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     args = parser.parse_args()
     process, found = DDPM(linear_beta(1000)), {}
     for seed in args.seeds:
-        ours = recipes.ring_network(seed)
-        end = show_progress(recipes.train_ring(ours, args.seconds, seed, steps=10**6), f"ours, seed {seed}")
-        found.setdefault("ours", []).append({"steps": end.step, **recipes.ring_figures(ours)})
+        ours = ring_network(seed)
+        end = show_progress(train_ring(ours, args.seconds, seed, steps=10**6), f"ours, seed {seed}")
+        found.setdefault("ours", []).append({"steps": end.step, **ring_figures(ours)})
         torch.manual_seed(seed)
         plain = Network(Plain(), process, "eps")
         end = show_progress(train_plain(plain, args.seconds, seed), f"plain, seed {seed}")
-        found.setdefault("plain", []).append({"steps": end.step, **recipes.ring_figures(plain)})
-    found["exact"] = [{"steps": 0, **recipes.ring_figures(Network(Exact(), process, "eps"))}]
-    print(f"\n{args.seconds:g} s, {torch.get_num_threads()} threads, torch {torch.__version__}, mean of seeds {args.seeds}\n")
-    print("| figure |", " | ".join(found), "|\n|---|" + "---|" * len(found))
-    mean = {name: {key: statistics.mean(run[key] for run in runs) for key in runs[0]} for name, runs in found.items()}
-    for key in mean["ours"]:
-        print(f"| {key} |", " | ".join(f"{mean[name][key]:,.4g}" for name in found), "|")
+        found.setdefault("plain", []).append({"steps": end.step, **ring_figures(plain)})
+    found["exact"] = [{"steps": 0, **ring_figures(Network(Exact(), process, "eps"))}]
+    print(f"\n{means(found, args.seconds, args.seeds)}")
     ratio = lambda run: run["sliced Wasserstein distance"] / run["the same, real against real"]
     print("| distance over its floor |", " | ".join(f"{statistics.mean(map(ratio, runs)):.3g}" for runs in found.values()), "|")
 

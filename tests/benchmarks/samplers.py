@@ -1,11 +1,11 @@
-"""What a sampler's loop costs beside its network: ours and diffusers' schedulers, a step each, in one run.
+"""The cost of a sampler's loop without its network, per step: the course and diffusers' schedulers, in one run.
 
     python tests/benchmarks/samplers.py [--repeats 40]
 
-The network here only multiplies by 0.9, and its own time is taken off, so that what is left is the loop: tables, formulas,
-noise, and on both sides the making of a batch of times for the network, which the course's Network does, and diffusers'
-UNet2DModel at the start of its forward. Sixteen pictures of 16 x 16, 50 steps; the smallest of the repeats, of both in turn.
-Asked: at most half of diffusers' per step.
+The network here only multiplies by 0.9, and its own time is subtracted. The loop remains: tables, formulas, noise, and on both
+sides the batch of times for the network, which the course's Network makes, and diffusers' UNet2DModel at the start of its
+forward. Sixteen pictures of 16 x 16, 50 steps; the minimum over the repeats, both in turn. Required: at most half of diffusers'
+time per step.
 """
 
 import argparse
@@ -19,9 +19,10 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     HeunDiscreteScheduler,
 )
+from timing import min_milliseconds
 
 from course_lib.denoisers import Network
-from course_lib.process import DDPM, RectifiedFlow, VarianceExploding
+from course_lib.process import DDPM, RectifiedFlow, VarianceExploding, seeded
 from course_lib.samplers import ddim, ddpm, heun, rectified_flow, result
 from course_lib.schedules import linear_beta
 
@@ -29,12 +30,12 @@ STEPS, SHAPE = 50, (16, 1, 16, 16)
 
 
 def scaled(x, time):
-    """As good as no network."""
+    """A network of almost no cost."""
     return 0.9 * x
 
 
 def as_their_unet(x, t):
-    """The same, behind what UNet2DModel does with the time before anything else."""
+    """The same, after what UNet2DModel does with the time first."""
     t = t[None].to(x.device)
     t = t * torch.ones(x.shape[0], dtype=t.dtype, device=t.device)
     return scaled(x, t)
@@ -59,20 +60,13 @@ def ours(sampler, process, view="eps"):
 
 
 def a_step(runs, repeats: int, evaluations: int = STEPS) -> list[float]:
-    """Microseconds of loop for each of STEPS moves of each of `runs`, the network's own time taken off."""
-    x, least = torch.randn(SHAPE), [float("inf")] * len(runs)
+    """Microseconds of loop for each of STEPS moves of each of `runs`, without the network's own time."""
+    x = torch.randn(SHAPE)
+    loops = {k: lambda run=run: run(x, seeded(0)) for k, run in enumerate(runs)}
+    loops["network"] = lambda: [scaled(x, None) for _ in range(evaluations)]
     with torch.no_grad():
-        for _ in range(repeats):
-            for k, run in enumerate(runs):
-                least[k] = min(least[k], _seconds(run, x, torch.Generator().manual_seed(0)))
-        network = min(_seconds(lambda: [scaled(x, None) for _ in range(evaluations)]) for _ in range(repeats))
-    return [1e6 * (seconds - network) / STEPS for seconds in least]
-
-
-def _seconds(run, *args) -> float:
-    begun = time.perf_counter()
-    run(*args)
-    return time.perf_counter() - begun
+        spent = min_milliseconds(loops, repeats, time.perf_counter)
+    return [1e3 * (spent[k] - spent["network"]) / STEPS for k in range(len(runs))]
 
 
 def main():
@@ -87,9 +81,9 @@ def main():
         "DDIM": (ours(ddim, chain), theirs(DDIMScheduler(**betas, clip_sample=False)), STEPS),
         "Heun": (ours(heun, sigmas), theirs(HeunDiscreteScheduler(**betas)), 2 * STEPS - 1),
         "rectified flow": (ours(rectified_flow, RectifiedFlow(), "flow"), theirs(FlowMatchEulerDiscreteScheduler()), STEPS),
-        "Euler (ours: DDIM)": (ours(ddim, chain), theirs(EulerDiscreteScheduler(**betas)), STEPS),
+        "Euler (the course: DDIM)": (ours(ddim, chain), theirs(EulerDiscreteScheduler(**betas)), STEPS),
     }
-    print("| sampler | ours, µs a step | diffusers, µs a step | ours over theirs |\n|---|---|---|---|")
+    print("| sampler | the course, µs per step | diffusers, µs per step | ratio |\n|---|---|---|---|")
     for name, (mine, other, evaluations) in pairs.items():
         a, b = a_step((mine, other), args.repeats, evaluations)
         print(f"| {name} | {a:.0f} | {b:.0f} | {a / b:.2f} |", flush=True)

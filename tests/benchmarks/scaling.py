@@ -1,26 +1,24 @@
 """How the cost of the digits' U-Net grows: with the batch, the resolution, the weights, and the steps of a sampler.
 
-    python tests/benchmarks/scaling.py [--repeats 5] [--out data/figures/scaling.json]
+    python tests/benchmarks/scaling.py [--repeats 5] [--store]
 
 One of the four at a time, the others as the course has them (16 pictures of 16 x 16, widths 16, 32, 64, 25 steps of DDIM).
 Milliseconds of processor time on one thread, the least of several, so that what else runs counts for little. The exponent is
 the slope of log cost over log size between the two largest: 1 is in proportion. A picture goes to build/scaling.png.
 """
 
-import argparse
-import json
 import math
-import time
-from collections.abc import Callable
-from pathlib import Path
 
 import torch
-from rows import FIGURES, store
+from rows import BUILD, Benchmark, Part, load, measure
+from scores import parameters
+from timing import min_milliseconds
 
-from course_lib import checkpoints, plots
+from course_lib import plots
 from course_lib.denoisers import Network
+from course_lib.files import write_atomically
 from course_lib.nets.unet import UNet
-from course_lib.process import DDPM
+from course_lib.process import DDPM, seeded
 from course_lib.samplers import ddim, result
 from course_lib.schedules import cosine_beta
 from course_lib.training import denoising_loss
@@ -28,27 +26,16 @@ from course_lib.training import denoising_loss
 BASE = {"batch": 16, "side": 16, "width": 16, "steps": 25}
 SWEEPS = {"batch": (1, 4, 16, 64), "side": (8, 16, 32, 64), "width": (8, 16, 32, 64), "steps": (5, 10, 25, 50)}
 SIZE = {"width": "parameters"}
-"""What a sweep is told by, where that is not what is set."""
-
-
-def least(run: Callable, repeats: int) -> float:
-    """Milliseconds of processor time, the least of `repeats`, after one that does not count."""
-    run()
-    found = []
-    for _ in range(repeats):
-        begun = time.process_time()
-        run()
-        found.append(time.process_time() - begun)
-    return 1000 * min(found)
+"""The size that a sweep is plotted over, where that is not what is set."""
 
 
 def measured(what: str, repeats: int, batch: int, side: int, width: int, steps: int) -> dict[str, float]:
-    """The parameters, and what a step of training and an evaluation cost in ms; over the steps, what a sampling does."""
+    """The parameters, and what a step of training and an evaluation cost in ms; over the steps, what sampling costs."""
     torch.manual_seed(0)
     net = UNet(side, widths=(width, 2 * width, 4 * width)).to(memory_format=torch.channels_last)
     network = Network(net, DDPM(cosine_beta(1000)), "v").given(torch.arange(batch) % 10)
     optimizer = torch.optim.AdamW(net.parameters(), fused=True)
-    x, rng = torch.randn(batch, 1, side, side), torch.Generator().manual_seed(0)
+    x, rng = torch.randn(batch, 1, side, side), seeded(0)
 
     def training():
         optimizer.zero_grad()
@@ -63,8 +50,10 @@ def measured(what: str, repeats: int, batch: int, side: int, width: int, steps: 
         result(ddim(network, x, network.process.times(steps)))
 
     costs = (sampling,) if what == "steps" else (training, evaluation)
-    found = {f"{cost.__name__}, ms": float(f"{least(cost, repeats):.4g}") for cost in costs}
-    return {"parameters": sum(p.numel() for p in net.parameters())} | found
+    for cost in costs:
+        cost()  # once, to warm up
+    spent = min_milliseconds({cost.__name__: cost for cost in costs}, repeats)
+    return {"parameters": parameters(net)} | {f"{name}, ms": float(f"{ms:.4g}") for name, ms in spent.items()}
 
 
 def exponents(rows: list[dict], size: str) -> dict[str, float]:
@@ -100,28 +89,15 @@ def picture(found: dict) -> bytes:
     return plots.png(fig)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=FIGURES / "scaling.json")
-    parser.add_argument("--store", action="store_true", help="put the table into tests/benchmarks/README.md")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    found = {
-        "command": f"python tests/benchmarks/scaling.py --repeats {args.repeats}",
-        "threads": 1,
-        "torch": torch.__version__.split("+")[0],
-    }
-    found |= {"base": BASE, "sweeps": {}}
-    for what, sizes in SWEEPS.items():
-        rows = [{what: size} | measured(what, args.repeats, **BASE | {what: size}) for size in sizes]
-        found["sweeps"][what] = {"rows": rows, "exponents": exponents(rows, SIZE.get(what, what))}
-    checkpoints.write_atomically(args.out, (json.dumps(found, indent=1) + "\n").encode())
-    checkpoints.write_atomically(FIGURES.parents[1] / "build/scaling.png", picture(found))
-    print(table(found))
-    if args.store:
-        store("scaling", table(found))
+def row(repeats: int, what: str) -> dict:
+    """The costs over one size, and their exponents."""
+    rows = [{what: size} | measured(what, repeats, **BASE | {what: size}) for size in SWEEPS[what]]
+    return {"rows": rows, "exponents": exponents(rows, SIZE.get(what, what))}
 
+
+PART = Part(jobs=lambda seeds: [{"what": what} for what in SWEEPS], row=row, into="sweeps", by="what")
+BENCH = Benchmark("scaling", [PART], amounts={"repeats": 5}, seeds=(), header={"base": BASE}, table=table, threads=1)
 
 if __name__ == "__main__":
-    main()
+    measure(__doc__, BENCH)
+    write_atomically(BUILD / "scaling.png", picture(load("scaling")))

@@ -1,8 +1,8 @@
-"""How fast the world of shapes is: pictures, captions and tokens a second, the reader's pictures a second, training's steps.
+"""The speed of the training data of shapes: scenes, pictures, captions, tokens and detected pictures per second.
 
     python tests/benchmarks/shapes.py [--seconds 5] [--train text2shape]
 
-With --train, how long one step of that recipe takes, and so all of its steps, on the cores that torch uses.
+With --train, the time of one step of that recipe, on the cores that torch uses.
 """
 
 import argparse
@@ -10,13 +10,14 @@ import time
 
 import torch
 
-from course_lib import models
 from course_lib.datasets import captions, scenes, shapes
-from course_lib.recipes import RECIPES
+from course_lib.process import seeded
+from course_lib.zoo import models
+from course_lib.zoo.recipes import RECIPES
 
 
 def rate(what, seconds: float, batch: int) -> float:
-    """How many of `batch` a second `what` makes, after one call to warm up."""
+    """The rate per second of `what`, which makes `batch` per call, after one call to warm up."""
     what()
     begun, calls = time.perf_counter(), 0
     while time.perf_counter() - begun < seconds:
@@ -36,17 +37,17 @@ def main():
         training = iter(recipe.train(recipe.build()))
         print(f"{args.train}: {1 / rate(lambda: next(training), args.seconds, 1):.3f} s a step")
         return
-    rng, n = torch.Generator().manual_seed(0), 512
+    rng, n = seeded(0), 512
     scene = scenes.sample(n, rng)
-    said, _ = captions.tell(scene, rng)
-    x, judge = shapes.draw(scene, rng), models.load("reader")
+    prompts, _ = captions.tell(scene, rng)
+    x, detector = shapes.draw(scene, rng), models.load("reader")
     for name, what in {
         "scenes": lambda: scenes.sample(n, rng),
         "pictures of given scenes": lambda: shapes.draw(scene, rng),
         "scenes with their pictures": lambda: shapes.draw(scenes.sample(n, rng), rng),
         "captions": lambda: captions.tell(scene, rng),
-        "captions as tokens": lambda: captions.tokens(said),
-        "pictures read": lambda: judge.read(x),
+        "captions as tokens": lambda: captions.tokens(prompts),
+        "pictures scored": lambda: detector.detect(x),
     }.items():
         print(f"{name:28} {rate(what, args.seconds, n):>10,.0f} a second")
 

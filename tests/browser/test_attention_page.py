@@ -1,4 +1,4 @@
-"""The words' widget as a reader meets it: a page from disk, the network off."""
+"""The attention player as a reader meets it: a page from disk, the network off."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from course_lib.nets.text import TextUNet
 from course_lib.process import DDPM
 from course_lib.samplers import ddim
 from course_lib.schedules import cosine_beta
-from course_lib.widgets.attention import look_at_words
+from course_lib.widgets.attention import attention_player
 
 ROOT, CAPTION = ".course-attention", "a red circle to the left of a small blue star"
 
@@ -20,7 +20,7 @@ def fragment():
     for p in net.parameters():
         torch.nn.init.normal_(p, std=0.2)
     network = Network(net, DDPM(cosine_beta(1000)), "v")
-    return look_at_words(network, CAPTION, ddim(network.given(CAPTION), torch.randn(1, 3, 32, 32), network.process.times(5)))
+    return attention_player(network, CAPTION, ddim(network.given(CAPTION), torch.randn(1, 3, 32, 32), network.process.times(5)))
 
 
 @pytest.mark.parametrize("options", [{}, {"color_scheme": "dark"}, {"viewport": {"width": 400, "height": 800}}])
@@ -39,7 +39,7 @@ def test_words_and_steps_are_chosen_by_mouse_and_by_keyboard(open_page, fragment
     changed("word", "10")
     page.get_by_role("button", name="red", exact=True).click()
     changed("word", "1")
-    assert page.locator(f"{ROOT} .panels figcaption").nth(2).inner_text() == "looks at “red”"
+    assert page.locator(f"{ROOT} .panels figcaption").nth(2).inner_text() == "attention to “red”"
     page.get_by_role("button", name="blue", exact=True).press("Enter")
     changed("word", "9")
     page.keyboard.press("ArrowRight")

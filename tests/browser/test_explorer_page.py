@@ -42,15 +42,15 @@ def test_blocks_steps_and_looks_are_chosen_by_mouse_and_by_keyboard(open_page, f
     assert page.locator(f"{ROOT} h4").inner_text() == "encoder 8x8_block0: 64 × 8 × 8"
     box = large.bounding_box()
     large.click(position={"x": 0.3 * box["width"], "y": 0.6 * box["height"]})  # column 2, row 4
-    changed("place", "0,34")
+    changed("query", "0,34")
     assert "Head 1 of 2" in page.locator(f"{ROOT} .detail p").inner_text()
     large.click(position={"x": 0.3 * box["width"], "y": 0.6 * box["height"]})
-    changed("place", "1,34")
+    changed("query", "1,34")
     page.locator(f"{ROOT} input").focus()
     page.keyboard.press("Home")
     changed("frame", "0")
     page.keyboard.press("Escape")
-    changed("place", "")
+    changed("query", "")
     page.get_by_role("button", name="decoder 8x8_block0").press("Enter")
     changed("node", "decoder.8x8_block0")
     page.keyboard.press("ArrowRight")

@@ -6,7 +6,8 @@ import nbformat
 import pytest
 from test_notebooks import lesson
 
-from course_lib.notebooks import FOLDER, export
+from course_lib.files import NOTEBOOKS
+from course_lib.teaching.publish import export
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -24,13 +25,13 @@ def test_a_page_fits_a_phone_and_its_equations_are_drawn_in_the_ink_of_the_page(
 def stored(tmp_path_factory):
     """Every stored notebook as a page."""
     folder = tmp_path_factory.mktemp("pages")
-    for path in sorted(FOLDER.glob("[0-9]*.ipynb")):
+    for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
         page = export.page(nbformat.read(path, as_version=4))
         (folder / f"{path.stem}.html").write_text(page, encoding="utf-8")
     return folder
 
 
-@pytest.mark.parametrize("name", [path.stem for path in sorted(FOLDER.glob("[0-9]*.ipynb"))])
+@pytest.mark.parametrize("name", [path.stem for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))])
 def test_every_lesson_opens_from_disk_without_a_network(name, stored, open_page):
     page = open_page(stored / f"{name}.html")
     assert page.locator("h1").count() == 1 and page.locator("code.latex-source").count() == 0

@@ -8,13 +8,14 @@ import pytest
 from lab import lab
 from nbformat.v4 import new_code_cell, new_notebook
 
-from course_lib.notebooks import execute
+from course_lib.teaching.publish import execute
 
-CELL = """from course_lib import models
-from course_lib.widgets.guidance import by_classifier, by_student, classifier_free, guidance_explorer
+CELL = """from course_lib.zoo import models
+from course_lib.widgets.guidance import guidance_explorer
+from course_lib.widgets.guided_models import by_classifier, by_classifier_free, by_student
 
 network, guide, student = (models.load(name) for name in ("digits", "noisy_classifier", "guided"))
-guides = {"classifier-free": classifier_free(network), "classifier": by_classifier(network, guide)}
+guides = {"classifier-free": by_classifier_free(network), "classifier": by_classifier(network, guide)}
 explorer = guidance_explorer(guides, quick={"classifier-free": by_student(student)})
 explorer"""
 MEMORY = """from pathlib import Path
@@ -55,9 +56,9 @@ def run(page, cell: int):
 def resident(page, cell: int) -> int:
     """The kernel's memory in kB, as the cell prints it."""
     run(page, cell)
-    said = page.locator(".jp-CodeCell").nth(cell).locator(".jp-OutputArea-output", has_text="resident")
-    said.wait_for(timeout=30_000)
-    return int(re.search(r"resident (\d+)", said.inner_text())[1])
+    output = page.locator(".jp-CodeCell").nth(cell).locator(".jp-OutputArea-output", has_text="resident")
+    output.wait_for(timeout=30_000)
+    return int(re.search(r"resident (\d+)", output.inner_text())[1])
 
 
 def heap(page) -> float:
@@ -120,8 +121,8 @@ def test_it_is_moved_by_keys_and_buttons_and_says_few_steps_while_it_moves(opene
     for _ in range(5):
         page.keyboard.press("ArrowRight")
     words.filter(has_text="w = 1.5, seed 0, 20 steps").wait_for(timeout=30_000)
-    said = seen.json_value()
-    assert any("sketch of 20 steps" in text for text in said) and said[-1] == "w = 1.5, seed 0, 20 steps"
+    lines = seen.json_value()
+    assert any("sketch of 20 steps" in text for text in lines) and lines[-1] == "w = 1.5, seed 0, 20 steps"
     box.get_by_role("button", name="freeze a row").click()
     box.locator("p", has_text="classifier-free, w = 1.5").wait_for(timeout=30_000)
     box.locator("select").nth(2).select_option("classifier")

@@ -3,7 +3,8 @@
 import pytest
 
 from course_lib.samplers import Step
-from course_lib.widgets.guidance import WS, guidance_explorer
+from course_lib.widgets.guidance import guidance_explorer
+from course_lib.widgets.guided_models import WS
 from course_lib.widgets.tradeoff import Curve, TradeOff
 
 ROOT = ".course-guidance"

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from course_lib import tilted
 from course_lib.denoisers import ExactDenoiser
 from course_lib.guidance import ExactClassifier
+from course_lib.methods import tilted_density
 from course_lib.mixtures import GaussianMixture
-from course_lib.process import DDPM
+from course_lib.process import DDPM, seeded
 from course_lib.schedules import cosine_beta
 from course_lib.widgets.guided import COARSE, guided_plane
 
@@ -30,9 +30,9 @@ def plane(open_page, tmp_path):
     return plane
 
 
-def ask(page, **change):
+def update(page, **change):
     return page.evaluate(
-        f"(change) => {{ const root = document.querySelector('{ROOT}'); root.guided.ask(change); root.guided.draw();"
+        f"(change) => {{ const root = document.querySelector('{ROOT}'); root.guided.update(change); root.guided.draw();"
         " return +root.dataset.distance }",
         change,
     )
@@ -40,10 +40,11 @@ def ask(page, **change):
 
 def test_the_pages_mathematics_is_the_librarys(plane):
     page = plane()
-    x = 1.5 * torch.randn(40, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    call = f"""(args) => {{ const {{ scores, land, data }} = document.querySelector('{ROOT}').guided;
-        return args.x.map(([x, y]) => args.land ? land(data.mixture, args.label, args.w, data.levels, x, y)
-        : (({{ free, told, logP, logQ }}) => [free.x, free.y, told.x, told.y, free.xx, free.xy, free.yy, logP, logQ])(
+    x = 1.5 * torch.randn(40, 2, generator=seeded(1), dtype=torch.float64)
+    call = f"""(args) => {{ const {{ scores, guidedPoint, data }} = document.querySelector('{ROOT}').guided;
+        return args.x.map(([x, y]) => args.land ? guidedPoint(data.mixture, args.label, args.w, data.levels, x, y)
+        : (({{ uncond, cond, logP, logQ }}) =>
+            [uncond.x, uncond.y, cond.x, cond.y, uncond.xx, uncond.xy, uncond.yy, logP, logQ])(
             scores(data.mixture, args.label, x, y, args.a, args.b))) }}"""
     for t, label in ((1, 0), (300, 1), (900, 2)):
         a, b = float(PROCESS.signal(t)), float(PROCESS.noise(t))
@@ -52,13 +53,13 @@ def test_the_pages_mathematics_is_the_librarys(plane):
         slope = MIXTURE.score_slope(x, PROCESS.signal(t), PROCESS.noise(t))
         log_q = MIXTURE.log_prob(x, PROCESS.signal(t), PROCESS.noise(t))
         log_p = ExactClassifier(MIXTURE, PROCESS)(x, t)[:, label]
-        told = exact.given((2, 4, 7)[label])(x, t).score
-        parts = [exact(x, t).score, told, slope[:, 0], slope[:, 1, 1:], log_p[:, None], log_q[:, None]]
+        cond = exact.given((2, 4, 7)[label])(x, t).score
+        parts = [exact(x, t).score, cond, slope[:, 0], slope[:, 1, 1:], log_p[:, None], log_q[:, None]]
         want = torch.cat(parts, 1)
         assert ((got - want).abs() <= 1e-6 * want.abs().clamp(min=1)).all()
     for w in (0.0, 1.0, 3.0):
         got = page.evaluate(call, {"x": x.tolist(), "label": 1, "w": w, "land": True})
-        mine = tilted.guided_points(MIXTURE, 4, w, PROCESS, PROCESS.times(STEPS), x)
+        mine = tilted_density.guided_points(MIXTURE, 4, w, PROCESS, PROCESS.times(STEPS), x)
         assert (torch.tensor(got, dtype=torch.float64) - torch.cat([mine[0], mine[1][:, None]], 1)).abs().max() < 1e-6
 
 
@@ -66,8 +67,8 @@ def test_the_pages_distance_is_the_librarys_and_moves_with_w(plane):
     page = plane()
     seen = []
     for label, w in ((0, 1.0), (0, 3.0), (1, 3.0), (2, 0.5)):
-        seen.append(ask(page, label=label, w=w))
-        want = tilted.distance(MIXTURE, (2, 4, 7)[label], w, PROCESS, PROCESS.times(STEPS), *COARSE)
+        seen.append(update(page, label=label, w=w))
+        want = tilted_density.distance(MIXTURE, (2, 4, 7)[label], w, PROCESS, PROCESS.times(STEPS), *COARSE)
         assert abs(seen[-1] - want) < 1e-6
         assert f"w = {w:.1f}: distance {want:.2f}" in page.locator(f"{ROOT} output").nth(1).inner_text()
     assert seen[0] < 0.1 < seen[1]

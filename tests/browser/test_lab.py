@@ -5,7 +5,7 @@ import re
 import pytest
 from lab import lab
 
-from course_lib.notebooks import FOLDER
+from course_lib.files import NOTEBOOKS
 
 FIRST = "00_start_here"
 
@@ -14,7 +14,7 @@ FIRST = "00_start_here"
 def opened(browser, tmp_path):
     """JupyterLab with the first lesson open, not yet run, its training cut short so that the test is: to a number of steps,
     since what a busy machine learns in a few seconds may be nothing, and then w changes nothing."""
-    stored = (FOLDER / f"{FIRST}.ipynb").read_text(encoding="utf-8")
+    stored = (NOTEBOOKS / f"{FIRST}.ipynb").read_text(encoding="utf-8")
     text, shortened = re.subn(r"seconds=\d+", "steps=100", stored)
     assert shortened == 1
     (tmp_path / f"{FIRST}.ipynb").write_text(text, encoding="utf-8")
@@ -58,7 +58,7 @@ def test_the_first_lesson_runs_and_what_moves_moves(opened):
     samples.scroll_into_view_if_needed()
     seen = [samples.get_attribute("src")]
 
-    def drawn(words):
+    def wait_for(words):
         slider.locator("p", has_text=words).wait_for(timeout=30_000)
         seen.append(samples.get_attribute("src"))
 
@@ -66,13 +66,13 @@ def test_the_first_lesson_runs_and_what_moves_moves(opened):
     handle.focus()
     for _ in range(5):
         page.keyboard.press("ArrowRight")
-    drawn("w = 3.5")
+    wait_for("w = 3.5")
     box, track = handle.bounding_box(), slider.locator(".noUi-target").first.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.down()
     page.mouse.move(track["x"] + track["width"] + 40, box["y"] + box["height"] / 2, steps=5)
     page.mouse.up()
-    drawn("w = 8.0")
+    wait_for("w = 8.0")
     slider.get_by_role("button", name="w = 1", exact=True).click()
-    drawn("w = 1.0")
+    wait_for("w = 1.0")
     assert len(set(seen)) == 4 and not page.errors

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from course_lib import models
 from course_lib.datasets.points import ring
 from course_lib.denoisers import ExactDenoiser
 from course_lib.samplers import ddim, result
 from course_lib.widgets.paths import REACH, langevin_rule, paths
+from course_lib.zoo import models
 
 ROOT = ".course-paths"
 LEVELS = torch.tensor([1000, 500, 200, 80, 20, 0])
@@ -64,7 +64,7 @@ def test_x_T_is_dragged_in_one_panel_and_moves_in_all(opened):
 
     seen = [pictures(page)]
     for act in (
-        lambda: page.get_by_label("How far along the way").press("Home"),
+        lambda: page.get_by_label("How far along the path").press("Home"),
         lambda: page.get_by_label("arrows", exact=True).click(),
         lambda: page.get_by_label("learned network").click(),
     ):
@@ -79,16 +79,16 @@ def test_x_T_is_dragged_in_one_panel_and_moves_in_all(opened):
 
 
 def test_ddim_ends_near_one_place_and_ddpm_everywhere(opened):
-    said = opened.locator(f"{ROOT} figcaption span").all_inner_texts()
-    spots = [int(words.split("ends in ")[1].split()[0]) for words in said]
-    assert spots[0] == 8 and spots[1] <= 2 and spots[2] == 8
+    captions = opened.locator(f"{ROOT} figcaption span").all_inner_texts()
+    modes = [int(words.split("ends in ")[1].split()[0]) for words in captions]
+    assert modes[0] == 8 and modes[1] <= 2 and modes[2] == 8
 
 
 def test_the_page_computes_what_the_library_computes(opened, exact, network):
     """DDIM and Langevin from the page's own start and noise, for all points, and the network's path for the first."""
     code = f"""() => {{
-        const {{ samplers, walk }} = document.querySelector('{ROOT}').paths;
-        const learned = (s) => walk(s, s.net, s.x.slice(0, 2), s.noise.map(() => 0));
+        const {{ samplers, trajectories }} = document.querySelector('{ROOT}').paths;
+        const learned = (s) => trajectories(s, s.net, s.x.slice(0, 2), s.noise.map(() => 0));
         return samplers.map((s) => ({{ x: [...s.x], noise: [...s.noise], learned: [...learned(s)] }}));
     }}"""
     _, smooth, shaken = opened.evaluate(code)

@@ -5,7 +5,7 @@ import torch
 
 from course_lib.datasets import points
 from course_lib.denoisers import ExactDenoiser, Network
-from course_lib.process import DDPM
+from course_lib.process import DDPM, seeded
 from course_lib.samplers import ddim
 from course_lib.schedules import cosine_beta
 from course_lib.widgets.player import play
@@ -18,13 +18,13 @@ def picture_film(moves=25, seed=0):
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3, padding=1), torch.nn.Tanh(), torch.nn.Conv2d(8, 1, 3, padding=1))
     denoiser = Network(lambda x, time: net(x), PROCESS, "v")
-    x = torch.randn(16, 1, 16, 16, generator=torch.Generator().manual_seed(seed))
+    x = torch.randn(16, 1, 16, 16, generator=seeded(seed))
     return list(ddim(denoiser, x, PROCESS.times(moves)))
 
 
 def point_film(moves=20):
     denoiser = ExactDenoiser(points.ring(), PROCESS)
-    x = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(100, 2, generator=seeded(0))
     return play(list(ddim(denoiser, x, PROCESS.times(moves))), field=denoiser)
 
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from course_lib.denoisers import Network
-from course_lib.nets.reader import Reader
+from course_lib.nets.detector import SceneDetector
 from course_lib.nets.text import TextUNet
 from course_lib.process import DDPM
 from course_lib.schedules import cosine_beta
-from course_lib.widgets.prompt import PROMPTS, Studio
+from course_lib.widgets.prompt import PROMPTS, PromptModel
 
 ROOT = ".course-prompt"
 
@@ -17,7 +17,7 @@ ROOT = ".course-prompt"
 def fragment():
     torch.manual_seed(0)
     network = Network(TextUNet(widths=(32, 32), dim=32, words=16).eval(), DDPM(cosine_beta(1000)), "v")
-    return Studio(network, Reader().eval(), 1).page(PROMPTS)
+    return PromptModel(network, SceneDetector().eval(), 1).page(PROMPTS)
 
 
 @pytest.mark.parametrize("options", [{}, {"color_scheme": "dark"}, {"viewport": {"width": 400, "height": 800}}])

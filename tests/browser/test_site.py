@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from course_lib.course_map import LESSONS, written
-from course_lib.notebooks import site as module
-from course_lib.notebooks.site import MOST, site
+from course_lib.teaching.course_map import LESSONS, written
+from course_lib.teaching.publish import site as module
+from course_lib.teaching.publish.site import MAX_BYTES, site
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_every_link_leads_to_a_page_of_the_site_or_is_plainly_outside(folder):
     pages = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
     assert {"index.html", "playground.html", "claims.html"} <= pages.keys() and len(pages) == len(written()) + 3
     for name, html in pages.items():
-        assert len(html.encode()) < MOST
+        assert len(html.encode()) < MAX_BYTES
         for link in re.findall(r'href="([^"]*)"', re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)):
             file, _, place = link.partition("#")
             inside = not re.match(r"https?:|data:|mailto:", link)
@@ -58,7 +58,7 @@ def test_the_playground_answers_without_a_kernel(folder, open_page):
 
 
 def test_a_page_that_is_too_large_is_not_written(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "MOST", 1000)
+    monkeypatch.setattr(module, "MAX_BYTES", 1000)
     with pytest.raises(ValueError, match="a page must be at most 0.001 MB, got .* of claims.html"):
         site(tmp_path)
     assert not any(tmp_path.iterdir())

@@ -2,8 +2,8 @@
 
 import pytest
 
-from course_lib.notebooks.build import sources
-from course_lib.notebooks.present import present
+from course_lib.teaching.publish.build import sources
+from course_lib.teaching.publish.present import present
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ import os
 import pytest
 import torch
 
-from course_lib import checkpoints, models
+from course_lib.process import seeded
 from course_lib.samplers import consistency, result
 from course_lib.widgets.student import student
+from course_lib.zoo import checkpoints, models
 
 ROOT = ".course-student"
 SHIPPED, NETWORK = models.load("guided"), models.load("guided")
@@ -22,12 +23,12 @@ def page(open_page, tmp_path):
 
 
 def test_one_step_is_torchs(page):
-    noise = torch.randn(10, 1, 16, 16, generator=torch.Generator().manual_seed(3))
+    noise = torch.randn(10, 1, 16, 16, generator=seeded(3))
     for w, label in ((0.0, None), (2.0, None), (7.3, 4)):
         call = f"async (s) => {{ const {{ state, digits }} = document.querySelector('{ROOT}').student; Object.assign(state, s);"
         got = page.evaluate(call + " return (await digits()).map((x) => [...x]) }", {"w": w, "label": label})
-        asked = NETWORK.given(torch.arange(10) if label is None else torch.full((10,), label)).at(w)
-        want = result(consistency(asked, noise, NETWORK.process.times(1)))
+        wanted = NETWORK.given(torch.arange(10) if label is None else torch.full((10,), label)).at(w)
+        want = result(consistency(wanted, noise, NETWORK.process.times(1)))
         assert (torch.tensor(got).view_as(want) - want).abs().max() < 1e-4
 
 
@@ -35,7 +36,7 @@ def test_workers_draw(page):
     assert page.locator(ROOT).get_attribute("data-workers") == str(min(5, os.cpu_count() or 1))
 
 
-BROKEN = "class { constructor() { setTimeout(() => this.onerror(new Event('error'))) } postMessage() {} }"
+BROKEN = "class { constructor() { setTimeout(() => this.onerror(new Event('error'))) } postMessage() {} terminate() {} }"
 
 
 @pytest.mark.parametrize("worker", ["undefined", BROKEN])
@@ -49,23 +50,23 @@ def test_a_page_that_may_have_no_workers_draws_by_itself(page, open_page, tmp_pa
 
 
 def test_eight_bits_are_enough():
-    noise = torch.randn(100, 1, 16, 16, generator=torch.Generator().manual_seed(3))
-    label, judge = torch.arange(100) % 10, models.load("classifier")
+    noise = torch.randn(100, 1, 16, 16, generator=seeded(3))
+    label, evaluator = torch.arange(100) % 10, models.load("classifier")
     drawn = [result(consistency(net.given(label).at(2.0), noise, net.process.times(1))) for net in (SHIPPED, NETWORK)]
     assert 0 < (drawn[0] - drawn[1]).square().mean().sqrt() < 0.03
-    assert (judge(drawn[0]).argmax(1) == judge(drawn[1]).argmax(1)).double().mean() >= 0.99
+    assert (evaluator(drawn[0]).argmax(1) == evaluator(drawn[1]).argmax(1)).double().mean() >= 0.99
 
 
 def test_each_jump_of_several_is_torchs(page):
     """With the fresh noise of the second jump set to 0.5 everywhere, in both."""
     call = f"() => {{ const {{ jump, noise }} = document.querySelector('{ROOT}').student;"
     got = torch.tensor(page.evaluate(call + " return [...jump(2, noise()[0], 7, 3, () => 0.5)] }"))
-    noise = torch.randn(10, 1, 16, 16, generator=torch.Generator().manual_seed(3))[:1]
+    noise = torch.randn(10, 1, 16, 16, generator=seeded(3))[:1]
     t, s, _ = NETWORK.process.times(2).tolist()
-    asked = NETWORK.given(7).at(3.0)
+    wanted = NETWORK.given(7).at(3.0)
     with torch.no_grad():
-        x0 = asked(noise, t).x0
-        want = asked(NETWORK.process.add_noise(x0, s, torch.full_like(x0, 0.5)), s).x0
+        x0 = wanted(noise, t).x0
+        want = wanted(NETWORK.process.add_noise(x0, s, torch.full_like(x0, 0.5)), s).x0
     assert (got.view_as(want) - want).abs().max() < 1e-4
 
 

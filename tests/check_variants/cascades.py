@@ -34,19 +34,19 @@ def wrong(**changed):
     return lambda *args: _augmented(*args, **changed)
 
 
-def loss_by_hand(network, x0, rng, most):
+def loss_by_hand(network, x0, rng, max_s):
     """All in one, with the noises drawn in another order."""
     process = network.process
     eps, t = randn_like(x0, rng), process.sample_t(len(x0), rng)
     low = avg_pool2d(x0, 2)
-    z, s = randn_like(low, rng), (torch.rand(len(x0), generator=rng) * (most + 1)).long()
+    z, s = randn_like(low, rng), (torch.rand(len(x0), generator=rng) * (max_s + 1)).long()
     given = network.given((process.add_noise(low, s, z), s / process.T))
-    return ((given(process.add_noise(x0, t, eps), t).value - network.truth(x0, t, eps)) ** 2).mean()
+    return ((given(process.add_noise(x0, t, eps), t).value - network.target(x0, t, eps)) ** 2).mean()
 
 
-def loss_by_view(network, x0, rng, most):
+def loss_by_view(network, x0, rng, max_s):
     """Through the view by its name."""
-    s = torch.randint(0, most + 1, (len(x0),), generator=rng)
+    s = torch.randint(0, max_s + 1, (len(x0),), generator=rng)
     low = interpolate(x0, scale_factor=0.5, mode="area")
     given = network.given((network.process.add_noise(low, s, randn_like(low, rng)), s / network.process.T))
     t, eps = network.process.sample_t(len(x0), rng), randn_like(x0, rng)
@@ -54,16 +54,16 @@ def loss_by_view(network, x0, rng, most):
     return (given(network.process.add_noise(x0, t, eps), t).v - (a * eps - b * x0)).square().mean()
 
 
-def loss_by_library(network, x0, rng, most):
-    s = torch.randint(most + 1, (len(x0),), generator=rng)
+def loss_by_library(network, x0, rng, max_s):
+    s = torch.randint(max_s + 1, (len(x0),), generator=rng)
     low = avg_pool2d(x0, 2)
     return denoising_loss(
         network.given((network.process.add_noise(low, s, randn_like(low, rng)), s / network.process.T)), x0, rng
     )
 
 
-def _loss(network, x0, rng, most, s=None, told=lambda s: s, noise=1.0, times=1.0, halve=lambda x: avg_pool2d(x, 2)):
-    s = torch.randint(most + 1, (len(x0),), generator=rng) if s is None else s(x0, rng, most)
+def _loss(network, x0, rng, max_s, s=None, told=lambda s: s, noise=1.0, times=1.0, halve=lambda x: avg_pool2d(x, 2)):
+    s = torch.randint(max_s + 1, (len(x0),), generator=rng) if s is None else s(x0, rng, max_s)
     low = halve(x0)
     noisy = network.process.add_noise(low, s, noise * randn_like(low, rng))
     return times * denoising_loss(network.given((noisy, told(s) / network.process.T)), x0, rng)
@@ -81,7 +81,7 @@ WRONG = {
     "augmented": [
         ("every second pixel is taken", wrong(halve=lambda x: x[..., ::2, ::2])),
         ("no noise is added", lambda process, x0, s, eps: (avg_pool2d(x0, 2), s / process.T)),
-        ("told in steps", wrong(told=lambda s: s)),
+        ("given in steps", wrong(told=lambda s: s)),
         ("always 0", wrong(told=torch.zeros_like)),
         ("✗ only the noise", wrong(noise=2.0)),
         ("must return a pair", lambda process, x0, s, eps: process.add_noise(avg_pool2d(x0, 2), s, eps)),
@@ -91,12 +91,12 @@ WRONG = {
         ),
     ],
     "upsampler_loss": [
-        ("the level is not told", wrong_loss(told=lambda s: 0 * s)),
-        ("s is always 0", wrong_loss(s=lambda x0, rng, most: torch.zeros(len(x0), dtype=torch.long))),
-        ("s is always `most`", wrong_loss(s=lambda x0, rng, most: torch.full((len(x0),), most))),
-        ("✗ s is told", wrong_loss(s=lambda x0, rng, most: torch.randint(most + 1, (1,), generator=rng).expand(len(x0)))),
-        ("✗ the small pictures hold as much noise", wrong_loss(noise=0.5)),
-        ("✗ it is the mean square", wrong_loss(times=16.0)),
+        ("the level is not given", wrong_loss(told=lambda s: 0 * s)),
+        ("s is always 0", wrong_loss(s=lambda x0, rng, max_s: torch.zeros(len(x0), dtype=torch.long))),
+        ("s is always `max_s`", wrong_loss(s=lambda x0, rng, max_s: torch.full((len(x0),), max_s))),
+        ("✗ s is given", wrong_loss(s=lambda x0, rng, max_s: torch.randint(max_s + 1, (1,), generator=rng).expand(len(x0)))),
+        ("✗ the small pictures contain as much noise", wrong_loss(noise=0.5)),
+        ("✗ it is the mean squared error", wrong_loss(times=16.0)),
         ("✗ without augmentation", wrong_loss(halve=lambda x: x[..., ::2, ::2])),
     ],
 }

@@ -66,7 +66,7 @@ def by_backward(denoiser, encode, text, x_t, t, w):
 def by_score(denoiser, encode, text, x_t, t, w):
     pred = denoiser(x_t, t)
     gradient = _uphill(lambda x: (encode(x, t) / encode(x, t).norm(dim=1, keepdim=True) @ (text / text.norm())).sum(), x_t)
-    return pred.but(score=pred.score + w * gradient).eps
+    return pred.replace(score=pred.score + w * gradient).eps
 
 
 def one_by_one(denoiser, encode, text, x_t, t, w):
@@ -100,7 +100,7 @@ RIGHT = {
 }
 WRONG = {
     "contrastive_loss": [
-        ("only pictures choose among texts", pictures_choose),
+        ("only the text of each picture is classified", pictures_choose),
         ("both halves are added", summed),
         ("the scale is forgotten", unscaled),
         ("the scale divides", temperature),
@@ -109,8 +109,8 @@ WRONG = {
     "clip_guided_eps": [
         ("it steers away from the caption", away),
         ("the factor b is missing", no_b),
-        ("the product of the vectors is climbed", product),
-        ("the mean over the batch is climbed", mean),
-        ("the picture is clean, t = 0", thinks_it_clean),
+        ("the gradient is of the product of the vectors", product),
+        ("the mean over the batch is taken", mean),
+        ("the encoder is given t = 0", thinks_it_clean),
     ],
 }

@@ -59,8 +59,8 @@ def loss_by_hand(student, target, teacher, x_t, t, s, distance):
     a, b = student.process.coefficients(s, x_t)
     belief = teacher(x_t, t)
     here = student(x_t, t)
-    there = target(a * belief.x0 + b * belief.eps, s)
-    return torch.mean(distance(here.x0, there.x0.detach()))
+    mask = target(a * belief.x0 + b * belief.eps, s)
+    return torch.mean(distance(here.x0, mask.x0.detach()))
 
 
 def both_learn(student, target, teacher, x_t, t, s, distance):
@@ -114,9 +114,9 @@ WRONG = {
     ],
     "consistency_loss": [
         ("the target learns, too", both_learn),
-        ("the student's own belief", taught_by_itself),
-        ("nothing was stepped", not_stepped),
-        ("is told time t", wrong_time),
+        ("the student's own prediction", taught_by_itself),
+        ("no step was made", not_stepped),
+        ("is given time t", wrong_time),
         ("older weights are not used", own_target),
     ],
     "consistency_step": [

@@ -108,14 +108,14 @@ RIGHT = {
 }
 WRONG = {
     "ddim_step": [
-        ("at its old size: sqrt(1 - alpha_bar_t)", old_noise),
+        ("the noise is put back at its old size", old_noise),
         ("sigma^2 is missing under its root", no_room),
         ("eta is forgotten", always_noisy),
         ("no noise is ever added", silent),
         ("the picture is put back at its old size", old_picture),
     ],
     "inversion_step": [
-        ("the noise is asked for at t", asked_above),
+        ("the noise is predicted at t", asked_above),
         ("the move goes nowhere", nowhere),
         ("x_s itself is mixed", from_x_s),
         ("its sign is turned", turned),

@@ -86,10 +86,10 @@ RIGHT = {
 }
 WRONG = {
     "student_target": [
-        ("after its first step", later_belief),
+        ("the second step's x_0", later_belief),
         ("the target is x_s itself", landing),
         ("a second time at x_t", asked_twice_at_the_start),
-        ("is told time t", told_the_wrong_time),
+        ("is given time t", told_the_wrong_time),
         ("the denominator is not a_s alone", forgotten_share),
     ],
     "truncated_snr": [

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch.nn.functional import l1_loss, mse_loss
 
+from course_lib.process import seeded
 from course_lib.samplers import ddpm as library_ddpm
 
 
@@ -151,10 +152,10 @@ def in_numpy(denoiser, x_t, t, z):
 def by_the_sampler(denoiser, x_t, t, z):
     """The library's own sampler, whose noise is taken out and replaced by z."""
     step = lambda rng: list(library_ddpm(denoiser, x_t, torch.tensor([t, t - 1]), rng))[-1].x
-    drawn = torch.randn(x_t.shape, generator=torch.Generator().manual_seed(4))
+    drawn = torch.randn(x_t.shape, generator=seeded(4))
     p = denoiser.process
     sigma = (p.beta(t) * (1 - p.alpha_bar(t - 1)) / (1 - p.alpha_bar(t))).sqrt()
-    return step(torch.Generator().manual_seed(4)) + sigma * (z - drawn)
+    return step(seeded(4)) + sigma * (z - drawn)
 
 
 def _line(change):
@@ -177,7 +178,7 @@ def x0_for_eps(denoiser, x_t, t, z):
 
 
 def own_z(denoiser, x_t, t, z):
-    return letters(denoiser, x_t, t, torch.randn(x_t.shape, generator=torch.Generator().manual_seed(9)))
+    return letters(denoiser, x_t, t, torch.randn(x_t.shape, generator=seeded(9)))
 
 
 def in_place(denoiser, x_t, t, z):
@@ -231,13 +232,13 @@ WRONG = {
         ("compared with the clean picture", against_the_picture),
         ("compared with the noisy picture", against_x_t),
         ("drawn anew", other_noise),
-        ("shown the clean picture", clean),
+        ("given the clean picture", clean),
         ("uniform (torch.rand)", uniform),
         ("same noise", shared_noise),
         ("cut off from the network", cut_off),
         ("not drawn from rng", global_rng),
         ("✗ the slope of the loss reaches the network", doubled),
-        ("the denoiser is never asked", unasked),
+        ("the network is never called", unasked),
     ],
     "ddpm_step": [
         ("the bar is lost", _line(lambda p, t: dict(below=(1 - p.alpha(t)) ** 0.5))),

@@ -99,8 +99,8 @@ def by_twice_the_angle(T=1000):
     return (-f.diff() / f[:-1]).clamp(max=0.999)
 
 
-def cosine(f=lambda u: np.cos(u * np.pi / 2) ** 2, s=0.008, most=0.999, beta=lambda f: 1 - f[1:] / f[:-1]):
-    return lambda T=1000: np.minimum(beta(f((np.arange(T + 1) / T + s) / (1 + s))), most)
+def cosine(f=lambda u: np.cos(u * np.pi / 2) ** 2, s=0.008, max_beta=0.999, beta=lambda f: 1 - f[1:] / f[:-1]):
+    return lambda T=1000: np.minimum(beta(f((np.arange(T + 1) / T + s) / (1 + s))), max_beta)
 
 
 def linear(T=1000):
@@ -184,15 +184,15 @@ WRONG = {
         ("its shape is (3, 40)", flattened),
     ],
     "cosine_beta": [
-        ("alpha_bar itself is returned", cosine(beta=lambda f: (f / f[0])[1:], most=1)),
-        ("not divided by f(0)", cosine(beta=lambda f: f[1:], most=1)),
+        ("alpha_bar itself is returned", cosine(beta=lambda f: (f / f[0])[1:], max_beta=1)),
+        ("not divided by f(0)", cosine(beta=lambda f: f[1:], max_beta=1)),
         ("1 - alpha_bar stands", cosine(beta=lambda f: 1 - f[1:] / f[0])),
         ("which is alpha", cosine(beta=lambda f: f[1:] / f[:-1])),
         ("not squared", cosine(f=lambda u: np.cos(u * np.pi / 2))),
         ("the half is missing", cosine(f=lambda u: np.cos(u * np.pi) ** 2)),
         ("a sine stands", cosine(f=lambda u: 1 - np.cos(u * np.pi / 2) ** 2)),
         ("offset s is missing", cosine(s=0)),
-        ("not cut at 0.999", cosine(most=1)),
+        ("not cut at 0.999", cosine(max_beta=1)),
         ("T + 1 betas", lambda T: [0, *in_floats(T)]),
         ("T - 1 betas", lambda T: in_floats(T)[1:]),
         ("T is fixed", lambda T: in_floats(1000)),
@@ -202,7 +202,7 @@ WRONG = {
         ("the variance is beta_t", changed(lambda alpha, bar, before: dict(variance=1 - alpha))),
         ("standard deviation", changed(lambda a, bar, s: dict(variance=((1 - a) * (1 - s) / (1 - bar)) ** 0.5))),
         ("upside down", changed(lambda alpha, bar, before: dict(variance=(1 - alpha) * (1 - bar) / (1 - before)))),
-        ("leaves out what x_t tells", changed(lambda alpha, bar, before: dict(variance=1 - before))),
+        ("that of q(x_(t-1) | x_0), without x_t", changed(lambda alpha, bar, before: dict(variance=1 - before))),
         ("belongs before x_0", changed(lambda alpha, bar, before: dict(x0=bar**0.5 * (1 - alpha) / (1 - bar)))),
         ("belongs before x_t", changed(lambda alpha, bar, before: dict(x_t=bar**0.5 * (1 - before) / (1 - bar)))),
         ("below the line", changed(lambda a, bar, s: dict(x0=s**0.5, x_t=a**0.5 * (1 - s) / (1 - a)))),

@@ -176,8 +176,8 @@ def mix_by_library(cond, uncond, x_t, t, w):
 
 def through_x0(cond, uncond, x_t, t, w):
     """All views are linear in each other: mixed pictures, read as noise."""
-    free, told = uncond(x_t, t), cond(x_t, t)
-    return free.but(x0=free.x0 + w * (told.x0 - free.x0)).eps
+    uncond, cond = uncond(x_t, t), cond(x_t, t)
+    return uncond.replace(x0=uncond.x0 + w * (cond.x0 - uncond.x0)).eps
 
 
 def ho_and_salimans(cond, uncond, x_t, t, w):
@@ -205,14 +205,14 @@ RIGHT = {
 WRONG = {
     "guided_score": [
         ("the gradient is of P, not of log P", gradient_of_p),
-        ("the gradient is of the log-odds themselves", gradient_of_odds),
+        ("the gradient is of the logits themselves", gradient_of_odds),
         ("its sign is turned", away),
         ("added to the denoiser's noise eps", onto_eps),
         ("gradients are off", switched_off),
     ],
     "classifier_loss": [
-        ("the classifier is shown clean pictures", never_noisy),
-        ("told t = 0 however noisy", told_nothing),
+        ("the classifier is given clean pictures", never_noisy),
+        ("given t = 0 however noisy", told_nothing),
         ("one t is drawn for the whole batch", all_one_t),
         ("the sign is turned", upside_down),
         ("the softmax is taken twice", double_softmax),

@@ -27,16 +27,16 @@ def hidden_by_parts(tokens, chosen, lot, others):
     return tokens * ~(mask | swap) + MASK * mask + others * swap
 
 
-def hidden(tokens, chosen, lot, others, bound=0.8, swap=0.9, mask=MASK):
+def mask_words(tokens, chosen, lot, others, bound=0.8, swap=0.9, mask=MASK):
     return torch.where(chosen & (lot < bound), mask, torch.where(chosen & (lot >= bound) & (lot < swap), others, tokens))
 
 
 def wrong_hidden(**changed):
-    return lambda *args: hidden(*args, **changed)
+    return lambda *args: mask_words(*args, **changed)
 
 
 def anything(tokens, chosen, lot, others):
-    return hidden(tokens, torch.ones_like(chosen), lot, others)
+    return mask_words(tokens, torch.ones_like(chosen), lot, others)
 
 
 def writes(tokens, chosen, lot, others):
@@ -46,22 +46,22 @@ def writes(tokens, chosen, lot, others):
     return tokens
 
 
-def masked_by_log_softmax(log_odds, tokens, chosen):
-    return -log_odds.log_softmax(-1).gather(-1, tokens[..., None])[..., 0][chosen].mean()
+def masked_by_log_softmax(logits, tokens, chosen):
+    return -logits.log_softmax(-1).gather(-1, tokens[..., None])[..., 0][chosen].mean()
 
 
-def masked_by_weights(log_odds, tokens, chosen):
-    each = cross_entropy(log_odds.flatten(0, 1), tokens.flatten(), reduction="none").view(tokens.shape)
+def masked_by_weights(logits, tokens, chosen):
+    each = cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view(tokens.shape)
     return (each * chosen).sum() / chosen.sum()
 
 
-def masked_by_ignoring(log_odds, tokens, chosen):
-    return cross_entropy(log_odds.transpose(1, 2), torch.where(chosen, tokens, -100))
+def masked_by_ignoring(logits, tokens, chosen):
+    return cross_entropy(logits.transpose(1, 2), torch.where(chosen, tokens, -100))
 
 
-def over_real_words(log_odds, tokens, chosen):
-    there = (tokens > captions.PAD) & ~chosen
-    return cross_entropy(log_odds[there], tokens[there])
+def over_real_words(logits, tokens, chosen):
+    mask = (tokens > captions.PAD) & ~chosen
+    return cross_entropy(logits[mask], tokens[mask])
 
 
 def threshold_by_sorting(x0, p):
@@ -129,8 +129,8 @@ WRONG = {
         ("✗ the tokens are left as they were", writes),
     ],
     "masked_loss": [
-        ("all places count", lambda log_odds, tokens, chosen: cross_entropy(log_odds.flatten(0, 1), tokens.flatten())),
-        ("those that it was shown", over_real_words),
+        ("all places count", lambda logits, tokens, chosen: cross_entropy(logits.flatten(0, 1), tokens.flatten())),
+        ("words not chosen count", over_real_words),
         ("not by the number of chosen words", lambda odds, t, c: masked_by_log_softmax(odds, t, c) * c.sum() / c.numel()),
         ("the words are summed", lambda odds, t, c: masked_by_log_softmax(odds, t, c) * c.sum()),
         ("✗ one word: -", lambda odds, t, c: -masked_by_log_softmax(odds, t, c)),

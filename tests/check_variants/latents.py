@@ -83,7 +83,7 @@ RIGHT = {
 WRONG = {
     "kl_term": [
         ("the 1/2 in front is missing", no_half),
-        ("its exp is the variance already", of_std),
+        ("its exp is the variance", of_std),
         ("log_variance is taken for the variance itself", not_exp),
         ("the mean is not squared", lazy_mean),
         ("the sum is taken", summed),

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from course_lib.prediction import FROM_X0_EPS
-from course_lib.process import randn_like
+from course_lib.process import randn_like, seeded
 from course_lib.samplers import annealed_langevin as library_annealed
 from course_lib.samplers import langevin as library_langevin
 
@@ -62,8 +62,8 @@ def other_convention(denoiser, x, t, epsilon, z):
 
 def by_the_sampler(denoiser, x, t, epsilon, z):
     """The library's own sampler, whose noise is taken out and replaced by z."""
-    *_, last = library_langevin(denoiser, x, t, 1, epsilon, torch.Generator().manual_seed(4))
-    return last.x + epsilon**0.5 * (z - torch.randn(x.shape, generator=torch.Generator().manual_seed(4)))
+    *_, last = library_langevin(denoiser, x, t, 1, epsilon, seeded(4))
+    return last.x + epsilon**0.5 * (z - torch.randn(x.shape, generator=seeded(4)))
 
 
 def line(drift=lambda e: e / 2, width=lambda e: e**0.5, view="score"):
@@ -76,7 +76,7 @@ def too_late(denoiser, x, t, epsilon, z):
 
 
 def own_z(denoiser, x, t, epsilon, z):
-    return eq_4(denoiser, x, t, epsilon, torch.randn(x.shape, generator=torch.Generator().manual_seed(9)))
+    return eq_4(denoiser, x, t, epsilon, torch.randn(x.shape, generator=seeded(9)))
 
 
 def in_place(denoiser, x, t, epsilon, z):
@@ -188,7 +188,7 @@ WRONG = {
         ("score's factor", line(width=lambda e: e / 2)),
         ("sqrt(epsilon / 2) stands", line(width=lambda e: (e / 2) ** 0.5)),
         ("sqrt(2 epsilon) stands", line(width=lambda e: (2 * e) ** 0.5)),
-        ("epsilon half as large", line(lambda e: e, lambda e: (2 * e) ** 0.5)),
+        ("right with half the epsilon", line(lambda e: e, lambda e: (2 * e) ** 0.5)),
         (".score is what you want", line(view="eps")),
         ("minus the score belongs", line(lambda e: -e / 2, view="eps")),
         ("after the noise was added", too_late),
@@ -214,9 +214,9 @@ WRONG = {
         ("all of the batch gets the same noise", levels(right_size, draw=lambda x, rng: randn_like(x[0], rng).expand_as(x))),
         ("uniform (torch.rand)", levels(right_size, draw=lambda x, rng: torch.rand(x.shape, generator=rng))),
         ("not drawn from rng", levels(right_size, draw=lambda x, rng: torch.randn_like(x))),
-        ("last guess of x_0", denoised),
+        ("last prediction of x_0", denoised),
         ("✗ the first move begins at x", elsewhere),
         ("✗ x is left as it was", written_over),
-        ("the denoiser is never asked", lambda denoiser, x, times, n, epsilon, rng: x),
+        ("the denoiser is never called", lambda denoiser, x, times, n, epsilon, rng: x),
     ],
 }

@@ -33,14 +33,14 @@ def loss_by_view(denoiser, x0, last, rng):
 def loss_by_rand(denoiser, x0, last, rng):
     t = 1 + (torch.rand(len(x0), generator=rng) * last).long()
     eps = torch.randn(x0.shape, generator=rng)
-    said = denoiser(denoiser.process.add_noise(x0, t, eps), t).value
-    return torch.nn.functional.mse_loss(said, denoiser.truth(x0, t, eps))
+    prompts = denoiser(denoiser.process.add_noise(x0, t, eps), t).value
+    return torch.nn.functional.mse_loss(prompts, denoiser.target(x0, t, eps))
 
 
 def loss_by_rows(denoiser, x0, last, rng):
     t = torch.arange(len(x0)).remainder(last)[torch.randperm(len(x0), generator=rng)] + 1
     eps = randn_like(x0, rng)
-    off = denoiser(denoiser.process.add_noise(x0, t, eps), t).value - denoiser.truth(x0, t, eps)
+    off = denoiser(denoiser.process.add_noise(x0, t, eps), t).value - denoiser.target(x0, t, eps)
     return off.square().flatten(1).mean(1).mean()
 
 
@@ -48,7 +48,7 @@ def loss(denoiser, x0, last, rng, low=1, high=None, share=False, scale=1.0):
     n = 1 if share else len(x0)
     t = torch.randint(low, (last if high is None else high) + 1, (n,), generator=rng).expand(len(x0))
     eps = randn_like(x0, rng)
-    off = denoiser(denoiser.process.add_noise(x0, t, eps), t).value - denoiser.truth(x0, t, eps)
+    off = denoiser(denoiser.process.add_noise(x0, t, eps), t).value - denoiser.target(x0, t, eps)
     return scale * off.square().mean()
 
 
@@ -59,17 +59,17 @@ RIGHT = {
 WRONG = {
     "micro_embedding": [
         ("put them side by side", lambda micro, dim: sinusoidal(micro.flatten().float(), dim).view(len(micro), 3, dim).sum(1)),
-        ("only the side is told", lambda micro, dim: sinusoidal(micro[:, 0].float(), dim)),
-        ("the order is turned round", lambda micro, dim: embedded_by_hand(micro[:, [2, 1, 0]], dim)),
+        ("only the side is embedded", lambda micro, dim: sinusoidal(micro[:, 0].float(), dim)),
+        ("the order is reversed", lambda micro, dim: embedded_by_hand(micro[:, [2, 1, 0]], dim)),
         ("the bare numbers are given", lambda micro, dim: micro.double()),
         ("shares of 32", lambda micro, dim: embedded_by_hand(micro / 32, dim)),
         ("✗ top and left are told apart", lambda micro, dim: embedded_by_hand(micro[:, [0, 1, 1]], dim)),
     ],
     "refiner_loss": [
-        ("as the base has it", lambda d, x0, last, rng: loss(d, x0, last, rng, high=d.process.T)),
-        ("that is where the base works", lambda d, x0, last, rng: loss(d, x0, last, rng, low=last + 1, high=d.process.T)),
+        ("as for the base", lambda d, x0, last, rng: loss(d, x0, last, rng, high=d.process.T)),
+        ("those times are the base's", lambda d, x0, last, rng: loss(d, x0, last, rng, low=last + 1, high=d.process.T)),
         ("t is always last", lambda d, x0, last, rng: loss(d, x0, last, rng, low=last)),
-        ("all pictures share one t", lambda d, x0, last, rng: loss(d, x0, last, rng, share=True)),
-        ("✗ it is the mean square", lambda d, x0, last, rng: loss(d, x0, last, rng, scale=9.0)),
+        ("one t is drawn for the whole batch", lambda d, x0, last, rng: loss(d, x0, last, rng, share=True)),
+        ("✗ it is the mean squared error", lambda d, x0, last, rng: loss(d, x0, last, rng, scale=9.0)),
     ],
 }

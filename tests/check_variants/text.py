@@ -6,28 +6,28 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 
-def by_library(picture, text, query, key, value, there):
+def by_library(picture, text, query, key, value, mask):
     q, k, v = (part[:, None] for part in (picture @ query, text @ key, text @ value))
-    return scaled_dot_product_attention(q, k, v, attn_mask=there[:, None, None])[:, 0]
+    return scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None])[:, 0]
 
 
-def by_einsum(picture, text, query, key, value, there):
+def by_einsum(picture, text, query, key, value, mask):
     q, k, v = torch.einsum("bpc,cd->bpd", picture, query), text @ key, text @ value
     looks = torch.einsum("bpd,bld->bpl", q, k) / math.sqrt(query.shape[1])
-    weight = torch.exp(looks - looks.amax(-1, keepdim=True)) * there[:, None]
+    weight = torch.exp(looks - looks.amax(-1, keepdim=True)) * mask[:, None]
     return torch.einsum("bpl,bld->bpd", weight / weight.sum(-1, keepdim=True), v)
 
 
-def one_by_one(picture, text, query, key, value, there):
+def one_by_one(picture, text, query, key, value, mask):
     rows = []
     for b in range(len(picture)):
-        real = text[b][there[b]]  # padding is cut off
+        real = text[b][mask[b]]  # padding is cut off
         looks = (picture[b] @ query) @ (real @ key).T / query.shape[1] ** 0.5
         rows.append(looks.softmax(1) @ (real @ value))
     return torch.stack(rows)
 
 
-def words_ask(picture, text, query, key, value, there):
+def words_ask(picture, text, query, key, value, mask):
     looks = (text @ query) @ (picture @ key).transpose(1, 2) / query.shape[1] ** 0.5
     return looks.softmax(-1) @ (picture @ value)
 
@@ -36,23 +36,23 @@ def _looks(picture, text, query, key):
     return (picture @ query) @ (text @ key).transpose(1, 2)
 
 
-def unscaled(picture, text, query, key, value, there):
-    looks = _looks(picture, text, query, key).masked_fill(~there[:, None], -1e9)
+def unscaled(picture, text, query, key, value, mask):
+    looks = _looks(picture, text, query, key).masked_fill(~mask[:, None], -1e9)
     return looks.softmax(-1) @ (text @ value)
 
 
-def sees_padding(picture, text, query, key, value, there):
+def sees_padding(picture, text, query, key, value, mask):
     return (_looks(picture, text, query, key) / query.shape[1] ** 0.5).softmax(-1) @ (text @ value)
 
 
-def zeroed_padding(picture, text, query, key, value, there):
+def zeroed_padding(picture, text, query, key, value, mask):
     looks = _looks(picture, text, query, key) / query.shape[1] ** 0.5
-    return (looks * there[:, None]).softmax(-1) @ (text @ value)
+    return (looks * mask[:, None]).softmax(-1) @ (text @ value)
 
 
-def over_places(picture, text, query, key, value, there):
+def over_places(picture, text, query, key, value, mask):
     looks = _looks(picture, text, query, key) / query.shape[1] ** 0.5
-    return looks.masked_fill(~there[:, None], -torch.inf).softmax(1).nan_to_num() @ (text @ value)
+    return looks.masked_fill(~mask[:, None], -torch.inf).softmax(1).nan_to_num() @ (text @ value)
 
 
 def drop_by_mask(tokens, empty, u, p):
@@ -96,16 +96,16 @@ RIGHT = {
 }
 WRONG = {
     "cross_attention": [
-        ("the words ask and the picture answers", words_ask),
+        ("queries come from the words", words_ask),
         ("the scale is missing", unscaled),
-        ("padding is looked at", sees_padding),
-        ("are set to 0 before the softmax", zeroed_padding),
-        ("runs over the places, not over the words", over_places),
+        ("padding has weight", sees_padding),
+        ("scores of padding are set to 0", zeroed_padding),
+        ("the softmax runs over the places", over_places),
     ],
     "text_dropout": [
-        ("the share p is kept", keeps_p),
+        ("the fraction p is kept", keeps_p),
         ("filled with zeros", zeros),
-        ("one draw decides for the whole batch", all_or_none),
+        ("one random number decides for the whole batch", all_or_none),
         ("u is not used", the_first),
         ("nothing is ever dropped", never),
     ],

@@ -89,7 +89,7 @@ RIGHT = {"prior_loss": [by_mse, by_hand, by_columns], "slerp": [by_arc, by_basis
 WRONG = {
     "prior_loss": [
         ("the prior predicts the clean vector", predicts_noise),
-        ("which it need only copy", sees_the_answer),
+        ("which it needs only to copy", sees_the_answer),
         ("without its signal being scaled", unscaled),
         ("the mean over components is taken", averaged),
         ("the caption does not reach the prior", deaf),

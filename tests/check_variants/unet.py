@@ -60,15 +60,15 @@ def step_by_step(block, x, emb):
 
 def reshaped(block, x, emb):
     h = block.norm2(block.conv1(silu(block.norm1(x))))
-    said = block.modulate(emb).reshape(len(x), 2, -1, 1, 1)
-    return block.skip(x) + block.conv2(silu(torch.addcmul(said[:, 0], h, said[:, 1] + 1)))
+    prompts = block.modulate(emb).reshape(len(x), 2, -1, 1, 1)
+    return block.skip(x) + block.conv2(silu(torch.addcmul(prompts[:, 0], h, prompts[:, 1] + 1)))
 
 
 def by_functions(block, x, emb):
     h = group_norm(x, block.norm1.num_groups, block.norm1.weight, block.norm1.bias)
     h = block.conv1(h * h.sigmoid())
-    said, width = block.modulate(emb), h.shape[1]
-    h = torch.stack([n * (1 + s[width:, None, None]) + s[:width, None, None] for n, s in zip(block.norm2(h), said)])
+    prompts, width = block.modulate(emb), h.shape[1]
+    h = torch.stack([n * (1 + s[width:, None, None]) + s[:width, None, None] for n, s in zip(block.norm2(h), prompts)])
     return block.conv2(h * h.sigmoid()) + block.skip(x)
 
 
@@ -153,7 +153,7 @@ WRONG = {
         ("they should fall geometrically", even),
     ],
     "residual_block": [
-        ("the path around is missing", straight),
+        ("the skip connection is missing", straight),
         ("shift and scale are swapped", swapped),
         ("the 1 is missing", without_one),
         ("what the embedding changes", deaf),
@@ -162,8 +162,8 @@ WRONG = {
     "self_attention": [
         ("the scale is missing", unscaled),
         ("d divides where sqrt(d) belongs", by_d),
-        ("rows must sum to 1", columns),
+        ("the softmax runs over the queries", columns),
         ("the softmax is missing", bare),
-        ("keys look at queries", turned),
+        ("queries and keys are swapped", turned),
     ],
 }

@@ -1,0 +1,142 @@
+"""Zero-shot uses of a denoiser: editing, inpainting, and linear inverse problems.
+
+    steps = sdedit(denoiser, guide, times[times <= 400], rng)              # a realistic version of a rough guide
+    steps = repaint(denoiser, picture, keep, noise, times, 10, rng)        # inpainting where keep is 0
+    steps = ddim(Consistent(denoiser, shrunk(4), y), noise, times)         # super-resolution of y
+
+`keep`, 1 for known pixels and 0 for others, has the pictures' shape or broadcasts to it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
+
+from course_lib import validate
+from course_lib.denoisers import Denoiser
+from course_lib.prediction import Prediction
+from course_lib.process import Process, Time, randn_like
+from course_lib.samplers import Step, ddpm, time_pairs
+
+# Editing and inpainting
+
+
+@torch.no_grad()
+def sdedit(denoiser: Denoiser, guide: Tensor, times: Tensor, rng: torch.Generator | None = None) -> Iterator[Step]:
+    """Yields the steps of Meng et al. 2022 (SDEdit), Algorithm 1: DDPM from the guide (B, ...) with noise of time times[0].
+
+    Their t_0 is times[0]: the larger it is, the more realistic and the less faithful to the guide is the result.
+    """
+    x = denoiser.process.add_noise(guide, torch.as_tensor(times)[0].item(), randn_like(guide, rng))
+    yield from ddpm(denoiser, x, times, rng)
+
+
+@torch.no_grad()
+def repaint(
+    denoiser: Denoiser,
+    known: Tensor,
+    keep: Tensor,
+    x: Tensor,
+    times: Tensor,
+    resample: int = 1,
+    rng: torch.Generator | None = None,
+) -> Iterator[Step]:
+    """Yields the steps of Lugmayr et al. 2022 (RePaint), Algorithm 1: each step overwrites the known pixels.
+
+    known (B, ...) is used only where `keep` is 1. Each move is made `resample` times (their U). Between them the noise of one
+    step is added again, which harmonises the two parts. Raises ValueError if keep is not 0 or 1.
+    """
+    process, keep = denoiser.process, _checked(keep, known)
+    validate.at_least("resample", resample, 1)
+    for t, s in time_pairs(x, times):
+        for u in range(resample):
+            step, after = ddpm(denoiser, x, torch.tensor([t, s]), rng)
+            yield step
+            x = torch.where(keep, process.add_noise(known, s, randn_like(x, rng)), after.x)  # their eq. 8
+            if u < resample - 1:
+                x = noised_further(process, x, s, t, randn_like(x, rng))
+    yield Step(s, x)
+
+
+def noised_further(process: Process, x: Tensor, s: Time, t: Time, eps: Tensor) -> Tensor:
+    """x_t (B, ...) from x_s (B, ...) and fresh noise eps (B, ...), by the forward chain's steps s + 1 .. t, where t > s."""
+    alpha = process.alpha_bar(t) / process.alpha_bar(s)
+    return alpha.sqrt().to(x.dtype) * x + (1 - alpha).sqrt().to(x.dtype) * eps
+
+
+def _checked(keep: Tensor, known: Tensor) -> Tensor:
+    """`keep` as booleans in the shape of `known`. Raises ValueError if it is not 0 or 1, or does not broadcast."""
+    if not ((keep == 0) | (keep == 1)).all():
+        raise ValueError("keep must be 1 where a pixel is known and 0 where it is not, got something between")
+    try:
+        return keep.bool().to(known.device).expand_as(known)
+    except RuntimeError:
+        raise ValueError(f"keep must spread to the shape of known, {tuple(known.shape)}, got {tuple(keep.shape)}") from None
+
+
+# Linear inverse problems
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """A linear measurement y = A x and its pseudo-inverse `back`, A^+, as functions of a batch (B, ...)."""
+
+    A: Callable[[Tensor], Tensor]
+    back: Callable[[Tensor], Tensor]
+
+
+def shrunk(k: int) -> Measurement:
+    """Downsampling of pictures (B, C, H, W) by the means of k x k squares; the pseudo-inverse repeats each mean."""
+    validate.at_least("k", k, 1)
+    return Measurement(lambda x: avg_pool2d(x, k), lambda y: interpolate(y, scale_factor=k, mode="nearest"))
+
+
+def blurred(std: float, min_gain: float = 0.03) -> Measurement:
+    """A Gaussian blur of pictures (B, C, H, W) with `std` in pixels and periodic borders; its inverse divides by the gain.
+
+    Frequencies with a gain below `min_gain` are set to 0 by both.
+    """
+
+    def filtered(x: Tensor, gain: Callable[[Tensor], Tensor]) -> Tensor:
+        fy, fx = (torch.fft.fftfreq(n, dtype=torch.float64) for n in x.shape[-2:])
+        blur = torch.exp(-2 * (math.pi * std) ** 2 * (fy[:, None] ** 2 + fx**2))
+        return torch.fft.ifft2(torch.fft.fft2(x) * gain(blur).to(x.device, x.dtype)).real
+
+    return Measurement(
+        lambda x: filtered(x, lambda blur: blur * (blur >= min_gain)),
+        lambda y: filtered(y, lambda blur: (blur >= min_gain) / blur.clamp(min=min_gain)),
+    )
+
+
+def kept(keep: Tensor) -> Measurement:
+    """Masking: pixels are 0 except where `keep` is 1. It is its own pseudo-inverse."""
+    masked = lambda x: keep.to(x.device) * x
+    return Measurement(masked, masked)
+
+
+@dataclass(frozen=True, eq=False)
+class Consistent:
+    """`denoiser` with each predicted x_0 corrected to x_0 - A^+ (A x_0 - y), whose measurement is y.
+
+    Wang et al. 2023 (DDNM), eq. 11, for a y without noise: the range-space part is that of y, the null-space part that of
+    `denoiser`. Samples are consistent with y exactly, since the last predicted x_0 is the sample.
+    """
+
+    denoiser: Denoiser
+    measurement: Measurement
+    y: Tensor
+
+    @property
+    def process(self) -> Process:
+        return self.denoiser.process
+
+    def __call__(self, x_t: Tensor, t: Time) -> Prediction:
+        pred = self.denoiser(x_t, t)
+        measured = self.measurement.A(pred.x0)
+        residual = measured - validate.same_shape("y", self.y, "A x_0", measured)
+        return pred.replace(x0=pred.x0 - self.measurement.back(residual))

@@ -1,0 +1,52 @@
+"""The losses of a GAN and of a VAE, functions of a batch."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from course_lib import validate
+from course_lib.denoisers import Network, device_of
+from course_lib.nets.generators import GAN, VAE
+from course_lib.process import randn_like
+from course_lib.samplers import sample
+
+
+def adversarial_value(gan: GAN, x: Tensor, fake: Tensor) -> Tensor:
+    """V(D, G) = E log D(x) + E log(1 - D(G(z))), for real x and generated `fake`, both (B, ...): ().
+
+    Goodfellow et al. 2014, eq. 1. The discriminator maximises it; the generator of the minimax game minimises its second term.
+    """
+    return logsigmoid(gan.logits(x)).mean() + logsigmoid(-gan.logits(fake)).mean()
+
+
+def non_saturating_loss(gan: GAN, fake: Tensor) -> Tensor:
+    """-E log D(G(z)), for generated `fake` (B, ...): (). Goodfellow et al. 2014, section 3, for larger gradients."""
+    return -logsigmoid(gan.logits(fake)).mean()
+
+
+def elbo(vae: VAE, x: Tensor, eps: Tensor) -> Tensor:
+    """The evidence lower bound on log p(x), in nats, of each x (B, ...): (B,). Kingma and Welling 2014, eq. 10.
+
+    E log p(x | z) is estimated by one z = mean + std eps of q(z | x), eps (B, latent); KL(q(z | x) || N(0, 1)) has a closed
+    form (their appendix B).
+    """
+    mean, log_var = vae.encode(validate.batch("x", x))
+    z = mean + (log_var / 2).exp() * eps
+    error = (x - vae.decode(z)) / vae.std
+    log_p = -(error.square() / 2 + vae.log_std + math.log(2 * math.pi) / 2).flatten(1).sum(1)
+    kl = (mean.square() + log_var.exp() - 1 - log_var).sum(1) / 2
+    return log_p - kl
+
+
+@torch.no_grad()
+def sample_generator(model: Network | GAN | VAE, n: int, rng: torch.Generator | None = None) -> Tensor:
+    """n samples (n, ...), on the CPU: in one pass of a GAN or a VAE, in 25 DDIM steps of a denoiser of digits, 50 of points."""
+    if isinstance(model, Network):
+        shape, steps = getattr(model.net, "shape", (2,)), 25 if hasattr(model.net, "shape") else 50
+        noise = randn_like(torch.empty(n, *shape, device=device_of(model)), rng)
+        return sample(model, noise, steps, batch=n).cpu()
+    return model.eval().sample(n, rng).cpu()

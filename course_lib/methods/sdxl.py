@@ -1,0 +1,91 @@
+"""SDXL in miniature: training pictures of low resolution or cropped, and a refiner for the last steps.
+
+Podell et al. 2023, SDXL: Improving Latent Diffusion Models for High-Resolution Image Synthesis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
+
+from course_lib.datasets import shapes
+from course_lib.datasets.scenes import Scene
+from course_lib.datasets.shapes import SIDE
+from course_lib.denoisers import Denoiser, Network, part_of
+from course_lib.prediction import Prediction
+from course_lib.process import Process, Time
+from course_lib.training import denoising_loss
+
+SIDES = (8, 16)
+"""The sides in pixels of low-resolution training pictures."""
+MAX_CUT = 12
+"""The maximal crop in pixels, at the top and at the left."""
+
+
+def crop_and_shrink(
+    scene: Scene, rng: torch.Generator | None = None, small: float = 0.5, cut: float = 0.5
+) -> tuple[Tensor, Tensor]:
+    """Pictures (B, 3, 32, 32) of scenes with random low resolution and crops, and their micro-conditions, micro (B, 3).
+
+    A fraction `small` of them has a side from SIDES and is upsampled; a fraction `cut` is cropped at the top and at the left.
+    Micro is the original side and the pixels cropped at the top and at the left.
+    """
+    B, where = len(scene), shapes.layout(scene, rng)
+    u, v = torch.rand(2, B, generator=rng)
+    side = torch.where(u < small, torch.tensor(SIDES)[torch.randint(len(SIDES), (B,), generator=rng)], SIDE)
+    crop = torch.randint(1, MAX_CUT + 1, (B, 2), generator=rng) * (v < cut)[:, None]
+    x = shapes.paint(scene, replace(where, x=where.x - crop[:, 1:], y=where.y - crop[:, :1]))
+    for s in SIDES:
+        x[side == s] = downscale(x[side == s], s)
+    return x, torch.cat([side[:, None], crop], 1)
+
+
+def downscale(x: Tensor, side: int) -> Tensor:
+    """Pictures x (B, C, H, W), downsampled to side x side and upsampled again, both by nearest neighbours.
+
+    Smooth upsampling would not do: an autoencoder trained on sharp pictures sharpens blurred ones.
+    """
+    return interpolate(interpolate(x, size=(side, side), mode="nearest-exact"), size=x.shape[2:], mode="nearest-exact")
+
+
+@dataclass(frozen=True, eq=False)
+class ExpertSwitch:
+    """The denoiser `first` at times above `at`, and `last` below: a refiner, an expert for low noise levels.
+
+    Podell et al. 2023, section 2.5; Balaji et al. 2022 (eDiff-I). Both must have the same process. Times are numbers.
+    """
+
+    first: Denoiser
+    last: Denoiser
+    at: int = 200
+
+    @property
+    def process(self) -> Process:
+        return self.first.process
+
+    def part(self, index: slice) -> ExpertSwitch:
+        """The same switch for some of a batch."""
+        return replace(self, first=part_of(self.first, index), last=part_of(self.last, index))
+
+    def __call__(self, x_t: Tensor, t: Time) -> Prediction:
+        return self.first(x_t, t) if t > self.at else self.last(x_t, t)
+
+
+def refiner_loss(denoiser: Network, x0: Tensor, last: int = 200, rng: torch.Generator | None = None) -> Tensor:
+    """The denoising loss () of pictures or latents x0 (B, ...) at times 1..last only. Podell et al. 2023, section 2.5."""
+    return denoising_loss(denoiser, x0, rng, torch.randint(1, last + 1, (len(x0),), generator=rng))
+
+
+def border(x: Tensor) -> Tensor:
+    """Which pictures (B, 3, H, W) have an object at the border (B,): a border pixel that is more than half covered."""
+    bright = x.amax(1)
+    edge = torch.stack([part.amax(1) for part in (bright[:, 0], bright[:, -1], bright[:, :, 0], bright[:, :, -1])])
+    return edge.amax(0) > 0
+
+
+def high_frequency_detail(x: Tensor) -> Tensor:
+    """The root mean square (B,) of the detail of pictures (B, 3, H, W) within 2 x 2 pixels: 0 for upsampled pictures."""
+    return (x - interpolate(avg_pool2d(x, 2), scale_factor=2.0, mode="nearest")).square().mean((1, 2, 3)).sqrt()

@@ -1,0 +1,67 @@
+"""A watermark in the Fourier transform of the initial noise, which the holder of the key can detect in the picture.
+
+    noise = add_mark(noise, key)                                  # before sampling
+    recovered = result(invert(denoiser, picture, times))          # DDIM inversion
+    match(recovered, key)                                         # near 1: marked; near 0: unmarked, or the mark was removed
+
+Wen et al. 2023, Tree-Ring Watermarks. Nothing is added to the picture itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from course_lib import validate
+from course_lib.process import seeded
+
+
+@dataclass(frozen=True, eq=False)
+class Key:
+    """The complex value of the noise at each marked frequency, and 0 at the others: (H, W) in the order of `torch.fft.fft2`."""
+
+    value: Tensor
+
+    @property
+    def mask(self) -> Tensor:
+        """The frequencies that carry the mark (H, W), bool."""
+        return self.value != 0
+
+
+def draw_key(size: int, inner: float = 1, outer: float = 5, seed: int = 0) -> Key:
+    """A random key for noise (B, C, size, size), at the frequencies from `inner` to `outer` waves per picture.
+
+    Its values are those of another noise with this seed: "Rand" of Wen et al. 2023, section 3.3. High frequencies are less
+    robust than low ones. In their "Rings" all frequencies of a ring have the same value, which makes the mark robust to
+    rotation, but visible in pictures as small as ours. Raises ValueError unless 1 <= inner < outer, with a frequency between.
+    """
+    f = torch.fft.fftfreq(validate.at_least("size", size, 2)) * size
+    radius = (f[:, None] ** 2 + f**2).sqrt()
+    mask = (radius >= validate.finite("inner", inner)) & (radius <= validate.finite("outer", outer))
+    if not 1 <= inner < outer or not mask.any():
+        raise ValueError(
+            f"inner and outer must hold frequencies from 1 to {float(radius.max()):.1f} between them, got {inner}, {outer}"
+        )
+    noise = torch.randn(size, size, generator=seeded(seed))
+    return Key(torch.fft.fft2(noise, norm="ortho") * mask)
+
+
+def add_mark(noise: Tensor, key: Key) -> Tensor:
+    """Noise (B, C, H, W) with the key's values at the marked frequencies and its own values at the others."""
+    frequencies = torch.fft.fft2(noise, norm="ortho")
+    return torch.fft.ifft2(
+        torch.where(key.mask.to(noise.device), key.value.to(noise.device, frequencies.dtype), frequencies), norm="ortho"
+    ).real
+
+
+def match(noise: Tensor, key: Key) -> Tensor:
+    """The correlation (B,), in -1..1, of noise (B, C, H, W) with the key at the marked frequencies.
+
+    Wen et al. use the mean distance instead. The correlation does not depend on the amplitude, which inversion underestimates
+    in black regions.
+    """
+    found = torch.fft.fft2(noise, norm="ortho")[..., key.mask.to(noise.device)].flatten(1)
+    value = key.value[key.mask].repeat(noise.shape[1]).to(noise.device)
+    return (found * value.conj()).real.sum(1) / (found.abs().square().sum(1).sqrt() * value.abs().norm()).clamp(min=1e-12)

@@ -1,0 +1,146 @@
+"""Lesson 06: cascades."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
+
+from course_lib.denoisers import Network
+from course_lib.methods import cascades
+from course_lib.nets.upsampler import Upsampler
+from course_lib.process import DDPM, randn_like
+from course_lib.teaching.checks import spy
+from course_lib.teaching.checks.check import Case, Check, on
+from course_lib.teaching.checks.spy import PROCESS, normal
+
+# augmented: the small picture, and the level that the network is given
+PICTURES, EPS, S = normal(3, 2, 6, 8, seed=1), normal(3, 2, 3, 4, seed=2), torch.tensor([0, 10, 40])
+
+
+def _augmented(process: DDPM, x0: Tensor, s: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+    """x0 at half its size with noise eps of times s, and s as a fraction of T. Ho et al. 2022, section 4."""
+    low = avg_pool2d(x0, 2)
+    a, b = process.coefficients(s, low)
+    return a * low + b * eps, s / process.T
+
+
+def _of(part: int, x0: Tensor, s: Tensor, eps: Tensor) -> Callable[[Callable], Tensor]:
+    """A case's run: the picture (part 0) or the level (part 1) of what the function gives."""
+
+    def run(augmented):
+        both = on(PROCESS, x0, s, eps)(augmented)
+        if not isinstance(both, tuple) or len(both) != 2:
+            raise TypeError("it must return a pair: the small noisy picture, and its level")
+        return both[part]
+
+    return run
+
+
+augmented = Check(
+    "augmented",
+    _augmented,
+    cases=[
+        Case("s = 0: the halves themselves", _of(0, PICTURES, 0 * S, EPS)),
+        Case("each picture with its own s", _of(0, PICTURES, S, EPS)),
+        Case("only the noise: black pictures", _of(0, 0 * PICTURES, S, EPS)),
+        Case("s = T: noise, and almost nothing else", _of(0, 0 * PICTURES + 9, 0 * S + 50, EPS)),
+        Case("the level: s as a fraction of T", _of(1, PICTURES, S, EPS)),
+    ],
+    mistakes={
+        "every second pixel is taken; the mean of each 2 x 2 loses no stroke": {"avg_pool2d(x0, 2)": "x0[:, :, ::2, ::2]"},
+        "the noise is laid over a picture of full strength: its signal is missing": {"a * low": "low"},
+        "no noise is added": {"a * low + b * eps": "low"},
+        "the variance of the noise multiplies it; it should be the standard deviation": {"b * eps": "b**2 * eps"},
+        "all get the noise of the first one's s": {"(s, low)": "(s[0], low)"},
+        "the level is given in steps; a network's times are fractions of T": {" / process.T": ""},
+        "the level that is given is always 0": {"s / process.T": "0.0 * s"},
+        "the standard deviation is given where the time is asked for": {"s / process.T": "process.noise(s)"},
+    },
+    hint="low = avg_pool2d(x0, 2); return process.add_noise(low, s, eps), s / process.T.",
+    shown=(cascades.augmented,),
+)
+
+# upsampler_loss. As with denoising_loss, the network records its input.
+LARGE, MAX_S = normal(4000, 1, 4, 4, seed=3), 30
+
+
+class _Spy(spy.Spy):
+    as_condition = Upsampler.as_condition
+    low = (1, 2, 2)
+
+    def __init__(self):
+        super().__init__(lambda weight, x, time, cond: spy.affine(weight, x, time) - interpolate(cond[:, :1], scale_factor=2))
+
+
+class _Record(spy.Record):
+    call = "denoising_loss(network.given(...), x0, rng) does so"
+
+    def __init__(self, loss: Callable, max_s: int = MAX_S):
+        rng_last = lambda network, x0, rng: loss(network, x0, rng, max_s)
+        super().__init__(rng_last, LARGE, spy=_Spy(), process=PROCESS, view="v")
+        (cond,) = self.cond
+        self.s, self.low = (cond[:, -1, 0, 0] * PROCESS.T).round().long(), cond[:, :1]
+        signal, self.width = PROCESS.coefficients(self.s, self.low)
+        self.low_noise = self.low - signal * avg_pool2d(LARGE, 2)  # what is in the small pictures beside their signal
+
+    @property
+    def low_noise_at_s(self) -> Tensor:
+        """1 + mean and standard deviation of the small pictures' noise, in units of what their level says."""
+        noise = (self.low_noise / self.width.clamp(min=1e-9))[self.s > 0]
+        return torch.stack([1 + noise.mean(), noise.std()]) if noise.numel() else torch.zeros(2)
+
+    @property
+    def low_noise_at_0(self) -> Tensor:
+        """1 + the mean square of the noise in the small pictures whose level is 0."""
+        noise = self.low_noise[self.s == 0]
+        return 1 + noise.square().sum() / max(noise.numel(), 1)
+
+
+def _correlation(x: Tensor, y: Tensor) -> Tensor:
+    return 1 + torch.corrcoef(torch.stack([x.flatten().float(), y.flatten().float()]))[0, 1].nan_to_num(0)
+
+
+def _counts(loss: Callable) -> Tensor:
+    return torch.bincount(_Record(loss).s, minlength=MAX_S + 1)[: MAX_S + 1] * (MAX_S + 1) / len(LARGE)
+
+
+def _upsampler_loss(network: Network, x0: Tensor, rng: torch.Generator, max_s: int) -> Tensor:
+    """The mean squared error in the network's view, given small pictures with noise. Ho et al. 2022, Algorithm 1."""
+    process, low = network.process, avg_pool2d(x0, 2)
+    t, eps = process.sample_t(len(x0), rng), randn_like(x0, rng)
+    s = torch.randint(max_s + 1, t.shape, generator=rng)
+    cond = process.add_noise(low, s, randn_like(low, rng)), s / process.T
+    output = network.given(cond)(process.add_noise(x0, t, eps), t).value
+    return (output - network.target(x0, t, eps)).square().mean()
+
+
+upsampler_loss = Check(
+    "upsampler_loss",
+    _upsampler_loss,
+    cases=[
+        Case("without augmentation (max_s = 0) the network is given the halves", lambda f: _Record(f, 0).low),
+        Case("it is the mean squared error of the network's output", lambda f: _Record(f).ratio),
+        Case("s is given, and is uniform on 0..max_s", _counts, tolerance=0.4),
+        Case("the small pictures contain as much noise as their level says", lambda f: _Record(f).low_noise_at_s, 0.05),
+        Case("and none where the level is 0", lambda f: _Record(f).low_noise_at_0, tolerance=0.2),
+        Case("s is independent of t", lambda f: _correlation((r := _Record(f)).s, r.t), tolerance=0.1),
+        Case("both noises are independent", lambda f: _correlation((r := _Record(f)).low_noise, avg_pool2d(r.eps, 2)), 0.1),
+        Case("the large picture's noise is standard normal", lambda f: _Record(f).noise, 0.05),
+        Case("t lies in 1..T", lambda f: _Record(f).out_of_range(50)),
+    ],
+    mistakes={
+        "the level is not given: `given` takes the pair that `augmented` returns": {"given(cond)": "given(cond[0])"},
+        "the small pictures are clean, though a level is given": {"process.add_noise(low, s, randn_like(low, rng))": "low"},
+        "there is no augmentation: s is always 0": {"(max_s + 1, t": "(1, t"},
+        "all pictures get the most noise: s is always `max_s`": {"torch.randint(max_s + 1,": "torch.randint(max_s, max_s + 1,"},
+        "s is t: the small picture gets the time of the large one": {"torch.randint(max_s + 1, t.shape, generator=rng)": "t"},
+        "the small picture gets the noise of the large one, halved": {"randn_like(low, rng)": "2 * avg_pool2d(eps, 2)"},
+        "the output is compared with the noise; the network's own view is asked for": {"network.target(x0, t, eps)": "eps"},
+    },
+    hint="low = avg_pool2d(x0, 2); s = torch.randint(max_s + 1, (len(x0),), generator=rng); "
+    "denoising_loss(network.given(augmented(network.process, low, s, rng)), x0, rng).",
+    shown=(cascades.upsampler_loss,),
+)

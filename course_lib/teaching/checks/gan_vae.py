@@ -1,0 +1,155 @@
+"""Lesson 05: GAN and VAE."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.methods import gan_vae
+from course_lib.nets.generators import GAN, VAE
+from course_lib.process import seeded
+from course_lib.teaching.checks.check import Case, Check, on
+from course_lib.teaching.checks.spy import normal
+
+
+def _filled(net: nn.Module, seed: int) -> nn.Module:
+    """The same network with weights that are fixed."""
+    rng = seeded(seed)
+    for p in net.parameters():
+        p.data = 0.5 * torch.randn(p.shape, generator=rng)
+    return net
+
+
+# elbo
+POINTS, PICTURES, EPS = normal(5, 3, seed=1), normal(5, 1, 2, 3, seed=2), normal(5, 2, seed=3)
+OF_POINTS = _filled(VAE(nn.Linear(3, 4), nn.Sequential(nn.Linear(2, 3), nn.Tanh()), 2), 4)
+OF_PICTURES = _filled(
+    VAE(nn.Sequential(nn.Flatten(), nn.Linear(6, 4)), nn.Sequential(nn.Linear(2, 6), nn.Unflatten(1, (1, 2, 3))), 2), 5
+)
+
+
+class _Line(nn.Module):
+    """A VAE of numbers x = 2 z + std noise, std = 0.5, whose q(z | x) is the exact posterior, so that log p(x) is known."""
+
+    latent, std = 1, torch.tensor(0.5)
+    log_std = std.log()
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return 2 * x / 4.25, torch.full_like(x, math.log(0.25 / 4.25))
+
+    def decode(self, z: Tensor) -> Tensor:
+        return 2 * z
+
+
+def _of_line(bound: Callable) -> Tensor:
+    """The mean over eps = 1 and -1, which have the mean and variance of a Gaussian: exact, as all is of degree two."""
+    x = torch.tensor([[-3.0], [0.2], [1.0]])
+    return sum(torch.as_tensor(bound(_Line(), x, sign * torch.ones(3, 1))) for sign in (1, -1)) / 2
+
+
+def _slope_of_the_encoder(bound: Callable) -> Tensor:
+    weight = OF_POINTS.encoder.weight
+    return torch.autograd.grad(torch.as_tensor(bound(OF_POINTS, POINTS.clone(), EPS.clone())).sum(), weight)[0]
+
+
+elbo = Check(
+    "elbo",
+    gan_vae.elbo,
+    cases=[
+        Case("points (B, 3): one number for each", on(OF_POINTS, POINTS, EPS)),
+        Case("pictures (B, 1, 2, 3): the sum over all pixels", on(OF_PICTURES, PICTURES, EPS)),
+        Case("eps = 0: z is the mean", on(OF_POINTS, POINTS, 0 * EPS)),
+        Case("far from 0 the likelihood falls as the square", on(OF_POINTS, 10 * POINTS, EPS)),
+        Case("where q(z | x) is the exact posterior, the bound is log p(x) itself", _of_line),
+        Case("the gradient reaches the weights of the encoder through z", _slope_of_the_encoder),
+    ],
+    mistakes={
+        "the divergence is added; the bound is log p(x | z) less KL": {"log_p - kl": "log_p + kl"},
+        "this is the loss, minus the bound: the sign is turned": {"log_p - kl": "kl - log_p"},
+        "the divergence is missing: this is an autoencoder": {" - kl": ""},
+        "the variance stands where the standard deviation belongs: z = mean + exp(log_var / 2) eps": {"_var / 2)": "_var)"},
+        "log_var is used as if it were the standard deviation": {"(log_var / 2).exp()": "log_var"},
+        "z is the mean alone: the noise is missing": {" + (log_var / 2).exp() * eps": ""},
+        "the divergence lost its factor 1/2": {"log_var).sum(1) / 2": "log_var).sum(1)"},
+        "the pixels are averaged, not summed: the divergence weighs too much": {"flatten(1).sum(1)": "flatten(1).mean(1)"},
+        "the likelihood is without its constant, log std + log(2 pi) / 2": {" + vae.log_std + math.log(2 * math.pi) / 2": ""},
+        "std is taken to be 1: the error is not divided by it": {" / vae.std": "", " + vae.log_std": ""},
+        "the batch is averaged: one number for each x is asked for": {"log_p - kl": "(log_p - kl).mean()"},
+    },
+    hint="z = mean + (log_var / 2).exp() eps; log p(x | z) is that of a Gaussian around vae.decode(z), summed over all numbers "
+    "of x; KL = sum (mean^2 + exp(log_var) - 1 - log_var) / 2; the bound is log p - KL.",
+)
+
+# The two losses of a GAN
+REAL, FAKE = normal(6, 3, seed=6), normal(4, 3, seed=4)
+TRAINED = _filled(GAN(nn.Identity(), nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)), 3), 6)
+UNDECIDED = GAN(nn.Identity(), nn.Sequential(nn.Linear(3, 1)), 3)
+for _p in UNDECIDED.parameters():
+    nn.init.zeros_(_p)
+SURE = _filled(GAN(nn.Identity(), nn.Linear(3, 1, bias=False), 3), 7)
+SURE.discriminator.weight.data = torch.tensor([[300.0, 0, 0]])
+HIGH, LOW = torch.tensor([[1.0, 0, 0], [0.5, 1, 1]]), torch.tensor([[-1.0, 0, 0], [-0.5, 1, 1]])
+
+
+def _slope(loss: Callable) -> Tensor:
+    """The gradient of the loss with respect to generated pictures that the discriminator rejects: the generator's signal."""
+    fake = LOW.clone().requires_grad_()
+    return torch.autograd.grad(torch.as_tensor(loss(fake)), fake)[0]
+
+
+adversarial_value = Check(
+    "adversarial_value",
+    gan_vae.adversarial_value,
+    cases=[
+        Case("a trained discriminator", on(TRAINED, REAL, FAKE)),
+        Case("one that always outputs one half: -log 4", on(UNDECIDED, REAL, FAKE)),
+        Case("one that is right and sure of it: 0", on(SURE, HIGH, LOW)),
+        Case("one that is wrong and sure of it: far below 0, but finite", on(SURE, LOW, HIGH)),
+        Case("its slope for generated pictures", lambda v: _slope(lambda f: v(TRAINED, REAL, f))),
+    ],
+    mistakes={
+        "real and generated are exchanged": {"logits(x)": "logits(fake)", "-gan.logits(fake)": "-gan.logits(x)"},
+        "log D(G(z)) stands where log(1 - D(G(z))) belongs": {"-gan": "gan"},
+        "log D(G(z)) is subtracted; log(1 - D(G(z))) is something else": {"+ logsigmoid(-gan": "- logsigmoid(gan"},
+        "this is a loss, minus the value: the sign is turned": {"return ": "return -", "+ log": "- log"},
+        "the two terms are averaged, not added": {"return": "return 0.5 *", "+ log": "+ 0.5 * log"},
+        "the term of the generated pictures is missing": {" + logsigmoid(-gan.logits(fake)).mean()": ""},
+        "the logarithms are missing: D itself is averaged": {
+            "logsigmoid(g": "torch.sigmoid(g",
+            "logsigmoid(-": "torch.sigmoid(-",
+        },
+        "D has rounded to 0 or 1 before its logarithm is taken: use logsigmoid": {
+            "logsigmoid(gan.logits(x))": "gan.logits(x).sigmoid().log()",
+            "logsigmoid(-gan.logits(fake))": "(1 - gan.logits(fake).sigmoid()).log()",
+        },
+    },
+    hint="with o = gan.logits(x): log D = logsigmoid(o) and log(1 - D) = logsigmoid(-o). Means of each, added.",
+)
+
+
+_LOG_D = "logsigmoid(gan.logits(fake))"
+
+non_saturating_loss = Check(
+    "non_saturating_loss",
+    gan_vae.non_saturating_loss,
+    cases=[
+        Case("a trained discriminator", on(TRAINED, FAKE)),
+        Case("one that always outputs one half: log 2", on(UNDECIDED, FAKE)),
+        Case("one that rejects all and is sure of it: large, but finite", on(SURE, LOW)),
+        Case("one that accepts all: 0", on(SURE, HIGH)),
+        Case("its slope where all is rejected: as steep as can be", lambda loss: _slope(lambda fake: loss(SURE, fake))),
+        Case("its slope in the middle", lambda loss: _slope(lambda fake: loss(TRAINED, fake))),
+    ],
+    mistakes={
+        "this is the minimax game's term, log(1 - D(G(z))), flat where the generator is bad": {"-logsigmoid(": "logsigmoid(-"},
+        "the sign is turned: this is raised by what it should lower": {"-logsigmoid": "logsigmoid"},
+        "it rewards being rejected: -log(1 - D(G(z))) is the discriminator's aim": {"(gan.logits": "(-gan.logits"},
+        "the logarithm is missing: -D(G(z)) is as flat as the minimax term": {_LOG_D: "gan.logits(fake).sigmoid()"},
+        "D has rounded to 0 before its logarithm is taken: use logsigmoid": {_LOG_D: "gan.logits(fake).sigmoid().log()"},
+        "the logits themselves are lowered, with no logarithm of D": {_LOG_D: "gan.logits(fake)"},
+    },
+    hint="-logsigmoid(gan.logits(fake)).mean(): raise log D(G(z)), do not lower log(1 - D(G(z))).",
+)

@@ -1,0 +1,127 @@
+"""Lesson 04: the U-Net."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+
+import torch
+from torch import Tensor
+from torch.nn.functional import silu
+
+from course_lib.nets import embeddings, unet
+from course_lib.process import seeded
+from course_lib.teaching.checks.check import Case, Check, on
+
+# sinusoidal
+
+TIMES = torch.tensor([0.1, 0.5, 1.0, 3.0, 10.0])  # small, since a sine of a million radians is rounding error
+
+
+def _embedded(times: Tensor, dim: int) -> Callable:
+    """A case's `run`: the sines, then the cosines, also where those of one frequency stand side by side."""
+
+    def run(fn):
+        columns = torch.as_tensor(fn(torch.cat([torch.zeros(1), times]), dim))
+        return columns[1:, columns[0].round().argsort(stable=True)]  # at time 0 sines are 0, cosines 1
+
+    return run
+
+
+sinusoidal = Check(
+    "sinusoidal",
+    embeddings.sinusoidal,
+    cases=[
+        Case("a row of dim numbers for each time", lambda fn: torch.tensor(fn(TIMES, 6).shape)),
+        Case("the highest frequency is one radian per step", lambda fn: _embedded(TIMES, 6)(fn)[:, [0, 3]], 0.01),
+        Case("all frequencies, from 1 down towards 1 / 10,000", _embedded(TIMES, 8), 0.01),
+        Case("the same for the real size, dim = 128", _embedded(TIMES[:3], 128), 0.01),
+    ],
+    mistakes={
+        "the frequencies rise: the exponent needs a minus sign": {"-math": "math"},
+        "the angle has 2 pi in it: here frequency 1 is one radian per step, not one turn": {"= time": "= 2 * math.pi * time"},
+        "time is divided by T = 1,000: most waves then hardly move, and times look alike": {"[:, None]": "[:, None] / 1000"},
+        "only sines are there": {"cos()": "sin()"},
+        "the frequencies fall evenly; they should fall geometrically": {"torch.exp(-math.log(longest) * torch": "(1 - torch"},
+        "the exponent runs over dim, not dim / 2, so that it stops at 1 / 100": {"/ (dim // 2)": "/ dim"},
+    },
+    hint="frequency_i = 10,000^(-i / (dim / 2)), i = 0 .. dim / 2 - 1; angle = time[:, None] * frequency; sines, then cosines.",
+)
+
+
+# residual_block
+
+
+def _residual_block(block: unet.Block, x: Tensor, emb: Tensor) -> Tensor:
+    """A residual block with adaptive group normalisation (Dhariwal and Nichol 2021, eq. 3)."""
+    h = block.conv1(silu(block.norm1(x)))
+    shift, scale = block.modulate(emb)[:, :, None, None].chunk(2, 1)
+    h = block.norm2(h) * (1 + scale) + shift
+    return block.skip(x) + block.conv2(silu(h))
+
+
+with torch.random.fork_rng(devices=[]):  # the global generator is left as it was
+    BLOCK = unet.Block(8, 16, emb=6).requires_grad_(False)
+torch.nn.utils.vector_to_parameters(0.4 * torch.randn(4000, generator=seeded(0)), BLOCK.parameters())  # all have an effect
+UNMODULATED = deepcopy(BLOCK)
+unet.zero(UNMODULATED.modulate)
+H, EMB = torch.randn(3, 8, 5, 4, generator=seeded(0)), torch.randn(3, 6, generator=seeded(1))
+
+residual_block = Check(
+    "residual_block",
+    _residual_block,
+    cases=[
+        Case("with an embedding that has no effect", on(UNMODULATED, H, EMB)),
+        Case("what the embedding changes", lambda fn: on(BLOCK, H, EMB)(fn) - on(UNMODULATED, H, EMB)(fn)),
+        Case("all of it", on(BLOCK, H, EMB)),
+        Case("members of a batch do not mix", on(BLOCK, H[1:2], EMB[1:2])),
+    ],
+    mistakes={
+        "the skip connection is missing: block.skip(x) must be added": {"block.skip(x) + ": ""},
+        "shift and scale are swapped: the first half of the output of modulate is the shift": {"shift, scale": "scale, shift"},
+        "the 1 is missing in 1 + scale: with shift and scale 0, h would be 0": {"(1 + scale)": "scale"},
+        "the scale is forgotten": {" * (1 + scale)": ""},
+        "the shift is forgotten": {" + shift": ""},
+        "silu is missing before the first convolution": {"silu(block.norm1(x))": "block.norm1(x)"},
+        "silu is missing before the second convolution": {"silu(h)": "h"},
+        "the first norm is missing": {"block.norm1(x)": "x"},
+    },
+    hint="h = conv1(silu(norm1(x))); shift, scale = modulate(emb), as (B, C, 1, 1) each; h = norm2(h) (1 + scale) + shift; "
+    "skip(x) + conv2(silu(h)).",
+    shown=(unet.Block,),
+)
+
+
+# self_attention
+
+Q, K, V = torch.randn(3, 2, 3, 7, 4, generator=seeded(0))
+ONE_LARGE = torch.cat([50 * K[:, :, :1].abs(), K[:, :, 1:]], 2)
+
+
+def _self_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v. Vaswani et al. 2017, eq. 1."""
+    scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+    return scores.softmax(-1) @ v
+
+
+self_attention = Check(
+    "self_attention",
+    _self_attention,
+    cases=[
+        Case("for each of the batch, each head and each place", on(Q, K, V)),
+        Case("where all keys are alike, each place gets the mean of the values", on(Q, K[:, :, :1].expand_as(K), V)),
+        Case("where one key is far larger, its value is taken", on(Q.abs(), ONE_LARGE, V)),
+        Case("large numbers overflow nothing", on(30 * Q, 30 * K, V)),
+    ],
+    mistakes={
+        "the scale is missing: divide q k^T by sqrt(d)": {" / q.shape[-1] ** 0.5": ""},
+        "d divides where sqrt(d) belongs": {" ** 0.5": ""},
+        "the number of places stands where d belongs": {"q.shape[-1]": "q.shape[-2]"},
+        "the softmax runs over the queries, not over the keys: rows must sum to 1": {"softmax(-1)": "softmax(-2)"},
+        "the softmax is without exp: divide exp(...) by its sum": {".softmax(-1)": " / scores.sum(-1, keepdim=True)"},
+        "the softmax is missing": {".softmax(-1)": ""},
+        "queries and keys are swapped in the product": {"q @ k": "k @ q"},
+    },
+    hint="weights = softmax, over the last axis, of q @ k.transpose(-1, -2) / sqrt(d), d = q.shape[-1]; then weights @ v.",
+    shown=(unet.Attention,),
+)

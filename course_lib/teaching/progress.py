@@ -1,0 +1,115 @@
+"""A student's progress: which exercises passed their checks, stored in one small file that no update changes."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import sys
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from course_lib.files import NOTEBOOKS, ROOT, write_atomically
+from course_lib.teaching.course_map import LESSONS, written
+
+MY = ROOT / "my"
+"""The student's own folder, which git ignores: their progress, and their copies of notebooks."""
+FILE = MY / "progress.json"
+
+
+def passed(file: Path = FILE) -> dict[str, str]:
+    """The exercises that passed, each with its first day (ISO 8601). A damaged file is renamed, never deleted."""
+    if not file.is_file():
+        return {}
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))["passed"]
+        return {str(name): str(day) for name, day in found.items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        aside = file.with_suffix(".damaged.json")
+        file.replace(aside)
+        print(f"{file.name} could not be read; it is kept as {aside.name}, and a new one begins", file=sys.stderr)
+        return {}
+
+
+def note(name: str, file: Path = FILE) -> None:
+    """Stores that an exercise passed, the first time that it does; a failure to write is only reported on stderr."""
+    before = passed(file)
+    if name in before:
+        return
+    try:
+        write_atomically(file, json.dumps({"passed": before | {name: date.today().isoformat()}}, indent=1) + "\n")
+    except OSError as error:
+        print(f"progress is not kept: {error}", file=sys.stderr)
+
+
+def in_notebook() -> bool:
+    """Whether this runs in a notebook's kernel, as opposed to a test or a script."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return shell is not None and hasattr(shell, "kernel")
+
+
+def exercises(notebooks: Path = NOTEBOOKS) -> dict[str, list[str]]:
+    """The exercises of each stored lesson in their order: each NAME of a cell's `check.NAME(...)`."""
+    found = {}
+    for number, name in written().items():
+        cells = json.loads((notebooks / name).read_text(encoding="utf-8"))["cells"]
+        code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+        found[number] = list(dict.fromkeys(re.findall(r"^check\.(?!solution)(\w+)\([a-z_]\w*\)$", code, re.MULTILINE)))
+    return found
+
+
+@dataclass(frozen=True)
+class CourseProgress:
+    """Shows as a table: each lesson, its exercises, and which have passed."""
+
+    passed: dict[str, str]
+
+    def rows(self) -> list[tuple[str, str, list[tuple[str, str]]]]:
+        """Number and title of each lesson, and each exercise with the day on which it passed, '' where it has not."""
+        titles = {number: title for lessons in LESSONS.values() for number, title in lessons.items()}
+        return [(n, titles[n], [(e, self.passed.get(e, "")) for e in names]) for n, names in exercises().items() if names]
+
+    def __str__(self):
+        lines = []
+        for number, title, each in self.rows():
+            done = sum(bool(day) for _, day in each)
+            lines.append(
+                f"{number} {title:28} {done} of {len(each)}   " + "  ".join(f"{'✓' if d else '○'} {e}" for e, d in each)
+            )
+        done, of = (sum(f(day) for _, _, each in self.rows() for _, day in each) for f in (bool, lambda day: 1))
+        return "\n".join([*lines, f"{done} of {of} exercises passed. Kept in {FILE.parent.name}/{FILE.name}."])
+
+    __repr__ = __str__
+
+    def _repr_html_(self):
+        body = ""
+        for number, title, each in self.rows():
+            marks = " &nbsp; ".join(
+                f'<span style="color:{"#009E73" if day else "inherit"}" title="{day or "not yet"}">'
+                f"{'✓' if day else '○'} {html.escape(name)}</span>"
+                for name, day in each
+            )
+            left = 'style="text-align:left;padding:.2em .8em"'
+            body += f"<tr><td {left}><b>{number} {html.escape(title)}</b></td><td {left}>{marks}</td></tr>"
+        return f'<table style="font-size:1.1em;border-collapse:collapse"><caption>Exercises passed</caption>{body}</table>'
+
+
+def progress(file: Path = FILE) -> CourseProgress:
+    """The exercises of each lesson, and which of them have passed."""
+    return CourseProgress(passed(file))
+
+
+def start(number: str, folder: Path = MY) -> Path:
+    """The path of the student's own copy of lesson `number`, such as "07", which no update overwrites.
+
+    An existing copy stays as it is. Raises ValueError for a lesson without a notebook.
+    """
+    files = written()
+    if number not in files:
+        raise ValueError(f"number must be one of {', '.join(files)}, got {number!r}")
+    copy = folder / files[number]
+    if not copy.exists():
+        write_atomically(copy, (NOTEBOOKS / files[number]).read_bytes())
+    return copy

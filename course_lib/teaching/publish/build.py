@@ -1,0 +1,73 @@
+"""From sources to notebooks: notebooks/src/NN_name.py, in percent cells, becomes notebooks/NN_name.ipynb, executed."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import jupytext
+from nbformat import NotebookNode
+
+from course_lib.files import NOTEBOOKS, ROOT, write_atomically
+from course_lib.teaching.publish import address
+from course_lib.teaching.publish.execute import Client, tidy
+
+
+def sources(numbers: Sequence[str] = (), folder: Path = NOTEBOOKS) -> list[Path]:
+    """The sources of the lessons of these numbers, or of all lessons. Raises ValueError for a number without a source."""
+    every = sorted((folder / "src").glob("[0-9][0-9]_*.py"))
+    for number in numbers:
+        if not any(path.name.startswith(number) for path in every):
+            known = ", ".join(path.stem for path in every) or "none yet"
+            raise ValueError(f"no lesson begins with {number!r}; there are: {known}")
+    return [path for path in every if not numbers or path.name.startswith(tuple(numbers))]
+
+
+def read(source: Path) -> NotebookNode:
+    """The notebook of a source, not executed, with badges, the setup cell and the same cell ids each time."""
+    notebook = address.add_badges_and_setup(jupytext.read(source, fmt="py:percent"), source.stem, address.read())
+    for i, cell in enumerate(notebook.cells):
+        if cell.id != "setup":
+            cell.id = f"{source.stem[:2]}-{i:03d}"
+    notebook.nbformat_minor = 5
+    return notebook
+
+
+def build(source: Path, folder: Path | None = None) -> Path:
+    """The path of a source's notebook, executed and stored in notebooks/ or in `folder`; each cell's time goes to stderr.
+
+    Raises RuntimeError where a cell raises; the stored notebook then stays as it was.
+    """
+    notebook, path = read(source), (folder or source.parents[1]) / f"{source.stem}.ipynb"
+    Client(notebook, CellTimes(notebook, source.stem), source.parents[1]).run()
+    return write_atomically(path, address.to_text(tidy(notebook)))
+
+
+def rebuilt(numbers: Sequence[str] = ()) -> Iterator[Path]:
+    """The notebooks of these lessons, or of all, each executed into build/; the stored ones stay as they are."""
+    for source in sources(numbers):
+        yield build(source, ROOT / "build")
+
+
+class CellTimes:
+    """One line on stderr for each code cell: its number, its seconds and its first line."""
+
+    def __init__(self, notebook: NotebookNode, name: str):
+        print(name, file=sys.stderr, flush=True)
+        self.count = sum(cell.cell_type == "code" for cell in notebook.cells)
+        self.done, self.cell_begun, self.begun = 0, time.perf_counter(), time.perf_counter()
+
+    def start(self, cell: NotebookNode) -> None:
+        self.cell_begun = time.perf_counter()
+
+    def text(self, line: str) -> None:
+        pass
+
+    def end(self, cell: NotebookNode) -> None:
+        self.done, now = self.done + 1, time.perf_counter()
+        first_line = cell.source.strip().splitlines()[0][:90]
+        print(f"  {self.done:3d}/{self.count} {now - self.cell_begun:6.1f} s  {first_line}", file=sys.stderr, flush=True)
+        if self.done == self.count:
+            print(f"  in all  {now - self.begun:6.1f} s", file=sys.stderr, flush=True)

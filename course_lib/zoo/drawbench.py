@@ -1,0 +1,92 @@
+"""DrawBench in miniature: 200 captions in five categories, whose pictures are scored exactly. Saharia et al. 2022, section 3.
+
+    pictures = draw(drawbench.captions())                       # (200, 3, 32, 32), by any system
+    drawbench.score(detector.detect(pictures))                  # {"colour": 0.95, "count": 0.6, ...}
+
+In the paper people chose between the pictures of two systems. Here a detector does, by what it finds in them.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from course_lib.datasets import scenes
+from course_lib.datasets.captions import describe
+from course_lib.datasets.scenes import NONE, Scene
+from course_lib.process import seeded
+
+EACH = 40
+CATEGORIES = ("colour", "count", "position", "binding", "unusual")
+"""One object, whose size is stated and not scored. Two to four of one kind. One at a place, or two in a relation. Two, whose
+relation is stated and not scored. Two, with an object or a pair that is held out of all training data."""
+
+
+def captions() -> list[str]:
+    """The 200 captions, category by category, EACH of each."""
+    return list(_bench()[0])
+
+
+def wanted() -> Scene:
+    """The scenes that the captions describe, with NONE for what is not scored."""
+    return _bench()[1]
+
+
+@cache
+def _bench() -> tuple[tuple[str, ...], Scene]:
+    """The captions and the scenes, which are sampled once, when they are first needed."""
+    rng, half = seeded(200), EACH // 2
+    described = scenes.join(
+        [
+            _distinct(EACH, rng, "one", size=True),
+            _distinct(EACH, rng, "alike"),
+            _distinct(half, rng, "one", place=True),
+            _distinct(half, rng, "pair"),
+            _distinct(EACH, rng, "pair"),
+            _distinct(half, rng, "pair", "new objects"),
+            _distinct(half, rng, "pair", "new pairs"),
+        ]
+    )
+    size, relation = torch.full_like(described.size, NONE), described.relation.clone()
+    relation[3 * EACH : 4 * EACH] = NONE
+    scored = Scene(described.shape, described.colour, size, described.place, relation)
+    return tuple(describe(described)), scored
+
+
+def _distinct(n: int, rng: torch.Generator, kind: str, split: str = "train", size: bool = False, place: bool = False) -> Scene:
+    """n scenes with different captions, which state size and place only where asked to."""
+    scene = scenes.sample(20 * n, rng, (kind,), split)
+    only_if = lambda stated, value: value if stated else torch.full_like(value, NONE)
+    scene = Scene(scene.shape, scene.colour, only_if(size, scene.size), only_if(place, scene.place), scene.relation)
+    first = {caption: i for i, caption in reversed(list(enumerate(describe(scene))))}
+    return scene[sorted(first.values())[:n]]
+
+
+def right(detected: Scene) -> Tensor:
+    """Whether each of the 200 pictures shows everything that its caption asks for (200,)."""
+    return scenes.matches(detected, wanted())["all"][0]
+
+
+def score(detected: Scene) -> dict[str, float]:
+    """The share of right pictures in each category, and in all."""
+    each = right(detected).double()
+    by_category = dict(zip(CATEGORIES, each.view(len(CATEGORIES), EACH).mean(1).tolist()))
+    return by_category | {"all": float(each.mean())}
+
+
+def points(detected: Scene) -> Tensor:
+    """The share of what each caption asks for that its picture shows, (200,) in [0, 1]: a mean over the attributes."""
+    matches = scenes.matches(detected, wanted())
+    right, asked = (torch.stack([pair[i] for pair in matches.values()]).double() for i in (0, 1))
+    return (right * asked).sum(0) / asked.sum(0)
+
+
+def preferred(first: Scene, second: Scene) -> tuple[float, float]:
+    """The shares of captions for which the first picture has more points than the second, and the reverse.
+
+    Raises ValueError unless there are as many scenes as captions.
+    """
+    mine, other = points(first), points(second)
+    return float((mine > other + 1e-9).double().mean()), float((other > mine + 1e-9).double().mean())

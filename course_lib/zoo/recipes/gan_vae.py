@@ -1,0 +1,176 @@
+"""Recipes for the three generators of lesson 05: of similar size, on the same digits, and on the same 25 Gaussians.
+
+The three `train_...` read alike on purpose: they differ only where diffusion, VAE and GAN differ.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from course_lib import metrics
+from course_lib.datasets import digits
+from course_lib.datasets.points import grid
+from course_lib.denoisers import Network, device_of
+from course_lib.methods.gan_vae import adversarial_value, elbo, non_saturating_loss, sample_generator
+from course_lib.nets.classifier import Classifier
+from course_lib.nets.generators import GAN, VAE, ConvDecoder, ConvEncoder, layers
+from course_lib.nets.mlp import MLP
+from course_lib.nets.unet import UNet
+from course_lib.process import DDPM, seeded
+from course_lib.schedules import cosine_beta
+from course_lib.training import EMA, TrainingState, alternate, denoising_loss, train
+from course_lib.zoo.checkpoints import FOLDER
+from course_lib.zoo.recipes.recipe import Figure, Recipe, learner_of, shipped_net
+
+Data = Callable[[torch.Generator], Tensor]
+
+
+@cache
+def _pictures() -> Tensor:
+    return digits.load("train")[0]
+
+
+def some_digits(rng: torch.Generator) -> Tensor:
+    """A batch to train on, (32, 1, 16, 16)."""
+    x = _pictures()
+    return x[torch.randint(len(x), (32,), generator=rng)]
+
+
+def some_points(rng: torch.Generator) -> Tensor:
+    """A fresh batch of the 25 Gaussians, (256, 2)."""
+    return grid().sample(256, rng)[0]
+
+
+# The networks: two of each, for digits and for points
+
+
+def diffusion(seed: int = 0) -> Network:
+    """An untrained denoiser for digits, without classes: the U-Net of `digits_network`, 412,017 parameters."""
+    torch.manual_seed(seed)
+    net = UNet(size=16, channels=1, widths=(16, 32, 64), depth=1, classes=0).to(memory_format=torch.channels_last)
+    return Network(net, DDPM(cosine_beta(1000)), "v")
+
+
+def vae(seed: int = 0, latent: int = 16) -> VAE:
+    """An untrained VAE for digits."""
+    torch.manual_seed(seed)
+    return VAE(ConvEncoder(2 * latent), ConvDecoder(latent), latent).to(memory_format=torch.channels_last)
+
+
+def gan(seed: int = 0, latent: int = 32) -> GAN:
+    """An untrained GAN for digits."""
+    torch.manual_seed(seed)
+    return GAN(ConvDecoder(latent), ConvEncoder(1), latent).to(memory_format=torch.channels_last)
+
+
+def points_diffusion(seed: int = 0) -> Network:
+    """An untrained denoiser for points (B, 2)."""
+    torch.manual_seed(seed)
+    return Network(MLP(dim=2, width=64, depth=3), DDPM(cosine_beta(1000)), "v")
+
+
+def points_vae(seed: int = 0, latent: int = 2) -> VAE:
+    """An untrained VAE for points (B, 2)."""
+    torch.manual_seed(seed)
+    return VAE(layers(2, 128, 128, 128, 2 * latent), layers(latent, 128, 128, 128, 2), latent)
+
+
+def points_gan(seed: int = 0, latent: int = 2) -> GAN:
+    """An untrained GAN for points (B, 2)."""
+    torch.manual_seed(seed)
+    return GAN(layers(latent, 128, 128, 128, 2), layers(2, 128, 128, 128, 1), latent)
+
+
+# The three trainings. All have the same budget of time
+
+
+def train_diffusion(
+    network: Network, seconds: float | None = 60, seed: int = 0, steps: int = 10**6, data: Data = some_digits
+) -> Iterator[TrainingState]:
+    """One network, one loss. Ho et al. 2020, Algorithm 1."""
+    rng, learner = seeded(seed), learner_of(network)
+
+    def loss() -> Tensor:
+        x = data(rng).to(device_of(learner))
+        return denoising_loss(learner, x, rng)
+
+    return train(loss, learner.net, steps, 3e-3, seconds, EMA(learner.net, 0.995, into=network.net))
+
+
+def train_vae(
+    vae: VAE, seconds: float | None = 60, seed: int = 0, steps: int = 10**6, data: Data = some_digits
+) -> Iterator[TrainingState]:
+    """Two networks, one loss. Kingma and Welling 2014, Algorithm 1."""
+    rng, learner = seeded(seed), copy.deepcopy(vae).train().requires_grad_()
+
+    def loss() -> Tensor:
+        x = data(rng).to(device_of(learner))
+        return -elbo(learner, x, eps=learner.latents(len(x), rng)).mean()
+
+    return train(loss, learner, steps, 2e-3, seconds, EMA(learner, 0.995, into=vae))
+
+
+def train_gan(
+    gan: GAN, seconds: float | None = 60, seed: int = 0, steps: int = 10**6, data: Data = some_digits, momentum: float = 0.0
+) -> Iterator[TrainingState]:
+    """Two networks, two losses, alternate steps. Goodfellow et al. 2014, Algorithm 1, with the non-saturating loss.
+
+    `momentum` is Adam's first beta; 0 is more stable where two networks are trained against each other (Karras et al. 2018).
+    """
+    rng, learner = seeded(seed), copy.deepcopy(gan).train().requires_grad_()
+    batch = len(data(rng))
+
+    def discriminator_loss() -> Tensor:
+        x = data(rng).to(device_of(learner))
+        return -adversarial_value(learner, x, fake=learner.sample(batch, rng).detach())
+
+    def generator_loss() -> Tensor:
+        return non_saturating_loss(learner, fake=learner.sample(batch, rng))
+
+    D, G, betas = learner.discriminator, learner.generator, (momentum, 0.99)
+    return alternate(
+        train(discriminator_loss, D, steps, 2e-3, seconds, EMA(D, 0.995, into=gan.discriminator), betas=betas),
+        train(generator_loss, G, steps, 2e-3, seconds, EMA(G, 0.995, into=gan.generator), betas=betas),
+    )
+
+
+# Their figures
+
+
+@torch.no_grad()
+def generator_figures(
+    model: Network | GAN | VAE, n: int = 1000, evaluator: Classifier | None = None, folder: Path = FOLDER
+) -> dict[str, Figure]:
+    """The metrics of n samples against n held-out digits, by the shipped classifier or `evaluator`, and the sampling speed."""
+    evaluator = (evaluator or shipped_net(Classifier(), "classifier", folder)).eval()
+    started = time.perf_counter()
+    x = sample_generator(model, n, seeded(1))
+    seconds = time.perf_counter() - started
+    held_out, train_, made = (evaluator.features(y) for y in (digits.load("held_out")[0][:n], digits.load("train")[0][:n], x))
+    precision, recall = metrics.precision_recall(held_out, made)
+    return {
+        "Frechet distance": Figure.error(metrics.frechet_distance(made, held_out)),
+        "the same, real against real": Figure.error(metrics.frechet_distance(train_, held_out)),
+        "precision": Figure.share(precision),
+        "recall": Figure.share(recall),
+        "samples a second": Figure(n / seconds),
+    }
+
+
+@torch.no_grad()
+def generator_points_figures(model: Network | GAN | VAE, n: int = 5000) -> dict[str, float]:
+    """How many of the 25 Gaussians n samples cover, and the share of samples outside all of them (see `metrics.modes`)."""
+    covered, outside = metrics.modes(sample_generator(model, n, seeded(1)), grid())
+    return {"modes covered, of 25": covered, "share out of any mode": outside}
+
+
+GAN_RECIPE = Recipe("a GAN of digits, 16 x 16", gan, train_gan, generator_figures, (1, 16, 16), bits=8)
+VAE_RECIPE = Recipe("a VAE of digits, 16 x 16", vae, train_vae, generator_figures, (1, 16, 16), bits=8)
+DIFFUSION = Recipe("digits without classes, 16 x 16", diffusion, train_diffusion, generator_figures, (1, 16, 16), bits=8)

@@ -1,0 +1,155 @@
+"""Recipes for lesson 15: networks with and without conditioning on size and crop, and a refiner for the last steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.datasets import captions, scenes
+from course_lib.denoisers import Network, device_of
+from course_lib.guidance import classifier_free
+from course_lib.methods.sdxl import border, crop_and_shrink, high_frequency_detail, refiner_loss
+from course_lib.nets.sdxl import WHOLE, SDXLUNet, TwoEncoders
+from course_lib.nets.text import TextEncoder
+from course_lib.process import DDPM, seeded
+from course_lib.samplers import sample
+from course_lib.schedules import linear_beta
+from course_lib.training import EMA, TrainingState, denoising_loss, train
+from course_lib.zoo.checkpoints import FOLDER
+from course_lib.zoo.recipes.latents import latent2shape_network, shipped_autoencoder
+from course_lib.zoo.recipes.recipe import Figure, Recipe, learner_of, shipped_net
+from course_lib.zoo.recipes.shapes import pair_prompts, shipped_detector
+from course_lib.zoo.recipes.unclip import shipped_clip
+
+COLLECTION = 4000
+"""The number of pictures in the data set; about a quarter of them are large and whole."""
+BATCH = 48
+
+
+def collection(n: int = COLLECTION, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """n pictures (n, 3, 32, 32), some small or cropped, their captions' tokens (n, LENGTH), and size and crop (n, 3)."""
+    rng = seeded(seed)
+    scene = scenes.sample(n, rng)
+    prompts, _ = captions.tell(scene, rng)
+    x, micro = crop_and_shrink(scene, rng)
+    return x, captions.tokens(prompts), micro
+
+
+def encoded(n: int = COLLECTION, seed: int = 0, folder: Path = FOLDER) -> tuple[Tensor, Tensor, Tensor]:
+    """The same, with the latents (n, 4, 8, 8) of the pictures, encoded once."""
+    (x, tokens, micro), through = collection(n, seed), shipped_autoencoder(folder)
+    rng = seeded(seed)
+    return torch.cat([through.encode(part, rng) for part in x.split(200)]), tokens, micro
+
+
+def sdxl_network(seed: int = 0, text: nn.Module | None = None, **options) -> Network:
+    """An untrained denoiser for latents (B, 4, 8, 8), conditioned on captions, size and crop; all else is lesson 12's."""
+    torch.manual_seed(seed)
+    net = SDXLUNet(text=text, **options).to(memory_format=torch.channels_last)
+    return Network(net, DDPM(linear_beta(1000)), "v")
+
+
+def two_encoders() -> TwoEncoders:
+    """Untrained encoders of the sizes of the paraphraser's and of CLIP's."""
+    return TwoEncoders(TextEncoder(), TextEncoder())
+
+
+def init_from_latent2shape(net: SDXLUNet, folder: Path = FOLDER) -> None:
+    """Loads the weights of lesson 12's network, so that at first both have the same output: every addition outputs zero.
+
+    A second text encoder is CLIP's, whose vectors have weight zero. SDXL, too, was trained in stages, each from the one before.
+    """
+    known = shipped_net(latent2shape_network().net, "latent2shape", folder).state_dict()
+    if isinstance(net.text, TwoEncoders):
+        known = {name.replace("text.", "text.first.", 1): w for name, w in known.items()}
+        known |= {f"text.second.{name}": w for name, w in shipped_clip(folder).text.state_dict().items()}
+    own = net.state_dict()
+    for name, w in known.items():
+        if own[name].shape != w.shape:  # its input is the vectors of both encoders
+            own[name].zero_()
+        own[name][tuple(map(slice, w.shape))] = w
+
+
+def train_sdxl(
+    network: Network,
+    seconds: float | None = None,
+    seed: int = 0,
+    steps: int = 600,
+    large: bool = False,
+    conditioned: bool = True,
+    folder: Path = FOLDER,
+) -> Iterator[TrainingState]:
+    """Trains on the latents of the collection, from lesson 12's weights; one caption in ten is made empty.
+
+    `large`: only on those that are large and whole. `conditioned` False: size and crop are not given.
+    """
+    init_from_latent2shape(network.net, folder)
+    rng = seeded(seed)
+    loss = lambda given, z: denoising_loss(given, z, rng)
+    return _train(network, loss, rng, large, conditioned, folder, steps=steps, lr=1e-3, seconds=seconds)
+
+
+def train_refiner(
+    network: Network,
+    base: Network,
+    seconds: float | None = None,
+    seed: int = 0,
+    steps: int = 150,
+    last: int = 200,
+    folder: Path = FOLDER,
+) -> Iterator[TrainingState]:
+    """Trains from the base's weights, only on large whole pictures and only at times up to `last`."""
+    network.net.load_state_dict(base.net.state_dict())
+    rng = seeded(seed)
+    loss = lambda given, z: refiner_loss(given, z, last, rng)
+    return _train(network, loss, rng, True, True, folder, steps=steps, lr=5e-4, seconds=seconds)
+
+
+def _train(
+    network: Network,
+    loss: Callable[[Network, Tensor], Tensor],
+    rng: torch.Generator,
+    large: bool,
+    conditioned: bool,
+    folder: Path,
+    **options,
+) -> Iterator[TrainingState]:
+    """A training on the collection, or on its `large` whole pictures, with `loss(given, z)` of BATCH latents.
+
+    The text encoders are frozen (Podell et al. 2023, section 2.1).
+    """
+    z, tokens, micro = encoded(folder=folder)
+    if large:
+        whole = (micro == torch.tensor(WHOLE)).all(1)
+        z, tokens, micro = z[whole], tokens[whole], micro[whole]
+    learner, empty = learner_of(network), captions.tokens("")
+    learner.net.text.requires_grad_(False)
+
+    def batch_loss() -> Tensor:
+        i = torch.randint(len(z), (BATCH,), generator=rng)
+        prompts = torch.where(torch.rand(BATCH, 1, generator=rng) < 0.1, empty, tokens[i])
+        return loss(learner.given((prompts, micro[i] if conditioned else WHOLE)), z[i].to(device_of(learner)))
+
+    return train(batch_loss, learner.net, ema=EMA(learner.net, 0.998, into=network.net), **options)
+
+
+def sdxl_figures(network: Network, n: int = 100, folder: Path = FOLDER) -> dict[str, Figure]:
+    """The shares of n pictures of pairs that match their captions and that touch the border, and their detail, 20 DDIM steps.
+
+    The condition is that of large and whole pictures.
+    """
+    evaluator, through, figures = shipped_detector(folder), shipped_autoencoder(folder), {}
+    for split in scenes.SPLITS:
+        prompts, scene = pair_prompts(n, split)
+        x = through.decode(sample(classifier_free(network, (prompts, WHOLE), 3.0), network.draw_noise(n, seeded(1)), 20))
+        right = scenes.agreement(evaluator.detect(x), scene)
+        figures |= {f"{name}, {split} (w = 3)": right[name] for name in ("binding", "all")}
+        if split == "train":
+            figures |= {"touch the border": float(border(x).double().mean()), "detail": float(high_frequency_detail(x).mean())}
+    return {name: Figure.share(value) for name, value in figures.items()}
+
+
+SDXL = Recipe("latents of shapes from captions, size and crop", sdxl_network, train_sdxl, sdxl_figures, bits=8)

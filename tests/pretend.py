@@ -1,0 +1,105 @@
+"""A pretended device: real numbers on the CPU under another device's name, with the rules of CUDA or of Apple's MPS enforced.
+
+    with pretend.rules("cuda"):
+        network.net.to(pretend.DEVICE)
+        ...                                   # what a GPU would refuse raises here
+
+Tensors of DEVICE are a subclass that holds a CPU tensor. Every operator on them goes through `__torch_dispatch__`, which
+refuses what a GPU refuses: tensors of two devices in one operator (a CPU tensor without dimensions may join, CPU indices may
+index), a CPU generator for a device's random numbers, and, under the rules of MPS, float64. `.numpy()` fails as on a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+_setup_privateuseone_for_python_backend("pretend")
+DEVICE = torch.device("pretend", 0)
+aten = torch.ops.aten
+_COPIES = {aten._to_copy.default, aten.copy_.default, aten.copy.default}
+_INDEXED = {aten.index.Tensor, aten.index_put_.default, aten.index_put.default, aten._unsafe_index.Tensor}
+_current: list[str] = []
+
+
+class Pretended(Tensor):
+    """A tensor that says that it is on DEVICE; `held` is where its numbers are, on the CPU."""
+
+    held: Tensor
+
+    @staticmethod
+    def __new__(cls, held: Tensor) -> Pretended:
+        made = Tensor._make_wrapper_subclass(
+            cls, held.size(), held.stride(), held.storage_offset(), dtype=held.dtype, device=DEVICE, requires_grad=False
+        )
+        made.held = held
+        return made
+
+    def __repr__(self):
+        return f"Pretended({self.held!r})"
+
+    def tolist(self):
+        return self.held.tolist()
+
+    def __tensor_flatten__(self):
+        return ["held"], None
+
+    @staticmethod
+    def __tensor_unflatten__(inner, meta, size, stride):
+        return Pretended(inner["held"])
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        return run(func, args, kwargs or {})
+
+
+class _Factories(TorchDispatchMode):
+    """Sees what has no tensor among its arguments, such as torch.zeros(3, device=DEVICE)."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        return run(func, args, kwargs or {})
+
+
+def run(func, args, kwargs):
+    """The result of the operator on the held tensors; raises what a GPU would raise."""
+    tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+    pretended, target = [t for t in tensors if isinstance(t, Pretended)], kwargs.get("device")
+    on_device = bool(pretended) if target is None else torch.device(target).type == DEVICE.type
+    if func is aten.copy_.default:
+        on_device = isinstance(args[0], Pretended)
+    if pretended and func not in _COPIES:
+        for t in tensors:
+            if not isinstance(t, Pretended) and t.ndim and not (func in _INDEXED and t is not args[0]):
+                raise RuntimeError(f"Expected all tensors to be on the same device, but found {DEVICE} and cpu in {func}")
+    generator = kwargs.get("generator")
+    if generator is not None and on_device:
+        raise RuntimeError(f"Expected a 'pretend' device type for generator but found '{generator.device}' in {func}")
+    if target is not None:
+        kwargs = {**kwargs, "device": torch.device("cpu")}
+    bare = lambda t: t.held if isinstance(t, Pretended) else t
+    out = func(*tree_map(bare, args), **tree_map(bare, kwargs))
+    if not on_device:
+        return out
+    if _current[-1:] == ["mps"]:
+        for t in tree_leaves(out):
+            if isinstance(t, Tensor) and t.dtype in (torch.float64, torch.complex128):
+                raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64")
+    same = {id(t.held): t for t in pretended}  # an operator that writes in place returns the tensor that it was given
+    return tree_map(lambda t: (same[id(t)] if id(t) in same else Pretended(t)) if isinstance(t, Tensor) else t, out)
+
+
+@contextmanager
+def rules(kind: str) -> Iterator[None]:
+    """For as long as the block lasts, DEVICE behaves as 'cuda' or 'mps' would."""
+    _current.append(kind)
+    try:
+        with _Factories():
+            yield
+    finally:
+        _current.pop()

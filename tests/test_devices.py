@@ -1,0 +1,322 @@
+"""Every operation of the library on a pretended device, under the rules of CUDA and of Apple's MPS (see pretend.py)."""
+
+import inspect
+import itertools
+
+import pytest
+import torch
+from pretend import DEVICE, Pretended, rules
+
+from course_lib import metrics, plots
+from course_lib.datasets import captions
+from course_lib.datasets.points import pair, ring, triangle
+from course_lib.denoisers import NULL, ExactDenoiser, Network, OnPath
+from course_lib.guidance import (
+    ClassifierFree,
+    ClassifierGuided,
+    DynamicThreshold,
+    ExactClassifier,
+    NoisyClassifier,
+    StaticThreshold,
+    classifier_free,
+)
+from course_lib.methods import cascades, distillation, editing, interpolation, latents, sdxl, watermark
+from course_lib.methods.clip_guidance import ClipGuided
+from course_lib.nets.classifier import TimedClassifier
+from course_lib.nets.clip import CLIP, contrastive_loss
+from course_lib.nets.language import mask_words
+from course_lib.nets.mlp import MLP
+from course_lib.nets.unet import UNet
+from course_lib.nets.upsampler import Upsampler
+from course_lib.process import DDPM, RectifiedFlow, VarianceExploding, randn_like, seeded
+from course_lib.samplers import (
+    annealed_langevin,
+    consistency,
+    ddim,
+    ddpm,
+    heun,
+    invert,
+    langevin,
+    probability_flow,
+    rectified_flow,
+    result,
+    sample,
+)
+from course_lib.schedules import cosine_beta, geometric_sigma
+from course_lib.training import EMA, classifier_loss, denoising_loss, train
+from course_lib.zoo import models
+
+CHAIN, FLOW, SIGMAS = DDPM(cosine_beta(20)), RectifiedFlow(), VarianceExploding(geometric_sigma(5))
+X = torch.randn(4, 1, 8, 8, generator=seeded(0))
+POINTS = torch.randn(12, 2, generator=seeded(1))
+LABEL = torch.tensor([0, 1, 2, 1])
+
+
+@pytest.fixture(params=["cuda", "mps"], autouse=True)
+def device(request):
+    """Both sets of rules, and every generator on the CPU."""
+    with rules(request.param):
+        yield DEVICE
+
+
+def unet(process, view="v", **options):
+    torch.manual_seed(0)
+    return Network(UNet(8, 1, (8, 16), classes=3, dim=16, **options).to(DEVICE), process, view)
+
+
+def mlp(process, view="eps"):
+    torch.manual_seed(0)
+    return Network(MLP(dim=2, width=16, depth=1).to(DEVICE), process, view)
+
+
+def there(x):
+    assert isinstance(x, Pretended), f"the result is on {x.device}"
+    assert torch.isfinite(x.cpu()).all()
+
+
+# Processes and predictions
+
+
+@pytest.mark.parametrize("process", [CHAIN, FLOW, SIGMAS], ids=str)
+def test_processes(process):
+    x = X.to(DEVICE)
+    t = 0.5 if process is FLOW else 3
+    for time in (
+        t,
+        torch.full((4,), t),
+        torch.full((4,), t, dtype=torch.float32 if process is FLOW else torch.long).to(DEVICE),
+    ):
+        a, b = process.coefficients(time, x)
+        there(a.reshape(-1, 1, 1, 1)[:1] * x)
+        there(torch.stack([a, b]).sum() * x)
+        there(process.add_noise(x, time, randn_like(x, seeded(0))))
+    there(process.add_noise(x, process.sample_t(4, seeded(0)), randn_like(x, seeded(0))))
+    if process is CHAIN:
+        there(process.posterior(x, x, 3)[0])
+        there(process.posterior(x, x, torch.tensor([1, 2, 3, 4]))[0])
+
+
+@pytest.mark.parametrize("view", ["x0", "eps", "score", "v", "flow"])
+def test_views(view):
+    network = unet(CHAIN, view).given(LABEL)
+    pred = network(X.to(DEVICE), 5)
+    for other in ("x0", "eps", "score", "v", "flow"):
+        there(pred.as_view(other))
+    there(pred.lerp(network(X.to(DEVICE), torch.tensor([5, 5, 6, 7])), 0.3).x0)
+
+
+# Samplers
+
+
+SAMPLERS = {
+    "ddpm": lambda d, x: ddpm(d, x, d.process.times(4), seeded(0)),
+    "ddim": lambda d, x: ddim(d, x, d.process.times(4)),
+    "ddim, eta": lambda d, x: ddim(d, x, d.process.times(4), 0.5, seeded(0)),
+    "heun": lambda d, x: heun(d, x, d.process.times(4)),
+    "consistency": lambda d, x: consistency(d, x, d.process.times(4), seeded(0)),
+    "probability flow": lambda d, x: probability_flow(d, x, d.process.times(4)),
+    "langevin": lambda d, x: langevin(d, x, 5, 3, 0.01, seeded(0)),
+    "annealed langevin": lambda d, x: annealed_langevin(d, x, d.process.times(4), 2, 1e-4, seeded(0)),
+    "invert": lambda d, x: invert(d, x, d.process.times(4)),
+    "sdedit": lambda d, x: editing.sdedit(d, x, d.process.times(4), seeded(0)),
+    "repaint": lambda d, x: editing.repaint(d, x, torch.ones_like(x[:1]).cpu(), x, d.process.times(4), 2, seeded(0)),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("kind", ["network", "exact"])
+def test_samplers(name, kind):
+    denoiser = mlp(CHAIN) if kind == "network" else ExactDenoiser(ring(), CHAIN)
+    there(result(SAMPLERS[name](denoiser, POINTS.to(DEVICE))))
+
+
+@pytest.mark.parametrize("kind", ["network", "exact"])
+def test_flow_samplers(kind):
+    denoiser = mlp(FLOW, "flow") if kind == "network" else ExactDenoiser(ring(), FLOW)
+    for sampler in (rectified_flow, heun):
+        there(result(sampler(denoiser, POINTS.to(DEVICE), FLOW.times(4))))
+    there(OnPath(denoiser, CHAIN)(POINTS.to(DEVICE), 5).x0)
+    there(OnPath(denoiser, CHAIN)(POINTS.to(DEVICE), torch.full((12,), 5)).x0)
+
+
+def test_sampling_in_batches_comes_back_to_the_noise():
+    made = sample(classifier_free(unet(CHAIN), LABEL, 2.0), X, 3, batch=2)
+    assert not isinstance(made, Pretended) and made.shape == X.shape
+
+
+# Guidance
+
+
+def guided(kind):
+    network = unet(CHAIN)
+    torch.manual_seed(1)
+    noisy = NoisyClassifier(TimedClassifier().to(DEVICE), CHAIN) if kind == "classifier" else None
+    free = ClassifierFree(network.given(LABEL), network.given(NULL), 2.0)
+    return {
+        "classifier-free": lambda: free,
+        "static": lambda: StaticThreshold(free),
+        "dynamic": lambda: DynamicThreshold(free),
+        "classifier": lambda: ClassifierGuided(
+            Network(UNet(16, 1, (8,), classes=3, dim=16).to(DEVICE), CHAIN, "v").given(NULL), noisy, LABEL, 2.0
+        ),
+        "expert switch": lambda: sdxl.ExpertSwitch(free, network.given(0), 9),
+        "measured": lambda: editing.Consistent(free, editing.shrunk(2), editing.shrunk(2).A(X.to(DEVICE))),
+        "blurred": lambda: editing.Consistent(free, editing.blurred(0.5), editing.blurred(0.5).A(X.to(DEVICE))),
+        "kept": lambda: editing.Consistent(
+            free, editing.kept((X > 0).float()), (X.clamp(min=0)).to(DEVICE) * (X > 0).float().to(DEVICE)
+        ),
+    }[kind]()
+
+
+@pytest.mark.parametrize(
+    "kind", ["classifier-free", "static", "dynamic", "classifier", "expert switch", "measured", "blurred", "kept"]
+)
+def test_guided_samplers(kind):
+    x = (torch.randn(4, 1, 16, 16, generator=seeded(0)) if kind == "classifier" else X).to(DEVICE)
+    for name in ("ddpm", "ddim", "heun", "consistency", "langevin"):
+        there(result(SAMPLERS[name](guided(kind), x)))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_exact_classifier_guides(name):
+    data = triangle()
+    there(
+        result(
+            SAMPLERS[name](
+                ClassifierGuided(ExactDenoiser(data, CHAIN), ExactClassifier(data, CHAIN), 1, 2.0), POINTS.to(DEVICE)
+            )
+        )
+    )
+
+
+@pytest.mark.parametrize("knows_noise", [True, False])
+def test_clip_guides(knows_noise):
+    torch.manual_seed(0)
+    clip = CLIP(dim=16, width=8, words=16).to(DEVICE)
+    network = Network(UNet(32, 3, (8, 16), classes=0, dim=16).to(DEVICE), CHAIN, "x0")
+    guided = ClipGuided(network, clip, "a red circle", 2.0, knows_noise)
+    x = torch.randn(2, 3, 32, 32, generator=seeded(0)).to(DEVICE)
+    for name in ("ddpm", "ddim", "heun"):
+        there(result(SAMPLERS[name](guided, x)))
+
+
+# Mixtures
+
+
+@pytest.mark.parametrize("t", [5, torch.full((12,), 5)], ids=["one time", "a time each"])
+def test_mixtures(t):
+    for data, x in ((ring(), POINTS.to(DEVICE)), (pair(), POINTS[:, :1].to(DEVICE))):
+        a, b = CHAIN.coefficients(t, x)
+        for value in (data.log_prob(x), data.score(x, a, b), data.posterior_mean(x, a, b), data.class_probabilities(x, a, b)):
+            there(value)
+
+
+# Losses and training
+
+
+def losses():
+    x, big = X.to(DEVICE), torch.rand(2, 3, 32, 32, generator=seeded(0)).to(DEVICE)
+    network, teacher, student = unet(CHAIN), unet(CHAIN), unet(CHAIN, guided=True)
+    yield "denoising", lambda: denoising_loss(network.given(LABEL).drop_condition(0.5, seeded(0)), x, seeded(1))
+    yield "denoising, t", lambda: denoising_loss(network.given(LABEL), x, seeded(1), torch.tensor([1, 5, 9, 20]))
+    yield "flow", lambda: denoising_loss(unet(FLOW, "flow").given(LABEL), x, seeded(1))
+    noisy = NoisyClassifier(TimedClassifier().to(DEVICE), CHAIN)
+    yield "classifier", lambda: classifier_loss(noisy, torch.randn(4, 1, 16, 16).to(DEVICE), LABEL, seeded(0))
+    yield "progressive", lambda: distillation.progressive_loss(network.given(LABEL), teacher.given(LABEL), x, 4, seeded(0))
+    yield (
+        "consistency",
+        lambda: distillation.consistency_loss(
+            network.given(LABEL), teacher.given(LABEL), x, 4, teacher.given(LABEL), seeded(0)
+        ),
+    )
+    yield (
+        "consistency, untaught",
+        lambda: distillation.consistency_loss(network.given(LABEL), teacher.given(LABEL), x, 4, None, seeded(0)),
+    )
+    yield "guided", lambda: distillation.guided_consistency_loss(student, student, teacher, x, LABEL, 4, rng=seeded(0))
+    sr = Network(Upsampler(8, 2, 1, (8, 16), 1, 16).to(DEVICE), CHAIN, "v")
+    yield "upsampler", lambda: cascades.upsampler_loss(sr, x, seeded(0), 10)
+    yield "refiner", lambda: sdxl.refiner_loss(network.given(LABEL), x, 10, seeded(0))
+    clip = CLIP(dim=16, width=8, words=16).to(DEVICE)
+    tokens = captions.tokens(["a red circle", "two blue stars"]).to(DEVICE)
+    yield "contrastive", lambda: contrastive_loss(clip.encode_image(big), clip.encode_text(tokens), clip.scale)
+    yield "masked words", lambda: mask_words(tokens, seeded(0))[0].float().mean()
+
+
+def test_losses():
+    for name, loss in losses():
+        value = loss()
+        assert isinstance(value, Pretended) and torch.isfinite(value.cpu()), name
+
+
+def test_training_and_average():
+    network = unet(CHAIN)
+    ema, rng = EMA(network.net, 0.9), seeded(0)
+    loss = lambda: denoising_loss(network.given(LABEL), X.to(DEVICE), rng)
+    (*_, end) = train(loss, network.net, 3, ema=ema)
+    assert end.step == 3
+    there(next(ema.net.parameters()).detach())
+
+
+# Metrics and methods
+
+
+def test_metrics():
+    x, y = (torch.randn(60, 2, generator=seeded(i)).to(DEVICE) for i in (0, 1))
+    values = [
+        metrics.frechet_distance(x, y),
+        *metrics.precision_recall(x, y),
+        metrics.sliced_wasserstein(x, y),
+        metrics.accuracy(x, torch.zeros(60, dtype=torch.long)),
+        metrics.accuracy(x, torch.zeros(60, dtype=torch.long).to(DEVICE)),
+        metrics.floor(metrics.sliced_wasserstein, x, 20),
+        *metrics.modes(x, ring()),
+        latents.psnr(X.to(DEVICE), 0.9 * X.to(DEVICE)),
+        float(latents.unit_scale(X.to(DEVICE))),
+    ]
+    assert all(torch.isfinite(torch.tensor(float(v))) for v in values)
+    there(interpolation.slerp(X.to(DEVICE), X.flip(0).to(DEVICE), 0.3))
+
+
+def test_watermarks():
+    key, noise = watermark.draw_key(16), torch.randn(4, 1, 16, 16, generator=seeded(0)).to(DEVICE)
+    there(watermark.match(watermark.add_mark(noise, key), key))
+
+
+def test_cascades():
+    sr = Network(Upsampler(16, 2, 1, (8, 16), 1, 16).to(DEVICE), CHAIN, "v")
+    noises = (X.to(DEVICE), torch.randn(4, 1, 16, 16, generator=seeded(0)).to(DEVICE))
+    for truncated in (False, True):
+        steps = cascades.cascade(unet(CHAIN).given(LABEL), sr, noises, CHAIN.times(5), 4, truncated, seeded(0))
+        there(cascades.film(steps, CHAIN.T)[-1].x)
+
+
+def test_plots():
+    plots.grid(X.to(DEVICE))
+    plots.plt.close(plots.pictures(X.to(DEVICE)))
+    plots.plt.close(plots.points(POINTS.to(DEVICE), torch.arange(12).to(DEVICE) % 2))
+
+
+# Recipes and models
+
+
+def on_device(name):
+    model = models.load(name)
+    getattr(model, "net", model).to(DEVICE)
+    return model
+
+
+@pytest.mark.parametrize("device", ["mps"], indirect=True)  # its rules are CUDA's, and no float64
+@pytest.mark.parametrize("name", models.RECIPES)
+def test_recipes_train(name, device):
+    for _ in itertools.islice(models.RECIPES[name].train(on_device(name), seed=0, steps=2), 2):
+        pass
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("device", ["mps"], indirect=True)
+@pytest.mark.parametrize("name", models.RECIPES)
+def test_recipes_are_measured(name, device):
+    recipe = models.RECIPES[name]
+    few = {"n": 8} if "n" in inspect.signature(recipe.figures).parameters else {}
+    assert all(isinstance(float(value), float) for value in recipe.figures(on_device(name), **few).values())

@@ -1,0 +1,57 @@
+"""A widget's modules as one script: in the order of their imports, each once, and nothing that does not fit."""
+
+import re
+
+import numpy as np
+import pytest
+
+from course_lib import plots
+from course_lib.widgets.page import HERE, bundle
+
+
+def modules(tmp_path, **sources):
+    for name, source in sources.items():
+        (tmp_path / f"{name}.js").write_text(source)
+    return tmp_path
+
+
+def test_each_module_stands_once_and_after_what_it_imports(tmp_path):
+    a = 'import { b } from "./b.js";\nimport { c } from "./c.js";\nexport function mount() { return b + c; }'
+    b = 'import { c } from "./c.js";\nexport const b = c + 1;'
+    script = bundle("a", modules(tmp_path, a=a, b=b, c="const hidden = 1;\nexport const c = hidden;"))
+    assert re.findall(r"^const \$(\w+) =", script, re.MULTILINE) == ["c", "b", "a"]
+    assert "const { c } = $c;" in script and script.endswith("return { mount };\n})();\nreturn $a;")
+    assert not re.search(r"^(import|export)\b", script, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "sources, words",
+    [
+        ({"a": 'import { b } from "./b.js";', "b": 'import { a } from "./a.js";'}, "a circle, got a -> b -> a"),
+        ({"a": 'import { b } from "./b.js";'}, "a must import a module of .*, got b.js"),
+        ({"a": 'import { b } from "./b.js";', "b": "const b = 1;"}, "a.js must import what b.js exports, got b"),
+        ({"a": 'import * as b from "./b.js";'}, "a.js must import and export as `bundle` says, got import"),
+        ({"a": "const b = 1;\nexport { b };"}, "a.js must import and export as `bundle` says, got export"),
+        ({"a": "export default 1;"}, "got export default"),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path, sources, words):
+    with pytest.raises(ValueError, match=words):
+        bundle("a", modules(tmp_path, **sources))
+
+
+def test_every_exported_function_has_its_types():
+    for path in HERE.glob("*.js"):
+        source = path.read_text(encoding="utf-8")
+        exported = len(re.findall(r"^export (?:async )?(?:function|const)", source, re.MULTILINE))
+        assert len(re.findall(r"\*/\nexport (?:async )?(?:function|const)", source)) == exported, path.name
+
+
+def test_pictures_are_tiled_in_reading_order_with_gaps():
+    pictures = np.arange(1, 4, dtype=np.uint8)[:, None, None].repeat(2, 1).repeat(3, 2)  # three of 2 x 3
+    got = plots.tile(pictures, gap=(1, 2), background=9)
+    want = [[1, 1, 1, 9, 9, 2, 2, 2]] * 2 + [[9] * 8] + [[3, 3, 3, 9, 9, 9, 9, 9]] * 2
+    assert got.tolist() == want and got.dtype == np.uint8
+    assert plots.tile(pictures[:2], 1).tolist() == [[1] * 3] * 2 + [[2] * 3] * 2
+    colours = plots.tile(np.zeros((2, 2, 2, 3), np.uint8), 2, 1, (1, 2, 3))
+    assert colours.shape == (2, 5, 3) and colours[0, 2].tolist() == [1, 2, 3]
