@@ -17,13 +17,13 @@ demo: .venv/lab
 check: .venv/test
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m ruff format --check
-	$(PYTEST) tests -o addopts=-q -m "not slow and not browser"
+	$(PYTEST) tests -o addopts=-q -m "not slow and not browser and not thorough"
 
 test: .venv/test
 	$(PYTEST)
 
 device-check: .venv/test
-	$(PYTEST) tests/test_devices.py -o addopts=-q
+	$(PYTEST) tests/test_devices.py tests/test_device_types.py tests/test_device_lessons.py -o addopts=-q --dist=worksteal
 
 lab: .venv/lab
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb

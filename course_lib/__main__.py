@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -61,23 +62,39 @@ def pictures(args) -> None:
 
 def train(args) -> None:
     from course_lib import parallel
+    from course_lib.files import write_atomically
+    from course_lib.training import pick_device
+    from course_lib.zoo import checkpoints
     from course_lib.zoo import models as shipped
+    from course_lib.zoo.remake import compared, table
 
-    with parallel.process_group():
+    if args.replace and (args.all or args.out):
+        raise ValueError("--replace must be given without --all and --out: it puts one model in the shipped one's place")
+    device = pick_device(args.device)
+    with parallel.process_group(device):
         if args.all:
-            return train_all(args)
-        record = shipped.make(args.name, seed=args.seed, device=args.device, seconds=args.seconds, out=args.out)
-        if parallel.rank() == 0:
-            print(json.dumps(record["figures"]))
+            return train_all(args, device)
+        out = args.out or checkpoints.shipped(args.name, shipped.BUILD)
+        record = shipped.make(args.name, seed=args.seed, device=device, seconds=args.seconds, out=out)
+        if parallel.rank() > 0:
+            return
+        if args.replace:
+            place = checkpoints.shipped(args.name)
+            old = checkpoints.read(place)[1] if place.is_file() else None
+            print(table(compared(args.name, old, record)), flush=True)
+            write_atomically(place, out.read_bytes())
+            out = place
+        print(f"{args.name} is in {out}")
+        print(json.dumps(record["figures"]))
 
 
-def train_all(args) -> None:
-    from course_lib.files import ROOT
+def train_all(args, device) -> None:
+    from course_lib.zoo.models import BUILD
     from course_lib.zoo.remake import remake, summary, table
 
     rows = []
     try:
-        for row in remake(args.out or ROOT / "build/checkpoints", args.seed, args.device, args.seconds):
+        for row in remake(args.out or BUILD, args.seed, device, args.seconds):
             rows.append(row)
     finally:
         if rows:
@@ -94,20 +111,26 @@ def models(args) -> None:
         print(json.dumps(records, indent=1, sort_keys=True))
         return
     for name, record in records.items():
-        made = f"{record['seconds']:.0f} s on {record['device']}" if record else "not made yet: course train " + name
+        made = f"{record['seconds']:.0f} s on {record['device']}" if record else f"not made yet: course train {name} --replace"
         print(f"{name:12} {shipped.RECIPES[name].about}\n{'':12} {made}")
         for figure, value in (record or {}).get("figures", {}).items():
-            print(f"{'':12} {figure}: {value:.4g}")
+            print(f"{'':12} {figure}: {'not measured' if value is None else f'{value:.4g}'}")
     seconds = sum(record["seconds"] for record in records.values() if record)
     print(f"\n{len(records)} models, {seconds / 3600:.1f} hours in all: course train --all makes them anew, in another folder")
 
 
 def sample(args) -> None:
+    from course_lib.files import must_be_writable
     from course_lib.zoo import models as shipped
 
-    if args.out.suffix not in (".png", ".npz"):
+    args.folder = args.folder or shipped.FOLDER
+
+    if args.out.suffix.lower() not in (".png", ".npz"):
         raise ValueError(f"--out must end in .png or .npz, got {args.out}")
-    x, label = shipped.sample(args.name, args.label, args.n, args.w, args.steps, args.sampler, args.seed)
+    must_be_writable(args.out)
+    x, label = shipped.sample(
+        args.name, args.label, args.n, args.w, args.steps, args.sampler, args.seed, args.caption, args.folder, args.device
+    )
     shipped.write_samples(args.out, x, label)
     print(f"{len(x)} samples of {args.name} in {args.out}")
 
@@ -117,7 +140,7 @@ def claims(args) -> None:
     from course_lib.teaching.publish.build import rebuilt
 
     found = list(gather(rebuilt(args.lessons)))
-    print(json.dumps([vars(c) for c in found], indent=1, ensure_ascii=False) if args.json else table(found))
+    print(json.dumps([vars(c) for c in found], indent=1) if args.json else table(found))
 
 
 def start(args) -> None:
@@ -183,21 +206,25 @@ def parser() -> argparse.ArgumentParser:
 
     command(progress, "list the exercises of each lesson, and which have passed their checks")
 
-    sub = command(train, "train a shipped model by its recipe; Ctrl-C stores the weights reached")
+    device = "auto (CUDA, else MPS, else CPU), cpu, cuda, mps; default auto"
+    sub = command(train, "train a shipped model by its recipe, into build/checkpoints; Ctrl-C stores the weights reached")
     which = sub.add_mutually_exclusive_group(required=True)
     which.add_argument("name", metavar="NAME", nargs="?", help="a recipe's name, as `course models` lists them")
     which.add_argument(
         "--all", action="store_true", help="train every model into a folder, resume after a stop, and compare the figures"
     )
     sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--device", default="auto", help="auto (CUDA, else MPS, else CPU), cpu, cuda, mps; default auto")
+    sub.add_argument("--device", default="auto", help=device)
     sub.add_argument("--seconds", type=float, default=None, help="limit of each training; default: the recipe's own")
     sub.add_argument(
         "--out",
         type=Path,
         default=None,
         metavar="PLACE",
-        help="default: the shipped checkpoint's; with --all build/checkpoints",
+        help="a file NAME.safetensors, or a folder with --all; default: in build/checkpoints",
+    )
+    sub.add_argument(
+        "--replace", action="store_true", help="print old and new figures, and put the model in the shipped one's place"
     )
 
     sub = command(models, "list the shipped models with their figures")
@@ -206,6 +233,9 @@ def parser() -> argparse.ArgumentParser:
     sub = command(sample, "sample a shipped model into a picture or an array")
     sub.add_argument("name", metavar="NAME", help="a model's name, as `course models` lists them")
     sub.add_argument("--label", type=int, default=None, help="the class; default: all classes in turn")
+    sub.add_argument(
+        "--caption", action="append", default=[], metavar="TEXT", help="for a model of captions; repeat it for several, in turn"
+    )
     sub.add_argument("-n", type=int, default=16, help="how many; default 16")
     sub.add_argument(
         "--w", type=float, default=2.0, help="guidance: 0 ignores the class, 1 is no guidance, more extrapolates; default 2"
@@ -213,6 +243,8 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--steps", type=int, default=None, help="denoising steps; default: the model's own, 25 for most")
     sub.add_argument("--sampler", default=None, help="such as ddpm; default: the model's own, ddim for most")
     sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--device", default="auto", help=device)
+    sub.add_argument("--folder", type=Path, default=None, help="where the model is; default: the shipped ones")
     sub.add_argument("--out", type=Path, required=True, metavar="FILE.png|FILE.npz", help="npz holds x in [-1, 1] and label")
 
     sub = command(claims, "execute the notebooks and print every claim with its measured figure")
@@ -233,6 +265,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """The exit code of one command: 0 done; 1 failed, with one line on stderr; 2 not understood; 130 stopped by Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # not every terminal, and not every file on Windows, has an ε
     args = parser().parse_args(argv)
     try:
         args.run(args)
@@ -240,7 +275,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"course: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
-        print(f"course: {error or 'stopped by hand'}", file=sys.stderr)
+        print(f"course: {str(error) or 'stopped by hand'}", file=sys.stderr)
         return 130
     return 0
 

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial, wraps
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
-from course_lib import validate
+from course_lib import parallel, validate
 from course_lib.prediction import FROM_X0_EPS, VIEWS, Prediction
-from course_lib.process import Process, Time
+from course_lib.process import Noise, Process, Time, rand, randn
 
 
 class _Null:
+    """The class of NULL, of which there is one object, also after a copy, a pickle or a reload of this module."""
+
     def __repr__(self):
         return "NULL"
 
+    def __reduce__(self):
+        return "NULL"
 
-NULL = _Null()
+
+NULL: _Null = globals().get("NULL") or _Null()
 """The null condition: no class or caption in particular. A network is trained on it by dropping the condition at random
 (Ho and Salimans 2022). It differs from `None`, which means that no condition was given."""
 
@@ -46,10 +55,10 @@ def part_of(denoiser: Denoiser, index: slice) -> Denoiser:
 
 
 def relative_time(t: Time, process: Process, x_t: Tensor) -> Tensor:
-    """t / T, the time input of a network, for each member of the batch x_t: (B,), float32. t is a number or (B,)."""
+    """t / T, a network's time input, for each member of the batch x_t: (B,), float64, on the CPU. t is a number or (B,)."""
     if isinstance(t, Tensor):
-        return (t / process.T).to(x_t.device, torch.float32).expand(len(x_t))
-    return torch.full((len(x_t),), t / process.T, device=x_t.device)
+        return (t.cpu().double() / process.T).expand(len(x_t))
+    return torch.full((len(x_t),), t / process.T, dtype=torch.float64, device="cpu")
 
 
 def device_of(model: Any, default: torch.device | str = "cpu") -> torch.device:
@@ -60,6 +69,54 @@ def device_of(model: Any, default: torch.device | str = "cpu") -> torch.device:
         if hasattr(model, name):
             return device_of(getattr(model, name), default)
     return torch.device(default)
+
+
+def at_home(net: Any, call: Callable[..., Any], x: Tensor, *inputs: Any) -> Any:
+    """call(x, *inputs), a method of `net` or `net` itself, where the net's weights are; the result is moved back to x.
+
+    Pictures, points and embeddings get the device and dtype of the weights; numbers for each member (B,), such as a time, keep
+    at least the precision of float32, in which 1,000 times differ. Results have the device and, if they are floats, the dtype
+    of x. In a training on several processes each computes its part of the batch (see parallel.py).
+    """
+    if not isinstance(x, Tensor):
+        return call(x, *inputs)  # which says what is wrong with it
+    weights = next((p for p in net.parameters() if p.is_floating_point()), x) if isinstance(net, nn.Module) else x
+    precise = torch.promote_types(weights.dtype, torch.float32)
+
+    def inward(v: Any) -> Any:
+        if not isinstance(v, Tensor):
+            return v
+        if v.is_floating_point():
+            v = v.to(precise if v.ndim == 1 else weights.dtype)  # before the move: Apple's GPUs have no float64
+        v = v.to(weights.device)
+        if v.is_inference() and torch.is_grad_enabled():
+            v = v.clone()  # what was made in inference mode cannot take part in a gradient
+        return parallel.split(v) if shared and v.ndim and len(v) == len(x) else v
+
+    def outward(v: Any) -> Any:
+        if not isinstance(v, Tensor):
+            return v
+        v = (parallel.gather(v) if shared else v).to(x.device)
+        return v.to(x.dtype) if v.is_floating_point() and x.is_floating_point() else v
+
+    if not (shared := parallel.is_sharing()):
+        out = call(*map(inward, (x, *inputs)))
+    else:
+        with parallel.sharing(False):  # a net inside of a net gets its part already
+            out = call(*map(inward, (x, *inputs)))
+    return outward(out) if isinstance(out, Tensor) else tree_map(outward, out)
+
+
+def lives_at_home(method: Callable) -> Callable:
+    """A method of an nn.Module that is called by `at_home`, so that its tensors may be on any device."""
+    signature = inspect.signature(method)
+
+    @wraps(method)
+    def called(self: nn.Module, *inputs: Any, **more: Any) -> Any:
+        inputs = signature.bind(self, *inputs, **more).args[1:] if more else inputs
+        return at_home(self, partial(method, self), *inputs)
+
+    return called
 
 
 def takes_guidance(net: nn.Module) -> bool:
@@ -74,6 +131,8 @@ class Network:
     `time` (B,) is t / T, so that a network works with discrete and continuous processes. `cond` is `net.as_condition` of the
     argument of `.given`, (1, ...) or (B, ...), or None for an unconditional network. `w`, (1,) or (B,), is the guidance weight
     set by `.at`, for a network that takes it as an input.
+
+    The network may have another device and dtype than x_t: its input is moved there, and its output back to those of x_t.
     """
 
     net: nn.Module
@@ -83,10 +142,12 @@ class Network:
     w: Tensor | None = None
 
     def __post_init__(self):
+        validate.function("net", self.net)
+        validate.instance("process", self.process, Process)
         validate.choice("view", self.view, VIEWS)
 
     def __repr__(self):
-        size = sum(p.numel() for p in self.net.parameters())
+        size = sum(p.numel() for p in self.net.parameters()) if isinstance(self.net, nn.Module) else 0
         cond = "" if self.cond is None else ", given a condition"
         return f"Network({type(self.net).__name__} of {size:,} parameters, {self.process}, {self.view}{cond})"
 
@@ -107,14 +168,13 @@ class Network:
         """
         if not takes_guidance(self.net):
             raise TypeError(f"{type(self.net).__name__} takes no guidance as an input, got w = {w!r}: use ClassifierFree")
-        w = torch.as_tensor(w, dtype=torch.float32).reshape(-1)
-        if not w.isfinite().all():
-            raise ValueError(f"w must be finite, got {w.tolist()}")
-        return replace(self, w=w)
+        if not isinstance(w, Tensor):
+            w = torch.tensor(float(validate.finite("w", w)), dtype=torch.float32, device="cpu")
+        return replace(self, w=validate.row("w", w.float().reshape(-1)))
 
-    def draw_noise(self, n: int, rng: torch.Generator | None = None) -> Tensor:
-        """Standard normal noise to start a sampler from, (n, *net.shape), on the CPU."""
-        return torch.randn(n, *cast(tuple[int, ...], self.net.shape), generator=rng)
+    def draw_noise(self, n: int, rng: Noise = None) -> Tensor:
+        """Standard normal noise to start a sampler from, (n, *net.shape), float32, on the CPU."""
+        return randn(validate.at_least("n", n, 1), *cast(tuple[int, ...], self.net.shape), rng=rng)
 
     def part(self, index: slice) -> Network:
         """The same network with those members of its condition and its w; a single one for the whole batch stays."""
@@ -126,17 +186,17 @@ class Network:
 
         Ho and Salimans 2022, Algorithm 1. Raises ValueError unless p is in [0, 1] and a condition is given.
         """
-        if not 0 <= p <= 1:
-            raise ValueError(f"p must lie in [0, 1], got {p}")
+        validate.finite("p", p, 0, 1)
         if self.cond is None:
             raise ValueError("there is no condition to drop: call .given(labels) first")
-        drop = torch.rand(len(self.cond), generator=rng, device=rng.device if rng else "cpu").to(self.cond.device) < p
+        drop = rand(len(self.cond), rng=rng).to(self.cond.device) < p
         null = self.given(NULL).cond.to(self.cond.device)
         return replace(self, cond=torch.where(drop.view(-1, *[1] * (self.cond.ndim - 1)), null, self.cond))
 
     def __call__(self, x_t: Tensor, t: Time) -> Prediction:
-        a, b = self.process.coefficients(t, x_t)
-        return Prediction(x_t, a, b, self.view, self.net(x_t, relative_time(t, self.process, x_t), *self._cond_for(x_t)))
+        a, b = self.process.coefficients(t, validate.floating("x_t", x_t))
+        inputs = relative_time(t, self.process, x_t), *self._cond_for(x_t)
+        return Prediction(x_t, a, b, self.view, at_home(self.net, self.net, x_t, *inputs))
 
     def _cond_for(self, x_t: Tensor) -> tuple[Tensor, ...]:
         """The net's further arguments: the condition (B, ...) and, if the net takes it, w (B,); none if it is unconditional."""
@@ -146,7 +206,7 @@ class Network:
             return ()
         if len(self.cond) not in (1, len(x_t)):
             raise ValueError(f"cond must be one or one for each of the batch of {len(x_t)}, got {len(self.cond)}")
-        return (self.cond.to(x_t.device).expand(len(x_t), *self.cond.shape[1:]), *self._w_for(x_t))
+        return (self.cond.expand(len(x_t), *self.cond.shape[1:]), *self._w_for(x_t))
 
     def _w_for(self, x_t: Tensor) -> tuple[Tensor, ...]:
         if not takes_guidance(self.net):
@@ -155,7 +215,7 @@ class Network:
             raise ValueError("this network takes guidance as an input: call .at(w), with w = 1 for the plain conditional model")
         if len(self.w) not in (1, len(x_t)):
             raise ValueError(f"w must be one or one for each of the batch of {len(x_t)}, got {len(self.w)}")
-        return (self.w.to(x_t.device).expand(len(x_t)),)
+        return (self.w.expand(len(x_t)),)
 
     def target(self, x0: Tensor, t: Time, eps: Tensor) -> Tensor:
         """The training target: x0 and eps (B, ...) converted to this network's view (B, ...)."""
@@ -173,6 +233,10 @@ class OnPath:
     denoiser: Denoiser
     process: Process
 
+    def __post_init__(self):
+        validate.instance("denoiser", self.denoiser, Denoiser)
+        validate.instance("process", self.process, Process)
+
     def __call__(self, x_t: Tensor, t: Time) -> Prediction:
         a, b = self.process.coefficients(t, x_t)
         straight = (b / (a + b)).flatten().cpu().double()  # Apple's GPUs have no float64
@@ -187,10 +251,14 @@ class ExactDenoiser:
     mixture: Any
     process: Process
 
+    def __post_init__(self):
+        validate.has("mixture", self.mixture, "posterior_mean")
+        validate.instance("process", self.process, Process)
+
     def given(self, label: int | _Null) -> ExactDenoiser:
         """The denoiser of one class of the mixture; for NULL, of the whole mixture."""
         return self if label is NULL else replace(self, mixture=self.mixture.given(label))
 
     def __call__(self, x_t: Tensor, t: Time) -> Prediction:
-        a, b = self.process.coefficients(t, x_t)
+        a, b = self.process.coefficients(t, validate.floating("x_t", x_t))
         return Prediction(x_t, a, b, "x0", self.mixture.posterior_mean(x_t, a, b))

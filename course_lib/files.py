@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from errno import EISDIR
 from pathlib import Path
+from uuid import uuid4
 
 ROOT = Path(__file__).resolve().parents[1]
 """The repository's top folder."""
@@ -18,27 +20,33 @@ NOTEBOOKS = ROOT / "notebooks"
 def write_atomically(path: Path, data: bytes | str) -> Path:
     """Returns `path` after writing bytes, or text as UTF-8, to a temporary file beside it and renaming that file.
 
-    The rename is atomic: another process reads the old file or the new one, never a part of one.
-    Raises OSError if the folder cannot be written.
+    The rename is atomic: another process reads the old file or the new one, never a part of one. The temporary name is random,
+    so that any number of writers, threads or processes, may write at once. Raises OSError if the folder cannot be written or
+    path is a folder; nothing is left behind then.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
     try:
+        if path.is_dir():
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        raise OSError(f"path must be in a folder that can be written, got {path.parent}: {error.strerror}") from None
-    finally:
-        if part.parent.is_dir():
+        try:
+            with open(part, "xb") as file:
+                file.write(data.encode() if isinstance(data, str) else data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        except BaseException:
             part.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OSError(f"path must be a file in a folder that can be written, got {path}: {error.strerror}") from None
     return path
 
 
 def must_be_writable(path: Path) -> None:
     """Raises OSError if `path` cannot be written. Called before a long training, not after it."""
     path = Path(path)
-    write_atomically(path.with_name(f".{path.name}.{os.getpid()}.probe"), b"").unlink()
+    if path.is_dir():
+        raise OSError(f"path must be a file in a folder that can be written, got {path}: {os.strerror(EISDIR)}")
+    write_atomically(path.with_name(f".{path.name}.{uuid4().hex}.probe"), b"").unlink()

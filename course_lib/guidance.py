@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from course_lib import validate
-from course_lib.denoisers import NULL, Denoiser, Network, part_of, relative_time, takes_guidance
+from course_lib.denoisers import NULL, Denoiser, Network, at_home, part_of, relative_time, takes_guidance
 from course_lib.prediction import FROM_X0_EPS, Prediction
 from course_lib.process import Process, Time, expand_like
 
@@ -34,6 +34,8 @@ class ClassifierFree:
     w: float = 1.0
 
     def __post_init__(self):
+        validate.instance("cond", self.cond, Denoiser)
+        validate.instance("uncond", self.uncond, Denoiser)
         validate.finite("w", self.w)
 
     @property
@@ -59,7 +61,7 @@ def classifier_free(network: Network, cond: Any, w: float) -> Denoiser:
     define `null_for(cond)`, the null condition that keeps a part of cond, such as SDXL's size and crop. Raises ValueError if w
     is not finite, and what `Network.given` raises.
     """
-    if takes_guidance(network.net):
+    if takes_guidance(validate.instance("network", network, Network).net):
         return network.given(cond).at(validate.finite("w", w))
     null_for = getattr(network.net, "null_for", None)
     return ClassifierFree(network.given(cond), network.given(null_for(cond) if null_for else NULL), w)
@@ -81,10 +83,14 @@ class ClassifierGuided:
     w: float = 1.0
 
     def __post_init__(self):
+        validate.instance("denoiser", self.denoiser, Denoiser)
+        validate.function("classifier", self.classifier)
         validate.finite("w", self.w)
-        label = torch.as_tensor(self.label)
-        if label.is_floating_point() or label.dtype == torch.bool or label.ndim > 1:
+        label = validate.tensor("label", self.label, "a whole number or a row of them").cpu()
+        if label.is_floating_point() or label.is_complex() or label.dtype == torch.bool or label.ndim > 1:
             raise TypeError(f"label must be a whole number or a row of them, got {self.label!r}")
+        if label.numel() == 0 or label.min() < 0:
+            raise ValueError(f"label must be 0 or more, got {self.label!r}")
         object.__setattr__(self, "label", label.long())
 
     @property
@@ -93,7 +99,7 @@ class ClassifierGuided:
 
     def log_likelihood(self, x_t: Tensor, t: Time) -> Tensor:
         """log P(label | x_t) (B,)."""
-        log_p, label = self.classifier(x_t, t).log_softmax(1), torch.as_tensor(self.label)
+        log_p, label = self.classifier(x_t, t).log_softmax(1), cast(Tensor, self.label)
         if label.min() < 0 or label.max() >= log_p.shape[1]:
             raise ValueError(f"label must lie in 0..{log_p.shape[1] - 1}, got {label.tolist()}")
         if label.numel() not in (1, len(x_t)):
@@ -112,6 +118,9 @@ class StaticThreshold:
     """Static thresholding: `denoiser` with the predicted x_0 clipped to [-1, 1]. Saharia et al. 2022 (Imagen), section 2.3."""
 
     denoiser: Denoiser
+
+    def __post_init__(self):
+        validate.instance("denoiser", self.denoiser, Denoiser)
 
     @property
     def process(self) -> Process:
@@ -138,6 +147,7 @@ class DynamicThreshold:
     percentile: float = 0.995
 
     def __post_init__(self):
+        validate.instance("denoiser", self.denoiser, Denoiser)
         if not 0 < validate.finite("percentile", self.percentile) <= 1:
             raise ValueError(f"percentile must lie in (0, 1], got {self.percentile}")
 
@@ -158,6 +168,8 @@ class DynamicThreshold:
 
 def grad_log_p(log_p: Callable[[Tensor], Tensor], x_t: Tensor) -> Tensor:
     """The gradient (B, ...) at x_t of log_p, a function from (B, ...) to (B,)."""
+    validate.function("log_p", log_p)
+    validate.floating("x_t", x_t)
     # samplers run without gradients, so they are enabled here
     with torch.inference_mode(False), torch.enable_grad():
         x = x_t.detach().clone().requires_grad_()
@@ -170,6 +182,7 @@ def shift_score(pred: Prediction, by: Tensor) -> Prediction:
 
     The sum is taken in the network's own view, as in `Prediction.lerp`. Where the signal is 0, nothing is added.
     """
+    validate.same_shape("by", by, "pred's", validate.instance("pred", pred, Prediction).x)
     a, b = pred.a, pred.b
     mask = a > 0
     eps = -b * by * mask
@@ -191,13 +204,17 @@ class NoisyClassifier:
     net: nn.Module
     process: Process
 
+    def __post_init__(self):
+        validate.function("net", self.net)
+        validate.instance("process", self.process, Process)
+
     def __repr__(self):
-        size = sum(p.numel() for p in self.net.parameters())
+        size = sum(p.numel() for p in self.net.parameters()) if isinstance(self.net, nn.Module) else 0
         return f"NoisyClassifier({type(self.net).__name__} of {size:,} parameters, {self.process})"
 
     def __call__(self, x_t: Tensor, t: Time) -> Tensor:
         a, _ = self.process.coefficients(t, x_t)
-        return a.reshape(-1, 1) * self.net(x_t, relative_time(t, self.process, x_t))
+        return a.reshape(-1, 1) * at_home(self.net, self.net, x_t, relative_time(t, self.process, x_t))
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,6 +223,10 @@ class ExactClassifier:
 
     mixture: Any
     process: Process
+
+    def __post_init__(self):
+        validate.has("mixture", self.mixture, "class_log_probabilities")
+        validate.instance("process", self.process, Process)
 
     def __call__(self, x_t: Tensor, t: Time) -> Tensor:
         return self.mixture.class_log_probabilities(x_t, *self.process.coefficients(t, x_t))

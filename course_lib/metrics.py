@@ -15,12 +15,13 @@ from course_lib.mixtures import GaussianMixture
 from course_lib.process import seeded
 
 
-def _two(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Both sets in float64 on the CPU, (N, D) and (M, D). Raises ValueError unless D is the same."""
-    validate.batch("x", x)
-    validate.batch("y", y)
+def _two(x: Tensor, y: Tensor, first: str = "x", second: str = "y") -> tuple[Tensor, Tensor]:
+    """Both sets in float64 on the CPU, (N, D) and (M, D). Raises TypeError or ValueError, with their names, otherwise."""
+    validate.batch(first, x)
+    validate.batch(second, y)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
-        raise ValueError(f"x and y must be (N, D) and (M, D), got shapes {tuple(x.shape)} and {tuple(y.shape)}")
+        shapes = f"{tuple(x.shape)} and {tuple(y.shape)}"
+        raise ValueError(f"{first} and {second} must be (N, D) and (M, D), got shapes {shapes}")
     return x.detach().cpu().double(), y.detach().cpu().double()
 
 
@@ -47,8 +48,8 @@ def precision_recall(real: Tensor, made: Tensor, k: int = 3) -> tuple[float, flo
     The manifold is the union of balls around the points, each with the distance to its k-th neighbour as radius. Raises
     ValueError for k or fewer samples.
     """
-    real, made = _two(real, made)
-    if min(len(real), len(made)) <= k:
+    real, made = _two(real, made, "real", "made")
+    if min(len(real), len(made)) <= validate.at_least("k", k, 1):
         raise ValueError(f"real and made must hold more than k = {k} samples, got {len(real)} and {len(made)}")
 
     def fraction_in(x: Tensor, support: Tensor) -> float:
@@ -65,19 +66,19 @@ def sliced_wasserstein(x: Tensor, y: Tensor, directions: int = 200, seed: int = 
     """
     x, y = _two(x, y)
     shape = x.shape[1], validate.at_least("directions", directions, 1)
-    direction = torch.randn(shape, generator=seeded(seed), dtype=torch.float64).to(x.device)
+    direction = torch.randn(shape, generator=seeded(seed), device="cpu", dtype=torch.float64)
     direction = direction / direction.norm(dim=0)
     x, y = (x @ direction).sort(0).values, (y @ direction).sort(0).values
     n = max(len(x), len(y))
-    at = (torch.arange(n, dtype=torch.float64, device=x.device) + 0.5) / n
+    at = (torch.arange(n, device="cpu", dtype=torch.float64) + 0.5) / n
     x, y = (v[(at * len(v)).long()] for v in (x, y))
     return float((x - y).square().mean().sqrt())
 
 
 def accuracy(logits: Tensor, label: Tensor) -> float:
     """The fraction of logits (N, C) whose largest is that of the label (N,)."""
-    validate.batch("logits", logits)
-    if label.shape != logits.shape[:1]:
+    validate.batch("logits", logits, "C")
+    if validate.indices("label", label).shape != logits.shape[:1]:
         raise ValueError(f"label must be (N,) for logits (N, C), got shapes {tuple(label.shape)}, {tuple(logits.shape)}")
     return float((logits.argmax(1).cpu() == label.cpu()).double().mean())
 
@@ -87,10 +88,12 @@ def floor(metric: Callable[[Tensor, Tensor], float], real: Tensor, n: int, repea
 
     No model can be expected to score better with n samples. Raises ValueError if there are fewer than 2 n.
     """
-    if not 2 <= n <= len(real) // 2:
+    if validate.at_least("n", n, 2) > len(validate.batch("real", real)) // 2:
         raise ValueError(f"n must lie in 2..{len(real) // 2}, half of what is there, got {n}")
-    rng = seeded(seed)
-    halves = (real[torch.randperm(len(real), generator=rng)[: 2 * n].to(real.device)] for _ in range(repeats))
+    validate.function("metric", metric)
+    validate.sizes(repeats=repeats)
+    rng, order = seeded(seed), lambda: torch.randperm(len(real), generator=rng, device="cpu")
+    halves = (real[order()[: 2 * n].to(real.device)] for _ in range(repeats))
     return sum(metric(both[:n], both[n:]) for both in halves) / repeats
 
 
@@ -100,11 +103,12 @@ def modes(x: Tensor, mixture: GaussianMixture, within: float = 4.0, share: float
     A point is in its nearest component if it is at most `within` standard deviations from its mean (3 in Srivastava et al.
     2017). A component is covered if it has at least `share` of the points expected from its weight.
     """
-    if validate.batch("x", x).shape[1:] != mixture.means.shape[1:]:
-        raise ValueError(f"x must be points (N, {mixture.dim}), got shape {tuple(x.shape)}")
+    validate.batch("x", x, validate.instance("mixture", mixture, GaussianMixture).dim)
+    validate.positive("within", within)
+    validate.finite("share", validate.positive("share", share), 0, 1)
     distance, nearest = (torch.cdist(x.detach().cpu().double(), mixture.means) / mixture.stds).min(1)
     inside = distance <= within
-    fraction = torch.bincount(nearest[inside], minlength=len(mixture.means)) / len(x)
+    fraction = torch.bincount(nearest[inside], minlength=len(mixture.means)).double() / len(x)
     return int((fraction >= share * mixture.weights).sum()), float((~inside).double().mean())
 
 
@@ -115,8 +119,8 @@ def memorisation(x: Tensor, known: Tensor, n: int = 50) -> tuple[Tensor, Tensor]
     et al. 2023, section 5.1, without their factor. `known` has each training picture once, even if it was duplicated in
     training. Raises ValueError if there are fewer than n.
     """
-    if validate.at_least("n", n, 2) > len(known):
+    if validate.at_least("n", n, 2) > len(validate.batch("known", known)):
         raise ValueError(f"n must be at most the {len(known)} that are known, got {n}")
-    x, known = _two(x.flatten(1), known.flatten(1))
+    x, known = _two(validate.batch("x", x).flatten(1), known.flatten(1), "x", "known")
     distance, index = torch.cdist(x, known).topk(n, dim=1, largest=False)
     return distance[:, 0] / distance.mean(1).clamp(min=1e-12), index[:, 0]

@@ -2,8 +2,9 @@
 
     torchrun --nproc-per-node 4 -m course_lib train digits
 
-All processes draw the same batches from the same seed, and each uses every size-th member. The loss curve is therefore that of
-one process with the whole batch, up to rounding. In a single process these functions have no effect.
+All processes draw the same batches from the same seed. Where a batch enters a network (`denoisers.at_home`) it is split among
+them, and where it leaves it is gathered, so that every loss sees the whole batch. The loss curve is therefore that of one
+process, up to rounding. In a single process these functions have no effect.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
+
+_sharing = False
 
 
 def rank() -> int:
@@ -27,32 +31,69 @@ def size() -> int:
 
 
 @contextmanager
-def process_group() -> Iterator[None]:
-    """A context in which the processes that torchrun started communicate, by NCCL on GPUs and by Gloo on CPUs."""
+def process_group(device: torch.device) -> Iterator[None]:
+    """A context in which the processes that torchrun started communicate, by NCCL if each has a GPU and else by Gloo."""
     if int(os.environ.get("WORLD_SIZE", 1)) < 2:
         yield
         return
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield
     finally:
         distributed.destroy_process_group()
 
 
-def members() -> slice:
-    """The indices in a batch that belong to this process."""
-    return slice(rank(), None, size())
+def is_sharing() -> bool:
+    """Whether networks share their batches among the processes here."""
+    return _sharing
 
 
-def share(*whole: Tensor) -> list[Tensor]:
-    """This process's members of each batch (B, ...).
+@contextmanager
+def sharing(on: bool) -> Iterator[None]:
+    """A context in which networks share their batches among the processes, or not."""
+    global _sharing
+    before, _sharing = _sharing, on and size() > 1
+    try:
+        yield
+    finally:
+        _sharing = before
 
-    Raises ValueError if the processes cannot share a batch evenly: the mean over unequal parts is not that of the batch.
+
+class _Split(torch.autograd.Function):
+    """This process's part of a batch (B, ...). Its gradient is that of all parts, from all processes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        if len(x) % size():
+            raise ValueError(f"a batch must be a multiple of the {size()} processes, got {len(x)}")
+        return x.chunk(size())[rank()]
+
+    @staticmethod
+    def backward(ctx: Any, *grad: Tensor) -> Tensor:
+        return gather(grad[0]) / size()
+
+
+class _Gather(torch.autograd.Function):
+    """The batch (B, ...) whose parts all processes have. Its gradient is that of this part, times the number of processes.
+
+    The factor makes the mean over processes, which `average` takes, the gradient of the whole loss.
     """
-    for batch in whole:
-        if len(batch) % size():
-            raise ValueError(f"a batch must be a multiple of the {size()} processes, got {len(batch)}")
-    return [batch[members()] for batch in whole]
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(size())]
+        distributed.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grad: Tensor) -> Tensor:
+        return split(grad[0]) * size()
+
+
+split = _Split.apply
+gather = _Gather.apply
 
 
 def average(tensors: Iterable[Tensor | None]) -> None:

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from course_lib import validate
+
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 """Okabe and Ito's eight colours (2008), distinguishable with any kind of colour vision."""
 
@@ -25,7 +27,8 @@ MARKERS = "osD^vP*X"
 
 
 def style() -> None:
-    """Sets large type, thick lines, COLOURS and a white background for all later figures."""
+    """Sets large type, thick lines, COLOURS and a white background for all later figures, and matplotlib's defaults beside."""
+    plt.rcdefaults()  # the reader's matplotlibrc may turn pictures upside down, or want LaTeX
     plt.rcParams.update(
         {
             "axes.prop_cycle": plt.cycler(color=COLOURS),
@@ -75,7 +78,8 @@ def show(fig: Figure, alt: str) -> Shown:
 
     Raises ValueError if `alt` is empty or the figure is wider than WIDEST.
     """
-    if not alt.strip():
+    validate.instance("fig", fig, Figure)
+    if not validate.instance("alt", alt, str).strip():
         raise ValueError("alt must say what the figure shows, got nothing")
     if fig.get_figwidth() > WIDEST:
         raise ValueError(f"fig must be at most {WIDEST} inches wide, got {fig.get_figwidth():g}: its type would be too small")
@@ -90,9 +94,13 @@ def tile(
 
     `gap` is in pixels, or (between rows, between columns). Without `columns` there are as many as rows, or one more.
     """
+    if not isinstance(pictures, np.ndarray) or pictures.ndim < 3 or not len(pictures):
+        raise ValueError(f"pictures must be an array (N, H, W, ...), got {getattr(pictures, 'shape', type(pictures).__name__)}")
     N, H, W, *rest = pictures.shape
-    down, across = (gap, gap) if isinstance(gap, int) else gap
-    columns = columns or math.isqrt(N - 1) + 1
+    down, across = gap if isinstance(gap, tuple) and len(gap) == 2 else (gap, gap)
+    for side in (down, across):
+        validate.at_least("gap", side, 0)
+    columns = math.isqrt(N - 1) + 1 if columns is None else validate.at_least("columns", columns, 1)
     rows = -(-N // columns)
     cells = np.full((rows * columns, H + down, W + across, *rest), background, pictures.dtype)
     cells[:N, :H, :W] = pictures
@@ -103,7 +111,7 @@ def tile(
 
 def grid(x: Tensor, columns: int | None = None, gap: int = 1) -> np.ndarray:
     """Pictures x (N, C, H, W) in [-1, 1] as one array (rows, columns, 3) in [0, 1], row by row."""
-    if x.ndim != 4 or x.shape[1] not in (1, 3) or not len(x):
+    if validate.batch("x", x).ndim != 4 or x.shape[1] not in (1, 3):
         raise ValueError(f"x must be pictures (N, 1 or 3, H, W), got shape {tuple(x.shape)}")
     unit = (x.detach().cpu().float().clamp(-1, 1) + 1) / 2
     return tile(unit.double().permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy(), columns, gap, 0.35)
@@ -117,9 +125,11 @@ def pictures(
     `rows` are names of the rows, written on the left. Raises ValueError if their number is not that of the rows.
     """
     sheet = grid(x, columns)
+    validate.positive("scale", scale)
+    validate.instance("rows", rows, list, tuple, dict, type({}.keys()))
     if ax is None:
         _, ax = plt.subplots(figsize=(max(3.0, sheet.shape[1] * scale), sheet.shape[0] * scale + (0.6 if title else 0)))
-    ax.imshow(sheet, interpolation="nearest")
+    ax.imshow(sheet, interpolation="nearest", origin="upper", aspect="equal")
     ax.set_title(title)
     if not rows:
         ax.axis("off")
@@ -133,11 +143,14 @@ def pictures(
 
 def points(x: Tensor, label: Tensor | None = None, title: str = "", ax=None, reach: float = 1.6, size: float = 14):
     """The figure with points x (N, 2) drawn on `ax`, or on new axes, with a colour and a marker for each label (N,)."""
-    if x.ndim != 2 or x.shape[1] != 2:
-        raise ValueError(f"x must be points (N, 2), got shape {tuple(x.shape)}")
+    validate.batch("x", x, 2)
+    validate.positive("reach", reach)
+    validate.positive("size", size)
+    if label is not None:
+        validate.one_each("label", label, "x", x)
     if ax is None:
         _, ax = plt.subplots(figsize=(5, 5))
-    xy = x.detach().cpu().numpy()
+    xy = x.detach().cpu().double().numpy()  # NumPy has no bfloat16
     if label is None:
         ax.scatter(*xy.T, s=size, alpha=0.6, linewidths=0)
     else:

@@ -49,6 +49,8 @@ class Prediction:
 
     def __post_init__(self):
         validate.choice("view", self.view, VIEWS)
+        for name in ("x", "a", "b"):
+            validate.instance(name, getattr(self, name), Tensor)
         validate.same_shape("the network's output", self.value, "its input", self.x)
 
     def __repr__(self):
@@ -56,6 +58,8 @@ class Prediction:
 
     @cached_property
     def _x0_eps(self) -> tuple[Tensor, Tensor]:
+        if self.view in ("eps", "score") and (self.a == 0).any():
+            raise ValueError(f"view must be x0, v or flow to predict where no signal is left, got {self.view}")
         return TO_X0_EPS[self.view](self.x, self.a, self.b, self.value)
 
     def as_view(self, view: str) -> Tensor:
@@ -78,5 +82,8 @@ class Prediction:
 
     def lerp(self, other: Prediction, w: float | Tensor) -> Prediction:
         """self + w (other - self), in the view of `self`: a conversion would divide by a or b, which are 0 at the ends."""
+        validate.instance("other", other, Prediction)
+        if not isinstance(w, Tensor):
+            validate.finite("w", w)
         mine, theirs = self.value, other.as_view(self.view)
         return self.replace(**{self.view: mine + w * (theirs - mine)})

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -11,20 +15,70 @@ from torch import Tensor
 from course_lib import validate
 
 Time = int | float | Tensor
+Noise = torch.Generator | Sequence[torch.Generator] | None
+"""The source of a batch's noise: a generator for all of it, one for each member (`seeded_each`), or torch's own for None."""
+
+
+@contextmanager
+def own_defaults() -> Iterator[None]:
+    """A context in which torch makes tensors in float32, on the CPU and outside of inference, whatever else is set."""
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.inference_mode(False), torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
 
 
 def seeded(seed: int) -> torch.Generator:
-    """A random generator on the CPU with this seed, so that a model on any device gets the same numbers."""
-    return torch.Generator().manual_seed(seed)
+    """A random generator on the CPU with this seed, so that a model on any device gets the same numbers.
 
-
-def randn_like(x: Tensor, rng: torch.Generator | None = None) -> Tensor:
-    """Standard normal noise of x's shape, dtype and device, drawn on the device of `rng` and then moved.
-
-    A generator on the CPU therefore gives the same noise to a model on any device.
+    Raises TypeError or ValueError unless the seed is a whole number from 0 to 2^63 - 1.
     """
-    device = rng.device if rng is not None else x.device
-    return torch.randn(x.shape, generator=rng, device=device, dtype=x.dtype).to(x.device)
+    if validate.at_least("seed", seed, 0) >= 2**63:
+        raise ValueError(f"seed must be less than 2^63, got {seed}")
+    return torch.Generator(device="cpu").manual_seed(int(seed))
+
+
+def seeded_each(seed: int, n: int) -> list[torch.Generator]:
+    """n generators, one for each member of a batch: the noise of the first four is the same in a batch of 4 and of 16."""
+    return [
+        seeded(each) for each in torch.randint(2**62, (n,), generator=seeded(seed), dtype=torch.int64, device="cpu").tolist()
+    ]
+
+
+def _where(rng: torch.Generator | None) -> torch.device:
+    validate.generator("rng", rng)
+    return torch.device("cpu") if rng is None else rng.device
+
+
+def rand(*shape: int, rng: torch.Generator | None = None) -> Tensor:
+    """Uniform numbers in [0, 1) of this shape, float32, on the CPU, so that every device is given the same."""
+    return torch.rand(shape, generator=rng, device=_where(rng), dtype=torch.float32).cpu()
+
+
+def randint(low: int, high: int, *shape: int, rng: torch.Generator | None = None) -> Tensor:
+    """Whole numbers from low to high - 1 of this shape, int64, on the CPU."""
+    return torch.randint(low, high, shape, generator=rng, device=_where(rng), dtype=torch.int64).cpu()
+
+
+def randn(*shape: int, rng: Noise = None, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Standard normal noise of this shape, (B, ...), on the CPU.
+
+    Raises ValueError if there are several generators, but not one for each member of the batch.
+    """
+    if not isinstance(rng, Sequence):
+        return torch.randn(shape, generator=rng, device=_where(rng), dtype=dtype).cpu()
+    if len(rng) != shape[0]:
+        raise ValueError(f"rng must be one generator or one for each of the batch of {shape[0]}, got {len(rng)}")
+    return torch.stack([randn(*shape[1:], rng=each, dtype=dtype) for each in rng])
+
+
+def randn_like(x: Tensor, rng: Noise = None) -> Tensor:
+    """Standard normal noise of x's shape, dtype and device, drawn as `randn` does, so that every device is given the same."""
+    validate.floating("x", x)
+    return randn(*x.shape, rng=rng, dtype=x.dtype).to(x.device)
 
 
 def expand_like(x: Tensor, value: Tensor) -> Tensor:
@@ -75,7 +129,7 @@ class Process:
     def add_noise(self, x0: Tensor, t: Time, eps: Tensor) -> Tensor:
         """x_t = signal(t) x_0 + noise(t) eps: x0, eps and the result (B, ...), t a number or (B,)."""
         validate.batch("x0", x0)
-        validate.same_shape("eps", eps, "x0", x0)
+        validate.like("eps", eps, "x0", x0)
         a, b = self.coefficients(t, x0)
         return a * x0 + b * eps
 
@@ -88,8 +142,8 @@ def _look_up(table: Tensor, t: Time) -> Tensor:
         t = t.cpu()
         low, high = (int(t.min()), int(t.max())) if t.numel() else (0, 0)
     else:
-        if t != int(t):
-            raise TypeError(f"t must be a whole number for a process of discrete steps, got {t}")
+        if isinstance(t, bool) or not isinstance(t, Real) or not math.isfinite(t) or t != int(t):
+            raise TypeError(f"t must be a whole number for a process of discrete steps, got {t!r}")
         low = high = t = int(t)
     if low < 0 or high >= len(table):
         raise ValueError(f"t must lie in 0..{len(table) - 1}, got {low if low < 0 else high}")
@@ -101,7 +155,7 @@ def _steps(T: int, n: int) -> Tensor:
     validate.at_least("n", n, 1)
     if n > T:
         raise ValueError(f"n must be at most T = {T} moves, got {n}")
-    return torch.linspace(T, 0, n + 1, dtype=torch.float64).round().long()
+    return torch.linspace(T, 0, n + 1, dtype=torch.float64, device="cpu").round().long()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -114,8 +168,9 @@ class DDPM(Process):
     betas: Tensor
 
     def __post_init__(self):
-        if self.betas.ndim != 1 or not ((self.betas > 0) & (self.betas < 1)).all():
-            raise ValueError("betas must be one row of numbers between 0 and 1, both excluded")
+        betas = validate.row("betas", self.betas)
+        if not ((betas > 0) & (betas < 1)).all():
+            raise ValueError(f"betas must lie between 0 and 1, both excluded, got {betas.min():g} to {betas.max():g}")
 
     def __repr__(self):
         return f"DDPM(T={self.T}, alpha_bar(T)={self.alpha_bar(self.T):.2g})"
@@ -126,7 +181,7 @@ class DDPM(Process):
 
     @cached_property
     def _beta(self) -> Tensor:
-        return torch.cat([torch.zeros(1, dtype=torch.float64), self.betas.double().cpu()])
+        return torch.cat([torch.zeros(1, dtype=torch.float64, device="cpu"), self.betas.cpu().double()])
 
     @cached_property
     def _alpha_bar(self) -> Tensor:
@@ -164,9 +219,8 @@ class DDPM(Process):
         x_t and x0 are (B, ...), t is in 1..T, a number or (B,); the variance broadcasts against x_t.
         Raises ValueError if t is 0, which has no previous step.
         """
-        validate.same_shape("x0", x0, "x_t", validate.batch("x_t", x_t))
-        if (torch.as_tensor(t) < 1).any():
-            raise ValueError(f"t must lie in 1..{self.T}, got {int(torch.as_tensor(t).min())}")
+        validate.like("x0", x0, "x_t", validate.batch("x_t", x_t))
+        validate.time("t", t, 1, self.T)
         alpha, beta, alpha_bar, before = self.alpha(t), self.beta(t), self.alpha_bar(t), self.alpha_bar(t - 1)
         of_x0 = before.sqrt() * beta / (1 - alpha_bar)
         of_x_t = alpha.sqrt() * (1 - before) / (1 - alpha_bar)
@@ -178,7 +232,7 @@ class DDPM(Process):
 
     def sample_t(self, batch: int, rng: torch.Generator | None = None) -> Tensor:
         """Uniform on 1..T, as in Algorithm 1 of Ho et al. 2020."""
-        return torch.randint(1, self.T + 1, (batch,), generator=rng, device=rng.device if rng else "cpu")
+        return randint(1, self.T + 1, validate.at_least("batch", batch, 1), rng=rng)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -191,8 +245,9 @@ class VarianceExploding(Process):
     sigmas: Tensor
 
     def __post_init__(self):
-        if self.sigmas.ndim != 1 or not (self.sigmas > 0).all() or not (self.sigmas.diff() > 0).all():
-            raise ValueError("sigmas must be one ascending row of positive numbers")
+        sigmas = validate.row("sigmas", self.sigmas)
+        if not (sigmas > 0).all() or not (sigmas.diff() > 0).all():
+            raise ValueError(f"sigmas must be positive and ascend, got {sigmas.min():g} to {sigmas.max():g}")
 
     def __repr__(self):
         return f"VarianceExploding(T={self.T}, sigma={self.sigmas[0]:.2g}..{self.sigmas[-1]:.2g})"
@@ -203,7 +258,7 @@ class VarianceExploding(Process):
 
     @cached_property
     def _sigma(self) -> Tensor:
-        return torch.cat([torch.zeros(1, dtype=torch.float64), self.sigmas.double().cpu()])
+        return torch.cat([torch.zeros(1, dtype=torch.float64, device="cpu"), self.sigmas.cpu().double()])
 
     def signal(self, t: Time) -> Tensor:
         return torch.ones_like(self.noise(t))
@@ -215,7 +270,7 @@ class VarianceExploding(Process):
         return _steps(self.T, n)
 
     def sample_t(self, batch: int, rng: torch.Generator | None = None) -> Tensor:
-        return torch.randint(1, self.T + 1, (batch,), generator=rng, device=rng.device if rng else "cpu")
+        return randint(1, self.T + 1, validate.at_least("batch", batch, 1), rng=rng)
 
 
 @dataclass(frozen=True)
@@ -228,6 +283,13 @@ class RectifiedFlow(Process):
 
     logit_normal: tuple[float, float] | None = None
 
+    def __post_init__(self):
+        if self.logit_normal is not None:
+            if not isinstance(self.logit_normal, tuple) or len(self.logit_normal) != 2:
+                raise TypeError(f"logit_normal must be None or a pair (m, s), got {self.logit_normal!r}")
+            validate.finite("logit_normal's m", self.logit_normal[0])
+            validate.positive("logit_normal's s", self.logit_normal[1])
+
     @property
     def T(self) -> float:
         return 1.0
@@ -236,18 +298,20 @@ class RectifiedFlow(Process):
         return 1 - self.noise(t)
 
     def noise(self, t: Time) -> Tensor:
-        t = torch.as_tensor(t, dtype=torch.float64, device="cpu")
+        if not isinstance(t, Tensor) and (isinstance(t, bool) or not isinstance(t, Real)):
+            raise TypeError(f"t must be a number or a tensor of them, got {t!r}")
+        t = t.detach().cpu().double() if isinstance(t, Tensor) else torch.tensor(float(t), dtype=torch.float64, device="cpu")
         if t.numel() and not (t.min() >= 0 and t.max() <= 1):  # a NaN fails it too
             raise ValueError(f"t must lie in [0, 1], got {t.min() if not t.min() >= 0 else t.max():g}")
         return t
 
     def times(self, n: int) -> Tensor:
-        return torch.linspace(1, 0, validate.at_least("n", n, 1) + 1, dtype=torch.float64)
+        return torch.linspace(1, 0, validate.at_least("n", n, 1) + 1, dtype=torch.float64, device="cpu")
 
     def sample_t(self, batch: int, rng: torch.Generator | None = None) -> Tensor:
         """Uniform on [0, 1], as in Liu et al. 2023, or logit-normal, as in Esser et al. 2024, section 3.1."""
         draw = torch.rand if self.logit_normal is None else torch.randn
-        u = draw(batch, generator=rng, device=rng.device if rng else "cpu", dtype=torch.float64)
+        u = draw(validate.at_least("batch", batch, 1), generator=rng, device=_where(rng), dtype=torch.float64).cpu()
         if self.logit_normal is None:
             return u
         m, s = self.logit_normal

@@ -20,13 +20,24 @@ from course_lib.guidance import NoisyClassifier
 from course_lib.process import randn_like
 
 
-def pick_device(device: str = "auto") -> torch.device:
-    """The device of that name; 'auto' is CUDA, else Apple's MPS, else the CPU. Under torchrun each process gets its own GPU."""
-    if device == "auto" and parallel.size() > 1 and torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    if device != "auto":
-        return torch.device(device)
-    return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+def pick_device(device: str | torch.device = "auto") -> torch.device:
+    """The device of that name; 'auto' is CUDA, else Apple's MPS, else the CPU, or what the variable COURSE_DEVICE names.
+
+    Under torchrun 'cuda' and 'auto' are each process's own GPU. Raises ValueError for a device that this machine has not.
+    """
+    if device == "auto":
+        device = os.environ.get("COURSE_DEVICE") or "auto"
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        picked = torch.device(device)
+        if picked.type == "cuda" and picked.index is None and "LOCAL_RANK" in os.environ:
+            picked = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.zeros(1, device=picked, dtype=torch.float32).tolist()
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError):
+        here = ["cpu", *["cuda"] * torch.cuda.is_available(), *["mps"] * torch.backends.mps.is_available()]
+        raise ValueError(f"device must be auto or one of this machine, {', '.join(here)}, got {device!r}") from None
+    return picked
 
 
 def denoising_loss(denoiser: Network, x0: Tensor, rng: torch.Generator | None = None, t: Tensor | None = None) -> Tensor:
@@ -35,10 +46,10 @@ def denoising_loss(denoiser: Network, x0: Tensor, rng: torch.Generator | None = 
     With conditions: `denoising_loss(network.given(labels).drop_condition(0.1, rng), x0, rng)`. The times t (B,) come from
     `process.sample_t` unless given.
     """
+    validate.has("denoiser", denoiser, "target")
+    validate.batch("x0", x0)
     t = denoiser.process.sample_t(len(x0), rng) if t is None else t
     eps = randn_like(x0, rng)
-    if parallel.size() > 1:
-        denoiser, (x0, t, eps) = denoiser.part(parallel.members()), parallel.share(x0, t, eps)
     x_t = denoiser.process.add_noise(x0, t, eps)
     return (denoiser(x_t, t).value - denoiser.target(x0, t, eps)).square().mean()
 
@@ -48,6 +59,8 @@ def classifier_loss(classifier: NoisyClassifier, x0: Tensor, label: Tensor, rng:
 
     Dhariwal and Nichol 2021, section 4: a classifier for guidance is trained on the noise levels that it is used at.
     """
+    validate.instance("classifier", classifier, NoisyClassifier)
+    validate.one_each("label", label, "x0", validate.batch("x0", x0))
     t = classifier.process.sample_t(len(x0), rng)
     x_t = classifier.process.add_noise(x0, t, randn_like(x0, rng))
     return cross_entropy(classifier(x_t, t), label.to(x0.device))
@@ -61,10 +74,16 @@ class EMA:
     """
 
     def __init__(self, net: nn.Module, decay: float = 0.999, into: nn.Module | None = None):
-        if not 0 <= decay < 1:
+        if not 0 <= validate.finite("decay", decay) < 1:
             raise ValueError(f"decay must lie in [0, 1), got {decay}")
+        validate.instance("net", net, nn.Module)
+        if into is not None and [w.shape for w in validate.instance("into", into, nn.Module).parameters()] != [
+            w.shape for w in net.parameters()
+        ]:
+            raise ValueError(f"into must be a network like net, got another {type(into).__name__}")
         self.source, self.decay, self.n = net, decay, 0
-        self.net = (copy.deepcopy(net) if into is None else into).eval().requires_grad_(False)
+        with torch.inference_mode(False):  # a copy made in inference mode could not be written to outside of it
+            self.net = (copy.deepcopy(net) if into is None else into).eval().requires_grad_(False)
 
     @torch.no_grad()
     def update(self) -> None:
@@ -105,30 +124,68 @@ def train(
 
     It ends after `steps` steps, or after `seconds` if they pass first. The learning rate rises to `lr` and falls to 0 along
     one cosine cycle (Smith and Topin 2018), over the budget that is nearer to its end. A slow machine too therefore ends with
-    a rate of 0. Raises ValueError if the loss is not finite.
+    a rate of 0. Started by torchrun, the processes share each batch (see parallel.py).
+
+    Raises ValueError if the loss or its gradient is not finite, before that step: net and average keep what they learned. Also
+    if the loss does not depend on net's parameters, if seconds or lr are not positive, or if several processes train a net with
+    batch normalisation, whose statistics are those of a whole batch.
     """
+    validate.function("loss", loss)
+    validate.instance("net", net, nn.Module)
+    validate.instance("ema", ema, EMA, type(None))
     validate.at_least("steps", steps, 1)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
+    validate.positive("lr", lr)
+    validate.finite("weight_decay", weight_decay, 0)
+    if not isinstance(betas, tuple) or len(betas) != 2 or not all(0 <= validate.finite("betas", beta) < 1 for beta in betas):
+        raise ValueError(f"betas must be a pair of numbers in [0, 1), got {betas!r}")
+    if seconds is not None:
+        validate.positive("seconds", seconds)
+    if parallel.size() > 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules()):
+        raise ValueError(f"net must have no batch normalisation to be trained by {parallel.size()} processes: start one alone")
+    weights = list(net.parameters())
+    optimizer = torch.optim.AdamW(weights, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
+    optimizer.zero_grad()  # its first call loads modules of torch for a second, which is not the training's
     smooth: float | None = None
     done, start = 0.0, time.perf_counter()
     for step in range(1, steps + 1):
         optimizer.param_groups[0]["lr"] = lr * one_cycle(done)
-        value = loss()
-        optimizer.zero_grad()
-        value.backward()
-        parallel.average(p.grad for p in net.parameters())
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        if ema is not None:
-            ema.update()
-        now, elapsed = parallel.mean(float(value.detach()), time.perf_counter() - start, device=value.device)
-        if not math.isfinite(now):
-            raise ValueError(f"loss must be finite, got {now} at step {step}: try a smaller lr than {lr}")
+        with torch.inference_mode(False), torch.enable_grad(), parallel.sharing(True):
+            value = loss()
+            must_depend_on(net, value)
+            optimizer.zero_grad()
+            value.backward()
+            if all(w.grad is None for w in weights):
+                raise ValueError("loss must depend on net's parameters, got one that depends on others alone")
+            parallel.average(w.grad for w in weights)
+            norm = nn.utils.clip_grad_norm_(weights, 1.0)
+            spent = time.perf_counter() - start
+            now, slope, elapsed = parallel.mean(float(value.detach()), float(norm), spent, device=value.device)
+            if not math.isfinite(now + slope):
+                raise ValueError(
+                    f"loss must be finite, got {now:g} with a gradient of length {slope:g} at step {step}; what was learned "
+                    f"before is kept: try a smaller lr than {lr:g}, or look for a division by 0 or a NaN in the data"
+                )
+            optimizer.step()
+            if ema is not None:
+                ema.update()
         smooth = now if smooth is None else 0.98 * smooth + 0.02 * now
         done = min(1.0, max(step / steps, elapsed / seconds if seconds else 0))
         yield TrainingState(step, smooth, done, elapsed)
         if done == 1:
             return
+
+
+def must_depend_on(net: nn.Module, value: Tensor) -> None:
+    """Raises TypeError unless the loss is one number, ValueError unless it has a gradient and net has parameters to train."""
+    if not isinstance(value, Tensor) or value.numel() != 1 or not value.is_floating_point():
+        shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
+        raise TypeError(f"loss must return a tensor of one number, got {type(value).__name__}{shape}")
+    if any(p.is_inference() for p in net.parameters()):
+        raise ValueError("net must be built outside of torch.inference_mode() to be trained, got one built inside of it")
+    if not any(p.requires_grad for p in net.parameters()):
+        raise ValueError("net must have parameters that require a gradient, got none: call net.requires_grad_() first")
+    if not value.requires_grad:
+        raise ValueError("loss must depend on net's parameters, got one without a gradient")
 
 
 def alternate(*trainings: Iterator[TrainingState]) -> Iterator[TrainingState]:
@@ -142,8 +199,9 @@ def warm_restarts(cycle: Callable[[int], Iterator[TrainingState]], n: int) -> It
 
     Each cycle counts as an equal fraction of the whole.
     """
+    validate.function("cycle", cycle)
     step, elapsed = 0, 0.0
-    for k in range(n):
+    for k in range(validate.at_least("n", n, 1)):
         for now in cycle(k):
             last = replace(now, step=step + now.step, done=(k + now.done) / n, elapsed=elapsed + now.elapsed)
             yield last
@@ -155,6 +213,9 @@ def one_cycle(done: float, warm_up: float = 0.15) -> float:
 
     It rises along a cosine until `warm_up`, and then falls to 0 along another.
     """
+    validate.finite("done", done, 0, 1)
+    if not 0 < validate.finite("warm_up", warm_up) < 1:
+        raise ValueError(f"warm_up must lie in (0, 1), got {warm_up}")
     if done < warm_up:
         return 0.5 - 0.5 * math.cos(math.pi * (0.04 + 0.96 * done / warm_up))
     return 0.5 + 0.5 * math.cos(math.pi * (done - warm_up) / (1 - warm_up))

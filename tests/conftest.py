@@ -11,7 +11,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 BROWSER = Path(__file__).parent / "browser"
 SLOW = {
+    "test_anywhere.py",
     "test_benchmarks.py",
+    "test_device_types.py",
     "test_devices.py",
     "test_guidance_widget.py",
     "test_imagen.py",

@@ -58,7 +58,7 @@ def test_each_word_shows_its_weights_at_each_step(network, steps):
 @pytest.mark.parametrize(
     "of, error, words",
     [
-        (lambda n, s: attention_player(n, CAPTION, []), ValueError, "steps must hold a prediction of pictures"),
+        (lambda n, s: attention_player(n, CAPTION, []), ValueError, "steps must hold at least one Step"),
         (lambda n, s: attention_player(n, CAPTION, s[-1:]), ValueError, "steps must hold a prediction of pictures"),
         (lambda n, s: attention_player(n, "", s), ValueError, "caption must have at least one word"),
         (lambda n, s: attention_player(n, "a rad circle", s), ValueError, "did you mean red"),

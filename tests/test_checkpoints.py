@@ -1,5 +1,7 @@
 """Checkpoints: written whole or not at all, read only when right."""
 
+import json
+import math
 import os
 import pickle
 import random
@@ -7,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from course_lib.files import write_atomically
 from course_lib.zoo import checkpoints
 
 
@@ -99,7 +103,7 @@ def test_strangers_and_wrong_networks_are_refused(saved, tmp_path):
         checkpoints.read(tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match="must hold a Linear"):
         checkpoints.load_into(nn.Linear(3, 4), path)
-    with pytest.raises(FileNotFoundError, match="found none"):
+    with pytest.raises(FileNotFoundError, match="got none"):
         checkpoints.read(tmp_path / "missing.safetensors")
 
 
@@ -179,3 +183,119 @@ def test_eight_bits_are_a_quarter_and_near_and_what_is_measured_is_what_is_kept(
     assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), again.state_dict().values()))
     with pytest.raises(ValueError, match="bits must be one of 32, 16, 8, got 4"):
         checkpoints.quantize({}, 4)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"seed": "7"},
+        {"seed": 1.5},
+        {"seed": True},
+        {"recipe": 3},
+        {"figures": [0.5]},
+        {"figures": {"accuracy": "high"}},
+        {"figures": {"accuracy": math.nan}},
+        {"loss": math.inf},
+        {"seconds": None},
+        {"finished": 1},
+        {"tolerances": {"accuracy": [0.1]}},
+        {"more": {1, 2}},
+        {"more": torch.zeros(2)},
+        {"more": math.nan},
+        {3: "number as a key"},
+        ["a list"],
+        None,
+    ],
+)
+def test_a_record_of_wrong_types_is_refused_on_writing(saved, tmp_path, record):
+    path, net = saved
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="record must") as error:
+        checkpoints.write(path, net, record)
+    one_line(error)
+    assert path.read_bytes() == before
+
+
+def test_a_record_nested_too_deeply_is_refused_on_writing_and_on_reading(saved):
+    path, net = saved
+    nested = []
+    for _ in range(100_000):
+        nested = [nested]
+    with pytest.raises(ValueError, match="record must hold what JSON can"):
+        checkpoints.write(path, net, {"more": nested})
+    save_file(net.state_dict(), path, {"record": '{"more": ' + "[" * 100_000 + "]" * 100_000 + "}"})
+    with pytest.raises(ValueError, match="must be a checkpoint of this course"):
+        checkpoints.read(path)
+
+
+def forged(path, weights, record):
+    """A file with a right checksum that `write` would refuse to make."""
+    full = {"record": json.dumps({**record, "sha256": checkpoints._checksum(weights, record)}, sort_keys=True)}
+    save_file(weights, path, full)
+
+
+@pytest.mark.parametrize(
+    "change, record, words",
+    [
+        ({}, {"seed": "7"}, "its record must have an entry 'seed' of its type, got '7'"),
+        ({}, {"figures": {"a": math.nan}}, "its record must hold what JSON can"),
+        ({"0.bias": torch.tensor([0.0, math.nan, 0.0, 0.0])}, {}, "finite weights, got NaN or infinity in 0.bias"),
+        ({"0.bias": torch.tensor([0.0, 1e6, 0.0, 0.0]).half()}, {}, "finite weights, got NaN or infinity in 0.bias"),
+        ({"0.weight.scale of rows": torch.ones(4)}, {}, "a positive scale for each row of a matrix of int8"),
+        ({"0.weight": torch.ones(4, 3, dtype=torch.int8), "0.weight.scale of rows": torch.ones(3)}, {}, "a positive scale"),
+        ({"0.weight": torch.ones(4, 3, dtype=torch.int8), "0.weight.scale of rows": -torch.ones(4)}, {}, "a positive scale"),
+        ({"nothing.scale of rows": torch.ones(4)}, {}, "a positive scale"),
+        ({"0.weight": torch.ones(4, 3, dtype=torch.int8)}, {}, "which differs in 0.weight"),
+        ({"0.weight": torch.ones(4, 3, dtype=torch.int64)}, {}, "which differs in 0.weight"),
+    ],
+)
+def test_what_no_training_could_have_written_is_refused_on_reading(saved, change, record, words):
+    path, net = saved
+    forged(path, {**net.state_dict(), **change}, record)
+    with pytest.raises(ValueError, match=words) as error:
+        checkpoints.load_into(net, path)
+    one_line(error)
+
+
+@pytest.mark.parametrize("bits, large", [(32, math.inf), (32, math.nan), (16, 1e6), (8, 1e6)])
+def test_weights_that_are_not_finite_in_so_many_bits_are_refused_on_writing(saved, bits, large):
+    path, net = saved
+    net[0].bias.data[1] = large
+    with pytest.raises(ValueError, match="net must have finite weights, got NaN or infinity in 0.bias"):
+        checkpoints.write(path, net, {}, bits)
+
+
+def test_a_compiled_net_is_written_and_read_as_the_net_in_it(saved, tmp_path):
+    path, net = saved
+    compiled = torch.compile(net.eval(), backend="eager")
+    compiled(torch.zeros(2, 3))
+    checkpoints.write(tmp_path / "compiled.safetensors", compiled, {"recipe": "net", "seed": 7, "figures": {"accuracy": 0.5}})
+    assert path.read_bytes() == (tmp_path / "compiled.safetensors").read_bytes()
+    again = torch.compile(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).eval(), backend="eager")
+    checkpoints.load_into(again, path)
+    assert torch.equal(again(torch.ones(2, 3)), net(torch.ones(2, 3)))
+
+
+def test_a_hundred_threads_may_write_one_file_at_once(tmp_path):
+    path, texts = tmp_path / "new" / "text", [str(i) * 1000 for i in range(100)]
+    with ThreadPoolExecutor(100) as pool:
+        list(pool.map(lambda text: write_atomically(path, text), texts))
+    assert path.read_text() in texts and [path] == list(path.parent.iterdir())
+
+
+FULL = """
+import resource, signal, sys
+from course_lib.files import write_atomically
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+write_atomically(sys.argv[1], b"new" * 10_000)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a limit on the size of files")
+def test_a_disk_that_fills_up_halfway_leaves_the_old_file_alone(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    ran = subprocess.run([sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, timeout=60)
+    assert "OSError: path must be a file in a folder that can be written" in ran.stderr and "File too large" in ran.stderr
+    assert path.read_bytes() == b"old" and [path] == list(tmp_path.iterdir())

@@ -7,7 +7,7 @@ import check_variants
 import pytest
 
 from course_lib.teaching import checks as check
-from course_lib.teaching.checks.check import Check
+from course_lib.teaching.checks.check import Check, without_argument_checks
 
 LESSONS = [importlib.import_module(f"check_variants.{found.name}") for found in pkgutil.iter_modules(check_variants.__path__)]
 RIGHT = {name: variants for lesson in LESSONS for name, variants in lesson.RIGHT.items()}
@@ -109,6 +109,22 @@ def test_what_goes_wrong_in_the_students_code_is_said_in_one_line(name):
     assert "A function is needed, got 3." in str(CHECKS[name](3))
 
 
+def test_a_solution_leaves_out_what_only_checks_arguments():
+    source = """def f(x):
+    \"\"\"validate.it is a sentence here.\"\"\"
+    validate.batch("x", x)
+    y = validate.floating("x", x)
+    validate.same_shape(
+        "y", y, "x", x
+    )
+    if y:
+        validate.batch("y", y)
+    return y
+"""
+    kept = [line for i, line in enumerate(source.splitlines(keepends=True)) if i not in (2, 4, 5, 6)]
+    assert without_argument_checks(source) == "".join(kept)
+
+
 def test_only_an_exercise_has_a_solution():
-    with pytest.raises(ValueError, match="name must be one of .*add_noise.*, got 'magic'"):
+    with pytest.raises(ValueError, match="name must be that of an exercise, such as .*, got 'magic'"):
         check.solution("magic")

@@ -1,11 +1,16 @@
 """Claims are gathered from executed notebooks, and a false one stops its notebook."""
 
+import re
+from html import unescape
+
 import nbformat
 import pytest
+from nbconvert.filters.markdown_mistune import MarkdownWithMath
 
 from course_lib.teaching.claims import MIME, Claim, claim, gather, in_readme, table
 from course_lib.teaching.course_map import LESSONS, course_map, written
 from course_lib.teaching.environment import PYPROJECT, environment
+from course_lib.teaching.publish.equations import Renderer
 
 
 def notebook(path, *claims):
@@ -31,6 +36,16 @@ def test_a_bar_in_a_claim_stays_in_its_cell():
     assert row == "| q(x \\| y) is known. | 08 | \\|x\\| = 1 | yes |"
 
 
+def test_a_claim_is_one_row_and_its_words_are_no_markup():
+    said = "a\n\nb\u2028c `d` *e* __f__ x_t [g](h) [g][h] $i$ <!-- /claims --> &lt; \\| "
+    (row,) = table([Claim("a", said, said, True, "08_small")]).splitlines()[2:]
+    cell = r"a  b c \`d\` \*e\* \_\_f_\_ x_t [g]\(h) [g]\[h] \$i\$ \<!-- /claims --> \&lt; \\\| "
+    assert row == f"| {cell} | 08 | {cell} | yes |"
+    rendered = MarkdownWithMath(renderer=Renderer(escape=False)).render(table([Claim("a", said, "08", True, "08_small")]))
+    words = re.findall("<td>(.*)</td>", rendered)
+    assert [unescape(word) for word in words] == [" ".join(said.splitlines()).strip(), "08", "08", "yes"]
+
+
 def test_the_readme_shows_the_chosen_and_says_which_is_missing(tmp_path, monkeypatch):
     made = claim("a", "One is | one.", measured="1", holds=True)
     path = notebook(tmp_path / "07_a.ipynb", made, claim("b", "Two is two.", measured="2", holds=True))
@@ -54,8 +69,8 @@ def test_a_claim_that_fails_raises_and_so_does_one_that_holds_after_all():
 
 def test_ids_are_plain_and_their_own(tmp_path):
     with pytest.raises(ValueError, match="lower-case words"):
-        claim("Bad Id", "x", measured="", holds=True)
-    made = claim("same", "x", measured="", holds=True)
+        claim("Bad Id", "x", measured="1", holds=True)
+    made = claim("same", "x", measured="1", holds=True)
     with pytest.raises(ValueError, match="twice"):
         list(gather([notebook(tmp_path / "01_a.ipynb", made, made)]))
 

@@ -5,7 +5,8 @@ import itertools
 
 import pytest
 import torch
-from pretend import DEVICE, Pretended, rules
+from few import cut
+from pretend import DEVICE, KINDS, rules
 
 from course_lib import metrics, plots
 from course_lib.datasets import captions
@@ -20,12 +21,15 @@ from course_lib.guidance import (
     StaticThreshold,
     classifier_free,
 )
-from course_lib.methods import cascades, distillation, editing, interpolation, latents, sdxl, watermark
+from course_lib.methods import cascades, distillation, editing, gan_vae, interpolation, latents, sdxl, watermark
 from course_lib.methods.clip_guidance import ClipGuided
+from course_lib.nets.autoencoder import Autoencoder
 from course_lib.nets.classifier import TimedClassifier
 from course_lib.nets.clip import CLIP, contrastive_loss
+from course_lib.nets.detector import SceneDetector
 from course_lib.nets.language import mask_words
 from course_lib.nets.mlp import MLP
+from course_lib.nets.text import TextUNet
 from course_lib.nets.unet import UNet
 from course_lib.nets.upsampler import Upsampler
 from course_lib.process import DDPM, RectifiedFlow, VarianceExploding, randn_like, seeded
@@ -43,8 +47,20 @@ from course_lib.samplers import (
     sample,
 )
 from course_lib.schedules import cosine_beta, geometric_sigma
-from course_lib.training import EMA, classifier_loss, denoising_loss, train
-from course_lib.zoo import models
+from course_lib.teaching.environment import environment
+from course_lib.training import EMA, classifier_loss, denoising_loss, pick_device, train
+from course_lib.widgets import sheets
+from course_lib.widgets.attention import attention_player
+from course_lib.widgets.dial import dial
+from course_lib.widgets.explorer import explore
+from course_lib.widgets.guidance import guidance_explorer
+from course_lib.widgets.guided_models import by_classifier, by_classifier_free, by_student
+from course_lib.widgets.paths import paths
+from course_lib.widgets.player import play
+from course_lib.widgets.prompt import prompt_box
+from course_lib.widgets.student import student
+from course_lib.zoo import models, recipes, systems
+from course_lib.zoo.systems import SYSTEMS
 
 CHAIN, FLOW, SIGMAS = DDPM(cosine_beta(20)), RectifiedFlow(), VarianceExploding(geometric_sigma(5))
 X = torch.randn(4, 1, 8, 8, generator=seeded(0))
@@ -52,7 +68,7 @@ POINTS = torch.randn(12, 2, generator=seeded(1))
 LABEL = torch.tensor([0, 1, 2, 1])
 
 
-@pytest.fixture(params=["cuda", "mps"], autouse=True)
+@pytest.fixture(params=KINDS, autouse=True)
 def device(request):
     """Both sets of rules, and every generator on the CPU."""
     with rules(request.param):
@@ -69,9 +85,13 @@ def mlp(process, view="eps"):
     return Network(MLP(dim=2, width=16, depth=1).to(DEVICE), process, view)
 
 
-def there(x):
-    assert isinstance(x, Pretended), f"the result is on {x.device}"
+def there(x, where=DEVICE):
+    assert x.device.type == torch.device(where).type, f"the result is on {x.device}"
     assert torch.isfinite(x.cpu()).all()
+
+
+HERE_AND_THERE = pytest.mark.parametrize("where", ["cpu", DEVICE], ids=["from the CPU", "from the device"])
+"""Where the noise or the data are; the network is on the device."""
 
 
 # Processes and predictions
@@ -125,9 +145,10 @@ SAMPLERS = {
 
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("kind", ["network", "exact"])
-def test_samplers(name, kind):
+@HERE_AND_THERE
+def test_samplers(name, kind, where):
     denoiser = mlp(CHAIN) if kind == "network" else ExactDenoiser(ring(), CHAIN)
-    there(result(SAMPLERS[name](denoiser, POINTS.to(DEVICE))))
+    there(result(SAMPLERS[name](denoiser, POINTS.to(where))), where)
 
 
 @pytest.mark.parametrize("kind", ["network", "exact"])
@@ -141,7 +162,7 @@ def test_flow_samplers(kind):
 
 def test_sampling_in_batches_comes_back_to_the_noise():
     made = sample(classifier_free(unet(CHAIN), LABEL, 2.0), X, 3, batch=2)
-    assert not isinstance(made, Pretended) and made.shape == X.shape
+    assert made.device.type == "cpu" and made.shape == X.shape
 
 
 # Guidance
@@ -171,10 +192,11 @@ def guided(kind):
 @pytest.mark.parametrize(
     "kind", ["classifier-free", "static", "dynamic", "classifier", "expert switch", "measured", "blurred", "kept"]
 )
-def test_guided_samplers(kind):
-    x = (torch.randn(4, 1, 16, 16, generator=seeded(0)) if kind == "classifier" else X).to(DEVICE)
+@HERE_AND_THERE
+def test_guided_samplers(kind, where):
+    x = (torch.randn(4, 1, 16, 16, generator=seeded(0)) if kind == "classifier" else X).to(where)
     for name in ("ddpm", "ddim", "heun", "consistency", "langevin"):
-        there(result(SAMPLERS[name](guided(kind), x)))
+        there(result(SAMPLERS[name](guided(kind), x)), where)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -190,14 +212,15 @@ def test_exact_classifier_guides(name):
 
 
 @pytest.mark.parametrize("knows_noise", [True, False])
-def test_clip_guides(knows_noise):
+@HERE_AND_THERE
+def test_clip_guides(knows_noise, where):
     torch.manual_seed(0)
     clip = CLIP(dim=16, width=8, words=16).to(DEVICE)
     network = Network(UNet(32, 3, (8, 16), classes=0, dim=16).to(DEVICE), CHAIN, "x0")
     guided = ClipGuided(network, clip, "a red circle", 2.0, knows_noise)
-    x = torch.randn(2, 3, 32, 32, generator=seeded(0)).to(DEVICE)
+    x = torch.randn(2, 3, 32, 32, generator=seeded(0)).to(where)
     for name in ("ddpm", "ddim", "heun"):
-        there(result(SAMPLERS[name](guided, x)))
+        there(result(SAMPLERS[name](guided, x)), where)
 
 
 # Mixtures
@@ -214,14 +237,17 @@ def test_mixtures(t):
 # Losses and training
 
 
-def losses():
-    x, big = X.to(DEVICE), torch.rand(2, 3, 32, 32, generator=seeded(0)).to(DEVICE)
+def losses(where):
+    x, big = X.to(where), torch.rand(2, 3, 32, 32, generator=seeded(0)).to(where)
     network, teacher, student = unet(CHAIN), unet(CHAIN), unet(CHAIN, guided=True)
     yield "denoising", lambda: denoising_loss(network.given(LABEL).drop_condition(0.5, seeded(0)), x, seeded(1))
     yield "denoising, t", lambda: denoising_loss(network.given(LABEL), x, seeded(1), torch.tensor([1, 5, 9, 20]))
     yield "flow", lambda: denoising_loss(unet(FLOW, "flow").given(LABEL), x, seeded(1))
     noisy = NoisyClassifier(TimedClassifier().to(DEVICE), CHAIN)
-    yield "classifier", lambda: classifier_loss(noisy, torch.randn(4, 1, 16, 16).to(DEVICE), LABEL, seeded(0))
+    yield (
+        "classifier",
+        lambda: classifier_loss(noisy, torch.randn(4, 1, 16, 16, generator=seeded(0)).to(where), LABEL, seeded(0)),
+    )
     yield "progressive", lambda: distillation.progressive_loss(network.given(LABEL), teacher.given(LABEL), x, 4, seeded(0))
     yield (
         "consistency",
@@ -238,15 +264,23 @@ def losses():
     yield "upsampler", lambda: cascades.upsampler_loss(sr, x, seeded(0), 10)
     yield "refiner", lambda: sdxl.refiner_loss(network.given(LABEL), x, 10, seeded(0))
     clip = CLIP(dim=16, width=8, words=16).to(DEVICE)
-    tokens = captions.tokens(["a red circle", "two blue stars"]).to(DEVICE)
+    tokens = captions.tokens(["a red circle", "two blue stars"]).to(where)
     yield "contrastive", lambda: contrastive_loss(clip.encode_image(big), clip.encode_text(tokens), clip.scale)
+    vae, gan = recipes.vae().to(DEVICE), recipes.gan().to(DEVICE)
+    digits = torch.rand(4, 1, 16, 16, generator=seeded(0)).to(where)
+    yield "elbo", lambda: gan_vae.elbo(vae, digits, torch.randn(4, vae.latent, generator=seeded(0)).to(where)).mean()
+    yield "adversarial", lambda: gan_vae.adversarial_value(gan, digits, gan.sample(4, seeded(0)))
+    yield "non-saturating", lambda: gan_vae.non_saturating_loss(gan, gan.sample(4, seeded(0)))
+    autoencoder = Autoencoder(4, 4, 16).to(DEVICE)
+    yield "autoencoder", lambda: latents.autoencoder_loss(autoencoder, big, 0.1, seeded(0))
     yield "masked words", lambda: mask_words(tokens, seeded(0))[0].float().mean()
 
 
-def test_losses():
-    for name, loss in losses():
+@HERE_AND_THERE
+def test_losses(where):
+    for name, loss in losses(where):
         value = loss()
-        assert isinstance(value, Pretended) and torch.isfinite(value.cpu()), name
+        assert value.device.type in (DEVICE.type, torch.device(where).type) and torch.isfinite(value.cpu()), name
 
 
 def test_training_and_average():
@@ -300,23 +334,128 @@ def test_plots():
 # Recipes and models
 
 
-def on_device(name):
-    model = models.load(name)
-    getattr(model, "net", model).to(DEVICE)
-    return model
+@pytest.fixture
+def loading(monkeypatch):
+    """`models.load` then puts a model on DEVICE, as it does on a GPU."""
+    monkeypatch.setenv("COURSE_DEVICE", str(DEVICE))
 
 
-@pytest.mark.parametrize("device", ["mps"], indirect=True)  # its rules are CUDA's, and no float64
+@pytest.mark.parametrize("device", KINDS[-1:], indirect=True)
+@pytest.mark.parametrize("name", [name for name, recipe in models.RECIPES.items() if recipe.shape])
+def test_models_sample(name, device, loading):
+    captions = ("a red circle", "two blue stars") if models.RECIPES[name].captions else ()
+    x, label = models.sample(name, n=2, steps=2, captions=captions)
+    assert x.device.type == "cpu" and len(x) == 2 and x.isfinite().all()
+
+
+@pytest.mark.parametrize("device", KINDS[-1:], indirect=True)
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_systems_draw(name, device, loading, monkeypatch):
+    monkeypatch.setattr(systems, "STEPS", 4)
+    for pictures in SYSTEMS[name]()(["a red circle left of a blue square"], 0):
+        assert pictures.shape == (1, 3, 32, 32) and pictures.isfinite().all()
+
+
+def test_samples_are_written_from_anywhere(tmp_path):
+    for end in (".npz", ".png"):
+        models.write_samples(tmp_path / f"x{end}", X.to(DEVICE), LABEL.to(DEVICE))
+        models.write_samples(tmp_path / f"points{end}", POINTS.to(DEVICE), None)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_device_of_the_environment_is_picked(loading):
+    assert pick_device().type == DEVICE.type and DEVICE.type in str(environment())
+
+
+@pytest.mark.parametrize("device", KINDS[-1:], indirect=True)
 @pytest.mark.parametrize("name", models.RECIPES)
-def test_recipes_train(name, device):
-    for _ in itertools.islice(models.RECIPES[name].train(on_device(name), seed=0, steps=2), 2):
+def test_recipes_train(name, device, loading):
+    for _ in itertools.islice(models.RECIPES[name].train(models.load(name), seed=0, steps=2), 2):
         pass
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("device", ["mps"], indirect=True)
+@pytest.mark.parametrize("device", KINDS[-1:], indirect=True)
 @pytest.mark.parametrize("name", models.RECIPES)
-def test_recipes_are_measured(name, device):
+def test_recipes_are_measured(name, device, loading, monkeypatch):
+    cut(monkeypatch)
     recipe = models.RECIPES[name]
     few = {"n": 8} if "n" in inspect.signature(recipe.figures).parameters else {}
-    assert all(isinstance(float(value), float) for value in recipe.figures(on_device(name), **few).values())
+    assert all(isinstance(float(value), float) for value in recipe.figures(models.load(name), **few).values())
+
+
+# Widgets
+
+
+def no_alert(*parts):
+    """A widget shows an error in a callback as text."""
+    for part in parts:
+        assert part.value and 'role="alert"' not in part.value, part.value
+
+
+@HERE_AND_THERE
+def test_players(where):
+    steps = list(ddim(unet(CHAIN).given(LABEL), X.to(where), CHAIN.times(2)))
+    assert play(steps).html and play(steps, draw=lambda step: step.x0).html
+    network = mlp(CHAIN)
+    steps = list(ddim(network, POINTS.to(where), CHAIN.times(2)))
+    assert play(steps).html and play(steps, field=network).html and play(steps, field=ExactDenoiser(ring(), CHAIN)).html
+    assert play(list(ddim(ExactDenoiser(pair(), CHAIN), POINTS[:, :1].to(where), CHAIN.times(2)))).html
+    assert play(list(rectified_flow(mlp(FLOW, "flow"), POINTS.to(where), FLOW.times(2)))).html
+
+
+@HERE_AND_THERE
+def test_explorers(where):
+    network = unet(CHAIN).given(LABEL[:1])
+    assert explore(network, list(ddim(network, X[:1].to(where), CHAIN.times(2)))).html
+    words, caption = text_unet(), "a red circle"
+    x = torch.randn(1, 3, 32, 32, generator=seeded(0)).to(where)
+    assert attention_player(words, caption, list(ddim(words.given(caption), x, CHAIN.times(2)))).html
+
+
+def text_unet():
+    torch.manual_seed(0)
+    return Network(TextUNet(widths=(32, 32), dim=32, words=16).to(DEVICE), CHAIN, "v")
+
+
+def test_guidance_explorer():
+    network = unet(CHAIN)
+    torch.manual_seed(1)
+    noisy = NoisyClassifier(TimedClassifier().to(DEVICE), CHAIN)
+    larger = Network(UNet(16, 1, (8,), classes=3, dim=16).to(DEVICE), CHAIN, "v")
+    student = unet(CHAIN, guided=True)
+    choices = {"free": by_classifier_free(network), "student": by_student(student)}
+    made = guidance_explorer(choices, (1, 8, 8), (0, 1, 2), 3, quick={"free": by_student(student)})
+    for control, value in ((made.w, 1.0), (made.sampler, "DDPM"), (made.sampler, "Heun"), (made.model, "student")):
+        control.value = value
+        no_alert(made.screen)
+    made.freeze.click()
+    no_alert(made.rows)
+    by_noisy = guidance_explorer({"classifier": by_classifier(larger, noisy)}, (1, 16, 16), (0, 1, 2), 2)
+    no_alert(by_noisy.screen)
+
+
+def test_prompt_box():
+    torch.manual_seed(0)
+    made = prompt_box(text_unet(), SceneDetector().to(DEVICE).eval(), ("a red circle",), steps=2)
+    no_alert(made.screen)
+    made.caption.value = "a blue star"
+    no_alert(made.screen)
+
+
+def test_student():
+    torch.manual_seed(0)
+    net = UNet(8, 1, (8, 16), classes=10, dim=16, guided=True).to(DEVICE)
+    assert student(Network(net, CHAIN, "v"), 2.0).html
+
+
+def test_paths():
+    torch.manual_seed(0)
+    assert paths(ExactDenoiser(ring(), CHAIN), mlp(CHAIN), CHAIN.times(4), steps=4, n=1).html
+
+
+@HERE_AND_THERE
+def test_dial_and_sheets(where):
+    shown = [X.to(where), -X.to(where)]
+    assert dial("t", [1, 2], {"edit": shown}, {"kept": [0.5, float((X.to(where) > 0).float().mean())]}).html
+    assert sheets.panel(X.to(where), list("abcd"), "four").width and sheets.row(X.to(where)).width

@@ -38,12 +38,12 @@ def test_colours_are_kept():
     [
         ({"values": [0]}, "values must be two or more that rise"),
         ({"values": [0, 400, 100]}, "values must be two or more that rise"),
-        ({"panels": {}}, "there must be a panel and 1 to 3 curves, got 0 and 2"),
+        ({"panels": {}}, "panels must hold at least one, got none"),
         ({"panels": {"edit": PICTURES[:2]}}, "must hold a batch for each of 3 values, got 2"),
         ({"panels": {"edit": [*PICTURES[:2], PICTURES[0][:2]]}}, "must be 4 pictures"),
-        ({"curves": {}}, "1 to 3 curves"),
+        ({"curves": {}}, "curves must be 1 to 3, got 0"),
         ({"curves": {"realism": [0, 1]}}, r"curves\['realism'\] must hold 3 figures in 0..1"),
-        ({"curves": {"realism": [0, 1, 2]}}, r"curves\['realism'\] must hold 3 figures in 0..1"),
+        ({"curves": {"realism": [0, 1, 2]}}, r"curves\['realism'\] must lie in \[0, 1\], got 2"),
     ],
 )
 def test_what_does_not_fit_is_refused(change, message):

@@ -132,7 +132,7 @@ def test_back_is_the_pseudo_inverse(measurement):
 def test_a_blur_keeps_the_mean_and_spreads_a_dot():
     dot = torch.zeros(1, 1, 16, 16)
     dot[..., 8, 8] = 1
-    soft = blurred(1.0, 0).A(dot)
+    soft = blurred(1.0, 1e-9).A(dot)
     assert float(soft.sum()) == pytest.approx(1, abs=1e-5)
     at = torch.arange(16.0) - 8
     assert float((soft[0, 0].sum(0) * at**2).sum()) == pytest.approx(1, rel=0.05)

@@ -91,7 +91,7 @@ def test_without_scripts_the_shapes_stand_there(network, steps):
 @pytest.mark.parametrize(
     "of, words",
     [
-        (lambda network, steps: explore(network, []), "steps must hold a prediction of pictures"),
+        (lambda network, steps: explore(network, []), "steps must hold at least one Step"),
         (lambda network, steps: explore(network, steps[-1:]), "steps must hold a prediction of pictures"),
         (
             lambda network, steps: explore(Network(MLP(), PROCESS), [Step(1, torch.zeros(1, 2), steps[0].pred)]),

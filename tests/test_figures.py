@@ -60,7 +60,7 @@ def test_none_stands_for_a_missing_value():
 
 def test_no_row_and_ragged_rows_are_refused():
     table = figures.load("ddim_steps")
-    with pytest.raises(ValueError, match="no row has {'steps': 6, 'eta': 1}"):
+    with pytest.raises(ValueError, match="steps, eta must be those of a row, got {'steps': 6, 'eta': 1}"):
         figures.values(table, "recall", steps=6, eta=1)
     with pytest.raises(ValueError, match=r"each steps must have as many rows, got \[5, 6\] for \[5, 10\]"):
         figures.values(table.iloc[1:], "recall", steps=[5, 10])

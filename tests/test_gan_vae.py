@@ -136,7 +136,7 @@ def test_modes():
     assert metrics.modes(torch.zeros(100, 2) + 0.25, grid) == (0, 1.0)
     few = torch.cat([x[label != 3], x[label == 3][:30]])  # a sixth of its due
     assert metrics.modes(few, grid)[0] == 24 and metrics.modes(few, grid, share=0.1)[0] == 25
-    with pytest.raises(ValueError, match="x must be points"):
+    with pytest.raises(ValueError, match=r"x must be \(B, 2\)"):
         metrics.modes(torch.zeros(5, 3), grid)
 
 

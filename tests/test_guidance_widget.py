@@ -369,7 +369,7 @@ def test_the_notebook_gets_the_widget_and_the_page(network):
     [
         ({"shape": (16, 16)}, r"shape must be that of one picture or latent, \(C, H, W\), got \(16, 16\)"),
         ({"shape": (1, 8, 8)}, r"x must be \(B, 1, 16, 16\), got shape"),
-        ({"labels": ()}, "labels must name at least one label, got none"),
+        ({"labels": ()}, "labels must hold at least one value, got none"),
         ({"labels": (3, 12)}, r"label must lie in 0..9"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"models": {}}, "models must hold at least one model, got none"),

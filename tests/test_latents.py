@@ -84,7 +84,7 @@ def test_psnr():
 
 
 def test_unknown_factor_and_bad_latents_are_named():
-    with pytest.raises(ValueError, match="factor must be 2 or 4, got 8"):
+    with pytest.raises(ValueError, match="factor must be one of 2, 4, got 8"):
         Autoencoder(factor=8)
     with pytest.raises(ValueError, match="z must be finite"):
         unit_scale(torch.full((2, 4, 8, 8), torch.nan))

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from course_lib.metrics import accuracy, floor, frechet_distance, precision_recall, sliced_wasserstein
+from course_lib.datasets.points import ring
+from course_lib.metrics import accuracy, floor, frechet_distance, memorisation, modes, precision_recall, sliced_wasserstein
 from course_lib.process import seeded
 
 
@@ -47,6 +48,17 @@ def test_sliced_wasserstein_of_a_shift():
     assert sliced_wasserstein(x, x.repeat(3, 1)) == pytest.approx(0, abs=1e-12)
 
 
+def test_metrics_of_collapsed_samples_are_finite():
+    spread, one = normal(20, 2), torch.ones(20, 2, dtype=torch.float64)
+    for x, y in ((spread, one), (one, spread), (one, one), (one, 2 * one)):
+        distance, index = memorisation(x, y, 5)
+        values = [frechet_distance(x, y), *precision_recall(x, y), sliced_wasserstein(x, y), floor(sliced_wasserstein, x, 5)]
+        values += [*modes(x, ring()), *distance.tolist(), *index.tolist()]
+        assert all(math.isfinite(value) for value in values)
+    assert frechet_distance(one, one) == 0 and frechet_distance(one, 2 * one) == pytest.approx(2)
+    assert precision_recall(one, one) == (1, 1) and precision_recall(one, 2 * one) == (0, 0)
+
+
 def test_precision_and_recall_tell_apart_what_is_false_and_what_is_missing():
     left, right = 0.1 * normal(300, 2, 1), 0.1 * normal(300, 2, 2) + 10
     both = torch.cat([left, right])
@@ -76,8 +88,9 @@ def test_the_floor_is_real_against_real_and_falls_with_n():
         (lambda: frechet_distance(torch.full((5, 2), math.nan), torch.zeros(5, 2)), "x must be finite"),
         (lambda: sliced_wasserstein(torch.zeros(0, 2), torch.zeros(5, 2)), "x must be a non-empty batch"),
         (lambda: precision_recall(torch.zeros(3, 2), torch.zeros(5, 2)), "more than k = 3"),
+        (lambda: precision_recall(torch.zeros(5, 2), torch.zeros(5, 2), k=0), "k must be at least 1, got 0"),
         (lambda: floor(sliced_wasserstein, torch.zeros(5, 2), 3), "n must lie in 2..2"),
-        (lambda: accuracy(torch.zeros(2, 3), torch.zeros(3)), "label must be (N,)"),
+        (lambda: accuracy(torch.zeros(2, 3), torch.zeros(3, dtype=torch.long)), "label must be (N,)"),
     ],
 )
 def test_bad_input_is_named_in_one_line(call, words):

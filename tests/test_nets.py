@@ -5,11 +5,12 @@ import torch
 from torch import nn
 
 from course_lib.denoisers import NULL
-from course_lib.nets.classifier import Classifier, jitter
+from course_lib.nets.autoencoder import Autoencoder
+from course_lib.nets.classifier import Classifier, TimedClassifier, jitter
 from course_lib.nets.embeddings import LabelEmbedding, TimeEmbedding, fourier, sinusoidal
 from course_lib.nets.hooks import record_activations
 from course_lib.nets.mlp import MLP
-from course_lib.nets.unet import Attention, UNet
+from course_lib.nets.unet import Attention, UNet, heads_of
 from course_lib.process import seeded
 
 NETS = {
@@ -107,16 +108,44 @@ def test_attention_is_torchs_own():
     [
         (lambda: UNet(size=18), "size must be a multiple of 4, got 18"),
         (lambda: UNet(size=16, patch=3), "size must be a multiple of 12, got 16"),
-        (lambda: UNet(widths=()), "widths must name at least one resolution"),
-        (lambda: UNet(widths=(16, 20)), "widths must be multiples of 8, got"),
+        (lambda: UNet(widths=()), "widths must hold at least one value, got none"),
+        (lambda: UNet(widths=(16, 20)), "widths must be a multiple of 8, got 20"),
         (lambda: UNet()(torch.randn(2, 1, 28, 28), torch.rand(2), torch.tensor([0, 0])), "x must be (B, 1, 16, 16), got shape"),
-        (lambda: sinusoidal(torch.rand(3), 7), "dim must be even, got 7"),
+        (lambda: sinusoidal(torch.rand(3), 7), "dim must be a multiple of 2, got 7"),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_line(build, words):
     with pytest.raises(ValueError) as raised:
         build()
     assert words in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_narrow_networks_have_the_attention_that_they_are_asked_for():
+    heads = lambda net: [m.heads for m in net.modules() if isinstance(m, Attention)]
+    assert heads(UNet(widths=(8, 16))) == [1, 1] and heads(UNet(widths=(8, 16), attn=2)) == [1, 1, 1, 1]
+    assert heads(UNet(widths=(8, 16), attn=0)) == [] and heads(UNet()) == [2, 2]
+    assert heads(TimedClassifier(widths=(8, 8))) == [1] and heads(TimedClassifier()) == [2]  # the coarsest resolution alone
+    assert [heads_of(channels) for channels in (8, 32, 48, 64, 96, 104, 128)] == [
+        1,
+        1,
+        1,
+        2,
+        3,
+        2,
+        4,
+    ]  # 104 / 3 is no whole number
+    x, time, cond = torch.randn(2, 1, 16, 16), torch.rand(2), torch.tensor([0, 1])
+    assert UNet(widths=(8, 104))(x, time, cond).shape == x.shape
+
+
+@pytest.mark.parametrize("factor, side", [(2, 31), (4, 30)])
+def test_an_autoencoder_refuses_sides_that_it_cannot_halve(factor, side):
+    net = Autoencoder(factor, 2, 8)
+    good = net.encode(torch.zeros(1, 3, 32, 28))
+    assert net.decode(good).shape == (1, 3, 32, 28)
+    for shape in ((1, 3, side, 32), (1, 3, 32, side)):
+        with pytest.raises(ValueError, match=f"x must have sides that are multiples of {factor}, got shape"):
+            net.encode(torch.zeros(shape))
 
 
 def test_sinusoidal_embeddings_tell_times_apart():
@@ -185,7 +214,7 @@ def test_the_weights_are_those_that_attention_gathers_with():
 @pytest.mark.parametrize(
     "build, words",
     [
-        (lambda: UNet(time="cosines"), "kind must be"),
+        (lambda: UNet(time="cosines"), "time must be one of sinusoidal, fourier, got"),
         (lambda: UNet(modulation="multiply"), "modulation must be"),
     ],
 )

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
@@ -44,7 +45,7 @@ def small(tmp_path):
     def made(last="1 + 1"):
         (tmp_path / "notebooks/src").mkdir(parents=True, exist_ok=True)
         source = tmp_path / "notebooks/src/07_small.py"
-        source.write_text(SMALL.format(last=last))
+        source.write_text(SMALL.format(last=last), encoding="utf-8")
         return source
 
     return made
@@ -164,17 +165,17 @@ def test_build_stores_what_ran(small, capsys):
     assert [cell.id for cell in cells] == ["07-000", "setup", "07-002", "07-003", "07-004"]
     assert cells[2].outputs[0].text == "the figure is 42\n" and cells[4].outputs[0].data == {"text/plain": "2"}
     assert "3/3" in capsys.readouterr().err
-    again = path.read_text()
+    again = path.read_text(encoding="utf-8")
     build.build(small())
-    assert path.read_text() == again
+    assert path.read_text(encoding="utf-8") == again
 
 
 def test_a_cell_that_raises_leaves_the_stored_notebook_as_it_was(small, capsys):
     path = small().parents[1] / "07_small.ipynb"
-    path.write_text("as it was")
+    path.write_text("as it was", encoding="utf-8")
     with pytest.raises(RuntimeError, match="a cell raised ZeroDivisionError: division by zero"):
         build.build(small("1 / 0"))
-    assert path.read_text() == "as it was" and "1 / 0" in capsys.readouterr().err
+    assert path.read_text(encoding="utf-8") == "as it was" and "1 / 0" in capsys.readouterr().err
     assert [p.name for p in path.parent.iterdir() if p.is_file()] == [path.name]
 
 
@@ -194,7 +195,7 @@ def test_ctrl_c_says_what_was_not_written(command, home, monkeypatch, capsys):
 
 def test_unknown_lesson_is_one_line(capsys):
     assert main(["build", "99"]) == 1
-    assert capsys.readouterr().err.startswith("course: no lesson begins with '99'; there are: ")
+    assert capsys.readouterr().err.startswith("course: numbers must be those of lessons, 00, 01")
 
 
 def test_a_lesson_begins_with_its_title():
@@ -215,11 +216,11 @@ def test_tidy_leaves_what_another_machine_can_use():
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    (tmp_path / "a").write_text("old")
+    (tmp_path / "a").write_text("old", encoding="utf-8")
     monkeypatch.setattr("os.replace", lambda *paths: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_atomically(tmp_path / "a", "new")
-    assert (tmp_path / "a").read_text() == "old"
+    assert (tmp_path / "a").read_text(encoding="utf-8") == "old"
 
 
 # Running in a terminal
@@ -287,37 +288,72 @@ def test_page_needs_nothing_else():
 # The address
 
 
-def test_setup_cell_fetches_the_course_in_colab_once_and_leaves_others_alone(monkeypatch, tmp_path):
-    code = TransformerManager().transform_cell(address.Address("ada", "course").setup)
-    commands = []
-    names = {"get_ipython": lambda: SimpleNamespace(system=commands.append)}
-    before = list(sys.path)
-    monkeypatch.setattr(sys, "path", list(before))
-    exec(code, dict(names))
-    assert sys.path == before and not commands
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture
+def set_up(monkeypatch, tmp_path):
+    """set_up(folder): runs the setup cell with its kernel in this folder of a disk without the library; what the shell ran."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    exec(code, dict(names))
-    assert sys.path[0] == str(tmp_path.parent) and not commands
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    code = TransformerManager().transform_cell(address.Address("ada", "course").setup)
+    course = tmp_path / "Übungen & more"
+    (course / "course_lib").mkdir(parents=True)
+    (course / "course_lib/__init__.py").touch()
+    (course / "my/deep").mkdir(parents=True)
+
+    def set_up(folder):
+        commands = []
+        monkeypatch.chdir(folder)
+        exec(code, {"get_ipython": lambda: SimpleNamespace(system=commands.append)})
+        return commands
+
+    set_up.course = course
+    return set_up
+
+
+def test_setup_cell_leaves_an_installed_course_alone(set_up, monkeypatch, tmp_path):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    before = list(sys.path)
+    assert set_up(tmp_path) == [] and sys.path == before
+
+
+@pytest.mark.parametrize("folder", [".", "my", "my/deep", "course_lib"])
+def test_setup_cell_finds_the_course_from_any_of_its_folders(set_up, folder):
+    assert set_up(set_up.course / folder) == [] and sys.path[0] == str(set_up.course)
+
+
+def test_setup_cell_says_in_one_line_what_to_do_elsewhere(set_up, tmp_path):
+    with pytest.raises(ImportError) as raised:
+        set_up(tmp_path)
+    assert str(raised.value).startswith("course_lib was not found: run `%cd FOLDER`") and "\n" not in str(raised.value)
+    assert set_up(set_up.course) == [] and sys.path[0] == str(set_up.course)  # after doing so
+
+
+def test_setup_cell_fetches_the_course_in_colab(set_up, monkeypatch):
     monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace())
-    exec(code, dict(names))
+    there = lambda path: path == Path("/content/course/course_lib/__init__.py")
+    monkeypatch.setattr("pathlib.Path.exists", there)
+    commands = set_up("/")
     assert sys.path[0] == "/content/course"
     assert commands == ["test -d {home} || git clone -q --depth 1 -b main https://github.com/ada/course {home}"]
+    monkeypatch.setattr("pathlib.Path.exists", lambda path: False)  # what git says stands above
+    with pytest.raises(ImportError, match="course_lib was not found"):
+        set_up("/")
 
 
 def test_publish_moves_everything_and_does_so_once(tmp_path, small):
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    (tmp_path / "README.md").write_text("# Course\n\n<!-- badges -->\nold\n<!-- /badges -->\n\nText\n")
+    (tmp_path / "README.md").write_text("# Course\n\n<!-- badges -->\nold\n<!-- /badges -->\n\nText\n", encoding="utf-8")
     notebook = build.read(small())
     notebook.cells[2].outputs = [new_output("stream", text="kept\n")]
-    (tmp_path / "notebooks/07_small.ipynb").write_text(address.to_text(notebook))
+    (tmp_path / "notebooks/07_small.ipynb").write_text(address.to_text(notebook), encoding="utf-8")
     changed = address.publish("ada/her.course", tmp_path)
     assert [path.name for path in changed] == ["pyproject.toml", "README.md", "07_small.ipynb"]
     assert address.read(tmp_path) == address.Address("ada", "her.course", address.read().branch)
     for path in changed:
-        assert '"her.course"' in path.read_text() or "ada/her.course" in path.read_text()
-        assert "/diffusion-course" not in path.read_text()
-    assert '"kept\\n"' in changed[2].read_text() and changed[1].read_text().endswith("<!-- /badges -->\n\nText\n")
+        assert '"her.course"' in path.read_text(encoding="utf-8") or "ada/her.course" in path.read_text(encoding="utf-8")
+        assert "/diffusion-course" not in path.read_text(encoding="utf-8")
+    assert '"kept\\n"' in changed[2].read_text(encoding="utf-8") and changed[1].read_text(encoding="utf-8").endswith(
+        "<!-- /badges -->\n\nText\n"
+    )
     assert address.publish("ada/her.course", tmp_path) == []
 
 

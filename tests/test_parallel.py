@@ -9,20 +9,25 @@ import torch
 
 from course_lib import parallel
 from course_lib.files import ROOT
-from course_lib.zoo import recipes
+from course_lib.zoo import models
 from course_lib.zoo.checkpoints import read
 
-CURVE = """
-import json, sys, torch
+SHARED = [name for name in models.RECIPES if name not in ("classifier", "judge32", "reader")]
+CURVES = """
+import itertools, json, sys, torch
 torch.set_num_threads(1)
 from course_lib import parallel
-from course_lib.zoo import recipes
-with parallel.process_group():
-    network = recipes.digits_network(seed=1)
-    losses = [p.loss for p in recipes.train_digits(network, seed=2, steps=6)]
-    weights = torch.cat([w.flatten() for w in network.net.parameters()])
+from course_lib.zoo import models
+found = {}
+with parallel.process_group(torch.device("cpu")):
+    for name in sys.argv[2:]:
+        recipe = models.RECIPES[name]
+        model = recipe.build(1)
+        losses = [p.loss for p in itertools.islice(recipe.train(model, seed=2, steps=8), 3)]
+        weights = torch.cat([w.flatten() for w in getattr(model, "net", model).parameters()])
+        found[name] = {"losses": losses, "weights": weights[::997].tolist()}
     if parallel.rank() == 0:
-        json.dump({"losses": losses, "weights": weights[::997].tolist(), "size": parallel.size()}, open(sys.argv[1], "w"))
+        json.dump(found | {"size": parallel.size()}, open(sys.argv[1], "w"))
 """
 
 
@@ -31,17 +36,28 @@ def torchrun(*command, n=2):
     return subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
-def test_two_processes_have_the_loss_curve_of_one(tmp_path):
-    script, found = tmp_path / "curve.py", {}
-    script.write_text(CURVE)
-    for n in (1, 2):
-        ran = torchrun(str(script), str(tmp_path / f"{n}.json"), n=n)
-        assert ran.returncode == 0, ran.stderr
-        found[n] = json.loads((tmp_path / f"{n}.json").read_text())
-    assert [found[n]["size"] for n in (1, 2)] == [1, 2]
-    assert found[1]["losses"] == pytest.approx(found[2]["losses"], rel=1e-4)
-    assert found[1]["weights"] == pytest.approx(found[2]["weights"], abs=1e-4)
-    assert found[1]["losses"][-1] < found[1]["losses"][0]
+def curves(folder, names, n):
+    script, out = folder / "curves.py", folder / f"{n}.json"
+    script.write_text(CURVES)
+    ran = torchrun(str(script), str(out), *names, n=n)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(out.read_text())
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["digits", "noisy_classifier", "gan", "vae", "clip", "upsampler", "consistency"],
+        pytest.param(SHARED, marks=pytest.mark.thorough),
+    ],
+    ids=["one of each loss", "all"],
+)
+def test_two_processes_have_the_loss_curve_of_one(tmp_path, names):
+    one, two = (curves(tmp_path, names, n) for n in (1, 2))
+    assert (one.pop("size"), two.pop("size")) == (1, 2)
+    for name, alone in one.items():
+        assert alone["losses"] == pytest.approx(two[name]["losses"], rel=1e-6, abs=1e-7), name
+        assert alone["weights"] == pytest.approx(two[name]["weights"], abs=1e-5), name
 
 
 def test_the_command_writes_one_checkpoint(tmp_path):
@@ -52,16 +68,17 @@ def test_the_command_writes_one_checkpoint(tmp_path):
     assert record["finished"] and ran.stdout.count("ring: done after") == 1 and [out] == sorted(tmp_path.iterdir())
 
 
-def test_shares_are_even_and_make_up_the_whole(monkeypatch):
-    network = recipes.digits_network().given(torch.arange(6) % 10)
+def test_a_net_with_batch_normalisation_is_refused(tmp_path):
+    ran = torchrun("-m", "course_lib", "train", "reader", "--device", "cpu", "--out", str(tmp_path / "reader.safetensors"))
+    assert ran.returncode != 0 and "net must have no batch normalisation to be trained by 2 processes" in ran.stderr
+
+
+def test_parts_are_even_and_make_up_the_whole(monkeypatch):
     x, seen = torch.arange(6.0), []
+    monkeypatch.setattr(parallel, "size", lambda: 3)
     for k in range(3):
         monkeypatch.setattr(parallel, "rank", lambda k=k: k)
-        monkeypatch.setattr(parallel, "size", lambda: 3)
-        (part,) = parallel.share(x)
-        assert network.part(parallel.members()).cond.tolist() == part.tolist()
-        seen += part.tolist()
-    assert sorted(seen) == x.tolist()
+        seen += parallel.split(x).tolist()
+    assert seen == x.tolist()
     with pytest.raises(ValueError, match="a batch must be a multiple of the 3 processes, got 4"):
-        parallel.share(torch.zeros(4))
-    assert network.given(3).part(parallel.members()).cond.tolist() == [3]
+        parallel.split(torch.zeros(4))

@@ -56,7 +56,7 @@ def test_the_page_carries_what_it_needs_and_a_picture_for_those_without_scripts(
     "call, words",
     [
         (lambda: paths(ExactDenoiser(pair(), process)), "exact must be the denoiser of a mixture in the plane"),
-        (lambda: paths(exact, levels=levels.flip(0)), "times must be one falling row"),
+        (lambda: paths(exact, levels=levels.flip(0)), "levels must be two or more falling times"),
         (lambda: paths(exact, Network(MLP(classes=3), process)), "network must be an MLP without classes"),
         (lambda: paths(exact, Network(MLP(), process, "v")), "network must be an MLP without classes"),
         (lambda: paths(exact, Network(MLP(), DDPM(cosine_beta(1000)))), "network must be over the process"),

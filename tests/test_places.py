@@ -194,5 +194,5 @@ def test_a_check(copy):
 def test_a_recipe(copy, tmp_path):
     commands = [["models"], ["train", "tiny", "--device", "cpu", "--out", str(tmp_path / "tiny.safetensors")]]
     shown = copy("-c", f"from course_lib.__main__ import main\nassert [main(line) for line in {commands}] == [0, 0]")
-    assert re.search(r"^tiny +two steps$", shown, re.MULTILINE) and "not made yet: course train tiny" in shown
+    assert re.search(r"^tiny +two steps$", shown, re.MULTILINE) and "not made yet: course train tiny --replace" in shown
     assert (tmp_path / "tiny.safetensors").exists()

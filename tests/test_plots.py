@@ -2,7 +2,10 @@
 
 import base64
 import io
+import os
 import re
+import subprocess
+import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,6 +15,12 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from course_lib import plots
+from course_lib.datasets.points import ring
+from course_lib.denoisers import ExactDenoiser
+from course_lib.files import ROOT
+from course_lib.process import DDPM
+from course_lib.schedules import linear_beta
+from course_lib.widgets.paths import paths
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +29,69 @@ def styled():
         plots.style()
         yield
     plt.close("all")
+
+
+RC = """
+image.origin: lower
+image.cmap: gray
+image.aspect: auto
+image.interpolation: bicubic
+text.usetex: True
+savefig.bbox: tight
+savefig.transparent: True
+savefig.dpi: 50
+figure.figsize: 2, 2
+figure.autolayout: True
+axes.grid: True
+axes.facecolor: black
+axes.unicode_minus: False
+axes.formatter.use_locale: True
+font.family: monospace
+lines.marker: o
+xtick.direction: in
+path.sketch: 1, 100, 2
+"""
+DRAW = """
+import hashlib, io
+import numpy as np
+import torch
+from PIL import Image
+from course_lib import plots
+
+light_above = torch.linspace(1, -1, 64).view(1, 1, 8, 8).expand(4, 1, 8, 8)
+
+def upright():
+    figure = plots.pictures(light_above[:1], scale=0.5)
+    pixels = np.asarray(Image.open(io.BytesIO(plots.png(figure))).convert("L"))
+    above, below = pixels[[len(pixels) // 4, 3 * len(pixels) // 4], pixels.shape[1] // 2]
+    return 150 < above < 250 and 10 < below < 100
+
+def digests():
+    plots.style()
+    figure, (left, right) = plots.plt.subplots(1, 2)
+    left.imshow(np.arange(12).reshape(3, 4))
+    right.plot([-1.5, 2], label="$x_1$")
+    right.legend()
+    rows = plots.pictures(light_above, columns=2, title="x, 50 %", rows=["a", "b"])
+    shown = [figure, rows, plots.points(torch.eye(2), torch.arange(2))]
+    return [hashlib.sha256(plots.png(each)).hexdigest() for each in shown]
+"""
+
+
+def test_the_readers_matplotlibrc_changes_no_byte_and_turns_nothing_upside_down(tmp_path):
+    (tmp_path / "matplotlibrc").write_text(RC, encoding="utf-8")
+    environment = os.environ | {"MATPLOTLIBRC": str(tmp_path), "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
+    code = DRAW + "plots.plt.rcParams['text.usetex'] = False  # here only: there is no LaTeX\nprint(upright())\n"
+    code += "plots.plt.rcParams['text.usetex'] = True\nprint(*digests())\n"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    exec(DRAW, here := {})
+    assert here["upright"]() and done.stdout.split() == ["True", *here["digests"]()], done.stderr
+
+
+def test_a_widget_leaves_the_readers_settings_as_they_were():
+    plt.rcParams["lines.linewidth"] = 7.5
+    paths(ExactDenoiser(ring(), DDPM(linear_beta(1000))))
+    assert plt.rcParams["lines.linewidth"] == 7.5
 
 
 def test_a_figure_is_shown_with_its_words_and_closed():
@@ -67,9 +139,9 @@ def test_points_are_distinguished_by_colour_and_by_shape():
         (lambda: plots.show(plt.figure(), alt=" "), "alt must say what the figure shows, got nothing"),
         (lambda: plots.show(plt.figure(figsize=(14, 3)), alt="a"), "fig must be at most 12 inches wide, got 14"),
         (lambda: plots.pictures(torch.zeros(2, 16, 16)), "x must be pictures (N, 1 or 3, H, W), got shape (2, 16, 16)"),
-        (lambda: plots.pictures(torch.zeros(0, 1, 16, 16)), "x must be pictures (N, 1 or 3, H, W), got shape (0, 1, 16, 16)"),
+        (lambda: plots.pictures(torch.zeros(0, 1, 16, 16)), "x must be a non-empty batch (B, ...), got shape (0, 1, 16, 16)"),
         (lambda: plots.pictures(torch.zeros(6, 1, 8, 8), 3, rows=["a"]), "rows must name each of 2 rows, got 1 names"),
-        (lambda: plots.points(torch.zeros(3, 3)), "x must be points (N, 2), got shape (3, 3)"),
+        (lambda: plots.points(torch.zeros(3, 3)), "x must be (B, 2), got shape (3, 3)"),
     ],
 )
 def test_what_cannot_be_drawn_is_said_in_one_line(call, words):

@@ -1,8 +1,13 @@
 """All five views say the same, and guidance mixes them alike."""
 
+import copy
+import importlib
+import pickle
+
 import pytest
 import torch
 
+from course_lib import denoisers
 from course_lib.datasets import points
 from course_lib.denoisers import NULL, ExactDenoiser, Network
 from course_lib.guidance import ClassifierFree
@@ -135,12 +140,40 @@ plain, labelled = Network(MLP(2, 8, 1), RectifiedFlow()), Network(MLP(2, 8, 1, c
         (lambda: ClassifierFree(plain, plain, "3"), TypeError, "w must be a number, got str"),
         (lambda: Network(MLP(2, 8, 1), RectifiedFlow(), "noise"), ValueError, "view must be one of x0, eps"),
         (lambda: points.ring().given(9), ValueError, "label must be one of 0, 1"),
-        (lambda: points.ring().score(torch.zeros(2, 3)), ValueError, "x must be points (B, 2)"),
-        (lambda: Prediction(x0, 1.0, 1.0, "eps", eps[:2]), ValueError, "the network's output must have the shape"),
-        (lambda: Prediction(x0, 1.0, 1.0, "eps", eps).replace(), TypeError, "exactly one view"),
+        (lambda: points.ring().score(torch.zeros(2, 3)), ValueError, "x must be (B, 2), got shape (2, 3)"),
+        (
+            lambda: Prediction(x0, torch.ones(1), torch.ones(1), "eps", eps[:2]),
+            ValueError,
+            "the network's output must have the shape",
+        ),
+        (lambda: Prediction(x0, torch.ones(1), torch.ones(1), "eps", eps).replace(), TypeError, "exactly one view"),
     ],
 )
 def test_bad_input_is_named_in_one_line(call, error, words):
     with pytest.raises(error) as raised:
         call()
     assert words in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_the_null_condition_is_one_object():
+    for other in (
+        copy.copy(NULL),
+        copy.deepcopy(NULL),
+        pickle.loads(pickle.dumps(NULL)),
+        copy.deepcopy({"cond": NULL})["cond"],
+    ):
+        assert other is NULL
+    before = dict(vars(denoisers))
+    try:
+        assert importlib.reload(denoisers).NULL is NULL
+    finally:
+        vars(denoisers).update(before)  # its classes are new ones, which other tests must not meet
+
+
+@pytest.mark.parametrize("view", ["eps", "score"])
+def test_a_view_that_divides_by_the_signal_is_refused_where_there_is_none(view):
+    network = Network(MLP(), RectifiedFlow(), view)
+    assert network(torch.zeros(2, 2), 0.5).x0.isfinite().all()
+    for t in (1.0, torch.tensor([0.5, 1.0])):
+        with pytest.raises(ValueError, match=f"view must be x0, v or flow to predict where no signal is left, got {view}"):
+            _ = network(torch.zeros(2, 2), t).x0

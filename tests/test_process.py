@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from course_lib.denoisers import relative_time
-from course_lib.process import DDPM, RectifiedFlow, VarianceExploding, randn_like, seeded
+from course_lib.process import DDPM, RectifiedFlow, VarianceExploding, randn_like, seeded, seeded_each
 from course_lib.schedules import cosine_beta, geometric_sigma, linear_beta
 
 PROCESSES = [DDPM(linear_beta(50)), DDPM(cosine_beta(1000)), VarianceExploding(geometric_sigma(20)), RectifiedFlow()]
@@ -113,10 +113,10 @@ BAD = torch.tensor([[float("nan")]])
         (lambda p: p.add_noise([[1.0]], 1, torch.zeros(1, 1)), TypeError, "x0 must be a torch.Tensor, got list"),
         (lambda p: p.add_noise(torch.zeros(2, 3), 1, torch.zeros(2, 1)), ValueError, "eps must have the shape of x0"),
         (lambda p: p.add_noise(torch.zeros(2, 3), torch.tensor([1, 2, 3]), torch.zeros(2, 3)), ValueError, "batch of 2"),
-        (lambda p: p.posterior(torch.zeros(1, 2), torch.zeros(1, 2), 0), ValueError, "t must lie in 1..50, got 0"),
+        (lambda p: p.posterior(torch.zeros(1, 2), torch.zeros(1, 2), 0), ValueError, "t must lie in [1, 50], got 0"),
         (lambda p: p.posterior(torch.zeros(1, 2), torch.zeros(2, 2), 1), ValueError, "x0 must have the shape of x_t"),
-        (lambda p: DDPM(torch.tensor([0.1, 1.0])), ValueError, "betas must be"),
-        (lambda p: VarianceExploding(torch.tensor([2.0, 1.0])), ValueError, "ascending"),
+        (lambda p: DDPM(torch.tensor([0.1, 1.0])), ValueError, "betas must lie between 0 and 1"),
+        (lambda p: VarianceExploding(torch.tensor([2.0, 1.0])), ValueError, "sigmas must be positive and ascend"),
         (lambda p: RectifiedFlow().signal(1.2), ValueError, "t must lie in [0, 1], got 1.2"),
         (lambda p: RectifiedFlow().signal(float("nan")), ValueError, "t must lie in [0, 1], got nan"),
         (lambda p: linear_beta(10), ValueError, "start and end"),
@@ -143,10 +143,24 @@ def test_what_a_process_answers_is_a_copy_and_can_be_trained_through():
         assert torch.isclose(process.alpha_bar(t), want[0].double() ** 2, rtol=1e-6)
         time = relative_time(t, process, x)
         time.mul_(1000)
-        assert torch.equal(relative_time(t, process, x), torch.full((3,), t / 1000))
+        assert torch.equal(relative_time(t, process, x), torch.full((3,), t / 1000, dtype=torch.float64))
     assert float(process.signal(123)) == float(DDPM(linear_beta(1000)).signal(123))
     with torch.inference_mode():
         process.coefficients(321, x), relative_time(321, process, x)
     weight = torch.ones((), requires_grad=True)
     (weight * process.coefficients(321, x)[0] * relative_time(321, process, x)).sum().backward()
     assert weight.grad > 0
+
+
+def test_the_noise_of_each_member_is_its_own():
+    few, many = (randn_like(torch.zeros(n, 3), seeded_each(5, n)) for n in (4, 16))
+    assert torch.equal(few, many[:4]) and len(many.unique()) == 48
+    assert abs(float(randn_like(torch.zeros(500, 40), seeded_each(1, 500)).std()) - 1) < 0.02
+    with pytest.raises(ValueError, match="rng must be one generator or one for each of the batch of 4, got 3"):
+        randn_like(torch.zeros(4, 2), seeded_each(0, 3))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.5, True, "1", None])
+def test_a_seed_is_a_whole_number(seed):
+    with pytest.raises((ValueError, TypeError), match="seed must be"):
+        seeded(seed)

@@ -1,10 +1,13 @@
 """A student's progress is kept whatever happens to the file, and their copies of notebooks stay as they are."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
-from course_lib.files import NOTEBOOKS
+from course_lib.files import NOTEBOOKS, ROOT
 from course_lib.nets.clip import contrastive_loss
 from course_lib.teaching import checks as check
 from course_lib.teaching import progress
@@ -25,21 +28,79 @@ def test_a_pass_is_kept_with_its_first_day(file, monkeypatch):
     assert progress.passed(file) == {"add_noise": first} and len(first) == 10
 
 
-def test_a_damaged_file_is_set_aside_and_not_lost(file, capsys):
+def test_damaged_files_are_set_aside_and_not_lost(file, capsys):
+    for damaged in ('{"passed": ', "[" * 100_000):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(damaged, encoding="utf-8")
+        assert progress.passed(file) == {} and "progress.json could not be read\n" in capsys.readouterr().err
+        assert file.exists()  # only who writes sets it aside
+        progress.note("slerp", file)
+        assert list(progress.passed(file)) == ["slerp"]
+    assert file.with_suffix(".damaged.json").read_text(encoding="utf-8") == '{"passed": '
+    assert file.with_name("progress.damaged2.json").stat().st_size == 100_000
+    assert "kept as progress.damaged2.json, and a new one begins" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_is_no_damage(encoding, file, capsys):
     file.parent.mkdir()
-    file.write_text('{"passed": ')
-    progress.note("slerp", file)
-    assert list(progress.passed(file)) == ["slerp"]
-    assert (
-        file.with_suffix(".damaged.json").read_text() == '{"passed": '
-        and "kept as progress.damaged.json" in capsys.readouterr().err
-    )
+    file.write_text('{"passed": {"slerp": "2026-11-28"}}', encoding=encoding)
+    progress.note("add_noise", file)
+    assert list(progress.passed(file)) == ["slerp", "add_noise"] and capsys.readouterr().err == ""
+
+
+EIGHT_AT_ONCE = """
+import sys
+from pathlib import Path
+from threading import Barrier, Thread
+from course_lib.teaching.progress import note
+
+file, writer, together = Path(sys.argv[1]), sys.argv[2], Barrier(8)
+threads = [Thread(target=lambda k=k: (together.wait(), note(f"{writer}-{k}", file))) for k in range(8)]
+print("ready", flush=True)
+sys.stdin.readline()
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_24_writers_in_threads_and_processes_lose_nothing(file):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    writers = [
+        subprocess.Popen([sys.executable, "-c", EIGHT_AT_ONCE, str(file), str(k)], env=environment, **pipes) for k in range(3)
+    ]
+    assert [writer.stdout.readline() for writer in writers] == ["ready\n"] * 3
+    for writer in writers:
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    assert [writer.communicate(timeout=60)[1] for writer in writers] == [""] * 3
+    assert sorted(progress.passed(file)) == sorted(f"{writer}-{k}" for writer in range(3) for k in range(8))
+    assert not list(file.parent.glob("*.part")) and not list(file.parent.glob("*damaged*"))
 
 
 def test_a_folder_that_cannot_be_written_stops_nobody(file, capsys):
-    file.parent.write_text("a file where the folder should be")
+    file.parent.write_text("a file where the folder should be", encoding="utf-8")
     progress.note("slerp", file)
     assert "progress is not kept" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_read_stops_nobody(file, capsys):
+    file.mkdir(parents=True)
+    assert progress.passed(file) == {}
+    progress.note("slerp", file)
+    assert "could not be read" in capsys.readouterr().err and progress.passed(file.parent / "other.json") == {}
+
+
+def test_a_lock_that_cannot_be_had_stops_nobody(file, capsys, monkeypatch):
+    def no_locks(*args, **kwargs):
+        raise NotImplementedError("no locks here")
+
+    monkeypatch.setattr(progress, "FileLock", no_locks)
+    progress.note("slerp", file)
+    assert capsys.readouterr().err == "progress is not kept: no locks here\n" and not file.exists()
 
 
 def test_checks_note_what_is_right_and_only_in_a_notebook(monkeypatch):
@@ -57,16 +118,16 @@ def test_every_exercise_of_a_lesson_is_a_check_and_each_is_known(file):
     assert all(hasattr(check, name) for names in found.values() for name in names)
     progress.note("cosine_beta", file)
     shown = progress.progress(file)
-    assert "○ add_noise  ✓ cosine_beta  ○ posterior" in str(shown) and "1 of " in str(shown).splitlines()[-1]
+    assert "[ ] add_noise  [x] cosine_beta  [ ] posterior" in str(shown) and "1 of " in str(shown).splitlines()[-1]
     assert "✓ cosine_beta" in shown._repr_html_()
 
 
 def test_a_copy_is_the_students_and_stays(tmp_path):
     copy = progress.start("01", tmp_path / "my")
     assert copy.read_bytes() == (NOTEBOOKS / copy.name).read_bytes()
-    notebook = json.loads(copy.read_text())
+    notebook = json.loads(copy.read_text(encoding="utf-8"))
     notebook["cells"][0]["source"] = "mine"
-    copy.write_text(json.dumps(notebook))
-    assert progress.start("01", tmp_path / "my") == copy and json.loads(copy.read_text()) == notebook
+    copy.write_text(json.dumps(notebook), encoding="utf-8")
+    assert progress.start("01", tmp_path / "my") == copy and json.loads(copy.read_text(encoding="utf-8")) == notebook
     with pytest.raises(ValueError, match="number must be one of 00, .*got '99'"):
         progress.start("99", tmp_path)

@@ -85,7 +85,7 @@ def test_the_page_for_those_without_a_kernel(network, evaluator):
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"prompts": ()}, "prompts must hold at least one caption, got none"),
+        ({"prompts": ()}, "prompts must hold at least one value, got none"),
         ({"prompts": ("a zebra",)}, "captions must be made of known words, got 'zebra'"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
     ],

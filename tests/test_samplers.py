@@ -6,9 +6,9 @@ import torch
 from course_lib.datasets import points
 from course_lib.denoisers import ExactDenoiser
 from course_lib.mixtures import GaussianMixture
-from course_lib.process import DDPM, seeded
-from course_lib.samplers import Step, ddim, ddpm, result, time_pairs
-from course_lib.schedules import cosine_beta, linear_beta
+from course_lib.process import DDPM, RectifiedFlow, VarianceExploding, seeded, seeded_each
+from course_lib.samplers import Step, ddim, ddpm, probability_flow, rectified_flow, result, sample, time_pairs
+from course_lib.schedules import cosine_beta, geometric_sigma, linear_beta
 
 process = DDPM(cosine_beta(1000))
 three = GaussianMixture([0.2, 0.3, 0.5], torch.tensor([[-1.0, 0.0], [1.0, 0.5], [0.0, -1.0]]), [0.1, 0.15, 0.2])
@@ -115,3 +115,40 @@ def test_bad_input_is_named_in_one_line(call, words):
 def test_a_step_prints_and_result_is_the_last():
     assert result(Step(t, torch.tensor([[float(t)]])) for t in (2, 1, 0)).item() == 0
     assert points.ring().dim == 2
+
+
+@pytest.mark.parametrize(
+    "sampler, process, words",
+    [
+        (ddim, RectifiedFlow(), "denoiser must be one of a DDPM process for ddim, got one of RectifiedFlow"),
+        (ddpm, RectifiedFlow(), "denoiser must be one of a DDPM process for ddpm, got one of RectifiedFlow"),
+        (
+            ddpm,
+            VarianceExploding(geometric_sigma(5)),
+            "denoiser must be one of a DDPM process for ddpm, got one of VarianceExp",
+        ),
+        (
+            probability_flow,
+            RectifiedFlow(),
+            "denoiser must be one of a DDPM process for probability_flow, got one of Rectified",
+        ),
+        (
+            rectified_flow,
+            DDPM(linear_beta(100)),
+            "denoiser must be one of a RectifiedFlow process for rectified_flow, got one of DDPM",
+        ),
+    ],
+)
+def test_a_sampler_on_a_process_that_it_is_not_made_for_names_both(sampler, process, words):
+    denoiser = ExactDenoiser(points.ring(), process)
+    with pytest.raises(TypeError, match=words):
+        result(sampler(denoiser, torch.randn(4, 2), process.times(3)))
+
+
+def test_noise_of_each_member_is_split_with_the_batch():
+    denoiser = ExactDenoiser(points.ring(), DDPM(linear_beta(100)))
+    noise = torch.randn(7, 2, generator=seeded(0))
+    whole, parts = (sample(denoiser, noise, 5, ddpm, batch, rng=seeded_each(3, 7)) for batch in (7, 3))
+    assert torch.allclose(whole, parts, atol=1e-5) and torch.allclose(
+        whole[:2], sample(denoiser, noise[:2], 5, ddpm, rng=seeded_each(3, 2)), atol=1e-5
+    )

@@ -223,10 +223,13 @@ def test_equal_to_diffusers_inversion(n):
 @pytest.mark.parametrize(
     "call, words",
     [
-        (lambda: list(langevin(None, start(), 1, n=0, epsilon=0.1)), "n must be at least 1, got 0"),
-        (lambda: list(langevin(None, start(), 1, n=3, epsilon=0.0)), "epsilon must be positive, got 0.0"),
-        (lambda: list(langevin(None, start(), 1, n=3, epsilon=float("inf"))), "epsilon must be finite"),
-        (lambda: list(annealed_langevin(None, start(), torch.tensor([1, 2]))), "times must be one falling row"),
+        (lambda: list(langevin(ExactDenoiser(one, levels), start(), 1, n=0, epsilon=0.1)), "n must be at least 1, got 0"),
+        (lambda: list(langevin(ExactDenoiser(one, levels), start(), 1, n=3, epsilon=0.0)), "epsilon must be positive, got 0.0"),
+        (lambda: list(langevin(ExactDenoiser(one, levels), start(), 1, n=3, epsilon=float("inf"))), "epsilon must be finite"),
+        (
+            lambda: list(annealed_langevin(ExactDenoiser(one, levels), start(), torch.tensor([1, 2]))),
+            "times must be one falling row",
+        ),
         (lambda: list(invert(ExactDenoiser(one, levels), torch.zeros(0, 2), levels.times(3))), "x must be a non-empty batch"),
     ],
 )

@@ -205,7 +205,7 @@ def test_each_attribute_is_scored_separately():
         (lambda: scenes.sample(3, split="test"), "split must be one of train, new pairs, new objects, got 'test'"),
         (lambda: scenes.sample(3, kinds=("one",), split="new pairs"), "kinds must have 'pair' in it"),
         (lambda: scenes.agreement(some(3), some(4)), "seen and wanted must be as many scenes, got 3 and 4"),
-        (lambda: Scene(*[torch.zeros(2, 4)] * 5), r"place must be (2,), got (2, 4)"),
+        (lambda: Scene(*[torch.zeros(2, 4, dtype=torch.long)] * 5), r"place must be (B,), got shape (2, 4)"),
     ],
 )
 def test_bad_input_is_said_in_one_line(of, words):

@@ -210,5 +210,5 @@ def test_the_detector_finds_nothing_in_an_empty_picture_and_less_in_a_broken_one
 
 
 def test_the_detector_refuses_what_is_no_picture_of_its_size():
-    with pytest.raises(ValueError, match=r"x must be pictures \(B, 3, 32, 32\), got shape \(2, 3, 16, 16\)"):
+    with pytest.raises(ValueError, match=r"x must be \(B, 3, 32, 32\), got shape \(2, 3, 16, 16\)"):
         SceneDetector().detect(torch.zeros(2, 3, 16, 16))

@@ -152,3 +152,95 @@ def test_a_loss_that_explodes_is_an_error_not_a_silent_nan():
 
 def test_device():
     assert pick_device("cpu").type == "cpu" and pick_device().type in ("cuda", "mps", "cpu")
+
+
+def a_net():
+    torch.manual_seed(0)
+    return MLP(width=8, depth=1)
+
+
+def a_loss(net, seen=()):
+    """The loss of points from a fixed seed; it is not finite at the steps in `seen`."""
+    rng, step = seeded(0), iter(range(1, 10**6))
+
+    def loss():
+        value = denoising_loss(Network(net, process), torch.randn(16, 2, generator=rng), rng)
+        return value * math.inf if next(step) in seen else value
+
+    return loss
+
+
+def weights_of(net):
+    return torch.cat([p.detach().flatten() for p in net.parameters()])
+
+
+def test_a_loss_that_is_not_finite_leaves_net_and_average_as_they_were():
+    states = {}
+    for name, steps, seen in (("four steps", 4, ()), ("not the fifth", 9, (5,))):
+        net = a_net()
+        ema = EMA(net, 0.9)
+        training = train(a_loss(net, seen), net, 9, ema=ema)
+        if seen:
+            with pytest.raises(
+                ValueError, match=r"loss must be finite, got inf .* at step 5; .* kept: try a smaller lr than 0.002"
+            ):
+                list(training)
+        else:
+            for _ in zip(range(steps), training):
+                pass
+        states[name] = weights_of(net), weights_of(ema.net)
+    for kept, learned in zip(states["not the fifth"], states["four steps"]):
+        assert torch.equal(kept, learned) and kept.isfinite().all()
+
+
+def test_a_gradient_that_is_not_finite_is_seen_before_it_is_used():
+    net = a_net()
+    before = weights_of(net)
+    root = lambda: (net(torch.zeros(2, 2), torch.zeros(2)) * 0).sum().sqrt()  # 0, whose slope is infinite times 0
+    with pytest.raises(ValueError, match="loss must be finite, got 0 with a gradient of length nan at step 1"):
+        list(train(root, net, 3))
+    assert torch.equal(weights_of(net), before)
+
+
+@pytest.mark.parametrize(
+    "loss, error, words",
+    [
+        (lambda net: torch.ones(()), ValueError, "loss must depend on net's parameters, got one without a gradient"),
+        (lambda net: a_net()(torch.ones(2, 2), torch.ones(2)).mean(), ValueError, "got one that depends on others alone"),
+        (lambda net: 1.0, TypeError, "loss must return a tensor of one number, got float"),
+        (lambda net: net(torch.ones(2, 2), torch.ones(2)), TypeError, r"got Tensor of shape \(2, 2\)"),
+    ],
+)
+def test_a_loss_that_trains_nothing_is_refused(loss, error, words):
+    net = a_net()
+    with pytest.raises(error, match=words):
+        next(train(lambda: loss(net), net, 3))
+    with pytest.raises(ValueError, match="net must have parameters that require a gradient, got none"):
+        frozen = a_net().requires_grad_(False)
+        next(train(a_loss(frozen), frozen, 3))
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, math.nan, math.inf])
+def test_seconds_must_be_positive(seconds):
+    net = a_net()
+    with pytest.raises(ValueError, match=f"seconds must be (positive|finite), got {seconds}"):
+        next(train(a_loss(net), net, 3, seconds=seconds))
+
+
+@pytest.mark.parametrize("around", [torch.inference_mode, torch.no_grad])
+def test_it_trains_within_inference_mode_and_goes_on_outside(around):
+    straight, net = a_net(), a_net()
+    list(train(a_loss(straight), straight, 4))
+    training = train(a_loss(net), net, 4)
+    with around():
+        next(training), next(training)
+    list(training)
+    assert torch.equal(weights_of(net), weights_of(straight))
+
+
+def test_the_device_is_the_one_that_the_variable_names(monkeypatch):
+    monkeypatch.setenv("COURSE_DEVICE", "cpu")
+    assert pick_device().type == "cpu"
+    monkeypatch.setenv("COURSE_DEVICE", "tpu")
+    with pytest.raises(ValueError, match="device must be auto or one of this machine, cpu"):
+        pick_device()

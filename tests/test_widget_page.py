@@ -1,17 +1,19 @@
 """A widget's modules as one script: in the order of their imports, each once, and nothing that does not fit."""
 
+import json
 import re
+from html import escape
 
 import numpy as np
 import pytest
 
 from course_lib import plots
-from course_lib.widgets.page import HERE, bundle
+from course_lib.widgets.page import HERE, Fragment, bundle, script_json
 
 
 def modules(tmp_path, **sources):
     for name, source in sources.items():
-        (tmp_path / f"{name}.js").write_text(source)
+        (tmp_path / f"{name}.js").write_text(source, encoding="utf-8")
     return tmp_path
 
 
@@ -38,6 +40,19 @@ def test_each_module_stands_once_and_after_what_it_imports(tmp_path):
 def test_what_does_not_fit_is_named(tmp_path, sources, words):
     with pytest.raises(ValueError, match=words):
         bundle("a", modules(tmp_path, **sources))
+
+
+@pytest.mark.parametrize("text", ["<!--<script>", "</script><b>", "</SCRIPT>", "a < b && c > d", "\u2028"])
+def test_no_text_ends_a_script_or_a_title(tmp_path, text):
+    inside = script_json({"title": text})
+    assert "<" not in inside and inside.isascii() and json.loads(inside) == {"title": text}
+    made = Fragment("x", "").save(tmp_path / "x.html", title=text).read_text(encoding="utf-8")
+    assert re.search("<title>([^<]*)</title>", made)[1] == escape(text)
+
+
+def test_the_widgets_own_scripts_cannot_end_early():
+    for path in HERE.glob("*.js"):
+        assert not re.search("<!--|</?script", path.read_text(encoding="utf-8"), re.IGNORECASE), path.name
 
 
 def test_every_exported_function_has_its_types():

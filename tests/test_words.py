@@ -80,7 +80,7 @@ def test_bad_input_is_named():
         spelling("GO", "red")
     with pytest.raises(ValueError, match="colour must be one of"):
         spelling("STAR", "mauve")
-    with pytest.raises(ValueError, match=r"x must be pictures \(B, 3, 32, 32\)"):
+    with pytest.raises(ValueError, match=r"x must be \(B, 3, 32, 32\)"):
         read(torch.zeros(2, 1, 32, 32))
     with pytest.raises(ValueError, match="seen and wanted must be as many"):
         agreement(sample(2, seeded(0)), sample(3, seeded(0)))

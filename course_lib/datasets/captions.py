@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from course_lib import validate
 from course_lib.datasets.scenes import COLOURS, MAX_OBJECTS, NONE, PLACES, RELATIONS, SHAPES, SIZES, Scene
 from course_lib.denoisers import NULL
+from course_lib.process import rand
 
 NOUNS = {"circle": ("circle", "disc"), "square": ("square", "box"), "triangle": ("triangle",), "star": ("star",)}
 PLURALS = {"box": "boxes"}
@@ -50,7 +52,7 @@ def tell(scene: Scene, rng: torch.Generator | None = None) -> tuple[list[str], S
     A caption always mentions the number, colours, shapes and the relation. With probability 1/2 it mentions each size of one or
     two objects, and the place of a single object. Synonyms and word order are random.
     """
-    chance = torch.rand(len(scene), 10, generator=rng)
+    chance = rand(len(validate.instance("scene", scene, Scene)), 10, rng=rng)
     size = torch.where((chance[:, :MAX_OBJECTS] < 0.5) & (scene.count < 3)[:, None], scene.size, NONE)
     size = torch.where(((scene.place < 0) & (scene.relation < 0))[:, None], NONE, size)
     place = torch.where(chance[:, 4] < 0.5, scene.place, NONE)
@@ -61,7 +63,8 @@ def tell(scene: Scene, rng: torch.Generator | None = None) -> tuple[list[str], S
 
 def describe(scene: Scene) -> list[str]:
     """The plain caption of each scene: all attributes, without synonyms, in a fixed word order."""
-    parts = (scene.shape, scene.colour, scene.size, scene.place, scene.relation, scene.count, torch.zeros(len(scene), 5))
+    plain = torch.zeros(len(validate.instance("scene", scene, Scene)), 5, device="cpu", dtype=torch.float32)
+    parts = (scene.shape, scene.colour, scene.size, scene.place, scene.relation, scene.count, plain)
     return [_sentence(*row) if row[5] else "nothing" for row in zip(*(v.tolist() for v in parts))]
 
 
@@ -91,13 +94,18 @@ def _sentence(shapes, colours, sizes, place, relation, count, chance: list[float
     return f"{thing(first, that=chance[4] > 0.8)} {of} {thing(second)}"
 
 
+def texts(name: str, value: Caption) -> Sequence[str]:
+    """A text, or a list of one or more, as a list; raises TypeError or ValueError, with the argument's name, otherwise."""
+    return [value] if isinstance(value, str) else validate.filled(name, value, str)
+
+
 def tokens(captions: Caption) -> Tensor:
     """The tokens (B, LENGTH) of captions: START, the words, PAD. The empty caption is the null condition.
 
     Raises ValueError for a caption that is too long, or that has a word outside WORDS; it names the nearest in WORDS.
     """
-    captions = [captions] if isinstance(captions, str) else captions
-    rows = torch.full((len(captions), LENGTH), PAD)
+    captions = texts("captions", captions)
+    rows = torch.full((len(captions), LENGTH), PAD, device="cpu", dtype=torch.long)
     rows[:, 0] = START
     for row, caption in zip(rows, captions):
         found = re.findall(r"[^\s,.;:!?]+", caption.lower())
@@ -106,7 +114,7 @@ def tokens(captions: Caption) -> Tensor:
             raise ValueError(_unknown(unknown[0]))
         if len(found) >= LENGTH:
             raise ValueError(f"captions must have at most {LENGTH - 1} words, got {len(found)}: {caption!r}")
-        row[1 : len(found) + 1] = torch.tensor([TOKEN[word] for word in found], dtype=torch.long)
+        row[1 : len(found) + 1] = torch.tensor([TOKEN[word] for word in found], device="cpu", dtype=torch.long)
     return rows
 
 
@@ -136,4 +144,4 @@ def _unknown(word: str) -> str:
 
 def words(row: Tensor) -> list[str]:
     """The words of one caption's tokens (LENGTH,), without the start token and padding."""
-    return [WORDS[i] for i in row.tolist() if i > PAD]
+    return [WORDS[i] for i in validate.indices("row", row).tolist() if i > PAD]

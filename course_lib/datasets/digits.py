@@ -31,7 +31,9 @@ def _stored() -> tuple[Tensor, Tensor]:
         raise ValueError(f"data/{FILE.name} must be as it was shipped, but its checksum does not match: fetch it again")
     arrays = np.load(io.BytesIO(data), allow_pickle=False)
     rng = seeded(0)
-    shuffled = [500 * c + torch.randperm(500, generator=rng) for c in range(10)]  # the file is sorted by class, 500 of each
+    shuffled = [
+        500 * c + torch.randperm(500, generator=rng, device="cpu") for c in range(10)
+    ]  # the file is sorted by class, 500 of each
     order = torch.stack(shuffled, 1).flatten()
     return torch.from_numpy(arrays["picture"])[order], torch.from_numpy(arrays["label"]).long()[order]
 
@@ -40,7 +42,11 @@ def resize(picture: Tensor, size: int) -> Tensor:
     """Pictures (N, 28, 28), uint8, as (N, 1, size, size), float32 in [-1, 1]; `size` is 28, 32 or 16.
 
     32 adds a border of two pixels; 16 is the mean of each 2 x 2 of these pixels, so that nothing is interpolated.
+    Raises TypeError or ValueError for other pictures or another size.
     """
+    validate.choice("size", size, (16, 28, 32))
+    if validate.shape("picture", picture, 28, 28).dtype != torch.uint8:
+        raise TypeError(f"picture must be of torch.uint8, got {picture.dtype}")
     x = picture[:, None].float() / 127.5 - 1
     if size == 28:
         return x

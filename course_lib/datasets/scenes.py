@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
 from course_lib import validate
+from course_lib.process import randint
 
 SHAPES = ("circle", "square", "triangle", "star")
 COLOURS = ("red", "yellow", "green", "blue", "pink", "white")
@@ -26,6 +28,12 @@ HELD_OUT = (("blue", "circle"), ("yellow", "square"), ("pink", "triangle"), ("gr
 """The combinations of colour and shape that are not in the training data: the 'new objects'."""
 
 
+def check_indices(name: str, value: Tensor, kinds: Sequence[str], *shape: int) -> None:
+    """Raises TypeError or ValueError unless `value` (B, *shape) holds indices into `kinds`, or NONE."""
+    if validate.indices(name, value, *shape).numel() and not NONE <= value.min() <= value.max() < len(kinds):
+        raise ValueError(f"{name} must lie in {NONE}..{len(kinds) - 1}, got {int(value.min())} to {int(value.max())}")
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Scene:
     """A batch of scenes, as indices into the tuples above, or NONE.
@@ -41,11 +49,10 @@ class Scene:
     relation: Tensor
 
     def __post_init__(self):
-        B = len(self.shape)
-        for field in fields(self):
-            value, want = getattr(self, field.name), (B,) if field.name in ("place", "relation") else (B, MAX_OBJECTS)
-            if value.shape != want:
-                raise ValueError(f"{field.name} must be {want}, got {tuple(value.shape)}")
+        for (name, value), kinds in zip(vars(self).items(), (SHAPES, COLOURS, SIZES, PLACES, RELATIONS)):
+            check_indices(name, value, kinds, *() if name in ("place", "relation") else (MAX_OBJECTS,))
+            if len(value) != len(self):
+                raise ValueError(f"shape and {name} must be of as many scenes, got {len(self)} and {len(value)}")
 
     def __repr__(self):
         return f"Scene({len(self)} of {', '.join(map(str, self.count.unique().tolist()))} objects)"
@@ -70,18 +77,20 @@ class Scene:
 
 def join(scenes: list[Scene]) -> Scene:
     """The batches, concatenated."""
+    validate.filled("scenes", scenes, Scene)
     return Scene(*(torch.cat([getattr(scene, field.name) for scene in scenes]) for field in fields(Scene)))
 
 
 def new_objects(scene: Scene) -> Tensor:
     """Which scenes (B,) have an object whose colour and shape are HELD_OUT."""
-    held_out = torch.tensor([len(COLOURS) * SHAPES.index(shape) + COLOURS.index(colour) for colour, shape in HELD_OUT])
-    return torch.isin(scene.object, held_out).any(1)
+    held_out = [len(COLOURS) * SHAPES.index(shape) + COLOURS.index(colour) for colour, shape in HELD_OUT]
+    objects = validate.instance("scene", scene, Scene).object
+    return torch.isin(objects, torch.tensor(held_out, device=objects.device, dtype=torch.long)).any(1)
 
 
 def new_pairs(scene: Scene) -> Tensor:
     """Which scenes (B,) have a pair of objects that is not in the training data: one pair in eight, for every object."""
-    return (scene.relation >= 0) & (scene.object[:, :2].sum(1) % 8 == 3)
+    return (validate.instance("scene", scene, Scene).relation >= 0) & (scene.object[:, :2].sum(1) % 8 == 3)
 
 
 def sample(
@@ -94,7 +103,7 @@ def sample(
     """
     validate.at_least("n", n, 1)
     validate.choice("split", split, SPLITS)
-    for kind in kinds:
+    for kind in validate.filled("kinds", kinds):
         validate.choice("kinds", kind, KINDS)
     if split == "new pairs" and "pair" not in kinds:
         raise ValueError(f"kinds must have 'pair' in it for new pairs, got {kinds}")
@@ -110,11 +119,11 @@ def sample(
 
 def _any(n: int, rng: torch.Generator | None, kinds: tuple[str, ...]) -> Scene:
     """n random scenes of `kinds`, of any split."""
-    draw = lambda high, *shape: torch.randint(high, shape, generator=rng)
-    kind = torch.tensor([KINDS.index(kind) for kind in kinds])[draw(len(kinds), n)]
+    draw = lambda high, *shape: randint(0, high, *shape, rng=rng)
+    kind = torch.tensor([KINDS.index(kind) for kind in kinds], device="cpu", dtype=torch.long)[draw(len(kinds), n)]
     one, pair, alike = (kind == i for i in range(3))
     count = torch.where(one, 1, torch.where(pair, 2, 2 + draw(MAX_OBJECTS - 1, n)))
-    mask = torch.arange(MAX_OBJECTS) < count[:, None]
+    mask = torch.arange(MAX_OBJECTS, device="cpu", dtype=torch.long) < count[:, None]
     same = alike[:, None]
 
     def of_objects(high: int) -> Tensor:
@@ -135,7 +144,7 @@ def matches(seen: Scene, wanted: Scene) -> dict[str, tuple[Tensor, Tensor]]:
     - 'relation', 'size', 'place': evaluated only if the binding is right, since the objects can then be matched
     - 'all': all attributes in `wanted`
     """
-    if len(seen) != len(wanted):
+    if len(validate.instance("seen", seen, Scene)) != len(validate.instance("wanted", wanted, Scene)):
         raise ValueError(f"seen and wanted must be as many scenes, got {len(seen)} and {len(wanted)}")
     equal = lambda a, b: (a.sort(1).values == b.sort(1).values).all(1)
     everywhere = torch.ones(len(wanted), dtype=torch.bool, device=wanted.shape.device)

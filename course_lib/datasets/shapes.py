@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from course_lib import validate
 from course_lib.datasets.scenes import COLOURS, MAX_OBJECTS, PLACES, SHAPES, Scene
+from course_lib.process import rand
 
 SIDE = 32
 """The side of a picture in pixels, the unit of all lengths here."""
@@ -27,8 +29,10 @@ REACH = 1.25
 """The distance of an object's corners from its centre, in radii."""
 MARGIN = 0.3
 """The smallest distance, in pixels, of an object from the border and from the edge of its half or quarter of the picture."""
-PAINT = torch.tensor([[int(RGB[name][i : i + 2], 16) / 127.5 - 1 for i in (0, 2, 4)] for name in COLOURS])
-QUARTERS = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]])  # in the order of PLACES
+FLOAT: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}
+"""Where pictures are drawn, and their type, whatever torch's defaults are."""
+PAINT = torch.tensor([[int(RGB[name][i : i + 2], 16) / 127.5 - 1 for i in (0, 2, 4)] for name in COLOURS], **FLOAT)
+QUARTERS = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]], **FLOAT)  # in the order of PLACES
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +46,10 @@ class Layout:
     y: Tensor
     radius: Tensor
 
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            validate.same_shape(name, validate.shape(name, value, MAX_OBJECTS), "x", self.x)
+
 
 def layout(scene: Scene, rng: torch.Generator | None = None) -> Layout:
     """A random layout that agrees with the scene.
@@ -49,21 +57,21 @@ def layout(scene: Scene, rng: torch.Generator | None = None) -> Layout:
     Each object of a pair is in its half, each of several in its quarter. A single one is in a quarter, or at most two pixels
     from the middle in each coordinate.
     """
-    B = len(scene)
-    u, v, w = torch.rand(3, B, MAX_OBJECTS, generator=rng)
-    low, high = torch.tensor(RADIUS).unbind(1)
+    B = len(validate.instance("scene", scene, Scene))
+    u, v, w = rand(3, B, MAX_OBJECTS, rng=rng)
+    low, high = torch.tensor(RADIUS, **FLOAT).unbind(1)
     size = scene.size.clamp(min=0)
     radius = low[size] + (high - low)[size] * w
     near, far = REACH * radius + MARGIN, SIDE / 2 - REACH * radius - MARGIN  # of the centre from the middle
     from_x, from_y = near + (far - near) * u, near + (far - near) * v
-    quarter = torch.rand(B, MAX_OBJECTS, generator=rng).argsort(1)
+    quarter = rand(B, MAX_OBJECTS, rng=rng).argsort(1)
     place = scene.place[:, None]
     quarter = torch.where((place >= 0) & (place < 4), place, quarter)
     x, y = QUARTERS[quarter].unbind(2)
     x, y = x * from_x, y * from_y
     middle = place == PLACES.index("middle")
     x, y = torch.where(middle, 4 * u - 2, x), torch.where(middle, 4 * v - 2, y)
-    along, across = from_x * torch.tensor([-1.0, 1.0, 1.0, 1.0]), 7 * v - 3.5
+    along, across = from_x * torch.tensor([-1.0, 1.0, 1.0, 1.0], **FLOAT), 7 * v - 3.5
     left_of, above = scene.relation[:, None] == 0, scene.relation[:, None] == 1
     x, y = torch.where(left_of, along, x), torch.where(left_of, across, y)
     return Layout(torch.where(above, across, x), torch.where(above, along, y), radius)
@@ -76,8 +84,9 @@ def draw(scene: Scene, rng: torch.Generator | None = None, side: int = SIDE) -> 
 
 def paint(scene: Scene, where: Layout, side: int = SIDE) -> Tensor:
     """Pictures (B, 3, side, side) in [-1, 1] of the scenes in this layout; `side` is only the resolution."""
-    pixels = torch.full((len(scene), 3, side, side), -1.0)
-    for index, cover in masks(scene, where, validate.at_least("side", side, 1)):
+    validate.sizes(side=side)
+    pixels = torch.full((len(validate.instance("scene", scene, Scene)), 3, side, side), -1.0, **FLOAT)
+    for index, cover in masks(scene, where, side):
         pixels[index[0]] += cover[:, None] * (PAINT[scene.colour[index]] + 1)[:, :, None, None]
     return pixels.clamp_(-1, 1)
 
@@ -87,7 +96,10 @@ def masks(scene: Scene, where: Layout, side: int = SIDE) -> Iterator[tuple[tuple
 
     A mask is the fraction in [0, 1] of each pixel that the object covers, from the signed distance of the pixel's centre.
     """
-    at = (torch.arange(side) + 0.5) * SIDE / side - SIDE / 2
+    validate.same_shape(
+        "where", validate.instance("where", where, Layout).x, "scene", validate.instance("scene", scene, Scene).shape
+    )
+    at = (torch.arange(validate.at_least("side", side, 1), **FLOAT) + 0.5) * SIDE / side - SIDE / 2
     for i in range(len(SHAPES)):
         for k in range(MAX_OBJECTS):  # one object of a scene at a time, since `paint` adds each scene of a batch once
             b = (scene.shape[:, k] == i).nonzero().flatten()
@@ -108,7 +120,7 @@ def _square(x: Tensor, y: Tensor, r: Tensor) -> Tensor:
 def _half_planes(n: int, depth: float) -> Callable[..., list[Tensor]]:
     """The signed distances of a point to n lines around the centre, `depth` radii from it; the first line is below it."""
     normals = [(math.sin(2 * math.pi * k / n), math.cos(2 * math.pi * k / n)) for k in range(n)]
-    return lambda x, y, r: [torch.addcmul(b * y - depth * r, x, torch.tensor(a)) for a, b in normals]
+    return lambda x, y, r: [torch.addcmul(b * y - depth * r, x, torch.tensor(a, **FLOAT)) for a, b in normals]
 
 
 _three, _five = _half_planes(3, REACH / 2), _half_planes(5, REACH * math.cos(math.radians(72)))

@@ -19,8 +19,9 @@ from torch.nn.functional import avg_pool2d, conv2d, interpolate
 from course_lib import validate
 from course_lib.datasets import captions
 from course_lib.datasets.captions import LENGTH, PAD, START, Caption
-from course_lib.datasets.scenes import COLOURS, NONE
-from course_lib.datasets.shapes import PAINT, SIDE
+from course_lib.datasets.scenes import COLOURS, NONE, check_indices
+from course_lib.datasets.shapes import FLOAT, PAINT, SIDE
+from course_lib.process import rand, randint
 
 FONT = {
     "A": "010 101 111 101 101",
@@ -42,7 +43,7 @@ FONT = {
 }
 """Sixteen capitals; any two differ in at least two dots."""
 LETTERS = "".join(FONT)
-DOTS = torch.tensor([[[float(dot) for dot in row] for row in rows.split()] for rows in FONT.values()])  # (16, 5, 3)
+DOTS = torch.tensor([[[float(dot) for dot in row] for row in rows.split()] for rows in FONT.values()], **FLOAT)  # (16, 5, 3)
 VOCABULARY = (*captions.WORDS, *LETTERS)
 """The vocabulary of prompts: the words of captions, and the letters of words in capitals."""
 LONGEST, SHEET, PITCH = 4, SIDE // 2, 4
@@ -59,6 +60,12 @@ class Spelling:
     letters: Tensor
     colour: Tensor
 
+    def __post_init__(self):
+        check_indices("letters", self.letters, LETTERS, LONGEST)
+        check_indices("colour", self.colour, COLOURS)
+        if len(self.colour) != len(self):
+            raise ValueError(f"letters and colour must be of as many words, got {len(self)} and {len(self.colour)}")
+
     def __repr__(self):
         return f"Spelling({', '.join(spelt(self)[:3])}{', ...' if len(self) > 3 else ''})"
 
@@ -72,32 +79,37 @@ class Spelling:
 
 def held_out(letters: Tensor) -> Tensor:
     """Which words (B,), by their letters (B, LONGEST), are not in the training data: one in eight, with all letters."""
-    return (letters.clamp(min=0) * torch.tensor([1, 3, 5, 7])).sum(1) % 8 == 3
+    validate.indices("letters", letters, LONGEST)
+    return (letters.clamp(min=0) * torch.tensor([1, 3, 5, 7], device=letters.device, dtype=torch.long)).sum(1) % 8 == 3
 
 
 def sample(n: int, rng: torch.Generator | None = None, new: bool = False) -> Spelling:
     """n random words of three or four letters from the training split or, with `new`, from the held-out split."""
     validate.at_least("n", n, 1)
-    found = torch.empty(0, LONGEST, dtype=torch.long)
+    found = torch.empty(0, LONGEST, device="cpu", dtype=torch.long)
     while len(found) < n:
-        letters = torch.randint(len(LETTERS), (9 * n + 16, LONGEST), generator=rng)
-        letters[torch.rand(len(letters), generator=rng) < 0.5, -1] = NONE
+        letters = randint(0, len(LETTERS), 9 * n + 16, LONGEST, rng=rng)
+        letters[rand(len(letters), rng=rng) < 0.5, -1] = NONE
         found = torch.cat([found, letters[held_out(letters) == new]])
-    return Spelling(found[:n], torch.randint(len(COLOURS), (n,), generator=rng))
+    return Spelling(found[:n], randint(0, len(COLOURS), n, rng=rng))
 
 
 def spelling(word: str, colour: str, n: int = 1) -> Spelling:
     """One word in one colour, n times. Raises ValueError for letters outside LETTERS, another length or an unknown colour."""
     validate.choice("colour", colour, COLOURS)
-    if not 3 <= len(word) <= LONGEST or set(word) - set(LETTERS):
+    validate.sizes(n=n)
+    if not 3 <= len(validate.instance("word", word, str)) <= LONGEST or set(word) - set(LETTERS):
         raise ValueError(f"word must be 3 or 4 of the letters {LETTERS}, got {word!r}")
     letters = [LETTERS.index(letter) for letter in word] + [NONE] * (LONGEST - len(word))
-    return Spelling(torch.tensor([letters] * n), torch.full((n,), COLOURS.index(colour)))
+    whole = {"device": "cpu", "dtype": torch.long}
+    return Spelling(torch.tensor([letters] * n, **whole), torch.full((n,), COLOURS.index(colour), **whole))
 
 
 def spelt(words: Spelling) -> list[str]:
     """The words as text."""
-    return ["".join(LETTERS[i] for i in row if i != NONE) for row in words.letters.tolist()]
+    return [
+        "".join(LETTERS[i] for i in row if i != NONE) for row in validate.instance("words", words, Spelling).letters.tolist()
+    ]
 
 
 def tell(words: Spelling) -> list[str]:
@@ -107,10 +119,10 @@ def tell(words: Spelling) -> list[str]:
 
 def draw(words: Spelling, rng: torch.Generator | None = None, grid: int = 1) -> Tensor:
     """Pictures (B, 3, 32, 32) in [-1, 1] of the words, each at a random position, a multiple of `grid` dots."""
-    validate.at_least("grid", grid, 1)
-    sheet = torch.zeros(len(words), SHEET, SHEET)
+    validate.sizes(grid=grid)
+    sheet = torch.zeros(len(validate.instance("words", words, Spelling)), SHEET, SHEET, **FLOAT)
     length = (words.letters != NONE).sum(1)
-    u, v = torch.rand(2, len(words), generator=rng)
+    u, v = rand(2, len(words), rng=rng)
     places = lambda free: free // grid + 1  # the number of positions of a word that leaves so many dots free
     left = (u * places(SHEET + 1 - PITCH * length)).long() * grid
     top = (v * places(SHEET - DOTS.shape[1])).long() * grid
@@ -128,9 +140,7 @@ def read(x: Tensor) -> Spelling:
 
     A picture that is nearer to black than to any word is NONE.
     """
-    validate.batch("x", x)
-    if x.shape[1:] != (3, SIDE, SIDE):
-        raise ValueError(f"x must be pictures (B, 3, {SIDE}, {SIDE}), got shape {tuple(x.shape)}")
+    validate.batch("x", x, 3, SIDE, SIDE)
     dots = avg_pool2d(x.detach().cpu().float().clamp(-1, 1) + 1, 2)  # (B, 3, 16, 16), black is 0
     paint = PAINT + 1
     ink = torch.einsum("bchw,kc->bkhw", dots, paint).flatten(0, 1)[:, None]  # (B * colours, 1, 16, 16)
@@ -143,8 +153,9 @@ def read(x: Tensor) -> Spelling:
         total = sum(best[:, :, PITCH * k : PITCH * k + starts] for k in range(length))
         score, at = total.reshape(len(x), -1).max(1)  # over colours, rows and columns
         colour, row, left = at // (12 * starts), at // starts % 12, at % starts
-        line = which.view(len(x), len(COLOURS), 12, 14)[torch.arange(len(x)), colour, row]
-        letters = line.gather(1, (left[:, None] + PITCH * torch.arange(LONGEST)).clamp(max=13))
+        line = which.view(len(x), len(COLOURS), 12, 14)[range(len(x)), colour, row]
+        places = left[:, None] + PITCH * torch.arange(LONGEST, device="cpu", dtype=torch.long)
+        letters = line.gather(1, places.clamp(max=13))
         letters[:, length:] = NONE
         found.append((score, letters, colour))
     (short, *of_three), (long, *of_four) = found
@@ -155,7 +166,7 @@ def read(x: Tensor) -> Spelling:
 
 def agreement(seen: Spelling, wanted: Spelling) -> dict[str, float]:
     """The fraction of right 'letters', of words that are 'spelt' right, in the right 'colour', and right in 'all' of these."""
-    if len(seen) != len(wanted):
+    if len(validate.instance("seen", seen, Spelling)) != len(validate.instance("wanted", wanted, Spelling)):
         raise ValueError(f"seen and wanted must be as many words, got {len(seen)} and {len(wanted)}")
     right, colour = seen.letters == wanted.letters, seen.colour == wanted.colour
     spelt = right.all(1)
@@ -169,13 +180,13 @@ def tokens(prompts: Caption) -> Tensor:
 
     Raises ValueError for a prompt that is too long, an unknown word, or a letter outside FONT.
     """
-    prompts = [prompts] if isinstance(prompts, str) else prompts
-    rows = torch.full((len(prompts), LENGTH), PAD)
+    prompts = captions.texts("prompts", prompts)
+    rows = torch.full((len(prompts), LENGTH), PAD, device="cpu", dtype=torch.long)
     for row, prompt in zip(rows, prompts):
         found = [START, *(token for word in re.findall(r"[^\s,.;:!?]+", prompt) for token in _tokens_of(word))]
         if len(found) > LENGTH:
             raise ValueError(f"prompts must have at most {LENGTH - 1} words and letters, got {len(found) - 1}: {prompt!r}")
-        row[: len(found)] = torch.tensor(found)
+        row[: len(found)] = torch.tensor(found, device="cpu", dtype=torch.long)
     return rows
 
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
+from course_lib import validate
 from course_lib.denoisers import Denoiser, Network
-from course_lib.process import Process, Time, randn_like
+from course_lib.process import Process, Time, randint, randn_like
 from course_lib.samplers import Step, ddim
 from course_lib.training import denoising_loss
 
@@ -24,8 +25,12 @@ def augmented(process: Process, low: Tensor, s: Time, rng: torch.Generator | Non
     It is the condition of an `Upsampler` with Gaussian conditioning augmentation (Ho et al. 2022, section 4). s = 0 adds no
     noise.
     """
-    s = torch.as_tensor(s).expand(len(low))
-    return process.add_noise(low, s, randn_like(low, rng)), s / process.T
+    validate.instance("process", process, Process)
+    validate.generator("rng", rng)
+    validate.time("s", s, 0, process.T)
+    t = s.cpu().double() if isinstance(s, Tensor) else torch.tensor(s, device="cpu", dtype=torch.float64)
+    noisy = process.add_noise(low, s, randn_like(validate.batch("low", low), rng))
+    return noisy, (t / process.T).float().expand(len(low))
 
 
 def upsampler_loss(network: Network, x0: Tensor, rng: torch.Generator | None = None, max_s: int = 600) -> Tensor:
@@ -34,7 +39,9 @@ def upsampler_loss(network: Network, x0: Tensor, rng: torch.Generator | None = N
     s is uniform on 0..max_s; max_s = 0 is no augmentation. Ho et al. 2022, section 4: one network for all levels of
     augmentation, conditioned on the level.
     """
-    s = torch.randint(max_s + 1, (len(x0),), generator=rng)
+    validate.at_least("max_s", max_s, 0, int(validate.instance("network", network, Network).process.T))
+    validate.sides("x0", validate.batch("x0", x0), 2)
+    s = randint(0, max_s + 1, len(x0), rng=rng)
     return denoising_loss(network.given(augmented(network.process, avg_pool2d(x0, 2), s, rng)), x0, rng)
 
 
@@ -52,15 +59,25 @@ def cascade(
     The upsampler is conditioned on the base's sample with noise of time s. The noise is added to the finished sample or, if
     `truncated`, the base stops at time s (Ho et al. 2022, sections 4.1 and 4.2). Both are sampled by DDIM over `times`.
     """
-    process = base.process
+    process, (first, second) = validate.instance("base", base, Denoiser).process, _pair(noises)
+    validate.instance("upsampler", upsampler, Network)
+    validate.at_least("s", s, 0, int(process.T))
     if truncated and s:
         above = times[times > s]
-        low = yield from _last(ddim(base, noises[0], torch.cat([above, above.new_tensor([s])])))
+        low = yield from _last(ddim(base, first, torch.cat([above, above.new_tensor([s])])))
         upsampler = upsampler.given((low, s / process.T))
     else:
-        low = yield from _last(ddim(base, noises[0], times))
+        low = yield from _last(ddim(base, first, times))
         upsampler = upsampler.given(augmented(process, low, s, rng))
-    yield from ddim(upsampler, noises[1], times)
+    yield from ddim(upsampler, second, times)
+
+
+def _pair(noises: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """`noises` if they are two batches; raises TypeError or ValueError otherwise."""
+    if len(validate.instance("noises", noises, tuple, list)) != 2:
+        raise ValueError(f"noises must be two, for the base and for the upsampler, got {len(noises)}")
+    first, second = (validate.batch("noises", noise) for noise in noises)
+    return first, second
 
 
 def _last(steps: Iterable[Step]) -> Generator[Step, None, Tensor]:
@@ -72,7 +89,8 @@ def _last(steps: Iterable[Step]) -> Generator[Step, None, Tensor]:
 
 def film(steps: Iterable[Step], T: int) -> list[Step]:
     """The steps of a cascade for `play`, at full size, with times from 2 T to T in the base, then from T to 0."""
-    steps = list(steps)
+    validate.positive("T", T)
+    steps = validate.filled("steps", list(validate.instance("steps", steps, Iterable)), Step)
     size = steps[-1].x.shape[-1]
     small = [step for step in steps if step.x.shape[-1] < size and step.pred]
     large = [step for step in steps if step.x.shape[-1] == size]
@@ -81,4 +99,6 @@ def film(steps: Iterable[Step], T: int) -> list[Step]:
 
 def enlarged(x: Tensor, size: int) -> Tensor:
     """Pictures (B, C, h, w) upsampled to (B, C, size, size) by nearest neighbours."""
+    validate.sizes(size=size)
+    validate.batch("x", x, "C", "h", "w")
     return interpolate(x, size=(size, size), mode="nearest")

@@ -32,6 +32,8 @@ class ClipGuided:
 
     def __post_init__(self):
         validate.finite("w", self.w)
+        validate.instance("denoiser", self.denoiser, Denoiser)
+        validate.instance("clip", self.clip, CLIP)
         object.__setattr__(self, "caption", self.clip.as_condition(self.caption))
 
     @property
@@ -43,7 +45,7 @@ class ClipGuided:
         a, _ = self.process.coefficients(t, x_t)
         image = self.clip.encode_image(x_t, relative_time(t, self.process, x_t) if self.knows_noise else None)
         text = self.clip.encode_text(self.caption.to(x_t.device))
-        return a.flatten() * self.clip.scale * (image * text).sum(1)
+        return a.flatten() * self.clip.scale.to(x_t.device) * (image * text).sum(1)
 
     def __call__(self, x_t: Tensor, t: Time) -> Prediction:
         pred = self.denoiser(x_t, t)

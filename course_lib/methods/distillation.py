@@ -15,10 +15,22 @@ from torch import Tensor
 from course_lib import validate
 from course_lib.denoisers import NULL, Denoiser, Network
 from course_lib.prediction import Prediction
-from course_lib.process import Time, expand_like, randn_like
+from course_lib.process import Time, expand_like, rand, randint, randn_like
 
 Teacher = Callable[[Tensor, Time], Prediction]
 """A function from x_t (B, ...) and times t (B,) to a Prediction, such as any Denoiser."""
+
+
+def _same_process(student: Denoiser, **others: Any) -> None:
+    """Raises TypeError or ValueError unless the others, by name, are denoisers with the student's schedule.
+
+    A teacher or target would otherwise be called at another noise level than its input has.
+    """
+    mine = validate.instance("student", student, Denoiser).process
+    for name, other in others.items():
+        theirs = validate.instance(name, other, Denoiser).process
+        if type(theirs) is not type(mine) or theirs.T != mine.T or theirs.noise(mine.T) != mine.noise(mine.T):
+            raise ValueError(f"{name} must have the student's process, {mine}, got {theirs}")
 
 
 # Progressive distillation
@@ -30,7 +42,10 @@ def two_steps(teacher: Denoiser, x_t: Tensor, t: Time, between: Time, s: Time) -
     Salimans and Ho 2022, Algorithm 2: their z_t'' is our x_s, their x-tilde the result. Times are numbers or (B,), t > between
     > s. For s = 0 the target is the teacher's x_0.
     """
-    process = teacher.process
+    process = validate.instance("teacher", teacher, Denoiser).process
+    validate.batch("x_t", x_t)
+    for name, time in dict(t=t, between=between, s=s).items():
+        validate.time(name, time, 0, process.T)
     first = teacher(x_t, t)
     second = teacher(process.add_noise(first.x0, between, first.eps), between)
     x_s = process.add_noise(second.x0, s, second.eps)
@@ -40,6 +55,8 @@ def two_steps(teacher: Denoiser, x_t: Tensor, t: Time, between: Time, s: Time) -
 
 def truncated_snr(a: Tensor, b: Tensor) -> Tensor:
     """max(a^2 / b^2, 1), a loss weight for x_0 that is not 0 where the signal is 0. Salimans and Ho 2022, section 4."""
+    validate.instance("a", a, Tensor)
+    validate.instance("b", b, Tensor)
     return (a / b).square().clamp(min=1)
 
 
@@ -56,8 +73,13 @@ def progressive_loss(
     Salimans and Ho 2022, Algorithm 2. `weight(a, b)` multiplies the squared error in x_0. Raises ValueError if the process has
     fewer than 2 n steps.
     """
-    times = student.process.times(2 * validate.at_least("n", n, 1))
-    i = 2 * torch.randint(n, (len(x0),), generator=rng, device=rng.device if rng else "cpu").cpu()
+    validate.instance("student", student, Denoiser)
+    validate.function("weight", weight)
+    validate.at_least("n", n, 1)
+    validate.batch("x0", x0)
+    times = student.process.times(2 * n)
+    _same_process(student, teacher=teacher)
+    i = 2 * randint(0, n, len(x0), rng=rng)
     x_t = student.process.add_noise(x0, times[i], randn_like(x0, rng))
     with torch.no_grad():
         target = two_steps(teacher, x_t, times[i], times[i + 1], times[i + 2])
@@ -74,6 +96,7 @@ def pseudo_huber(x: Tensor, y: Tensor) -> Tensor:
     It is quadratic near 0 and linear far from it, so that outliers do not dominate the gradient. Song and Dhariwal 2023,
     section 3.3.
     """
+    validate.same_shape("y", validate.floats("y", y), "x", validate.floats("x", x))
     c = 0.00054 * x[0].numel() ** 0.5
     return ((x - y).flatten(1).square().sum(1) + c**2).sqrt() - c
 
@@ -91,9 +114,12 @@ def consistency_loss(
     the same noise: consistency training, Algorithm 3. `target` is an EMA of the student, or the student (Song and Dhariwal
     2023, section 3.2). The distance is their pseudo-Huber distance, not LPIPS. Raises ValueError in view 'x0' or 'score'.
     """
-    validate.choice("student.view", student.view, ("v", "flow", "eps"))
+    _same_process(student, target=target, teacher=teacher if isinstance(teacher, Denoiser) else target)
+    validate.function("teacher", teacher or target)
+    validate.choice("student.view", validate.instance("student", student, Network).view, ("v", "flow", "eps"))
+    validate.batch("x0", x0)
     process, times = student.process, student.process.times(n)
-    i = torch.randint(n, (len(x0),), generator=rng, device=rng.device if rng else "cpu").cpu()
+    i = randint(0, n, len(x0), rng=rng)
     t, s, eps = times[i], times[i + 1], randn_like(x0, rng)
     x_t = process.add_noise(x0, t, eps)
     with torch.no_grad():
@@ -120,7 +146,11 @@ def guided_consistency_loss(
     Each of x0 (B, ...), with its label (B,) or caption, gets a random w, uniform on `min_w`..`max_w` (our w is their 1 + w).
     Their skipping of k steps is n = T / k here. Raises what `consistency_loss` raises.
     """
-    w = min_w + (max_w - min_w) * torch.rand(len(x0), generator=rng, device=rng.device if rng else "cpu")
+    _same_process(student, target=target, teacher=teacher)
+    validate.instance("student", student, Network)
+    validate.finite("min_w", min_w, most=validate.finite("max_w", max_w))
+    validate.batch("x0", x0)
+    w = min_w + (max_w - min_w) * rand(len(x0), rng=rng)
     cond, uncond = teacher.given(label), teacher.given(NULL)
     guided = lambda x_t, t: uncond(x_t, t).lerp(cond(x_t, t), expand_like(x_t, w))
     return consistency_loss(student.given(label).at(w), target.given(label).at(w), x0, n, guided, rng)

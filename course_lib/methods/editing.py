@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -20,8 +21,8 @@ from torch.nn.functional import avg_pool2d, interpolate
 from course_lib import validate
 from course_lib.denoisers import Denoiser
 from course_lib.prediction import Prediction
-from course_lib.process import Process, Time, randn_like
-from course_lib.samplers import Step, ddpm, time_pairs
+from course_lib.process import DDPM, Process, Time, randn_like
+from course_lib.samplers import Step, ddpm, moves
 
 # Editing and inpainting
 
@@ -32,7 +33,8 @@ def sdedit(denoiser: Denoiser, guide: Tensor, times: Tensor, rng: torch.Generato
 
     Their t_0 is times[0]: the larger it is, the more realistic and the less faithful to the guide is the result.
     """
-    x = denoiser.process.add_noise(guide, torch.as_tensor(times)[0].item(), randn_like(guide, rng))
+    (t, _), *_ = moves("sdedit", denoiser, validate.batch("guide", guide), times, DDPM)
+    x = denoiser.process.add_noise(guide, t, randn_like(guide, rng))
     yield from ddpm(denoiser, x, times, rng)
 
 
@@ -51,11 +53,15 @@ def repaint(
     known (B, ...) is used only where `keep` is 1. Each move is made `resample` times (their U). Between them the noise of one
     step is added again, which harmonises the two parts. Raises ValueError if keep is not 0 or 1.
     """
-    process, keep = denoiser.process, _checked(keep, known)
+    pairs = moves("repaint", denoiser, x, times, DDPM)
+    process = cast(DDPM, denoiser.process)
+    keep = _checked(keep, validate.batch("known", known))
     validate.at_least("resample", resample, 1)
-    for t, s in time_pairs(x, times):
+    validate.generator("rng", rng)
+    validate.like("x", x, "known", known)
+    for t, s in pairs:
         for u in range(resample):
-            step, after = ddpm(denoiser, x, torch.tensor([t, s]), rng)
+            step, after = ddpm(denoiser, x, torch.tensor([t, s], dtype=torch.long, device="cpu"), rng)
             yield step
             x = torch.where(keep, process.add_noise(known, s, randn_like(x, rng)), after.x)  # their eq. 8
             if u < resample - 1:
@@ -63,20 +69,27 @@ def repaint(
     yield Step(s, x)
 
 
-def noised_further(process: Process, x: Tensor, s: Time, t: Time, eps: Tensor) -> Tensor:
+def noised_further(process: DDPM, x: Tensor, s: int, t: int, eps: Tensor) -> Tensor:
     """x_t (B, ...) from x_s (B, ...) and fresh noise eps (B, ...), by the forward chain's steps s + 1 .. t, where t > s."""
+    validate.like("eps", eps, "x", validate.batch("x", x))
+    validate.at_least("s", s, 0, validate.at_least("t", t, 1, validate.instance("process", process, DDPM).T) - 1)
     alpha = process.alpha_bar(t) / process.alpha_bar(s)
     return alpha.sqrt().to(x.dtype) * x + (1 - alpha).sqrt().to(x.dtype) * eps
 
 
 def _checked(keep: Tensor, known: Tensor) -> Tensor:
     """`keep` as booleans in the shape of `known`. Raises ValueError if it is not 0 or 1, or does not broadcast."""
-    if not ((keep == 0) | (keep == 1)).all():
-        raise ValueError("keep must be 1 where a pixel is known and 0 where it is not, got something between")
     try:
-        return keep.bool().to(known.device).expand_as(known)
+        return _mask(keep).bool().to(known.device).expand_as(known)
     except RuntimeError:
         raise ValueError(f"keep must spread to the shape of known, {tuple(known.shape)}, got {tuple(keep.shape)}") from None
+
+
+def _mask(keep: Tensor) -> Tensor:
+    """`keep` if it is a tensor of 0 and 1; raises TypeError or ValueError otherwise."""
+    if not ((validate.instance("keep", keep, Tensor) == 0) | (keep == 1)).all():
+        raise ValueError("keep must be 1 where a pixel is known and 0 where it is not, got other numbers")
+    return keep
 
 
 # Linear inverse problems
@@ -89,6 +102,10 @@ class Measurement:
     A: Callable[[Tensor], Tensor]
     back: Callable[[Tensor], Tensor]
 
+    def __post_init__(self):
+        validate.function("A", self.A)
+        validate.function("back", self.back)
+
 
 def shrunk(k: int) -> Measurement:
     """Downsampling of pictures (B, C, H, W) by the means of k x k squares; the pseudo-inverse repeats each mean."""
@@ -99,11 +116,14 @@ def shrunk(k: int) -> Measurement:
 def blurred(std: float, min_gain: float = 0.03) -> Measurement:
     """A Gaussian blur of pictures (B, C, H, W) with `std` in pixels and periodic borders; its inverse divides by the gain.
 
-    Frequencies with a gain below `min_gain` are set to 0 by both.
+    Frequencies with a gain below `min_gain` are set to 0 by both. Raises ValueError if std is negative or min_gain not in
+    (0, 1].
     """
+    validate.finite("std", std, 0)
+    validate.finite("min_gain", validate.positive("min_gain", min_gain), 0, 1)
 
     def filtered(x: Tensor, gain: Callable[[Tensor], Tensor]) -> Tensor:
-        fy, fx = (torch.fft.fftfreq(n, dtype=torch.float64) for n in x.shape[-2:])
+        fy, fx = (torch.fft.fftfreq(n, device="cpu", dtype=torch.float64) for n in x.shape[-2:])
         blur = torch.exp(-2 * (math.pi * std) ** 2 * (fy[:, None] ** 2 + fx**2))
         return torch.fft.ifft2(torch.fft.fft2(x) * gain(blur).to(x.device, x.dtype)).real
 
@@ -115,6 +135,7 @@ def blurred(std: float, min_gain: float = 0.03) -> Measurement:
 
 def kept(keep: Tensor) -> Measurement:
     """Masking: pixels are 0 except where `keep` is 1. It is its own pseudo-inverse."""
+    keep = _mask(keep)
     masked = lambda x: keep.to(x.device) * x
     return Measurement(masked, masked)
 
@@ -131,6 +152,11 @@ class Consistent:
     measurement: Measurement
     y: Tensor
 
+    def __post_init__(self):
+        validate.instance("denoiser", self.denoiser, Denoiser)
+        validate.instance("measurement", self.measurement, Measurement)
+        validate.instance("y", self.y, Tensor)
+
     @property
     def process(self) -> Process:
         return self.denoiser.process
@@ -138,5 +164,5 @@ class Consistent:
     def __call__(self, x_t: Tensor, t: Time) -> Prediction:
         pred = self.denoiser(x_t, t)
         measured = self.measurement.A(pred.x0)
-        residual = measured - validate.same_shape("y", self.y, "A x_0", measured)
+        residual = measured - validate.same_shape("y", self.y.to(x_t), "A x_0", measured)
         return pred.replace(x0=pred.x0 - self.measurement.back(residual))

@@ -21,6 +21,7 @@ def kl_term(mean: Tensor, log_variance: Tensor) -> Tensor:
 
     Kingma and Welling 2014, appendix B.
     """
+    validate.same_shape("log_variance", validate.floats("log_variance", log_variance), "mean", validate.floats("mean", mean))
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
 
 
@@ -29,7 +30,9 @@ def autoencoder_loss(net: Autoencoder, x: Tensor, weight: float, rng: torch.Gene
 
     Rombach et al. 2022, appendix G, without their perceptual and adversarial losses.
     """
-    mean, log_variance = net.gaussian(x)
+    validate.finite("weight", weight, 0)
+    mean, log_variance = validate.instance("net", net, Autoencoder).gaussian(validate.batch("x", x))
+    validate.generator("rng", rng)
     z = mean + (log_variance / 2).exp() * randn_like(mean, rng)
     return (net.paint(z) - x).abs().mean() + weight * kl_term(mean, log_variance)
 
@@ -37,13 +40,17 @@ def autoencoder_loss(net: Autoencoder, x: Tensor, weight: float, rng: torch.Gene
 def unit_scale(z: Tensor) -> Tensor:
     """The factor () that gives latents z (B, C, h, w) unit variance. Rombach et al. 2022, appendix G, 'rescaling'.
 
-    Without it the signal-to-noise ratio of the process would be another.
+    Without it the signal-to-noise ratio of the process would be another. Raises ValueError if all latents are equal.
     """
-    validate.batch("z", z)
+    if validate.batch("z", z).max() == z.min():
+        raise ValueError("z must vary, to be given unit variance, got one value everywhere")
     return 1 / z.std()
 
 
 def psnr(x: Tensor, y: Tensor) -> float:
-    """The peak signal-to-noise ratio of pictures x and y (B, C, H, W) in [-1, 1], in decibels: 10 log10(4 / MSE)."""
-    validate.same_shape("x", x, "y", y)
+    """The peak signal-to-noise ratio of pictures x and y (B, C, H, W) in [-1, 1], in decibels: 10 log10(4 / MSE).
+
+    It is infinite for equal pictures.
+    """
+    validate.like("x", x, "y", validate.batch("y", y))
     return float(10 * torch.log10(4 / (x - y).square().mean()))

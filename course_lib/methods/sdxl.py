@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
+from course_lib import validate
 from course_lib.datasets import shapes
 from course_lib.datasets.scenes import Scene
 from course_lib.datasets.shapes import SIDE
 from course_lib.denoisers import Denoiser, Network, part_of
 from course_lib.prediction import Prediction
-from course_lib.process import Process, Time
+from course_lib.process import Process, Time, rand, randint
 from course_lib.training import denoising_loss
 
 SIDES = (8, 16)
@@ -33,10 +34,12 @@ def crop_and_shrink(
     A fraction `small` of them has a side from SIDES and is upsampled; a fraction `cut` is cropped at the top and at the left.
     Micro is the original side and the pixels cropped at the top and at the left.
     """
-    B, where = len(scene), shapes.layout(scene, rng)
-    u, v = torch.rand(2, B, generator=rng)
-    side = torch.where(u < small, torch.tensor(SIDES)[torch.randint(len(SIDES), (B,), generator=rng)], SIDE)
-    crop = torch.randint(1, MAX_CUT + 1, (B, 2), generator=rng) * (v < cut)[:, None]
+    validate.finite("small", small, 0, 1)
+    validate.finite("cut", cut, 0, 1)
+    B, where = len(validate.instance("scene", scene, Scene)), shapes.layout(scene, rng)
+    u, v = rand(2, B, rng=rng)
+    side = torch.where(u < small, torch.tensor(SIDES, device="cpu", dtype=torch.long)[randint(0, len(SIDES), B, rng=rng)], SIDE)
+    crop = randint(1, MAX_CUT + 1, B, 2, rng=rng) * (v < cut)[:, None]
     x = shapes.paint(scene, replace(where, x=where.x - crop[:, 1:], y=where.y - crop[:, :1]))
     for s in SIDES:
         x[side == s] = downscale(x[side == s], s)
@@ -48,6 +51,8 @@ def downscale(x: Tensor, side: int) -> Tensor:
 
     Smooth upsampling would not do: an autoencoder trained on sharp pictures sharpens blurred ones.
     """
+    validate.sizes(side=side)
+    validate.shape("x", x, "C", "H", "W")
     return interpolate(interpolate(x, size=(side, side), mode="nearest-exact"), size=x.shape[2:], mode="nearest-exact")
 
 
@@ -55,12 +60,19 @@ def downscale(x: Tensor, side: int) -> Tensor:
 class ExpertSwitch:
     """The denoiser `first` at times above `at`, and `last` below: a refiner, an expert for low noise levels.
 
-    Podell et al. 2023, section 2.5; Balaji et al. 2022 (eDiff-I). Both must have the same process. Times are numbers.
+    Podell et al. 2023, section 2.5; Balaji et al. 2022 (eDiff-I). Times are numbers. Raises ValueError for two processes with
+    different times.
     """
 
     first: Denoiser
     last: Denoiser
-    at: int = 200
+    at: float = 200
+
+    def __post_init__(self):
+        validate.finite("at", self.at)
+        T, last = validate.instance("first", self.first, Denoiser).process.T, validate.instance("last", self.last, Denoiser)
+        if last.process.T != T:
+            raise ValueError(f"last must have the process of first, with T = {T}, got T = {last.process.T}")
 
     @property
     def process(self) -> Process:
@@ -76,16 +88,22 @@ class ExpertSwitch:
 
 def refiner_loss(denoiser: Network, x0: Tensor, last: int = 200, rng: torch.Generator | None = None) -> Tensor:
     """The denoising loss () of pictures or latents x0 (B, ...) at times 1..last only. Podell et al. 2023, section 2.5."""
-    return denoising_loss(denoiser, x0, rng, torch.randint(1, last + 1, (len(x0),), generator=rng))
+    validate.at_least("last", last, 1, int(validate.instance("denoiser", denoiser, Denoiser).process.T))
+    validate.batch("x0", x0)
+    return denoising_loss(denoiser, x0, rng, randint(1, last + 1, len(x0), rng=rng))
 
 
 def border(x: Tensor) -> Tensor:
     """Which pictures (B, 3, H, W) have an object at the border (B,): a border pixel that is more than half covered."""
-    bright = x.amax(1)
+    bright = validate.batch("x", x, "C", "H", "W").amax(1)
     edge = torch.stack([part.amax(1) for part in (bright[:, 0], bright[:, -1], bright[:, :, 0], bright[:, :, -1])])
     return edge.amax(0) > 0
 
 
 def high_frequency_detail(x: Tensor) -> Tensor:
-    """The root mean square (B,) of the detail of pictures (B, 3, H, W) within 2 x 2 pixels: 0 for upsampled pictures."""
+    """The root mean square (B,) of the detail of pictures (B, 3, H, W) within 2 x 2 pixels: 0 for upsampled pictures.
+
+    Raises ValueError for an odd side.
+    """
+    validate.sides("x", validate.batch("x", x), 2)
     return (x - interpolate(avg_pool2d(x, 2), scale_factor=2.0, mode="nearest")).square().mean((1, 2, 3)).sqrt()

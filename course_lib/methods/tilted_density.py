@@ -28,10 +28,14 @@ class Plane:
     reach: float
     side: int
 
+    def __post_init__(self):
+        validate.positive("reach", self.reach)
+        validate.at_least("side", self.side, 2)
+
     @property
     def line(self) -> Tensor:
         """The coordinates along one axis (side,), in float64."""
-        return torch.linspace(-self.reach, self.reach, self.side, dtype=torch.float64)
+        return torch.linspace(-self.reach, self.reach, self.side, device="cpu", dtype=torch.float64)
 
     @property
     def places(self) -> Tensor:
@@ -47,9 +51,22 @@ class Plane:
 NOISE, DATA = Plane(4.5, 61), Plane(3.5, 121)
 
 
+def _class_of(mixture: GaussianMixture, label: int) -> int:
+    """The index of the label among the classes of a mixture in the plane; raises TypeError or ValueError if there is none."""
+    if validate.instance("mixture", mixture, GaussianMixture).dim != 2:
+        raise ValueError(f"mixture must be of points in the plane (B, 2), got {mixture}")
+    classes = mixture.labels.unique().tolist()
+    return classes.index(validate.choice("label", label, classes))
+
+
 def tilted_log_density(mixture: GaussianMixture, label: int, w: float, x: Tensor, over: Plane = DATA) -> Tensor:
-    """The logarithm of p(x) p(label | x)^w, normalised over the plane, at points x (B, 2): (B,)."""
-    column = mixture.labels.unique().tolist().index(label)
+    """The logarithm of p(x) p(label | x)^w, normalised over the plane, at points x (B, 2): (B,).
+
+    Raises ValueError for a label that the mixture does not have.
+    """
+    column = _class_of(mixture, label)
+    validate.finite("w", w)
+    validate.instance("over", over, Plane)
     log_f = lambda x: mixture.log_prob(x) + w * mixture.class_log_probabilities(x)[:, column]
     return log_f(x) - log_f(over.places).logsumexp(0) - math.log(over.area)
 
@@ -62,16 +79,19 @@ def guided_points(
     One move from (a, b) to (a', b') is x' = (a' / a) x + (a' b^2 / a - b' b) score (`ddim`, in terms of the score), so that
     its Jacobian follows from that of the score.
     """
+    _class_of(mixture, label)
     validate.finite("w", w)
+    validate.instance("process", process, Process)
+    validate.batch("z", z, 2)
     at = lambda t: (process.signal(t), process.noise(t))  # tensors in float64
     guided = ClassifierFree(ExactDenoiser(mixture.given(label), process), ExactDenoiser(mixture, process), w)
-    log_det, steps = torch.zeros(len(z), dtype=z.dtype), ddim(guided, z, times)
+    log_det, steps = z.new_zeros(len(z)), ddim(guided, z, times)
     for (t, s), step in zip(time_pairs(z, times), steps):
         (a, b), (a_s, b_s) = at(t), at(s)
         slope = mixture.score_slope(step.x, a, b)
         slope = slope + w * (mixture.given(label).score_slope(step.x, a, b) - slope)
         of_x, of_score = a_s / a, a_s * b**2 / a - b_s * b
-        log_det = log_det + torch.linalg.det(of_x * torch.eye(2, dtype=z.dtype) + of_score * slope).abs().log()
+        log_det = log_det + torch.linalg.det(of_x * torch.eye(2, device=z.device, dtype=z.dtype) + of_score * slope).abs().log()
     return next(steps).x, log_det
 
 
@@ -82,7 +102,8 @@ def distance(
 
     It is the sum over the noise grid of N(z) (1 - tilted / guided)_+, with both densities at the point x that z is mapped to.
     """
-    z = noise.places
+    validate.instance("data", data, Plane)
+    z = validate.instance("noise", noise, Plane).places
     x, log_det = guided_points(mixture, label, w, process, times, z)
     log_noise = -(z**2).sum(1) / 2 - math.log(2 * math.pi)
     ratio = (tilted_log_density(mixture, label, w, x, data) - log_noise + log_det).exp()

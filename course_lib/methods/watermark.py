@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from course_lib import validate
-from course_lib.process import seeded
+from course_lib.process import randn, seeded
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +23,9 @@ class Key:
     """The complex value of the noise at each marked frequency, and 0 at the others: (H, W) in the order of `torch.fft.fft2`."""
 
     value: Tensor
+
+    def __post_init__(self):
+        validate.instance("value", self.value, Tensor)
 
     @property
     def mask(self) -> Tensor:
@@ -37,20 +40,25 @@ def draw_key(size: int, inner: float = 1, outer: float = 5, seed: int = 0) -> Ke
     robust than low ones. In their "Rings" all frequencies of a ring have the same value, which makes the mark robust to
     rotation, but visible in pictures as small as ours. Raises ValueError unless 1 <= inner < outer, with a frequency between.
     """
-    f = torch.fft.fftfreq(validate.at_least("size", size, 2)) * size
+    f = torch.fft.fftfreq(validate.at_least("size", size, 2), device="cpu", dtype=torch.float32) * size
     radius = (f[:, None] ** 2 + f**2).sqrt()
     mask = (radius >= validate.finite("inner", inner)) & (radius <= validate.finite("outer", outer))
     if not 1 <= inner < outer or not mask.any():
         raise ValueError(
             f"inner and outer must hold frequencies from 1 to {float(radius.max()):.1f} between them, got {inner}, {outer}"
         )
-    noise = torch.randn(size, size, generator=seeded(seed))
+    noise = randn(size, size, rng=seeded(seed))
     return Key(torch.fft.fft2(noise, norm="ortho") * mask)
+
+
+def _fits(noise: Tensor, key: Key) -> Tensor:
+    """`noise` if it is a batch (B, C, H, W) of the key's size; raises TypeError or ValueError otherwise."""
+    return validate.batch("noise", noise, "C", *validate.instance("key", key, Key).value.shape)
 
 
 def add_mark(noise: Tensor, key: Key) -> Tensor:
     """Noise (B, C, H, W) with the key's values at the marked frequencies and its own values at the others."""
-    frequencies = torch.fft.fft2(noise, norm="ortho")
+    frequencies = torch.fft.fft2(_fits(noise, key), norm="ortho")
     return torch.fft.ifft2(
         torch.where(key.mask.to(noise.device), key.value.to(noise.device, frequencies.dtype), frequencies), norm="ortho"
     ).real
@@ -62,6 +70,6 @@ def match(noise: Tensor, key: Key) -> Tensor:
     Wen et al. use the mean distance instead. The correlation does not depend on the amplitude, which inversion underestimates
     in black regions.
     """
-    found = torch.fft.fft2(noise, norm="ortho")[..., key.mask.to(noise.device)].flatten(1)
+    found = torch.fft.fft2(_fits(noise, key), norm="ortho")[..., key.mask.to(noise.device)].flatten(1)
     value = key.value[key.mask].repeat(noise.shape[1]).to(noise.device)
     return (found * value.conj()).real.sum(1) / (found.abs().square().sum(1).sqrt() * value.abs().norm()).clamp(min=1e-12)

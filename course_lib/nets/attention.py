@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from course_lib import validate
 from course_lib.nets.unet import norm, zero
 
 
@@ -23,8 +24,11 @@ def sincos_2d(channels: int, side: int) -> Tensor:
     The longest wavelength is twice the side, so that opposite sides differ most. Vaswani et al. 2017, section 3.5, in two
     dimensions.
     """
-    line = (torch.arange(side) + 0.5) / side - 0.5
-    angle = torch.pi * torch.arange(1, channels // 4 + 1)[:, None] * line  # (channels / 4, side)
+    validate.sizes(side=side)
+    validate.multiple("channels", channels, 4)
+    line = (torch.arange(side, device="cpu", dtype=torch.float32) + 0.5) / side - 0.5
+    wave = torch.arange(1, channels // 4 + 1, device="cpu", dtype=torch.float32)
+    angle = torch.pi * wave[:, None] * line  # (channels / 4, side)
     encoding = torch.cat([angle.sin(), angle.cos()])
     column, row = encoding[:, None, :].expand(-1, side, -1), encoding[:, :, None].expand(-1, -1, side)
     return torch.cat([column, row])
@@ -39,9 +43,10 @@ class CrossAttention(nn.Module):
 
     def __init__(self, channels: int, dim: int, heads: int, side: int):
         super().__init__()
-        self.heads = heads
+        validate.sizes(dim=dim)
+        self.heads = validate.divides("heads", heads, "channels", validate.at_least("channels", channels, 1))
         self.norm = norm(channels)
-        self.position = nn.Parameter(sincos_2d(channels, side))
+        self.position = nn.Parameter(sincos_2d(channels, side).to(torch.empty(0)))  # of torch's default type, as all parameters
         self.query = nn.Conv2d(channels, channels, 1)
         self.key_value = nn.Linear(dim, 2 * channels)
         self.out = zero(nn.Conv2d(channels, channels, 1))

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle, silu
 
+from course_lib import validate
+from course_lib.denoisers import lives_at_home
 from course_lib.nets.unet import norm, zero
 from course_lib.process import randn_like
 
@@ -27,15 +29,15 @@ class Autoencoder(nn.Module):
 
     The encoder outputs the mean and variance of q(z | x), which a small KL term keeps close to the prior N(0, 1): `gaussian`.
     The diffusion model is trained on `encode`, samples of q(z | x) times `scale`, which have unit variance; `decode` inverts
-    it. `factor` f is 2 or 4. Raises ValueError for another.
+    it. `factor` f is 2 or 4. Raises ValueError for another, and for pictures with a side that is no multiple of f.
     """
 
     scale: Tensor
 
     def __init__(self, factor: int = 4, channels: int = 4, width: int = 32):
         super().__init__()
-        if factor not in (2, 4):
-            raise ValueError(f"factor must be 2 or 4, got {factor}")
+        validate.choice("factor", factor, (2, 4))
+        validate.sizes(channels=channels, width=width)
         self.factor, self.channels, deep = factor, channels, 2 * width if factor == 4 else width
         down: list[nn.Module] = [nn.Conv2d(12, width, 3, padding=1), _Residual(width)]
         up: list[nn.Module] = []
@@ -54,22 +56,27 @@ class Autoencoder(nn.Module):
         )
         self.register_buffer("scale", torch.ones(()))
 
+    @lives_at_home
     def gaussian(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The mean and the logarithm of the variance of q(z | x), each (B, channels, H / f, W / f), before scaling."""
+        validate.sides("x", validate.shape("x", x, 3, "H", "W"), self.factor)
         mean, log_variance = self.encoder(pixel_unshuffle(x, 2)).chunk(2, 1)
         return mean, log_variance.clamp(-20, 10)
 
+    @lives_at_home
     def paint(self, z: Tensor) -> Tensor:
         """The reconstruction (B, 3, H, W) from latents z (B, channels, H / f, W / f) before scaling."""
-        return pixel_shuffle(self.decoder(z), 2)
+        return pixel_shuffle(self.decoder(validate.shape("z", z, self.channels, "H / f", "W / f")), 2)
 
     @torch.no_grad()
     def encode(self, x: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """Latents (B, channels, H / f, W / f) of unit variance, from q(z | x), of pictures x (B, 3, H, W) in [-1, 1]."""
         mean, log_variance = self.gaussian(x)
-        return self.scale * (mean + (log_variance / 2).exp() * randn_like(mean, rng))
+        validate.generator("rng", rng)
+        return self.scale.to(mean) * (mean + (log_variance / 2).exp() * randn_like(mean, rng))
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) in [-1, 1] from latents z (B, channels, H / f, W / f) of unit variance."""
-        return self.paint(z / self.scale).clamp(-1, 1)
+        z = validate.instance("z", z, Tensor)
+        return self.paint(z / self.scale.to(z)).clamp(-1, 1)

@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, grid_sample, silu
 
+from course_lib import validate
+from course_lib.denoisers import lives_at_home
 from course_lib.nets.embeddings import TimeEmbedding
-from course_lib.nets.unet import Block, norm
+from course_lib.nets.unet import Block, check_widths, heads_of, norm
+from course_lib.process import rand
 
 
 class Classifier(nn.Module):
@@ -20,6 +23,7 @@ class Classifier(nn.Module):
 
     def __init__(self, width: int = 32, features: int = 64, classes: int = 10):
         super().__init__()
+        validate.sizes(width=width, features=features, classes=classes)
 
         def layer(inward: int, outward: int, stride: int = 1) -> nn.Sequential:
             conv = nn.Conv2d(inward, outward, 3, stride, padding=1, bias=False)
@@ -37,10 +41,12 @@ class Classifier(nn.Module):
         )
         self.head = nn.Linear(features, classes)
 
+    @lives_at_home
     def features(self, x: Tensor) -> Tensor:
         """The input of the last layer (B, 64), in which sets of pictures are compared."""
-        return self.body(x)
+        return self.body(validate.shape("x", x, 1, "H", "W"))
 
+    @lives_at_home
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.features(x))
 
@@ -54,17 +60,20 @@ class TimedClassifier(nn.Module):
 
     def __init__(self, channels: int = 1, widths: tuple[int, ...] = (16, 32, 64), classes: int = 10, dim: int = 64):
         super().__init__()
-        self.time = TimeEmbedding(dim)
+        validate.sizes(channels=channels, classes=classes)
+        check_widths(widths)
+        self.channels, self.time = channels, TimeEmbedding(dim)
         self.inward = nn.Conv2d(channels, widths[0], 3, padding=1)
         self.downs = nn.ModuleList(nn.Conv2d(i, o, 3, 2, padding=1) for i, o in zip(widths, widths[1:]))
-        self.blocks = nn.ModuleList(Block(w, w, dim, w // 32 if w == widths[-1] else 0) for w in widths)
+        self.blocks = nn.ModuleList(Block(w, w, dim) for w in widths[:-1])
+        self.blocks.append(Block(widths[-1], widths[-1], dim, heads_of(widths[-1])))
         self.head = nn.Sequential(
             norm(widths[-1]), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], classes)
         )
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         emb = silu(self.time(time))
-        h = self.blocks[0](self.inward(x), emb)
+        h = self.blocks[0](self.inward(validate.shape("x", x, self.channels, "H", "W")), emb)
         for down, block in zip(self.downs, self.blocks[1:]):
             h = block(down(h), emb)
         return self.head(h)
@@ -75,7 +84,7 @@ def jitter(x: Tensor, rng: torch.Generator | None = None) -> Tensor:
 
     Uniform, up to 15 degrees, 15 %, 15 % and 1.5 of 16 pixels. The padding is background, -1.
     """
-    u = 2 * torch.rand(6, len(x), generator=rng, device=rng.device if rng else x.device).to(x.device) - 1
+    u = 2 * rand(6, len(validate.batch("x", x, "C", "H", "W")), rng=rng).to(x.device) - 1
     angle, slant = u[0] * math.radians(15), 0.15 * u[1]
     wide, high = 1 + 0.15 * u[2], 1 + 0.15 * u[3]
     shift = u[4:] * 1.5 / 8

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, silu
 
+from course_lib import validate
+from course_lib.datasets import captions
+from course_lib.denoisers import lives_at_home
 from course_lib.nets.embeddings import TimeEmbedding
 from course_lib.nets.text import TextEncoder
 from course_lib.nets.unet import Block, norm
@@ -19,8 +22,10 @@ def contrastive_loss(pictures: Tensor, texts: Tensor, scale: Tensor | float) -> 
     It is the cross-entropy of classifying, among all N, the text of each picture and the picture of each text. `scale` is the
     inverse temperature.
     """
+    validate.same_shape("texts", validate.floats("texts", texts), "pictures", validate.floats("pictures", pictures, "D"))
+    scale = scale.to(pictures) if isinstance(scale, Tensor) else validate.positive("scale", scale)
     logits = scale * pictures @ texts.T  # (N, N)
-    target = torch.arange(len(pictures), device=pictures.device)
+    target = torch.arange(len(pictures), dtype=torch.long, device=pictures.device)
     return (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
 
 
@@ -33,7 +38,9 @@ class CLIP(nn.Module):
 
     def __init__(self, dim: int = 64, width: int = 32, words: int = 64):
         super().__init__()
-        self.text = TextEncoder(words)
+        validate.sizes(dim=dim)
+        validate.multiple("width", width, 8)
+        self.text = TextEncoder(validate.multiple("words", words, 4))
         self.as_condition = self.text.as_condition
         self.of_text = nn.Linear(words, dim)
         self.time = TimeEmbedding(64)
@@ -49,13 +56,16 @@ class CLIP(nn.Module):
         """The learned inverse temperature (), at most 100 (Radford et al. 2021, section 2.5)."""
         return self.log_scale.exp().clamp(max=100)
 
+    @lives_at_home
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """Embeddings of length 1, (B, dim), of tokens (B, LENGTH) from `as_condition`: the start token's output, projected."""
-        words, _ = self.text(tokens)
-        return normalize(self.of_text(words[:, 0]), dim=1)
+        """Embeddings of length 1, (B, dim), of tokens (B, LENGTH) from `as_condition`: the start token's, projected."""
+        words, _ = self.text(validate.indices("tokens", tokens, captions.LENGTH))
+        return normalize(self.of_text(words[:, 0]), dim=1).float()  # as those of pictures of float32, in any network's type
 
+    @lives_at_home
     def encode_image(self, x: Tensor, time: Tensor | None = None) -> Tensor:
         """Embeddings of length 1, (B, dim), of pictures x (B, 3, 32, 32) with noise of time (B,) in [0, 1], 0 by default."""
+        validate.shape("x", x, 3, 32, 32)
         emb = silu(self.time(x.new_zeros(len(x)) if time is None else time))
         h = self.blocks[0](self.inward(x), emb)
         for down, block in zip(self.down, self.blocks[1:]):

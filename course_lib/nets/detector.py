@@ -9,6 +9,7 @@ from torch.nn.functional import max_pool2d, unfold
 from course_lib import validate
 from course_lib.datasets.scenes import COLOURS, MAX_OBJECTS, NONE, PLACES, SHAPES, SIZES, Scene
 from course_lib.datasets.shapes import SIDE, Layout
+from course_lib.denoisers import lives_at_home
 
 CELL = 2
 """The side of a cell in pixels: objects are detected on a grid of 16 x 16 cells."""
@@ -26,6 +27,7 @@ class SceneDetector(nn.Module):
 
     def __init__(self, width: int = 48):
         super().__init__()
+        validate.multiple("width", width, 2)
 
         def layer(inward: int, outward: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
             conv = nn.Conv2d(inward, outward, 3, stride, padding=dilation, dilation=dilation, bias=False)
@@ -40,14 +42,14 @@ class SceneDetector(nn.Module):
         )
         self.head = nn.Conv2d(width, sum(PARTS), 1)
 
+    @lives_at_home
     def features(self, x: Tensor) -> Tensor:
         """The mean of the last map over each quarter (B, 192), in which sets of pictures are compared."""
-        return nn.functional.adaptive_avg_pool2d(self.body(x), 2).flatten(1)
+        return nn.functional.adaptive_avg_pool2d(self.body(validate.shape("x", x, 3, SIDE, SIDE)), 2).flatten(1)
 
+    @lives_at_home
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[1:] != (3, SIDE, SIDE):
-            raise ValueError(f"x must be pictures (B, 3, {SIDE}, {SIDE}), got shape {tuple(x.shape)}")
-        return self.head(self.body(x))
+        return self.head(self.body(validate.shape("x", x, 3, SIDE, SIDE)))
 
     @torch.no_grad()
     def locate(self, x: Tensor) -> tuple[Scene, Tensor]:
@@ -67,7 +69,8 @@ class SceneDetector(nn.Module):
         offset = centre[:, 1] - centre[:, 0]
         relation = (offset[:, 1].abs() > offset[:, 0].abs()).long()
         swap = (mask.sum(1) == 2) & (offset.gather(1, relation[:, None])[:, 0] < 0)
-        order = torch.where(swap[:, None], torch.tensor([1, 0, 2, 3]), torch.arange(MAX_OBJECTS))
+        as_is = torch.arange(MAX_OBJECTS, device="cpu", dtype=torch.long)
+        order = torch.where(swap[:, None], as_is[[1, 0, 2, 3]], as_is)
         shape, colour, size, mask = (v.gather(1, order) for v in (shape, colour, size, mask))
         centre = centre.gather(1, order[..., None].expand_as(centre))
         shape, colour, size = (torch.where(mask, v, NONE) for v in (shape, colour, size))
@@ -82,7 +85,7 @@ class SceneDetector(nn.Module):
 
 def _grid() -> Tensor:
     """The centre of each cell (2, 16, 16), x and y in pixels from the middle of the picture."""
-    line = (torch.arange(SIDE // CELL) + 0.5) * CELL - SIDE / 2
+    line = (torch.arange(SIDE // CELL, device="cpu", dtype=torch.float32) + 0.5) * CELL - SIDE / 2
     return torch.stack(torch.meshgrid(line, line, indexing="xy"))
 
 
@@ -106,6 +109,10 @@ def detection_loss(maps: Tensor, scene: Scene, where: Layout) -> Tensor:
     The heatmap's target is a Gaussian around each centre, with a standard deviation of three quarters of a cell. Shape, colour
     and size are predicted in the cell of the centre.
     """
+    validate.floats("maps", maps, sum(PARTS), SIDE // CELL, SIDE // CELL)
+    validate.same_shape(
+        "where.x", validate.instance("where", where, Layout).x, "scene.shape", validate.instance("scene", scene, Scene).shape
+    )
     centre = torch.stack([where.x, where.y], 2).to(maps.device)  # (B, MAX_OBJECTS, 2)
     mask = (scene.shape >= 0).to(maps.device)
     offset = centre.view(*centre.shape, 1, 1) - _grid().to(maps.device)

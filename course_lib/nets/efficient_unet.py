@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from course_lib import validate
 from course_lib.nets.embeddings import TimeEmbedding
 from course_lib.nets.unet import Block, norm, zero
 
@@ -28,10 +29,11 @@ class EfficientUNet(nn.Module):
         early: bool = True,
     ):
         super().__init__()
-        if width % 8:
-            raise ValueError(f"width must be a multiple of 8, got {width}")
-        if size % (1 << len(depths)):
-            raise ValueError(f"size must be a multiple of {1 << len(depths)}, got {size}")
+        validate.sizes(channels=channels)
+        validate.multiple("width", width, 8)
+        for depth in validate.filled("depths", depths):
+            validate.at_least("depths", depth, 1)
+        validate.multiple("size", size, 1 << len(depths))
         self.early, self.shape = early, (channels, size, size)
         self.time, self.label = TimeEmbedding(dim), TimeEmbedding(dim)
         self.inward = nn.Conv2d(channels, width, 3, padding=1)
@@ -43,8 +45,7 @@ class EfficientUNet(nn.Module):
         self.past = zero(nn.Conv2d(width, channels, 3, padding=1))  # a skip connection at full resolution
 
     def forward(self, x: Tensor, time: Tensor, level: Tensor) -> Tensor:
-        if x.shape[1:] != self.shape:
-            raise ValueError(f"x must be (B, {', '.join(map(str, self.shape))}), got shape {tuple(x.shape)}")
+        validate.shape("x", x, *self.shape)
         emb = silu(self.time(time) + self.label(level))
         h = first = self.inward(x)
         skips: list[Tensor] = []

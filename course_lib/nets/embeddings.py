@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,17 +17,21 @@ def sinusoidal(time: Tensor, dim: int, longest: float = 10_000.0) -> Tensor:
 
     Vaswani et al. 2017, section 3.5, for a position; Ho et al. 2020 for t in 0..1,000.
     """
-    if dim % 2:
-        raise ValueError(f"dim must be even, got {dim}")
-    frequency = torch.exp(-math.log(longest) * torch.arange(dim // 2, device=time.device) / (dim // 2))
+    validate.multiple("dim", dim, 2)
+    validate.positive("longest", longest)
+    validate.shape("time", time)
+    frequency = torch.exp(-math.log(longest) * torch.arange(dim // 2, device=time.device, dtype=torch.float32) / (dim // 2))
     angle = time[:, None] * frequency
     return torch.cat([angle.sin(), angle.cos()], 1)
 
 
 def fourier(time: Tensor, frequency: Tensor) -> Tensor:
     """Sines and cosines (B, dim) of 2 pi time (B,) at random frequencies (dim / 2,). Tancik et al. 2020, eq. 5."""
-    angle = 2 * math.pi * time[:, None] * frequency
+    angle = 2 * math.pi * validate.shape("time", time)[:, None] * validate.shape("frequency", frequency)
     return torch.cat([angle.sin(), angle.cos()], 1)
+
+
+KINDS = ("sinusoidal", "fourier")
 
 
 class TimeEmbedding(nn.Module):
@@ -41,31 +45,33 @@ class TimeEmbedding(nn.Module):
 
     def __init__(self, dim: int, kind: str = "sinusoidal"):
         super().__init__()
-        validate.choice("kind", kind, ("sinusoidal", "fourier"))
-        self.dim = dim
+        validate.choice("kind", kind, KINDS)
+        self.dim = validate.multiple("dim", dim, 2)
         self.mlp = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.register_buffer("frequency", 16 * torch.randn(dim // 2) if kind == "fourier" else None)
 
     def forward(self, time: Tensor) -> Tensor:
+        validate.shape("time", time)
         waves = sinusoidal(1000 * time, self.dim) if self.frequency is None else fourier(time, self.frequency)
-        return self.mlp(waves)
+        return self.mlp(waves.to(cast(nn.Linear, self.mlp[0]).weight.dtype))  # 1,000 times differ in the waves, not in bfloat16
 
 
 class LabelEmbedding(nn.Embedding):
     """A learned vector for each of `classes` labels, and one for the null condition (Ho and Salimans 2022)."""
 
     def __init__(self, classes: int, dim: int):
+        validate.sizes(classes=classes, dim=dim)
         super().__init__(classes + 1, dim)
         self.null = classes
+
+    def forward(self, cond: Tensor) -> Tensor:
+        return super().forward(validate.indices("cond", cond))
 
     def as_condition(self, cond: Any) -> Tensor:
         """Indices (1,) or (B,) of a label, a row of labels, or NULL. Raises TypeError or ValueError for an unknown label."""
         if cond is NULL:
-            return torch.tensor([self.null])
-        try:
-            label = torch.as_tensor(cond)
-        except (TypeError, ValueError, RuntimeError):
-            label = torch.empty(0)
+            return torch.tensor([self.null], device="cpu", dtype=torch.long)
+        label = validate.tensor("label", cond, "a whole number or a row of them")
         if label.is_floating_point() or label.dtype == torch.bool or label.ndim > 1:
             raise TypeError(f"label must be a whole number or a row of them, got {cond!r}")
         if label.numel() == 0 or label.min() < 0 or label.max() >= self.null:

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from course_lib import validate
+from course_lib.denoisers import lives_at_home
 from course_lib.nets.unet import norm
-from course_lib.process import randn_like
+from course_lib.process import randn
 
 
 class ConvDecoder(nn.Module):
@@ -15,7 +17,8 @@ class ConvDecoder(nn.Module):
 
     def __init__(self, latent: int = 32, widths: tuple[int, int, int] = (128, 32, 16), hidden: int = 64):
         super().__init__()
-        first, second, third = widths
+        validate.sizes(latent=latent, hidden=hidden)
+        first, second, third = _three(widths)
         self.inward = nn.Sequential(nn.Linear(latent, hidden), nn.SiLU(), nn.Linear(hidden, first * 16))
         self.norms = nn.ModuleList(norm(width) for width in widths)
         up = [nn.ConvTranspose2d(*pair, 4, 2, padding=1) for pair in ((first, second), (second, third))]
@@ -28,12 +31,22 @@ class ConvDecoder(nn.Module):
         return h.tanh()
 
 
+def _three(widths: tuple[int, int, int]) -> tuple[int, int, int]:
+    """`widths` if they are three whole numbers of 1 or more; raises TypeError or ValueError otherwise."""
+    if len(validate.filled("widths", widths)) != 3:
+        raise ValueError(f"widths must be three, one for each resolution, got {len(widths)}")
+    for width in widths:
+        validate.at_least("widths", width, 1)
+    return widths
+
+
 class ConvEncoder(nn.Module):
     """Pictures x (B, 1, 16, 16) to outputs (B, out): convolutions of stride two to 4 x 4 maps, then linear layers."""
 
     def __init__(self, out: int, widths: tuple[int, int, int] = (16, 32, 128), hidden: int = 64):
         super().__init__()
-        first, second, third = widths
+        validate.sizes(out=out, hidden=hidden)
+        first, second, third = _three(widths)
         sizes = [(1, first, 3, 1), (first, second, 4, 2), (second, third, 4, 2)]
         convs = [layer for size in sizes for layer in (nn.Conv2d(*size, padding=1), nn.LeakyReLU(0.2))]
         self.body = nn.Sequential(
@@ -45,7 +58,14 @@ class ConvEncoder(nn.Module):
 
 
 def layers(*sizes: int) -> nn.Sequential:
-    """Linear layers with LeakyReLU between them, for points: (B, sizes[0]) to (B, sizes[-1])."""
+    """Linear layers with LeakyReLU between them, for points: (B, sizes[0]) to (B, sizes[-1]).
+
+    Raises TypeError or ValueError unless there are two or more sizes, whole numbers of 1 or more.
+    """
+    for size in sizes:
+        validate.at_least("sizes", size, 1)
+    if len(sizes) < 2:
+        raise ValueError(f"sizes must be two or more, got {sizes}")
     body = [layer for pair in zip(sizes, sizes[1:]) for layer in (nn.Linear(*pair), nn.LeakyReLU(0.2))]
     return nn.Sequential(*body[:-1])
 
@@ -57,8 +77,8 @@ class _OfLatents(nn.Module):
 
     def latents(self, n: int, rng: torch.Generator | None = None) -> Tensor:
         """n random latents z (n, latent), on the network's device."""
-        device = next(self.parameters()).device
-        return randn_like(torch.empty(n, self.latent, device=device), rng)
+        like = next(self.parameters())
+        return randn(validate.at_least("n", n, 1), self.latent, rng=rng).to(like)
 
     def draw(self, z: Tensor) -> Tensor:
         """Data (B, ...) from latents z (B, latent)."""
@@ -77,12 +97,17 @@ class GAN(_OfLatents):
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module, latent: int):
         super().__init__()
+        validate.sizes(latent=latent)
+        validate.instance("generator", generator, nn.Module)
+        validate.instance("discriminator", discriminator, nn.Module)
         self.generator, self.discriminator, self.latent = generator, discriminator, latent
 
+    @lives_at_home
     def draw(self, z: Tensor) -> Tensor:
         """G(z), (B, ...), for latents z (B, latent)."""
         return self.generator(z)
 
+    @lives_at_home
     def logits(self, x: Tensor) -> Tensor:
         """The discriminator's logits log(D / (1 - D)) that x (B, ...) is real, (B,)."""
         return self.discriminator(x).squeeze(1)
@@ -96,6 +121,9 @@ class VAE(_OfLatents):
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, latent: int):
         super().__init__()
+        validate.sizes(latent=latent)
+        validate.instance("encoder", encoder, nn.Module)
+        validate.instance("decoder", decoder, nn.Module)
         self.encoder, self.decoder, self.latent = encoder, decoder, latent
         self.log_std = nn.Parameter(torch.tensor(-1.0))
 
@@ -104,10 +132,12 @@ class VAE(_OfLatents):
         """The learned standard deviation of p(x | z), ()."""
         return self.log_std.exp()
 
+    @lives_at_home
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The mean and the logarithm of the variance of q(z | x), each (B, latent), for x (B, ...)."""
         return self.encoder(x).chunk(2, 1)
 
+    @lives_at_home
     def decode(self, z: Tensor) -> Tensor:
         """The mean of p(x | z), (B, ...), for z (B, latent)."""
         return self.decoder(z)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from course_lib import validate
 from course_lib.denoisers import Network
 from course_lib.nets.attention import CrossAttention
 from course_lib.nets.unet import Attention, Block
@@ -26,6 +27,9 @@ def record_activations(net: nn.Module, kinds: tuple[type[nn.Module], ...] = (Blo
     H * W, L) of CrossAttention, (B, heads, P + L, P + L) of an MM-DiT's JointBlock. Others are recorded by their output, such
     as a Block's feature map (B, C, H, W). `kinds` are the classes that are recorded.
     """
+    for kind in validate.filled("kinds", kinds, type):
+        if not issubclass(kind, nn.Module):
+            raise TypeError(f"kinds must be classes of nn.Module, got {kind.__name__}")
     activations: dict[str, Tensor] = {}
 
     def recorder(name: str):
@@ -35,7 +39,11 @@ def record_activations(net: nn.Module, kinds: tuple[type[nn.Module], ...] = (Blo
 
         return hook
 
-    handles = [m.register_forward_hook(recorder(name)) for name, m in net.named_modules() if isinstance(m, kinds)]
+    handles = [
+        m.register_forward_hook(recorder(name))
+        for name, m in validate.instance("net", net, nn.Module).named_modules()
+        if isinstance(m, kinds)
+    ]
     try:
         yield activations
     finally:
@@ -50,9 +58,11 @@ def cross_attention_maps(network: Network, x_t: Tensor, t: Time, side: int = 16)
     They are the mean over all heads of all cross-attention layers on side x side maps, and sum to 1 over L, which includes the
     start token. Raises ValueError if there is no such layer.
     """
-    with record_activations(network.net, (CrossAttention,)) as activations:
+    validate.sizes(side=side)
+    validate.batch("x_t", x_t)
+    with record_activations(validate.instance("network", network, Network).net, (CrossAttention,)) as activations:
         network(x_t, t)
     weights = [each.mean(1) for each in activations.values() if each.shape[2] == side**2]  # (B, H * W, L) each
     if not weights:
         raise ValueError(f"side must be that of maps with cross-attention, got {side}")
-    return torch.stack(weights).mean(0).transpose(1, 2).unflatten(2, (side, side))
+    return torch.stack(weights).mean(0).transpose(1, 2).unflatten(2, (side, side)).to(x_t)

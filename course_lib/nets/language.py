@@ -6,8 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from course_lib import validate
 from course_lib.datasets import captions
+from course_lib.denoisers import lives_at_home
 from course_lib.nets.text import TextEncoder
+from course_lib.process import rand, randint
 
 MASK = captions.START
 """The mask token: the start token, at a position where no caption starts."""
@@ -24,6 +27,7 @@ class LanguageModel(nn.Module):
         self.text = TextEncoder(width, depth, heads)
         self.word = nn.Linear(width, len(captions.WORDS))
 
+    @lives_at_home
     def forward(self, tokens: Tensor) -> Tensor:
         return self.word(self.text(tokens)[0])
 
@@ -34,13 +38,20 @@ def mask_words(tokens: Tensor, rng: torch.Generator | None = None, share: float 
     A word is chosen with probability `share`. Of the chosen words 80 % are replaced by MASK, 10 % by a random word, and 10 %
     stay unchanged, so that no input word can be taken for correct (Devlin et al. 2019, section 3.1).
     """
-    u, v = torch.rand(2, *tokens.shape, generator=rng).to(tokens.device)
+    validate.finite("share", share, 0, 1)
+    u, v = rand(2, *validate.indices("tokens", tokens, "L").shape, rng=rng).to(tokens.device)
     chosen = (u < share) & (tokens > captions.PAD)
-    random = torch.randint(captions.PAD + 1, len(captions.WORDS), tokens.shape, generator=rng).to(tokens.device)
+    random = randint(captions.PAD + 1, len(captions.WORDS), *tokens.shape, rng=rng).to(tokens.device)
     masked = torch.where(chosen & (v < 0.8), MASK, tokens)
     return torch.where(chosen & (v >= 0.8) & (v < 0.9), random, masked), chosen
 
 
 def masked_loss(logits: Tensor, tokens: Tensor, chosen: Tensor) -> Tensor:
-    """The cross-entropy () of the `chosen` words (B, L): logits (B, L, words) against the original tokens (B, L)."""
+    """The cross-entropy () of the `chosen` words (B, L): logits (B, L, words) against the original tokens (B, L).
+
+    Raises ValueError if no word is chosen, and if shapes differ.
+    """
+    validate.floats("logits", logits, *validate.indices("tokens", tokens, "L").shape[1:], "words")
+    if validate.same_shape("chosen", chosen, "tokens", tokens).dtype != torch.bool or not chosen.any():
+        raise ValueError(f"chosen must be True for at least one word, got {chosen.dtype} without")
     return cross_entropy(logits[chosen], tokens[chosen])

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from course_lib import validate
 from course_lib.nets.embeddings import LabelEmbedding, TimeEmbedding
 
 
@@ -15,6 +16,7 @@ class Block(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
+        validate.sizes(width=width)
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.modulate = nn.Linear(width, 2 * width)
         self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
@@ -32,7 +34,10 @@ class MLP(nn.Module):
 
     def __init__(self, dim: int = 2, width: int = 128, depth: int = 3, classes: int = 0):
         super().__init__()
-        self.inward = nn.Linear(dim, width)
+        validate.sizes(dim=dim, depth=depth)
+        validate.multiple("width", width, 2)
+        validate.at_least("classes", classes, 0)
+        self.dim, self.shape, self.inward = dim, (dim,), nn.Linear(dim, width)
         self.time = TimeEmbedding(width)
         self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
         self.outward = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, dim))
@@ -41,8 +46,9 @@ class MLP(nn.Module):
             self.as_condition = self.label.as_condition
 
     def forward(self, x: Tensor, time: Tensor, cond: Any = None) -> Tensor:
+        validate.shape("x", x, self.dim)
         emb = self.time(time)
-        if cond is not None:
+        if hasattr(self, "label"):
             emb = emb + self.label(cond)
         h, emb = self.inward(x), torch.nn.functional.silu(emb)
         for block in self.blocks:

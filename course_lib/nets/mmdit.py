@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle, scaled_dot_product_attention, silu
 
+from course_lib import validate
 from course_lib.datasets import captions, words
 from course_lib.nets.attention import cross_attention, sincos_2d
 from course_lib.nets.embeddings import TimeEmbedding
@@ -51,7 +52,7 @@ class ModulationLayer(nn.Linear):
     """
 
     def __init__(self, width: int):
-        super().__init__(width, 6 * width)
+        super().__init__(validate.at_least("width", width, 1), 6 * width)
         zero(self)
 
     def forward(self, emb: Tensor) -> tuple[Modulation, Modulation]:
@@ -67,7 +68,7 @@ class Stream(nn.Module):
 
     def __init__(self, width: int, heads: int):
         super().__init__()
-        self.heads = heads
+        self.heads = validate.divides("heads", heads, "width", validate.at_least("width", width, 1))
         self.modulation = ModulationLayer(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.query_norm, self.key_norm = nn.RMSNorm(width // heads), nn.RMSNorm(width // heads)
@@ -153,6 +154,9 @@ class DiT(nn.Module):
         joint: bool = True,
     ):
         super().__init__()
+        validate.sizes(channels=channels, depth=depth)
+        validate.multiple("width", width, 4)
+        validate.divides("patch", patch, "size", validate.at_least("size", size, 1))
         self.shape, self.patch = (channels, size, size), patch
         self.time = TimeEmbedding(width)
         self.text = TextEncoder()
@@ -161,7 +165,7 @@ class DiT(nn.Module):
         self.letter_position = nn.Parameter(0.5 * torch.randn(captions.LENGTH, dim))
         self.sentence, self.word = nn.Linear(dim, width), nn.Linear(dim, width)
         self.inward = nn.Linear(channels * patch**2, width)
-        self.position = nn.Parameter(sincos_2d(width, size // patch).flatten(1).T.contiguous())
+        self.position = nn.Parameter(sincos_2d(width, size // patch).flatten(1).T.contiguous().to(torch.empty(0)))
         self.blocks = nn.ModuleList([(JointBlock if joint else CrossBlock)(width, heads) for _ in range(depth)])
         self.modulation = zero(nn.Linear(width, 2 * width))
         self.outward = zero(nn.Linear(width, channels * patch**2))
@@ -179,8 +183,7 @@ class DiT(nn.Module):
         return torch.where((letter >= 0)[..., None], of_letters, of_words)
 
     def forward(self, z: Tensor, time: Tensor, cond: Tensor) -> Tensor:
-        if z.shape[1:] != self.shape:
-            raise ValueError(f"z must be (B, {', '.join(map(str, self.shape))}), got shape {tuple(z.shape)}")
+        validate.shape("z", z, *self.shape)
         mask = cond != captions.PAD
         longest = int(mask.sum(1).max())  # padding beyond the longest prompt has no effect and takes time
         text, mask = self.embed(cond[:, :longest]), mask[:, :longest]

@@ -8,16 +8,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from course_lib import validate
 from course_lib.datasets import captions
 from course_lib.datasets.shapes import SIDE
 from course_lib.denoisers import NULL
 from course_lib.nets.attention import CrossAttention
 from course_lib.nets.embeddings import sinusoidal
 from course_lib.nets.text import TextEncoder, TextUNet
-from course_lib.nets.unet import Attention, zero
+from course_lib.nets.unet import Attention, heads_of, zero
 
 WHOLE = (SIDE, 0, 0)
 """The size and crop that are given in sampling: a picture of full size, uncropped."""
+MICRO = "three whole numbers for each caption, side, top and left"
 WAVES = 32
 """The number of sines and cosines for each number of micro."""
 
@@ -27,6 +29,8 @@ class TwoEncoders(nn.Module):
 
     def __init__(self, first: TextEncoder, second: TextEncoder):
         super().__init__()
+        validate.instance("first", first, TextEncoder)
+        validate.instance("second", second, TextEncoder)
         self.first, self.second, self.width = first, second, first.width + second.width
         self.as_condition = first.as_condition
 
@@ -40,6 +44,7 @@ def micro_embedding(micro: Tensor, dim: int) -> Tensor:
 
     Podell et al. 2023, section 2.2 and Algorithm 1.
     """
+    validate.shape("micro", micro, 3)
     return torch.cat([sinusoidal(number.float(), dim) for number in micro.unbind(1)], 1)
 
 
@@ -54,9 +59,10 @@ class SDXLUNet(TextUNet):
         self, size: int = 8, widths: tuple[int, ...] = (48, 96), dim: int = 128, text: nn.Module | None = None, more: int = 0
     ):
         super().__init__(size, widths, dim, text=text, channels=4, patch=1)
+        validate.at_least("more", more, 0)
         self.as_condition = self.with_micro
         self.micro = nn.Sequential(nn.Linear(3 * WAVES, dim), nn.SiLU(), zero(nn.Linear(dim, dim)))
-        heads, coarsest = max(1, widths[-1] // 32), size >> len(widths) - 1
+        heads, coarsest = heads_of(widths[-1]), size >> len(widths) - 1
         pair = lambda: nn.ModuleList(
             (Attention(widths[-1], heads), CrossAttention(widths[-1], self.text.width, heads, coarsest))
         )
@@ -72,9 +78,9 @@ class SDXLUNet(TextUNet):
         `captions.as_tokens` raises.
         """
         prompts, micro = self._captions_and_micro(cond)
-        tokens, micro = self.text.as_condition(prompts), torch.as_tensor(micro)
+        tokens, micro = self.text.as_condition(prompts), validate.tensor("micro", micro, MICRO)
         if micro.shape not in ((3,), (len(tokens), 3)) or micro.is_floating_point() or (micro < 0).any():
-            raise ValueError(f"micro must be three whole numbers for each caption, side, top and left, got {micro.tolist()}")
+            raise ValueError(f"micro must be {MICRO}, got {micro.tolist()}")
         return torch.cat([tokens, micro.to(tokens.device).expand(len(tokens), 3)], 1)
 
     @staticmethod
@@ -83,13 +89,14 @@ class SDXLUNet(TextUNet):
 
     def null_for(self, cond: Any) -> tuple[Any, Any]:
         """The null condition beside `cond`: no caption, and the same micro."""
-        micro = torch.as_tensor(self._captions_and_micro(cond)[1])
+        micro = validate.tensor("micro", self._captions_and_micro(cond)[1], MICRO)
         return (NULL if micro.ndim == 1 else [""] * len(micro)), micro
 
     def forward(self, x: Tensor, time: Tensor, cond: Tensor) -> Tensor:
+        validate.shape("x", x, *self.shape)
         tokens, micro = cond.split((captions.LENGTH, 3), 1)
         words, mask = self.text(tokens)
-        emb = self.time(time) + self.sentence(words[:, 0]) + self.micro(micro_embedding(micro, WAVES))
+        emb = self.time(time) + self.sentence(words[:, 0]) + self.micro(micro_embedding(micro, WAVES).to(words.dtype))
 
         def after(name: str, h: Tensor) -> Tensor:
             h = self.cross[name](h, words, mask)

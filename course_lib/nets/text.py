@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from course_lib import validate
 from course_lib.datasets import captions
+from course_lib.denoisers import lives_at_home
 from course_lib.nets.attention import CrossAttention
 from course_lib.nets.embeddings import TimeEmbedding
-from course_lib.nets.unet import Block, UNet, zero
+from course_lib.nets.unet import Block, UNet, heads_of, zero
 
 
 class TextEncoder(nn.Module):
@@ -23,6 +25,8 @@ class TextEncoder(nn.Module):
 
     def __init__(self, width: int = 64, depth: int = 2, heads: int = 4):
         super().__init__()
+        validate.sizes(width=width, depth=depth)
+        validate.divides("heads", heads, "width", width)
         self.width = width
         self.word = nn.Embedding(len(captions.WORDS), width)
         self.position = nn.Parameter(0.1 * torch.randn(captions.LENGTH, width))
@@ -34,6 +38,7 @@ class TextEncoder(nn.Module):
         """Tokens (B, LENGTH) of a caption, a list of captions, tokens or NULL: see `captions.as_tokens`."""
         return captions.as_tokens("captions", cond, captions.tokens)
 
+    @lives_at_home
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         mask = tokens != captions.PAD
         h = self.word(tokens) + self.position[: tokens.shape[1]]
@@ -56,6 +61,7 @@ class Paraphraser(nn.Module):
         self.layers = nn.TransformerDecoder(layer, 1, nn.LayerNorm(width))
         self.word = nn.Linear(width, len(captions.WORDS))
 
+    @lives_at_home
     def forward(self, tokens: Tensor) -> Tensor:
         words, mask = self.encoder(tokens)
         places = self.places.expand(len(tokens), -1, -1)
@@ -83,7 +89,8 @@ class TextUNet(UNet):
         guided: bool = False,
     ):
         super().__init__(size, channels, widths, depth=1, classes=0, patch=patch, attn=2, dim=dim)
-        self.text = TextEncoder(words) if text is None else text
+        validate.multiple("words", words, 4)
+        self.text = TextEncoder(words) if text is None else validate.has("text", text, "as_condition")
         words = self.text.width
         self.as_condition = self.text.as_condition
         self.sentence = nn.Linear(words, dim)
@@ -99,10 +106,11 @@ class TextUNet(UNet):
         }
         shapes = {name: (block.conv2.out_channels, int(name.split("x")[1].split("_")[0])) for name, block in blocks.items()}
         self.cross = nn.ModuleDict(
-            {name: CrossAttention(width, words, max(1, width // 32), side) for name, (width, side) in shapes.items()}
+            {name: CrossAttention(width, words, heads_of(width), side) for name, (width, side) in shapes.items()}
         )
 
     def forward(self, x: Tensor, time: Tensor, cond: Tensor | None = None, w: Tensor | None = None) -> Tensor:
+        validate.shape("x", x, *self.shape)
         words, mask = self.text(cond)
         emb = self.add_guidance(self.time(time) + self.sentence(words[:, 0]), w)
         return self.run(x, silu(emb), lambda name, h: self.cross[name](h, words, mask))

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from course_lib import validate
 from course_lib.denoisers import NULL
 from course_lib.nets.embeddings import TimeEmbedding
 from course_lib.nets.text import TextEncoder
@@ -21,7 +22,9 @@ class Prior(nn.Module):
 
     def __init__(self, dim: int = 64, width: int = 96, depth: int = 3, heads: int = 4, words: int = 64):
         super().__init__()
-        self.text = TextEncoder(words)
+        validate.sizes(dim=dim, depth=depth)
+        validate.divides("heads", heads, "width", validate.multiple("width", width, 2))
+        self.text = TextEncoder(validate.multiple("words", words, 4))
         self.as_condition = self.text.as_condition
         self.words, self.time, self.vector = nn.Linear(words, width), TimeEmbedding(width), nn.Linear(dim, width)
         self.ask = nn.Parameter(0.1 * torch.randn(1, 1, width))
@@ -47,6 +50,8 @@ class EmbeddingTokens(nn.Module):
 
     def __init__(self, dim: int = 64, count: int = 8, width: int = 64):
         super().__init__()
+        validate.sizes(dim=dim, width=width)
+        validate.at_least("count", count, 0)
         self.dim, self.width = dim, width
         deep = 4 * width
         inner = (nn.Linear(dim, deep), nn.SiLU(), nn.Linear(deep, deep), nn.SiLU())
@@ -56,12 +61,12 @@ class EmbeddingTokens(nn.Module):
     def as_condition(self, cond: Any) -> Tensor:
         """Embeddings (B, dim) as they are; for NULL, zeros (1, dim). Raises TypeError for anything else."""
         if cond is NULL:
-            return torch.zeros(1, self.dim)
+            return torch.zeros(1, self.dim, device="cpu", dtype=torch.float32)
         if isinstance(cond, Tensor) and cond.is_floating_point() and cond.shape[1:] == (self.dim,):
-            return cond
-        shape = f" of shape {tuple(cond.shape)}" if isinstance(cond, Tensor) else f", {cond!r}"
+            return validate.batch("z", cond)
+        shape = f" of shape {tuple(cond.shape)}" if isinstance(cond, Tensor) else ""
         raise TypeError(f"z must be CLIP's vectors (B, {self.dim}), got {type(cond).__name__}{shape}")
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        words = self.norm(self.project(z))
+        words = self.norm(self.project(z.to(self.norm.weight.dtype)))
         return words, torch.ones(words.shape[:2], dtype=torch.bool, device=z.device)

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle, scaled_dot_product_attention, silu
 
 from course_lib import validate
-from course_lib.nets.embeddings import LabelEmbedding, TimeEmbedding
+from course_lib.nets.embeddings import KINDS, LabelEmbedding, TimeEmbedding
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
 
 def norm(channels: int, affine: bool = True) -> nn.GroupNorm:
     """A group normalisation layer with groups of 8 channels (Wu and He 2018)."""
-    return nn.GroupNorm(max(1, channels // 8), channels, affine=affine)
+    groups = max(1, validate.at_least("channels", channels, 1) // 8)
+    return nn.GroupNorm(groups, validate.multiple("channels", channels, groups), affine=affine)
+
+
+def heads_of(channels: int) -> int:
+    """The number of attention heads for a map of so many channels: of 32 each, or the next larger size that divides them.
+
+    It is at least one, so that narrow networks, too, have the attention that they are asked for.
+    """
+    return next(heads for heads in range(max(1, channels // 32), 0, -1) if channels % heads == 0)
 
 
 class Attention(nn.Module):
@@ -25,7 +34,7 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int, heads: int):
         super().__init__()
-        self.heads = heads
+        self.heads = validate.divides("heads", heads, "channels", validate.at_least("channels", channels, 1))
         self.norm = norm(channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = zero(nn.Conv2d(channels, channels, 1))
@@ -63,6 +72,8 @@ class Block(nn.Module):
 
     def __init__(self, inward: int, outward: int, emb: int, heads: int = 0, modulation: str = "norm"):
         super().__init__()
+        validate.sizes(inward=inward, outward=outward, emb=emb)
+        validate.at_least("heads", heads, 0)
         self.adaptive = validate.choice("modulation", modulation, ("norm", "add")) == "norm"
         self.norm1, self.conv1 = norm(inward), nn.Conv2d(inward, outward, 3, padding=1)
         self.modulate = nn.Linear(emb, outward * (1 + self.adaptive))
@@ -81,14 +92,21 @@ class Block(nn.Module):
         return self.attention(self.skip(x) + self.conv2(silu(h)))
 
 
+def check_widths(widths: Sequence[int]) -> None:
+    """Raises TypeError or ValueError unless `widths` are one or more multiples of 8, the channels at each resolution."""
+    for width in validate.filled("widths", widths):
+        validate.multiple("widths", width, 8)
+
+
 class UNet(nn.Module):
     """net(x, time, cond) for pictures x (B, C, size, size), time (B,) in [0, 1], cond (B,) from `as_condition`: x's shape.
 
     `widths` are the channels at each resolution: the first is size / patch, and each next is half the one before. Each has
-    `depth` blocks; the `attn` coarsest have self-attention. `time` is the `kind` of TimeEmbedding, `modulation` that of Block.
-    Ho et al. 2020, appendix B, with the blocks of Dhariwal and Nichol 2021. Blocks are named by resolution,
-    `net.encoder["8x8_block0"]`, so that a hook can address them. With `classes` = 0 it is unconditional. With `guided` it takes
-    the guidance weight w (B,) as a further input, embedded as time is and initialised to have no effect (Meng et al. 2023).
+    `depth` blocks; the `attn` coarsest have self-attention (`heads_of` their channels). `time` is the `kind` of TimeEmbedding,
+    `modulation` that of Block. Ho et al. 2020, appendix B, with the blocks of Dhariwal and Nichol 2021. Blocks are named by
+    resolution, `net.encoder["8x8_block0"]`, so that a hook can address them. With `classes` = 0 it is unconditional. With
+    `guided` it takes the guidance weight w (B,) as a further input, embedded as time is and initialised to have no effect (Meng
+    et al. 2023).
     """
 
     def __init__(
@@ -106,14 +124,14 @@ class UNet(nn.Module):
         guided: bool = False,
     ):
         super().__init__()
-        if not widths:
-            raise ValueError("widths must name at least one resolution, got none")
-        if any(width % 8 for width in widths):
-            raise ValueError(f"widths must be multiples of 8, got {widths}")
-        if size % (multiple := patch << len(widths) - 1):
-            raise ValueError(f"size must be a multiple of {multiple}, got {size}")
+        validate.sizes(channels=channels, depth=depth, patch=patch)
+        validate.at_least("classes", classes, 0)
+        validate.at_least("attn", attn, 0)
+        check_widths(widths)
+        validate.multiple("size", size, patch << len(widths) - 1)
         if guided and not classes:
             raise ValueError("guided must be False where classes is 0: there is nothing to guide towards")
+        validate.choice("time", time, KINDS)
         self.patch, self.shape = patch, (channels, size, size)
         self.time = TimeEmbedding(dim, time)
         self.guidance = TimeEmbedding(dim, time) if guided else None
@@ -127,7 +145,7 @@ class UNet(nn.Module):
         self.encoder, self.decoder, skips = nn.ModuleDict(), nn.ModuleDict(), []
         for level, width in enumerate(widths):
             at = f"{size >> level}x{size >> level}"
-            heads = width // 32 if level >= len(widths) - attn else 0
+            heads = heads_of(width) if level >= len(widths) - attn else 0
             if level:
                 self.encoder[f"{at}_down"] = nn.Conv2d(now, width, 3, 2, padding=1)
                 now = width
@@ -137,7 +155,7 @@ class UNet(nn.Module):
                 skips.append(width)
         for level, width in reversed(list(enumerate(widths))):
             at = f"{size >> level}x{size >> level}"
-            heads = width // 32 if level >= len(widths) - attn else 0
+            heads = heads_of(width) if level >= len(widths) - attn else 0
             for i in range(depth):
                 self.decoder[f"{at}_block{i}"] = Block(now + skips.pop(), width, dim, heads, modulation)
                 now = width
@@ -147,11 +165,10 @@ class UNet(nn.Module):
         self.outward = nn.Sequential(norm(now), nn.SiLU(), zero(nn.Conv2d(now, channels * patch**2, 3, padding=1)))
 
     def forward(self, x: Tensor, time: Tensor, cond: Tensor | None = None, w: Tensor | None = None) -> Tensor:
-        if x.shape[1:] != self.shape:
-            raise ValueError(f"x must be (B, {', '.join(map(str, self.shape))}), got shape {tuple(x.shape)}")
+        validate.shape("x", x, *self.shape)
         emb = self.time(time)
-        if cond is not None:
-            emb = emb + self.label(cond)
+        if hasattr(self, "label"):
+            emb = emb + self.label(validate.shape("cond", cast(Tensor, cond)))
         return self.run(x, silu(self.add_guidance(emb, w)))
 
     def add_guidance(self, emb: Tensor, w: Tensor | None) -> Tensor:

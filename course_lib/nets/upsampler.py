@@ -32,11 +32,12 @@ class Upsampler(nn.Module):
         unet: nn.Module | None = None,
     ):
         super().__init__()
-        if size % factor:
-            raise ValueError(f"factor must divide size {size}, got {factor}")
+        validate.sizes(channels=channels, patch=patch)
+        validate.divides("factor", factor, "size", validate.at_least("size", size, 1))
         self.channels, self.factor, self.shape = channels, factor, (channels, size, size)
         self.low = (channels, size // factor, size // factor)
         self.unet = UNet(size, 2 * channels, widths, classes=0, patch=patch, dim=dim) if unet is None else unet
+        validate.instance("unet", self.unet, nn.Module)
         if unet is None:
             self.unet.label = TimeEmbedding(dim)  # of the noise level of the low-resolution picture
 
@@ -49,12 +50,16 @@ class Upsampler(nn.Module):
         low, level = cond if isinstance(cond, tuple) else (cond, 0.0)
         if validate.batch("cond", low).shape[1:] != self.low:
             raise ValueError(f"cond must be (B, {', '.join(map(str, self.low))}), got shape {tuple(low.shape)}")
-        level = torch.as_tensor(level, dtype=low.dtype).to(low.device)
+        if not isinstance(level, Tensor):
+            level = torch.tensor(validate.finite("level", level), device="cpu", dtype=torch.float64)
+        level = level.to(low.dtype).to(low.device)
         if not ((level >= 0) & (level <= 1)).all():
             raise ValueError(f"level must lie in [0, 1], got {float(level.min()):g} to {float(level.max()):g}")
+        if level.shape not in ((), (1,), low.shape[:1]):
+            raise ValueError(f"level must be one or one for each of {len(low)} pictures, got shape {tuple(level.shape)}")
         return torch.cat([low, level.view(-1, 1, 1, 1).expand(len(low), 1, *low.shape[2:])], 1)
 
     def forward(self, x: Tensor, time: Tensor, cond: Any) -> Tensor:
-        low, level = cond[:, :-1], cond[:, -1, 0, 0]
-        enlarged = interpolate(low, scale_factor=self.factor, mode="bilinear", align_corners=False)
-        return self.unet(torch.cat([x, enlarged], 1), time, level)[:, : self.channels]
+        low, level = cond.split((self.channels, 1), 1)
+        enlarged = interpolate(low.to(x.dtype), scale_factor=self.factor, mode="bilinear", align_corners=False)
+        return self.unet(torch.cat([x, enlarged], 1), time, level[:, 0, 0, 0])[:, : self.channels]

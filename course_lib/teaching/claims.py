@@ -5,9 +5,10 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 MIME = "application/vnd.course.claim+json"
 CHOSEN = (
@@ -25,6 +26,7 @@ CHOSEN = (
     "bias-digits-near",
 )
 """The ids of the claims in the README: surprising ones, some that hold and some that do not."""
+MARKUP = re.compile(r"[\\`*<&$~|]|(?<![^\W_])_|(?<=\])\(|(?<=\])\[")
 README_BLOCK = re.compile(r"(<!-- claims -->\n).*?(<!-- /claims -->)", re.DOTALL)
 
 
@@ -57,6 +59,11 @@ def claim(id: str, statement: str, *, measured: str, holds: bool, expected: bool
     hold at this size: it is shown as such, and raises if it holds one day.
     Raises ValueError where the id is not lower-case words joined by hyphens.
     """
+    for name, text in (("id", id), ("statement", statement), ("measured", measured)):
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"{name} must be text, got {text!r}")
+    if holds is None or isinstance(holds, str):
+        raise TypeError(f"holds must be True or False, got {holds!r}")
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", id):
         raise ValueError(f"id must be lower-case words joined by hyphens, got {id!r}")
     made = Claim(id, statement, measured, bool(holds))
@@ -67,9 +74,15 @@ def claim(id: str, statement: str, *, measured: str, holds: bool, expected: bool
 
 def gather(notebooks: Iterable[Path]) -> Iterator[Claim]:
     """The claims in the outputs of executed notebooks, in order. Raises ValueError where two share an id."""
+    if isinstance(notebooks, str) or not isinstance(notebooks, Iterable):
+        raise TypeError(f"notebooks must be paths of notebooks, got {notebooks!r}")
     seen = set()
     for path in notebooks:
-        for cell in json.loads(Path(path).read_text(encoding="utf-8"))["cells"]:
+        try:
+            cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"notebooks must be paths of notebooks, got {path}: {error}") from None
+        for cell in cells:
             for output in cell.get("outputs", []):
                 if found := output.get("data", {}).get(MIME):
                     made = Claim(**{**found, "lesson": Path(path).stem})
@@ -79,12 +92,21 @@ def gather(notebooks: Iterable[Path]) -> Iterator[Claim]:
                     yield made
 
 
-def table(claims: Iterable[Claim]) -> str:
-    """The claims as a Markdown table: statement, lesson, measured, holds."""
+def table(claims: Iterable[Claim], lesson: Callable[[str], str] = lambda lesson: lesson[:2]) -> str:
+    """The claims as a Markdown table: statement, lesson, measured, holds; each is one row, its words as they are.
+
+    `lesson` makes the Markdown of the second cell from a notebook's name.
+    """
     rows = ["| statement | lesson | measured | holds |", "|---|---|---|---|"]
-    cells = [(c.statement, c.lesson[:2], c.measured, "yes" if c.holds else "no") for c in claims]
-    rows += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]  # a bar ends a cell
+    for c in claims:
+        verdict = "yes" if c.holds else "no"
+        rows.append(f"| {_as_cell(c.statement)} | {lesson(c.lesson)} | {_as_cell(c.measured)} | {verdict} |")
     return "\n".join(rows)
+
+
+def _as_cell(text: str) -> str:
+    """The text on one line, with a backslash before all that Markdown, HTML or mathematics would begin with."""
+    return MARKUP.sub(r"\\\g<0>", " ".join(text.splitlines()))
 
 
 def in_readme(readme: str, notebooks: Iterable[Path]) -> str:
@@ -95,9 +117,8 @@ def in_readme(readme: str, notebooks: Iterable[Path]) -> str:
     found = {c.id: c for c in gather(notebooks)}
     if missing := [id for id in CHOSEN if id not in found]:
         raise ValueError(f"CHOSEN must be ids of claims, got {missing[0]!r}, which no notebook makes")
-    chosen = table(found[id] for id in CHOSEN)
-    for lesson in {found[id].lesson for id in CHOSEN}:
-        chosen = chosen.replace(f" | {lesson[:2]} | ", f" | [{lesson[:2]}](notebooks/{lesson}.ipynb) | ")
+    link = lambda lesson: f"[{lesson[:2]}](notebooks/{quote(lesson)}.ipynb)"
+    chosen = table((found[id] for id in CHOSEN), link)
     readme, places = README_BLOCK.subn(lambda block: f"{block[1]}{chosen}\n{block[2]}", readme)
     if places != 1:
         raise ValueError(f"readme must hold one place <!-- claims --> ... <!-- /claims -->, got {places}")

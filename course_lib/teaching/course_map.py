@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from course_lib.files import NOTEBOOKS
 
@@ -67,7 +68,8 @@ class CourseMap:
         if number == self.here:
             return f'<span style="{style}solid #0072B2;background:#0072B2;color:#fff;font-weight:600">{label} ◀ here</span>'
         if number in files:
-            return f'<a href="{files[number]}" style="{style}solid #0072B2;color:inherit;text-decoration:none">{label}</a>'
+            style += "solid #0072B2;color:inherit;text-decoration:none"
+            return f'<a href="{quote(files[number])}" style="{style}">{label}</a>'
         return f'<span style="{style}dashed #888;opacity:.75" title="not written yet">{label}</span>'
 
 

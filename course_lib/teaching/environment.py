@@ -40,8 +40,8 @@ class Report:
 
     def _repr_html_(self):
         rows = "".join(
-            f"<tr><td>{'✓' if ok else '✗'}</td><td>{n}</td><td>{html.escape(need)}</td><td>{found}</td></tr>"
-            for n, need, found, ok in self.rows
+            f"<tr><td>{'✓' if ok else '✗'}</td>{''.join(f'<td>{html.escape(str(text))}</td>' for text in texts)}</tr>"
+            for *texts, ok in self.rows
         )
         *_, machine, verdict = str(self).split("\n")
         return (

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from filelock import FileLock
+
 from course_lib.files import NOTEBOOKS, ROOT, write_atomically
 from course_lib.teaching.course_map import LESSONS, written
 
@@ -19,28 +21,47 @@ FILE = MY / "progress.json"
 
 
 def passed(file: Path = FILE) -> dict[str, str]:
-    """The exercises that passed, each with its first day (ISO 8601). A damaged file is renamed, never deleted."""
-    if not file.is_file():
-        return {}
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))["passed"]
-        return {str(name): str(day) for name, day in found.items()}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        aside = file.with_suffix(".damaged.json")
-        file.replace(aside)
-        print(f"{file.name} could not be read; it is kept as {aside.name}, and a new one begins", file=sys.stderr)
-        return {}
+    """The exercises that passed, each with its first day (ISO 8601); none, with a line on stderr, where the file is damaged."""
+    found = _read(file)
+    if found is None:
+        print(f"{file.name} could not be read", file=sys.stderr)
+    return found or {}
 
 
 def note(name: str, file: Path = FILE) -> None:
-    """Stores that an exercise passed, the first time that it does; a failure to write is only reported on stderr."""
-    before = passed(file)
-    if name in before:
-        return
+    """Stores that an exercise passed, the first time that it does; a failure to write is only reported on stderr.
+
+    Any number of threads and processes may note at once. A damaged file is renamed, never deleted.
+    """
     try:
-        write_atomically(file, json.dumps({"passed": before | {name: date.today().isoformat()}}, indent=1) + "\n")
-    except OSError as error:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.with_name(f".{file.name}.lock"), timeout=10):
+            before = _read(file)
+            if before is None:
+                before, aside = {}, _unused(file.with_suffix(".damaged.json"))
+                file.replace(aside)
+                print(f"{file.name} could not be read; it is kept as {aside.name}, and a new one begins", file=sys.stderr)
+            if name not in before:
+                write_atomically(file, json.dumps({"passed": before | {name: date.today().isoformat()}}, indent=1) + "\n")
+    except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
         print(f"progress is not kept: {error}", file=sys.stderr)
+
+
+def _read(file: Path) -> dict[str, str] | None:
+    """What `passed` answers; None where the file is damaged. Editors may have put a byte-order mark before it."""
+    try:
+        found = json.loads(file.read_bytes())["passed"]
+        return {str(name): str(day) for name, day in found.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _unused(path: Path) -> Path:
+    """The path, with a number before its suffix where there is such a file already."""
+    names = (path, *(path.with_stem(f"{path.stem}{k}") for k in range(2, 1000)))
+    return next(name for name in names if not name.exists())
 
 
 def in_notebook() -> bool:
@@ -76,7 +97,7 @@ class CourseProgress:
         for number, title, each in self.rows():
             done = sum(bool(day) for _, day in each)
             lines.append(
-                f"{number} {title:28} {done} of {len(each)}   " + "  ".join(f"{'✓' if d else '○'} {e}" for e, d in each)
+                f"{number} {title:28} {done} of {len(each)}   " + "  ".join(f"[{'x' if d else ' '}] {e}" for e, d in each)
             )
         done, of = (sum(f(day) for _, _, each in self.rows() for _, day in each) for f in (bool, lambda day: 1))
         return "\n".join([*lines, f"{done} of {of} exercises passed. Kept in {FILE.parent.name}/{FILE.name}."])
@@ -87,7 +108,7 @@ class CourseProgress:
         body = ""
         for number, title, each in self.rows():
             marks = " &nbsp; ".join(
-                f'<span style="color:{"#009E73" if day else "inherit"}" title="{day or "not yet"}">'
+                f'<span style="color:{"#009E73" if day else "inherit"}" title="{html.escape(day or "not yet")}">'
                 f"{'✓' if day else '○'} {html.escape(name)}</span>"
                 for name, day in each
             )
@@ -107,7 +128,7 @@ def start(number: str, folder: Path = MY) -> Path:
     An existing copy stays as it is. Raises ValueError for a lesson without a notebook.
     """
     files = written()
-    if number not in files:
+    if not isinstance(number, str) or number not in files:
         raise ValueError(f"number must be one of {', '.join(files)}, got {number!r}")
     copy = folder / files[number]
     if not copy.exists():

@@ -8,12 +8,14 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from course_lib import validate
 from course_lib.datasets import captions
 from course_lib.denoisers import Network
 from course_lib.nets.hooks import cross_attention_maps
 from course_lib.samplers import Step
 from course_lib.widgets import pixels
 from course_lib.widgets.page import Fragment, fragment
+from course_lib.widgets.player import checked
 
 
 def attention_player(network: Network, caption: str, steps: Iterable[Step], side: int = 16) -> Fragment:
@@ -23,7 +25,9 @@ def attention_player(network: Network, caption: str, steps: Iterable[Step], side
     at each of them that has a prediction. A map is the mean over heads and layers on maps of `side`; each word's is divided by
     its own maximum over all steps. Raises ValueError where there is no such step, and what `cross_attention_maps` raises.
     """
-    steps = [step for step in steps if step.pred is not None]
+    validate.instance("network", network, Network)
+    validate.instance("caption", caption, str)
+    steps = [step for step in checked(steps) if step.pred is not None]
     if not steps or steps[0].x.ndim != 4 or steps[0].x.shape[1] != 3:
         raise ValueError("steps must hold a prediction of pictures (B, 3, H, W), got " + (f"{steps[0]}" if steps else "none"))
     conditioned = network.given(caption)

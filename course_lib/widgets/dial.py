@@ -27,19 +27,25 @@ def dial(
     which are None where nothing was measured. Raises ValueError where lengths or shapes differ, values do not rise, or there
     are more than three curves.
     """
-    n = len(values)
+    validate.instance("name", name, str)
+    n = len(values := [validate.finite("values", value) for value in validate.instance("values", values, Sequence, np.ndarray)])
     if n < 2 or not (np.diff(values) > 0).all():
-        raise ValueError(f"values must be two or more that rise, got {list(values)}")
-    if not panels or not 1 <= len(curves) <= MAX_CURVES:
-        raise ValueError(f"there must be a panel and 1 to {MAX_CURVES} curves, got {len(panels)} and {len(curves)}")
+        raise ValueError(f"values must be two or more that rise, got {values}")
+    if not 1 <= len(validate.instance("curves", curves, dict)) <= MAX_CURVES:
+        raise ValueError(f"curves must be 1 to {MAX_CURVES}, got {len(curves)}")
+    if not validate.instance("panels", panels, dict):
+        raise ValueError("panels must hold at least one, got none")
     for title, measured in curves.items():
-        if len(measured) != n or not all(v is None or 0 <= v <= 1 for v in measured):
-            raise ValueError(f"curves[{title!r}] must hold {n} figures in 0..1, got {list(measured)}")
-    batch, films = len(next(iter(panels.values()))[0]), {}
+        if len(measured) != n:
+            raise ValueError(f"curves[{title!r}] must hold {n} figures in 0..1, got {len(measured)}")
+        for v in measured:
+            validate.finite(f"curves[{title!r}]", 0 if v is None else v, 0, 1)
+    batch, films = None, {}
     for title, pictures in panels.items():
         if len(pictures) != n:
             raise ValueError(f"panels[{title!r}] must hold a batch for each of {n} values, got {len(pictures)}")
         for x in pictures:
+            batch = len(validate.batch(f"panels[{title!r}]", x)) if batch is None else batch
             validate.batch(f"panels[{title!r}]", x)
             if x.ndim != 4 or x.shape[1] not in (1, 3) or x.shape != pictures[0].shape or len(x) != batch:
                 raise ValueError(f"panels[{title!r}] must be {batch} pictures (1 or 3, H, W) each, got shape {tuple(x.shape)}")

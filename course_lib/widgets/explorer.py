@@ -8,11 +8,13 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from course_lib import validate
 from course_lib.denoisers import Network
 from course_lib.nets.hooks import record_activations
 from course_lib.samplers import Step
 from course_lib.widgets import pixels
 from course_lib.widgets.page import Fragment, fragment
+from course_lib.widgets.player import checked
 
 MAPS = 16
 """Feature maps shown of each block: those that vary most."""
@@ -27,7 +29,8 @@ def explore(network: Network, steps: Iterable[Step]) -> Fragment:
     as far as it has a prediction. Maps are shown over their block's own spread, blue below 0 and orange above.
     Raises ValueError where there is no such step, or where the network has no blocks to record (see nets/hooks.py).
     """
-    steps = [step for step in steps if step.pred is not None]
+    validate.instance("network", network, Network)
+    steps = [step for step in checked(steps) if step.pred is not None]
     if not steps or steps[0].x.ndim != 4:
         raise ValueError(
             "steps must hold a prediction of pictures (B, 1 or 3, H, W), got " + (f"{steps[0]}" if steps else "none")

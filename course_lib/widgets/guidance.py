@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 import ipywidgets as widgets
 from torch import Tensor
 
+from course_lib import validate
 from course_lib.denoisers import Network
 from course_lib.samplers import Step
 from course_lib.widgets import sheets
@@ -167,5 +168,8 @@ def guidance_explorer(
     the samples. `quick` are Models of the same names, which sketch in one step while a slider moves; without one, a model
     sketches in a few steps itself. Raises TypeError or ValueError where shape, labels and models do not fit.
     """
-    models = models if isinstance(models, dict) else {"classifier-free": by_classifier_free(models)}
-    return GuidanceExplorer(ExplorerModel(models, tuple(shape), tuple(labels), curve, quick or {}), steps)
+    validate.at_least("steps", steps, 1)
+    if not isinstance(models, dict):
+        models = {"classifier-free": by_classifier_free(validate.instance("models", models, Network))}
+    shape, labels = (tuple(validate.instance(name, v, Sequence)) for name, v in (("shape", shape), ("labels", labels)))
+    return GuidanceExplorer(ExplorerModel(models, shape, labels, curve, {} if quick is None else quick), steps)

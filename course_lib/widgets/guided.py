@@ -13,7 +13,7 @@ import torch
 from course_lib import plots, validate
 from course_lib.methods import tilted_density
 from course_lib.mixtures import GaussianMixture
-from course_lib.process import Process, seeded
+from course_lib.process import Process, randn, seeded
 from course_lib.widgets import pixels
 from course_lib.widgets.page import Fragment, fragment
 
@@ -33,13 +33,15 @@ def guided_plane(
     distance is the total variation between guided samples and p(x) P(c | x)^w (see tilted_density.py). Raises ValueError for a
     mixture that is not of the plane, or a label that it does not have.
     """
-    if mixture.dim != 2:
+    validate.finite("w", w)
+    validate.moves("steps", steps, validate.instance("process", process, Process))
+    if validate.instance("mixture", mixture, GaussianMixture).dim != 2:
         raise ValueError(f"mixture must be of points in the plane (B, 2), got {mixture}")
     classes = mixture.labels.unique().tolist()
     label = validate.choice("label", classes[0] if label is None else label, classes)
     times = process.times(steps)
     levels = torch.stack([process.signal(times), process.noise(times)], 1)
-    z = torch.randn(POINTS, 2, generator=seeded(0))
+    z = randn(POINTS, 2, rng=seeded(0))
     noise, plane = ({"reach": grid.reach, "side": grid.side} for grid in COARSE)
     data = {
         "mixture": {
@@ -56,7 +58,7 @@ def guided_plane(
         "reach": REACH,
         "noise": noise,
         "plane": plane,
-        "w": w,
+        "w": float(w),
         "label": classes.index(label),
     }
     return fragment("guided", data, _strip(mixture, process, times, z.double(), w, label))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,7 +14,7 @@ from torch import Tensor
 from course_lib import validate
 from course_lib.denoisers import NULL, Denoiser, Network, device_of
 from course_lib.guidance import ClassifierGuided, classifier_free
-from course_lib.process import seeded
+from course_lib.process import randn, seeded
 from course_lib.samplers import Step, consistency, ddim, ddpm, heun, result
 from course_lib.widgets import sheets
 from course_lib.widgets.page import Fragment, fragment
@@ -44,6 +45,7 @@ FEW = 3
 
 def by_classifier_free(network: Network) -> Model:
     """A class-conditional network under classifier-free guidance: Ho and Salimans 2022."""
+    validate.instance("network", network, Network)
 
     def draw(labels, w, noise, steps, sampler):
         return sampler(classifier_free(network, labels, w), noise.to(device_of(network)), network.process.times(steps))
@@ -53,6 +55,8 @@ def by_classifier_free(network: Network) -> Model:
 
 def by_classifier(network: Network, classifier: Callable) -> Model:
     """The same network without a condition, guided by a classifier: Dhariwal and Nichol 2021."""
+    validate.instance("network", network, Network)
+    validate.function("classifier", classifier)
 
     def draw(labels, w, noise, steps, sampler):
         guided = ClassifierGuided(network.given(NULL), classifier, list(labels), w)
@@ -63,6 +67,8 @@ def by_classifier(network: Network, classifier: Callable) -> Model:
 
 def by_student(network: Network, decode: Callable[[Tensor], Tensor] = lambda x: x) -> Model:
     """A student that takes w as an input, with consistency sampling: Luo et al. 2023. `decode` decodes its latents."""
+    validate.instance("network", network, Network)
+    validate.function("decode", decode)
 
     def draw(labels, w, noise, steps, sampler):
         guided, rng = classifier_free(network, labels, w), seeded(0)
@@ -110,12 +116,18 @@ class ExplorerModel:
     def __post_init__(self):
         if len(self.shape) != 3:
             raise ValueError(f"shape must be that of one picture or latent, (C, H, W), got {self.shape}")
-        if not self.labels:
-            raise ValueError("labels must name at least one label, got none")
-        if not self.models:
+        for size in self.shape:
+            validate.at_least("shape", size, 1)
+        for label in validate.filled("labels", self.labels):
+            validate.instance("labels", label, numbers.Integral, str)
+        if not validate.instance("models", self.models, dict):
             raise ValueError("models must hold at least one model, got none")
+        for name, model in [*self.models.items(), *validate.instance("quick", self.quick, dict).items()]:
+            validate.function(f"models[{name!r}]", model)
         for name in self.quick:
             validate.choice("the name of a quick model", name, self.models)
+        if self.curve is not None:
+            validate.instance("curve", self.curve, TradeOff)
 
     def labels_of(self, state: Controls) -> list[Label]:
         """The label that each sample is conditioned on."""
@@ -128,7 +140,7 @@ class ExplorerModel:
         A `sketch` is by the quick model in one step, or else by the model itself in a FEW.
         """
         validate.at_least("steps", state.steps, 1)
-        noise = torch.randn(MANY, *self.shape, generator=seeded(state.seed))
+        noise = randn(MANY, *self.shape, rng=seeded(state.seed))
         name = validate.choice("model", state.model or next(iter(self.models)), self.models)
         model, steps = self.models[name], state.steps
         if sketch:

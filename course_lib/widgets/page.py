@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 import re
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ class Fragment:
 
     def save(self, path: str | Path, title: str = "Diffusion models by hand") -> Path:
         """Writes a page that opens from disk with no server and no network, and returns its path."""
-        return write_atomically(Path(path), PAGE.format(title=title, html=self.html))
+        return write_atomically(Path(path), PAGE.format(title=html.escape(title), html=self.html))
 
 
 def fragment(kind: str, data: dict, fallback: str) -> Fragment:
@@ -77,9 +78,15 @@ def fragment(kind: str, data: dict, fallback: str) -> Fragment:
     """
     style = (HERE / f"{kind}.css").read_text(encoding="utf-8")
     script = bundle(kind)
-    data = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")  # no </script> in a string
-    key = hashlib.sha256("\0".join([kind, style, script, data, fallback]).encode()).hexdigest()[:12]
-    return Fragment(kind, WIDGET.format(kind=kind, key=key, style=style, script=script, data=data, fallback=fallback))
+    values = script_json(data)
+    key = hashlib.sha256("\0".join([kind, style, script, values, fallback]).encode()).hexdigest()[:12]
+    return Fragment(kind, WIDGET.format(kind=kind, key=key, style=style, script=script, data=values, fallback=fallback))
+
+
+def script_json(value) -> str:
+    """The value as JSON for the inside of a script, without `<`: `</script` would end it, and `<!--<script` would not let it
+    end. Raises ValueError for NaN and infinity."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
 def bundle(entry: str, folder: Path = HERE) -> str:

@@ -19,8 +19,8 @@ from torch import Tensor
 from course_lib import plots, validate
 from course_lib.denoisers import ExactDenoiser, Network
 from course_lib.nets.mlp import MLP
-from course_lib.process import Process, seeded
-from course_lib.samplers import at_both_ends, time_pairs
+from course_lib.process import DDPM, Process, randn_like, seeded
+from course_lib.samplers import at_both_ends
 from course_lib.schedules import geometric_sigma
 from course_lib.widgets import pixels
 from course_lib.widgets.page import Fragment, fragment
@@ -68,23 +68,33 @@ def paths(
     The 500 start around x_T, with a spread that the reader sets.
     Raises ValueError where the mixture is not in the plane, or the network is of another kind or process.
     """
-    mixture, process = exact.mixture, exact.process
+    mixture, process = validate.instance("exact", exact, ExactDenoiser).mixture, exact.process
+    if not isinstance(process, DDPM):
+        raise ValueError(f"exact must be a denoiser over a DDPM, got {process}")
+    if network is not None:
+        validate.instance("network", network, Network)
+    validate.moves("steps", steps, process)
+    validate.positive("epsilon", epsilon)
+    if len(validate.instance("x_T", x_T, tuple, list)) != 2:
+        raise ValueError(f"x_T must be two numbers, got {len(x_T)}")
+    for coordinate in x_T:
+        validate.finite("x_T", coordinate)
     if mixture.dim != 2:
         raise ValueError(f"exact must be the denoiser of a mixture in the plane, got {mixture}")
-    start = torch.tensor([x_T], dtype=torch.float64)
+    start = torch.tensor([x_T], device="cpu", dtype=torch.float64)
     levels = geometric_levels(process) if levels is None else levels
-    time_pairs(start, levels)
+    _falling(levels, process.T)
     times = process.times(steps)
     rules = {
         "DDPM": ddpm_rule(process, times),
         "DDIM": ddim_rule(process, times),
-        "Langevin": langevin_rule(process, levels, validate.at_least("n", n, 1), validate.finite("epsilon", epsilon)),
+        "Langevin": langevin_rule(process, levels, validate.at_least("n", n, 1), epsilon),
     }
     data = {
         "mixture": {name: getattr(mixture, name).tolist() for name in ("weights", "means", "stds")},
         "samplers": [_sampler(name, rule, process) for name, rule in rules.items()],
         "network": network and _network(network, process),
-        "start": list(x_T),
+        "start": [float(v) for v in x_T],
         "reach": REACH,
         "particles": PARTICLES,
     }
@@ -93,9 +103,20 @@ def paths(
 
 def geometric_levels(process: Process, count: int = 20, min_noise: float = 0.05) -> Tensor:
     """`count` falling times of a chain, whose noises are as nearly one factor apart as it has them, and 0 (count + 1,)."""
-    noise = process.noise(torch.arange(1, process.T + 1))
+    if not isinstance(process, DDPM):
+        raise TypeError(f"process must be a DDPM, got {process}")
+    validate.at_least("count", count, 2)
+    if validate.positive("min_noise", min_noise) >= float(process.noise(process.T)):
+        raise ValueError(f"min_noise must be less than that of {process}, {process.noise(process.T):.3g}, got {min_noise}")
+    noise = process.noise(torch.arange(1, process.T + 1, device="cpu", dtype=torch.long))
     wanted = geometric_sigma(count, min_noise, float(noise[-1])) * (1 - 1e-9)
-    return torch.cat([torch.searchsorted(noise, wanted).flip(0) + 1, torch.zeros(1, dtype=torch.long)])
+    return torch.cat([torch.searchsorted(noise, wanted).flip(0) + 1, torch.zeros(1, device="cpu", dtype=torch.long)])
+
+
+def _falling(levels: Tensor, T: int) -> None:
+    """Raises TypeError or ValueError unless `levels` are two or more falling times of a chain, T at most."""
+    if len(validate.indices("levels", levels)) < 2 or not (levels.diff() < 0).all() or levels[-1] < 0 or levels[0] > T:
+        raise ValueError(f"levels must be two or more falling times in 0..{T}, got {levels.tolist()}")
 
 
 def _sampler(name: str, rule: dict[str, Tensor], process: Process) -> dict:
@@ -110,33 +131,35 @@ def _sampler(name: str, rule: dict[str, Tensor], process: Process) -> dict:
 
 def _network(network: Network, process: Process) -> dict:
     """The weights of an MLP in 16-bit floats, by name, with its size."""
-    if not isinstance(network.net, MLP) or hasattr(network.net, "label") or network.view != "eps":
+    net = getattr(network.net, "_orig_mod", network.net)  # that of torch.compile
+    if not isinstance(net, MLP) or hasattr(net, "label") or network.view != "eps":
         raise ValueError(f"network must be an MLP without classes that predicts eps, got {network}")
     if network.process.T != process.T or not torch.allclose(network.process.noise(process.T), process.noise(process.T)):
         raise ValueError(f"network must be over the process of the exact denoiser, {process}, got {network.process}")
-    weights = {name: w.detach().cpu().numpy() for name, w in network.net.state_dict().items()}
+    weights = {name: w.detach().cpu().float().numpy() for name, w in net.state_dict().items()}
     halves = {name: pixels.text(w.astype("<f2").tobytes()) for name, w in weights.items()}
-    return {"depth": len(network.net.blocks), "width": network.net.inward.out_features, "weights": halves}
+    return {"depth": len(net.blocks), "width": net.inward.out_features, "weights": halves}
 
 
 def follow(denoiser, rule: dict[str, Tensor], x: Tensor, rng: torch.Generator) -> Tensor:
     """The trajectories (n + 1, B, 2) of the points x (B, 2) under the numbers of a rule."""
     trajectory = [x]
     for t, keep, eps, z in zip(*(rule[name].tolist() for name in ("t", "keep", "eps", "z"))):
-        noise = torch.randn(x.shape, generator=rng, dtype=x.dtype)
+        noise = randn_like(x, rng)
         x = keep * x + eps * denoiser(x, t).eps + z * noise
         trajectory.append(x)
     return torch.stack(trajectory)
 
 
+@plots.plt.rc_context()
 def _strip(exact: ExactDenoiser, rules: dict, start: Tensor) -> str:
     """The three panels as one picture, for a page without scripts."""
     plots.style()
     fig, axes = plots.plt.subplots(1, len(rules), figsize=(11.5, 4.2), sharey=True)
-    line = torch.linspace(-REACH, REACH, 120, dtype=torch.float64)
+    line = torch.linspace(-REACH, REACH, 120, device="cpu", dtype=torch.float64)
     density = exact.mixture.log_prob(torch.cartesian_prod(line, line)).exp().view(120, 120).T
     for ax, (name, rule) in zip(axes, rules.items()):
-        x = start + 0.1 * torch.randn(60, 2, generator=seeded(1), dtype=torch.float64)
+        x = start + 0.1 * randn_like(start.expand(60, 2), seeded(1))
         trajectory = follow(exact, rule, torch.cat([start, x]), seeded(0)).numpy()
         ax.contourf(line, line, density, levels=np.linspace(0, float(density.max()), 9), cmap="Blues", alpha=0.6)
         ax.plot(*trajectory[-1, 1:].T, "o", ms=5, alpha=0.6, color=plots.COLOURS[0])

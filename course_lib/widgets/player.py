@@ -37,7 +37,11 @@ def play(
 
     Raises TypeError or ValueError for what is no list of like Steps, has no picture, or does not fit with two steps.
     """
-    steps = _checked(steps)
+    steps = checked(steps)
+    if field is not None:
+        validate.instance("field", field, Denoiser)
+    if draw is not None:
+        validate.function("draw", draw)
     if validate.finite("max_mb", max_mb) <= 0:
         raise ValueError(f"max_mb must be positive, got {max_mb}")
     encode, moment = _points(steps, field) if draw is None and steps[0].x.ndim == 2 else _pictures(steps, draw)
@@ -73,7 +77,8 @@ def _fit(film: Callable, n: int, strip: str, limit: float) -> Fragment:
         count = max(2, min(count - 1, int(count * limit / size)))
 
 
-def _checked(steps: Iterable[Step]) -> list[Step]:
+def checked(steps: Iterable[Step]) -> list[Step]:
+    """The steps as a list. Raises TypeError or ValueError, with the step's index, unless all are Steps of like batches."""
     if isinstance(steps, Step) or not isinstance(steps, Iterable):
         raise TypeError(f"steps must be a list of Step, got {type(steps).__name__}")
     steps = list(steps)
@@ -133,7 +138,8 @@ def _points(steps: list[Step], field: Denoiser | None) -> tuple[Callable, Callab
         raise ValueError(f"steps must be pictures (B, 1 or 3, H, W) or points (B, 1 or 2), got {(B, dim)}; or give draw=")
     x = torch.stack([step.x for step in steps])
     x0 = torch.stack([step.x0 for step in steps])
-    half = 1.1 * max(np.quantile(x.abs().cpu(), 0.985), float(x[-1].abs().max()))  # of the square that is shown
+    size = x.abs().cpu().to(torch.promote_types(x.dtype, torch.float32))  # NumPy has no bfloat16
+    half = 1.1 * max(np.quantile(size, 0.985), float(x[-1].abs().max()))  # of the square that is shown
     line = torch.linspace(-half, half, 17, dtype=x.dtype, device=x.device)[1:-1]
     at = torch.cartesian_prod(line, line)[None] if field and dim == 2 else x
     with torch.no_grad():
@@ -158,7 +164,7 @@ def _points(steps: list[Step], field: Denoiser | None) -> tuple[Callable, Callab
 
 def _sixteen_bits(values: Tensor, half: float) -> str:
     """-2 half .. 2 half as 0..65535, little end first: twice what is shown, so that what lies outside stays outside."""
-    unit = (values.detach().double().cpu() / (2 * half)).clamp(-1, 1).numpy() / 2 + 0.5
+    unit = (values.detach().cpu().double() / (2 * half)).clamp(-1, 1).numpy() / 2 + 0.5
     return pixels.text(np.rint(unit * 65535).astype("<u2").tobytes())
 
 
@@ -166,6 +172,6 @@ def _scatter(points: Tensor, size: int = 160) -> Image.Image:
     image = Image.new("P", (size, size), pixels.LEVELS - 1)
     image.putpalette(pixels.PALETTE.astype(np.uint8).tobytes())
     pen = ImageDraw.Draw(image)
-    for x, y in ((points.cpu().double() * torch.tensor([1, -1]) + 1) / 2 * size).tolist():
+    for x, y in ((points.cpu().double() * torch.tensor([1, -1], device="cpu", dtype=torch.float64) + 1) / 2 * size).tolist():
         pen.ellipse((x - 2, y - 2, x + 2, y + 2), fill=pixels.LEVELS + pixels.LEVELS // 4)
     return image

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import ipywidgets as widgets
-import torch
 from torch import Tensor
 
 from course_lib import validate
@@ -19,7 +18,7 @@ from course_lib.datasets import captions
 from course_lib.denoisers import Network
 from course_lib.guidance import classifier_free
 from course_lib.nets.detector import SceneDetector
-from course_lib.process import seeded
+from course_lib.process import randn, seeded
 from course_lib.samplers import sample
 from course_lib.widgets import pixels
 from course_lib.widgets.page import HERE, Fragment, fragment
@@ -51,11 +50,13 @@ class PromptModel:
     steps: int
 
     def __post_init__(self):
-        validate.at_least("steps", self.steps, 1)
+        validate.instance("network", self.network, Network)
+        validate.has("evaluator", self.evaluator, "detect")
+        validate.moves("steps", self.steps, self.network.process)
 
     def sample(self, state: PromptControls) -> Tensor:
         """Pictures (MANY, 3, 32, 32) from noise that depends on the seed alone. Raises ValueError for unknown words."""
-        noise = torch.randn(MANY, 3, 32, 32, generator=seeded(state.seed))
+        noise = randn(MANY, 3, 32, 32, rng=seeded(state.seed))
         return sample(classifier_free(self.network, state.caption, state.w), noise, self.steps)
 
     def render(self, state: PromptControls) -> str:
@@ -120,9 +121,7 @@ def prompt_box(network: Network, evaluator: SceneDetector, prompts: Sequence[str
     offers; the first stands in the box. `steps` are DDIM's (Song et al. 2021); guidance is that of Ho and Salimans 2022.
     Raises TypeError or ValueError where network and prompts do not fit; later, the box names unknown words.
     """
-    if not prompts:
-        raise ValueError("prompts must hold at least one caption, got none")
-    return PromptBox(PromptModel(network, evaluator, steps), tuple(prompts))
+    return PromptBox(PromptModel(network, evaluator, steps), tuple(validate.filled("prompts", prompts, str)))
 
 
 def _figure(x: Tensor, caption: str) -> str:

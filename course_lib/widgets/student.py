@@ -15,7 +15,7 @@ from course_lib import plots, validate
 from course_lib.denoisers import Network, takes_guidance
 from course_lib.guidance import classifier_free
 from course_lib.nets.unet import Block, UNet
-from course_lib.process import seeded
+from course_lib.process import randn, seeded
 from course_lib.samplers import consistency, sample
 from course_lib.widgets import pixels
 from course_lib.widgets.page import Fragment, fragment
@@ -31,29 +31,30 @@ def student(network: Network, w: float = 2.0, seed: int = 0) -> Fragment:
     network that is not such a student (a UNet of one channel and patches of 1, with classes, that predicts v and takes w), or a
     w out of 0..8.
     """
-    net = network.net
+    net = validate.instance("network", network, Network).net
+    net = getattr(net, "_orig_mod", net)  # that of torch.compile
     right = isinstance(net, UNet) and takes_guidance(net) and net.shape[0] == 1 and net.patch == 1 and network.view == "v"
     if not right or not all(block.adaptive for block in net.modules() if isinstance(block, Block)):
         raise ValueError(f"network must be a guided student of pictures of one channel, got {network}")
     if not 0 <= validate.finite("w", w) <= MAX_W:
         raise ValueError(f"w must lie in 0..{MAX_W:g}, got {w}")
-    noise = torch.randn(COUNT, *net.shape, generator=seeded(seed))
-    process = network.process
+    noise = randn(COUNT, *net.shape, rng=seeded(seed))
+    process, weights = network.process, {name: v.cpu().float() for name, v in net.state_dict().items()}
     data = {
         "net": {
             "side": net.shape[1],
             "dim": net.time.dim,
             "encoder": _layers(net.encoder),
             "decoder": _layers(net.decoder),
-            "weights": {name: pixels.text(v.cpu().numpy().tobytes()) for name, v in quantize(net.state_dict(), 8).items()},
+            "weights": {name: pixels.text(v.numpy().tobytes()) for name, v in quantize(weights, 8).items()},
         },
         # for each number of moves: the time as a share of T, the signal and the noise, at all times but the last
         "levels": {n: _levels(process, n) for n in MOVES},
         "noise": pixels.text(noise.numpy().tobytes()),
-        "w": w,
+        "w": float(w),
         "mostW": MAX_W,
     }
-    digits = sample(classifier_free(network, torch.arange(COUNT), w), noise, 1, consistency)
+    digits = sample(classifier_free(network, list(range(COUNT)), w), noise, 1, consistency)
     return fragment("student", data, _strip(digits, w))
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import html
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from course_lib import validate
 from course_lib.plots import COLOURS
 from course_lib.zoo import figures
 
@@ -22,6 +24,15 @@ class Curve:
     recall: tuple[float, ...]
     precision: tuple[float, ...]
 
+    def __post_init__(self):
+        for name, values in vars(self).items():
+            if len(validate.filled(name, values)) != len(validate.filled("w", self.w)):
+                raise ValueError(f"w and {name} must be as many, got {len(self.w)} and {len(values)}")
+            for value in values:
+                validate.finite(name, value, 0, math.inf if name == "w" else 1)
+        if not (np.diff(self.w) > 0).all():
+            raise ValueError(f"w must rise, got {self.w}")
+
     def at(self, w: float) -> tuple[float, float]:
         """(recall, precision) at any w, along straight lines between what was measured."""
         return float(np.interp(w, self.w, self.recall)), float(np.interp(w, self.w, self.precision))
@@ -32,6 +43,12 @@ class TradeOff:
     """The curves of several guides, by the names of the explorer's models."""
 
     curves: dict[str, Curve]
+
+    def __post_init__(self):
+        if not validate.instance("curves", self.curves, dict):
+            raise ValueError("curves must hold at least one, got none")
+        for name, curve in self.curves.items():
+            validate.instance(f"curves[{name!r}]", curve, Curve)
 
     def _scale(self) -> tuple[tuple[float, float], tuple[float, float]]:
         """The lower and upper ends of the recall axis and of the precision axis, in whole tenths."""
@@ -95,7 +112,8 @@ def measured(guides: tuple[str, ...] = ("classifier-free", "classifier")) -> Tra
     runs = figures.load("guidance_sweep")
     runs = figures.where(runs, steps=25, dropped=None, n=runs.attrs["n"])
     curves = {}
-    for guide in guides:
+    for guide in validate.filled("guides", guides):
+        validate.choice("guides", guide, runs["guide"].unique().tolist())
         w = sorted(figures.where(runs, guide=guide)["w"].unique().tolist())
         recall, precision = (figures.values(runs, name, guide=guide, w=w).mean(1) for name in ("recall", "precision"))
         curves[guide] = Curve(tuple(w), tuple(recall.tolist()), tuple(precision.tolist()))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,18 @@ from course_lib.files import DATA, write_atomically
 
 FOLDER = DATA / "checkpoints"
 _SCALE = ".scale of rows"
+_whole = lambda v: isinstance(v, int) and not isinstance(v, bool)
+_number = lambda v: isinstance(v, int | float) and not isinstance(v, bool)
+_pair = lambda v: v is None or isinstance(v, list | tuple) and len(v) == 2 and all(map(_number, v))
+RECORD: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("recipe", "device", "torch"), lambda v: isinstance(v, str)),
+    **dict.fromkeys(("seed", "steps", "parameters"), _whole),
+    **dict.fromkeys(("loss", "seconds", "limit"), _number),
+    "finished": lambda v: isinstance(v, bool),
+    "figures": lambda v: isinstance(v, dict) and all(each is None or _number(each) for each in v.values()),
+    "tolerances": lambda v: isinstance(v, dict) and all(map(_pair, v.values())),
+}
+"""The entries that a record may have, and which values each may have; others may have any."""
 _KEY = "record"  # one metadata key only: with more, their order and so the file's bytes change from save to save
 
 
@@ -42,18 +55,51 @@ def write(path: Path, net: nn.Module, record: dict[str, Any], bits: int = 32) ->
     """Writes net's weights and the record to `path`, atomically: at any moment the file is the old one or the new one, whole.
 
     `record` holds what JSON can: the recipe's name, seed, figures, seconds. `bits` is how a weight is stored, see `quantize`.
-    Raises OSError in one line where the folder cannot be written, TypeError where the record is not JSON.
+    Raises OSError in one line where the folder cannot be written. Raises ValueError for a record that is not JSON or whose
+    entries have other types than those of RECORD, and for weights that are not finite, or would not be in so many bits.
     """
-    path = Path(path)
-    weights = quantize({name: w.detach().cpu().contiguous() for name, w in net.state_dict().items()}, bits)
+    must_be_a_record("record", record)
+    weights = quantize({name: w.cpu().contiguous() for name, w in state_of(net).items()}, bits)
+    must_be_finite("net", dequantize(weights))
     metadata = {_KEY: json.dumps({**record, "sha256": _checksum(weights, record)}, sort_keys=True)}
     write_atomically(path, save(weights, metadata))
+
+
+def state_of(net: nn.Module) -> dict[str, Tensor]:
+    """The net's weights by name. `torch.compile` wraps a net in another, whose name for it is left out."""
+    return {name.replace("_orig_mod.", ""): w.detach() for name, w in net.state_dict().items()}
+
+
+def load_state_of(net: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Loads weights by the names of `state_of`."""
+    net.load_state_dict({name: weights[name.replace("_orig_mod.", "")] for name in net.state_dict()})
+
+
+def must_be_a_record(name: str, record: Any) -> None:
+    """Raises ValueError unless `record` is a dict that JSON can hold, with entries of the types in RECORD."""
+    try:
+        json.dumps(record, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{name} must hold what JSON can, got one for which JSON says: {error}") from None
+    if not isinstance(record, dict) or not all(isinstance(key, str) for key in record):
+        raise ValueError(f"{name} must be a dict with names as keys, got {type(record).__name__}")
+    for key in record.keys() & RECORD.keys():
+        if not RECORD[key](record[key]):
+            raise ValueError(f"{name} must have an entry {key!r} of its type, got {record[key]!r}"[:300])
+
+
+def must_be_finite(name: str, weights: dict[str, Tensor]) -> None:
+    """Raises ValueError, which names the first weight with NaN or infinity."""
+    for weight, w in weights.items():
+        if w.is_floating_point() and not w.isfinite().all():
+            raise ValueError(f"{name} must have finite weights, got NaN or infinity in {weight}")
 
 
 def quantize(weights: dict[str, Tensor], bits: int) -> dict[str, Tensor]:
     """The weights as they are stored: unchanged for 32 bits, 16-bit floats for 16. For 8, every matrix is whole numbers from
     -127 to 127, each row with its own scale, and all else 16-bit floats. Raises ValueError for other bits."""
     validate.choice("bits", bits, (32, 16, 8))
+    validate.instance("weights", weights, dict)
     stored = {}
     for name, w in weights.items():
         if bits == 8 and w.is_floating_point() and w.ndim > 1:
@@ -67,27 +113,34 @@ def quantize(weights: dict[str, Tensor], bits: int) -> dict[str, Tensor]:
 
 
 def dequantize(stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights that `quantize` was given, up to rounding: matrices of whole numbers become floats again."""
+    """The weights that `quantize` was given, up to rounding: matrices of whole numbers become floats again.
+
+    Raises ValueError for a scale that is not one positive number for each row of such a matrix.
+    """
     scales = {name.removesuffix(_SCALE): scale for name, scale in stored.items() if name.endswith(_SCALE)}
     weights = {name: w for name, w in stored.items() if not name.endswith(_SCALE)}
+    for name, scale in scales.items():
+        w = weights.get(name)
+        if w is None or w.dtype != torch.int8 or scale.shape != w.shape[:1] or not (scale > 0).all():
+            raise ValueError(f"stored must have a positive scale for each row of a matrix of int8, got another for {name}")
     by_row = lambda name, w: scales[name].view(-1, *[1] * (w.ndim - 1))
     return {name: w.float() * by_row(name, w) if name in scales else w for name, w in weights.items()}
 
 
 def round_to(net: nn.Module, bits: int) -> None:
     """Rounds net's weights to those of a checkpoint of so many bits, so that what is measured is what is stored."""
-    net.load_state_dict(dequantize(quantize(net.state_dict(), bits)))
+    load_state_of(net, dequantize(quantize({name: w.cpu() for name, w in state_of(net).items()}, bits)))
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The weights and the record of a checkpoint, checked against each other.
 
     Raises FileNotFoundError where there is none. Raises ValueError where the file is not safetensors (a pickle, a truncated
-    file), was not written by this course, or does not match the checksum in its record.
+    file), was not written by this course, does not match the checksum in its record, or holds what `write` refuses.
     """
-    path = Path(path)
+    path = Path(validate.instance("path", path, Path, str))
     if not path.is_file():
-        raise FileNotFoundError(f"path must be a checkpoint, found none at {path}")
+        raise FileNotFoundError(f"path must be a checkpoint, got {'a folder' if path.is_dir() else 'none'} at {path}")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -97,11 +150,17 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         record = json.loads(metadata[_KEY])
         expected = record.pop("sha256")
-    except (KeyError, ValueError, AttributeError):
+    except (KeyError, ValueError, AttributeError, TypeError, RecursionError):
         raise ValueError(f"path must be a checkpoint of this course, got {path}, which has no record") from None
     if _checksum(weights, record) != expected:
         raise ValueError(f"path must be a checkpoint as it was written, got {path}, whose checksum does not match: remake it")
-    return dequantize(weights), record
+    try:
+        must_be_a_record("its record", record)
+        weights = dequantize(weights)
+        must_be_finite("it", weights)
+    except ValueError as error:
+        raise ValueError(f"path must be a checkpoint that this course could write, got {path}: {error}") from None
+    return weights, record
 
 
 def load_into(net: nn.Module, path: Path) -> dict[str, Any]:
@@ -109,11 +168,12 @@ def load_into(net: nn.Module, path: Path) -> dict[str, Any]:
 
     Raises what `read` raises, and ValueError where the weights are not those of such a network.
     """
+    validate.instance("net", net, nn.Module)
     weights, record = read(path)
-    want = {name: tuple(w.shape) for name, w in net.state_dict().items()}
-    have = {name: tuple(w.shape) for name, w in weights.items()}
+    kind = lambda w: (tuple(w.shape), w.is_floating_point())
+    want, have = ({name: kind(w) for name, w in state.items()} for state in (state_of(net), weights))
     if want != have:
         odd = sorted(n for n in want.keys() | have.keys() if want.get(n) != have.get(n))
         raise ValueError(f"path must hold a {type(net).__name__}, got {path}, which differs in {odd[0]} ({len(odd)} in all)")
-    net.load_state_dict(weights)
+    load_state_of(net, weights)
     return record

@@ -13,6 +13,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from course_lib import validate
 from course_lib.datasets import scenes
 from course_lib.datasets.captions import describe
 from course_lib.datasets.scenes import NONE, Scene
@@ -64,9 +65,16 @@ def _distinct(n: int, rng: torch.Generator, kind: str, split: str = "train", siz
     return scene[sorted(first.values())[:n]]
 
 
+def _matches(name: str, detected: Scene) -> dict[str, tuple[Tensor, Tensor]]:
+    """What `scenes.matches` returns; raises TypeError or ValueError, with the argument's name, unless there are 200 scenes."""
+    if len(validate.instance(name, detected, Scene)) != len(wanted()):
+        raise ValueError(f"{name} must be {len(wanted())} scenes, one for each caption, got {len(detected)}")
+    return scenes.matches(detected, wanted())
+
+
 def right(detected: Scene) -> Tensor:
     """Whether each of the 200 pictures shows everything that its caption asks for (200,)."""
-    return scenes.matches(detected, wanted())["all"][0]
+    return _matches("detected", detected)["all"][0]
 
 
 def score(detected: Scene) -> dict[str, float]:
@@ -76,9 +84,12 @@ def score(detected: Scene) -> dict[str, float]:
     return by_category | {"all": float(each.mean())}
 
 
-def points(detected: Scene) -> Tensor:
-    """The share of what each caption asks for that its picture shows, (200,) in [0, 1]: a mean over the attributes."""
-    matches = scenes.matches(detected, wanted())
+def points(detected: Scene, name: str = "detected") -> Tensor:
+    """The share of what each caption asks for that its picture shows, (200,) in [0, 1]: a mean over the attributes.
+
+    An error calls the argument `name`.
+    """
+    matches = _matches(name, detected)
     right, asked = (torch.stack([pair[i] for pair in matches.values()]).double() for i in (0, 1))
     return (right * asked).sum(0) / asked.sum(0)
 
@@ -88,5 +99,5 @@ def preferred(first: Scene, second: Scene) -> tuple[float, float]:
 
     Raises ValueError unless there are as many scenes as captions.
     """
-    mine, other = points(first), points(second)
+    mine, other = points(first, "first"), points(second, "second")
     return float((mine > other + 1e-9).double().mean()), float((other > mine + 1e-9).double().mean())

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from course_lib import validate
 from course_lib.files import DATA
 
 
@@ -18,8 +19,7 @@ def names() -> list[str]:
 
 def raw(name: str) -> dict[str, Any]:
     """All of one file of figures, as JSON holds it. Raises ValueError where there is none of that name."""
-    if name not in names():
-        raise ValueError(f"name must be one of {', '.join(names())}, got {name!r}")
+    validate.choice("name", name, names())
     return json.loads((DATA / f"figures/{name}.json").read_text(encoding="utf-8"))
 
 
@@ -40,8 +40,13 @@ def load(name: str, table: str = "runs") -> pd.DataFrame:
 
 
 def where(table: pd.DataFrame, **keys: Any) -> pd.DataFrame:
-    """The rows in which each column of that name has that value; None stands for a missing one."""
+    """The rows in which each column of that name has that value; None stands for a missing one.
+
+    Raises ValueError for a column that the table does not have.
+    """
+    columns = validate.instance("table", table, pd.DataFrame).columns.tolist()
     for key, value in keys.items():
+        validate.choice("key", key, columns)
         table = table[table[key].isna() if value is None else table[key] == value]
     return table
 
@@ -52,13 +57,14 @@ def values(table: pd.DataFrame, figure: str, **keys: Any) -> np.ndarray:
     For a key that has a list of values, the rows of each value in turn: (values, seeds). Raises ValueError where no row has
     these keys, or where some values have more rows than others.
     """
+    validate.choice("figure", figure, validate.instance("table", table, pd.DataFrame).columns.tolist())
     along = next((key for key, value in keys.items() if isinstance(value, list | tuple)), None)
     if along is not None:
-        rows = [values(table, figure, **keys | {along: value}) for value in keys[along]]
+        rows = [values(table, figure, **keys | {along: value}) for value in validate.filled(along, keys[along])]
         if len({len(row) for row in rows}) > 1:
             raise ValueError(f"each {along} must have as many rows, got {[len(row) for row in rows]} for {list(keys[along])}")
         return np.stack(rows)
     chosen = where(table, **keys)[figure]
     if chosen.empty:
-        raise ValueError(f"no row has {keys}")
+        raise ValueError(f"{', '.join(keys)} must be those of a row, got {keys}")
     return chosen.to_numpy(float)

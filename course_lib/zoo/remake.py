@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from course_lib import parallel
+from course_lib import parallel, validate
 from course_lib.zoo import checkpoints, models
 from course_lib.zoo.recipes import RECIPES
 
@@ -50,12 +50,14 @@ def remake(folder: Path, seed: int = 0, device: str = "auto", seconds: float | N
     Teachers and evaluators are those of that folder. Raises ValueError where `folder` is the shipped one, or holds a model of
     another seed or limit of seconds.
     """
-    folder = Path(folder)
+    folder = Path(validate.instance("folder", folder, Path, str))
     if folder.resolve() == checkpoints.FOLDER.resolve():
         raise ValueError(f"out must be a folder of its own, not that of the shipped models, got {folder}")
     shipped = models.records()
     for name in RECIPES:
-        record = _finished(folder, name, seed, seconds) or models.make(name, seed, device, seconds, folder=folder)
+        record = _finished(folder, name, seed, seconds) or models.make(
+            name, seed, device, seconds, checkpoints.shipped(name, folder), folder=folder
+        )
         parallel.wait()  # for the first process to write what all will read
         if parallel.rank() == 0:
             yield from compared(name, shipped[name], record)
@@ -85,7 +87,8 @@ def compared(name: str, shipped: dict | None, remade: dict) -> list[Row]:
     """The seconds and figures of two records of one model, row by row."""
     old, new = ({"seconds": r["seconds"], **r["figures"]} if r else {} for r in (shipped, remade))
     tolerances = {"seconds": None, **remade["tolerances"]}
-    return [Row(name, figure, old.get(figure), value, tolerances[figure]) for figure, value in new.items()]
+    number = lambda value: math.nan if value is None else value  # what could not be measured is not within its bound
+    return [Row(name, figure, old.get(figure), number(value), tolerances[figure]) for figure, value in new.items()]
 
 
 def summary(rows: list[Row]) -> str:

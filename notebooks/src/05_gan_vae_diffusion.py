@@ -465,7 +465,7 @@ real, _ = digits.load("held_out")
 with torch.no_grad():
     reconstructed = vae.decode(vae.encode(real[:16])[0])
     fresh = vae.sample(16, seeded(6))
-noisy = fresh + vae.std * torch.randn(fresh.shape, generator=seeded(7))
+noisy = fresh + vae.std * torch.randn(fresh.shape, generator=seeded(7)).to(fresh.device)
 fig, axes = plt.subplots(1, 4, figsize=(11.8, 4.0))
 titles = ("real", "drawn again", "new: the mean", "new: a true draw")
 for ax, made, name in zip(axes, (real[:16], reconstructed, fresh, noisy), titles):

@@ -184,7 +184,8 @@ plots.show(fig, alt="Two falling curves over t: larger latents can be read until
 
 # %%
 half = {size: next(t for t, share in zip(ts, shares) if share < 0.5) for size, shares in readable_share.items()}
-print(f"standard deviation of our latents before scaling {(latent / autoencoder.scale).std():.1f}, after {latent.std():.1f}")
+before = (latent / float(autoencoder.scale)).std()
+print(f"standard deviation of our latents before scaling {before:.1f}, after {latent.std():.1f}")
 claim(
     "latent-scaling",
     "Latents that are not scaled meet the schedule at another place: noise that should hide them does not.",

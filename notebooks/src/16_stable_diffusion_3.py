@@ -216,7 +216,7 @@ from course_lib.nets.mmdit import JointBlock
 half_way = film[len(film) // 2]
 with torch.no_grad(), record_activations(network.net, (JointBlock,)) as recorded:
     network.given(prompts[0])(half_way.x[:1], half_way.t)
-weights = torch.stack([w[0, :, :16, 17:21].mean(0) for w in recorded.values()]).mean(0)  # 16 patches, 4 letters
+weights = torch.stack([w[0, :, :16, 17:21].mean(0) for w in recorded.values()]).mean(0).cpu()  # 16 patches, 4 letters
 fig, axes = plt.subplots(1, 5, figsize=(11.5, 2.9))
 plots.pictures(autoencoder.decode(film[-1].x[:1]), columns=1, ax=axes[0], title="at the end")
 for ax, letter, of_letter in zip(axes[1:], "STAR", weights.T):

@@ -42,7 +42,8 @@ BROKEN = "class { constructor() { setTimeout(() => this.onerror(new Event('error
 @pytest.mark.parametrize("worker", ["undefined", BROKEN])
 def test_a_page_that_may_have_no_workers_draws_by_itself(page, open_page, tmp_path, worker):
     path = student(NETWORK, w=2.0, seed=3).save(tmp_path / "alone.html")
-    path.write_text(path.read_text().replace("<script>", f"<script>Worker = {worker};</script><script>", 1))
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("<script>", f"<script>Worker = {worker};</script><script>", 1), encoding="utf-8")
     alone = open_page(path)
     alone.wait_for_selector(f"{ROOT}[data-drawn][data-workers='0']")
     first = f"async () => [...(await document.querySelector('{ROOT}').student.digits())[0]]"

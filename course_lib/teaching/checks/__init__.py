@@ -7,26 +7,31 @@ check.add_noise(add_noise, strict=True)   # raises AssertionError unless it is r
 check.solution("add_noise")               # the library's own source
 """
 
-from course_lib.teaching.checks.applications import consistent, inpaint_step, noised_further
-from course_lib.teaching.checks.cascades import augmented, upsampler_loss
-from course_lib.teaching.checks.check import Check, Source
-from course_lib.teaching.checks.clip import clip_guided_eps, contrastive_loss
-from course_lib.teaching.checks.consistency import consistency_function, consistency_loss, consistency_step
-from course_lib.teaching.checks.ddim import ddim_step, inversion_step
-from course_lib.teaching.checks.distillation import student_target, truncated_snr
-from course_lib.teaching.checks.epsilon import ddpm_step, denoising_loss, posterior_variance
-from course_lib.teaching.checks.ethics import detection_limit, mark_noise, memorisation_score
-from course_lib.teaching.checks.forward import add_noise, cosine_beta, posterior
-from course_lib.teaching.checks.gan_vae import adversarial_value, elbo, non_saturating_loss
-from course_lib.teaching.checks.guidance import classifier_loss, guided_mix, guided_score, label_dropout
-from course_lib.teaching.checks.imagen import dynamic_threshold, hidden_words, masked_loss
-from course_lib.teaching.checks.latents import kl_term, latent_scale
-from course_lib.teaching.checks.score import annealed_langevin, langevin_step, score_from_eps
-from course_lib.teaching.checks.sd3 import flow_loss, joint_attention
-from course_lib.teaching.checks.sdxl import micro_embedding, refiner_loss
-from course_lib.teaching.checks.text import cross_attention, text_dropout
-from course_lib.teaching.checks.unclip import prior_loss, slerp
-from course_lib.teaching.checks.unet import residual_block, self_attention, sinusoidal
+import difflib
+
+from course_lib.process import own_defaults
+
+with own_defaults():  # the data of the checks are tensors
+    from course_lib.teaching.checks.applications import consistent, inpaint_step, noised_further
+    from course_lib.teaching.checks.cascades import augmented, upsampler_loss
+    from course_lib.teaching.checks.check import Check, Source
+    from course_lib.teaching.checks.clip import clip_guided_eps, contrastive_loss
+    from course_lib.teaching.checks.consistency import consistency_function, consistency_loss, consistency_step
+    from course_lib.teaching.checks.ddim import ddim_step, inversion_step
+    from course_lib.teaching.checks.distillation import student_target, truncated_snr
+    from course_lib.teaching.checks.epsilon import ddpm_step, denoising_loss, posterior_variance
+    from course_lib.teaching.checks.ethics import detection_limit, mark_noise, memorisation_score
+    from course_lib.teaching.checks.forward import add_noise, cosine_beta, posterior
+    from course_lib.teaching.checks.gan_vae import adversarial_value, elbo, non_saturating_loss
+    from course_lib.teaching.checks.guidance import classifier_loss, guided_mix, guided_score, label_dropout
+    from course_lib.teaching.checks.imagen import dynamic_threshold, hidden_words, masked_loss
+    from course_lib.teaching.checks.latents import kl_term, latent_scale
+    from course_lib.teaching.checks.score import annealed_langevin, langevin_step, score_from_eps
+    from course_lib.teaching.checks.sd3 import flow_loss, joint_attention
+    from course_lib.teaching.checks.sdxl import micro_embedding, refiner_loss
+    from course_lib.teaching.checks.text import cross_attention, text_dropout
+    from course_lib.teaching.checks.unclip import prior_loss, slerp
+    from course_lib.teaching.checks.unet import residual_block, self_attention, sinusoidal
 
 # fmt: off
 __all__ = [
@@ -45,6 +50,7 @@ __all__ = [
 def solution(name: str) -> Source:
     """The library's own source for the exercise of this name. Raises ValueError for a name that no check has."""
     checks = {check.name: check for check in globals().values() if isinstance(check, Check)}
-    if name not in checks:
-        raise ValueError(f"name must be one of {', '.join(sorted(checks))}, got {name!r}")
+    if not isinstance(name, str) or name not in checks:
+        near = difflib.get_close_matches(str(name), checks, n=3, cutoff=0.5) or list(checks)[:3]
+        raise ValueError(f"name must be that of an exercise, such as {', '.join(near)}, got {name!r}")
     return checks[name].solution

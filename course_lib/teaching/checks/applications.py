@@ -59,8 +59,8 @@ inpaint_step = Check(
 def _in_two_moves(fn: Callable) -> Tensor:
     """The factors of x, and of eps, from 10 to 20 and on to 40."""
     one, none = torch.ones(1, 2), torch.zeros(1, 2)
-    of_x = fn(PROCESS, fn(PROCESS, one, 10, 20, none), 20, 40, none)
-    return torch.cat([of_x, fn(PROCESS, none, 10, 20, one)])
+    of_x = on(PROCESS, on(PROCESS, one, 10, 20, none)(fn), 20, 40, none)(fn)
+    return torch.cat([of_x, on(PROCESS, none, 10, 20, one)(fn)])
 
 
 noised_further = Check(

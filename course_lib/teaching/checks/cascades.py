@@ -14,6 +14,7 @@ from course_lib.nets.upsampler import Upsampler
 from course_lib.process import DDPM, randn_like
 from course_lib.teaching.checks import spy
 from course_lib.teaching.checks.check import Case, Check, on
+from course_lib.teaching.checks.outcome import Refused
 from course_lib.teaching.checks.spy import PROCESS, normal
 
 # augmented: the small picture, and the level that the network is given
@@ -33,7 +34,7 @@ def _of(part: int, x0: Tensor, s: Tensor, eps: Tensor) -> Callable[[Callable], T
     def run(augmented):
         both = on(PROCESS, x0, s, eps)(augmented)
         if not isinstance(both, tuple) or len(both) != 2:
-            raise TypeError("it must return a pair: the small noisy picture, and its level")
+            raise Refused("it must return a pair: the small noisy picture, and its level")
         return both[part]
 
     return run

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import dis
+import ast
 import html
 import inspect
+import reprlib
 import textwrap
-import traceback
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 import torch
@@ -16,7 +17,8 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 from torch import Tensor
 
-from course_lib.process import seeded
+from course_lib.process import own_defaults
+from course_lib.teaching.checks.outcome import Failure, one_line, outcome
 from course_lib.teaching.progress import in_notebook, note
 
 
@@ -25,7 +27,7 @@ class Case:
     """One property that must hold: `run(fn)`, an array or a number, must equal its value for the reference.
 
     `says` is the property in words. `tolerance` is a share of the largest value; wider for what is measured on samples.
-    `run` passes fixed data, a new copy each time, as `on` does: a student's function may write into it.
+    `run` passes deep copies, new ones each time, as `on` does: a student's function may write into all that it is given.
     """
 
     says: str
@@ -35,7 +37,7 @@ class Case:
 
 def on(*args) -> Callable[[Callable], Tensor]:
     """A case's `run`: what the function returns for copies of these arguments."""
-    return lambda fn: fn(*map(_copy, args))
+    return lambda fn: fn(*deepcopy(args))
 
 
 def minus(run: Callable, other: Callable) -> Callable[[Callable], Tensor]:
@@ -47,19 +49,12 @@ def after(*args) -> Callable[[Callable], Tensor]:
     """A case's `run`: the values of the tensors among these arguments after the call, and whether each requires a gradient."""
 
     def run(fn):
-        copies = [_copy(a) for a in args]
+        copies = deepcopy(args)
         fn(*copies)
         tensors = [a for a in copies if isinstance(a, Tensor)]
         return torch.cat([torch.cat([a.detach().double().flatten(), torch.tensor([a.requires_grad])]) for a in tensors])
 
     return run
-
-
-def _copy(value):
-    """A copy of a tensor, a generator at its seed; anything else as it is."""
-    if isinstance(value, torch.Generator):
-        return seeded(value.initial_seed())
-    return value.clone() if isinstance(value, Tensor) else value
 
 
 def edited(fn: Callable, edits: dict[str, str]) -> Callable:
@@ -125,9 +120,10 @@ class Verdict:
 
 @dataclass(frozen=True, repr=False)
 class Check:
-    """Compares a student's function with `reference` over all `cases`; `check(fn)` gives a Verdict and never raises.
+    """Compares a student's function with `reference` over all `cases`; `check(fn)` gives a Verdict.
 
-    In a notebook, it notes what passed (see progress.py).
+    It never raises, whatever `fn` is or does; only KeyboardInterrupt stops it. A function that fails is wrong; a blank one is
+    not started. In a notebook, it notes what passed (see progress.py).
 
     `mistakes` are known wrong answers by their diagnosis: edits {old text: new text} of the reference's source, or a function
     where no edit makes the mistake. A student's function that agrees with one of them in every case gets its diagnosis.
@@ -152,7 +148,8 @@ class Check:
 
     def __call__(self, fn: Callable, strict: bool = False) -> Verdict:
         """The verdict on `fn`. With `strict`, raises AssertionError unless it is right."""
-        verdict = self._judge(fn)
+        with own_defaults():
+            verdict = self._judge(fn)
         if verdict.right and in_notebook():
             note(self.name)
         if strict and not verdict.right:
@@ -161,13 +158,13 @@ class Check:
 
     def _judge(self, fn: Callable) -> Verdict:
         if not callable(fn):
-            started = fn is not None and fn is not ...
-            return Verdict(self.name, *(("wrong", f"A function is needed, got {fn!r}.") if started else ("not started",)))
-        got = [outcome(case, fn) for case in self.cases]
-        if any(map(_is_blank, got)):
+            if fn is None or fn is ...:
+                return Verdict(self.name, "not started")
+            return Verdict(self.name, "wrong", f"A function is needed, got {one_line(reprlib.repr(fn))}.")
+        got = [outcome(case.run, fn) for case in self.cases]
+        if any(isinstance(g, Failure) and g.blank for g in got):
             return Verdict(self.name, "not started")
-        want = [outcome(case, self.reference) for case in self.cases]
-        wrong = [difference(g, w, case.tolerance, fn) for g, w, case in zip(got, want, self.cases)]
+        wrong = [self._difference(g, case) for g, case in zip(got, self.cases)]
         if not any(wrong):
             return Verdict(self.name, "right", findings=[(True, case.says) for case in self.cases])
         if len(set(wrong)) == 1:  # the same error, whatever it is given
@@ -175,10 +172,21 @@ class Check:
         findings = [(not off, f"{case.says}: {off}" if off else case.says) for off, case in zip(wrong, self.cases)]
         return Verdict(self.name, "wrong", self._name_the_mistake(got), findings, self.hint)
 
-    def _name_the_mistake(self, got: list[Tensor | Exception]) -> str:
+    def _difference(self, got: Tensor | Failure, case: Case) -> str:
+        """What is wrong in this case, in one line; nothing where it is right."""
+        if isinstance(got, Failure):
+            return got.says
+        want = outcome(case.run, self.reference)
+        if isinstance(want, Failure):  # something that all share was replaced, such as a function of torch
+            return f"the library's own answer fails as well; restart the kernel ({want.says})"
+        return difference(got, want, case.tolerance)
+
+    def _name_the_mistake(self, got: list[Tensor | Failure]) -> str:
+        if not any(isinstance(g, Tensor) for g in got):
+            return ""
         for says in self.mistakes:
             mistaken = self.mistaken(says)
-            if all(_alike(g, outcome(case, mistaken), case.tolerance) for g, case in zip(got, self.cases)):
+            if all(_alike(g, outcome(case.run, mistaken), case.tolerance) for g, case in zip(got, self.cases)):
                 return f"It looks as if {says}."
         return ""
 
@@ -189,8 +197,19 @@ class Check:
 
     @property
     def solution(self) -> Source:
-        """The reference's source, and the library's own version where there is one worth showing."""
-        return Source(self.name, "\n\n".join(textwrap.dedent(inspect.getsource(f)) for f in (self.reference, *self.shown)))
+        """The reference's source, and the library's own version, without its checks of arguments, where it is worth showing."""
+        sources = (textwrap.dedent(inspect.getsource(f)) for f in (self.reference, *self.shown))
+        return Source(self.name, "\n\n".join(map(without_argument_checks, sources)))
+
+
+def without_argument_checks(source: str) -> str:
+    """Python source without the lines that only call a function of `validate`."""
+    lines = source.splitlines(keepends=True)
+    for block in [node.body for node in ast.walk(ast.parse(source)) if isinstance(getattr(node, "body", None), list)]:
+        checks = [line for line in block if isinstance(line, ast.Expr) and ast.unparse(line).startswith("validate.")]
+        for line in checks if len(checks) < len(block) else ():  # a block may not be left empty
+            lines[line.lineno - 1 : line.end_lineno] = [""] * (line.end_lineno - line.lineno + 1)
+    return "".join(lines)
 
 
 @dataclass(frozen=True)
@@ -209,27 +228,8 @@ class Source:
         return f"<details><summary><b>The library's own {html.escape(self.name)}</b> (click to see)</summary>{code}</details>"
 
 
-def outcome(case: Case, fn: Callable) -> Tensor | Exception:
-    """What `fn` gives in this case, as float64 on the CPU, or what it raised."""
-
-    def answering(*args, **kwargs):
-        value = fn(*args, **kwargs)
-        if value is ... or value is None and _does_nothing(fn):
-            raise NotImplementedError
-        if value is None:
-            raise ValueError("it returns nothing; is a `return` missing?")
-        return value
-
-    try:
-        return torch.as_tensor(case.run(answering)).detach().double().cpu()
-    except Exception as error:  # whatever a student's code may raise
-        return error
-
-
-def difference(got: Tensor | Exception, want: Tensor, tolerance: float, fn: Callable) -> str:
+def difference(got: Tensor, want: Tensor, tolerance: float) -> str:
     """How `got` differs from `want`, in one line; nothing where it does not."""
-    if isinstance(got, Exception):
-        return _raised(got, fn)
     if got.shape != want.shape:
         return f"its shape is {tuple(got.shape)}, which should be {tuple(want.shape)}"
     if not got.isfinite().all():
@@ -251,29 +251,8 @@ def _size(want: Tensor) -> float:
     return float(finite.abs().max()) or 1.0 if finite.numel() else 1.0
 
 
-def _alike(a: Tensor | Exception, b: Tensor | Exception, tolerance: float) -> bool:
-    """Two outcomes are the same, where any error is like any other."""
-    if isinstance(a, Exception) or isinstance(b, Exception):
-        return isinstance(a, Exception) and isinstance(b, Exception)
+def _alike(a: Tensor | Failure, b: Tensor | Failure, tolerance: float) -> bool:
+    """Two outcomes are the same, where any failure is like any other."""
+    if isinstance(a, Failure) or isinstance(b, Failure):
+        return isinstance(a, Failure) and isinstance(b, Failure)
     return a.shape == b.shape and bool(torch.allclose(a, b, rtol=0, atol=tolerance * _size(b), equal_nan=True))
-
-
-def _does_nothing(fn: Callable) -> bool:
-    """The function's body is a constant at most: `...`, `pass`, a docstring."""
-    nothing = {"RESUME", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST", "NOP"}
-    return hasattr(fn, "__code__") and {i.opname for i in dis.get_instructions(fn)} <= nothing
-
-
-def _is_blank(got: Tensor | Exception) -> bool:
-    """It was left to be written: NotImplementedError (but not torch's own), or a calculation with `...`."""
-    if isinstance(got, NotImplementedError):
-        return "not implemented for" not in str(got)
-    return isinstance(got, Exception) and "ellipsis" in str(got)
-
-
-def _raised(error: Exception, fn: Callable) -> str:
-    """The error in one line, with the line of the student's code where it arose."""
-    said = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
-    file = getattr(getattr(fn, "__code__", None), "co_filename", None)
-    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file and frame.line]
-    return f"it raised {said}" + (f" (at line {lines[-1].lineno}: `{lines[-1].line}`)" if lines else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 
 import torch
 from torch import Tensor
@@ -11,11 +12,11 @@ from course_lib import samplers
 from course_lib.denoisers import Denoiser, Network
 from course_lib.methods import distillation
 from course_lib.teaching.checks.check import Case, Check, on
-from course_lib.teaching.checks.spy import PICTURES, POINTS, PROCESS, Z, affine
+from course_lib.teaching.checks.spy import PICTURES, POINTS, PROCESS, Spy, Z, affine
 
 
 def _network(scale: float | Tensor) -> Network:
-    return Network(lambda x, time: affine(scale, x.tanh(), time), PROCESS, "v")
+    return Network(Spy(lambda _, x, time: affine(scale, x.tanh(), time)), deepcopy(PROCESS), "v")
 
 
 TEACHER, TARGET, STUDENT = map(_network, (0.6, 0.7, 0.9))
@@ -80,7 +81,7 @@ def _consistency_loss(
 def _slopes(loss: Callable) -> Tensor:
     """The loss's slope in the scale of the student and of the target."""
     scales = [torch.tensor(s, requires_grad=True) for s in (0.9, 0.7)]
-    value = loss(*map(_network, scales), TEACHER, PICTURES.clone(), 40, 30, distillation.pseudo_huber)
+    value = loss(*map(_network, scales), deepcopy(TEACHER), PICTURES.clone(), 40, 30, distillation.pseudo_huber)
     return torch.stack(torch.autograd.grad(value, scales, materialize_grads=True))
 
 

@@ -137,7 +137,7 @@ posterior_variance = Check(
         Case("at t = 1 it is 0", on(PROCESS, 1)),
         Case("in the middle of the chain", on(PROCESS, 25)),
         Case("at t = T", on(PROCESS, 50)),
-        Case("as a share of beta_t, at t = 2", lambda f: torch.as_tensor(f(PROCESS, 2)) / PROCESS.beta(2)),
+        Case("as a share of beta_t, at t = 2", lambda f: torch.as_tensor(on(PROCESS, 2)(f)) / PROCESS.beta(2)),
         Case("for a batch of times, a variance each", on(PROCESS, T_EACH)),
         Case("another schedule", on(DDPM(cosine_beta(10)), torch.arange(1, 11))),
     ],

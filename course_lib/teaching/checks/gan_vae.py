@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +35,12 @@ OF_PICTURES = _filled(
 class _Line(nn.Module):
     """A VAE of numbers x = 2 z + std noise, std = 0.5, whose q(z | x) is the exact posterior, so that log p(x) is known."""
 
-    latent, std = 1, torch.tensor(0.5)
-    log_std = std.log()
+    latent = 1
+
+    def __init__(self):
+        super().__init__()
+        self.std = torch.tensor(0.5)
+        self.log_std = self.std.log()
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return 2 * x / 4.25, torch.full_like(x, math.log(0.25 / 4.25))
@@ -51,8 +56,8 @@ def _of_line(bound: Callable) -> Tensor:
 
 
 def _slope_of_the_encoder(bound: Callable) -> Tensor:
-    weight = OF_POINTS.encoder.weight
-    return torch.autograd.grad(torch.as_tensor(bound(OF_POINTS, POINTS.clone(), EPS.clone())).sum(), weight)[0]
+    vae, x, eps = deepcopy((OF_POINTS, POINTS, EPS))
+    return torch.autograd.grad(torch.as_tensor(bound(vae, x, eps)).sum(), vae.encoder.weight)[0]
 
 
 elbo = Check(
@@ -94,10 +99,14 @@ SURE.discriminator.weight.data = torch.tensor([[300.0, 0, 0]])
 HIGH, LOW = torch.tensor([[1.0, 0, 0], [0.5, 1, 1]]), torch.tensor([[-1.0, 0, 0], [-0.5, 1, 1]])
 
 
-def _slope(loss: Callable) -> Tensor:
-    """The gradient of the loss with respect to generated pictures that the discriminator rejects: the generator's signal."""
-    fake = LOW.clone().requires_grad_()
-    return torch.autograd.grad(torch.as_tensor(loss(fake)), fake)[0]
+def _slope_for(*args) -> Callable:
+    """A case's `run`: the gradient with respect to generated pictures that the discriminator rejects, the last argument."""
+
+    def run(loss):
+        fake = LOW.clone().requires_grad_()
+        return torch.autograd.grad(torch.as_tensor(loss(*deepcopy(args), fake)), fake)[0]
+
+    return run
 
 
 adversarial_value = Check(
@@ -108,7 +117,7 @@ adversarial_value = Check(
         Case("one that always outputs one half: -log 4", on(UNDECIDED, REAL, FAKE)),
         Case("one that is right and sure of it: 0", on(SURE, HIGH, LOW)),
         Case("one that is wrong and sure of it: far below 0, but finite", on(SURE, LOW, HIGH)),
-        Case("its slope for generated pictures", lambda v: _slope(lambda f: v(TRAINED, REAL, f))),
+        Case("its slope for generated pictures", _slope_for(TRAINED, REAL)),
     ],
     mistakes={
         "real and generated are exchanged": {"logits(x)": "logits(fake)", "-gan.logits(fake)": "-gan.logits(x)"},
@@ -140,8 +149,8 @@ non_saturating_loss = Check(
         Case("one that always outputs one half: log 2", on(UNDECIDED, FAKE)),
         Case("one that rejects all and is sure of it: large, but finite", on(SURE, LOW)),
         Case("one that accepts all: 0", on(SURE, HIGH)),
-        Case("its slope where all is rejected: as steep as can be", lambda loss: _slope(lambda fake: loss(SURE, fake))),
-        Case("its slope in the middle", lambda loss: _slope(lambda fake: loss(TRAINED, fake))),
+        Case("its slope where all is rejected: as steep as can be", _slope_for(SURE)),
+        Case("its slope in the middle", _slope_for(TRAINED)),
     ],
     mistakes={
         "this is the minimax game's term, log(1 - D(G(z))), flat where the generator is bad": {"-logsigmoid(": "logsigmoid(-"},

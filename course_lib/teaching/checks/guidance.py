@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 
 import torch
 from torch import Tensor
@@ -76,9 +77,8 @@ TO_LOGITS = torch.tensor([[1.0, -0.5, 0.3], [0.2, 0.8, -1.0]])
 class _Classifier(spy.Spy):
     """A classifier of x_t (B, 2) at t (B,), with a process, that records its input."""
 
-    process = PROCESS
-
     def __init__(self):
+        self.process = deepcopy(PROCESS)
         super().__init__(lambda weight, x, time: weight * (x @ TO_LOGITS + time[:, None] * TO_LOGITS[0]))
 
     def __call__(self, x: Tensor, t) -> Tensor:
@@ -210,7 +210,10 @@ guided_mix = Check(
         Case("w = 1: the conditional noise", on(CONDITIONAL, EXACT, POINTS, 20, 1.0)),
         Case("w = 3: three times the difference", on(CONDITIONAL, EXACT, POINTS, 20, 3.0)),
         Case("w = 0.5: half way", on(CONDITIONAL, EXACT, POINTS, 40, 0.5)),
-        Case("pictures (B, C, H, W)", on(DENOISER, Network(lambda x, time: 0.2 * x + 0.5, PROCESS), PICTURES, 30, 2.0)),
+        Case(
+            "pictures (B, C, H, W)",
+            on(DENOISER, Network(spy.Spy(lambda _, x, time: 0.2 * x + 0.5), PROCESS), PICTURES, 30, 2.0),
+        ),
     ],
     mistakes={
         "this is Ho and Salimans' w, (1 + w) cond - w uncond; ours is theirs + 1": {"u + w * (": "c + w * ("},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from course_lib.denoisers import Denoiser
 from course_lib.prediction import Prediction
 from course_lib.process import Process, Time, VarianceExploding, randn_like, seeded
 from course_lib.teaching.checks.check import Case, Check, after, minus, on
+from course_lib.teaching.checks.outcome import Refused
 from course_lib.teaching.checks.spy import CLOUD, DENOISER, PICTURES, POINTS, PROCESS, T_EACH, Z, normal
 
 
@@ -100,7 +102,7 @@ class _Recorder:
     """A denoiser that records where it is called: the times and the points, once each. Its score is PULL everywhere."""
 
     def __init__(self):
-        self.process, self.t, self.x = LEVELS, [], []
+        self.process, self.t, self.x = deepcopy(LEVELS), [], []
 
     def __call__(self, x: Tensor, t: Time) -> Prediction:
         now = int(torch.as_tensor(t).flatten()[0])
@@ -120,7 +122,7 @@ class _Walk:
         end = sampler(recorder, self.x, LEVELS.times(LEVELS.T), MOVES, EPSILON, seeded(3))
         self.end = end if isinstance(end, Tensor) else samplers.result(end)
         if not recorder.x:
-            raise ValueError("the denoiser is never called: denoiser(x, t).score is its prediction")
+            raise Refused("the denoiser is never called: denoiser(x, t).score is its prediction")
         self.t, self.begin = torch.tensor(recorder.t), recorder.x[0]
         self.moves = torch.stack([*recorder.x, self.end]).diff(dim=0)
 

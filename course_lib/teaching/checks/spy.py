@@ -6,6 +6,7 @@ With these a training loss can be checked in whatever order it draws its random 
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from course_lib.denoisers import Network
 from course_lib.process import DDPM, seeded
 from course_lib.schedules import linear_beta
+from course_lib.teaching.checks.outcome import Refused
 
 PROCESS = DDPM(linear_beta(50, end=0.005))  # a gentle chain: x_T still contains a good part of x_0
 
@@ -33,7 +35,7 @@ T_EACH = torch.tensor([1, 20, 50])
 
 
 class Spy(nn.Module):
-    """A network with one weight, output `rule(weight, x, time, *cond)`, that keeps its last `input` and `output`."""
+    """A network with one weight, output `rule(weight, x, time, *cond)`, that keeps copies of its last `input` and `output`."""
 
     def __init__(self, rule: Callable = affine):
         super().__init__()
@@ -41,8 +43,8 @@ class Spy(nn.Module):
 
     def forward(self, x: Tensor, *rest: Tensor) -> Tensor:
         self.output = self.rule(self.weight, x, *rest)
-        self.input = x.detach(), *rest
-        return self.output
+        self.input = x.detach().clone(), *(more.clone() for more in rest)
+        return self.output.clone()
 
 
 DENOISER = Network(Spy().requires_grad_(False), PROCESS)
@@ -56,7 +58,7 @@ class Record:
 
     def __init__(self, loss: Callable, x0: Tensor, *args, spy: Spy | None = None, process: DDPM = PROCESS, view: str = "eps"):
         spy = spy or Spy()
-        network = Network(spy, process, view)
+        network = Network(spy, deepcopy(process), view)
         self.value = torch.as_tensor(loss(network, x0.clone(), *args, seeded(7)))
         self._read(spy, network, x0)
         self.error = (spy.output - network.target(x0, self.t.clamp(min=1), self.eps)).square().mean()
@@ -64,10 +66,10 @@ class Record:
     def _read(self, spy: Spy, model, x0: Tensor):
         """Reads from the spy what the loss passed to `model`; what x_t = a x_0 + b eps holds beside x_0 is the noise."""
         if spy.input is None:
-            raise ValueError(f"the network is never called: {self.call}")
+            raise Refused(f"the network is never called: {self.call}")
         x_t, time, *self.cond = spy.input
         if len(x_t) != len(x0):
-            raise ValueError(f"the network must be given all {len(x0)} of the batch, it was given {len(x_t)}")
+            raise Refused(f"the network must be given all {len(x0)} of the batch, it was given {len(x_t)}")
         self.weight, self.x0, self.t = spy.weight, x0, (time * model.process.T).round().long()
         a, b = model.process.coefficients(self.t.clamp(min=1), x_t)  # at t = 0 there is no noise to measure
         self.eps = (x_t - a * x0) / b

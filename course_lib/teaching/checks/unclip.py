@@ -19,7 +19,7 @@ TIMES = torch.tensor([1, 12, 25, 38, 50])
 
 def _prior(z_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
     """A small prior, a function of the noisy embedding, of the time and of the caption."""
-    return torch.tanh(torch.cat([z_t, y, t[:, None] / 50], 1) @ MATRIX) + 0.5 * z_t
+    return torch.tanh(torch.cat([z_t, y, (t[:, None] / 50).to(z_t.dtype)], 1) @ MATRIX) + 0.5 * z_t
 
 
 def _prior_loss(prior: Callable, process: Process, z: Tensor, y: Tensor, t: Time, eps: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ prior_loss = Check(
         Case("little noise", on(_prior, PROCESS, EMBEDDING, CAPTION, 0 * TIMES + 1, EPS)),
         Case("much noise", on(_prior, PROCESS, EMBEDDING, CAPTION, 0 * TIMES + 49, EPS)),
         Case("a batch of two", on(_prior, PROCESS, EMBEDDING[:2], CAPTION[:2], TIMES[1:3], EPS[:2])),
-        Case("0 where the prediction is right", on(lambda *_: EMBEDDING, PROCESS, EMBEDDING, CAPTION, TIMES, EPS)),
+        Case("0 where the prediction is right", on(lambda *_: EMBEDDING.clone(), PROCESS, EMBEDDING, CAPTION, TIMES, EPS)),
         Case("other captions, another loss", on(_prior, PROCESS, EMBEDDING, CAPTION.flip(0), TIMES, EPS)),
     ],
     mistakes={
@@ -64,7 +64,7 @@ slerp = Check(
         Case("share 1 is b", on(A, B, 1.0)),
         Case("half way", on(A, B, 0.5)),
         Case("a third of the way", on(A, B, 1 / 3)),
-        Case("between two of one length it keeps the length", lambda fn: fn(A, A.flip(1), 0.3).norm(dim=1)),
+        Case("between two of one length it keeps the length", lambda fn: on(A, A.flip(1), 0.3)(fn).norm(dim=1)),
         Case("one pair alone: each has its own angle", on(A[:1], B[:1], 0.25)),
         Case("where both are nearly one, it is neither NaN nor far", on(A, A + 1e-6 * B, 0.5), tolerance=1e-3),
     ],

@@ -32,7 +32,7 @@ sinusoidal = Check(
     "sinusoidal",
     embeddings.sinusoidal,
     cases=[
-        Case("a row of dim numbers for each time", lambda fn: torch.tensor(fn(TIMES, 6).shape)),
+        Case("a row of dim numbers for each time", lambda fn: torch.tensor(on(TIMES, 6)(fn).shape)),
         Case("the highest frequency is one radian per step", lambda fn: _embedded(TIMES, 6)(fn)[:, [0, 3]], 0.01),
         Case("all frequencies, from 1 down towards 1 / 10,000", _embedded(TIMES, 8), 0.01),
         Case("the same for the real size, dim = 128", _embedded(TIMES[:3], 128), 0.01),

@@ -6,6 +6,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import nbformat
 from nbformat import NotebookNode
@@ -20,11 +21,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 if not find_spec("course_lib"):
-    home = Path.cwd().parent
+    homes = [Path.cwd(), *Path.cwd().parents]
     if "google.colab" in sys.modules:
-        home = Path("/content/{repo}")
+        homes = [home := Path("/content/{repo}")]
         !test -d {{home}} || git clone -q --depth 1 -b {branch} {url} {{home}}
-    sys.path.insert(0, str(home))"""
+    found = [str(home) for home in homes if (home / "course_lib/__init__.py").exists()]
+    if not found:
+        raise ImportError("course_lib was not found: run `%cd FOLDER`, with the folder of the course, then this cell again")
+    sys.path.insert(0, found[0])"""
 
 BADGES_LINE = re.compile(r"^\[!\[Open in Colab\].*$", re.MULTILINE)
 BADGES_BLOCK = re.compile(r"(<!-- badges -->\n).*?(<!-- /badges -->)", re.DOTALL)
@@ -49,7 +53,7 @@ class Address:
 
     def badges(self, name: str) -> str:
         """One line of Markdown that opens the notebook of that name in Colab or in Binder."""
-        place = f"{self.owner}/{self.repo}"
+        place, name = f"{self.owner}/{self.repo}", quote(name)
         colab = f"https://colab.research.google.com/github/{place}/blob/{self.branch}/notebooks/{name}.ipynb"
         binder = f"https://mybinder.org/v2/gh/{place}/{self.branch}?labpath=notebooks/{name}.ipynb"
         return (
@@ -87,7 +91,7 @@ def publish(owner_repo: str, root: Path = ROOT) -> list[Path]:
 
     Raises ValueError where `owner_repo` is not two names that GitHub accepts, joined by a slash.
     """
-    if not re.fullmatch(r"[A-Za-z0-9](-?[A-Za-z0-9]){0,38}/(?!\.)[A-Za-z0-9._-]{1,100}", owner_repo):
+    if not re.fullmatch(r"[A-Za-z0-9](-?[A-Za-z0-9]){0,38}/(?!\.)[A-Za-z0-9._-]{1,100}(?<!\.git)", str(owner_repo)):
         raise ValueError(f"owner_repo must be OWNER/REPO, such as ada/diffusion-course, got {owner_repo!r}")
     owner, repo = owner_repo.split("/")
     address = Address(owner, repo, read(root).branch)

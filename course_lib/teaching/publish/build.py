@@ -18,10 +18,10 @@ from course_lib.teaching.publish.execute import Client, tidy
 def sources(numbers: Sequence[str] = (), folder: Path = NOTEBOOKS) -> list[Path]:
     """The sources of the lessons of these numbers, or of all lessons. Raises ValueError for a number without a source."""
     every = sorted((folder / "src").glob("[0-9][0-9]_*.py"))
-    for number in numbers:
-        if not any(path.name.startswith(number) for path in every):
-            known = ", ".join(path.stem for path in every) or "none yet"
-            raise ValueError(f"no lesson begins with {number!r}; there are: {known}")
+    for number in numbers if isinstance(numbers, list | tuple) else [numbers]:
+        if not isinstance(number, str) or not any(path.name.startswith(number) for path in every):
+            known = ", ".join(path.stem[:2] for path in every) or "none yet"
+            raise ValueError(f"numbers must be those of lessons, {known}, got {number!r}")
     return [path for path in every if not numbers or path.name.startswith(tuple(numbers))]
 
 

@@ -7,14 +7,13 @@ import textwrap
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from course_lib import plots
 from course_lib.files import ROOT, write_atomically
 from course_lib.guidance import classifier_free
-from course_lib.process import seeded
+from course_lib.process import randn, seeded
 from course_lib.samplers import consistency, ddim, result, sample
 from course_lib.widgets import pixels
 from course_lib.zoo import models
@@ -45,12 +44,12 @@ def draw(folder: Path = FOLDER) -> list[Path]:
 
 def noise(n: int = 10, seed: int = 0) -> Tensor:
     """Standard normal noise (n, 1, 16, 16)."""
-    return torch.randn(n, 1, 16, 16, generator=seeded(seed))
+    return randn(n, 1, 16, 16, rng=seeded(seed))
 
 
 def guidance(ws: tuple[float, ...] = (0.0, 3.0)) -> bytes:
     """Ten digits sampled from the same noise, a row for each guidance weight w, a frame for each step: an animated WebP."""
-    network, label = models.load("digits"), torch.arange(10)
+    network, label = models.load("digits"), list(range(10))
     rows = [list(ddim(classifier_free(network, label, w), noise(), network.process.times(16))) for w in ws]
     frames = [sheet([row[k].x for row in rows], [f"w = {w:g}" for w in ws]) for k in range(len(rows[0]))]
     return webp(frames)
@@ -58,7 +57,7 @@ def guidance(ws: tuple[float, ...] = (0.0, 3.0)) -> bytes:
 
 def steps() -> bytes:
     """Ten digits sampled from the same noise in 64, 4 and 1 steps by the network, and in 1 step by its student: a WebP."""
-    network, student, label = models.load("digits"), models.load("consistency"), torch.arange(10)
+    network, student, label = models.load("digits"), models.load("consistency"), list(range(10))
     by_ddim = lambda n: result(ddim(network.given(label), noise(), network.process.times(n)))
     one_step = result(consistency(student.given(label), noise(), student.process.times(1)))
     return webp([sheet([by_ddim(64), by_ddim(4), by_ddim(1), one_step], ["64 steps", "4 steps", "1 step", "student, 1"])])

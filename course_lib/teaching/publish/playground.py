@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from course_lib.datasets.points import ring
 from course_lib.denoisers import ExactDenoiser
 from course_lib.mixtures import GaussianMixture
@@ -14,9 +12,7 @@ from course_lib.widgets.paths import paths
 from course_lib.widgets.student import student
 from course_lib.zoo import models
 
-THREE = GaussianMixture(
-    [0.4, 0.3, 0.3], torch.tensor([[0.0, 0.9], [-0.8, -0.45], [0.8, -0.45]]), [0.45, 0.4, 0.4], torch.tensor([0, 1, 2])
-)
+THREE = GaussianMixture([0.4, 0.3, 0.3], [[0.0, 0.9], [-0.8, -0.45], [0.8, -0.45]], [0.45, 0.4, 0.4], [0, 1, 2])
 
 
 def playground() -> str:

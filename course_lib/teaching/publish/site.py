@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import re
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
+from urllib.parse import quote
 
 import nbformat
 from jinja2 import Environment, FileSystemLoader
@@ -24,6 +25,7 @@ from course_lib.teaching.course_map import LESSONS
 from course_lib.teaching.publish.equations import Renderer
 from course_lib.teaching.publish.export import page
 from course_lib.teaching.publish.playground import playground
+from course_lib.widgets.page import script_json
 
 HERE = Path(__file__).parent / "page"
 THUMBNAIL = (360, 200)
@@ -42,6 +44,11 @@ class Lesson:
     about: str
     picture: str
 
+    @property
+    def href(self) -> str:
+        """The address of its page, as a link has it."""
+        return quote(self.file)
+
 
 def site(folder: Path = ROOT / "build/site", notebooks: Path = NOTEBOOKS) -> Path:
     """The path of the index of the site, written into `folder`. Raises ValueError for a page of more than MAX_BYTES."""
@@ -51,11 +58,10 @@ def site(folder: Path = ROOT / "build/site", notebooks: Path = NOTEBOOKS) -> Pat
     pages["playground.html"] = _plain_page("Playground", playground())
     for lesson, (_, notebook) in zip(lessons, stored):
         pages[lesson.file] = page(notebook).replace("<main>", f"<main>\n{_navigation(lesson, lessons)}", 1)
-    links = {path.name: lesson.file for (path, _), lesson in zip(stored, lessons)}
+    links = {path.name: lesson.href for (path, _), lesson in zip(stored, lessons)}
     pages = {name: _with_links_to_pages(html, links) for name, html in pages.items()}
     found = [entry for lesson, (_, notebook) in zip(lessons, stored) for entry in sections(lesson, notebook)]
-    found = json.dumps(found, ensure_ascii=False).replace("</", "<\\/")  # no </script> in a string
-    pages["index.html"] = _render("all_lessons.html.j2", lessons=lessons, parts=LESSONS, found=found)
+    pages["index.html"] = _render("all_lessons.html.j2", lessons=lessons, parts=LESSONS, found=script_json(found))
     for name, html in pages.items():
         if len(html.encode()) > MAX_BYTES:
             raise ValueError(f"a page must be at most {MAX_BYTES / 1e6:g} MB, got {len(html.encode()) / 1e6:.1f} MB of {name}")
@@ -71,14 +77,14 @@ def _with_links_to_pages(html: str, links: dict[str, str]) -> str:
 
 def sections(lesson: Lesson, notebook: NotebookNode) -> list[dict[str, str]]:
     """The search's entries: each section's heading, its address in the page, its lesson, and its text in lower case."""
-    found = [{"title": lesson.title, "at": lesson.file, "lesson": lesson.number, "words": lesson.title.lower()}]
+    found = [{"title": lesson.title, "at": lesson.href, "lesson": lesson.number, "words": lesson.title.lower()}]
     for cell in notebook.cells:
         text = cell.source if cell.cell_type == "markdown" else ""
         for block in re.split(r"^(?=#{2,3} )", text, flags=re.MULTILINE):
             heading = re.match(r"#{2,3} (.*)", block)
             if heading:
                 title = _plain(heading[1])
-                at = f"{lesson.file}#{_anchor(heading[1])}"
+                at = f"{lesson.href}#{_anchor(heading[1])}"
                 found.append({"title": title, "at": at, "lesson": lesson.number, "words": ""})
             found[-1]["words"] += " " + _plain(block).lower()
     return found
@@ -92,7 +98,7 @@ def _plain(text: str) -> str:
 def _anchor(heading: str) -> str:
     """The id that nbconvert gives a heading."""
     found = re.search(r'id="([^"]+)"', MarkdownWithMath(renderer=Renderer(escape=False)).render(f"## {heading}"))
-    return found[1] if found else ""
+    return unescape(found[1]) if found else ""
 
 
 def _lesson(path: Path, notebook: NotebookNode) -> Lesson:

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from course_lib import metrics
+from course_lib import metrics, validate
 from course_lib.datasets import digits
 from course_lib.denoisers import Network, device_of
 from course_lib.methods.cascades import augmented, upsampler_loss
 from course_lib.nets.classifier import Classifier
 from course_lib.nets.upsampler import Upsampler
-from course_lib.process import DDPM, seeded
+from course_lib.process import DDPM, randint, randn, seeded
 from course_lib.samplers import sample
 from course_lib.schedules import cosine_beta
 from course_lib.training import EMA, TrainingState, train
@@ -52,7 +52,8 @@ def classifier32_figures(net: Classifier) -> dict[str, Figure]:
 
 def train_base(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 150) -> Iterator[TrainingState]:
     """The first quarter of `train_digits` over four times as many steps or seconds: stopped early, on purpose."""
-    for progress in train_digits(network, seconds and EARLY * seconds, seed, EARLY * steps):
+    limit = None if seconds is None else EARLY * validate.positive("seconds", seconds)
+    for progress in train_digits(network, limit, seed, EARLY * steps):
         yield replace(progress, done=min(1.0, EARLY * progress.done))
         if EARLY * progress.done >= 1:
             return
@@ -72,7 +73,7 @@ def train_upsampler(
     learner, rng = learner_of(network), seeded(seed)
 
     def loss() -> Tensor:
-        return upsampler_loss(learner, x[torch.randint(len(x), (32,), generator=rng)].to(device_of(learner)), rng, max_s)
+        return upsampler_loss(learner, x[randint(0, len(x), 32, rng=rng)].to(device_of(learner)), rng, max_s)
 
     return train(loss, learner.net, steps, lr=3e-3, seconds=seconds, ema=EMA(learner.net, 0.995, into=network.net))
 
@@ -85,7 +86,7 @@ def upsampler_figures(
     evaluator = (evaluator or shipped_net(Classifier(), "judge32", folder)).eval()
     x, rng, device = digits.load("held_out", 32)[0], seeded(1), device_of(network)
     low, real = avg_pool2d(x[-n:], 2).to(device), evaluator.features(x[:n])
-    noise = torch.randn(n, 1, 32, 32, generator=rng).to(device)
+    noise = randn(n, 1, 32, 32, rng=rng).to(device)
 
     def distance(s: int) -> Figure:
         made = sample(network.given(augmented(network.process, low, s, rng)), noise, 20, batch=n)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,7 +17,7 @@ from course_lib.process import DDPM, randn_like, seeded
 from course_lib.schedules import linear_beta
 from course_lib.training import EMA, TrainingState, train
 from course_lib.zoo.checkpoints import FOLDER
-from course_lib.zoo.recipes.recipe import Figure, Recipe
+from course_lib.zoo.recipes.recipe import Figure, Recipe, learner_of
 from course_lib.zoo.recipes.shapes import load_text_encoder
 
 PROCESS = DDPM(linear_beta(1000))
@@ -50,12 +49,12 @@ def train_clip(
     text encoder starts from the paraphraser's weights.
     """
     load_text_encoder(net.text, folder=folder)
-    learner, rng = copy.deepcopy(net).train().requires_grad_(), seeded(seed)
+    learner, rng = learner_of(net), seeded(seed)
 
     def loss() -> Tensor:
         scene = scenes.sample(batch, rng, kinds)
         prompts, _ = captions.tell(scene, rng)
-        x, t = shapes.draw(scene, rng), torch.zeros(batch, dtype=torch.long)
+        x, t = shapes.draw(scene, rng), torch.zeros(batch, device="cpu", dtype=torch.long)
         if noisy:
             t[batch // 4 :] = PROCESS.sample_t(batch - batch // 4, rng)
             x = PROCESS.add_noise(x, t, randn_like(x, rng))
@@ -75,15 +74,16 @@ def retrieval(
     Another picture of the n that the caption fits as well counts as its own (one caption in twenty has one). The CLIP is given
     the time `described`, by default the true one.
     """
-    rng, right = seeded(seed), torch.zeros(2)
+    rng, right = seeded(seed), torch.zeros(2, device="cpu", dtype=torch.float32)
     for _ in range(batches):
         scene = scenes.sample(n, rng, ("pair",), split)
         prompts, wanted = captions.tell(scene, rng)
-        each, other = torch.arange(n).repeat_interleave(n), torch.arange(n).repeat(n)
+        line = torch.arange(n, device="cpu", dtype=torch.long)
+        each, other = line.repeat_interleave(n), line.repeat(n)
         fits = scenes.matches(scene[each], wanted[other])["all"][0].view(n, n)  # of picture i, caption j
         x = shapes.draw(scene, rng)
         x = PROCESS.add_noise(x, t, randn_like(x, rng)).to(device_of(net))
-        time = torch.full((n,), (t if described is None else described) / PROCESS.T, device=x.device)
+        time = x.new_full((n,), (t if described is None else described) / PROCESS.T)
         similarity = (net.encode_image(x, time) @ net.encode_text(captions.tokens(prompts).to(x.device)).T).cpu()
         right += torch.stack([fits.gather(dim, similarity.argmax(dim, keepdim=True)).double().mean() for dim in (0, 1)])
     return tuple((right / batches).tolist())
@@ -102,7 +102,7 @@ def hard_negatives(net: CLIP, n: int = 600, seed: int = 1) -> tuple[dict[str, fl
     changed = lambda **parts: captions.describe(replace(pairs, **parts))
     third = [next(c for c in range(len(scenes.COLOURS)) if c not in two) for two in pairs.colour[:, :2].tolist()]
     other, turned = pairs.colour.clone(), [1, 0, *range(2, scenes.MAX_OBJECTS)]
-    other[:, 0] = torch.tensor(third)
+    other[:, 0] = torch.tensor(third, device="cpu", dtype=torch.long)
     prompts = {
         "nothing": captions.describe(pairs),
         "another colour": changed(colour=other),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from course_lib.denoisers import Network, device_of
 from course_lib.guidance import classifier_free
 from course_lib.nets.classifier import Classifier, jitter
 from course_lib.nets.unet import UNet
-from course_lib.process import DDPM, seeded
+from course_lib.process import DDPM, randint, randn, seeded
 from course_lib.samplers import sample
 from course_lib.schedules import cosine_beta
 from course_lib.training import EMA, TrainingState, denoising_loss, train
@@ -37,10 +36,10 @@ def train_classifier(
 ) -> Iterator[TrainingState]:
     """Trains on 4,000 digits of size x size, augmented anew in every batch (see `jitter`), with smoothed labels."""
     x, label = digits.load("train", size)
-    learner, rng = copy.deepcopy(net).train().requires_grad_(), seeded(seed)
+    learner, rng = learner_of(net), seeded(seed)
 
     def loss() -> Tensor:
-        i = torch.randint(len(x), (128,), generator=rng)
+        i = randint(0, len(x), 128, rng=rng)
         logits = learner(jitter(x[i], rng).to(device_of(learner)))
         return cross_entropy(logits, label[i].to(logits.device), label_smoothing=0.05)
 
@@ -76,7 +75,7 @@ def train_digits(
     learner, rng = learner_of(network), seeded(seed)
 
     def loss() -> Tensor:
-        i = torch.randint(len(x), (64,), generator=rng)
+        i = randint(0, len(x), 64, rng=rng)
         return denoising_loss(learner.given(label[i]).drop_condition(dropped, rng), x[i].to(device_of(learner)), rng)
 
     return train(loss, learner.net, steps, lr=3e-3, seconds=seconds, ema=EMA(learner.net, 0.995, into=network.net))
@@ -88,8 +87,8 @@ def digits_figures(
 ) -> dict[str, Figure]:
     """The metrics of n samples of 25 DDIM steps, guided (w = 2) and plain (w = 1), by the shipped classifier or `evaluator`."""
     evaluator = (evaluator or shipped_net(Classifier(), "classifier", folder)).eval()
-    label = torch.arange(n) % 10
-    noise = torch.randn(n, 1, 16, 16, generator=seeded(1)).to(device_of(network))
+    label = torch.arange(n, device="cpu", dtype=torch.long) % 10
+    noise = randn(n, 1, 16, 16, rng=seeded(1)).to(device_of(network))
     plain, guided = (sample(classifier_free(network, label, w), noise, 25, batch=n).cpu() for w in (1.0, 2.0))
     held_out, train = (evaluator.features(digits.load(part)[0][:n]) for part in ("held_out", "train"))
     made = evaluator.features(plain)

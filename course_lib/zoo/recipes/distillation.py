@@ -16,7 +16,7 @@ from course_lib.denoisers import Network, device_of
 from course_lib.methods.distillation import consistency_loss, guided_consistency_loss, progressive_loss
 from course_lib.nets.classifier import Classifier
 from course_lib.nets.unet import UNet
-from course_lib.process import DDPM, seeded
+from course_lib.process import DDPM, randint, seeded
 from course_lib.samplers import consistency, ddim, sample
 from course_lib.schedules import cosine_beta
 from course_lib.training import EMA, TrainingState, train
@@ -47,7 +47,7 @@ def batches(device: torch.device, rng: torch.Generator, size: int = 64) -> Calla
     x, label = digits.load("train")
 
     def draw() -> tuple[Tensor, Tensor]:
-        i = torch.randint(len(x), (size,), generator=rng)
+        i = randint(0, len(x), size, rng=rng)
         return x[i].to(device), label[i]
 
     return draw
@@ -155,7 +155,8 @@ def student_figures(
     folder: Path = FOLDER,
 ) -> dict[str, Figure]:
     """The Frechet distance and class accuracy of n samples, in each number of steps and at each w that is an input."""
-    evaluator, label = shipped_net(Classifier(), "classifier", folder), torch.arange(n) % 10
+    evaluator = shipped_net(Classifier(), "classifier", folder)
+    label = torch.arange(n, device="cpu", dtype=torch.long) % 10
     held_out = evaluator.features(digits.load("held_out")[0][:n])
     figures = {}
     for k in steps:

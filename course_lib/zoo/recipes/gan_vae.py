@@ -5,7 +5,6 @@ The three `train_...` read alike on purpose: they differ only where diffusion, V
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -14,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from course_lib import metrics
+from course_lib import metrics, validate
 from course_lib.datasets import digits
 from course_lib.datasets.points import grid
 from course_lib.denoisers import Network, device_of
@@ -23,7 +22,7 @@ from course_lib.nets.classifier import Classifier
 from course_lib.nets.generators import GAN, VAE, ConvDecoder, ConvEncoder, layers
 from course_lib.nets.mlp import MLP
 from course_lib.nets.unet import UNet
-from course_lib.process import DDPM, seeded
+from course_lib.process import DDPM, randint, seeded
 from course_lib.schedules import cosine_beta
 from course_lib.training import EMA, TrainingState, alternate, denoising_loss, train
 from course_lib.zoo.checkpoints import FOLDER
@@ -40,7 +39,7 @@ def _pictures() -> Tensor:
 def some_digits(rng: torch.Generator) -> Tensor:
     """A batch to train on, (32, 1, 16, 16)."""
     x = _pictures()
-    return x[torch.randint(len(x), (32,), generator=rng)]
+    return x[randint(0, len(x), 32, rng=rng)]
 
 
 def some_points(rng: torch.Generator) -> Tensor:
@@ -60,12 +59,14 @@ def diffusion(seed: int = 0) -> Network:
 
 def vae(seed: int = 0, latent: int = 16) -> VAE:
     """An untrained VAE for digits."""
+    validate.sizes(latent=latent)
     torch.manual_seed(seed)
     return VAE(ConvEncoder(2 * latent), ConvDecoder(latent), latent).to(memory_format=torch.channels_last)
 
 
 def gan(seed: int = 0, latent: int = 32) -> GAN:
     """An untrained GAN for digits."""
+    validate.sizes(latent=latent)
     torch.manual_seed(seed)
     return GAN(ConvDecoder(latent), ConvEncoder(1), latent).to(memory_format=torch.channels_last)
 
@@ -78,12 +79,14 @@ def points_diffusion(seed: int = 0) -> Network:
 
 def points_vae(seed: int = 0, latent: int = 2) -> VAE:
     """An untrained VAE for points (B, 2)."""
+    validate.sizes(latent=latent)
     torch.manual_seed(seed)
     return VAE(layers(2, 128, 128, 128, 2 * latent), layers(latent, 128, 128, 128, 2), latent)
 
 
 def points_gan(seed: int = 0, latent: int = 2) -> GAN:
     """An untrained GAN for points (B, 2)."""
+    validate.sizes(latent=latent)
     torch.manual_seed(seed)
     return GAN(layers(latent, 128, 128, 128, 2), layers(2, 128, 128, 128, 1), latent)
 
@@ -108,7 +111,7 @@ def train_vae(
     vae: VAE, seconds: float | None = 60, seed: int = 0, steps: int = 10**6, data: Data = some_digits
 ) -> Iterator[TrainingState]:
     """Two networks, one loss. Kingma and Welling 2014, Algorithm 1."""
-    rng, learner = seeded(seed), copy.deepcopy(vae).train().requires_grad_()
+    rng, learner = seeded(seed), learner_of(vae)
 
     def loss() -> Tensor:
         x = data(rng).to(device_of(learner))
@@ -124,7 +127,7 @@ def train_gan(
 
     `momentum` is Adam's first beta; 0 is more stable where two networks are trained against each other (Karras et al. 2018).
     """
-    rng, learner = seeded(seed), copy.deepcopy(gan).train().requires_grad_()
+    rng, learner = seeded(seed), learner_of(gan)
     batch = len(data(rng))
 
     def discriminator_loss() -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -59,7 +58,7 @@ def train_language(
     net: LanguageModel, seconds: float | None = None, seed: int = 0, steps: int = 1500
 ) -> Iterator[TrainingState]:
     """Trains on fresh captions, without pictures, by masked language modelling: Devlin et al. 2019."""
-    learner, rng = copy.deepcopy(net).train().requires_grad_(), seeded(seed)
+    learner, rng = learner_of(net), seeded(seed)
 
     def loss() -> Tensor:
         prompts, _ = captions.tell(scenes.sample(128, rng), rng)
@@ -82,9 +81,10 @@ def language_figures(net: LanguageModel, n: int = 2000) -> dict[str, Figure]:
     return {"perplexity of hidden words": Figure.error(loss.exp())} | {k: Figure.share(v) for k, v in shares.items()}
 
 
-NOUNS = torch.tensor([captions.TOKEN[noun] for nouns in captions.NOUNS.values() for noun in nouns])
-SHAPES = torch.tensor([scenes.SHAPES.index(shape) for shape, nouns in captions.NOUNS.items() for _ in nouns])
-COLOURS = torch.tensor([captions.TOKEN[colour] for colour in scenes.COLOURS])
+WHOLE = {"device": "cpu", "dtype": torch.long}
+NOUNS = torch.tensor([captions.TOKEN[noun] for nouns in captions.NOUNS.values() for noun in nouns], **WHOLE)
+SHAPES = torch.tensor([scenes.SHAPES.index(shape) for shape, nouns in captions.NOUNS.items() for _ in nouns], **WHOLE)
+COLOURS = torch.tensor([captions.TOKEN[colour] for colour in scenes.COLOURS], **WHOLE)
 
 
 @torch.no_grad()
@@ -102,11 +102,12 @@ def read_from_nouns(text: TextEncoder, n: int = 2000, seed: int = 2) -> dict[str
     colour = torch.where(torch.isin(before, COLOURS), before, after)  # "a red circle", "a circle that is red"
     shape = SHAPES[(tokens[row, place][:, None] == NOUNS).int().argmax(1)]
     first = (shape == described.shape[row, 0]) & (colour == COLOURS[described.colour[row, 0]])
-    vectors, known = text(tokens.to(device_of(text)))[0].cpu()[row, place], row < n
-    x = torch.cat([vectors, torch.ones(len(vectors), 1)], 1)
+    vectors, known = text(tokens.to(device_of(text)))[0].cpu().float()[row, place], row < n
+    x = torch.cat([vectors, vectors.new_ones(len(vectors), 1)], 1)
 
     def probe(target: Tensor) -> float:
-        weights = torch.linalg.solve(x[known].T @ x[known] + 0.1 * torch.eye(x.shape[1]), x[known].T @ target[known].float())
+        ridge = 0.1 * torch.eye(x.shape[1], device=x.device, dtype=x.dtype)
+        weights = torch.linalg.solve(x[known].T @ x[known] + ridge, x[known].T @ target[known].to(x.dtype))
         return float(((x[~known] @ weights).argmax(1) == target[~known].int().argmax(1)).double().mean())
 
     return {
@@ -224,7 +225,15 @@ def imagen_figures(network: Network, n: int = 200, folder: Path = FOLDER) -> dic
     return {name: Figure.share(value) for name, value in figures.items()}
 
 
-IMAGEN = Recipe("small shapes from captions, by a frozen text encoder", imagen_network, train_imagen, imagen_figures, bits=8)
+IMAGEN = Recipe(
+    "small shapes from captions, by a frozen text encoder",
+    imagen_network,
+    train_imagen,
+    imagen_figures,
+    (3, SIDE, SIDE),
+    captions=True,
+    bits=8,
+)
 
 # The upsampler
 

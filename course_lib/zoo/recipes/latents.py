@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,7 +43,7 @@ def train_autoencoder(
     net: Autoencoder, seconds: float | None = None, seed: int = 0, steps: int = 3600
 ) -> Iterator[TrainingState]:
     """Trains on fresh pictures of shapes and of words. At the end it measures the scale of the latents."""
-    learner, rng = copy.deepcopy(net).train().requires_grad_(), seeded(seed)
+    learner, rng = learner_of(net), seeded(seed)
     loss = lambda: autoencoder_loss(learner, some_pictures(32, rng).to(device_of(learner)), 5e-4, rng)
     yield from train(loss, learner, steps, lr=3e-3, seconds=seconds, ema=EMA(learner, 0.995, into=net))
     net.scale.copy_(unit_scale(net.encode(some_pictures(2000, rng).to(device_of(net)), rng)))
@@ -175,8 +174,24 @@ def latent_student_figures(network: Network, n: int = 200, folder: Path = FOLDER
 
 AUTOENCODER = Recipe("pictures to latents and back, f = 4", autoencoder, train_autoencoder, autoencoder_figures, bits=16)
 LATENT2SHAPE = Recipe(
-    "latents of shapes from captions, 8 x 8", latent2shape_network, train_latent2shape, latent2shape_figures, bits=8
+    "latents of shapes from captions, 8 x 8",
+    latent2shape_network,
+    train_latent2shape,
+    latent2shape_figures,
+    (3, 32, 32),
+    captions=True,
+    decoder="autoencoder",
+    bits=8,
 )
 LATENT_STUDENT = Recipe(
-    "latents of shapes in few steps, w an input", latent_student_network, train_latent_student, latent_student_figures, bits=8
+    "latents of shapes in few steps, w an input",
+    latent_student_network,
+    train_latent_student,
+    latent_student_figures,
+    (3, 32, 32),
+    captions=True,
+    steps=4,
+    sampler="consistency",
+    decoder="autoencoder",
+    bits=8,
 )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,10 +12,10 @@ from course_lib.datasets import digits
 from course_lib.denoisers import device_of
 from course_lib.guidance import NoisyClassifier
 from course_lib.nets.classifier import TimedClassifier, jitter
-from course_lib.process import DDPM, randn_like, seeded
+from course_lib.process import DDPM, randint, randn_like, seeded
 from course_lib.schedules import cosine_beta
 from course_lib.training import EMA, TrainingState, classifier_loss, train
-from course_lib.zoo.recipes.recipe import Figure, Recipe
+from course_lib.zoo.recipes.recipe import Figure, Recipe, learner_of
 
 
 def noisy_classifier(seed: int = 0) -> NoisyClassifier:
@@ -31,11 +29,11 @@ def train_noisy_classifier(
 ) -> Iterator[TrainingState]:
     """Trains on 4,000 digits, augmented (`jitter`) and noised anew in every batch of 128."""
     x, label = digits.load("train")
-    learner = replace(model, net=copy.deepcopy(model.net).train().requires_grad_())
+    learner = learner_of(model)
     rng = seeded(seed)
 
     def loss() -> Tensor:
-        i = torch.randint(len(x), (128,), generator=rng)
+        i = randint(0, len(x), 128, rng=rng)
         return classifier_loss(learner, jitter(x[i], rng).to(device_of(learner)), label[i], rng)
 
     ema = EMA(learner.net, 0.998, into=model.net)

@@ -11,7 +11,7 @@ from course_lib import metrics
 from course_lib.datasets.points import ring
 from course_lib.denoisers import ExactDenoiser, Network, device_of
 from course_lib.nets.mlp import MLP
-from course_lib.process import DDPM, randn_like, seeded
+from course_lib.process import DDPM, randn, randn_like, seeded
 from course_lib.samplers import ddpm, sample
 from course_lib.schedules import linear_beta
 from course_lib.training import EMA, TrainingState, denoising_loss, train
@@ -44,7 +44,7 @@ def ring_figures(network: Network, n: int = 4000) -> dict[str, Figure]:
     with torch.no_grad():
         exact = ExactDenoiser(data, network.process)(x_t, t).eps
         learned = network(x_t.to(device_of(network)), t).eps.cpu()
-    noise = torch.randn(n, 2, generator=rng).to(device_of(network))
+    noise = randn(n, 2, rng=rng).to(device_of(network))
     made = sample(network, noise, network.process.T, ddpm, batch=n, rng=rng).cpu()
     real, _ = data.sample(5 * n, rng)
     return {

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
-from course_lib.denoisers import Network
 from course_lib.training import TrainingState
 from course_lib.zoo.checkpoints import FOLDER, load_into, shipped
+
+Model = TypeVar("Model", bound=Any)
 
 
 class Figure(float):
@@ -50,8 +52,9 @@ class Recipe:
     """What `course train` follows: `build(seed)`, `train(model, seconds, seed)`, `figures(model)`, and how the model samples.
 
     `train` and `figures` take a keyword `folder` where they need another shipped model. `shape` is that of one sample, () for a
-    model without samples; `classes` is the number of classes, 0 for none. `steps` and `sampler` are the defaults of sampling.
-    `bits` is how a weight is stored (see `checkpoints.quantize`).
+    model without samples; `classes` is the number of classes, 0 for none; with `captions` it draws from text. `steps` and
+    `sampler` are the defaults of sampling, and `decoder` is the name of the autoencoder that decodes samples. `bits` is how a
+    weight is stored (see `checkpoints.quantize`).
     """
 
     about: str
@@ -60,14 +63,19 @@ class Recipe:
     figures: Callable[..., dict[str, Figure]]
     shape: tuple[int, ...] = ()
     classes: int = 0
+    captions: bool = False
     steps: int = 25
     sampler: str = "ddim"
+    decoder: str = ""
     bits: int = 32
 
 
-def learner_of(network: Network) -> Network:
-    """A copy to train, while `network` holds its average."""
-    return Network(copy.deepcopy(network.net).train().requires_grad_(), network.process, network.view)
+def learner_of(model: Model) -> Model:
+    """A copy to train, while `model` holds its average: an nn.Module, or a Network or NoisyClassifier made from one."""
+    if not isinstance(model, nn.Module):
+        return replace(model, net=learner_of(model.net))
+    with torch.inference_mode(False):  # a copy made in inference mode could not be trained
+        return copy.deepcopy(model).train().requires_grad_()
 
 
 def shipped_net(net: nn.Module, name: str, folder: Path = FOLDER) -> nn.Module:

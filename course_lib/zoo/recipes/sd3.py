@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from course_lib import validate
 from course_lib.datasets import captions, scenes, shapes, words
 from course_lib.denoisers import Network, device_of
 from course_lib.guidance import classifier_free
@@ -64,6 +65,7 @@ def train_sd3(
     From the second cycle on, scenes are trained at the times of MIDDLE: by then the network uses the prompt. The text encoder
     is the paraphraser's, frozen as the three of the paper are. The embeddings of letters are learned.
     """
+    limit = None if seconds is None else validate.positive("seconds", seconds) / cycles
     load_text_encoder(network.net.text, folder=folder)
     through = shipped_autoencoder(folder).to(device_of(network))
 
@@ -72,7 +74,7 @@ def train_sd3(
         learner.net.text.requires_grad_(False)
         ema = EMA(learner.net, 0.998, into=network.net)
         loss = lambda: prompted_loss(learner, through, rng, MIDDLE if k else PROCESS)
-        return train(loss, learner.net, steps // cycles, lr=3e-3, seconds=seconds and seconds / cycles, ema=ema)
+        return train(loss, learner.net, steps // cycles, lr=3e-3, seconds=limit, ema=ema)
 
     return warm_restarts(cycle, cycles)
 
@@ -94,4 +96,14 @@ def sd3_figures(network: Network, n: int = 200, folder: Path = FOLDER) -> dict[s
     return figures | pair_figures(draw, n, folder)
 
 
-SD3 = Recipe("shapes and short words from prompts: flow, MM-DiT, latents", sd3_network, train_sd3, sd3_figures, bits=8)
+SD3 = Recipe(
+    "shapes and short words from prompts: flow, MM-DiT, latents",
+    sd3_network,
+    train_sd3,
+    sd3_figures,
+    (3, 32, 32),
+    captions=True,
+    sampler="rectified_flow",
+    decoder="autoencoder",
+    bits=8,
+)

@@ -14,7 +14,7 @@ from course_lib.guidance import classifier_free
 from course_lib.methods.sdxl import border, crop_and_shrink, high_frequency_detail, refiner_loss
 from course_lib.nets.sdxl import WHOLE, SDXLUNet, TwoEncoders
 from course_lib.nets.text import TextEncoder
-from course_lib.process import DDPM, seeded
+from course_lib.process import DDPM, rand, randint, seeded
 from course_lib.samplers import sample
 from course_lib.schedules import linear_beta
 from course_lib.training import EMA, TrainingState, denoising_loss, train
@@ -123,14 +123,14 @@ def _train(
     """
     z, tokens, micro = encoded(folder=folder)
     if large:
-        whole = (micro == torch.tensor(WHOLE)).all(1)
+        whole = (micro == torch.tensor(WHOLE, device="cpu", dtype=torch.long)).all(1)
         z, tokens, micro = z[whole], tokens[whole], micro[whole]
     learner, empty = learner_of(network), captions.tokens("")
     learner.net.text.requires_grad_(False)
 
     def batch_loss() -> Tensor:
-        i = torch.randint(len(z), (BATCH,), generator=rng)
-        prompts = torch.where(torch.rand(BATCH, 1, generator=rng) < 0.1, empty, tokens[i])
+        i = randint(0, len(z), BATCH, rng=rng)
+        prompts = torch.where(rand(BATCH, 1, rng=rng) < 0.1, empty, tokens[i])
         return loss(learner.given((prompts, micro[i] if conditioned else WHOLE)), z[i].to(device_of(learner)))
 
     return train(batch_loss, learner.net, ema=EMA(learner.net, 0.998, into=network.net), **options)
@@ -152,4 +152,13 @@ def sdxl_figures(network: Network, n: int = 100, folder: Path = FOLDER) -> dict[
     return {name: Figure.share(value) for name, value in figures.items()}
 
 
-SDXL = Recipe("latents of shapes from captions, size and crop", sdxl_network, train_sdxl, sdxl_figures, bits=8)
+SDXL = Recipe(
+    "latents of shapes from captions, size and crop",
+    sdxl_network,
+    train_sdxl,
+    sdxl_figures,
+    (3, 32, 32),
+    captions=True,
+    decoder="autoencoder",
+    bits=8,
+)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from course_lib.denoisers import Network, device_of
 from course_lib.guidance import classifier_free
 from course_lib.nets.detector import SceneDetector, detection_loss
 from course_lib.nets.text import Paraphraser, TextEncoder, TextUNet
-from course_lib.process import DDPM, seeded
+from course_lib.process import DDPM, rand, randn, seeded
 from course_lib.samplers import sample
 from course_lib.schedules import linear_beta
 from course_lib.training import EMA, TrainingState, denoising_loss, train
@@ -43,23 +42,23 @@ def detector(seed: int = 0) -> SceneDetector:
 
 def degrade(x: Tensor, noise: float, blur: float, rng: torch.Generator | None = None) -> Tensor:
     """Pictures (B, 3, H, W), blurred by `blur` pixels and then noised by `noise`, both standard deviations."""
-    line = torch.exp(-(torch.arange(-2, 3.0) ** 2) / (2 * max(blur, 0.05) ** 2))
+    line = torch.exp(-(torch.arange(-2, 3, device="cpu", dtype=torch.float32) ** 2) / (2 * max(blur, 0.05) ** 2))
     kernel = torch.outer(line, line) / line.sum() ** 2
     blurred = conv2d(pad(x, (2, 2, 2, 2), mode="replicate"), kernel.expand(3, 1, 5, 5), groups=3)
-    return blurred + noise * torch.randn(x.shape, generator=rng)
+    return blurred + noise * randn(*x.shape, rng=rng)
 
 
 def train_detector(
     net: SceneDetector, seconds: float | None = None, seed: int = 0, steps: int = 2000
 ) -> Iterator[TrainingState]:
     """Trains on fresh scenes of all kinds, also of held-out objects, half of each batch noised and blurred."""
-    learner, rng = copy.deepcopy(net).train().requires_grad_(), seeded(seed)
+    learner, rng = learner_of(net), seeded(seed)
 
     def loss() -> Tensor:
         scene = scenes.join([scenes.sample(48, rng), scenes.sample(16, rng, split="new objects")])
         where = shapes.layout(scene, rng)
         x = shapes.paint(scene, where)
-        noise, blur = torch.rand(2, generator=rng).tolist()
+        noise, blur = rand(2, rng=rng).tolist()
         x[::2] = degrade(x[::2], 2 * NOISE * noise, 1.2 * BLUR * blur, rng)
         return detection_loss(learner(x.to(device_of(learner))), scene, where)
 
@@ -99,7 +98,7 @@ def train_paraphraser(
     net: Paraphraser, seconds: float | None = None, seed: int = 0, steps: int = 1200
 ) -> Iterator[TrainingState]:
     """Trains on fresh captions and their plain forms: text alone, no pictures."""
-    learner, rng = copy.deepcopy(net).train().requires_grad_(), seeded(seed)
+    learner, rng = learner_of(net), seeded(seed)
 
     def loss() -> Tensor:
         prompts, described = captions.tell(scenes.sample(128, rng), rng)
@@ -222,4 +221,12 @@ def text2shape_figures(network: Network, n: int = 200, folder: Path = FOLDER) ->
 
 DETECTOR = Recipe("detector of shapes, used as evaluator", detector, train_detector, detector_figures)
 PARAPHRASER = Recipe("the plain form of a caption", paraphraser, train_paraphraser, paraphraser_figures, bits=16)
-TEXT2SHAPE = Recipe("shapes from captions, 32 x 32", text2shape_network, train_text2shape, text2shape_figures, bits=8)
+TEXT2SHAPE = Recipe(
+    "shapes from captions, 32 x 32",
+    text2shape_network,
+    train_text2shape,
+    text2shape_figures,
+    (3, 32, 32),
+    captions=True,
+    bits=8,
+)
