@@ -71,7 +71,7 @@ def device_of(model: Any, default: torch.device | str = "cpu") -> torch.device:
     return torch.device(default)
 
 
-def at_home(net: Any, call: Callable[..., Any], x: Tensor, *inputs: Any) -> Any:
+def run_on_device_of(net: Any, call: Callable[..., Any], x: Tensor, *inputs: Any) -> Any:
     """call(x, *inputs), a method of `net` or `net` itself, where the net's weights are; the result is moved back to x.
 
     Pictures, points and embeddings get the device and dtype of the weights; numbers for each member (B,), such as a time, keep
@@ -107,14 +107,14 @@ def at_home(net: Any, call: Callable[..., Any], x: Tensor, *inputs: Any) -> Any:
     return outward(out) if isinstance(out, Tensor) else tree_map(outward, out)
 
 
-def lives_at_home(method: Callable) -> Callable:
-    """A method of an nn.Module that is called by `at_home`, so that its tensors may be on any device."""
+def runs_on_its_device(method: Callable) -> Callable:
+    """A method of an nn.Module that is called by `run_on_device_of`, so that its tensors may be on any device."""
     signature = inspect.signature(method)
 
     @wraps(method)
     def called(self: nn.Module, *inputs: Any, **more: Any) -> Any:
         inputs = signature.bind(self, *inputs, **more).args[1:] if more else inputs
-        return at_home(self, partial(method, self), *inputs)
+        return run_on_device_of(self, partial(method, self), *inputs)
 
     return called
 
@@ -196,7 +196,7 @@ class Network:
     def __call__(self, x_t: Tensor, t: Time) -> Prediction:
         a, b = self.process.coefficients(t, validate.floating("x_t", x_t))
         inputs = relative_time(t, self.process, x_t), *self._cond_for(x_t)
-        return Prediction(x_t, a, b, self.view, at_home(self.net, self.net, x_t, *inputs))
+        return Prediction(x_t, a, b, self.view, run_on_device_of(self.net, self.net, x_t, *inputs))
 
     def _cond_for(self, x_t: Tensor) -> tuple[Tensor, ...]:
         """The net's further arguments: the condition (B, ...) and, if the net takes it, w (B,); none if it is unconditional."""

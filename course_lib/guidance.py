@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib import validate
-from course_lib.denoisers import NULL, Denoiser, Network, at_home, part_of, relative_time, takes_guidance
+from course_lib.denoisers import NULL, Denoiser, Network, part_of, relative_time, run_on_device_of, takes_guidance
 from course_lib.prediction import FROM_X0_EPS, Prediction
 from course_lib.process import Process, Time, expand_like
 
@@ -214,7 +214,7 @@ class NoisyClassifier:
 
     def __call__(self, x_t: Tensor, t: Time) -> Tensor:
         a, _ = self.process.coefficients(t, x_t)
-        return a.reshape(-1, 1) * at_home(self.net, self.net, x_t, relative_time(t, self.process, x_t))
+        return a.reshape(-1, 1) * run_on_device_of(self.net, self.net, x_t, relative_time(t, self.process, x_t))
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,9 +2,9 @@
 
     torchrun --nproc-per-node 4 -m course_lib train digits
 
-All processes draw the same batches from the same seed. Where a batch enters a network (`denoisers.at_home`) it is split among
-them, and where it leaves it is gathered, so that every loss sees the whole batch. The loss curve is therefore that of one
-process, up to rounding. In a single process these functions have no effect.
+All processes draw the same batches from the same seed. Where a batch enters a network (`denoisers.run_on_device_of`) it is
+split among them, and where it leaves it is gathered, so that every loss sees the whole batch. The loss curve is therefore that
+of one process, up to rounding. In a single process these functions have no effect.
 """
 
 from __future__ import annotations

@@ -24,21 +24,21 @@ def few_steps(train):
     return lambda loss, net, steps, *args, **options: train(loss, net, min(steps, FEW), *args, **options)
 
 
-def few_predictions(at_home):
-    """`at_home`, which answers as before when a network, without gradients, has had FEW inputs of these shapes and places."""
+def few_predictions(run_on_device_of):
+    """The same function, which answers as before when a network, without gradients, has had FEW inputs of such shapes."""
     times, answers = Counter(), {}
 
-    def at_home_or_before(net, call, x, *inputs):
+    def run_or_before(net, call, x, *inputs):
         if torch.is_grad_enabled() or any(part._forward_hooks for part in getattr(net, "modules", list)()):
-            return at_home(net, call, x, *inputs)
+            return run_on_device_of(net, call, x, *inputs)
         place = lambda v: (v.shape, v.dtype, v.device) if isinstance(v, torch.Tensor) else v
         key = (net, getattr(call, "func", call), *map(place, (x, *inputs)))
         times[key] += 1
         if times[key] <= FEW:
-            answers[key] = at_home(net, call, x, *inputs)
+            answers[key] = run_on_device_of(net, call, x, *inputs)
         return tree_map(lambda v: v.clone() if isinstance(v, torch.Tensor) else v, answers[key])
 
-    return at_home_or_before
+    return run_or_before
 
 
 def cut(monkeypatch) -> bool:
@@ -46,5 +46,5 @@ def cut(monkeypatch) -> bool:
     if os.environ.get("COURSE_FEW") == "0":
         return False
     everywhere(monkeypatch, training.train, few_steps(training.train))
-    everywhere(monkeypatch, denoisers.at_home, few_predictions(denoisers.at_home))
+    everywhere(monkeypatch, denoisers.run_on_device_of, few_predictions(denoisers.run_on_device_of))
     return True

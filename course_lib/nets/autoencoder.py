@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle, silu
 
 from course_lib import validate
-from course_lib.denoisers import lives_at_home
+from course_lib.denoisers import runs_on_its_device
 from course_lib.nets.unet import norm, zero
 from course_lib.process import randn_like
 
@@ -56,14 +56,14 @@ class Autoencoder(nn.Module):
         )
         self.register_buffer("scale", torch.ones(()))
 
-    @lives_at_home
+    @runs_on_its_device
     def gaussian(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The mean and the logarithm of the variance of q(z | x), each (B, channels, H / f, W / f), before scaling."""
         validate.sides("x", validate.shape("x", x, 3, "H", "W"), self.factor)
         mean, log_variance = self.encoder(pixel_unshuffle(x, 2)).chunk(2, 1)
         return mean, log_variance.clamp(-20, 10)
 
-    @lives_at_home
+    @runs_on_its_device
     def paint(self, z: Tensor) -> Tensor:
         """The reconstruction (B, 3, H, W) from latents z (B, channels, H / f, W / f) before scaling."""
         return pixel_shuffle(self.decoder(validate.shape("z", z, self.channels, "H / f", "W / f")), 2)

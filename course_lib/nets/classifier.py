@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import affine_grid, grid_sample, silu
 
 from course_lib import validate
-from course_lib.denoisers import lives_at_home
+from course_lib.denoisers import runs_on_its_device
 from course_lib.nets.embeddings import TimeEmbedding
 from course_lib.nets.unet import Block, check_widths, heads_of, norm
 from course_lib.process import rand
@@ -41,12 +41,12 @@ class Classifier(nn.Module):
         )
         self.head = nn.Linear(features, classes)
 
-    @lives_at_home
+    @runs_on_its_device
     def features(self, x: Tensor) -> Tensor:
         """The input of the last layer (B, 64), in which sets of pictures are compared."""
         return self.body(validate.shape("x", x, 1, "H", "W"))
 
-    @lives_at_home
+    @runs_on_its_device
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.features(x))
 

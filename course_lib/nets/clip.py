@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy, normalize, silu
 
 from course_lib import validate
 from course_lib.datasets import captions
-from course_lib.denoisers import lives_at_home
+from course_lib.denoisers import runs_on_its_device
 from course_lib.nets.embeddings import TimeEmbedding
 from course_lib.nets.text import TextEncoder
 from course_lib.nets.unet import Block, norm
@@ -56,13 +56,13 @@ class CLIP(nn.Module):
         """The learned inverse temperature (), at most 100 (Radford et al. 2021, section 2.5)."""
         return self.log_scale.exp().clamp(max=100)
 
-    @lives_at_home
+    @runs_on_its_device
     def encode_text(self, tokens: Tensor) -> Tensor:
         """Embeddings of length 1, (B, dim), of tokens (B, LENGTH) from `as_condition`: the start token's, projected."""
         words, _ = self.text(validate.indices("tokens", tokens, captions.LENGTH))
         return normalize(self.of_text(words[:, 0]), dim=1).float()  # as those of pictures of float32, in any network's type
 
-    @lives_at_home
+    @runs_on_its_device
     def encode_image(self, x: Tensor, time: Tensor | None = None) -> Tensor:
         """Embeddings of length 1, (B, dim), of pictures x (B, 3, 32, 32) with noise of time (B,) in [0, 1], 0 by default."""
         validate.shape("x", x, 3, 32, 32)

@@ -9,7 +9,7 @@ from torch.nn.functional import max_pool2d, unfold
 from course_lib import validate
 from course_lib.datasets.scenes import COLOURS, MAX_OBJECTS, NONE, PLACES, SHAPES, SIZES, Scene
 from course_lib.datasets.shapes import SIDE, Layout
-from course_lib.denoisers import lives_at_home
+from course_lib.denoisers import runs_on_its_device
 
 CELL = 2
 """The side of a cell in pixels: objects are detected on a grid of 16 x 16 cells."""
@@ -42,12 +42,12 @@ class SceneDetector(nn.Module):
         )
         self.head = nn.Conv2d(width, sum(PARTS), 1)
 
-    @lives_at_home
+    @runs_on_its_device
     def features(self, x: Tensor) -> Tensor:
         """The mean of the last map over each quarter (B, 192), in which sets of pictures are compared."""
         return nn.functional.adaptive_avg_pool2d(self.body(validate.shape("x", x, 3, SIDE, SIDE)), 2).flatten(1)
 
-    @lives_at_home
+    @runs_on_its_device
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.body(validate.shape("x", x, 3, SIDE, SIDE)))
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from course_lib import validate
-from course_lib.denoisers import lives_at_home
+from course_lib.denoisers import runs_on_its_device
 from course_lib.nets.unet import norm
 from course_lib.process import randn
 
@@ -102,12 +102,12 @@ class GAN(_OfLatents):
         validate.instance("discriminator", discriminator, nn.Module)
         self.generator, self.discriminator, self.latent = generator, discriminator, latent
 
-    @lives_at_home
+    @runs_on_its_device
     def draw(self, z: Tensor) -> Tensor:
         """G(z), (B, ...), for latents z (B, latent)."""
         return self.generator(z)
 
-    @lives_at_home
+    @runs_on_its_device
     def logits(self, x: Tensor) -> Tensor:
         """The discriminator's logits log(D / (1 - D)) that x (B, ...) is real, (B,)."""
         return self.discriminator(x).squeeze(1)
@@ -132,12 +132,12 @@ class VAE(_OfLatents):
         """The learned standard deviation of p(x | z), ()."""
         return self.log_std.exp()
 
-    @lives_at_home
+    @runs_on_its_device
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The mean and the logarithm of the variance of q(z | x), each (B, latent), for x (B, ...)."""
         return self.encoder(x).chunk(2, 1)
 
-    @lives_at_home
+    @runs_on_its_device
     def decode(self, z: Tensor) -> Tensor:
         """The mean of p(x | z), (B, ...), for z (B, latent)."""
         return self.decoder(z)

@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from course_lib import validate
 from course_lib.datasets import captions
-from course_lib.denoisers import lives_at_home
+from course_lib.denoisers import runs_on_its_device
 from course_lib.nets.text import TextEncoder
 from course_lib.process import rand, randint
 
@@ -27,7 +27,7 @@ class LanguageModel(nn.Module):
         self.text = TextEncoder(width, depth, heads)
         self.word = nn.Linear(width, len(captions.WORDS))
 
-    @lives_at_home
+    @runs_on_its_device
     def forward(self, tokens: Tensor) -> Tensor:
         return self.word(self.text(tokens)[0])
 

@@ -37,7 +37,7 @@ class MLP(nn.Module):
         validate.sizes(dim=dim, depth=depth)
         validate.multiple("width", width, 2)
         validate.at_least("classes", classes, 0)
-        self.dim, self.shape, self.inward = dim, (dim,), nn.Linear(dim, width)
+        self.shape, self.inward = (dim,), nn.Linear(dim, width)
         self.time = TimeEmbedding(width)
         self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
         self.outward = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, dim))
@@ -46,7 +46,7 @@ class MLP(nn.Module):
             self.as_condition = self.label.as_condition
 
     def forward(self, x: Tensor, time: Tensor, cond: Any = None) -> Tensor:
-        validate.shape("x", x, self.dim)
+        validate.shape("x", x, *self.shape)
         emb = self.time(time)
         if hasattr(self, "label"):
             emb = emb + self.label(cond)

@@ -10,7 +10,7 @@ from torch.nn.functional import silu
 
 from course_lib import validate
 from course_lib.datasets import captions
-from course_lib.denoisers import lives_at_home
+from course_lib.denoisers import runs_on_its_device
 from course_lib.nets.attention import CrossAttention
 from course_lib.nets.embeddings import TimeEmbedding
 from course_lib.nets.unet import Block, UNet, heads_of, zero
@@ -38,7 +38,7 @@ class TextEncoder(nn.Module):
         """Tokens (B, LENGTH) of a caption, a list of captions, tokens or NULL: see `captions.as_tokens`."""
         return captions.as_tokens("captions", cond, captions.tokens)
 
-    @lives_at_home
+    @runs_on_its_device
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         mask = tokens != captions.PAD
         h = self.word(tokens) + self.position[: tokens.shape[1]]
@@ -61,7 +61,7 @@ class Paraphraser(nn.Module):
         self.layers = nn.TransformerDecoder(layer, 1, nn.LayerNorm(width))
         self.word = nn.Linear(width, len(captions.WORDS))
 
-    @lives_at_home
+    @runs_on_its_device
     def forward(self, tokens: Tensor) -> Tensor:
         words, mask = self.encoder(tokens)
         places = self.places.expand(len(tokens), -1, -1)

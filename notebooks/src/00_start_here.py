@@ -66,8 +66,8 @@ plots.show(figure, alt="Three digits, each fading into noise from left to right.
 #
 # The network below knows nothing yet. In each step it gets a batch of digits with fresh noise at random times, and is
 # corrected by how far its guess was off. It is told each digit's class as well, except now and then, so that it learns to
-# work without (that makes the slider further down possible). You see the loss, and the time that is left. On two CPU
-# cores this takes about a minute, on a GPU a few seconds. You may stop it early: what it learned is kept.
+# work without (that makes the slider further down possible). You see the loss, and the time that is left. It takes 50
+# seconds on any machine; a faster one makes more steps in them. You may stop it early: what it learned is kept.
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.training import pick_device, show_progress

@@ -225,7 +225,7 @@ for training in (recipes.train_diffusion, recipes.train_vae, recipes.train_gan):
 #
 # ## 25 Gaussians: who finds them all?
 #
-# Seven seconds for each. Networks of two inputs, some 60,000 numbers each.
+# Six seconds for each. Networks of two inputs, some 60,000 numbers each.
 
 # %% tags=["nbval-ignore-output"]
 dots |= {"GAN": recipes.points_gan(seed=0), "diffusion": recipes.points_diffusion(seed=0)}
@@ -273,7 +273,7 @@ claim(
 #
 # ## The digits, live
 #
-# Twelve seconds for each, about 415,000 numbers each, no classes. How far they get depends on your machine (the line under each
+# Ten seconds for each, about 415,000 numbers each, no classes. How far they get depends on your machine (the line under each
 # says how many steps it was); diffusion, whose step is the dearest, needs the time most. A whole minute follows below.
 
 # %% tags=["nbval-ignore-output"]
