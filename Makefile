@@ -37,7 +37,7 @@ site: .venv/lab
 # What only those who change the widgets' JavaScript need: its types and its style. Needs Node.
 js:
 	cd course_lib/widgets && npx --yes --package typescript@7.0.2 tsc --project jsconfig.json
-	cd course_lib/widgets && npx --yes @biomejs/biome@2.6.8 check . ../teaching/publish/page
+	cd course_lib/widgets && npx --yes @biomejs/biome@2.6.8 check . ../teaching/*.js ../teaching/publish/page
 
 clean:
 	rm -rf .venv build

@@ -33,11 +33,12 @@ def demo(args) -> None:
 
 def build(args) -> None:
     from course_lib.files import NOTEBOOKS, ROOT, write_atomically
-    from course_lib.teaching.claims import in_readme, page
-    from course_lib.teaching.publish.build import build
+    from course_lib.teaching.publish.build import build, refill
+    from course_lib.teaching.publish.claim_table import in_readme, page
 
     for_each(args.lessons, build)
     stored = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+    refill()
     write_atomically(NOTEBOOKS / "CLAIMS.md", page(stored))
     write_atomically(ROOT / "README.md", in_readme((ROOT / "README.md").read_text(encoding="utf-8"), stored))
 
@@ -136,8 +137,8 @@ def sample(args) -> None:
 
 
 def claims(args) -> None:
-    from course_lib.teaching.claims import gather, table
     from course_lib.teaching.publish.build import rebuilt
+    from course_lib.teaching.publish.claim_table import gather, table
 
     found = list(gather(rebuilt(args.lessons)))
     print(json.dumps([vars(c) for c in found], indent=1) if args.json else table(found))
@@ -153,6 +154,19 @@ def progress(args) -> None:
     from course_lib.teaching.progress import progress
 
     print(progress())
+
+
+def quiz(args) -> None:
+    from course_lib.files import write_atomically
+    from course_lib.teaching.publish import quiz_page
+    from course_lib.teaching.quiz import quiz
+
+    questions, title = quiz(args.lesson, args.seed, args.n), quiz_page.title(args.lesson, args.seed)
+    for path, write in ((args.html, quiz_page.page), (args.pdf, quiz_page.pdf)):
+        if path:
+            print(f"{len(questions)} questions in {write_atomically(path, write(questions, title))}")
+    if args.answers or not (args.html or args.pdf):
+        print(f"{title}\n\n{quiz_page.text(questions, args.answers)}")
 
 
 def present(args) -> None:
@@ -250,6 +264,16 @@ def parser() -> argparse.ArgumentParser:
     sub = command(claims, "execute the notebooks and print every claim with its measured figure")
     sub.add_argument("lessons", nargs="*", metavar="NN", help="lesson numbers; default: all")
     sub.add_argument("--json", action="store_true")
+
+    sub = command(
+        quiz, "ask questions about a lesson: what was measured, what is wrong in a function, what shows a claim to fail"
+    )
+    sub.add_argument("lesson", metavar="NN")
+    sub.add_argument("--seed", type=int, default=0, help="another seed, other questions; default 0")
+    sub.add_argument("--n", type=int, default=10, help="how many; default 10")
+    sub.add_argument("--answers", action="store_true", help="print the answers, too")
+    sub.add_argument("--html", type=Path, default=None, metavar="FILE", help="write a page with folded answers")
+    sub.add_argument("--pdf", type=Path, default=None, metavar="FILE", help="write two pages, the answers on the second")
 
     sub = command(present, "open a lesson as slides with live widgets: large type, a clock, stops for the sliders")
     sub.add_argument("lesson", metavar="NN")

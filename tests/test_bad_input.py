@@ -54,10 +54,11 @@ from course_lib.nets import sdxl as sdxl_nets
 from course_lib.nets import unclip as unclip_nets
 from course_lib.process import DDPM, RectifiedFlow, seeded
 from course_lib.schedules import cosine_beta
-from course_lib.teaching import checks, claims, course_map, progress
-from course_lib.teaching.publish import address, build
+from course_lib.teaching import answer, checks, claims, course_map, evidence, progress
+from course_lib.teaching.publish import address, build, claim_table, quiz_page
+from course_lib.teaching.quiz import Question, quiz
 from course_lib.widgets import attention as attention_widget
-from course_lib.widgets import dial, explorer, guided, guided_models, paths, player, prompt, student, tradeoff
+from course_lib.widgets import dial, explorer, guess, guided, guided_models, paths, player, prompt, student, tradeoff
 from course_lib.widgets import guidance as guidance_widget
 from course_lib.zoo import checkpoints, drawbench, figures, models, remake
 from course_lib.zoo.recipes import (
@@ -706,8 +707,38 @@ api(tradeoff.TradeOff, curves=Kind({"a": CURVE}, {"None": None, "none": {}, "num
 ids = {"None": None, "3": 3, "empty": "", "spaces": "a b", "capitals": "A", "line": "a\n"}
 sentence = Kind("A sentence.", {"None": None, "3": 3, "empty": ""})
 api(claims.claim, id=Kind("a-b", ids), statement=sentence, measured=sentence, holds=Kind(True, {"None": None, "text": "no"}))
+runs = {"None": None, "3": 3, "text": "x", "none": [], "nan": [1.0, math.nan], "texts": ["a"], "a cube": [[[1.0]]]}
+runs["ragged"] = [[1], [1, 2]]
+values, unit = Kind([0.1, 0.2, 0.3], runs), Kind("noises", {"None": None, "3": 3})
+api(evidence.estimate, values=values, runs=unit)
+api(evidence.share, hits=Kind([True, False, True], runs | {"a half": [0.5], "a table": [[1, 0]]}), runs=unit)
+api(evidence.compare, a=values.called("a|a and b"), b=values.called("b|a and b").but(two=[0.1, 0.2]), runs=unit)
+api(evidence.Estimate, mean=number(0.5), error=number(0.1, least=0).but("None"), n=Kind(5, {}))
+threshold = number(0.2)
+api(evidence.estimate([0.1, 0.2, 0.4]).above, "Estimate.above", threshold=threshold)
+api(evidence.estimate([0.1, 0.2, 0.4]).below, "Estimate.below", threshold=threshold)
+low, high = number(0.0, below=1.0), number(1.0, above=0.0).called("high|low")
+api(evidence.estimate([0.1, 0.2, 0.4]).within, "Estimate.within", low=low, high=high)
+figure_names = {"a": 1, "None": None, "a list": ["b"], "text": "b", "its name": {"verdict": "b"}, "a dot": {"b.c": "1"}}
+figure_names |= {"empty": {"b": ""}, "nan": {"b": ("1", math.nan)}, "two texts": {"b": ("1", "1")}, "three": {"b": ("1", 1, 2)}}
+api(
+    answer.answer, claim=Kind("a-b", ids), figures=Kind({"b": "1", "c d": ("1 ± 2", 1.0)}, figure_names),
+    verdict=word("cannot be told apart", "Yes", "holds"),
+)
+question = Kind("a-b.share", ids | {"no figure": "a-b", "no claim": ".b", "two dots": "a.b.c", "a list": ["a.b"]})
+api(
+    guess.predict, id=question, question=sentence, low=number(0.0, most=1).called("high"), high=number(1.0, above=0),
+    unit=Kind("s", {"None": None, "3": 3}),
+)
+few = {"one": ["a"], "seven": list("abcdefg"), "equal": ["a", "a"], "blank": ["a", " "], "numbers": [1, 2], "text": "ab"}
+few |= {"None": None}
+choose = lambda choices, id="a.b", **slider: guess.predict(id, "?", choices=choices, **slider)
+api(choose, "guess.predict, choices", choices=Kind(["a", "b"], few), low=Kind(None, {"0": 0}), high=Kind(None, {"1": 1}))
+of_verdicts = lambda choices: choose(choices, "a.verdict")
+api(of_verdicts, "guess.predict, verdict", choices=Kind(["yes", "no"], {"others": ["a", "b"], "one other": ["yes", "maybe"]}))
+api(lambda id: guess.guesses(id), "guess.guesses", id=question.called("ids"))
 notebooks = {"None": None, "text": "x", "missing": ["nowhere.ipynb"], "no notebook": [__file__], "3": 3}
-api(claims.gather, notebooks=Kind([], notebooks, "path"))
+api(claim_table.gather, notebooks=Kind([], notebooks, "path"))
 api(course_map.course_map, here=word("07", "99", "7"))
 api(lambda number: progress.start(number), "progress.start", number=Kind(..., word("07", "99").bad))
 api(build.sources, numbers=Kind(("07",), {"unknown": ("99",), "None": None, "3": 3, "numbers": (7,)}))
@@ -715,6 +746,15 @@ repository = word("a/b", "ada", "ada/course.git", "ada/", "/course", "a b/c", "a
 publish = lambda owner_repo: address.publish(owner_repo, ROOT / "build/nowhere")
 api(publish, "address.publish", owner_repo=Kind(..., repository.bad))
 api(checks.solution, name=word("slerp"))
+api(quiz, lesson=word("07", "00", "21", "7"), seed=whole(0, 0), n=whole(2, 1, 99))
+verdict = Question("verdict", "It is so.", "", ("holds", "does not"), 0, "It does.", "a-b")
+questions = Kind([verdict], {"None": None, "none": [], "text": "x", "numbers": [1]})
+api(quiz_page.text, questions=questions)
+for write in (quiz_page.page, quiz_page.pdf):
+    api(
+        lambda questions, write=write: write(questions, "A title"), f"quiz_page.{write.__name__}",
+        questions=questions.but(many=50 * questions.good),
+    )
 # fmt: on
 
 

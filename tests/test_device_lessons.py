@@ -22,8 +22,16 @@ pytestmark = pytest.mark.thorough
 @pytest.fixture
 def few(monkeypatch):
     """What is cut changes the figures, so that claims may fail."""
+    whole = claims.claim
+
+    def may_fail(*args, **kwargs):
+        try:
+            return whole(*args, **kwargs)
+        except AssertionError as error:
+            return str(error)
+
     if cut(monkeypatch):
-        monkeypatch.setattr(claims, "claim", lambda id, statement, *, measured, holds, expected=True: bool(holds))
+        monkeypatch.setattr(claims, "claim", may_fail)
 
 
 def show(value):

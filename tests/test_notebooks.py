@@ -17,8 +17,7 @@ from PIL import Image
 
 from course_lib.__main__ import main
 from course_lib.files import NOTEBOOKS, ROOT, write_atomically
-from course_lib.teaching import claims
-from course_lib.teaching.publish import address, build, equations, execute, export, pictures, run
+from course_lib.teaching.publish import address, build, claim_table, equations, execute, export, pictures, run
 
 SOURCES = build.sources()
 FETCHED = re.compile(r"""(?:\bsrc\s*=|<link[^>]*\bhref\s*=|@import|\burl\(|\bimport\(|\bfetch\()\s*["']?\s*(?:https?:)?//""")
@@ -67,7 +66,10 @@ def test_source_and_notebook_are_in_step(source):
     def cells(notebook):
         return [(cell.cell_type, cell.id, cell.source, cell.metadata.get("tags", [])) for cell in notebook.cells]
 
-    assert cells(stored(source)) == cells(build.read(source)), f"run: course build {source.stem[:2]}"
+    claims = claim_table.gather(sorted(NOTEBOOKS.glob("[0-9]*.ipynb")))
+    assert cells(stored(source)) == cells(claim_table.fill_notebook(build.read(source), claims)), (
+        f"run: course build {source.stem[:2]}"
+    )
 
 
 @each_lesson
@@ -107,19 +109,19 @@ def test_page_draws_every_equation_and_fetches_nothing(source):
 
 
 def test_the_page_of_claims_is_that_of_the_stored_notebooks():
-    stored = claims.page(sorted(NOTEBOOKS.glob("[0-9]*.ipynb")))
+    stored = claim_table.page(sorted(NOTEBOOKS.glob("[0-9]*.ipynb")))
     assert (NOTEBOOKS / "CLAIMS.md").read_text(encoding="utf-8") == stored, "run: course build"
 
 
 def test_the_readmes_claims_are_rows_of_the_page_of_claims():
     readme, page = ((path / name).read_text(encoding="utf-8") for path, name in ((ROOT, "README.md"), (NOTEBOOKS, "CLAIMS.md")))
     shown = re.search(r"<!-- claims -->\n(.*?)<!-- /claims -->", readme, re.DOTALL)[1].splitlines()
-    assert shown[:2] == ["| statement | lesson | measured | holds |", "|---|---|---|---|"] and 8 <= len(shown) - 2 <= 12
+    assert shown[:2] == claim_table.table([]).splitlines() and 8 <= len(shown) - 2 <= 12
     for row in shown[2:]:
         plain = re.sub(r"\[([0-9]{2})\]\(notebooks/\1_\w+\.ipynb\)", r"\1", row)
         assert plain in page.splitlines(), f"run: course build NN; the README has {row}"
     assert {row.rpartition(" | ")[2] for row in shown[2:]} == {"yes |", "no |"}, "show what does not hold, too"
-    assert claims.in_readme(readme, sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))) == readme
+    assert claim_table.in_readme(readme, sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))) == readme
 
 
 def test_the_readme_begins_with_its_two_commands():

@@ -164,3 +164,12 @@ def test_the_noise_of_each_member_is_its_own():
 def test_a_seed_is_a_whole_number(seed):
     with pytest.raises((ValueError, TypeError), match="seed must be"):
         seeded(seed)
+
+
+@pytest.mark.parametrize("betas", [linear_beta(1000), cosine_beta(50)], ids=["linear", "cosine"])
+def test_single_steps_are_one_jump(betas):
+    """The moments of a chain of single steps (Ho et al. 2020, eq. 2) are those of eq. 4, to rounding."""
+    process, mean, variance = DDPM(betas), 1.0, 0.0
+    for t in range(1, process.T + 1):
+        mean, variance = mean * process.alpha(t).sqrt(), process.alpha(t) * variance + process.beta(t)
+        assert abs(mean - process.signal(t)) < 1e-12 and abs(variance - process.noise(t) ** 2) < 1e-12

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from course_lib import plots
+from course_lib.files import ROOT
 from course_lib.widgets.page import HERE, Fragment, bundle, script_json
+
+SCRIPTS = [*HERE.glob("*.js"), *(ROOT / "course_lib/teaching").glob("*.js")]
 
 
 def modules(tmp_path, **sources):
@@ -24,6 +27,13 @@ def test_each_module_stands_once_and_after_what_it_imports(tmp_path):
     assert re.findall(r"^const \$(\w+) =", script, re.MULTILINE) == ["c", "b", "a"]
     assert "const { c } = $c;" in script and script.endswith("return { mount };\n})();\nreturn $a;")
     assert not re.search(r"^(import|export)\b", script, re.MULTILINE)
+
+
+def test_a_module_may_stand_in_another_folder(tmp_path):
+    for folder, source in {"one": 'import { b } from "../two/b.js";', "two": "export const b = 1;"}.items():
+        (tmp_path / folder).mkdir()
+        modules(tmp_path / folder, **{{"one": "a", "two": "b"}[folder]: source})
+    assert re.findall(r"^const (.*?) =", bundle("a", tmp_path / "one"), re.MULTILINE) == ["$b", "b", "$a", "{ b }"]
 
 
 @pytest.mark.parametrize(
@@ -51,12 +61,12 @@ def test_no_text_ends_a_script_or_a_title(tmp_path, text):
 
 
 def test_the_widgets_own_scripts_cannot_end_early():
-    for path in HERE.glob("*.js"):
+    for path in SCRIPTS:
         assert not re.search("<!--|</?script", path.read_text(encoding="utf-8"), re.IGNORECASE), path.name
 
 
 def test_every_exported_function_has_its_types():
-    for path in HERE.glob("*.js"):
+    for path in SCRIPTS:
         source = path.read_text(encoding="utf-8")
         exported = len(re.findall(r"^export (?:async )?(?:function|const)", source, re.MULTILINE))
         assert len(re.findall(r"\*/\nexport (?:async )?(?:function|const)", source)) == exported, path.name

@@ -1,137 +1,205 @@
-"""Claims: a statement, the figure measured for it, and whether it holds. Notebooks make them; `course claims` lists them."""
+"""Claims: a statement, what was measured, what a null model scores, and the verdict. Notebooks make them."""
 
 from __future__ import annotations
 
 import html
-import json
+import inspect
+import math
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from urllib.parse import quote
+import string
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from course_lib import validate
+from course_lib.teaching import answer
+from course_lib.teaching.evidence import Comparison, Estimate, all_of
 
 MIME = "application/vnd.course.claim+json"
-CHOSEN = (
-    "eps-loss-floor",
-    "score-plain-langevin",
-    "three-fidelity",
-    "cfg-tradeoff",
-    "cfg-not-tilted",
-    "text-order-of-words",
-    "latent-equal-time",
-    "drawbench-imagen-before-unclip",
-    "ddim-same-noise",
-    "consistency-guided",
-    "copy-duplicates",
-    "bias-digits-near",
-)
-"""The ids of the claims in the README: surprising ones, some that hold and some that do not."""
-MARKUP = re.compile(r"[\\`*<&$~|]|(?<![^\W_])_|(?<=\])\(|(?<=\])\[")
-README_BLOCK = re.compile(r"(<!-- claims -->\n).*?(<!-- /claims -->)", re.DOTALL)
+VERDICTS = dict(zip((True, False, None), answer.VERDICTS))
+SAID = {"yes": "✓ holds", "no": "✗ does not hold here", "cannot be told apart": "≈ cannot be told apart"}
+COLOURS = {"yes": "#009E73", "no": "#D55E00", "cannot be told apart": "#0072B2"}
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One row of the table: `id` is unique, `statement` a sentence, `measured` the figure, `holds` the verdict."""
+    """One row of the table; all of it is text, rounded so that every machine gives the same.
+
+    `id` is unique, `statement` a sentence, `measured` what was found, `verdict` one of VERDICTS. `figures` holds what was
+    measured by its names. `error` and `runs` are the standard error and the number of runs of what decides. `nulls` holds
+    what each null model scores, by its name; `no_null` says why there is none. `controls` holds the same of where a statement
+    that does not hold here is true.
+    """
 
     id: str
     statement: str
     measured: str
-    holds: bool
+    verdict: str
+    figures: dict[str, str] = field(default_factory=dict)
+    error: str = ""
+    runs: str = ""
+    nulls: dict[str, str] = field(default_factory=dict)
+    no_null: str = ""
+    controls: dict[str, str] = field(default_factory=dict)
     lesson: str = ""
 
+    @property
+    def null(self) -> str:
+        """The null models and what they score, or why there is none, or that none is named yet."""
+        nulls = [f"{name}: {scored}" for name, scored in self.nulls.items()] or [self.no_null or "none yet"]
+        return "; ".join([*nulls, *(f"true of {name}: {scored}" for name, scored in self.controls.items())])
+
     def __str__(self):
-        return f"{'holds' if self.holds else 'DOES NOT HOLD'}: {self.statement} Measured: {self.measured} [{self.id}]"
+        runs = f" ({self.runs})" if self.runs else ""
+        return f"{SAID[self.verdict][2:]}: {self.statement} Measured: {self.measured}{runs}. Null: {self.null} [{self.id}]"
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        verdict = "✓ holds" if self.holds else "✗ does not hold here"
+        runs = f" ({self.runs})" if self.runs else ""
+        lines = [f"<b>{SAID[self.verdict]}.</b> {html.escape(self.statement)}", html.escape(f"Measured: {self.measured}{runs}")]
+        for name, scored in self.nulls.items():
+            lines.append(html.escape(f"Null model, {name}: {scored}. It does not pass."))
+        for name, scored in self.controls.items():
+            lines.append(html.escape(f"Control, {name}: {scored}. There it holds."))
         rich = (
-            f'<div role="note" style="border-left:.4em solid {"#009E73" if self.holds else "#D55E00"};padding:.3em .8em;'
-            f'font-size:1.1em"><b>{verdict}.</b> {html.escape(self.statement)}<br>Measured: {html.escape(self.measured)}</div>'
+            f'<div role="note" style="border-left:.4em solid {COLOURS[self.verdict]};padding:.3em .8em;font-size:1.1em">'
+            f"{'<br>'.join(lines)}</div>"
         )
+        if self.figures:
+            rich += answer.answer(self.id, dict(self._answers()), self.verdict)
         return {"text/plain": str(self), "text/html": rich, MIME: asdict(self)}
 
+    def _answers(self) -> Iterator[tuple[str, str | tuple[str, float]]]:
+        """The figures that a reader can guess: as they are printed, and with their value where that begins with a number."""
+        for name, text in self.figures.items():
+            number = re.match(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?", text)
+            if "." not in name:  # a part of another figure
+                yield name, (text, float(number[0].replace(",", ""))) if number else text
 
-def claim(id: str, statement: str, *, measured: str, holds: bool, expected: bool = True) -> Claim:
-    """The claim, for the end of a notebook cell. Raises AssertionError where the verdict is not the expected one.
 
-    `measured` is the figure, rounded so that every machine gives the same. `expected=False` is for a statement that does not
-    hold at this size: it is shown as such, and raises if it holds one day.
-    Raises ValueError where the id is not lower-case words joined by hyphens.
+def claim(
+    id: str,
+    statement: str,
+    *,
+    measured: str,
+    holds: Callable[..., bool | None] | bool,
+    figures: Mapping[str, Any] | None = None,
+    null: Mapping[str, Mapping[str, Any]] | str = "",
+    control: Mapping[str, Mapping[str, Any]] | None = None,
+    expected: bool | None = True,
+) -> Claim:
+    """The claim, for the end of a notebook cell: what is said, what was measured, and the verdict that follows.
+
+    `figures` are numbers, texts, estimates and comparisons by name, and `measured` a format string over them, such as
+    "{error:.1%} on the ring". `holds` is the condition: a function of figures, by their names, that returns True, False, or
+    None where they cannot be told apart. `null` gives for each null model, by its name, the figures that differ for it: of
+    them the same condition must not be True. Where no null model makes sense, `null` is a text that says why. For a
+    statement that does not hold, `control` gives in the same form where it does: of these the condition must be True.
+    `expected` is the verdict that the lesson speaks of.
+
+    Raises AssertionError where the verdict is another one, a null model passes, or a control does not; TypeError or ValueError
+    where the id is not lower-case words joined by hyphens, where `measured`, `holds`, `null` or `control` names what is not
+    among the figures, where the condition returns no verdict, or where a null model has too few runs to pass.
     """
     for name, text in (("id", id), ("statement", statement), ("measured", measured)):
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"{name} must be text, got {text!r}")
-    if holds is None or isinstance(holds, str):
-        raise TypeError(f"holds must be True or False, got {holds!r}")
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", id):
         raise ValueError(f"id must be lower-case words joined by hyphens, got {id!r}")
-    made = Claim(id, statement, measured, bool(holds))
-    if made.holds != expected:
-        raise AssertionError(str(made) if expected else f"holds after all, rewrite the lesson: {made}")
+    if figures is None:  # a claim whose null model is not named yet
+        if holds is None or isinstance(holds, str) or callable(holds):
+            raise TypeError(f"holds must be True or False where there are no figures, got {holds!r}")
+        return _expected(Claim(id, statement, measured, VERDICTS[bool(holds)]), expected)
+
+    figures = dict(validate.instance("figures", figures, Mapping))
+    names = _arguments(holds, figures)
+    verdict = lambda figures: all_of(holds(**{name: figures[name] for name in names}))
+    if not null or not isinstance(null, str | Mapping):
+        raise ValueError(f"null must name a null model, or say why there is none, got {null!r}")
+    nulls = {}
+    for name, scored in {} if isinstance(null, str) else null.items():
+        if not set(names) & set(scored) or not set(scored) <= set(figures):
+            raise ValueError(f"null must give some of {', '.join(names)} for {name!r}, got {', '.join(scored) or 'nothing'}")
+        for figure in (value.difference if isinstance(value, Comparison) else value for value in scored.values()):
+            if figure.margin == math.inf if isinstance(figure, Estimate) else isinstance(figure, float) and math.isnan(figure):
+                raise ValueError(f"null must be able to pass, got {figure} for {name!r}")
+        nulls[name] = _text(measured, figures | scored)
+        if verdict(figures | scored):
+            raise AssertionError(f"the null model passes: {name}: {nulls[name]} [{id}]")
+    controls = {name: _text(measured, figures | scored) for name, scored in (control or {}).items()}
+    for name, scored in (control or {}).items():
+        if not verdict(figures | scored):
+            raise AssertionError(f"the control does not pass: {name}: {controls[name]} [{id}]")
+    made = Claim(
+        id=id,
+        statement=statement,
+        measured=_text(measured, figures),
+        verdict=VERDICTS[verdict(figures)],
+        figures=dict(shown for name, spec in _fields(measured) for shown in _shown(name, _value(name, figures), spec)),
+        error=_errors(measured, figures, names),
+        runs="; ".join(dict.fromkeys(figures[name].counted for name in names if hasattr(figures[name], "counted"))),
+        nulls=nulls,
+        no_null=null if isinstance(null, str) else "",
+        controls=controls,
+    )
+    return _expected(made, expected)
+
+
+def _expected(made: Claim, expected: bool | None) -> Claim:
+    if made.verdict != VERDICTS[expected]:
+        raise AssertionError(f"the lesson expects the verdict {VERDICTS[expected]!r}, got {made.verdict!r}: {made}")
     return made
 
 
-def gather(notebooks: Iterable[Path]) -> Iterator[Claim]:
-    """The claims in the outputs of executed notebooks, in order. Raises ValueError where two share an id."""
-    if isinstance(notebooks, str) or not isinstance(notebooks, Iterable):
-        raise TypeError(f"notebooks must be paths of notebooks, got {notebooks!r}")
-    seen = set()
-    for path in notebooks:
-        try:
-            cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"notebooks must be paths of notebooks, got {path}: {error}") from None
-        for cell in cells:
-            for output in cell.get("outputs", []):
-                if found := output.get("data", {}).get(MIME):
-                    made = Claim(**{**found, "lesson": Path(path).stem})
-                    if made.id in seen:
-                        raise ValueError(f"id must be unique, got {made.id!r} twice (again in {path.name})")
-                    seen.add(made.id)
-                    yield made
+def _arguments(holds: Any, figures: Mapping[str, Any]) -> list[str]:
+    """The names of the figures that the condition is about."""
+    names = list(inspect.signature(validate.function("holds", holds)).parameters)
+    if not names or not set(names) <= set(figures):
+        raise ValueError(
+            f"holds must be a function of some of {', '.join(figures) or 'no figures'}, got one of {', '.join(names)}"
+        )
+    return names
 
 
-def table(claims: Iterable[Claim], lesson: Callable[[str], str] = lambda lesson: lesson[:2]) -> str:
-    """The claims as a Markdown table: statement, lesson, measured, holds; each is one row, its words as they are.
-
-    `lesson` makes the Markdown of the second cell from a notebook's name.
-    """
-    rows = ["| statement | lesson | measured | holds |", "|---|---|---|---|"]
-    for c in claims:
-        verdict = "yes" if c.holds else "no"
-        rows.append(f"| {_as_cell(c.statement)} | {lesson(c.lesson)} | {_as_cell(c.measured)} | {verdict} |")
-    return "\n".join(rows)
+def _fields(template: str) -> Iterator[tuple[str, str]]:
+    """The name and the format of each figure in a format string."""
+    return ((name, spec or "") for _, name, spec, _ in string.Formatter().parse(template) if name is not None)
 
 
-def _as_cell(text: str) -> str:
-    """The text on one line, with a backslash before all that Markdown, HTML or mathematics would begin with."""
-    return MARKUP.sub(r"\\\g<0>", " ".join(text.splitlines()))
+def _value(name: str, figures: Mapping[str, Any]) -> Any:
+    try:
+        return string.Formatter().get_field(name, (), figures)[0]
+    except (KeyError, AttributeError, IndexError, ValueError):
+        raise ValueError(f"measured must be a format string over {', '.join(figures)}, got the name {name!r} in it") from None
 
 
-def in_readme(readme: str, notebooks: Iterable[Path]) -> str:
-    """The README with the CHOSEN claims of these notebooks between its claims marks, each with a link to its lesson.
-
-    Raises ValueError where no notebook makes one of them, or where the README does not have the marks exactly once.
-    """
-    found = {c.id: c for c in gather(notebooks)}
-    if missing := [id for id in CHOSEN if id not in found]:
-        raise ValueError(f"CHOSEN must be ids of claims, got {missing[0]!r}, which no notebook makes")
-    link = lambda lesson: f"[{lesson[:2]}](notebooks/{quote(lesson)}.ipynb)"
-    chosen = table((found[id] for id in CHOSEN), link)
-    readme, places = README_BLOCK.subn(lambda block: f"{block[1]}{chosen}\n{block[2]}", readme)
-    if places != 1:
-        raise ValueError(f"readme must hold one place <!-- claims --> ... <!-- /claims -->, got {places}")
-    return readme
+def _text(template: str, figures: Mapping[str, Any]) -> str:
+    for name, _ in _fields(template):
+        _value(name, figures)
+    return _spaced(template.format(**figures))
 
 
-def page(notebooks: Iterable[Path]) -> str:
-    """The text of notebooks/CLAIMS.md: every claim of these stored notebooks, and how many do not hold."""
-    found = list(gather(notebooks))
-    failed = sum(not c.holds for c in found)
-    return (
-        "# What the course claims, and what was measured\n\n"
-        f"{len(found)} statements, most of them the lecture's, each tested in the lesson that makes it. {failed} do not hold\n"
-        "in miniature; the lesson says why. `course build` writes this page; `course claims` measures\n"
-        f"all of it anew.\n\n{table(found)}\n"
-    )
+def _spaced(text: str) -> str:
+    """With a space before each per cent sign."""
+    return re.sub(r"(?<=\d)%", " %", text)
+
+
+def _shown(name: str, value: Any, spec: str) -> Iterator[tuple[str, str]]:
+    """A figure by its name as it is printed, and the parts of an estimate or a comparison by theirs."""
+    yield name, _spaced(format(value, spec))
+    if isinstance(value, Estimate):
+        yield f"{name}.mean", _spaced(format(value.mean, spec))
+    if isinstance(value, Comparison):
+        for part in ("a", "b", "difference"):
+            yield from _shown(f"{name}.{part}", getattr(value, part), spec)
+
+
+def _errors(template: str, figures: Mapping[str, Any], names: list[str]) -> str:
+    """The standard errors of what decides, each in the format in which it is measured."""
+    specs, errors = {name.partition(".")[0]: spec for name, spec in _fields(template)}, []
+    for name in names:
+        value, spec = figures[name], specs.get(name, ".2g")
+        if isinstance(value, Comparison):
+            errors.append(_spaced(f"difference {value.difference:{spec}}"))
+        elif isinstance(value, Estimate) and value.error is not None:
+            errors.append("±" + _spaced(format(value, spec)).partition(" ±")[2])
+    return "; ".join(errors)

@@ -72,12 +72,12 @@ def in_notebook() -> bool:
 
 
 def exercises(notebooks: Path = NOTEBOOKS) -> dict[str, list[str]]:
-    """The exercises of each stored lesson in their order: each NAME of a cell's `check.NAME(...)`."""
+    """The exercises of each stored lesson in their order: each NAME of a cell's `check.NAME(my_NAME)`."""
     found = {}
     for number, name in written().items():
         cells = json.loads((notebooks / name).read_text(encoding="utf-8"))["cells"]
         code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-        found[number] = list(dict.fromkeys(re.findall(r"^check\.(?!solution)(\w+)\([a-z_]\w*\)$", code, re.MULTILINE)))
+        found[number] = list(dict.fromkeys(re.findall(r"\bcheck\.(\w+)\(my_\1\)", code)))
     return found
 
 

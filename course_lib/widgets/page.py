@@ -34,7 +34,7 @@ for (const root of document.querySelectorAll('[data-widget="{key}"]:not([data-re
 </script>
 """
 
-IMPORT = re.compile(r'^import \{ ([\w, ]+) \} from "\./(\w+)\.js";$', re.MULTILINE)
+IMPORT = re.compile(r'^import \{ ([\w, ]+) \} from "(\.\.?(?:/\w+)*/(\w+)\.js)";$', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
 
 # `color-scheme` alone makes a browser's own colours follow the reader's choice of dark or light.
@@ -93,32 +93,33 @@ def bundle(entry: str, folder: Path = HERE) -> str:
     """The body of a function that returns what the ES module `entry`.js of `folder` exports, with all that it imports inside.
 
     Each module becomes a function of its own, so that names of two modules never clash, and stands once, after those that it
-    imports. A module may write `import { a, b } from "./name.js";` on one line, and `export` before a function, a const or a
-    class. Raises ValueError for any other import or export, an import of what is not exported, and a circle of imports.
+    imports. A module may write `import { a, b } from "./name.js";` on one line, also from another folder ("../folder/name.js"),
+    and `export` before a function, a const or a class. No two may have the same name. Raises ValueError for any other import or
+    export, an import of what is not exported, and a circle of imports.
     """
     exports: dict[str, list[str]] = {}
     parts: list[str] = []
 
-    def add(name: str, importers: tuple[str, ...]) -> None:
+    def add(path: Path, importers: tuple[str, ...]) -> None:
+        name = path.stem
         if name in importers:
             raise ValueError(f"imports must not form a circle, got {' -> '.join([*importers, name])}")
         if name in exports:
             return
-        path = folder / f"{name}.js"
         if not path.is_file():
             raise ValueError(
                 f"{importers[-1] if importers else 'a widget'} must import a module of {folder.name}, got {name}.js"
             )
         source = path.read_text(encoding="utf-8")
-        for names, module in IMPORT.findall(source):
-            add(module, (*importers, name))
+        for names, place, module in IMPORT.findall(source):
+            add(path.parent / place, (*importers, name))
             if missing := set(names.split(", ")) - set(exports[module]):
                 raise ValueError(f"{name}.js must import what {module}.js exports, got {', '.join(sorted(missing))}")
-        body = EXPORT.sub("", IMPORT.sub(r"const { \1 } = $\2;", source))
+        body = EXPORT.sub("", IMPORT.sub(r"const { \1 } = $\3;", source))
         if left := re.search(r"^(?:import|export)\b.*", body, re.MULTILINE):
             raise ValueError(f"{name}.js must import and export as `bundle` says, got {left[0]}")
         exports[name] = EXPORT.findall(source)
         parts.append(f"const ${name} = (() => {{\n{body.strip()}\nreturn {{ {', '.join(exports[name])} }};\n}})();")
 
-    add(entry, ())
+    add(folder / f"{entry}.js", ())
     return "\n".join([*parts, f"return ${entry};"])

@@ -47,12 +47,16 @@ course_map("05")
 
 
 # %%
+import torch
+from torch import nn
+
+from course_lib.teaching import checks as check
+
+
 def my_elbo(vae, x, eps):
     """The bound for each x (B, ...), in nats (B,), with one eps (B, latent)."""
     ...  # write it here
 
-
-from course_lib.teaching import checks as check
 
 check.elbo(my_elbo)
 
@@ -66,8 +70,6 @@ check.solution("elbo")
 
 # %% tags=["nbval-ignore-output"]
 import matplotlib.pyplot as plt
-import torch
-from torch import nn
 
 from course_lib import metrics, plots
 from course_lib.datasets import digits, points

@@ -40,12 +40,15 @@ course_map("07")
 
 
 # %%
+import torch
+
+from course_lib.teaching import checks as check
+
+
 def my_guided_score(denoiser, classifier, x_t, t, label, w):
     """The guided score (B, ...) at x_t (B, ...); label is a class, or one for each of the batch (B,)."""
     ...  # write it here
 
-
-from course_lib.teaching import checks as check
 
 check.guided_score(my_guided_score)
 
@@ -62,7 +65,6 @@ check.solution("guided_score")
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 
 from course_lib import metrics, plots
 from course_lib.datasets import digits

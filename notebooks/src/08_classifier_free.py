@@ -32,12 +32,15 @@ course_map("08")
 
 
 # %%
+import torch
+
+from course_lib.teaching import checks as check
+
+
 def my_label_dropout(label, null, p, rng):
     """The labels (B,), each made `null` with probability p; the ones that were given stay as they are."""
     ...  # write it here
 
-
-from course_lib.teaching import checks as check
 
 check.label_dropout(my_label_dropout)
 
@@ -52,7 +55,6 @@ check.solution("label_dropout")
 # %% tags=["nbval-ignore-output"]
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 
 from course_lib import metrics, plots
 from course_lib.datasets import digits

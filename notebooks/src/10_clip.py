@@ -34,12 +34,15 @@ course_map("10")
 
 
 # %%
+import torch
+
+from course_lib.teaching import checks as check
+
+
 def my_contrastive_loss(pictures, texts, scale):
     """pictures and texts (N, D), each of length 1, pair i in row i of both; a number."""
     ...  # write it here
 
-
-from course_lib.teaching import checks as check
 
 check.contrastive_loss(my_contrastive_loss)
 
@@ -55,7 +58,6 @@ check.solution("contrastive_loss")
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 
 from course_lib import plots
 from course_lib.datasets import captions, scenes, shapes

@@ -35,12 +35,15 @@ course_map("14")
 
 
 # %%
+import torch
+
+from course_lib.teaching import checks as check
+
+
 def my_ddim_step(denoiser, x_t, t, s, eta, z):
     """From x_t (B, ...) at time t down to time s, with the noise z (B, ...)."""
     ...  # write it here
 
-
-from course_lib.teaching import checks as check
 
 check.ddim_step(my_ddim_step)
 
@@ -55,7 +58,6 @@ check.solution("ddim_step")
 
 # %%
 import matplotlib.pyplot as plt
-import torch
 
 from course_lib import plots
 from course_lib.datasets import digits

@@ -32,12 +32,15 @@ course_map("16")
 
 
 # %%
+import torch
+
+from course_lib.teaching import checks as check
+
+
 def my_flow_loss(net, x0, t, eps):
     """The loss of a rectified flow for pictures x0 (B, ...), times t (B,) and noise eps (B, ...)."""
     ...  # write it here
 
-
-from course_lib.teaching import checks as check
 
 check.flow_loss(my_flow_loss)
 
@@ -54,7 +57,6 @@ check.solution("flow_loss")
 
 # %%
 import matplotlib.pyplot as plt
-import torch
 
 from course_lib import plots
 from course_lib.datasets import words

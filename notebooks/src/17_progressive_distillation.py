@@ -40,12 +40,15 @@ course_map("17")
 
 
 # %%
+import torch
+
+from course_lib.teaching import checks as check
+
+
 def my_student_target(teacher, x_t, t, between, s):
     """The x_0 (B, ...) whose one step from t to s lands where the teacher's two do."""
     ...  # write it here
 
-
-from course_lib.teaching import checks as check
 
 check.student_target(my_student_target)
 
@@ -84,7 +87,6 @@ import copy
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 
 from course_lib import metrics, plots
 from course_lib.datasets import points

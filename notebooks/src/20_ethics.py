@@ -51,12 +51,15 @@ course_map("20")
 
 
 # %%
+import torch
+
+from course_lib.teaching import checks as check
+
+
 def my_memorisation_score(x, known, n):
     """The score (B,) of samples x (B, ...) beside the known pictures (N, ...), with n neighbours."""
     ...  # write it here
 
-
-from course_lib.teaching import checks as check
 
 check.memorisation_score(my_memorisation_score)
 
@@ -72,7 +75,6 @@ import base64
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 
 from course_lib import metrics, plots
 from course_lib.datasets import digits

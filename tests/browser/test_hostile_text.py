@@ -116,4 +116,4 @@ def test_a_site_says_what_its_lessons_say(text, open_page, tmp_path, monkeypatch
     assert_it_is_only_text(page, text, 4)
     page = open_page(tmp_path / "site/claims.html")
     assert_it_is_only_text(page, text, 2)
-    assert page.locator("tbody tr").count() == 1 and page.locator("tbody td").count() == 4
+    assert page.locator("tbody tr").count() == 1 and page.locator("tbody td").count() == 7

@@ -9,7 +9,9 @@ from course_lib.mixtures import GaussianMixture
 from course_lib.process import DDPM, seeded
 from course_lib.samplers import Step, ddim
 from course_lib.schedules import cosine_beta
+from course_lib.teaching.answer import answer
 from course_lib.widgets.dial import dial
+from course_lib.widgets.guess import guesses, predict
 from course_lib.widgets.guidance import guidance_explorer
 from course_lib.widgets.guided import guided_plane
 from course_lib.widgets.paths import paths
@@ -96,6 +98,7 @@ WIDGETS = {
         GaussianMixture([0.5, 0.5], torch.tensor([[-1.0, 0], [1.0, 0]]), [0.3, 0.4], torch.tensor([0, 1])), PROCESS, 20
     ),
     "guidance": lambda: guidance_explorer({"it": model}).page,
+    "guess": lambda: predict("a.b", "?", low=0, high=1),
     "dial": lambda: dial("t", [0, 1, 2], {"edit": PICTURES}, {"realism": [0.1, 0.5, 0.9]}),
 }
 
@@ -111,7 +114,9 @@ def page(open_page, tmp_path):
 def run(page, html: str, kind: str) -> None:
     """Runs the cell, waits for its widget, and moves it, or sees it move."""
     page.evaluate(RUN, html)
-    drawn = {"player": "frame", "paths": "share", "student": "drawn", "guided": "distance", "dial": "at"}.get(kind)
+    drawn = {"player": "frame", "paths": "share", "student": "drawn", "guided": "distance", "dial": "at", "guess": "state"}.get(
+        kind
+    )
     page.wait_for_selector(f"#cell .course-{kind}" + (f"[data-{drawn}]" if drawn else " canvas"))
     play_button = page.locator("#cell button", has_text="Play")
     if play_button.count():
@@ -130,6 +135,22 @@ def test_ten_runs_of_a_cell_leave_no_more_than_one(page, kind):
     page.evaluate("document.getElementById('cell').replaceChildren()")
     page.wait_for_timeout(300)
     assert page.evaluate(LIVE) == none
+    assert page.errors == []
+
+
+def test_an_answer_leaves_nothing_and_one_that_is_put_back_goes_on(page):
+    none = page.evaluate(LIVE)
+    parts = [predict("a.b", "?", low=0, high=1).html, answer("a", {"b": ("0.3", 0.3)}, "yes"), guesses("a.b").html]
+    for _ in range(3):
+        page.evaluate(RUN, "\n".join(parts))
+    page.wait_for_selector(".course-guess[data-state=empty]", state="attached")
+    page.evaluate("() => { window.kept = [...document.getElementById('cell').children]; kept.forEach((e) => e.remove()) }")
+    page.wait_for_timeout(300)
+    assert page.evaluate(LIVE) == none
+    page.evaluate("() => document.getElementById('cell').append(...kept)")
+    page.get_by_role("slider").press("Enter")
+    page.get_by_text("You guessed 0.50. Measured: 0.3, off by 0.20. The claim holds.").wait_for()
+    page.wait_for_selector(".course-guess[data-state=filled]")
     assert page.errors == []
 
 

@@ -1,8 +1,10 @@
 """Lesson 06."""
 
 import torch
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, mse_loss
 
+from course_lib.methods.cascades import augmented
+from course_lib.methods.cascades import upsampler_loss as library_loss
 from course_lib.process import randn_like
 from course_lib.training import denoising_loss
 
@@ -95,8 +97,212 @@ WRONG = {
         ("s is always 0", wrong_loss(s=lambda x0, rng, max_s: torch.zeros(len(x0), dtype=torch.long))),
         ("s is always `max_s`", wrong_loss(s=lambda x0, rng, max_s: torch.full((len(x0),), max_s))),
         ("✗ s is given", wrong_loss(s=lambda x0, rng, max_s: torch.randint(max_s + 1, (1,), generator=rng).expand(len(x0)))),
-        ("✗ the small pictures contain as much noise", wrong_loss(noise=0.5)),
+        ("✗ the noise in the small pictures has the size", wrong_loss(noise=0.5)),
         ("✗ it is the mean squared error", wrong_loss(times=16.0)),
         ("✗ without augmentation", wrong_loss(halve=lambda x: x[..., ::2, ::2])),
     ],
 }
+
+
+# What was tried: whole functions, as they would stand in the cell
+
+
+def every_second(process, x0, s, eps):
+    return process.add_noise(x0[..., ::2, ::2], s, eps), s / process.T
+
+
+def nearest(process, x0, s, eps):
+    low = interpolate(x0, scale_factor=0.5)
+    return process.add_noise(low, s, eps), s / process.T
+
+
+def the_largest(process, x0, s, eps):
+    return process.add_noise(max_pool2d(x0, 2), s, eps), s / process.T
+
+
+def in_steps(process, x0, s, eps):
+    return process.add_noise(avg_pool2d(x0, 2), s, eps), s
+
+
+def as_alpha_bar(process, x0, s, eps):
+    return process.add_noise(avg_pool2d(x0, 2), s, eps), process.alpha_bar(s)
+
+
+def as_noise_level(process, x0, s, eps):
+    return process.add_noise(avg_pool2d(x0, 2), s, eps), process.noise(s)
+
+
+def from_0_to_1(process, x0, s, eps):
+    return process.add_noise(avg_pool2d(x0, 2), s, eps), s / (process.T - 1)
+
+
+def other_order(process, x0, s, eps):
+    return s / process.T, process.add_noise(avg_pool2d(x0, 2), s, eps)
+
+
+def added_on_top(process, x0, s, eps):
+    return avg_pool2d(x0, 2) + process.noise(s).float().view(-1, 1, 1, 1) * eps, s / process.T
+
+
+def variances(process, x0, s, eps):
+    bar = process.alpha_bar(s).float().view(-1, 1, 1, 1)
+    return bar * avg_pool2d(x0, 2) + (1 - bar) * eps, s / process.T
+
+
+def never_noisy(process, x0, s, eps):
+    return avg_pool2d(x0, 2), s / process.T
+
+
+def noise_of_its_own(process, x0, s, eps):
+    low = avg_pool2d(x0, 2)
+    return process.add_noise(low, s, torch.randn_like(low)), s / process.T
+
+
+def picture_alone(process, x0, s, eps):
+    return process.add_noise(avg_pool2d(x0, 2), s, eps)
+
+
+def below_max_s(network, x0, rng, max_s):
+    s = torch.randint(0, max(max_s, 1), (len(x0),), generator=rng)
+    return denoising_loss(network.given(augmented(network.process, avg_pool2d(x0, 2), s, rng)), x0, rng)
+
+
+def randint_without_the_last(network, x0, rng, max_s):
+    s = torch.randint(0, max_s, (len(x0),), generator=rng)
+    return denoising_loss(network.given(augmented(network.process, avg_pool2d(x0, 2), s, rng)), x0, rng)
+
+
+def one_s(network, x0, rng, max_s):
+    s = int(torch.randint(0, max_s + 1, (1,), generator=rng))
+    return denoising_loss(network.given(augmented(network.process, avg_pool2d(x0, 2), s, rng)), x0, rng)
+
+
+def always_the_most(network, x0, rng, max_s):
+    s = torch.full((len(x0),), max_s)
+    return denoising_loss(network.given(augmented(network.process, avg_pool2d(x0, 2), s, rng)), x0, rng)
+
+
+def never_augmented(network, x0, rng, max_s):
+    s = torch.zeros(len(x0), dtype=torch.long)
+    return denoising_loss(network.given(augmented(network.process, avg_pool2d(x0, 2), s, rng)), x0, rng)
+
+
+def level_left_out(network, x0, rng, max_s):
+    s = torch.randint(0, max_s + 1, (len(x0),), generator=rng)
+    low, _ = augmented(network.process, avg_pool2d(x0, 2), s, rng)
+    return denoising_loss(network.given(low), x0, rng)
+
+
+def clean_with_a_level(network, x0, rng, max_s):
+    s = torch.randint(0, max_s + 1, (len(x0),), generator=rng)
+    return denoising_loss(network.given((avg_pool2d(x0, 2), s / network.process.T)), x0, rng)
+
+
+def level_in_steps(network, x0, rng, max_s):
+    s = torch.randint(0, max_s + 1, (len(x0),), generator=rng)
+    low, _ = augmented(network.process, avg_pool2d(x0, 2), s, rng)
+    return denoising_loss(network.given((low, s.float())), x0, rng)
+
+
+def strided(network, x0, rng, max_s):
+    s = torch.randint(0, max_s + 1, (len(x0),), generator=rng)
+    return denoising_loss(network.given(augmented(network.process, x0[:, :, ::2, ::2], s, rng)), x0, rng)
+
+
+def s_without_rng(network, x0, rng, max_s):
+    s = torch.randint(0, max_s + 1, (len(x0),))
+    return denoising_loss(network.given(augmented(network.process, avg_pool2d(x0, 2), s, rng)), x0, rng)
+
+
+def all_without_rng(network, x0, rng, max_s):
+    s = torch.randint(0, max_s + 1, (len(x0),))
+    return denoising_loss(network.given(augmented(network.process, avg_pool2d(x0, 2), s)), x0)
+
+
+def of_the_noise(network, x0, rng, max_s):
+    process = network.process
+    s = torch.randint(0, max_s + 1, (len(x0),), generator=rng)
+    t, eps = process.sample_t(len(x0), rng), randn_like(x0, rng)
+    given = network.given(augmented(process, avg_pool2d(x0, 2), s, rng))
+    return (given(process.add_noise(x0, t, eps), t).value - eps).square().mean()
+
+
+def s_is_t(network, x0, rng, max_s):
+    process = network.process
+    t, eps = process.sample_t(len(x0), rng), randn_like(x0, rng)
+    given = network.given(augmented(process, avg_pool2d(x0, 2), t, rng))
+    return (given(process.add_noise(x0, t, eps), t).value - network.target(x0, t, eps)).square().mean()
+
+
+TRIED = {
+    "augmented": [
+        ("every second pixel", every_second),
+        ("every second pixel", nearest),
+        ("the largest", the_largest),
+        ("given in steps", in_steps),
+        ("alpha_bar_s", as_alpha_bar),
+        ("standard deviation is given", as_noise_level),
+        ("T - 1", from_0_to_1),
+        ("have changed places", other_order),
+        ("its signal is missing", added_on_top),
+        ("the square roots are missing", variances),
+        ("no noise", never_noisy),
+        ("", noise_of_its_own),
+        ("", picture_alone),
+    ],
+    "upsampler_loss": [
+        ("below max_s", below_max_s),
+        ("below max_s", randint_without_the_last),
+        ("one s is drawn", one_s),
+        ("always `max_s`", always_the_most),
+        ("s is always 0", never_augmented),
+        ("the level is not given", level_left_out),
+        ("the small pictures are clean", clean_with_a_level),
+        ("given in steps", level_in_steps),
+        ("every second pixel", strided),
+        ("not drawn from rng", s_without_rng),
+        ("not drawn from rng", all_without_rng),
+        ("network's own view", of_the_noise),
+        ("s is t", s_is_t),
+    ],
+}
+
+
+def by_two_means(process, x0, s, eps):
+    low = (x0[..., ::2] + x0[..., 1::2]) / 2
+    low = (low[:, :, ::2] + low[:, :, 1::2]) / 2
+    return process.add_noise(low, s, eps), s.double() / process.T
+
+
+def in_float64(process, x0, s, eps):
+    low, bar = avg_pool2d(x0.double(), 2), process.alpha_bar(s)[:, None, None, None]
+    return bar.sqrt() * low + (1 - bar).sqrt() * eps, (s / process.T).float()
+
+
+def one_by_one(process, x0, s, eps):
+    noisy = [
+        process.add_noise(interpolate(x[None], scale_factor=0.5, mode="area"), int(t), e[None]) for x, t, e in zip(x0, s, eps)
+    ]
+    return [torch.cat(noisy), s.float().div(process.T)]
+
+
+def loss_with_the_librarys_parts(network, x0, rng, max_s):
+    s = torch.randint(0, max_s + 1, (x0.shape[0],), generator=rng)
+    return denoising_loss(network.given(augmented(network.process, avg_pool2d(x0, 2), s, rng)), x0, rng)
+
+
+def loss_by_the_library(network, x0, rng, max_s):
+    return library_loss(network, x0, rng, max_s)
+
+
+def loss_by_target(network, x0, rng, max_s):
+    process = network.process
+    s = torch.floor(torch.rand(len(x0), generator=rng) * (max_s + 1)).clamp(max=max_s).long()
+    pair = augmented(process, interpolate(x0, scale_factor=0.5, mode="bilinear"), s, rng)
+    t, eps = torch.randint(1, process.T + 1, (len(x0),), generator=rng), torch.randn(x0.shape, generator=rng)
+    output = network.given(pair)(process.add_noise(x0, t, eps), t).value
+    return mse_loss(output, network.target(x0, t, eps))
+
+
+RIGHT["augmented"] += [by_two_means, in_float64, one_by_one]
+RIGHT["upsampler_loss"] += [loss_with_the_librarys_parts, loss_by_the_library, loss_by_target]

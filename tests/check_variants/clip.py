@@ -1,7 +1,12 @@
 """Lesson 10."""
 
+import math
+
+import numpy as np
 import torch
-from torch.nn.functional import cosine_similarity, cross_entropy, nll_loss
+from torch.nn.functional import cosine_similarity, cross_entropy, logsigmoid, nll_loss, normalize
+
+from course_lib.nets.clip import contrastive_loss
 
 
 def by_log_softmax(pictures, texts, scale):
@@ -21,6 +26,16 @@ def by_loops(pictures, texts, scale):
         total += torch.logsumexp(scale * texts @ pictures[i], 0) - scale * pictures[i] @ texts[i]
         total += torch.logsumexp(scale * pictures @ texts[i], 0) - scale * pictures[i] @ texts[i]
     return total / (2 * len(pictures))
+
+
+def by_one_hot(pictures, texts, scale):
+    table, own = pictures.double() @ texts.double().T * scale, torch.eye(len(texts), dtype=torch.float64)
+    return (cross_entropy(table, own) + cross_entropy(table.T, own)) / 2
+
+
+def by_numpy(pictures, texts, scale):
+    table = np.exp(scale * pictures.numpy() @ texts.numpy().T)
+    return float(-np.log(np.diag(table) ** 2 / table.sum(0) / table.sum(1)).mean() / 2)
 
 
 def _both(table):
@@ -46,6 +61,48 @@ def temperature(pictures, texts, scale):
 
 def pushed_apart(pictures, texts, scale):
     return sum(_both(-scale * pictures @ texts.T)) / 2
+
+
+def texts_choose(pictures, texts, scale):
+    return _both(scale * texts @ pictures.T)[0]
+
+
+def not_transposed(pictures, texts, scale):
+    table, n = torch.einsum("id,jd->ij", pictures, texts) * scale, torch.arange(len(texts))
+    return 0.5 * cross_entropy(table, n) + 0.5 * cross_entropy(table, n)
+
+
+def not_averaged(pictures, texts, scale):
+    table, n = scale * pictures @ texts.T, torch.arange(len(texts))
+    return (cross_entropy(table, n, reduction="sum") + cross_entropy(table.T, n, reduction="sum")) / 2
+
+
+def softmax_before(pictures, texts, scale):
+    table, n = scale * pictures @ texts.T, torch.arange(len(texts))
+    return (cross_entropy(torch.softmax(table, dim=1), n) + cross_entropy(torch.softmax(table.T, dim=1), n)) / 2
+
+
+def probabilities(pictures, texts, scale):
+    table, n = scale * pictures @ texts.T, torch.arange(len(texts))
+    return (nll_loss(table.softmax(-1), n) + nll_loss(table.T.softmax(-1), n)) / 2
+
+
+def openai_scale(pictures, texts, scale):
+    """As in OpenAI's code, where the parameter is the logarithm of the scale."""
+    return sum(_both(math.exp(scale) * pictures @ texts.T)) / 2
+
+
+def siglip(pictures, texts, scale):
+    sign = torch.full((len(pictures), len(texts)), -1.0).fill_diagonal_(1)
+    return -logsigmoid(sign * (scale * pictures @ texts.T)).sum() / len(pictures)
+
+
+def to_the_identity(pictures, texts, scale):
+    return torch.nn.functional.mse_loss(pictures @ texts.T, torch.eye(len(pictures)))
+
+
+def only_own(pictures, texts, scale):
+    return 1 - (pictures * texts).sum(1).mean()
 
 
 def _uphill(climb, x_t):
@@ -74,6 +131,18 @@ def one_by_one(denoiser, encode, text, x_t, t, w):
     return _move(denoiser, x_t, t, w * torch.cat(rows))
 
 
+def as_a_loss(denoiser, encode, text, x_t, t, w):
+    """Down the distance 1 - cos, in float64."""
+    down = _uphill(lambda x: (1 - cosine_similarity(encode(x, t).double(), text.double(), dim=-1)).sum(), x_t)
+    return denoiser(x_t, t).eps + (1 - denoiser.process.alpha_bar(t)).sqrt() * w * down
+
+
+def by_the_mean(denoiser, encode, text, x_t, t, w):
+    up = len(x_t) * _uphill(lambda x: (normalize(encode(x, t), dim=1) @ normalize(text, dim=0)).mean(), x_t)
+    _, b = denoiser.process.coefficients(t, x_t)
+    return torch.sub(denoiser(x_t, t).eps, b * up, alpha=w)
+
+
 def away(denoiser, encode, text, x_t, t, w):
     return by_backward(denoiser, encode, text, x_t, t, -w)
 
@@ -94,9 +163,54 @@ def thinks_it_clean(denoiser, encode, text, x_t, t, w):
     return _move(denoiser, x_t, t, w * _uphill(lambda x: cosine_similarity(encode(x, 0), text[None]).sum(), x_t))
 
 
+def of_variance(denoiser, encode, text, x_t, t, w):
+    return by_backward(denoiser, encode, text, x_t, t, w * denoiser.process.noise(t).item())
+
+
+def of_signal(denoiser, encode, text, x_t, t, w):
+    a, b = denoiser.process.coefficients(t, x_t)
+    return by_backward(denoiser, encode, text, x_t, t, w * float(a / b))
+
+
+def text_as_it_is(denoiser, encode, text, x_t, t, w):
+    return _move(denoiser, x_t, t, w * _uphill(lambda x: (normalize(encode(x, t), dim=-1) * text).sum(), x_t))
+
+
+def picture_as_it_is(denoiser, encode, text, x_t, t, w):
+    return _move(denoiser, x_t, t, w * _uphill(lambda x: (encode(x, t) * normalize(text, dim=-1)).sum(), x_t))
+
+
+def of_the_prediction(denoiser, encode, text, x_t, t, w):
+    return _move(
+        denoiser, x_t, t, w * _uphill(lambda x: cosine_similarity(encode(denoiser(x, t).x0, t), text[None]).sum(), x_t)
+    )
+
+
+def of_one_length(denoiser, encode, text, x_t, t, w):
+    up = _uphill(lambda x: cosine_similarity(encode(x, t), text[None]).sum(), x_t)
+    return _move(denoiser, x_t, t, w * up / up.flatten(1).norm(dim=1).view(-1, *[1] * (x_t.ndim - 1)))
+
+
+def without_gradients(denoiser, encode, text, x_t, t, w):
+    x = x_t.clone().requires_grad_(True)
+    cosine_similarity(encode(x, t), text.unsqueeze(0), dim=1).sum().backward()
+    return denoiser(x_t, t).eps - w * denoiser.process.noise(t) * x.grad
+
+
+def in_x_t_itself(denoiser, encode, text, x_t, t, w):
+    x_t.requires_grad_(True)
+    with torch.enable_grad():
+        (up,) = torch.autograd.grad(cosine_similarity(encode(x_t, t), text[None], dim=1).sum(), x_t)
+    return denoiser(x_t, t).eps - w * denoiser.process.noise(t) * up
+
+
+def shift_alone(denoiser, encode, text, x_t, t, w):
+    return by_backward(denoiser, encode, text, x_t, t, w) - denoiser(x_t, t).eps
+
+
 RIGHT = {
-    "contrastive_loss": [by_log_softmax, by_diagonal, by_loops],
-    "clip_guided_eps": [by_backward, by_score, one_by_one],
+    "contrastive_loss": [contrastive_loss, by_log_softmax, by_diagonal, by_loops, by_one_hot, by_numpy],
+    "clip_guided_eps": [by_backward, by_score, one_by_one, as_a_loss, by_the_mean],
 }
 WRONG = {
     "contrastive_loss": [
@@ -112,5 +226,31 @@ WRONG = {
         ("the gradient is of the product of the vectors", product),
         ("the mean over the batch is taken", mean),
         ("the encoder is given t = 0", thinks_it_clean),
+    ],
+}
+TRIED = {
+    "contrastive_loss": [
+        *WRONG["contrastive_loss"],
+        ("only the picture of each text is classified", texts_choose),
+        ("only the text of each picture is classified", not_transposed),
+        ("the losses of all pairs are summed", not_averaged),
+        ("the softmax is taken twice", softmax_before),
+        ("the logarithm is missing", probabilities),
+        ("the scale is taken for its logarithm", openai_scale),
+        ("by a sigmoid", siglip),
+        ("by their squared error", to_the_identity),
+        ("own pairs alone", only_own),
+    ],
+    "clip_guided_eps": [
+        *WRONG["clip_guided_eps"],
+        ("b^2 multiplies the gradient", of_variance),
+        ("the signal a multiplies", of_signal),
+        ("only CLIP's vector of the picture", text_as_it_is),
+        ("only the text's vector", picture_as_it_is),
+        ("CLIP is given the predicted picture", of_the_prediction),
+        ("the gradient is divided by its length", of_one_length),
+        ("gradients are not switched on", without_gradients),
+        ("x_t itself is made to require", in_x_t_itself),
+        ("the shift alone", shift_alone),
     ],
 }

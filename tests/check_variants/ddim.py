@@ -1,5 +1,6 @@
 """Lesson 14."""
 
+import numpy as np
 import torch
 
 from course_lib.samplers import ddim
@@ -30,6 +31,25 @@ def by_posterior(denoiser, x_t, t, s, eta, z):
     variance = eta**2 * (1 - bar_s) * (bar_s - bar_t) / (bar_s * (1 - bar_t))
     pred = denoiser(x_t, t)
     return bar_s**0.5 * pred.x0 + (1 - bar_s - variance) ** 0.5 * pred.eps + variance**0.5 * z
+
+
+def by_numpy(denoiser, x_t, t, s, eta, z):
+    pred, process = denoiser(x_t, t), denoiser.process
+    bar_t, bar_s = float(process.alpha_bar(t)), float(process.alpha_bar(s))
+    sigma = eta * np.sqrt((1 - bar_s) / (1 - bar_t)) * np.sqrt(1 - bar_t / bar_s)
+    x0, eps = pred.x0.double().numpy(), pred.eps.double().numpy()
+    return np.sqrt(bar_s) * x0 + np.sqrt(1 - bar_s - sigma**2) * eps + sigma * z.numpy()
+
+
+def each_by_itself(denoiser, x_t, t, s, eta, z):
+    """With a batch of times, and from the signal and the noise."""
+    process, n = denoiser.process, len(x_t)
+    pred = denoiser(x_t, torch.full((n,), t))
+    a_t, b_t, a_s, b_s = (
+        f(i).view(-1, *[1] * (x_t.ndim - 1)) for i in map(torch.tensor, ([t], [s])) for f in (process.signal, process.noise)
+    )
+    sigma = eta * b_s / b_t * (1 - (a_t / a_s) ** 2).sqrt()
+    return (a_s * pred.x0 + (b_s**2 - sigma**2).sqrt() * pred.eps + sigma * z).to(x_t)
 
 
 def _mixed(denoiser, x_t, t, s):
@@ -64,6 +84,79 @@ def old_picture(denoiser, x_t, t, s, eta, z):
     return bar_t**0.5 * pred.x0 + (1 - bar_s - sigma**2) ** 0.5 * pred.eps + sigma * z
 
 
+def lost_bar(denoiser, x_t, t, s, eta, z):
+    pred, alpha_t, alpha_s = denoiser(x_t, t), denoiser.process.alpha(t), denoiser.process.alpha(s)
+    sigma = _sigma(alpha_t, alpha_s, eta)
+    return alpha_s**0.5 * pred.x0 + (1 - alpha_s - sigma**2) ** 0.5 * pred.eps + sigma * z
+
+
+def no_roots(denoiser, x_t, t, s, eta, z):
+    pred, bar_t, bar_s = _mixed(denoiser, x_t, t, s)
+    sigma = _sigma(bar_t, bar_s, eta)
+    return bar_s * pred.x0 + (1 - bar_s - sigma**2) * pred.eps + sigma * z
+
+
+def eta_on_z(denoiser, x_t, t, s, eta, z):
+    pred, bar_t, bar_s = _mixed(denoiser, x_t, t, s)
+    return bar_s**0.5 * pred.x0 + (1 - bar_s - _sigma(bar_t, bar_s, eta) ** 2) ** 0.5 * pred.eps + eta * z
+
+
+def variance_of_z(denoiser, x_t, t, s, eta, z):
+    """As if sigma were the variance."""
+    pred, bar_t, bar_s = _mixed(denoiser, x_t, t, s)
+    variance = eta**2 * (1 - bar_s) / (1 - bar_t) * (1 - bar_t / bar_s)
+    return bar_s.sqrt() * pred.x0 + (1 - bar_s - variance).sqrt() * pred.eps + variance * z
+
+
+def sigma_not_squared(denoiser, x_t, t, s, eta, z):
+    pred, bar_t, bar_s = _mixed(denoiser, x_t, t, s)
+    sigma = _sigma(bar_t, bar_s, eta)
+    return bar_s**0.5 * pred.x0 + torch.sqrt(1 - bar_s - sigma) * pred.eps + sigma * z
+
+
+def of_a_forward_step(denoiser, x_t, t, s, eta, z):
+    pred, bar_t, bar_s = _mixed(denoiser, x_t, t, s)
+    sigma = eta * (1 - bar_t / bar_s).sqrt()
+    return bar_s.sqrt() * pred.x0 + (1 - bar_s - sigma**2).clamp(min=0).sqrt() * pred.eps + sigma * z
+
+
+def swapped(denoiser, x_t, t, s, eta, z):
+    pred, bar_t, bar_s = _mixed(denoiser, x_t, t, s)
+    sigma = _sigma(bar_t, bar_s, eta)
+    return bar_s**0.5 * pred.eps + (1 - bar_s - sigma**2) ** 0.5 * pred.x0 + sigma * z
+
+
+def as_diffusers(denoiser, x_t, t, s, eta, z):
+    """diffusers' default has clip_sample."""
+    pred, bar_t, bar_s = _mixed(denoiser, x_t, t, s)
+    x0 = ((x_t - (1 - bar_t).sqrt() * pred.eps) / bar_t.sqrt()).clamp(-1, 1)
+    sigma = _sigma(bar_t, bar_s, eta)
+    return bar_s.sqrt() * x0 + (1 - bar_s - sigma**2).sqrt() * pred.eps + sigma * z
+
+
+def one_step(denoiser, x_t, t, s, eta, z):
+    pred, bar_t, bar_s = _mixed(denoiser, x_t, t, t - 1)
+    sigma = _sigma(bar_t, bar_s, eta)
+    return bar_s**0.5 * pred.x0 + (1 - bar_s - sigma**2) ** 0.5 * pred.eps + sigma * z
+
+
+def counted_from_zero(denoiser, x_t, t, s, eta, z):
+    """With alphas_cumprod[t] for a table that begins with the first step."""
+    pred, bar = denoiser(x_t, t), torch.cumprod(1 - denoiser.process.betas, 0)
+    sigma = _sigma(bar[t], bar[s], eta)
+    return bar[s] ** 0.5 * pred.x0 + (1 - bar[s] - sigma**2) ** 0.5 * pred.eps + sigma * z
+
+
+def from_x_t(denoiser, x_t, t, s, eta, z):
+    pred, bar_t, bar_s = _mixed(denoiser, x_t, t, s)
+    sigma = _sigma(bar_t, bar_s, eta)
+    return bar_s**0.5 * x_t + (1 - bar_s - sigma**2) ** 0.5 * pred.eps + sigma * z
+
+
+def own_noise(denoiser, x_t, t, s, eta, z):
+    return by_coefficients(denoiser, x_t, t, s, eta, torch.randn(z.shape, generator=torch.Generator().manual_seed(0)))
+
+
 def up_by_add_noise(denoiser, x_s, s, t):
     pred = denoiser(x_s, s)
     return denoiser.process.add_noise(pred.x0, t, pred.eps)
@@ -80,6 +173,26 @@ def up_by_ratio(denoiser, x_s, s, t):
     bar = denoiser.process.alpha_bar(torch.tensor([s, t]))
     ratio = ((1 - bar) / bar).sqrt()
     return bar[1].sqrt() * (x_s / bar[0].sqrt() + (ratio[1] - ratio[0]) * denoiser(x_s, s).eps)
+
+
+def up_in_a_batch(denoiser, x_s, s, t):
+    s, t = (torch.full((len(x_s),), time) for time in (s, t))
+    (a_s, b_s), (a_t, b_t) = denoiser.process.coefficients(s, x_s), denoiser.process.coefficients(t, x_s)
+    eps = denoiser(x_s, s).eps
+    return (x_s - b_s * eps) * (a_t / a_s) + b_t * eps
+
+
+def up_by_numpy(denoiser, x_s, s, t):
+    pred, process = denoiser(x_s, s), denoiser.process
+    bar = float(process.alpha_bar(t))
+    return np.sqrt(bar) * pred.x0.double().numpy() + np.sqrt(1 - bar) * pred.eps.double().numpy()
+
+
+def up_from_v(denoiser, x_s, s, t):
+    """By the angle between signal and noise, in view v."""
+    angle = torch.atan2(denoiser.process.noise(t), denoiser.process.signal(t))
+    was = torch.atan2(denoiser.process.noise(s), denoiser.process.signal(s))
+    return torch.cos(angle - was) * x_s + torch.sin(angle - was) * denoiser(x_s, s).v
 
 
 def asked_above(denoiser, x_s, s, t):
@@ -102,9 +215,66 @@ def turned(denoiser, x_s, s, t):
     return denoiser.process.add_noise(pred.x0, t, -pred.eps)
 
 
+def predicted_above(denoiser, x_s, s, t):
+    pred = denoiser(x_s, t)
+    return denoiser.process.add_noise(pred.x0, t, pred.eps)
+
+
+def downwards(denoiser, x_s, s, t):
+    return by_coefficients(denoiser, x_s, t, s, 0.0, torch.zeros_like(x_s))
+
+
+def bars_exchanged(denoiser, x_s, s, t):
+    eps = denoiser(x_s, s).eps
+    bar_t, bar_s = denoiser.process.alpha_bar(torch.tensor([s, t]))
+    return bar_t**0.5 * (x_s - (1 - bar_s) ** 0.5 * eps) / bar_s**0.5 + (1 - bar_t) ** 0.5 * eps
+
+
+def roots_lost(denoiser, x_s, s, t):
+    pred, bar = denoiser(x_s, s), denoiser.process.alpha_bar(t)
+    return bar * pred.x0 + (1 - bar) * pred.eps
+
+
+def bar_lost(denoiser, x_s, s, t):
+    alpha_s, alpha_t, eps = denoiser.process.alpha(s), denoiser.process.alpha(t), denoiser(x_s, s).eps
+    x0 = (x_s - torch.sqrt(1 - alpha_s) * eps) / torch.sqrt(alpha_s)
+    return torch.sqrt(alpha_t) * x0 + torch.sqrt(1 - alpha_t) * eps
+
+
+def forward_chain(denoiser, x_s, s, t):
+    share = denoiser.process.alpha_bar(t) / denoiser.process.alpha_bar(s)
+    return share.sqrt() * x_s + (1 - share).sqrt() * denoiser(x_s, s).eps
+
+
+def not_faded(denoiser, x_s, s, t):
+    more = denoiser.process.noise(t) - denoiser.process.noise(s)
+    return x_s + more * denoiser(x_s, s).eps
+
+
+def old_size_of_noise(denoiser, x_s, s, t):
+    pred, process = denoiser(x_s, s), denoiser.process
+    return process.signal(t) * pred.x0 + process.noise(s) * pred.eps
+
+
+def clipped(denoiser, x_s, s, t):
+    pred = denoiser(x_s, s)
+    return denoiser.process.add_noise(pred.x0.clip(-1, 1), t, pred.eps)
+
+
+def up_from_zero(denoiser, x_s, s, t):
+    bar, eps = torch.cumprod(1 - denoiser.process.betas, 0), denoiser(x_s, s).eps
+    bar_s, bar_t = bar[s - 2] if s > 1 else bar.new_tensor(1.0), bar[t - 2]
+    return bar_t.sqrt() * (x_s - (1 - bar_s).sqrt() * eps) / bar_s.sqrt() + (1 - bar_t).sqrt() * eps
+
+
+def fresh_noise(denoiser, x_s, s, t):
+    z = torch.randn(x_s.shape, generator=torch.Generator().manual_seed(0))
+    return denoiser.process.add_noise(denoiser(x_s, s).x0, t, z)
+
+
 RIGHT = {
-    "ddim_step": [by_library, by_coefficients, by_posterior],
-    "inversion_step": [up_by_add_noise, up_by_coefficients, up_by_ratio],
+    "ddim_step": [by_library, by_coefficients, by_posterior, by_numpy, each_by_itself],
+    "inversion_step": [up_by_add_noise, up_by_coefficients, up_by_ratio, up_in_a_batch, up_by_numpy, up_from_v],
 }
 WRONG = {
     "ddim_step": [
@@ -119,5 +289,36 @@ WRONG = {
         ("the move goes nowhere", nowhere),
         ("x_s itself is mixed", from_x_s),
         ("its sign is turned", turned),
+    ],
+}
+TRIED = {
+    "ddim_step": [
+        *WRONG["ddim_step"],
+        ("our alpha_bar", lost_bar),
+        ("the square roots are missing", no_roots),
+        ("eta itself multiplies z", eta_on_z),
+        ("the variance sigma^2 multiplies z", variance_of_z),
+        ("sigma stands under the root", sigma_not_squared),
+        ("of a forward step", of_a_forward_step),
+        ("swapped", swapped),
+        ("is clipped", as_diffusers),
+        ("to t - 1, whatever s", one_step),
+        ("counted from 0", counted_from_zero),
+        ("x_t stands where", from_x_t),
+        ("", own_noise),
+    ],
+    "inversion_step": [
+        *WRONG["inversion_step"],
+        ("the move goes nowhere", predicted_above),
+        ("the move goes down", downwards),
+        ("have changed places", bars_exchanged),
+        ("the square roots are missing", roots_lost),
+        ("the bar is lost", bar_lost),
+        ("this is the forward chain", forward_chain),
+        ("the picture keeps its old size", not_faded),
+        ("the noise keeps its old size", old_size_of_noise),
+        ("is clipped", clipped),
+        ("counted from 0", up_from_zero),
+        ("", fresh_noise),
     ],
 }

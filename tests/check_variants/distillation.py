@@ -1,7 +1,9 @@
 """Lesson 17."""
 
+import numpy as np
 import torch
 
+from course_lib.methods import distillation
 from course_lib.samplers import ddim, result
 
 
@@ -31,6 +33,28 @@ def by_steps(teacher, x_t, t, between, s):
     b = teacher.process.noise(t).float()
     ratio = teacher.process.noise(s).float() / b
     return (x - ratio * x_t) / (teacher.process.signal(s).float() - ratio * teacher.process.signal(t).float())
+
+
+def by_score(teacher, x_t, t, between, s):
+    """The two steps through the signal-to-noise ratio: x / a moves by eps times the change of b / a."""
+    signal, noise = (lambda time, f=f: f(time).item() for f in (teacher.process.signal, teacher.process.noise))
+    x = x_t
+    for now, then in ((t, between), (between, s)):
+        change = noise(then) / signal(then) - noise(now) / signal(now)
+        x = signal(then) * (x / signal(now) + change * teacher(x, now).eps)
+    ratio = noise(s) / noise(t)
+    return (x - ratio * x_t) / (signal(s) - ratio * signal(t))
+
+
+def by_numpy(teacher, x_t, t, between, s):
+    x_s = result(ddim(teacher, x_t, torch.tensor([t, between, s]))).double().numpy()
+    (a, b), (a_s, b_s) = ([float(f(at)) for f in (teacher.process.signal, teacher.process.noise)] for at in (t, s))
+    return (b * x_s - b_s * x_t.double().numpy()) / (a_s * b - b_s * a)
+
+
+def in_a_batch(teacher, x_t, t, between, s):
+    t, between, s = (torch.full((len(x_t),), time) for time in (t, between, s))
+    return distillation.two_steps(teacher, x_t, t, between, s)
 
 
 def _two(teacher, x_t, t, between, s):
@@ -68,6 +92,83 @@ def forgotten_share(teacher, x_t, t, between, s):
     return (x_s - b_s / b * x_t) / a_s
 
 
+def _solved(teacher, x_t, x_s, t, s):
+    (a, b), (a_s, b_s) = (teacher.process.coefficients(at, x_t) for at in (t, s))
+    return (x_s - b_s / b * x_t) / (a_s - b_s / b * a)
+
+
+def called_once(teacher, x_t, t, between, s):
+    return teacher(x_t, t).x0
+
+
+def second_noise(teacher, x_t, t, between, s):
+    _, second, x_s = _two(teacher, x_t, t, between, s)
+    a_s, b_s = teacher.process.coefficients(s, x_t)
+    return (x_s - b_s * second.eps) / a_s
+
+
+def first_noise(teacher, x_t, t, between, s):
+    first, _, x_s = _two(teacher, x_t, t, between, s)
+    a_s, b_s = teacher.process.coefficients(s, x_t)
+    return (x_s - b_s * first.eps) / a_s
+
+
+def mean_of_both(teacher, x_t, t, between, s):
+    first, second, _ = _two(teacher, x_t, t, between, s)
+    return 0.5 * first.x0 + 0.5 * second.x0
+
+
+def half_way(teacher, x_t, t, between, s):
+    pred = teacher(x_t, t)
+    a, b = teacher.process.coefficients(between, x_t)
+    return a * pred.x0 + b * pred.eps
+
+
+def ratio_turned_over(teacher, x_t, t, between, s):
+    x_s = _two(teacher, x_t, t, between, s)[2]
+    (a, b), (a_s, b_s) = (teacher.process.coefficients(at, x_t) for at in (t, s))
+    ratio = b / b_s.clamp(min=1e-9)
+    return (x_s - ratio * x_t) / (a_s - ratio * a)
+
+
+def undivided(teacher, x_t, t, between, s):
+    x_s = _two(teacher, x_t, t, between, s)[2]
+    (a, _), (a_s, b_s) = (teacher.process.coefficients(at, x_t) for at in (t, s))
+    return (x_s - b_s * x_t) / (a_s - b_s * a)
+
+
+def plus(teacher, x_t, t, between, s):
+    x_s = _two(teacher, x_t, t, between, s)[2]
+    (a, b), (a_s, b_s) = (teacher.process.coefficients(at, x_t) for at in (t, s))
+    return (x_s - b_s / b * x_t) / (a_s + b_s / b * a)
+
+
+def without_roots(teacher, x_t, t, between, s):
+    x_s = _two(teacher, x_t, t, between, s)[2]
+    bar_t, bar_s = teacher.process.alpha_bar(t).float(), teacher.process.alpha_bar(s).float()
+    ratio = (1 - bar_s) / (1 - bar_t)
+    return (x_s - ratio * x_t) / (bar_s - ratio * bar_t)
+
+
+def clipped(teacher, x_t, t, between, s):
+    return _solved(teacher, x_t, _two(teacher, x_t, t, between, s)[2], t, s).clamp(-1, 1)
+
+
+def first_step_too_long(teacher, x_t, t, between, s):
+    pred = teacher(x_t, t)
+    pred = teacher(teacher.process.add_noise(pred.x0, s, pred.eps), between)
+    return _solved(teacher, x_t, teacher.process.add_noise(pred.x0, s, pred.eps), t, s)
+
+
+def straight_from_x_t(teacher, x_t, t, between, s):
+    pred = teacher(x_t, between)
+    return _solved(teacher, x_t, teacher.process.add_noise(pred.x0, s, pred.eps), t, s)
+
+
+def swapped_times(teacher, x_t, t, between, s):
+    return by_steps(teacher, x_t, between, t, s)
+
+
 def by_clamp(a, b):
     return (a * a / (b * b)).clamp(min=1)
 
@@ -80,15 +181,43 @@ def by_where(a, b):
     return torch.where(a > b, a.square() / b.square(), 1.0)
 
 
+def by_python(a, b):
+    return torch.tensor([max((x / y) ** 2, 1.0) for x, y in zip(a.flatten().tolist(), b.flatten().tolist())]).view(a.shape)
+
+
+def by_the_logarithm(a, b):
+    return torch.exp(2 * (a.double().log() - b.double().log()).clamp_min(0))
+
+
+def in_numpy(a, b):
+    return np.maximum(np.square(a.numpy() / b.numpy()), 1)
+
+
 RIGHT = {
-    "student_target": [by_the_sampler, by_both_beliefs, by_steps],
-    "truncated_snr": [by_clamp, by_maximum, by_where],
+    "student_target": [
+        distillation.two_steps,
+        by_the_sampler,
+        by_both_beliefs,
+        by_steps,
+        by_score,
+        by_numpy,
+        in_a_batch,
+    ],
+    "truncated_snr": [
+        distillation.truncated_snr,
+        by_clamp,
+        by_maximum,
+        by_where,
+        by_python,
+        by_the_logarithm,
+        in_numpy,
+    ],
 }
 WRONG = {
     "student_target": [
         ("the second step's x_0", later_belief),
         ("the target is x_s itself", landing),
-        ("a second time at x_t", asked_twice_at_the_start),
+        ("as if the second step started there", asked_twice_at_the_start),
         ("is given time t", told_the_wrong_time),
         ("the denominator is not a_s alone", forgotten_share),
     ],
@@ -97,7 +226,42 @@ WRONG = {
         ("cut from above", lambda a, b: torch.minimum((a / b) ** 2, torch.ones_like(a))),
         ("the squares are missing", lambda a, b: torch.maximum(a / b, torch.ones_like(a))),
         ("swapped", lambda a, b: torch.maximum((b / a) ** 2, torch.ones_like(a))),
-        ("SNR + 1", lambda a, b: 1 / b**2),
+        ("SNR + 1", lambda a, b: (a**2 + b**2) / b**2),
     ],
 }
 """For each check, other ways to be right, and typical mistakes with a word that the verdict must contain."""
+TRIED = {
+    "student_target": [
+        *WRONG["student_target"],
+        ("the teacher's x_0 at x_t", called_once),
+        ("the second step's x_0", second_noise),
+        ("the noise predicted at the first step", first_noise),
+        ("the mean of the teacher's two", mean_of_both),
+        ("the point between the two steps", half_way),
+        ("b_t / b_s stands", ratio_turned_over),
+        ("b_s alone stands", undivided),
+        ("the denominator's sign", plus),
+        ("the square roots are missing", without_roots),
+        ("clipped", clipped),
+        ("all the way to s", first_step_too_long),
+        ("starts at x_t with the time between", straight_from_x_t),
+        ("", swapped_times),
+    ],
+    "truncated_snr": [
+        *WRONG["truncated_snr"],
+        ("it is not truncated", lambda a, b: torch.clamp(a**2 / b**2, min=0)),
+        ("the squares are missing", lambda a, b: (a / b).clamp(min=1)),
+        ("only the signal is squared", lambda a, b: torch.clamp(a**2 / b, min=1)),
+        ("min-SNR", lambda a, b: ((a / b) ** 2).clamp(max=5)),
+        ("turned over", lambda a, b: torch.minimum(b**2 / a**2, torch.ones_like(a))),
+        ("that is the logarithm of the ratio", lambda a, b: 2 * torch.log(a / b)),
+        ("the truncated ratio", lambda a, b: torch.log((a / b) ** 2).clamp(min=0)),
+        ("all errors in x_0 weigh the same", lambda a, b: torch.ones(a.shape)),
+        ("the signal alone", lambda a, b: a * a),
+        ("that is 1 / b^2", lambda a, b: b**-2),
+        ("the noise is not used", lambda a, b: torch.clamp(a**2 / (1 - a**2), min=1.0)),
+        ("one weight is returned", lambda a, b: by_clamp(a, b).mean()),
+        ("and it is not truncated", lambda a, b: (b / a) ** 2),
+        ("", lambda a, b: max(((a / b) ** 2).max(), torch.tensor(1.0))),
+    ],
+}

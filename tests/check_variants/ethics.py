@@ -25,6 +25,25 @@ def by_numpy(x, known, n):
     return torch.from_numpy(distance[:, 0] / distance.mean(1))
 
 
+def by_root_mean_square(x, known, n):
+    """The size of a pixel cancels."""
+    distance = ((x[:, None] - known[None]) ** 2).flatten(2).mean(2) ** 0.5
+    nearest = distance.topk(n, largest=False, sorted=False).values
+    return distance.amin(1) / nearest.mean(1)
+
+
+def by_partition(x, known, n):
+    x, known = x.flatten(1).double().numpy(), known.flatten(1).double().numpy()
+    rows = [np.partition(np.linalg.norm(known - row, axis=1), n - 1)[:n] for row in x]
+    return [row.min() * n / row.sum() for row in rows]
+
+
+def by_kthvalue(x, known, n):
+    distance = torch.cdist(x.flatten(1).double(), known.flatten(1).double(), compute_mode="donot_use_mm_for_euclid_dist")
+    limit = distance.kthvalue(n, dim=1, keepdim=True).values
+    return distance.min(dim=1).values / torch.where(distance <= limit, distance, 0).sum(1) * n
+
+
 def squared(x, known, n):
     nearest = ((x.flatten(1)[:, None] - known.flatten(1)) ** 2).sum(-1).sort(dim=1).values[:, :n]
     return nearest[:, 0] / nearest.mean(1)
@@ -48,6 +67,84 @@ def not_relative(x, known, n):
     return torch.cdist(x.flatten(1), known.flatten(1)).min(1).values
 
 
+def _nearest(x, known, n):
+    return torch.cdist(x.flatten(1), known.flatten(1)).topk(n, dim=1, largest=False).values
+
+
+def by_l1(x, known, n):
+    nearest = (x.flatten(1)[:, None] - known.flatten(1)[None]).abs().sum(2).sort(dim=1).values[:, :n]
+    return nearest[:, 0] / nearest.mean(1)
+
+
+def by_the_largest_pixel(x, known, n):
+    nearest = (x.flatten(1)[:, None] - known.flatten(1)[None]).abs().amax(2).sort(dim=1).values[:, :n]
+    return nearest[:, 0] / nearest.mean(1)
+
+
+def by_cosine(x, known, n):
+    x, known = (torch.nn.functional.normalize(v.flatten(1), dim=1) for v in (x, known))
+    nearest = (1 - x @ known.T).sort(dim=1).values[:, :n]
+    return nearest[:, 0] / nearest.mean(1)
+
+
+def of_the_farthest(x, known, n):
+    distance = torch.cdist(x.flatten(1), known.flatten(1))
+    return distance.min(1).values / distance.topk(n, dim=1).values.mean(1)
+
+
+def of_the_first(x, known, n):
+    distance = torch.cdist(x.flatten(1), known.flatten(1))
+    return distance.min(1).values / distance[:, :n].mean(1)
+
+
+def others_only(x, known, n):
+    nearest = _nearest(x, known, n + 1) if n < len(known) else None
+    return nearest[:, 0] / nearest[:, 1:].mean(1)
+
+
+def of_the_rest(x, known, n):
+    nearest = _nearest(x, known, n)
+    return nearest[:, 0] / nearest[:, 1:].mean(1)
+
+
+def by_median(x, known, n):
+    nearest = _nearest(x, known, n)
+    return nearest[:, 0] / nearest.median(dim=1).values
+
+
+def by_sum(x, known, n):
+    nearest = _nearest(x, known, n)
+    return nearest[:, 0] / nearest.sum(1)
+
+
+def as_published(x, known, n, alpha=0.5):
+    """Carlini et al. 2023, with their factor."""
+    nearest = _nearest(x, known, n)
+    return nearest[:, 0] / (alpha * nearest.mean(1))
+
+
+def difference(x, known, n):
+    nearest = _nearest(x, known, n)
+    return nearest[:, 0] - nearest.mean(1)
+
+
+def similarity(x, known, n):
+    return 1 - by_sorting(x, known, n)
+
+
+def neighbourhood(x, known, n):
+    return _nearest(x, known, n).mean(1)
+
+
+def one_mean(x, known, n):
+    nearest = _nearest(x, known, n)
+    return nearest[:, 0] / nearest.mean()
+
+
+def rows_exchanged(x, known, n):
+    return by_sorting(known, x, min(n, len(x)))
+
+
 # detection_limit
 
 
@@ -66,6 +163,23 @@ def by_interpolation(scores, rate):
     return ordered[low] + (at - low) * (ordered[min(low + 1, len(ordered) - 1)] - ordered[low])
 
 
+def by_rank(scores, rate):
+    """One of the scores: no interpolation."""
+    return scores.sort(descending=True).values[round(rate * len(scores))]
+
+
+def the_last_that_passes(scores, rate):
+    return sorted(scores.tolist())[-int(rate * len(scores))]
+
+
+def by_kth(scores, rate):
+    return scores.double().kthvalue(int(np.ceil((1 - rate) * scores.numel()))).values
+
+
+def by_the_nearest(scores, rate):
+    return float(np.percentile(scores.double().numpy(), 100 * (1 - rate), method="nearest"))
+
+
 def wrong_end(scores, rate):
     return torch.quantile(scores, rate)
 
@@ -80,6 +194,58 @@ def like_a_gaussian(scores, rate):
 
 def share_of_the_score(scores, rate):
     return scores.max() * (1 - rate)
+
+
+def smallest(scores, rate):
+    return min(scores.tolist())
+
+
+def average(scores, rate):
+    return scores.mean()
+
+
+def two_sigma(scores, rate):
+    return scores.mean() + 2 * scores.std()
+
+
+def three_sigma(scores, rate):
+    return np.mean(scores.numpy()) + 3 * np.std(scores.numpy())
+
+
+def two_sided(scores, rate):
+    return torch.quantile(scores, 1 - rate / 2)
+
+
+def of_sizes(scores, rate):
+    return torch.quantile(scores.abs(), 1 - rate)
+
+
+def share_of_the_range(scores, rate):
+    return scores.min() + (1 - rate) * (scores.max() - scores.min())
+
+
+def not_sorted(scores, rate):
+    return scores[int((1 - rate) * len(scores))]
+
+
+def the_place(scores, rate):
+    return int((1 - rate) * len(scores))
+
+
+def the_rate(scores, rate):
+    return rate
+
+
+def the_rest(scores, rate):
+    return 1 - rate
+
+
+def in_per_cent(scores, rate):
+    return np.percentile(scores.numpy(), 1 - rate)
+
+
+def sorted_the_wrong_way(scores, rate):
+    return scores.sort(descending=True).values[int((1 - rate) * (len(scores) - 1))]
 
 
 # mark_noise
@@ -103,6 +269,26 @@ def in_plain_units(noise, value):
     return torch.fft.ifft2(torch.where(value != 0, (side * value).to(frequencies.dtype), frequencies)).real
 
 
+def in_float64(noise, value):
+    f = torch.fft.fftn(noise.double(), dim=(-2, -1), norm="ortho")
+    keep = (value == 0).double()
+    return torch.fft.ifftn(keep * f + value, dim=(-2, -1), norm="ortho").real
+
+
+def mark_by_numpy(noise, value):
+    f = np.fft.fft2(noise.numpy(), norm="ortho")
+    f[..., value.numpy() != 0] = value.numpy()[value.numpy() != 0]
+    return np.fft.ifft2(f, norm="ortho").real
+
+
+def one_picture_at_a_time(noise, value):
+    marked, free = torch.empty_like(noise), value == 0
+    for b, c in np.ndindex(*noise.shape[:2]):
+        f = torch.fft.fft(torch.fft.fft(noise[b, c], dim=0, norm="ortho"), dim=1, norm="ortho")
+        marked[b, c] = torch.fft.ifft2(f.where(free, value.to(f.dtype)), norm="ortho").real
+    return marked
+
+
 def added(noise, value):
     return noise + torch.fft.ifft2(value.to(torch.complex64), norm="ortho").real
 
@@ -120,10 +306,81 @@ def in_the_pixels(noise, value):
     return torch.where(value != 0, value.real, noise)
 
 
+def multiplied(noise, value):
+    f = torch.fft.fft2(noise, norm="ortho")
+    return torch.fft.ifft2(torch.where(value != 0, f * value, f), norm="ortho").real
+
+
+def norm_forgotten_on_the_way_back(noise, value):
+    f = torch.fft.fft2(noise, norm="ortho")
+    f[:, :, value != 0] = value[value != 0].to(f.dtype)
+    return torch.fft.ifft2(f).real
+
+
+def norm_forgotten_on_the_way_there(noise, value):
+    f = torch.fft.fft2(noise)
+    f[:, :, value != 0] = value[value != 0].to(f.dtype)
+    return torch.fft.ifft2(f, norm="ortho").real
+
+
+def mask_turned(noise, value):
+    f = torch.fft.fft2(noise, norm="ortho")
+    return torch.fft.ifft2(torch.where(value == 0, value.to(f.dtype), f), norm="ortho").real
+
+
+def shifted(noise, value):
+    """As in Wen et al.'s code, whose key lies in a shifted transform."""
+    f = torch.fft.fftshift(torch.fft.fft2(noise, norm="ortho"), dim=(-1, -2))
+    f[:, :, value != 0] = value[value != 0].to(f.dtype)
+    return torch.fft.ifft2(torch.fft.ifftshift(f, dim=(-1, -2)), norm="ortho").real
+
+
+def real_key(noise, value):
+    f = torch.fft.fft2(noise, norm="ortho")
+    return torch.fft.ifft2(torch.where(value != 0, value.real.to(f.dtype), f), norm="ortho").real
+
+
+def size_of_the_result(noise, value):
+    f = torch.fft.fft2(noise, norm="ortho")
+    return torch.abs(torch.fft.ifft2(torch.where(value != 0, value.to(f.dtype), f), norm="ortho"))
+
+
+def over_all_axes(noise, value):
+    f = torch.fft.fftn(noise, norm="ortho")
+    return torch.fft.ifftn(torch.where(value != 0, value.to(f.dtype), f), norm="ortho").real
+
+
+def along_rows(noise, value):
+    f = torch.fft.fft(noise, norm="ortho")
+    return torch.fft.ifft(torch.where(value != 0, value.to(f.dtype), f), norm="ortho").real
+
+
+def first_channel(noise, value):
+    return torch.cat([by_mask(noise[:, :1], value), noise[:, 1:]], 1)
+
+
+def not_back(noise, value):
+    f = torch.fft.fft2(noise, norm="ortho")
+    return torch.where(value != 0, value.to(f.dtype), f).real
+
+
+def complex_result(noise, value):
+    f = torch.fft.fft2(noise, norm="ortho")
+    return torch.fft.ifft2(torch.where(value != 0, value.to(f.dtype), f), norm="ortho")
+
+
 RIGHT = {
-    "memorisation_score": [by_sorting, by_loops, by_numpy],
-    "detection_limit": [by_torch, by_numpys_quantile, by_interpolation],
-    "mark_noise": [by_mask, by_the_difference, in_plain_units],
+    "memorisation_score": [by_sorting, by_loops, by_numpy, by_root_mean_square, by_partition, by_kthvalue],
+    "detection_limit": [
+        by_torch,
+        by_numpys_quantile,
+        by_interpolation,
+        by_rank,
+        the_last_that_passes,
+        by_kth,
+        by_the_nearest,
+    ],
+    "mark_noise": [by_mask, by_the_difference, in_plain_units, in_float64, mark_by_numpy, one_picture_at_a_time],
 }
 WRONG = {
     "memorisation_score": [
@@ -144,5 +401,56 @@ WRONG = {
         ("the key has no strength", too_weak),
         ("all other frequencies are lost", only_the_key),
         ("into the noise itself", in_the_pixels),
+    ],
+}
+TRIED = {
+    "memorisation_score": [
+        *WRONG["memorisation_score"],
+        ("(L1)", by_l1),
+        ("the largest difference of a pixel", by_the_largest_pixel),
+        ("by their angle", by_cosine),
+        ("the n farthest", of_the_farthest),
+        ("the first n known", of_the_first),
+        ("one neighbour more", others_only),
+        ("leaves the nearest out;", of_the_rest),
+        ("the median", by_median),
+        ("the sum of the n distances", by_sum),
+        ("multiplied by 0.5", as_published),
+        ("the difference is taken", difference),
+        ("1 less the ratio", similarity),
+        ("the mean of the n distances alone", neighbourhood),
+        ("one mean is taken for all", one_mean),
+        ("", rows_exchanged),
+    ],
+    "detection_limit": [
+        *WRONG["detection_limit"],
+        ("the smallest score", smallest),
+        ("the mean score", average),
+        ("two standard deviations", two_sigma),
+        ("three standard deviations", three_sigma),
+        ("two-sided", two_sided),
+        ("|score|", of_sizes),
+        ("a share of the way", share_of_the_range),
+        ("not sorted", not_sorted),
+        ("the place in the sorted scores", the_place),
+        ("the rate itself", the_rate),
+        ("1 - rate is returned", the_rest),
+        ("taken in per cent", in_per_cent),
+        ("at the wrong end", sorted_the_wrong_way),
+    ],
+    "mark_noise": [
+        *WRONG["mark_noise"],
+        ("the key multiplies", multiplied),
+        ("the way back has another norm", norm_forgotten_on_the_way_back),
+        ("the way there has another norm", norm_forgotten_on_the_way_there),
+        ("the mask is turned", mask_turned),
+        ("(fftshift)", shifted),
+        ("only the real part", real_key),
+        ("the size of the result", size_of_the_result),
+        ("and the channels, too", over_all_axes),
+        ("along the rows alone", along_rows),
+        ("only the first channel", first_channel),
+        ("the way back to noise is missing", not_back),
+        ("", complex_result),
     ],
 }

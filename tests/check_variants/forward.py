@@ -215,3 +215,353 @@ WRONG = {
         ("✗ the share of x_t in the mean", posterior_sampled),
     ],
 }
+
+
+# What was tried: whole functions, as they would stand in the cell
+
+
+def mirrored(process, x0, t, eps):
+    alpha_bar = process.alpha_bar(t).reshape(-1, 1, 1, 1)
+    return (1 - alpha_bar).sqrt() * x0 + alpha_bar.sqrt() * eps
+
+
+def variances(process, x0, t, eps):
+    ab = process.alpha_bar(t).view(-1, 1, 1, 1)
+    return ab * x0 + (1 - ab) * eps
+
+
+def one_root(process, x0, t, eps):
+    ab = process.alpha_bar(t).view(-1, 1, 1, 1)
+    return torch.sqrt(ab) * x0 + (1 - ab) * eps
+
+
+def one_step(process, x0, t, eps):
+    beta_t = process.beta(t).view(-1, 1, 1, 1)
+    return torch.sqrt(1 - beta_t) * x0 + torch.sqrt(beta_t) * eps
+
+
+def indexed_by_none(process, x0, t, eps):
+    ab = process.alpha_bar(t)[:, None, None, None]
+    return ab.sqrt() * x0 + (1 - ab).sqrt() * eps
+
+
+def as_it_stands(process, x0, t, eps):
+    ab = process.alpha_bar(t)
+    return torch.sqrt(ab) * x0 + torch.sqrt(1 - ab) * eps
+
+
+def from_a_table_that_starts_at_0(process, x0, t, eps):
+    """As diffusers has it: alphas_cumprod[timesteps]."""
+    alphas_cumprod = torch.cumprod(1.0 - process.betas, dim=0)
+    sqrt_alpha_prod = alphas_cumprod[t] ** 0.5
+    sqrt_one_minus_alpha_prod = (1 - alphas_cumprod[t]) ** 0.5
+    return sqrt_alpha_prod.view(-1, 1, 1, 1) * x0 + sqrt_one_minus_alpha_prod.view(-1, 1, 1, 1) * eps
+
+
+def a_step_early(process, x0, t, eps):
+    ab = process.alpha_bar(t - 1).view(-1, 1, 1, 1)
+    return ab.sqrt() * x0 + (1 - ab).sqrt() * eps
+
+
+def clamped(process, x0, t, eps):
+    ab = process.alpha_bar(t).view(-1, 1, 1, 1)
+    return torch.clamp(ab.sqrt() * x0 + (1 - ab).sqrt() * eps, -1, 1)
+
+
+def unscaled(process, x0, t, eps):
+    return x0 + (1 - process.alpha_bar(t)).sqrt().view(-1, 1, 1, 1) * eps
+
+
+def with_global_noise(process, x0, t, eps):
+    eps = torch.randn_like(x0)
+    ab = process.alpha_bar(t).view(-1, 1, 1, 1)
+    return ab.sqrt() * x0 + (1 - ab).sqrt() * eps
+
+
+def squared_twice(process, x0, t, eps):
+    signal = process.alpha_bar(t).view(-1, 1, 1, 1)
+    return signal * x0 + (1 - signal**2).sqrt() * eps
+
+
+def returns_both(process, x0, t, eps):
+    ab = process.alpha_bar(t).view(-1, 1, 1, 1)
+    return ab.sqrt() * x0 + (1 - ab).sqrt() * eps, eps
+
+
+def annotated_diffusion(T=1000):
+    """As in a tutorial that is much copied."""
+    x = torch.linspace(0, T, T + 1)
+    alphas_cumprod = torch.cos(((x / T) + 0.008) / 1.008 * torch.pi * 0.5) ** 2
+    alphas_cumprod = alphas_cumprod / alphas_cumprod[0]
+    return torch.clip(1 - alphas_cumprod[1:] / alphas_cumprod[:-1], 0.0001, 0.9999)
+
+
+def alpha_bars(T=1000):
+    t = torch.linspace(0, 1, T + 1, dtype=torch.float64)
+    f = torch.cos((t + 0.008) / 1.008 * torch.pi / 2) ** 2
+    return f[1:] / f[0]
+
+
+def T_times(T=1000):
+    t = torch.arange(T, dtype=torch.float64) / T
+    f = torch.cos((t + 0.008) / 1.008 * torch.pi / 2) ** 2
+    return torch.clamp(1 - f[1:] / f[:-1], max=0.999)
+
+
+def T_times_to_the_end(T=1000):
+    t = torch.linspace(0, 1, T, dtype=torch.float64)
+    f = torch.cos((t + 0.008) / 1.008 * torch.pi / 2) ** 2
+    return torch.clamp(1 - f[1:] / f[:-1], max=0.999)
+
+
+def with_a_zero(T=1000):
+    t = torch.linspace(0, 1, T + 1, dtype=torch.float64)
+    f = torch.cos((t + 0.008) / 1.008 * torch.pi / 2) ** 2
+    return torch.cat([torch.zeros(1), (1 - f[1:] / f[:-1]).clamp(max=0.999)])
+
+
+def uncut(T=1000):
+    t = torch.linspace(0, 1, T + 1, dtype=torch.float64)
+    f = torch.cos((t + 0.008) / 1.008 * torch.pi / 2) ** 2
+    return 1 - f[1:] / f[:-1]
+
+
+def plain_cosine(T=1000):
+    t = torch.linspace(0, 1, T + 1, dtype=torch.float64)
+    f = torch.cos((t + 0.008) / 1.008 * torch.pi / 2)
+    return (1 - f[1:] / f[:-1]).clamp(max=0.999)
+
+
+def without_offset(T=1000):
+    f = torch.cos(torch.linspace(0, 1, T + 1, dtype=torch.float64) * torch.pi / 2) ** 2
+    return (1 - f[1:] / f[:-1]).clamp(max=0.999)
+
+
+def brackets_lost(T=1000):
+    t = torch.arange(T + 1, dtype=torch.float64)
+    f = torch.cos((t / T + 0.008 / 1.008) * torch.pi / 2) ** 2
+    return (1 - f[1:] / f[:-1]).clamp(max=0.999)
+
+
+def ratio_turned(T=1000):
+    t = torch.linspace(0, 1, T + 1, dtype=torch.float64)
+    f = torch.cos((t + 0.008) / 1.008 * torch.pi / 2) ** 2
+    return (1 - f[:-1] / f[1:]).clamp(max=0.999)
+
+
+def alphas(T=1000):
+    t = torch.linspace(0, 1, T + 1, dtype=torch.float64)
+    f = torch.cos((t + 0.008) / 1.008 * torch.pi / 2) ** 2
+    return f[1:] / f[:-1]
+
+
+def the_linear_one(T=1000):
+    return torch.linspace(0.0001, 0.02, T)
+
+
+def ones_less_alpha_bar(T=1000):
+    t = torch.linspace(0, 1, T + 1, dtype=torch.float64)
+    f = torch.cos((t + 0.008) / 1.008 * torch.pi / 2) ** 2
+    return (1 - f / f[0])[1:]
+
+
+def _bars(process, t):
+    return process.alpha_bar(t).reshape(-1, 1, 1, 1), process.alpha_bar(t - 1).reshape(-1, 1, 1, 1)
+
+
+def forward_variance(process, x_t, x0, t):
+    beta, (bar, bar_prev) = process.beta(t).reshape(-1, 1, 1, 1), _bars(process, t)
+    mean = bar_prev.sqrt() * beta / (1 - bar) * x0 + (1 - beta).sqrt() * (1 - bar_prev) / (1 - bar) * x_t
+    return mean, beta
+
+
+def standard_deviation(process, x_t, x0, t):
+    beta, (bar, bar_prev) = process.beta(t).reshape(-1, 1, 1, 1), _bars(process, t)
+    mean = bar_prev.sqrt() * beta / (1 - bar) * x0 + (1 - beta).sqrt() * (1 - bar_prev) / (1 - bar) * x_t
+    return mean, torch.sqrt(beta * (1 - bar_prev) / (1 - bar))
+
+
+def log_variance(process, x_t, x0, t):
+    """As OpenAI's code has it, for numerical stability."""
+    beta, (bar, bar_prev) = process.beta(t).reshape(-1, 1, 1, 1), _bars(process, t)
+    mean = bar_prev.sqrt() * beta / (1 - bar) * x0 + (1 - beta).sqrt() * (1 - bar_prev) / (1 - bar) * x_t
+    return mean, (beta * (1 - bar_prev) / (1 - bar)).clamp(min=1e-20).log()
+
+
+def bar_of_t(process, x_t, x0, t):
+    beta, (bar, bar_prev) = process.beta(t).reshape(-1, 1, 1, 1), _bars(process, t)
+    mean = bar.sqrt() * beta / (1 - bar) * x0 + (1 - beta).sqrt() * (1 - bar_prev) / (1 - bar) * x_t
+    return mean, beta * (1 - bar_prev) / (1 - bar)
+
+
+def bar_before_x_t(process, x_t, x0, t):
+    beta, (bar, bar_prev) = process.beta(t).reshape(-1, 1, 1, 1), _bars(process, t)
+    mean = bar_prev.sqrt() * beta / (1 - bar) * x0 + bar.sqrt() * (1 - bar_prev) / (1 - bar) * x_t
+    return mean, beta * (1 - bar_prev) / (1 - bar)
+
+
+def beta_lost(process, x_t, x0, t):
+    beta, (bar, bar_prev) = process.beta(t).reshape(-1, 1, 1, 1), _bars(process, t)
+    mean = bar_prev.sqrt() / (1 - bar) * x0 + (1 - beta).sqrt() * (1 - bar_prev) / (1 - bar) * x_t
+    return mean, beta * (1 - bar_prev) / (1 - bar)
+
+
+def exchanged(process, x_t, x0, t):
+    beta, (bar, bar_prev) = process.beta(t).reshape(-1, 1, 1, 1), _bars(process, t)
+    mean = bar_prev.sqrt() * beta / (1 - bar) * x_t + (1 - beta).sqrt() * (1 - bar_prev) / (1 - bar) * x0
+    return mean, beta * (1 - bar_prev) / (1 - bar)
+
+
+def a_time_early(process, x_t, x0, t):
+    t = t - 1  # counted from 0
+    beta, (bar, bar_prev) = process.beta(t).reshape(-1, 1, 1, 1), _bars(process, t)
+    mean = bar_prev.sqrt() * beta / (1 - bar) * x0 + (1 - beta).sqrt() * (1 - bar_prev) / (1 - bar) * x_t
+    return mean, beta * (1 - bar_prev) / (1 - bar)
+
+
+def only_the_mean(process, x_t, x0, t):
+    beta, (bar, bar_prev) = process.beta(t).reshape(-1, 1, 1, 1), _bars(process, t)
+    return bar_prev.sqrt() * beta / (1 - bar) * x0 + (1 - beta).sqrt() * (1 - bar_prev) / (1 - bar) * x_t
+
+
+def by_index(process, x_t, x0, t):
+    beta, bar, bar_prev = process.beta(t), process.alpha_bar(t), process.alpha_bar(t - 1)
+    c0, ct = bar_prev.sqrt() * beta / (1 - bar), (1 - beta).sqrt() * (1 - bar_prev) / (1 - bar)
+    mean = c0[:, None, None, None] * x0 + ct[:, None, None, None] * x_t
+    return mean, (beta * (1 - bar_prev) / (1 - bar))[:, None, None, None]
+
+
+def not_reshaped(process, x_t, x0, t):
+    beta, bar, bar_prev = process.beta(t), process.alpha_bar(t), process.alpha_bar(t - 1)
+    mean = (torch.sqrt(bar_prev) * beta * x0 + torch.sqrt(1 - beta) * (1 - bar_prev) * x_t) / (1 - bar)
+    return mean, beta * (1 - bar_prev) / (1 - bar)
+
+
+def a_sample(process, x_t, x0, t):
+    beta, (bar, bar_prev) = process.beta(t).reshape(-1, 1, 1, 1), _bars(process, t)
+    mean = bar_prev.sqrt() * beta / (1 - bar) * x0 + (1 - beta).sqrt() * (1 - bar_prev) / (1 - bar) * x_t
+    variance = beta * (1 - bar_prev) / (1 - bar)
+    return mean + variance.sqrt() * torch.randn_like(mean), variance
+
+
+TRIED = {
+    "add_noise": [
+        ("the other way round", mirrored),
+        ("the square roots are missing", variances),
+        ("the square root of 1 - alpha_bar is missing", one_root),
+        ("a single step", one_step),
+        ("not for one number t", indexed_by_none),
+        ("not broadcast", as_it_stands),
+        ("counted from 0", from_a_table_that_starts_at_0),
+        ("one step too early", a_step_early),
+        ("clamped", clamped),
+        ("the picture is not scaled", unscaled),
+        ("", with_global_noise),
+        ("as if it were its root", squared_twice),
+        ("", returns_both),
+    ],
+    "cosine_beta": [
+        ("0.0001 to 0.9999", annotated_diffusion),
+        ("alpha_bar itself is returned", alpha_bars),
+        ("f is needed at T + 1 times", T_times),
+        ("f is needed at T + 1 times", T_times_to_the_end),
+        ("there are T + 1 betas", with_a_zero),
+        ("not cut at 0.999", uncut),
+        ("not squared", plain_cosine),
+        ("the offset s is missing", without_offset),
+        ("brackets", brackets_lost),
+        ("upside down", ratio_turned),
+        ("which is alpha", alphas),
+        ("the linear schedule", the_linear_one),
+        ("1 - alpha_bar stands", ones_less_alpha_bar),
+    ],
+    "posterior": [
+        ("the variance is beta_t", forward_variance),
+        ("the standard deviation is returned", standard_deviation),
+        ("the logarithm", log_variance),
+        ("belongs before x_0", bar_of_t),
+        ("belongs before x_t", bar_before_x_t),
+        ("beta_t is missing", beta_lost),
+        ("have changed places", exchanged),
+        ("one step too early", a_time_early),
+        ("only the mean", only_the_mean),
+        ("not for one number t", by_index),
+        ("not broadcast", not_reshaped),
+        ("", a_sample),
+    ],
+}
+
+
+def by_addcmul(process, x0, t, eps):
+    a = process.alpha_bar(t).sqrt().reshape(-1, 1, 1, 1).to(x0.dtype)
+    return torch.addcmul(a * x0, (1 - a.square()).sqrt(), eps)
+
+
+def on_its_own_copy(process, x0, t, eps):
+    x_t, bar = x0.clone(), torch.as_tensor(process.alpha_bar(t)).view(-1, 1, 1, 1)
+    x_t *= bar.sqrt()
+    x_t += (1 - bar).sqrt() * eps
+    return x_t
+
+
+def step_by_step(process, x0, t, eps):
+    """The signal and the variance of t single steps, as the derivation has it."""
+    t = torch.as_tensor(t).expand(len(x0))
+    signal, variance = torch.ones(len(x0)), torch.zeros(len(x0))
+    for s in range(1, int(t.max()) + 1):
+        alpha = torch.where(s <= t, process.alpha(s), 1.0)
+        signal, variance = signal * alpha.sqrt(), variance * alpha + 1 - alpha
+    return signal.view(-1, 1, 1, 1) * x0 + variance.sqrt().view(-1, 1, 1, 1) * eps
+
+
+def from_the_last_dimension(process, x0, t, eps):
+    bar = process.alpha_bar(t)
+    return (bar.sqrt() * x0.movedim(0, -1) + (1 - bar).sqrt() * eps.movedim(0, -1)).movedim(-1, 0)
+
+
+def diffusers_with_its_loop(T=1000):
+    betas = []
+    for i in range(T):
+        t1, t2 = i / T, (i + 1) / T
+        alpha_bar = lambda t: math.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
+        betas.append(min(1 - alpha_bar(t2) / alpha_bar(t1), 0.999))
+    return torch.tensor(betas, dtype=torch.float32)
+
+
+def in_a_row(T=1000):
+    """In numbers of torch from 0 to T, through logarithms."""
+    t = torch.arange(0, T + 1).double()
+    log_f = 2 * torch.cos((t / T + 0.008) / 1.008 * torch.pi / 2).abs().clamp(min=1e-300).log()
+    return torch.minimum(-torch.expm1(log_f.diff()), torch.tensor(0.999))
+
+
+def by_tangent(T=1000):
+    """1 - cos^2(b) / cos^2(a) by a sum of angles."""
+    u = (np.arange(T + 1) / T + 0.008) / 1.008 * np.pi / 2
+    a, b = u[:-1], u[1:]
+    return torch.from_numpy(np.clip(np.sin(b - a) * np.sin(b + a) / np.cos(a) ** 2, None, 0.999))
+
+
+def through_eps(process, x_t, x0, t):
+    """The mean by the noise that leads from x_0 to x_t: Algorithm 2's line."""
+    beta, bar, before = (v.view(-1, 1, 1, 1) for v in (process.beta(t), process.alpha_bar(t), process.alpha_bar(t - 1)))
+    eps = (x_t - bar.sqrt() * x0) / (1 - bar).sqrt()
+    return (x_t - beta / (1 - bar).sqrt() * eps) / (1 - beta).sqrt(), beta * (1 - before) / (1 - bar)
+
+
+def in_any_shape(process, x_t, x0, t):
+    view = lambda v: torch.as_tensor(v).reshape(-1, *[1] * (x_t.dim() - 1)).to(x_t)
+    beta, bar, before = view(process.beta(t)), view(process.alpha_bar(t)), view(process.alpha_bar(t - 1))
+    mean = torch.sqrt(before) * beta / (1 - bar) * x0 + torch.sqrt(1 - beta) * (1 - before) / (1 - bar) * x_t
+    return [mean, torch.clamp(beta * (1 - before) / (1 - bar), min=1e-20)]
+
+
+def one_after_the_other(process, x_t, x0, t):
+    each = [int(s) for s in torch.as_tensor(t).expand(len(x_t))]
+    means, variances = zip(*(process.posterior(x[None], y[None], s) for x, y, s in zip(x_t, x0, each)))
+    return torch.cat(means), torch.cat(variances)
+
+
+RIGHT["add_noise"] += [by_addcmul, on_its_own_copy, step_by_step, from_the_last_dimension]
+RIGHT["cosine_beta"] += [diffusers_with_its_loop, in_a_row, by_tangent]
+RIGHT["posterior"] += [through_eps, in_any_shape, one_after_the_other]

@@ -4,6 +4,7 @@ import torch
 from torch.nn.functional import cross_entropy, log_softmax, nll_loss
 
 from course_lib.guidance import ClassifierFree, ClassifierGuided
+from course_lib.process import randn_like
 
 # guided_score
 
@@ -218,8 +219,8 @@ WRONG = {
         ("the softmax is taken twice", double_softmax),
     ],
     "label_dropout": [
-        ("p is the share that stays", keeps_p),
-        ("all go or none", all_or_none),
+        ("p is the fraction that is kept", keeps_p),
+        ("all labels are dropped, or none", all_or_none),
         ("the labels are written into", in_place),
         ("dropped labels become 0, which is a class", to_zero),
         ("not drawn from rng", unseeded),
@@ -231,3 +232,445 @@ WRONG = {
         ("the weights must sum to 1", sum_of_both),
     ],
 }
+
+
+# What was tried: whole functions, as they would stand in the cell
+
+
+def of_probabilities(denoiser, classifier, x_t, t, label, w):
+    with torch.enable_grad():
+        x = x_t.detach().requires_grad_()
+        p = classifier(x, t).softmax(1)[range(len(x)), label]
+        gradient = torch.autograd.grad(p.sum(), x)[0]
+    return denoiser(x_t, t).score + w * gradient
+
+
+def of_logits(denoiser, classifier, x_t, t, label, w):
+    with torch.enable_grad():
+        x = x_t.detach().requires_grad_()
+        gradient = torch.autograd.grad(classifier(x, t)[range(len(x)), label].sum(), x)[0]
+    return denoiser(x_t, t).score + w * gradient
+
+
+def of_the_mean(denoiser, classifier, x_t, t, label, w):
+    with torch.enable_grad():
+        x = x_t.detach().requires_grad_()
+        log_p = classifier(x, t).log_softmax(1)[range(len(x)), label]
+        gradient = torch.autograd.grad(log_p.mean(), x)[0]
+    return denoiser(x_t, t).score + w * gradient
+
+
+def by_the_loss(denoiser, classifier, x_t, t, label, w):
+    """The gradient of the cross-entropy, which is minus log P."""
+    with torch.enable_grad():
+        x = x_t.detach().requires_grad_()
+        loss = cross_entropy(classifier(x, t), torch.as_tensor(label).expand(len(x)), reduction="sum")
+        gradient = torch.autograd.grad(loss, x)[0]
+    return denoiser(x_t, t).score + w * gradient
+
+
+def where_gradients_are_off(denoiser, classifier, x_t, t, label, w):
+    x = x_t.detach().requires_grad_()
+    log_p = classifier(x, t).log_softmax(1)[range(len(x)), label]
+    return denoiser(x_t, t).score + w * torch.autograd.grad(log_p.sum(), x)[0]
+
+
+def eps_plus_gradient(denoiser, classifier, x_t, t, label, w):
+    with torch.enable_grad():
+        x = x_t.detach().requires_grad_()
+        log_p = classifier(x, t).log_softmax(1)[range(len(x)), label]
+        gradient = torch.autograd.grad(log_p.sum(), x)[0]
+    return denoiser(x_t, t).eps + w * gradient
+
+
+def scaled_as_for_eps(denoiser, classifier, x_t, t, label, w):
+    """sqrt(1 - alpha_bar) of Algorithm 2, where no eps is."""
+    with torch.enable_grad():
+        x = x_t.detach().requires_grad_()
+        log_p = classifier(x, t).log_softmax(1)[range(len(x)), label]
+        gradient = torch.autograd.grad(log_p.sum(), x)[0]
+    return denoiser(x_t, t).score + w * denoiser.process.noise(t) * gradient
+
+
+def w_less_one(denoiser, classifier, x_t, t, label, w):
+    with torch.enable_grad():
+        x = x_t.detach().requires_grad_()
+        log_p = classifier(x, t).log_softmax(1)[range(len(x)), label]
+        gradient = torch.autograd.grad(log_p.sum(), x)[0]
+    return denoiser(x_t, t).score + (w - 1) * gradient
+
+
+def gradient_alone(denoiser, classifier, x_t, t, label, w):
+    with torch.enable_grad():
+        x = x_t.detach().requires_grad_()
+        log_p = classifier(x, t).log_softmax(1)[range(len(x)), label]
+        return w * torch.autograd.grad(log_p.sum(), x)[0]
+
+
+def likeliest(denoiser, classifier, x_t, t, label, w):
+    with torch.enable_grad():
+        x = x_t.detach().requires_grad_()
+        log_p = classifier(x, t).log_softmax(1)
+        gradient = torch.autograd.grad(log_p.amax(1).sum(), x)[0]
+    return denoiser(x_t, t).score + w * gradient
+
+
+def over_the_batch(denoiser, classifier, x_t, t, label, w):
+    with torch.enable_grad():
+        x = x_t.detach().requires_grad_()
+        log_p = classifier(x, t).log_softmax(0)[range(len(x)), label]
+        gradient = torch.autograd.grad(log_p.sum(), x)[0]
+    return denoiser(x_t, t).score + w * gradient
+
+
+def blended(denoiser, classifier, x_t, t, label, w):
+    with torch.enable_grad():
+        x = x_t.detach().requires_grad_()
+        log_p = classifier(x, t).log_softmax(1)[range(len(x)), label]
+        gradient = torch.autograd.grad(log_p.sum(), x)[0]
+    return (1 - w) * denoiser(x_t, t).score + w * gradient
+
+
+def on_x_t_itself(denoiser, classifier, x_t, t, label, w):
+    x_t.requires_grad_()
+    with torch.enable_grad():
+        log_p = classifier(x_t, t).log_softmax(1)[range(len(x_t)), label]
+        gradient = torch.autograd.grad(log_p.sum(), x_t)[0]
+    return denoiser(x_t, t).score + w * gradient
+
+
+def of_clean_pictures(classifier, x0, label, rng):
+    t = classifier.process.sample_t(len(x0), rng)
+    return cross_entropy(classifier(x0, t), label)
+
+
+def always_time_0(classifier, x0, label, rng):
+    t = classifier.process.sample_t(len(x0), rng)
+    x_t = classifier.process.add_noise(x0, t, randn_like(x0, rng))
+    return cross_entropy(classifier(x_t, 0), label)
+
+
+def randint_from_0(classifier, x0, label, rng):
+    t = torch.randint(0, classifier.process.T, (len(x0),), generator=rng)
+    x_t = classifier.process.add_noise(x0, t, randn_like(x0, rng))
+    return cross_entropy(classifier(x_t, t), label)
+
+
+def one_t_for_all(classifier, x0, label, rng):
+    t = int(classifier.process.sample_t(1, rng))
+    x_t = classifier.process.add_noise(x0, t, randn_like(x0, rng))
+    return cross_entropy(classifier(x_t, t), label)
+
+
+def without_rng(classifier, x0, label, rng):
+    t = classifier.process.sample_t(len(x0), rng)
+    x_t = classifier.process.add_noise(x0, t, torch.randn_like(x0))
+    return cross_entropy(classifier(x_t, t), label)
+
+
+def softmax_first(classifier, x0, label, rng):
+    t = classifier.process.sample_t(len(x0), rng)
+    x_t = classifier.process.add_noise(x0, t, randn_like(x0, rng))
+    return cross_entropy(torch.softmax(classifier(x_t, t), dim=1), label)
+
+
+def of_all_labels(classifier, x0, label, rng):
+    t = classifier.process.sample_t(len(x0), rng)
+    x_t = classifier.process.add_noise(x0, t, randn_like(x0, rng))
+    return cross_entropy(classifier(x_t, t), label, reduction="sum")
+
+
+def each_one(classifier, x0, label, rng):
+    t = classifier.process.sample_t(len(x0), rng)
+    x_t = classifier.process.add_noise(x0, t, randn_like(x0, rng))
+    return cross_entropy(classifier(x_t, t), label, reduction="none")
+
+
+def nll_of_logits(classifier, x0, label, rng):
+    t = classifier.process.sample_t(len(x0), rng)
+    x_t = classifier.process.add_noise(x0, t, randn_like(x0, rng))
+    return nll_loss(classifier(x_t, t), label)
+
+
+def squares_of_one_hot(classifier, x0, label, rng):
+    t = classifier.process.sample_t(len(x0), rng)
+    x_t = classifier.process.add_noise(x0, t, randn_like(x0, rng))
+    p = classifier(x_t, t).softmax(1)
+    return ((p - torch.nn.functional.one_hot(label, p.shape[1])) ** 2).mean()
+
+
+def plain_number(classifier, x0, label, rng):
+    t = classifier.process.sample_t(len(x0), rng)
+    x_t = classifier.process.add_noise(x0, t, randn_like(x0, rng))
+    return cross_entropy(classifier(x_t, t), label).item()
+
+
+def likelihood(classifier, x0, label, rng):
+    t = classifier.process.sample_t(len(x0), rng)
+    x_t = classifier.process.add_noise(x0, t, randn_like(x0, rng))
+    return classifier(x_t, t).log_softmax(1)[range(len(x0)), label].mean()
+
+
+def fractions(classifier, x0, label, rng):
+    t = classifier.process.sample_t(len(x0), rng)
+    x_t = classifier.process.add_noise(x0, t, randn_like(x0, rng))
+    return cross_entropy(classifier(x_t, t / classifier.process.T), label)
+
+
+def kept_with_p(label, null, p, rng):
+    keep = torch.rand(label.shape, generator=rng) < p
+    return torch.where(keep, label, null)
+
+
+def one_chance(label, null, p, rng):
+    return torch.where(torch.rand(1, generator=rng) < p, torch.full_like(label, null), label)
+
+
+def into_the_labels(label, null, p, rng):
+    drop = torch.rand(len(label), generator=rng) < p
+    label[drop] = null
+    return label
+
+
+def times_a_mask(label, null, p, rng):
+    keep = (torch.rand(len(label), generator=rng) >= p).long()
+    return label * keep
+
+
+def minus_one(label, null, p, rng):
+    return label.masked_fill(torch.rand(len(label), generator=rng) < p, -1)
+
+
+def global_chances(label, null, p, rng):
+    return torch.where(torch.rand(label.shape, device=label.device) < p, null, label)
+
+
+def a_fixed_number(label, null, p, rng):
+    """Exactly p of the batch, at random places."""
+    out = label.clone()
+    out[torch.randperm(len(label), generator=rng)[: round(p * len(label))]] = null
+    return out
+
+
+def the_first_ones(label, null, p, rng):
+    out = label.clone()
+    out[: round(p * len(label))] = null
+    return out
+
+
+def own_seed(label, null, p, rng):
+    drop = torch.rand(len(label), generator=torch.Generator().manual_seed(0)) < p
+    return torch.where(drop, null, label)
+
+
+def left_out(label, null, p, rng):
+    return label[torch.rand(len(label), generator=rng) >= p]
+
+
+def another_class(label, null, p, rng):
+    u = torch.rand(len(label), generator=rng)
+    return torch.where(u < p, torch.randint(0, int(label.max()) + 1, label.shape, generator=rng), label)
+
+
+def mask_alone(label, null, p, rng):
+    return torch.rand(len(label), generator=rng) < p
+
+
+def papers_w(cond, uncond, x_t, t, w):
+    e_cond, e_uncond = cond(x_t, t).eps, uncond(x_t, t).eps
+    return (1 + w) * e_cond - w * e_uncond
+
+
+def papers_w_again(cond, uncond, x_t, t, w):
+    e_cond, e_uncond = cond(x_t, t).eps, uncond(x_t, t).eps
+    return e_cond + w * (e_cond - e_uncond)
+
+
+def weights_exchanged(cond, uncond, x_t, t, w):
+    return (1 - w) * cond(x_t, t).eps + w * uncond(x_t, t).eps
+
+
+def difference_turned(cond, uncond, x_t, t, w):
+    return uncond(x_t, t).eps + w * (uncond(x_t, t).eps - cond(x_t, t).eps)
+
+
+def difference_alone(cond, uncond, x_t, t, w):
+    return w * (cond(x_t, t).eps - uncond(x_t, t).eps)
+
+
+def sum_of_two(cond, uncond, x_t, t, w):
+    return w * cond(x_t, t).eps + uncond(x_t, t).eps
+
+
+def of_x0(cond, uncond, x_t, t, w):
+    return uncond(x_t, t).x0 + w * (cond(x_t, t).x0 - uncond(x_t, t).x0)
+
+
+def of_scores(cond, uncond, x_t, t, w):
+    return uncond(x_t, t).score + w * (cond(x_t, t).score - uncond(x_t, t).score)
+
+
+def conditional_alone(cond, uncond, x_t, t, w):
+    return cond(x_t, t).eps
+
+
+def one_less(cond, uncond, x_t, t, w):
+    return uncond(x_t, t).eps + (w - 1) * (cond(x_t, t).eps - uncond(x_t, t).eps)
+
+
+def rescaled(cond, uncond, x_t, t, w):
+    """As Lin et al. have it against too much contrast."""
+    c, u = cond(x_t, t).eps, uncond(x_t, t).eps
+    mix, dims = u + w * (c - u), list(range(1, c.ndim))
+    return mix * c.std(dim=dims, keepdim=True) / mix.std(dim=dims, keepdim=True)
+
+
+def clamped_pictures(cond, uncond, x_t, t, w):
+    c, u = cond(x_t, t), uncond(x_t, t)
+    mix = u.replace(eps=u.eps + w * (c.eps - u.eps))
+    return mix.replace(x0=mix.x0.clamp(-1, 1)).eps
+
+
+TRIED = {
+    "guided_score": [
+        ("of P, not of log P", of_probabilities),
+        ("of the logits themselves", of_logits),
+        ("averaged over the batch", of_the_mean),
+        ("its sign is turned", by_the_loss),
+        ("gradients are off", where_gradients_are_off),
+        ("the denoiser's noise eps", eps_plus_gradient),
+        ("belongs to the noise eps", scaled_as_for_eps),
+        ("w - 1", w_less_one),
+        ("only the classifier's gradient", gradient_alone),
+        ("likeliest class", likeliest),
+        ("over the batch", over_the_batch),
+        ("blended", blended),
+        ("", on_x_t_itself),
+    ],
+    "classifier_loss": [
+        ("given clean pictures", of_clean_pictures),
+        ("given t = 0", always_time_0),
+        ("drawn from 0 .. T - 1", randint_from_0),
+        ("one t is drawn", one_t_for_all),
+        ("not drawn from rng", without_rng),
+        ("the softmax is taken twice", softmax_first),
+        ("summed, not averaged", of_all_labels),
+        ("one number for each", each_one),
+        ("must be normalised", nll_of_logits),
+        ("mean squared error", squares_of_one_hot),
+        ("cut off", plain_number),
+        ("the sign is turned", likelihood),
+        ("", fractions),
+    ],
+    "label_dropout": [
+        ("the fraction that is kept", kept_with_p),
+        ("all labels are dropped, or none", one_chance),
+        ("written into", into_the_labels),
+        ("become 0", times_a_mask),
+        ("become -1", minus_one),
+        ("not drawn from rng", global_chances),
+        ("exactly the fraction p", a_fixed_number),
+        ("always the first", the_first_ones),
+        ("made anew", own_seed),
+        ("left out", left_out),
+        ("another class", another_class),
+        ("the mask is returned", mask_alone),
+    ],
+    "guided_mix": [
+        ("Ho and Salimans' w", papers_w),
+        ("Ho and Salimans' w", papers_w_again),
+        ("cond and uncond are swapped", weights_exchanged),
+        ("the difference is turned", difference_turned),
+        ("the unconditional noise is missing", difference_alone),
+        ("the weights must sum to 1", sum_of_two),
+        ("predicted pictures are mixed", of_x0),
+        ("the scores are mixed", of_scores),
+        ("w is forgotten", conditional_alone),
+        ("w - 1", one_less),
+        ("brought to the size", rescaled),
+        ("clamped", clamped_pictures),
+    ],
+}
+
+
+def by_gather(denoiser, classifier, x_t, t, label, w):
+    with torch.enable_grad():
+        x = x_t.detach().clone().requires_grad_(True)
+        log_p = torch.log_softmax(classifier(x, t), dim=-1)
+        index = torch.as_tensor(label).expand(len(x))[:, None]
+        log_p.gather(1, index).sum().backward()
+    return denoiser(x_t, t).score + w * x.grad
+
+
+def by_one_hot(denoiser, classifier, x_t, t, label, w):
+    with torch.enable_grad():
+        x = x_t.detach().requires_grad_()
+        logits = classifier(x, t)
+        chosen = (logits * torch.nn.functional.one_hot(torch.as_tensor(label), logits.shape[1])).sum(1)
+        return denoiser(x_t, t).score.detach() + w * torch.autograd.grad((chosen - logits.logsumexp(1)).sum(), x)[0]
+
+
+def one_gradient_each(denoiser, classifier, x_t, t, label, w):
+    labels, gradients = torch.as_tensor(label).expand(len(x_t)).tolist(), []
+    for one, c in zip(x_t, labels):
+        with torch.enable_grad():
+            x = one[None].detach().requires_grad_()
+            gradients.append(torch.autograd.grad(classifier(x, t).log_softmax(1)[0, c], x)[0])
+    return denoiser(x_t, t).score + w * torch.cat(gradients)
+
+
+def by_logsumexp(classifier, x0, label, rng):
+    t, eps = classifier.process.sample_t(len(x0), rng), torch.randn(x0.shape, generator=rng, dtype=x0.dtype)
+    logits = classifier(classifier.process.add_noise(x0, t, eps), t)
+    return (logits.logsumexp(1) - logits[torch.arange(len(x0)), label]).mean()
+
+
+def summed_and_divided(classifier, x0, label, rng):
+    t, eps = classifier.process.sample_t(len(x0), rng), randn_like(x0, rng)
+    x_t = classifier.process.add_noise(x0, t, eps)
+    return cross_entropy(classifier(x_t, t).double(), label, reduction="sum") / len(x0)
+
+
+def by_gathered_logarithms(classifier, x0, label, rng):
+    process = classifier.process
+    t = (1 + torch.rand(len(x0), generator=rng) * process.T).long().clamp(max=process.T)
+    a, b = process.coefficients(t, x0)
+    p = classifier(a * x0 + b * torch.empty_like(x0).normal_(generator=rng), t).softmax(-1)
+    return -p.gather(1, label[:, None]).log().mean()
+
+
+def by_arithmetic(label, null, p, rng):
+    drop = (torch.rand(len(label), generator=rng) < p).to(label.dtype)
+    return label * (1 - drop) + null * drop
+
+
+def one_at_a_time(label, null, p, rng):
+    u = torch.rand(len(label), generator=rng).tolist()
+    return torch.tensor([null if chance < p else c for chance, c in zip(u, label.tolist())])
+
+
+def from_the_other_end(label, null, p, rng):
+    keep = torch.rand(label.size(), generator=rng, dtype=torch.float64) >= p
+    return torch.where(keep, label, torch.full_like(label, null))
+
+
+def in_float64(cond, uncond, x_t, t, w):
+    c, u = cond(x_t, t).eps.double(), uncond(x_t, t).eps.double()
+    return u + w * (c - u)
+
+
+def on_a_copy(cond, uncond, x_t, t, w):
+    mix = uncond(x_t, t).eps.clone()
+    mix += w * (cond(x_t, t).eps - mix)
+    return mix
+
+
+def beyond_the_conditional(cond, uncond, x_t, t, w):
+    c, u = cond(x_t, t).eps, uncond(x_t, t).eps
+    return c + (w - 1) * (c - u)
+
+
+RIGHT["guided_score"] += [by_gather, by_one_hot, one_gradient_each]
+RIGHT["classifier_loss"] += [by_logsumexp, summed_and_divided, by_gathered_logarithms]
+RIGHT["label_dropout"] += [by_arithmetic, one_at_a_time, from_the_other_end]
+RIGHT["guided_mix"] += [in_float64, on_a_copy, beyond_the_conditional]

@@ -176,7 +176,7 @@ WRONG = {
         ("1 - sqrt(alpha_bar_t) stands", divided(lambda process, t: 1 - process.alpha_bar(t) ** 0.5)),
         ("the bar is lost", divided(lambda process, t: (1 - process.alpha(t)) ** 0.5)),
         ("not broadcast", lambda process, eps, t: -eps / (1 - process.alpha_bar(t)) ** 0.5),
-        ("not for one t for all", lambda process, eps, t: -eps / process.noise(t).view(len(eps), *[1] * (eps.ndim - 1))),
+        ("not for one number t", lambda process, eps, t: -eps / process.noise(t).view(len(eps), *[1] * (eps.ndim - 1))),
         ("written into eps itself", overwritten),
     ],
     "langevin_step": [
@@ -220,3 +220,355 @@ WRONG = {
         ("the denoiser is never called", lambda denoiser, x, times, n, epsilon, rng: x),
     ],
 }
+
+
+# What was tried: whole functions, as they would stand in the cell
+
+
+def without_minus(process, eps, t):
+    bar = process.alpha_bar(t).view(-1, *[1] * (eps.ndim - 1))
+    return eps / torch.sqrt(1 - bar)
+
+
+def minus_the_noise(process, eps, t):
+    """As the slide has it."""
+    return -eps
+
+
+def over_the_variance(process, eps, t):
+    bar = process.alpha_bar(t).view(-1, *[1] * (eps.ndim - 1))
+    return -eps / (1 - bar)
+
+
+def times_the_width(process, eps, t):
+    bar = process.alpha_bar(t).view(-1, *[1] * (eps.ndim - 1))
+    return -torch.sqrt(1 - bar) * eps
+
+
+def over_the_signal(process, eps, t):
+    bar = process.alpha_bar(t).view(-1, *[1] * (eps.ndim - 1))
+    return -eps / torch.sqrt(bar)
+
+
+def over_one_steps_width(process, eps, t):
+    beta = process.beta(t).view(-1, *[1] * (eps.ndim - 1))
+    return -eps / torch.sqrt(beta)
+
+
+def straight_over_noise(process, eps, t):
+    return -eps / process.noise(t)
+
+
+def for_pictures_alone(process, eps, t):
+    return -eps / process.noise(t).view(-1, 1, 1, 1)
+
+
+def of_batches_alone(process, eps, t):
+    return -eps / process.noise(t)[:, None, None, None]
+
+
+def noise_of_the_step_before(process, eps, t):
+    return -eps / process.noise(t - 1).view(-1, *[1] * (eps.ndim - 1))
+
+
+def one_minus_signal(process, eps, t):
+    a, _ = process.coefficients(t, eps)
+    return -eps / (1 - a)
+
+
+def signal_and_noise(process, eps, t):
+    a, b = process.coefficients(t, eps)
+    return -eps / (a * b)
+
+
+def into_eps(process, eps, t):
+    eps /= -process.coefficients(t, eps)[1]
+    return eps
+
+
+def epsilon_z(denoiser, x, t, epsilon, z):
+    return x + epsilon / 2 * denoiser(x, t).score + epsilon * z
+
+
+def whole_epsilon(denoiser, x, t, epsilon, z):
+    return x + epsilon * denoiser(x, t).score + epsilon**0.5 * z
+
+
+def overdamped(denoiser, x, t, epsilon, z):
+    """The convention of physics, which has another epsilon."""
+    return x + epsilon * denoiser(x, t).score + (2 * epsilon) ** 0.5 * z
+
+
+def two_under_the_root(denoiser, x, t, epsilon, z):
+    return x + epsilon / 2 * denoiser(x, t).score + (2 * epsilon) ** 0.5 * z
+
+
+def downhill(denoiser, x, t, epsilon, z):
+    return x - 0.5 * epsilon * denoiser(x, t).score + epsilon**0.5 * z
+
+
+def ascent(denoiser, x, t, epsilon, z):
+    return x + 0.5 * epsilon * denoiser(x, t).score
+
+
+def with_eps(denoiser, x, t, epsilon, z):
+    return x + 0.5 * epsilon * denoiser(x, t).eps + epsilon**0.5 * z
+
+
+def with_minus_eps(denoiser, x, t, epsilon, z):
+    return x - 0.5 * epsilon * denoiser(x, t).eps + epsilon**0.5 * z
+
+
+def bare_z(denoiser, x, t, epsilon, z):
+    return x + 0.5 * epsilon * denoiser(x, t).score + z
+
+
+def squared_epsilon(denoiser, x, t, epsilon, z):
+    """epsilon as the width of the noise."""
+    return x + epsilon**2 / 2 * denoiser(x, t).score + epsilon * z
+
+
+def the_move_alone(denoiser, x, t, epsilon, z):
+    return epsilon / 2 * denoiser(x, t).score + epsilon**0.5 * z
+
+
+def global_z(denoiser, x, t, epsilon, z):
+    return x + epsilon / 2 * denoiser(x, t).score + epsilon**0.5 * torch.randn_like(x)
+
+
+def noise_before_score(denoiser, x, t, epsilon, z):
+    noisy = x + epsilon**0.5 * z
+    return noisy + epsilon / 2 * denoiser(noisy, t).score
+
+
+def one_size(denoiser, x, times, n, epsilon, rng):
+    for t in times[:-1]:
+        for _ in range(n):
+            x = x + epsilon / 2 * denoiser(x, t).score + epsilon**0.5 * randn_like(x, rng)
+    return x
+
+
+def ratio_not_squared(denoiser, x, times, n, epsilon, rng):
+    sigmas = [float(denoiser.process.noise(t)) for t in times[:-1]]
+    for t, sigma in zip(times[:-1], sigmas):
+        alpha = epsilon * sigma / sigmas[-1]
+        for _ in range(n):
+            x = x + alpha / 2 * denoiser(x, t).score + alpha**0.5 * randn_like(x, rng)
+    return x
+
+
+def over_the_largest(denoiser, x, times, n, epsilon, rng):
+    sigmas = [float(denoiser.process.noise(t)) for t in times[:-1]]
+    for t, sigma in zip(times[:-1], sigmas):
+        alpha = epsilon * sigma**2 / sigmas[0] ** 2
+        for _ in range(n):
+            x = x + alpha / 2 * denoiser(x, t).score + alpha**0.5 * randn_like(x, rng)
+    return x
+
+
+def divided_by_nothing(denoiser, x, times, n, epsilon, rng):
+    for t in times[:-1]:
+        alpha = epsilon * float(denoiser.process.noise(t)) ** 2
+        for _ in range(n):
+            x = x + alpha / 2 * denoiser(x, t).score + alpha**0.5 * randn_like(x, rng)
+    return x
+
+
+def all_of_times(denoiser, x, times, n, epsilon, rng):
+    smallest = float(denoiser.process.noise(times[-2]))
+    for t in times:
+        alpha = epsilon * float(denoiser.process.noise(t)) ** 2 / smallest**2
+        for _ in range(n):
+            x = x + alpha / 2 * denoiser(x, t).score + alpha**0.5 * randn_like(x, rng)
+    return x
+
+
+def smallest_is_zero(denoiser, x, times, n, epsilon, rng):
+    """times[-1] is 0, where there is no noise to divide by."""
+    smallest = float(denoiser.process.noise(times[-1]))
+    for t in times[:-1]:
+        alpha = epsilon * float(denoiser.process.noise(t)) ** 2 / smallest**2
+        for _ in range(n):
+            x = x + alpha / 2 * denoiser(x, t).score + alpha**0.5 * randn_like(x, rng)
+    return x
+
+
+def twice_the_noise(denoiser, x, times, n, epsilon, rng):
+    smallest = float(denoiser.process.noise(times[-2]))
+    for t in times[:-1]:
+        alpha = epsilon * (float(denoiser.process.noise(t)) / smallest) ** 2
+        for _ in range(n):
+            x = x + alpha * denoiser(x, t).score + (2 * alpha) ** 0.5 * randn_like(x, rng)
+    return x
+
+
+def alpha_z(denoiser, x, times, n, epsilon, rng):
+    smallest = float(denoiser.process.noise(times[-2]))
+    for t in times[:-1]:
+        alpha = epsilon * (float(denoiser.process.noise(t)) / smallest) ** 2
+        for _ in range(n):
+            x = x + alpha / 2 * denoiser(x, t).score + alpha * randn_like(x, rng)
+    return x
+
+
+def one_z_for_all_moves(denoiser, x, times, n, epsilon, rng):
+    z = randn_like(x, rng)
+    smallest = float(denoiser.process.noise(times[-2]))
+    for t in times[:-1]:
+        alpha = epsilon * (float(denoiser.process.noise(t)) / smallest) ** 2
+        for _ in range(n):
+            x = x + alpha / 2 * denoiser(x, t).score + alpha**0.5 * z
+    return x
+
+
+def one_score_a_level(denoiser, x, times, n, epsilon, rng):
+    smallest = float(denoiser.process.noise(times[-2]))
+    for t in times[:-1]:
+        alpha = epsilon * (float(denoiser.process.noise(t)) / smallest) ** 2
+        score = denoiser(x, t).score
+        for _ in range(n):
+            x = x + alpha / 2 * score + alpha**0.5 * randn_like(x, rng)
+    return x
+
+
+def from_torchs_generator(denoiser, x, times, n, epsilon, rng):
+    smallest = float(denoiser.process.noise(times[-2]))
+    for t in times[:-1]:
+        alpha = epsilon * (float(denoiser.process.noise(t)) / smallest) ** 2
+        for _ in range(n):
+            x = x + alpha / 2 * denoiser(x, t).score + alpha**0.5 * torch.randn_like(x)
+    return x
+
+
+def with_its_noise(denoiser, x, times, n, epsilon, rng):
+    smallest = float(denoiser.process.noise(times[-2]))
+    for t in times[:-1]:
+        alpha = epsilon * (float(denoiser.process.noise(t)) / smallest) ** 2
+        for _ in range(n):
+            x = x - alpha / 2 * denoiser(x, t).eps + alpha**0.5 * randn_like(x, rng)
+    return x
+
+
+def one_move_each(denoiser, x, times, n, epsilon, rng):
+    smallest = float(denoiser.process.noise(times[-2]))
+    for t in times[:-1]:
+        alpha = epsilon * (float(denoiser.process.noise(t)) / smallest) ** 2
+        x = x + alpha / 2 * denoiser(x, t).score + alpha**0.5 * randn_like(x, rng)
+    return x
+
+
+TRIED = {
+    "score_from_eps": [
+        ("the sign is missing", without_minus),
+        ("the factor is missing", minus_the_noise),
+        ("the square root is missing", over_the_variance),
+        ("multiplied where it must be divided", times_the_width),
+        ("sqrt(alpha_bar_t) stands", over_the_signal),
+        ("the bar is lost", over_one_steps_width),
+        ("not broadcast", straight_over_noise),
+        ("not for points", for_pictures_alone),
+        ("not for one number t", of_batches_alone),
+        ("one step too early", noise_of_the_step_before),
+        ("1 - sqrt(alpha_bar_t) stands", one_minus_signal),
+        ("own scale", signal_and_noise),
+        ("written into eps", into_eps),
+    ],
+    "langevin_step": [
+        ("the square root is forgotten", epsilon_z),
+        ("the half is missing", whole_epsilon),
+        ("right with half the epsilon", overdamped),
+        ("sqrt(2 epsilon)", two_under_the_root),
+        ("the sign is turned", downhill),
+        ("the noise z is forgotten", ascent),
+        (".score is what you want", with_eps),
+        ("minus the score", with_minus_eps),
+        ("not scaled", bare_z),
+        ("epsilon for the step's root", squared_epsilon),
+        ("only the move", the_move_alone),
+        ("", global_z),
+        ("after the noise was added", noise_before_score),
+    ],
+    "annealed_langevin": [
+        ("one step size", one_size),
+        ("both are squared", ratio_not_squared),
+        ("the largest sigma", over_the_largest),
+        ("not divided by sigma_L^2", divided_by_nothing),
+        ("at t = 0, too", all_of_times),
+        ("", smallest_is_zero),
+        ("right with half the alpha_i", twice_the_noise),
+        ("the square root is forgotten", alpha_z),
+        ("the same noise", one_z_for_all_moves),
+        ("once at each level", one_score_a_level),
+        ("not drawn from rng", from_torchs_generator),
+        ("minus the score", with_its_noise),
+        ("one move at each level", one_move_each),
+    ],
+}
+
+
+def through_x0(process, eps, t):
+    """(a x_0 - x_t) / b^2, for the x_0 that this eps leads away from, at x_t = 0."""
+    a, b = process.coefficients(t, eps)
+    x0 = -b * eps / a
+    return a * x0 / b**2
+
+
+def by_einsum(process, eps, t):
+    width = torch.as_tensor(process.noise(t)).to(eps.dtype).expand(len(eps))
+    return torch.einsum("b...,b->b...", eps, -1 / width)
+
+
+def by_multiplication(process, eps, t):
+    return torch.mul(eps.transpose(0, -1), -((1 - process.alpha_bar(t)) ** -0.5)).transpose(0, -1)
+
+
+def in_numpy_and_double(denoiser, x, t, epsilon, z):
+    return x.numpy() + 0.5 * epsilon * denoiser(x, t).score.numpy() + np.sqrt(epsilon) * z.double().numpy()
+
+
+def on_a_copy(denoiser, x, t, epsilon, z):
+    moved = x.clone()
+    moved += denoiser(x, t).score.mul(epsilon / 2)
+    moved += z.mul(math.sqrt(epsilon))
+    return moved
+
+
+def with_a_time_each(denoiser, x, t, epsilon, z):
+    return x + denoiser(x, torch.full((len(x),), t)).score * epsilon / 2 + z * epsilon**0.5
+
+
+def by_langevin_step(denoiser, x, times, n, epsilon, rng):
+    sigma = denoiser.process.noise(times)
+    for i in range(len(times) - 1):
+        for _ in range(n):
+            step = epsilon * float(sigma[i] ** 2 / sigma[-2] ** 2)
+            x = eq_4(denoiser, x, times[i].item(), step, torch.randn(x.shape, generator=rng, dtype=x.dtype))
+    return x
+
+
+def with_a_while(denoiser, x, times, n, epsilon, rng):
+    x, i = x.clone(), 0
+    scales = (denoiser.process.noise(times[:-1]) / denoiser.process.noise(times[-2])).square() * epsilon
+    while i < n * len(scales):
+        alpha = scales[i // n].to(x.dtype)
+        x += alpha / 2 * denoiser(x.clone(), times[i // n]).score
+        x += alpha.sqrt() * torch.empty_like(x).normal_(generator=rng)
+        i += 1
+    return x
+
+
+@torch.no_grad()
+def with_a_batch_of_times(denoiser, x, times, n, epsilon, rng):
+    smallest = min(float(denoiser.process.noise(t)) for t in times[:-1])
+    for t in [s for s in times if s > 0]:
+        each = t.expand(len(x))
+        alpha = epsilon * (denoiser.process.noise(each)[0].item() / smallest) ** 2
+        for _ in range(n):
+            z = torch.normal(0.0, 1.0, x.shape, generator=rng)
+            x = x - alpha / 2 * denoiser(x, each).eps / denoiser.process.coefficients(each, x)[1] + math.sqrt(alpha) * z
+    return x
+
+
+RIGHT["score_from_eps"] += [through_x0, by_einsum, by_multiplication]
+RIGHT["langevin_step"] += [in_numpy_and_double, on_a_copy, with_a_time_each]
+RIGHT["annealed_langevin"] += [by_langevin_step, with_a_while, with_a_batch_of_times]

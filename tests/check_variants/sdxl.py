@@ -4,7 +4,9 @@ import math
 
 import torch
 
+from course_lib.methods import sdxl
 from course_lib.nets.embeddings import sinusoidal
+from course_lib.nets.sdxl import micro_embedding
 from course_lib.process import randn_like
 
 
@@ -21,6 +23,68 @@ def embedded_by_hand(micro, dim):
 def embedded_by_columns(micro, dim):
     side, top, left = micro.double().T
     return torch.hstack([sinusoidal(side, dim), sinusoidal(top, dim), sinusoidal(left, dim)])
+
+
+def embedded_by_loop(micro, dim):
+    out = torch.zeros(len(micro), 3 * dim, dtype=torch.float64)
+    for i in range(3):
+        out[:, i * dim : (i + 1) * dim] = sinusoidal(micro[:, i], dim)
+    return out
+
+
+def embedded_by_stacking(micro, dim):
+    return torch.stack([sinusoidal(number.float(), dim) for number in micro.T], dim=1).reshape(-1, 3 * dim)
+
+
+def embedded_each_by_itself(micro, dim):
+    return torch.stack([sinusoidal(row.float(), dim).flatten() for row in micro])
+
+
+def added(micro, dim):
+    return sinusoidal(micro[:, 0], dim) + sinusoidal(micro[:, 1], dim) + sinusoidal(micro[:, 2], dim)
+
+
+def averaged(micro, dim):
+    return torch.stack([sinusoidal(number.float(), dim) for number in micro.T]).mean(0)
+
+
+def as_diffusers(micro, dim):
+    """diffusers' SDXL has flip_sin_to_cos: the cosines are first."""
+    waves = sinusoidal(micro.flatten().float(), dim)
+    return torch.cat([waves[:, dim // 2 :], waves[:, : dim // 2]], 1).reshape(len(micro), -1)
+
+
+def divided(micro, dim):
+    return torch.cat([sinusoidal(micro[:, i].float(), dim // 3) for i in range(3)], dim=-1)
+
+
+def stacked(micro, dim):
+    return sinusoidal(micro.flatten().float(), dim).view(len(micro), 3, dim)
+
+
+def below(micro, dim):
+    return torch.cat([sinusoidal(micro[:, i].float(), dim) for i in range(3)])
+
+
+def interleaved(micro, dim):
+    return torch.stack([sinusoidal(micro[:, i].float(), dim) for i in range(3)], dim=-1).flatten(1)
+
+
+def transposed(micro, dim):
+    return sinusoidal(micro.T.flatten().float(), dim).view(len(micro), -1)
+
+
+def height_and_width(micro, dim):
+    """left before top, as x before y."""
+    return torch.cat([sinusoidal(micro[:, i].float(), dim) for i in (0, 2, 1)], dim=1)
+
+
+def sum_embedded(micro, dim):
+    return sinusoidal(micro.sum(1).float(), dim).repeat(1, 3)
+
+
+def without_side(micro, dim):
+    return embedded_by_flattening(micro, dim)[:, dim:]
 
 
 def loss_by_view(denoiser, x0, last, rng):
@@ -44,17 +108,102 @@ def loss_by_rows(denoiser, x0, last, rng):
     return off.square().flatten(1).mean(1).mean()
 
 
-def loss(denoiser, x0, last, rng, low=1, high=None, share=False, scale=1.0):
+def loss_by_own_jump(denoiser, x0, last, rng):
+    eps = torch.normal(0.0, 1.0, x0.shape, generator=rng)
+    t = torch.multinomial(torch.ones(last), len(x0), replacement=True, generator=rng) + 1
+    bar = denoiser.process.alpha_bar(t).view(-1, *[1] * (x0.ndim - 1))
+    pred = denoiser((bar.sqrt() * x0 + (1 - bar).sqrt() * eps).float(), t)
+    return torch.mean((pred.as_view(denoiser.view) - denoiser.target(x0, t, eps)) ** 2)
+
+
+def loss_by_halves(denoiser, x0, last, rng):
+    t, eps = torch.randint(low=1, high=last + 1, size=[len(x0)], generator=rng), randn_like(x0, rng)
+    off = denoiser(denoiser.process.add_noise(x0, t, eps), t).value - denoiser.target(x0, t, eps)
+    return sum((row * row).mean() for row in off) / len(off)
+
+
+def loss(denoiser, x0, last, rng, low=1, high=None, share=False, scale=1.0, noise=1):
     n = 1 if share else len(x0)
     t = torch.randint(low, (last if high is None else high) + 1, (n,), generator=rng).expand(len(x0))
-    eps = randn_like(x0, rng)
+    eps = noise * randn_like(x0, rng)
     off = denoiser(denoiser.process.add_noise(x0, t, eps), t).value - denoiser.target(x0, t, eps)
     return scale * off.square().mean()
 
 
+def _pair(denoiser, x0, last, rng):
+    """Times, noise and the prediction, as they should be."""
+    t, eps = torch.randint(1, last + 1, (len(x0),), generator=rng), torch.randn(x0.shape, generator=rng)
+    return t, eps, denoiser(denoiser.process.add_noise(x0, t, eps), t)
+
+
+def of_noise(denoiser, x0, last, rng):
+    t, eps, pred = _pair(denoiser, x0, last, rng)
+    return torch.nn.functional.mse_loss(pred.value, eps)
+
+
+def of_predicted_noise(denoiser, x0, last, rng):
+    t, eps, pred = _pair(denoiser, x0, last, rng)
+    return torch.nn.functional.mse_loss(pred.eps, eps)
+
+
+def of_picture(denoiser, x0, last, rng):
+    t, eps, pred = _pair(denoiser, x0, last, rng)
+    return torch.nn.functional.mse_loss(pred.x0, x0)
+
+
+def summed(denoiser, x0, last, rng):
+    t, eps, pred = _pair(denoiser, x0, last, rng)
+    return ((pred.value - denoiser.target(x0, t, eps)) ** 2).sum()
+
+
+def not_squared(denoiser, x0, last, rng):
+    t, eps, pred = _pair(denoiser, x0, last, rng)
+    return torch.nn.functional.l1_loss(pred.value, denoiser.target(x0, t, eps))
+
+
+def detached(denoiser, x0, last, rng):
+    with torch.no_grad():
+        t, eps, pred = _pair(denoiser, x0, last, rng)
+        return (pred.value - denoiser.target(x0, t, eps)).square().mean()
+
+
+def global_rng(denoiser, x0, last, rng):
+    t, eps, pred = _pair(denoiser, x0, last, None)
+    return (pred.value - denoiser.target(x0, t, eps)).square().mean()
+
+
+def global_noise(denoiser, x0, last, rng):
+    t, eps = torch.randint(1, last + 1, (len(x0),), generator=rng), torch.randn_like(x0)
+    return (denoiser(denoiser.process.add_noise(x0, t, eps), t).value - denoiser.target(x0, t, eps)).square().mean()
+
+
+def seeded_anew(denoiser, x0, last, rng):
+    torch.manual_seed(0)
+    return global_rng(denoiser, x0, last, rng)
+
+
+def uniform_noise(denoiser, x0, last, rng):
+    t, eps = torch.randint(1, last + 1, (len(x0),), generator=rng), torch.rand(x0.shape, generator=rng)
+    return (denoiser(denoiser.process.add_noise(x0, t, eps), t).value - denoiser.target(x0, t, eps)).square().mean()
+
+
+def one_noise(denoiser, x0, last, rng):
+    t, eps = torch.randint(1, last + 1, (len(x0),), generator=rng), torch.randn(x0.shape[1:], generator=rng)
+    eps = eps.repeat(len(x0), 1, 1, 1)
+    return (denoiser(denoiser.process.add_noise(x0, t, eps), t).value - denoiser.target(x0, t, eps)).square().mean()
+
+
 RIGHT = {
-    "micro_embedding": [embedded_by_flattening, embedded_by_hand, embedded_by_columns],
-    "refiner_loss": [loss_by_view, loss_by_rand, loss_by_rows],
+    "micro_embedding": [
+        micro_embedding,
+        embedded_by_flattening,
+        embedded_by_hand,
+        embedded_by_columns,
+        embedded_by_loop,
+        embedded_by_stacking,
+        embedded_each_by_itself,
+    ],
+    "refiner_loss": [sdxl.refiner_loss, loss_by_view, loss_by_rand, loss_by_rows, loss_by_own_jump, loss_by_halves],
 }
 WRONG = {
     "micro_embedding": [
@@ -63,7 +212,7 @@ WRONG = {
         ("the order is reversed", lambda micro, dim: embedded_by_hand(micro[:, [2, 1, 0]], dim)),
         ("the bare numbers are given", lambda micro, dim: micro.double()),
         ("shares of 32", lambda micro, dim: embedded_by_hand(micro / 32, dim)),
-        ("✗ top and left are told apart", lambda micro, dim: embedded_by_hand(micro[:, [0, 1, 1]], dim)),
+        ("the top is embedded twice", lambda micro, dim: embedded_by_hand(micro[:, [0, 1, 1]], dim)),
     ],
     "refiner_loss": [
         ("as for the base", lambda d, x0, last, rng: loss(d, x0, last, rng, high=d.process.T)),
@@ -71,5 +220,39 @@ WRONG = {
         ("t is always last", lambda d, x0, last, rng: loss(d, x0, last, rng, low=last)),
         ("one t is drawn for the whole batch", lambda d, x0, last, rng: loss(d, x0, last, rng, share=True)),
         ("✗ it is the mean squared error", lambda d, x0, last, rng: loss(d, x0, last, rng, scale=9.0)),
+    ],
+}
+TRIED = {
+    "micro_embedding": [
+        *WRONG["micro_embedding"],
+        ("the three are added", added),
+        ("the three are averaged", averaged),
+        ("cosines stand before sines", as_diffusers),
+        ("dim is divided among", divided),
+        ("in a dimension of their own", stacked),
+        ("below one another", below),
+        ("interleaved", interleaved),
+        ("of different pictures", transposed),
+        ("top and left have changed places", height_and_width),
+        ("added before they are embedded", sum_embedded),
+        ("the side is not embedded", without_side),
+    ],
+    "refiner_loss": [
+        *[(word if "✗" not in word else "", fn) for word, fn in WRONG["refiner_loss"]],
+        ("compared with the noise", of_noise),
+        ("the predicted noise", of_predicted_noise),
+        ("the predicted x_0", of_picture),
+        ("summed", summed),
+        ("not squared", not_squared),
+        ("has no gradient", detached),
+        ("times and noise come from torch's own", global_rng),
+        ("the noise comes from torch's own", global_noise),
+        ("seeded anew", seeded_anew),
+        ("uniform on 0..1", uniform_noise),
+        ("one noise is drawn", one_noise),
+        ("last itself is never drawn", lambda d, x0, last, rng: loss(d, x0, last, rng, high=last - 1)),
+        ("counted from 0", lambda d, x0, last, rng: loss(d, x0, last, rng, low=0, high=last - 1)),
+        ("begins at 0", lambda d, x0, last, rng: loss(d, x0, last, rng, low=0)),
+        ("no noise is added", lambda d, x0, last, rng: loss(d, x0, last, rng, noise=0)),
     ],
 }

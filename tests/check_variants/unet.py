@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from torch.nn.functional import group_norm, scaled_dot_product_attention, silu
 
@@ -167,3 +168,308 @@ WRONG = {
         ("queries and keys are swapped", turned),
     ],
 }
+
+
+# What was tried: whole functions, as they would stand in the cell
+
+
+def as_in_ddpm(time, dim):
+    """Ho et al.'s own program, and much that was copied from it: divided by half - 1."""
+    half = dim // 2
+    freqs = torch.exp(torch.arange(half) * -(math.log(10000) / (half - 1)))
+    args = time[:, None].float() * freqs[None]
+    return torch.cat([args.sin(), args.cos()], dim=-1)
+
+
+def no_minus(time, dim):
+    half = dim // 2
+    freqs = torch.exp(math.log(10000) * torch.arange(half) / half)
+    args = time[:, None] * freqs[None]
+    return torch.cat([torch.sin(args), torch.cos(args)], dim=-1)
+
+
+def divided_by_frequency(time, dim):
+    half = dim // 2
+    freqs = 10000 ** (-torch.arange(half) / half)
+    return torch.cat([torch.sin(time[:, None] / freqs), torch.cos(time[:, None] / freqs)], dim=-1)
+
+
+def over_dim(time, dim):
+    freqs = 10000 ** (-torch.arange(dim // 2) / dim)
+    args = time[:, None] * freqs
+    return torch.cat([args.sin(), args.cos()], dim=1)
+
+
+def sines_twice(time, dim):
+    freqs = 10000 ** (-torch.arange(dim // 2) / (dim // 2))
+    args = time[:, None] * freqs
+    return torch.cat([args.sin(), args.sin()], dim=1)
+
+
+def with_two_pi(time, dim):
+    freqs = torch.exp(-math.log(10000) * torch.arange(dim // 2) / (dim // 2))
+    args = 2 * math.pi * time[:, None] * freqs
+    return torch.cat([args.sin(), args.cos()], dim=1)
+
+
+def of_t_over_T(time, dim):
+    freqs = torch.exp(-math.log(10000) * torch.arange(dim // 2) / (dim // 2))
+    args = time[:, None] / 1000 * freqs
+    return torch.cat([args.sin(), args.cos()], dim=1)
+
+
+def in_columns(time, dim):
+    freqs = torch.exp(-math.log(10000) * torch.arange(dim // 2) / (dim // 2))
+    args = freqs[:, None] * time[None]
+    return torch.cat([args.sin(), args.cos()], dim=0)
+
+
+def dim_frequencies(time, dim):
+    freqs = 10000 ** (-torch.arange(dim) / dim)
+    args = time[:, None] * freqs
+    return torch.cat([args.sin(), args.cos()], dim=1)
+
+
+def in_even_steps(time, dim):
+    half = dim // 2
+    freqs = 1 - torch.arange(half) / half
+    args = time[:, None] * freqs
+    return torch.cat([args.sin(), args.cos()], dim=1)
+
+
+def whole_steps(time, dim):
+    freqs = torch.exp(-math.log(10000) * torch.arange(dim // 2) / (dim // 2))
+    args = time.long()[:, None] * freqs
+    return torch.cat([args.sin(), args.cos()], dim=1)
+
+
+def no_skip(block, x, emb):
+    h = block.conv1(silu(block.norm1(x)))
+    shift, scale = block.modulate(emb)[..., None, None].chunk(2, dim=1)
+    return block.conv2(silu(block.norm2(h) * (1 + scale) + shift))
+
+
+def scale_first(block, x, emb):
+    """As diffusers names them: scale, shift = chunk."""
+    h = block.conv1(silu(block.norm1(x)))
+    scale, shift = torch.chunk(block.modulate(emb)[..., None, None], 2, dim=1)
+    return block.skip(x) + block.conv2(silu(block.norm2(h) * (1 + scale) + shift))
+
+
+def scale_alone(block, x, emb):
+    h = block.conv1(silu(block.norm1(x)))
+    shift, scale = block.modulate(emb)[..., None, None].chunk(2, dim=1)
+    return block.skip(x) + block.conv2(silu(block.norm2(h) * scale + shift))
+
+
+def added_only(block, x, emb):
+    """As Ho et al.: the embedding is added."""
+    h = block.conv1(silu(block.norm1(x)))
+    shift, _ = block.modulate(emb)[..., None, None].chunk(2, dim=1)
+    return block.skip(x) + block.conv2(silu(block.norm2(h) + shift))
+
+
+def silu_of_the_embedding(block, x, emb):
+    """As most libraries have it: emb_layers = SiLU, Linear."""
+    h = block.conv1(silu(block.norm1(x)))
+    shift, scale = block.modulate(silu(emb))[..., None, None].chunk(2, dim=1)
+    return block.skip(x) + block.conv2(silu(block.norm2(h) * (1 + scale) + shift))
+
+
+def before_the_norm(block, x, emb):
+    h = block.conv1(silu(block.norm1(x)))
+    shift, scale = block.modulate(emb)[..., None, None].chunk(2, dim=1)
+    return block.skip(x) + block.conv2(silu(block.norm2(h * (1 + scale) + shift)))
+
+
+def after_the_activation(block, x, emb):
+    h = silu(block.norm2(block.conv1(silu(block.norm1(x)))))
+    shift, scale = block.modulate(emb)[..., None, None].chunk(2, dim=1)
+    return block.skip(x) + block.conv2(h * (1 + scale) + shift)
+
+
+def no_second_silu(block, x, emb):
+    h = block.conv1(silu(block.norm1(x)))
+    shift, scale = block.modulate(emb)[..., None, None].chunk(2, dim=1)
+    return block.skip(x) + block.conv2(block.norm2(h) * (1 + scale) + shift)
+
+
+def silu_at_the_end(block, x, emb):
+    h = block.conv1(silu(block.norm1(x)))
+    shift, scale = block.modulate(emb)[..., None, None].chunk(2, dim=1)
+    return silu(block.skip(x) + block.conv2(silu(block.norm2(h) * (1 + scale) + shift)))
+
+
+def with_relu(block, x, emb):
+    h = block.conv1(block.norm1(x).relu())
+    shift, scale = block.modulate(emb)[..., None, None].chunk(2, dim=1)
+    return block.skip(x) + block.conv2((block.norm2(h) * (1 + scale) + shift).relu())
+
+
+def plain_x(block, x, emb):
+    h = block.conv1(silu(block.norm1(x)))
+    shift, scale = block.modulate(emb)[..., None, None].chunk(2, dim=1)
+    return x + block.conv2(silu(block.norm2(h) * (1 + scale) + shift))
+
+
+def norm_after_conv(block, x, emb):
+    h = silu(block.norm1(block.conv1(x)))
+    shift, scale = block.modulate(emb)[..., None, None].chunk(2, dim=1)
+    return block.skip(x) + silu(block.norm2(block.conv2(h)) * (1 + scale) + shift)
+
+
+def never_scaled(q, k, v):
+    weights = torch.softmax(torch.matmul(q, k.transpose(-2, -1)), dim=-1)
+    return torch.matmul(weights, v)
+
+
+def over_d(q, k, v):
+    return (torch.einsum("bhid,bhjd->bhij", q, k) / q.size(-1)).softmax(-1) @ v
+
+
+def times_root_d(q, k, v):
+    return (q @ k.mT * math.sqrt(q.size(-1))).softmax(-1) @ v
+
+
+def by_places(q, k, v):
+    return (q @ k.mT / math.sqrt(q.size(2))).softmax(-1) @ v
+
+
+def over_queries(q, k, v):
+    return (q @ k.mT / math.sqrt(q.size(-1))).softmax(dim=-2) @ v
+
+
+def over_heads(q, k, v):
+    return (q @ k.mT / math.sqrt(q.size(-1))).softmax(dim=1) @ v
+
+
+def causal(q, k, v):
+    return scaled_dot_product_attention(q, k, v, is_causal=True)
+
+
+def own_softmax(q, k, v):
+    scores = torch.exp(q @ k.mT / math.sqrt(q.size(-1)))
+    return scores / scores.sum(dim=-1, keepdim=True) @ v
+
+
+def key_asks(q, k, v):
+    return (k @ q.mT / math.sqrt(q.size(-1))).softmax(-1) @ v
+
+
+def weights_alone(q, k, v):
+    return (q @ k.mT / math.sqrt(q.size(-1))).softmax(-1)
+
+
+def residual(q, k, v):
+    return v + (q @ k.mT / math.sqrt(q.size(-1))).softmax(-1) @ v
+
+
+def no_softmax(q, k, v):
+    return q @ k.mT / math.sqrt(q.size(-1)) @ v
+
+
+TRIED = {
+    "sinusoidal": [
+        ("dim / 2 - 1", as_in_ddpm),
+        ("the frequencies rise", no_minus),
+        ("the frequencies rise", divided_by_frequency),
+        ("over dim, not dim / 2", over_dim),
+        ("only sines", sines_twice),
+        ("2 pi", with_two_pi),
+        ("time is divided by T", of_t_over_T),
+        ("rows and columns", in_columns),
+        ("there are dim frequencies", dim_frequencies),
+        ("fall geometrically", in_even_steps),
+        ("rounded down", whole_steps),
+    ],
+    "residual_block": [
+        ("the skip connection is missing", no_skip),
+        ("shift and scale are swapped", scale_first),
+        ("the 1 is missing", scale_alone),
+        ("the scale is forgotten", added_only),
+        ("silu is applied to the embedding", silu_of_the_embedding),
+        ("before the second norm", before_the_norm),
+        ("after the activation", after_the_activation),
+        ("before the second convolution", no_second_silu),
+        ("after the sum", silu_at_the_end),
+        ("relu stands", with_relu),
+        ("", plain_x),
+        ("", norm_after_conv),
+    ],
+    "self_attention": [
+        ("the scale is missing", never_scaled),
+        ("d divides where sqrt(d) belongs", over_d),
+        ("sqrt(d) multiplies", times_root_d),
+        ("the number of places", by_places),
+        ("over the queries", over_queries),
+        ("over the heads", over_heads),
+        ("earlier places", causal),
+        ("exp overflows", own_softmax),
+        ("queries and keys are swapped", key_asks),
+        ("the weights are returned", weights_alone),
+        ("once more", residual),
+        ("the softmax is missing", no_softmax),
+    ],
+}
+
+
+def in_double(time, dim):
+    half = dim // 2
+    angle = time.double().reshape(-1, 1) / 10_000.0 ** (torch.arange(half, dtype=torch.float64) / half)
+    return torch.cat((torch.sin(angle), torch.cos(angle)), dim=-1)
+
+
+def in_numpy(time, dim):
+    angle = np.outer(np.asarray(time, dtype=np.float64), np.exp(-np.log(10_000) * np.arange(0, dim, 2) / dim))
+    return np.concatenate([np.sin(angle), np.cos(angle)], 1)
+
+
+def by_shifted_sines(time, dim):
+    angle = torch.einsum("b,f->bf", time.float(), 1e4 ** -torch.linspace(0, 1, dim // 2 + 1)[:-1])
+    return torch.sin(torch.cat([angle, angle + math.pi / 2], 1))
+
+
+def with_views(block, x, emb):
+    h = block.norm1(x)
+    h = block.conv1(h * torch.sigmoid(h))
+    both = block.modulate(emb).view(x.size(0), -1, 1, 1)
+    shift, scale = both.split(both.size(1) // 2, dim=1)
+    h = block.norm2(h)
+    return torch.add(block.skip(x), block.conv2(silu(h + h * scale + shift)))
+
+
+def on_its_own_copies(block, x, emb):
+    h = block.conv1(silu(block.norm1(x.clone()), inplace=True))
+    modulation = block.modulate(emb)
+    width = modulation.shape[1] // 2
+    h = block.norm2(h)
+    h *= (1 + modulation[:, width:])[:, :, None, None]
+    h += modulation[:, :width].unsqueeze(-1).unsqueeze(-1)
+    out = block.conv2(silu(h, inplace=True))
+    out += block.skip(x)
+    return out
+
+
+def one_by_one(block, x, emb):
+    return torch.cat([step_by_step(block, a[None], e[None]) for a, e in zip(x, emb)])
+
+
+def by_torch(q, k, v):
+    return scaled_dot_product_attention(q, k, v)
+
+
+def flattened_heads(q, k, v):
+    B, heads, places, d = q.shape
+    q, k, v = (part.reshape(B * heads, places, d) for part in (q, k, v))
+    return torch.bmm(torch.softmax(torch.bmm(q, k.transpose(1, 2)) / d**0.5, 2), v).view(B, heads, places, d)
+
+
+def in_float64(q, k, v):
+    q, k, v = q.double(), k.double(), v.double()
+    scores = torch.einsum("bhic,bhjc->bhij", q, k).mul(q.shape[-1] ** -0.5)
+    return torch.log_softmax(scores, -1).exp() @ v
+
+
+RIGHT["sinusoidal"] += [in_double, in_numpy, by_shifted_sines]
+RIGHT["residual_block"] += [with_views, on_its_own_copies, one_by_one]
+RIGHT["self_attention"] += [by_torch, flattened_heads, in_float64]

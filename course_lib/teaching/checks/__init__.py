@@ -2,9 +2,10 @@
 
 from course_lib.teaching import checks as check
 
-check.add_noise(add_noise)                # a verdict, which never stops a notebook
-check.add_noise(add_noise, strict=True)   # raises AssertionError unless it is right
-check.solution("add_noise")               # the library's own source
+check.add_noise(my_add_noise)                          # a verdict, which never stops a notebook
+check.add_noise(my_add_noise, strict=True)             # raises AssertionError unless it is right
+add_noise = check.add_noise(my_add_noise).function     # your function once it is right; until then, one that is
+check.solution("add_noise")                            # an answer to the exercise
 """
 
 import difflib
@@ -48,7 +49,7 @@ __all__ = [
 
 
 def solution(name: str) -> Source:
-    """The library's own source for the exercise of this name. Raises ValueError for a name that no check has."""
+    """The source of an answer to the exercise of this name. Raises ValueError for a name that no check has."""
     checks = {check.name: check for check in globals().values() if isinstance(check, Check)}
     if not isinstance(name, str) or name not in checks:
         near = difflib.get_close_matches(str(name), checks, n=3, cutoff=0.5) or list(checks)[:3]

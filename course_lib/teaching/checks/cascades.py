@@ -16,6 +16,7 @@ from course_lib.teaching.checks import spy
 from course_lib.teaching.checks.check import Case, Check, on
 from course_lib.teaching.checks.outcome import Refused
 from course_lib.teaching.checks.spy import PROCESS, normal
+from course_lib.training import denoising_loss
 
 # augmented: the small picture, and the level that the network is given
 PICTURES, EPS, S = normal(3, 2, 6, 8, seed=1), normal(3, 2, 3, 4, seed=2), torch.tensor([0, 10, 40])
@@ -33,7 +34,7 @@ def _of(part: int, x0: Tensor, s: Tensor, eps: Tensor) -> Callable[[Callable], T
 
     def run(augmented):
         both = on(PROCESS, x0, s, eps)(augmented)
-        if not isinstance(both, tuple) or len(both) != 2:
+        if not isinstance(both, (tuple, list)) or len(both) != 2:
             raise Refused("it must return a pair: the small noisy picture, and its level")
         return both[part]
 
@@ -51,12 +52,28 @@ augmented = Check(
         Case("the level: s as a fraction of T", _of(1, PICTURES, S, EPS)),
     ],
     mistakes={
-        "every second pixel is taken; the mean of each 2 x 2 loses no stroke": {"avg_pool2d(x0, 2)": "x0[:, :, ::2, ::2]"},
-        "the noise is laid over a picture of full strength: its signal is missing": {"a * low": "low"},
+        "every second pixel is taken; the mean of each 2 x 2 is asked for": {"avg_pool2d(x0, 2)": "x0[:, :, ::2, ::2]"},
+        "the largest of each 2 x 2 is taken; their mean is asked for": {
+            "avg_pool2d(x0, 2)": "torch.nn.functional.max_pool2d(x0, 2)"
+        },
+        "the sum of each 2 x 2 is taken; their mean is asked for": {"avg_pool2d(x0, 2)": "4 * avg_pool2d(x0, 2)"},
+        "the small picture is not scaled: its signal is missing": {"a * low": "low"},
+        "signal and noise have changed places": {"a * low + b * eps": "b * low + a * eps"},
+        "the square roots are missing: alpha_bar and 1 - alpha_bar are variances": {"a * low + b": "a**2 * low + b**2"},
+        "alpha_s stands where alpha_bar_s belongs: that is the noise of a single step": {
+            "return": "a = process.alpha(s.clamp(min=1)).where(s > 0, 1).sqrt().to(low).view(-1, 1, 1, 1)\n"
+            "    b = (1 - a**2).sqrt()\n    return"
+        },
+        "picture and level have changed places": {
+            "return a * low + b * eps, s / process.T": "return s / process.T, a * low + b * eps"
+        },
         "no noise is added": {"a * low + b * eps": "low"},
         "the variance of the noise multiplies it; it should be the standard deviation": {"b * eps": "b**2 * eps"},
-        "all get the noise of the first one's s": {"(s, low)": "(s[0], low)"},
+        "all pictures get the noise of the first one's s": {"(s, low)": "(s[0], low)"},
         "the level is given in steps; a network's times are fractions of T": {" / process.T": ""},
+        "the level is s / (T - 1); it is s / T": {"/ process.T": "/ (process.T - 1)"},
+        "the level counts from the noisy end: 1 - s / T": {"s / process.T": "1 - s / process.T"},
+        "the level is alpha_bar_s; the time is asked for": {"s / process.T": "process.alpha_bar(s)"},
         "the level that is given is always 0": {"s / process.T": "0.0 * s"},
         "the standard deviation is given where the time is asked for": {"s / process.T": "process.noise(s)"},
     },
@@ -111,11 +128,24 @@ def _counts(loss: Callable) -> Tensor:
 def _upsampler_loss(network: Network, x0: Tensor, rng: torch.Generator, max_s: int) -> Tensor:
     """The mean squared error in the network's view, given small pictures with noise. Ho et al. 2022, Algorithm 1."""
     process, low = network.process, avg_pool2d(x0, 2)
-    t, eps = process.sample_t(len(x0), rng), randn_like(x0, rng)
-    s = torch.randint(max_s + 1, t.shape, generator=rng)
-    cond = process.add_noise(low, s, randn_like(low, rng)), s / process.T
-    output = network.given(cond)(process.add_noise(x0, t, eps), t).value
-    return (output - network.target(x0, t, eps)).square().mean()
+    s = torch.randint(max_s + 1, (len(x0),), generator=rng)
+    noisy = process.add_noise(low, s, torch.randn(low.shape, generator=rng).to(low))
+    cond = noisy, s / process.T
+    return denoising_loss(network.given(cond), x0, rng)
+
+
+def _longhand(s=None, noise=None, target=Network.target) -> Callable:
+    """The loss without `denoising_loss`, where s may be made of t, and the small pictures' noise of the large ones'."""
+
+    def loss(network, x0, rng, max_s):
+        process, low = network.process, avg_pool2d(x0, 2)
+        t, eps = process.sample_t(len(x0), rng), randn_like(x0, rng)
+        level = s(t) if s else torch.randint(max_s + 1, t.shape, generator=rng)
+        noisy = process.add_noise(low, level, noise(eps) if noise else randn_like(low, rng))
+        output = network.given((noisy, level / process.T))(process.add_noise(x0, t, eps), t).value
+        return (output - target(network, x0, t, eps)).square().mean()
+
+    return loss
 
 
 upsampler_loss = Check(
@@ -123,23 +153,44 @@ upsampler_loss = Check(
     _upsampler_loss,
     cases=[
         Case("without augmentation (max_s = 0) the network is given the halves", lambda f: _Record(f, 0).low),
-        Case("it is the mean squared error of the network's output", lambda f: _Record(f).ratio),
+        Case("it is the mean squared error of the network's output", lambda f: _Record(f).ratio, 0.03),
         Case("s is given, and is uniform on 0..max_s", _counts, tolerance=0.4),
-        Case("the small pictures contain as much noise as their level says", lambda f: _Record(f).low_noise_at_s, 0.05),
+        Case("the noise in the small pictures has the size of their level", lambda f: _Record(f).low_noise_at_s, 0.05),
         Case("and none where the level is 0", lambda f: _Record(f).low_noise_at_0, tolerance=0.2),
         Case("s is independent of t", lambda f: _correlation((r := _Record(f)).s, r.t), tolerance=0.1),
         Case("both noises are independent", lambda f: _correlation((r := _Record(f)).low_noise, avg_pool2d(r.eps, 2)), 0.1),
         Case("the large picture's noise is standard normal", lambda f: _Record(f).noise, 0.05),
         Case("t lies in 1..T", lambda f: _Record(f).out_of_range(50)),
+        Case("the same rng gives the same loss", lambda f: torch.equal(_Record(f).value, _Record(f).value)),
     ],
     mistakes={
         "the level is not given: `given` takes the pair that `augmented` returns": {"given(cond)": "given(cond[0])"},
-        "the small pictures are clean, though a level is given": {"process.add_noise(low, s, randn_like(low, rng))": "low"},
-        "there is no augmentation: s is always 0": {"(max_s + 1, t": "(1, t"},
+        "the small pictures are clean, though a level is given": {"cond = noisy": "cond = low"},
+        "s is drawn below max_s; max_s itself belongs to it": [
+            {"(max_s + 1, (": "(max_s, ("},
+            {"(max_s + 1, (": "(max(max_s, 1), ("},
+        ],
+        "s is never 0; clean small pictures belong to the training": {
+            "(max_s + 1, (len(x0),)": "(min(1, max_s), max_s + 1, (len(x0),)"
+        },
+        "one s is drawn for the whole batch; draw one for each picture": {
+            "(len(x0),), generator=rng)": "(1,), generator=rng).expand(len(x0))"
+        },
+        "every second pixel is taken; the mean of each 2 x 2 is asked for": {"avg_pool2d(x0, 2)": "x0[:, :, ::2, ::2]"},
+        "the noise is not drawn from rng: pass generator=rng": [
+            {"torch.randn(low.shape, generator=rng)": "torch.randn(low.shape)"},
+            {"(len(x0),), generator=rng)": "(len(x0),))"},
+            {"(len(x0),), generator=rng)": "(len(x0),))", "torch.randn(low.shape, generator=rng)": "torch.randn(low.shape)"},
+        ],
+        "the level is given in steps; a network's times are fractions of T": {" / process.T": ""},
+        "the loss is a sum, not a mean": {"x0, rng)\n": "x0, rng) * x0.numel()\n"},
+        "there is no augmentation: s is always 0": {"(max_s + 1, (": "(1, ("},
         "all pictures get the most noise: s is always `max_s`": {"torch.randint(max_s + 1,": "torch.randint(max_s, max_s + 1,"},
-        "s is t: the small picture gets the time of the large one": {"torch.randint(max_s + 1, t.shape, generator=rng)": "t"},
-        "the small picture gets the noise of the large one, halved": {"randn_like(low, rng)": "2 * avg_pool2d(eps, 2)"},
-        "the output is compared with the noise; the network's own view is asked for": {"network.target(x0, t, eps)": "eps"},
+        "s is t: the small picture gets the time of the large one": _longhand(s=lambda t: t),
+        "the small picture gets the noise of the large one, halved": _longhand(noise=lambda eps: 2 * avg_pool2d(eps, 2)),
+        "the output is compared with the noise; the network's own view is asked for": _longhand(
+            target=lambda network, x0, t, eps: eps
+        ),
     },
     hint="low = avg_pool2d(x0, 2); s = torch.randint(max_s + 1, (len(x0),), generator=rng); "
     "denoising_loss(network.given(augmented(network.process, low, s, rng)), x0, rng).",

@@ -7,16 +7,19 @@ import html
 import inspect
 import reprlib
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import wraps
 
+import numpy as np
 import torch
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 from torch import Tensor
 
+from course_lib import samplers
 from course_lib.process import own_defaults
 from course_lib.teaching.checks.outcome import Failure, one_line, outcome
 from course_lib.teaching.progress import in_notebook, note
@@ -42,7 +45,7 @@ def on(*args) -> Callable[[Callable], Tensor]:
 
 def minus(run: Callable, other: Callable) -> Callable[[Callable], Tensor]:
     """A case's `run`: what `run` gives less what `other` gives, such as the share of one argument."""
-    return lambda fn: run(fn) - other(fn)
+    return lambda fn: torch.as_tensor(run(fn)) - torch.as_tensor(other(fn))
 
 
 def after(*args) -> Callable[[Callable], Tensor]:
@@ -77,13 +80,17 @@ def _edited_source(fn: Callable, edits: dict[str, str]) -> str:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check found: `state` is "right", "wrong" or "not started"; it shows itself, in words and in colour."""
+    """What a check found: `state` is "right", "wrong" or "not started"; it shows itself, in words and in colour.
+
+    A lesson goes on with `function`, which gives tensors: the student's once it is right, and until then `Check.answer`.
+    """
 
     name: str
     state: str
     diagnosis: str = ""
     findings: list[tuple[bool, str]] = field(default_factory=list)
     hint: str = ""
+    function: Callable | None = field(default=None, repr=False, compare=False)
 
     @property
     def right(self) -> bool:
@@ -91,9 +98,8 @@ class Verdict:
 
     @property
     def headline(self) -> str:
-        held = (
-            f": {sum(ok for ok, _ in self.findings)} of {len(self.findings)} properties hold" if len(self.findings) > 1 else ""
-        )
+        n = sum(ok for ok, _ in self.findings)
+        held = f": {n} of {len(self.findings)} properties {'holds' if n == 1 else 'hold'}" if len(self.findings) > 1 else ""
         return {
             "right": f"✓ {self.name} is right.",
             "wrong": f"✗ {self.name} is not right yet{held}.",
@@ -102,7 +108,7 @@ class Verdict:
 
     @property
     def lines(self) -> list[str]:
-        """All that is to say after the headline, in order."""
+        """The lines after the headline, in order."""
         findings = [f"{'✓' if ok else '✗'} {text}" for ok, text in self.findings]
         return [*([self.diagnosis] if self.diagnosis else []), *findings, *([f"Hint: {self.hint}"] if self.hint else [])]
 
@@ -118,6 +124,9 @@ class Verdict:
         )
 
 
+Mistake = dict[str, str] | Callable
+
+
 @dataclass(frozen=True, repr=False)
 class Check:
     """Compares a student's function with `reference` over all `cases`; `check(fn)` gives a Verdict.
@@ -125,31 +134,36 @@ class Check:
     It never raises, whatever `fn` is or does; only KeyboardInterrupt stops it. A function that fails is wrong; a blank one is
     not started. In a notebook, it notes what passed (see progress.py).
 
-    `mistakes` are known wrong answers by their diagnosis: edits {old text: new text} of the reference's source, or a function
-    where no edit makes the mistake. A student's function that agrees with one of them in every case gets its diagnosis.
-    `shown` is the library's own version, which `solution` shows after the reference. Raises ValueError for an edit whose old
-    text does not stand exactly once in the source.
+    `mistakes` are known wrong answers by their diagnosis: edits {old text: new text} of the reference's source, a function
+    where no edit makes the mistake, or a list of these where there are several ways to make it. A student's function that
+    agrees with one of them in every case gets its diagnosis.
+    `shown` are the functions of the library that do the same, whose names `solution` shows below the answer. Raises
+    ValueError for an edit whose old text does not stand exactly once in the source.
+
+    The reference has the arguments of the exercise, and serves all that its lesson does with the answer: other shapes,
+    dtypes and devices than those of the cases, and training.
     """
 
     name: str
     reference: Callable
     cases: list[Case]
-    mistakes: dict[str, dict[str, str] | Callable]
+    mistakes: dict[str, Mistake | list[Mistake]]
     hint: str
     shown: tuple[Callable, ...] = ()
 
     def __post_init__(self):
-        for mistake in self.mistakes.values():
+        for mistake in sum(map(_ways, self.mistakes.values()), []):
             if isinstance(mistake, dict):
                 _edited_source(self.reference, mistake)
 
     def __repr__(self):
-        return f"check.{self.name}(your_function): compares {len(self.cases)} properties with the library's own"
+        return f"check.{self.name}(your_function): compares {len(self.cases)} properties with those of a right answer"
 
     def __call__(self, fn: Callable, strict: bool = False) -> Verdict:
         """The verdict on `fn`. With `strict`, raises AssertionError unless it is right."""
         with own_defaults():
             verdict = self._judge(fn)
+        verdict = replace(verdict, function=in_tensors(fn) if verdict.right else self.answer)
         if verdict.right and in_notebook():
             note(self.name)
         if strict and not verdict.right:
@@ -168,9 +182,11 @@ class Check:
         if not any(wrong):
             return Verdict(self.name, "right", findings=[(True, case.says) for case in self.cases])
         if len(set(wrong)) == 1:  # the same error, whatever it is given
-            return Verdict(self.name, "wrong", findings=[(False, wrong[0])], hint=self.hint)
-        findings = [(not off, f"{case.says}: {off}" if off else case.says) for off, case in zip(wrong, self.cases)]
-        return Verdict(self.name, "wrong", self._name_the_mistake(got), findings, self.hint)
+            findings = [(False, wrong[0])]
+        else:
+            findings = [(not off, f"{case.says}: {off}" if off else case.says) for off, case in zip(wrong, self.cases)]
+        at_fault_first = sorted(zip(got, self.cases, wrong), key=lambda found: not found[2])
+        return Verdict(self.name, "wrong", self._name_the_mistake(at_fault_first), findings, self.hint)
 
     def _difference(self, got: Tensor | Failure, case: Case) -> str:
         """What is wrong in this case, in one line; nothing where it is right."""
@@ -181,25 +197,70 @@ class Check:
             return f"the library's own answer fails as well; restart the kernel ({want.says})"
         return difference(got, want, case.tolerance)
 
-    def _name_the_mistake(self, got: list[Tensor | Failure]) -> str:
-        if not any(isinstance(g, Tensor) for g in got):
+    def _name_the_mistake(self, found: list[tuple[Tensor | Failure, Case, str]]) -> str:
+        if not any(isinstance(got, Tensor) for got, *_ in found):
             return ""
+        right = [outcome(case.run, self.reference) for _, case, _ in found]
+        rounding = [1e-6 * (1 if isinstance(want, Failure) else _size(want.double())) for want in right]
         for says in self.mistakes:
-            mistaken = self.mistaken(says)
-            if all(_alike(g, outcome(case.run, mistaken), case.tolerance) for g, case in zip(got, self.cases)):
-                return f"It looks as if {says}."
+            for mistaken in self.mistaken(says):
+                tries = zip(found, rounding)
+                if all(_alike(got, outcome(case.run, mistaken), case.tolerance, margin) for (got, case, _), margin in tries):
+                    return f"It looks as if {says}."
         return ""
 
-    def mistaken(self, says: str) -> Callable:
-        """The function that makes the mistake with this diagnosis."""
-        mistake = self.mistakes[says]
-        return edited(self.reference, mistake) if isinstance(mistake, dict) else mistake
+    def mistaken(self, says: str) -> list[Callable]:
+        """The functions that make the mistake with this diagnosis."""
+        return [edited(self.reference, m) if isinstance(m, dict) else m for m in _ways(self.mistakes[says])]
 
     @property
     def solution(self) -> Source:
-        """The reference's source, and the library's own version, without its checks of arguments, where it is worth showing."""
-        sources = (textwrap.dedent(inspect.getsource(f)) for f in (self.reference, *self.shown))
-        return Source(self.name, "\n\n".join(map(without_argument_checks, sources)))
+        """The source of an answer, as it would stand in the exercise's cell, and the names of `shown`."""
+        names = [f"{f.__module__.removeprefix('course_lib.')}.{f.__qualname__}" for f in self.shown]
+        library = f"\n\n# In the library: {', '.join(names)}" if names else ""
+        return Source(self.name, as_set(self.reference, f"my_{self.name}") + library)
+
+    @property
+    def answer(self) -> Callable:
+        """The function that `solution` shows."""
+        exec(compile(self.solution.text, f"<solution of {self.name}>", "exec"), self.reference.__globals__, made := {})
+        return made[f"my_{self.name}"]
+
+
+def _ways(mistake: Mistake | list[Mistake]) -> list[Mistake]:
+    return mistake if isinstance(mistake, list) else [mistake]
+
+
+def in_tensors(fn: Callable) -> Callable:
+    """`fn`, whose answers are tensors where they are numbers, arrays or lists of numbers, and the end of steps that it yields.
+
+    A check takes all of these; a lesson computes with the answer.
+    """
+
+    def tensor(value):
+        if isinstance(value, Iterator):
+            return samplers.result(value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)  # a lesson may take its root
+        return torch.as_tensor(value) if isinstance(value, (np.ndarray, np.generic, float, list)) else value
+
+    @wraps(fn)
+    def function(*args, **kwargs):
+        value = fn(*args, **kwargs)
+        several = isinstance(value, tuple) or isinstance(value, list) and any(isinstance(v, Tensor) and v.ndim for v in value)
+        return tuple(map(tensor, value)) if several else tensor(value)
+
+    return function
+
+
+def as_set(fn: Callable, name: str) -> str:
+    """The source of `fn` as a function `name`, without annotations of its arguments and without checks of them."""
+    source = without_argument_checks(textwrap.dedent(inspect.getsource(fn)))
+    lines, node = source.splitlines(), ast.parse(source).body[0]
+    for argument in ast.walk(node.args):
+        if isinstance(argument, ast.arg):
+            argument.annotation = None
+    return "\n".join([f"def {name}({ast.unparse(node.args)}):", *lines[node.body[0].lineno - 1 :]])
 
 
 def without_argument_checks(source: str) -> str:
@@ -225,24 +286,31 @@ class Source:
     def _repr_html_(self):
         paper = "color:#000;background:#f8f8f8;padding:.5em 1em;overflow-x:auto"
         code = highlight(self.text, PythonLexer(), HtmlFormatter(noclasses=True, cssstyles=paper))
-        return f"<details><summary><b>The library's own {html.escape(self.name)}</b> (click to see)</summary>{code}</details>"
+        return f"<details><summary>An answer to <b>{html.escape(self.name)}</b> (click to see)</summary>{code}</details>"
 
 
 def difference(got: Tensor, want: Tensor, tolerance: float) -> str:
     """How `got` differs from `want`, in one line; nothing where it does not."""
     if got.shape != want.shape:
-        return f"its shape is {tuple(got.shape)}, which should be {tuple(want.shape)}"
+        return f"its shape is {tuple(got.shape)}, but it should be {tuple(want.shape)}"
     if not got.isfinite().all():
-        return "it holds NaN or infinity"
+        return "it contains NaN or infinity"
+    holds = want.dtype == torch.bool
+    got, want = got.double(), want.double()
+    if holds:
+        return "" if torch.equal(got, want) else "this does not hold"
     off, size = (got - want).abs(), _size(want)
     if not off.numel() or off.max() <= tolerance * size:
         return ""
     at = int(off.argmax())
     worst = f"{got.flatten()[at]:.4g} where {want.flatten()[at]:.4g} is right"
     factor = float((got * want).sum() / (want * want).sum().clamp(min=1e-30))
-    if want.numel() > 1 and factor and (got - factor * want).abs().max() <= tolerance * size:
-        return f"{'the sign is turned' if abs(factor + 1) < tolerance else f'it is {factor:.3g} times too large'} ({worst})"
-    return f"{worst}, off by {float(off.max()) / size:.2g} times the largest value"
+    if want.numel() > 1 and (got - factor * want).abs().max() <= tolerance * size:
+        if abs(factor + 1) < tolerance:
+            return f"the sign is turned ({worst})"
+        if 0.001 <= abs(factor) and abs(factor - 1) >= 0.01:
+            return f"it is {factor:.3g} times the right value ({worst})"
+    return worst
 
 
 def _size(want: Tensor) -> float:
@@ -251,8 +319,9 @@ def _size(want: Tensor) -> float:
     return float(finite.abs().max()) or 1.0 if finite.numel() else 1.0
 
 
-def _alike(a: Tensor | Failure, b: Tensor | Failure, tolerance: float) -> bool:
-    """Two outcomes are the same, where any failure is like any other."""
+def _alike(a: Tensor | Failure, b: Tensor | Failure, tolerance: float, margin: float) -> bool:
+    """Two outcomes are the same to a share of the second, or to `margin`, where any failure is like any other."""
     if isinstance(a, Failure) or isinstance(b, Failure):
         return isinstance(a, Failure) and isinstance(b, Failure)
-    return a.shape == b.shape and bool(torch.allclose(a, b, rtol=0, atol=tolerance * _size(b), equal_nan=True))
+    a, b = a.double(), b.double()
+    return a.shape == b.shape and bool(torch.allclose(a, b, rtol=0, atol=max(tolerance * _size(b), margin), equal_nan=True))

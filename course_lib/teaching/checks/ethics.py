@@ -10,7 +10,7 @@ from torch import Tensor
 from course_lib import metrics
 from course_lib.methods import watermark
 from course_lib.process import seeded
-from course_lib.teaching.checks.check import Case, Check, on
+from course_lib.teaching.checks.check import Case, Check, after, on
 
 # memorisation_score
 
@@ -19,7 +19,7 @@ SAMPLES = torch.cat([KNOWN[:3] + 0.02, torch.randn(4, 1, 4, 4, generator=seeded(
 POINTS = torch.randn(30, 2, generator=seeded(3))
 
 
-def _memorisation_score(x: Tensor, known: Tensor, n: int) -> Tensor:
+def _memorisation_score(x, known, n):
     """The distance to the nearest over the mean distance to the n nearest (Carlini et al. 2023, section 5.1)."""
     distance = torch.cdist(x.flatten(1), known.flatten(1)).sort(dim=1).values
     return distance[:, 0] / distance[:, :n].mean(1)
@@ -38,11 +38,36 @@ memorisation_score = Check(
     mistakes={
         "the distances are squared": {".sort(": ".square().sort("},
         "distances are summed along the axes (L1); Euclidean ones are meant": {"known.flatten(1)": "known.flatten(1), p=1"},
+        "each distance is the largest difference of a pixel; Euclidean ones are meant": {
+            "known.flatten(1)": "known.flatten(1), p=torch.inf"
+        },
+        "pictures are compared by their angle (cosine); Euclidean distances are meant": {
+            "torch.cdist(x.flatten(1), known.flatten(1))": (
+                "(1 - torch.cosine_similarity(x.flatten(1)[:, None], known.flatten(1), dim=2))"
+            )
+        },
         "the mean is taken over all that is known, not over the n nearest": {"[:, :n]": ""},
-        "the n farthest are taken; the nearest are meant": {":n": "[0, *range(1 - n, 0)]"},
+        "the n farthest are taken; the nearest are meant": {":n": "-n:"},
+        "the first n known pictures are taken; the n nearest are meant": {
+            "return distance[:, 0] / distance[:, :n]": "first = torch.cdist(x.flatten(1), known.flatten(1))\n"
+            "    return distance[:, 0] / first[:, :n]"
+        },
+        "the mean leaves the nearest out, and has one neighbour more; the n nearest begin with it": {":n]": "1 : n + 1]"},
+        "the mean leaves the nearest out; the n nearest begin with it": {":n]": "1:n]"},
+        "the median of the n nearest stands where their mean belongs": {".mean(1)": ".median(1).values"},
+        "the sum of the n distances stands where their mean belongs": {".mean(1)": ".sum(1)"},
         "the ratio is turned over": {"return ": "return 1 / (", ".mean(1)": ".mean(1))"},
+        "the mean is multiplied by 0.5, as in Carlini et al.; the score above has no such factor": {
+            "distance[:, 0] /": "2 * distance[:, 0] /"
+        },
+        "the difference is taken, where the ratio belongs: what is near depends on the picture": {
+            "distance[:, 0] /": "distance[:, 0] -"
+        },
+        "the score is 1 less the ratio: near 0 should be a copy": {"return ": "return 1 - "},
         "the nearest is compared with the n-th alone, not with the mean of n": {":n].mean(1)": "n - 1]"},
         "it is the distance to the nearest alone; what is near depends on the picture": {" / distance[:, :n].mean(1)": ""},
+        "it is the mean of the n distances alone; the distance to the nearest is divided by it": {"distance[:, 0] / ": ""},
+        "one mean is taken for all samples; each has a neighbourhood of its own": {".mean(1)": ".mean()"},
     },
     hint="torch.cdist(x.flatten(1), known.flatten(1)).topk(n, dim=1, largest=False).values are the n nearest, in order.",
     shown=(metrics.memorisation,),
@@ -51,31 +76,64 @@ memorisation_score = Check(
 
 # detection_limit
 
-SCORES = torch.randn(400, generator=seeded(4)).exp() - 1
+SCORES = torch.randn(4000, generator=seeded(4)).exp() - 1  # so many that quantiles of any kind agree within 2 %
 
 
-def _detection_limit(scores: Tensor, rate: float) -> Tensor:
+def _detection_limit(scores, rate):
     """The threshold that a share `rate` of these scores passes."""
     return scores.quantile(1 - rate)
+
+
+def _passing(rate: float) -> Callable:
+    """A case's `run`: how many of SCORES pass the threshold."""
+    return lambda fn: (SCORES > torch.as_tensor(fn(SCORES.clone(), rate))).sum()
 
 
 detection_limit = Check(
     "detection_limit",
     _detection_limit,
     cases=[
-        Case("one in a hundred passes", on(SCORES, 0.01)),
-        Case("one in ten passes", on(SCORES, 0.1)),
-        Case("how many pass it, of 400: 20 at a rate of 0.05", lambda fn: (SCORES > fn(SCORES.clone(), 0.05)).sum()),
-        Case("the order of the scores plays no part", on(SCORES.flip(0), 0.1)),
+        Case("one in a hundred passes", on(SCORES, 0.01), 0.02),
+        Case("one in ten passes", on(SCORES, 0.1), 0.02),
+        Case("how many of 4,000 pass it: 40 at a rate of 0.01", _passing(0.01), 0.03),
+        Case("how many of 4,000 pass it: 400 at a rate of 0.1", _passing(0.1), 0.005),
+        Case("the order of the scores plays no part", on(SCORES.flip(0), 0.1), 0.02),
+        Case("scores may be negative", on(-SCORES - 5, 0.1), 0.02),
+        Case("the scores are left as they were", after(SCORES, 0.1)),
     ],
     mistakes={
         "the threshold is at the wrong end: nearly all unmarked pictures pass it": {"1 - rate": "rate"},
         "it is the largest score, whatever the rate": {"quantile(1 - rate)": "max()"},
+        "it is the smallest score, which all pass": {"quantile(1 - rate)": "min()"},
+        "it is the mean score, whatever the rate": {"quantile(1 - rate)": "mean()"},
         "the scores are taken for a Gaussian's: mean and spread do not determine how long their tail is": {
             "quantile(1 - rate)": "mean() + scores.std() * torch.special.ndtri(torch.tensor(1 - rate))"
         },
+        "it lies two standard deviations over the mean, whatever the rate": {"quantile(1 - rate)": "mean() + 2 * scores.std()"},
+        "it lies three standard deviations over the mean, whatever the rate": {
+            "quantile(1 - rate)": "mean() + 3 * scores.std()"
+        },
         "a share of the largest score is taken; a share of the *pictures* is meant": {"quantile(": "max() * ("},
+        "a share of the way from the smallest to the largest score is taken; a share of the *pictures* is meant": {
+            "scores.quantile(1 - rate)": "scores.min().lerp(scores.max(), 1 - rate)"
+        },
         "the rate is halved, as in a two-sided test": {"- rate": "- rate / 2"},
+        "the sizes of the scores are taken, |score|; a negative score is lower than 0": {"scores.q": "scores.abs().q"},
+        "the rate itself is returned; the score that so many pass is asked for": {
+            "scores.quantile(1 - rate)": "torch.tensor(rate)"
+        },
+        "1 - rate is returned; the score that so many pass is asked for": {
+            "scores.quantile(1 - rate)": "torch.tensor(1 - rate)"
+        },
+        "the place in the sorted scores is returned, not the score that stands there": {
+            "scores.quantile(1 - rate)": "torch.tensor(len(scores) * (1 - rate))"
+        },
+        "the scores are not sorted before the one at this place is taken": {
+            "scores.quantile(1 - rate)": "scores[int(len(scores) * (1 - rate))]"
+        },
+        "1 - rate is taken in per cent, as by np.percentile; it is a share": {
+            "quantile(1 - rate)": "quantile((1 - rate) / 100)"
+        },
     },
     hint="scores.quantile(1 - rate): what a share 1 - rate of them does not pass.",
 )
@@ -88,7 +146,7 @@ KEY = watermark.draw_key(8, 1, 2.5, seed=1).value
 TWO_WAVES = watermark.draw_key(8, 1, 1.1, seed=2).value
 
 
-def _mark_noise(noise: Tensor, value: Tensor) -> Tensor:
+def _mark_noise(noise, value):
     """Noise whose frequencies are `value` wherever that is not 0 (Wen et al. 2023, section 3)."""
     f = torch.fft.fft2(noise, norm="ortho")
     f = torch.where(value != 0, value.to(f.dtype), f)
@@ -97,7 +155,7 @@ def _mark_noise(noise: Tensor, value: Tensor) -> Tensor:
 
 def _frequencies(mask: Tensor) -> Callable:
     """A case's `run`: the real and imaginary parts of the marked noise at these frequencies."""
-    return lambda fn: torch.view_as_real(torch.fft.fft2(on(NOISE, KEY)(fn), norm="ortho")[..., mask])
+    return lambda fn: torch.view_as_real(torch.fft.fft2(torch.as_tensor(on(NOISE, KEY)(fn)), norm="ortho")[..., mask])
 
 
 mark_noise = Check(
@@ -109,6 +167,7 @@ mark_noise = Check(
         Case("at the key's frequencies stands the key", _frequencies(KEY != 0)),
         Case("the other frequencies stay as they were", _frequencies(KEY == 0)),
         Case("no key, no change", on(NOISE, 0 * KEY)),
+        Case("the noise is left as it was", lambda fn: after(NOISE)(lambda noise: fn(noise, KEY.clone()))),
     ],
     mistakes={
         "the key is added to the noise's frequencies; it must take their place": {"value.to(f.dtype), f": "f + value, f"},
@@ -116,9 +175,38 @@ mark_noise = Check(
             'noise, norm="ortho"': "noise",
             'f, norm="ortho"': "f",
         },
+        'the way back has another norm than the way there: norm="ortho" for both': {'f, norm="ortho"': "f"},
+        'the way there has another norm than the way back: norm="ortho" for both': {'noise, norm="ortho"': "noise"},
         "all other frequencies are lost": {"value.to(f.dtype), f": "value, 0 * f"},
+        "the mask is turned: the noise's frequencies stay where the key should stand, and the others are lost": {
+            "value.to(f.dtype), f": "f, 0 * f"
+        },
         "the key multiplies the noise's frequencies; it must take their place": {"value.to(f.dtype), f": "value * f, f"},
         "the key is put into the noise itself, not its frequencies": lambda noise, value: noise.where(value == 0, value.real),
+        "the key is shifted (fftshift): its frequencies are in fft2's own order": {
+            "value != 0, value.to": "torch.fft.fftshift(value) != 0, torch.fft.fftshift(value).to"
+        },
+        "only the real part of the key is used; both parts make a frequency": {"value.to(": "value.real.to("},
+        "the key's conjugate is put in": {"value.to(": "value.conj().to("},
+        "the size of the result is taken, where its real part belongs": {".real": ".abs()"},
+        "the imaginary part of the result is taken, where its real part belongs": {".real": ".imag"},
+        "the transform runs over the batch and the channels, too; over height and width is meant": {
+            "fft2(noise, norm": "fftn(noise, norm",
+            "ifft2(f, norm": "ifftn(f, norm",
+        },
+        "the transform runs along the rows alone; over height and width is meant": {
+            "fft2(noise, norm": "fft(noise, norm",
+            "ifft2(f, norm": "ifft(f, norm",
+        },
+        "only the first channel is marked; the key belongs into all of them": {
+            "f = torch.where(value != 0, value.to(f.dtype), f)": (
+                "f[:, :1] = torch.where(value != 0, value.to(f.dtype), f[:, :1])"
+            )
+        },
+        "only the first of the batch is marked; the key belongs into each": {
+            "f = torch.where(value != 0, value.to(f.dtype), f)": "f[:1] = torch.where(value != 0, value.to(f.dtype), f[:1])"
+        },
+        "the frequencies are returned; the way back to noise is missing": {'torch.fft.ifft2(f, norm="ortho").real': "f.real"},
     },
     hint='f = torch.fft.fft2(noise, norm="ortho"); torch.where(value != 0, value.to(f.dtype), f); ifft2, same norm, .real.',
     shown=(watermark.add_mark,),

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from course_lib import schedules
-from course_lib.process import DDPM, Process, Time, expand_like
+from course_lib.process import DDPM, Process, Time
 from course_lib.teaching.checks.check import Case, Check, after, on
 from course_lib.teaching.checks.spy import PICTURES, PROCESS, T_EACH, Z
 
 
 def _add_noise(process: DDPM, x0: Tensor, t: Time, eps: Tensor) -> Tensor:
     """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps. Ho et al. 2020, eq. 4."""
-    bar = process.alpha_bar(t).view(-1, 1, 1, 1)
-    a, b = bar.sqrt(), (1 - bar).sqrt()
+    bar = process.alpha_bar(t).view(-1, *[1] * (x0.ndim - 1))  # (B, 1, 1, 1) for pictures
+    a, b = bar.sqrt().to(x0), (1 - bar).sqrt().to(x0)
     return a * x0 + b * eps
 
 
@@ -35,20 +36,31 @@ add_noise = Check(
         "sqrt(alpha_bar) stands where sqrt(1 - alpha_bar) belongs, and the other way round": {"a, b": "b, a"},
         "sqrt(alpha_bar) stands where sqrt(1 - alpha_bar) belongs, so that both factors are alike": {"b * eps": "a * eps"},
         "the square roots are missing: alpha_bar and 1 - alpha_bar are variances": {"a * x0 + b": "a**2 * x0 + b**2"},
-        "the square root of 1 - alpha_bar is missing": {"(1 - bar).sqrt()": "1 - bar"},
+        "the square root of 1 - alpha_bar is missing": {"(1 - bar).sqrt()": "(1 - bar)"},
         "the square root of alpha_bar is missing": {"bar.sqrt()": "bar"},
-        "1 - sqrt(alpha_bar) stands where sqrt(1 - alpha_bar) belongs": {"(1 - bar).sqrt()": "1 - bar.sqrt()"},
+        "1 - sqrt(alpha_bar) stands where sqrt(1 - alpha_bar) belongs": {"(1 - bar).sqrt()": "(1 - bar.sqrt())"},
         "the picture is not scaled: sqrt(alpha_bar) is missing before x0": {"a * x0": "x0"},
-        "the noise is taken away, not added": {"+ b * eps": "- b * eps"},
+        "the noise is subtracted, not added": {"+ b * eps": "- b * eps"},
         "alpha_t stands where alpha_bar_t belongs: that is a single step, not all of them": {"alpha_bar(t)": "alpha(t)"},
-        "it works for a t each, not for one t for all: .view(-1, 1, 1, 1) serves both": {"(-1, 1, 1, 1)": "(3, 1, 1, 1)"},
-        "t of shape (B,) was not broadcast over (B, C, H, W): it works for one t, not for a t each": {".view(-1, 1, 1, 1)": ""},
-        "the same t is used for the whole batch: it works for one picture, not for a batch": {"1, 1)": "1, 1)[:1]"},
+        "it works for a batch of times, not for one number t: .view(-1, 1, 1, 1) serves both": {"(-1, *": "(3, *"},
+        "t of shape (B,) was not broadcast over (B, C, H, W): it works for one t, not for a batch of them": {
+            ".view(-1, *[1] * (x0.ndim - 1))": ""
+        },
+        "the same t is used for the whole batch: it works for one picture, not for a batch": {"- 1))": "- 1))[:1]"},
+        "alpha_bar is read one step too early: alpha_bar(t) is that of x_t": {"alpha_bar(t)": "alpha_bar(t - 1)"},
+        "the products of 1 - beta are counted from 0: the first of them is that of t = 1; process.alpha_bar(t) is right": {
+            "process.alpha_bar(t)": "(1 - process.betas).cumprod(0)[t]"
+        },
+        "alpha_bar is used as if it were its root: x_0 has the factor sqrt(alpha_bar)": {
+            "bar.sqrt().to": "bar.to",
+            "(1 - bar).sqrt()": "(1 - bar**2).sqrt()",
+        },
+        "the result is clamped to -1 .. 1: noise has no bounds": {"a * x0 + b * eps": "(a * x0 + b * eps).clamp(-1, 1)"},
         "the result is written into x0; make a new tensor (no `*=`, no `+=`)": {"a * x0 + b * eps": "x0.mul_(a).add_(b * eps)"},
     },
     hint="x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps. A t of shape (B,) gives factors of shape (B,); "
     ".view(-1, 1, 1, 1) makes them multiply pictures (B, C, H, W).",
-    shown=(Process.add_noise, Process.coefficients),
+    shown=(Process.add_noise,),
 )
 
 
@@ -59,11 +71,19 @@ def _alpha_bar(betas) -> Tensor:
     return (1 - torch.as_tensor(betas)).cumprod(0)
 
 
-_BETA = "1 - f[1:] / f[:-1]"
+def _cosine_beta(T: int = 1000) -> Tensor:
+    """beta_1 .. beta_T, for which alpha_bar falls as a squared cosine. Nichol and Dhariwal 2021, eq. 17."""
+    s = 0.008
+    t = torch.arange(T + 1, dtype=torch.float64) / T
+    f = torch.cos((t + s) / (1 + s) * math.pi / 2) ** 2
+    return (1 - f[1:] / f[:-1]).clamp(max=0.999)
+
+
+_BETA, _CUT = "1 - f[1:] / f[:-1]", ".clamp(max=0.999)"
 
 cosine_beta = Check(
     "cosine_beta",
-    schedules.cosine_beta,
+    _cosine_beta,
     cases=[
         Case("T numbers, one for each step", lambda f: len(f(T=1000))),
         Case("the betas", on(1000), tolerance=1e-3),  # wide enough for float32
@@ -73,30 +93,49 @@ cosine_beta = Check(
         Case("any other T", on(10)),
     ],
     mistakes={
-        "alpha_bar itself is returned, not the betas": {_BETA: "(f / f[0])[1:]", ".clamp(max=max_beta)": ""},
-        "alpha_bar itself is returned, not the betas, and not divided by f(0)": {_BETA: "f[1:]", ".clamp(max=max_beta)": ""},
-        "1 - alpha_bar stands where 1 - alpha_bar_t / alpha_bar_(t-1) belongs": {_BETA: "1 - (f / f[0])[1:]"},
-        "the ratio alpha_bar_t / alpha_bar_(t-1) is returned, which is alpha; beta is 1 - alpha": {_BETA: "f[1:] / f[:-1]"},
+        "alpha_bar itself is returned, not the betas": {_BETA: "(f / f[0])[1:]", _CUT: ""},
+        "alpha_bar itself is returned, not the betas, and not divided by f(0)": {_BETA: "f[1:]", _CUT: ""},
+        "1 - alpha_bar stands where 1 - alpha_bar_t / alpha_bar_(t-1) belongs": [
+            {_BETA: "1 - (f / f[0])[1:]"},
+            {_BETA: "1 - (f / f[0])[1:]", _CUT: ""},
+        ],
+        "the ratio alpha_bar_t / alpha_bar_(t-1) is returned, which is alpha; beta is 1 - alpha": [
+            {_BETA: "f[1:] / f[:-1]"},
+            {_BETA: "f[1:] / f[:-1]", _CUT: ""},
+        ],
+        "the ratio is upside down: alpha_bar_t belongs above, alpha_bar_(t-1) below": {_BETA: "1 - f[:-1] / f[1:]"},
+        "the brackets are lost: 1 + s divides t / T as well as s": {"(t + s) / (1 + s)": "(t + s / (1 + s))"},
+        "these are the betas of the linear schedule": {_BETA: "torch.linspace(1e-4, 0.02, T)"},
+        "the betas are clipped to 0.0001 to 0.9999, as in a tutorial; the paper's only limit is 0.999": {
+            _CUT: ".clamp(1e-4, 0.9999)"
+        },
         "the cosine is not squared": {" ** 2": ""},
         "the half is missing from pi / 2: the cosine runs through half a turn, not a quarter": {"math.pi / 2": "math.pi"},
         "a sine stands where the cosine belongs": {"torch.cos": "torch.sin"},
-        "the offset s is missing": {"f =": "s = 0\n    f ="},
-        "the betas are not cut at 0.999": {".clamp(max=max_beta)": ""},
+        "the offset s is missing": {"s = 0.008": "s = 0"},
+        "the betas are not cut at 0.999": {_CUT: ""},
         "there are T + 1 betas, a first one for t = 0 among them": {"return": "f = torch.cat([f[:1], f])\n    return"},
-        "there are T - 1 betas: f is needed at T + 1 times, 0 among them": {"max_beta)": "max_beta)[1:]"},
+        "there are T - 1 betas: f is needed at T + 1 times, 0 among them": [
+            {_CUT: ".clamp(max=0.999)[1:]"},
+            {"arange(T + 1": "arange(T"},
+            {"torch.arange(T + 1, dtype=torch.float64) / T": "torch.linspace(0, 1, T, dtype=torch.float64)"},
+        ],
         "T is fixed at 1,000": {"t = torch": "T = 1000\n    t = torch"},
     },
     hint="f(t) = cos^2(((t / T + s) / (1 + s)) pi / 2) at t = 0, 1, .. T; then beta_t = 1 - f(t) / f(t - 1), at most 0.999.",
+    shown=(schedules.cosine_beta,),
 )
 
 
 def _posterior(process: DDPM, x_t: Tensor, x0: Tensor, t: Time) -> tuple[Tensor, Tensor]:
     """Mean (B, ...) and variance of q(x_(t-1) | x_t, x_0). Ho et al. 2020, eq. 7."""
-    alpha, bar, before = (v.view(-1, 1, 1, 1) for v in (process.alpha(t), process.alpha_bar(t), process.alpha_bar(t - 1)))
-    of_x0, of_x_t = before.sqrt() * (1 - alpha), alpha.sqrt() * (1 - before)
-    mean = (of_x0 * x0 + of_x_t * x_t) / (1 - bar)
-    shrink, beta = (1 - before) / (1 - bar), 1 - alpha
-    return mean, shrink * beta
+    alpha, beta, bar, before = process.alpha(t), process.beta(t), process.alpha_bar(t), process.alpha_bar(t - 1)
+    of_x0 = before.sqrt() * beta / (1 - bar)
+    of_x_t = alpha.sqrt() * (1 - before) / (1 - bar)
+    variance = (1 - before) / (1 - bar) * beta
+    shape = (-1, *[1] * (x_t.ndim - 1))  # (B, 1, 1, 1) for pictures
+    of_x0, of_x_t, variance = (v.view(shape).to(x_t) for v in (of_x0, of_x_t, variance))
+    return of_x0 * x0 + of_x_t * x_t, variance
 
 
 def _part(i: int, x_t, x0, t) -> Callable:
@@ -109,6 +148,8 @@ def _part(i: int, x_t, x0, t) -> Callable:
 
     return each_pixel
 
+
+_VARIANCE = "(1 - before) / (1 - bar) * beta"
 
 posterior = Check(
     "posterior",
@@ -126,21 +167,34 @@ posterior = Check(
     ],
     mistakes={
         "the variance is beta_t: it is that of q(x_t | x_(t-1)), the step forward; "
-        "eq. 7 has beta_t (1 - alpha_bar_(t-1)) / (1 - alpha_bar_t)": {"shrink * beta": "beta"},
-        "the standard deviation is returned, not the variance": {"shrink * beta": "(shrink * beta).sqrt()"},
-        "the variance is upside down: 1 - alpha_bar_(t-1) belongs above, 1 - alpha_bar_t below": {"shrink *": "1 / shrink *"},
-        "the variance is 1 - alpha_bar_(t-1), that of q(x_(t-1) | x_0), without x_t": {"shrink * beta": "1 - before"},
+        "eq. 7 has beta_t (1 - alpha_bar_(t-1)) / (1 - alpha_bar_t)": {_VARIANCE: "beta"},
+        "the standard deviation is returned, not the variance": {_VARIANCE: f"({_VARIANCE}).sqrt()"},
+        "the logarithm of the variance is returned, not the variance": [
+            {_VARIANCE: f"({_VARIANCE}).log()"},
+            {_VARIANCE: f"({_VARIANCE}).clamp(min=1e-20).log()"},
+        ],
+        "beta_t is missing before x_0": {"before.sqrt() * beta": "before.sqrt()"},
+        "all is taken one step too early, as if t were counted from 0": {"alpha, beta": "t = t - 1\n    alpha, beta"},
+        "the variance is upside down: 1 - alpha_bar_(t-1) belongs above, 1 - alpha_bar_t below": {
+            _VARIANCE: "(1 - bar) / (1 - before) * beta"
+        },
+        "the variance is 1 - alpha_bar_(t-1), that of q(x_(t-1) | x_0), without x_t": {_VARIANCE: "1 - before"},
         "sqrt(alpha_bar_t) stands where sqrt(alpha_bar_(t-1)) belongs before x_0": {"before.sqrt()": "bar.sqrt()"},
         "sqrt(alpha_bar_t) stands where sqrt(alpha_t) belongs before x_t": {"alpha.sqrt()": "bar.sqrt()"},
-        "alpha_t stands where alpha_bar_t belongs below the line of the mean": {"x_t) / (1 - bar)": "x_t) / (1 - alpha)"},
+        "alpha_t stands where alpha_bar_t belongs below the line of the mean": {
+            "beta / (1 - bar)": "beta / (1 - alpha)",
+            "- before) / (1 - bar)\n": "- before) / (1 - alpha)\n",
+        },
         "the square roots are missing from the mean": {"before.sqrt()": "before", "alpha.sqrt()": "alpha"},
         "x_t and x_0 have changed places": {"of_x0 * x0 + of_x_t * x_t": "of_x0 * x_t + of_x_t * x0"},
-        "mean and variance have changed places": {"mean, shrink * beta": "shrink * beta, mean"},
-        "only the mean comes back": {", shrink * beta": ""},
-        "it works for a t each, not for one t for all: .view(-1, 1, 1, 1) serves both": {"view(-1": "view(3"},
-        "t of shape (B,) was not broadcast over (B, C, H, W): it works for one t, not for a t each": {".view(-1, 1, 1, 1)": ""},
+        "mean and variance have changed places": {"return": "return variance,", " * x_t, variance": " * x_t"},
+        "only the mean comes back": {" * x_t, variance": " * x_t"},
+        "it works for a batch of times, not for one number t: .view(-1, 1, 1, 1) serves both": {"(-1, *": "(3, *"},
+        "t of shape (B,) was not broadcast over (B, C, H, W): it works for one t, not for a batch of them": {
+            ".view(shape)": ""
+        },
     },
     hint="With beta = 1 - alpha and s = t - 1: mean = sqrt(alpha_bar_s) beta_t / (1 - alpha_bar_t) x_0 "
     "+ sqrt(alpha_t) (1 - alpha_bar_s) / (1 - alpha_bar_t) x_t; variance = beta_t (1 - alpha_bar_s) / (1 - alpha_bar_t).",
-    shown=(DDPM.posterior, expand_like),
+    shown=(DDPM.posterior,),
 )

@@ -7,7 +7,7 @@ from copy import deepcopy
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn.functional import cross_entropy
 
 from course_lib import guidance, training
 from course_lib.denoisers import Denoiser, ExactDenoiser, Network
@@ -57,10 +57,27 @@ guided_score = Check(
         "the gradient is of the logits themselves; log P is their log_softmax, which normalises them": {".log_softmax(1)": ""},
         "the gradient points away from the class: its sign is turned": {"+ w *": "- w *"},
         "w is forgotten: the gradient always has the weight of w = 1": {"+ w *": "+"},
+        "log P is normalised over the batch, not over the classes: log_softmax(1)": {"log_softmax(1)": "log_softmax(0)"},
+        "the gradient is that of the likeliest class; it should be that of the label": {
+            "chosen = log_p[torch.arange(len(x)), torch.as_tensor(label)]": "chosen = log_p.max(1).values"
+        },
+        "the gradients of all classes are added; only the label's is asked for": {
+            "chosen = log_p[torch.arange(len(x)), torch.as_tensor(label)]": "chosen = log_p"
+        },
+        "the gradient is multiplied by sqrt(1 - alpha_bar): that belongs to the noise eps, not to the score": {
+            "+ w * gradient": "+ w * denoiser.process.noise(t) * gradient"
+        },
+        "the gradient is multiplied by the variance, as for a step's mean; a score takes it as it is": {
+            "+ w * gradient": "+ w * denoiser.process.noise(t) ** 2 * gradient"
+        },
+        "the two scores are blended, (1 - w) score + w gradient; the score keeps its weight 1": {
+            "return denoiser": "return (1 - w) * denoiser"
+        },
+        "the classifier is given t = 0, as if x_t were clean": {"classifier(x, t)": "classifier(x, 0)"},
         "w multiplies the denoiser's score as well": {"return denoiser": "return w * denoiser"},
         "only the classifier's gradient is returned; the denoiser's score is missing": {"denoiser(x_t, t).score + ": ""},
         "the gradient is added to the denoiser's noise eps, not to its score": {".score": ".eps"},
-        "log P is averaged over the batch, not summed: each gradient is B times too small": {".sum()": ".mean()"},
+        "log P is averaged over the batch, not summed, so that each gradient is divided by B": {".sum()": ".mean()"},
         "gradients are off in samplers: switch them on, `with torch.enable_grad():`": {"with torch.enable_grad()": "if True"},
         "the gradient has the weight w - 1, as if the denoiser were conditional": {"w * gradient": "(w - 1) * gradient"},
     },
@@ -92,18 +109,20 @@ class _Record(spy.Record):
         classifier = _Classifier()
         self.value = torch.as_tensor(loss(classifier, CLOUD.clone(), CLASSES.clone(), seeded(7)))
         self._read(classifier, classifier, CLOUD)
-        self.error = functional.cross_entropy(classifier.output, CLASSES)
+        self.error = cross_entropy(classifier.output, CLASSES)
 
 
 def _classifier_loss(classifier, x0: Tensor, label: Tensor, rng: torch.Generator) -> Tensor:
     """The mean cross-entropy of the labels, for noisy x_t. Dhariwal and Nichol 2021, section 4."""
     process = classifier.process
     t = process.sample_t(len(x0), rng)
-    eps = randn_like(x0, rng)
-    a, b = process.coefficients(t, x0)
-    logits = classifier(a * x0 + b * eps, t)
-    return functional.cross_entropy(logits, label)
+    x_t = process.add_noise(x0, t, randn_like(x0, rng))
+    return cross_entropy(classifier(x_t, t), label)
 
+
+_X_T = "process.add_noise(x0, t, randn_like(x0, rng))"
+
+_ROOTLESS = "(a := process.coefficients(t, x0)[0]) ** 2 * x0 + (1 - a**2) * randn_like(x0, rng)"
 
 classifier_loss = Check(
     "classifier_loss",
@@ -112,21 +131,42 @@ classifier_loss = Check(
         Case("the loss is the mean cross-entropy of the label", lambda f: _Record(f).ratio, 1e-3),
         Case("each t that the classifier is given lies in 1 .. T", lambda f: _Record(f).out_of_range(50)),
         Case("each of the batch has its own t, and every t is equally likely", lambda f: _Record(f).counts(50), 0.2),
-        Case("x_t is signal(t) x_0 plus standard normal noise of the size of t", lambda f: _Record(f).noise, 0.04),
-        Case("the slope of the loss reaches the classifier", lambda f: _Record(f).slope, 0.02),
+        Case("x_t is signal(t) x_0 + noise(t) eps, with eps standard normal", lambda f: _Record(f).noise, 0.04),
+        Case("the gradient of the loss reaches the classifier", lambda f: _Record(f).slope, 0.02),
         Case("the same rng gives the same loss", lambda f: torch.equal(_Record(f).value, _Record(f).value)),
         Case("x0 is left as it was", after(_Classifier(), CLOUD[:100], CLASSES[:100], seeded(7))),
     ],
     mistakes={
-        "the classifier is given clean pictures; guidance needs its gradient for noisy pictures": {"a * x0 + b * eps": "x0"},
-        "the classifier is given t = 0 however noisy its picture is": {"eps, t)": "eps, 0 * t)"},
+        "the classifier is given clean pictures; guidance needs its gradient for noisy pictures": {_X_T: "x0"},
+        "the classifier is given t = 0 however noisy its picture is": {"(x_t, t)": "(x_t, 0 * t)"},
         "one t is drawn for the whole batch; draw one for each picture": {"_t(len(x0), rng)": "_t(1, rng).expand(len(x0))"},
         "t is drawn from 0 .. T - 1; here data is at t = 0, and noise at 1 .. T": {"len(x0), rng)": "len(x0), rng) - 1"},
-        "noise is added, but the picture is not made smaller by the signal": {"a * x0": "x0"},
+        "the noise is uniform (torch.rand), not normal (randn)": {"randn_like(x0, rng)": "torch.rand(x0.shape, generator=rng)"},
+        "the mean squared error of the probabilities is taken; cross-entropy is asked for": {
+            "cross_entropy(classifier(x_t, t), label)": "(classifier(x_t, t).softmax(1) "
+            "- torch.nn.functional.one_hot(label, 3)).square().mean()"
+        },
+        "the logits of the labels are averaged; they must be normalised first, by log_softmax": {
+            "cross_entropy(": "torch.nn.functional.nll_loss("
+        },
+        "the labels are smoothed": {
+            "cross_entropy(classifier(x_t, t), label)": "cross_entropy(classifier(x_t, t), label, label_smoothing=0.1)"
+        },
+        "the loss is one number for each of the batch; its mean is asked for": {"t), label)": "t), label, reduction='none')"},
+        "the loss is cut off from the classifier (.detach(), .item() or no_grad)": {"t), label)": "t), label).item()"},
+        "alpha_bar is taken for the picture's factor; its root is asked for": {_X_T: _ROOTLESS},
+        "the classifier is given t - 1, as if t were counted from 0": {"(x_t, t)": "(x_t, t - 1)"},
+        "noise is added, but the picture is not made smaller by the signal": {
+            _X_T: "x0 + process.coefficients(t, x0)[1] * randn_like(x0, rng)"
+        },
         "the likelihood is maximised: the sign is turned": {"return": "return -"},
-        "the mean of P is taken, not of -log P": {"cross_entropy(logits": "nll_loss(logits.softmax(1)"},
-        "the cross-entropies are summed, not averaged: the loss grows with the batch": {"label)": "label, reduction='sum')"},
-        "the softmax is taken twice: cross_entropy takes logits as they are": {"(logits,": "(logits.softmax(1),"},
+        "the mean of P is taken, not of -log P": {
+            "cross_entropy(classifier(x_t, t)": "torch.nn.functional.nll_loss(classifier(x_t, t).softmax(1)"
+        },
+        "the cross-entropies are summed, not averaged: the loss grows with the batch": {
+            "label)\n": "label, reduction='sum')\n"
+        },
+        "the softmax is taken twice: cross_entropy takes logits as they are": {"t), label": "t).softmax(1), label"},
         "the noise is not drawn from rng: pass generator=rng": {"randn_like(x0, rng)": "torch.randn_like(x0)"},
     },
     hint="t = classifier.process.sample_t(len(x0), rng); x_t = classifier.process.add_noise(x0, t, randn_like(x0, rng)); "
@@ -159,6 +199,13 @@ def _neighbours(fn: Callable) -> Tensor:
     return torch.stack([(gone * gone.roll(k)).mean() for k in (1, 100)]) / 0.09
 
 
+def _varies(fn: Callable) -> Tensor:
+    """The standard deviation of how many of ten are dropped, over that of ten independent draws: 1."""
+    rng = seeded(0)
+    counts = [(torch.as_tensor(fn(LABELS[:10].clone(), NULL_LABEL, 0.3, rng)) == NULL_LABEL).sum() for _ in range(300)]
+    return torch.stack(counts).double().std() / 2.1**0.5
+
+
 def _follows_rng(fn: Callable) -> Tensor:
     """Whether one seed drops the same labels again, and whether the next batch from one generator drops others."""
     rng = seeded(0)
@@ -174,21 +221,36 @@ label_dropout = Check(
         Case("p = 1 drops all", lambda fn: _dropped(fn, 1.0)),
         Case("at p = 0.3 three in ten are null", lambda fn: _gone(fn).mean(), 0.05),
         Case("what is not null is as it was", lambda fn: (((d := _dropped(fn)) == LABELS) | (d == NULL_LABEL)).all()),
+        Case("the number of dropped labels varies from batch to batch as for independent draws", _varies, 0.25),
         Case("every class is dropped as often as any other", lambda fn: _gone(fn).view(-1, 10).mean(0), 0.12),
         Case("each label is dropped independently of its neighbours", _neighbours, 0.1),
         Case("the same rng drops the same labels, another batch others", _follows_rng),
         Case("the labels that were given are left as they were", after(LABELS, NULL_LABEL, 0.5, seeded(0))),
     ],
     mistakes={
-        "p is the share that stays; it should be the share that goes": {"< p": ">= p"},
-        "one chance is drawn for the whole batch: all go or none": {"rand(len(label)": "rand(1"},
+        "p is the fraction that is kept; it should be the fraction that is dropped": {"< p": ">= p"},
+        "one random number is drawn for the whole batch: all labels are dropped, or none": {"rand(len(label)": "rand(1"},
         "the labels are written into, and are lost for the next epoch": {"return": "label[u < p] = null\n    return"},
         "dropped labels become 0, which is a class; null has a number of its own": {"null, label)": "0, label)"},
+        "dropped labels become -1; null is a number that is given": {"null, label)": "-1, label)"},
+        "dropped labels become another class; null has a number of its own": {
+            "null, label)": "torch.randint(int(label.max()) + 1, label.shape, generator=rng), label)"
+        },
+        "exactly the fraction p of each batch is dropped; each label needs a random number of its own": {
+            "u < p": "u.argsort().argsort() < round(p * len(u))"
+        },
+        "the same labels are dropped in every batch: rng is made anew in the function": {
+            "generator=rng": "generator=torch.Generator().manual_seed(0)"
+        },
+        "the dropped labels are left out; null must stand in their places": {
+            "torch.where(u < p, null, label)": "label[u >= p]"
+        },
+        "the mask is returned, not the labels": {"torch.where(u < p, null, label)": "u < p"},
         "always the first of the batch are dropped": {"u < p": "torch.arange(len(u)) < p * len(u)"},
         "nothing is ever dropped": {"torch.where(u < p, null, label)": "label.clone()"},
-        "the chances are not drawn from rng: pass generator=rng": {", generator=rng": ""},
+        "the random numbers are not drawn from rng: pass generator=rng": {", generator=rng": ""},
     },
-    hint="torch.rand(len(label), generator=rng) < p says who is dropped; torch.where(dropped, null, label) does the rest.",
+    hint="torch.rand(len(label), generator=rng) < p says which are dropped; then torch.where(dropped, null, label).",
     shown=(Network.drop_condition,),
 )
 
@@ -221,7 +283,24 @@ guided_mix = Check(
         "the difference is turned: it leads away from the class": {"(c - u)": "(u - c)"},
         "the unconditional noise is missing: only w (cond - uncond) is left": {"return u +": "return"},
         "w cond + uncond: the weights must sum to 1": {"(c - u)": "c"},
-        "w is forgotten": {"u + w * (c - u)": "c"},
+        "w is forgotten": [{"u + w * (c - u)": "c"}, {"w * (c - u)": "(c - u)"}],
+        "the weight is w - 1, so that w = 1 ignores the class": {"w * (c": "(w - 1) * (c"},
+        "the scores are mixed and returned as scores; this exercise asks for the noise": {
+            ".eps, u": ".score, u",
+            ".eps": ".score",
+        },
+        "the mix is divided by w": {"return u + w * (c - u)": "return (u + w * (c - u)) / max(w, 1)"},
+        "w is clipped to 0 .. 1; guidance extrapolates": {"w * (c": "min(w, 1) * (c"},
+        "the mix is brought to the size of the conditional noise, as some programs do; the formula has no such step": {
+            "return u + w * (c - u)": "mix = u + w * (c - u)\n"
+            "    size = (c.flatten(1).std(1) / mix.flatten(1).std(1)).view(-1, *[1] * (c.ndim - 1))\n"
+            "    return mix * size"
+        },
+        "both weights are w: w (cond + uncond)": {"u + w * (c - u)": "w * (c + u)"},
+        "the predicted x_0 is clamped to -1 .. 1 after the mix": {
+            "return u + w * (c - u)": "mix = uncond(x_t, t).replace(eps=u + w * (c - u))\n"
+            "    return mix.replace(x0=mix.x0.clamp(-1, 1)).eps"
+        },
         "the predicted pictures are mixed; this exercise asks for the noise": {".eps, u": ".x0, u", ".eps": ".x0"},
     },
     hint="u, c = uncond(x_t, t).eps, cond(x_t, t).eps; u + w * (c - u).",

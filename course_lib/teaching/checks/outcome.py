@@ -26,7 +26,7 @@ class Failure:
 
 
 def outcome(run: Callable[[Callable], Tensor], fn: Callable) -> Tensor | Failure:
-    """What `run(fn)` gives, as float64 on the CPU, or why it gives nothing. Raises KeyboardInterrupt alone."""
+    """What `run(fn)` gives, a bool or float64 on the CPU, or why it gives nothing. Raises KeyboardInterrupt alone."""
     returned: list = []
 
     def answering(*args, **kwargs):
@@ -41,7 +41,7 @@ def outcome(run: Callable[[Callable], Tensor], fn: Callable) -> Tensor | Failure
             value = torch.as_tensor(run(answering)).detach().as_subclass(Tensor)
             if value.is_nested or value.layout != torch.strided or value.is_complex():
                 raise Refused(f"it must be a plain tensor of real numbers, got {value.layout}, {value.dtype}")
-            return value.cpu().double()
+            return value.cpu() if value.dtype == torch.bool else value.cpu().double()
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # whatever a student's code may raise, SystemExit too
@@ -63,7 +63,10 @@ def _failure(fn: Callable, returned: list, error: BaseException) -> Failure:
         return Failure(raised, _is_stub(code) if isinstance(error, NotImplementedError) else _met_a_blank(error, code))
     if isinstance(error, Refused):
         return Failure(str(error))
-    return Failure(f"it returns a {type(returned[0]).__name__}, which cannot be measured ({said})")
+    kind = type(returned[0]).__name__
+    if isinstance(returned[0], (tuple, list)):
+        return Failure(f"it returns a {kind} of {len(returned[0])}, not what is asked for ({said})")
+    return Failure(f"it returns {'an' if kind[:1] in 'aeiou' else 'a'} {kind}, which cannot be measured ({said})")
 
 
 def _code(fn: Callable) -> CodeType | None:

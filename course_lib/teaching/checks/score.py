@@ -19,7 +19,8 @@ from course_lib.teaching.checks.spy import CLOUD, DENOISER, PICTURES, POINTS, PR
 
 def _score_from_eps(process: Process, eps: Tensor, t: Time) -> Tensor:
     """The score -eps / noise(t) that belongs to a noise eps (B, ...) at t, a number or (B,)."""
-    b, shape = process.noise(t).to(eps.dtype), (-1, *[1] * (eps.ndim - 1))
+    b = process.noise(t).to(eps)
+    shape = (-1, *[1] * (eps.ndim - 1))  # (B, 1, 1, 1) for pictures
     return -eps / b.view(shape)
 
 
@@ -31,18 +32,33 @@ score_from_eps = Check(
         Case("at t = 1, where the score is far larger than the noise", on(PROCESS, PICTURES, 1)),
         Case("a t for each of the pictures", on(PROCESS, PICTURES, T_EACH)),
         Case("points (B, 2), as well as pictures", on(PROCESS, POINTS, T_EACH)),
+        Case("numbers in float64", on(PROCESS, POINTS.double(), T_EACH)),
         Case("eps is left as it was", after(PROCESS, PICTURES, 20)),
     ],
     mistakes={
         "the sign is missing: noise leads away from the data, the score leads to it": {"-eps": "eps"},
-        "the factor is missing, as on the slide: noise and score are not of one size": {" / b.view(shape)": ""},
+        "the factor is missing, as on the slide: noise and score differ in size": {" / b.view(shape)": ""},
         "the square root is missing: 1 - alpha_bar_t is the variance, the score needs its root": {"b.view": "(b**2).view"},
         "it is multiplied where it must be divided: eps = -sqrt(1 - alpha_bar_t) score": {"/ b": "* b"},
         "sqrt(alpha_bar_t) stands where sqrt(1 - alpha_bar_t) belongs": {"process.noise(t)": "process.signal(t)"},
         "1 - sqrt(alpha_bar_t) stands where sqrt(1 - alpha_bar_t) belongs": {"process.noise(t)": "(1 - process.signal(t))"},
         "the bar is lost: 1 - alpha_t stands where 1 - alpha_bar_t belongs": {"process.noise(t)": "process.beta(t).sqrt()"},
-        "t of shape (B,) was not broadcast over (B, C, H, W): it works for one t, not for a t each": {".view(shape)": ""},
-        "it works for a t each, not for one t for all: .view(-1, 1, 1, 1) serves both": {"(shape)": "(3, 1, 1, 1)"},
+        "t of shape (B,) was not broadcast over (B, C, H, W): it works for one t, not for a batch of them": {
+            ".view(shape)": ""
+        },
+        "it works for a batch of times, not for one number t: .view(-1, 1, 1, 1) serves both": [
+            {"(shape)": "(3, 1, 1, 1)"},
+            {"(shape)": "(3, *shape[1:])"},
+        ],
+        "it works for pictures (B, C, H, W), not for points (B, 2)": [
+            {"(shape)": "(-1, 1, 1, 1)"},
+            {"(shape)": "(-1, 1, 1, 1)[: b.numel()]"},
+        ],
+        "the score is divided by sqrt(alpha_bar_t) sqrt(1 - alpha_bar_t): x_t's own scale has no part in it": {
+            "process.noise(t)": "(process.noise(t) * process.signal(t))"
+        },
+        "the noise is read one step too early: process.noise(t) is that of x_t": {"process.noise(t)": "process.noise(t - 1)"},
+        "alpha_bar_t stands where sqrt(1 - alpha_bar_t) belongs": {"process.noise(t)": "process.alpha_bar(t)"},
         "the result is written into eps itself; make a new tensor": {"-eps / b.view(shape)": "eps.div_(-b.view(shape))"},
     },
     hint="score = -eps / sqrt(1 - alpha_bar_t), and sqrt(1 - alpha_bar_t) is process.noise(t). "
@@ -63,7 +79,7 @@ langevin_step = Check(
     "langevin_step",
     _langevin_step,
     cases=[
-        Case("without noise (z = 0), it moves by epsilon / 2 times the score", lambda f: _step(0.04, 0 * Z)(f) - PICTURES),
+        Case("without noise (z = 0), it moves by epsilon / 2 times the score", minus(_step(0.04, 0 * Z), lambda f: PICTURES)),
         Case("what z adds is sqrt(epsilon) z", minus(_step(0.04, Z), _step(0.04, 0 * Z))),
         Case("the same for a larger epsilon", minus(_step(4.0, Z), _step(4.0, 0 * Z))),
         Case("all together", _step(0.5, Z)),
@@ -74,8 +90,8 @@ langevin_step = Check(
     mistakes={
         "the square root is forgotten: the noise is sqrt(epsilon) z, not epsilon z": {"epsilon**0.5": "epsilon"},
         "the half is missing: the score is multiplied by epsilon / 2": {" / 2": ""},
-        "the sign is turned: it walks away from the data, not uphill": {"x + epsilon": "x - epsilon"},
-        "the noise z is forgotten: that is gradient ascent, which ends on the peaks": {" + epsilon**0.5 * z": ""},
+        "the sign is turned: x moves away from the data, not towards it": {"x + epsilon": "x - epsilon"},
+        "the noise z is forgotten: that is gradient ascent, which ends at the modes": {" + epsilon**0.5 * z": ""},
         "the noise z is not scaled: sqrt(epsilon) belongs before it": {"epsilon**0.5 * z": "z"},
         "the noise has the score's factor: it is sqrt(epsilon) z, not epsilon / 2 z": {"epsilon**0.5": "epsilon / 2"},
         "sqrt(epsilon / 2) stands where sqrt(epsilon) belongs before z": {"epsilon**0.5": "(epsilon / 2) ** 0.5"},
@@ -83,6 +99,15 @@ langevin_step = Check(
         "this is x + epsilon score + sqrt(2 epsilon) z, right with half the epsilon": {"return": "epsilon *= 2\n    return"},
         "the predicted noise stands where the score belongs: .score is what you want": {".score": ".eps"},
         "the predicted noise stands where minus the score belongs, which has another size": {"x + ": "x - ", ".score": ".eps"},
+        "the score is multiplied by the variance of the noise: that is Tweedie's step, not a Langevin step": {
+            "* denoiser": "* denoiser.process.noise(t) ** 2 * denoiser"
+        },
+        "the predicted x_0 stands where the score belongs: .score is what you want": {".score": ".x0"},
+        "only the move is returned; x must be added": {"return x +": "return"},
+        "epsilon is squared before the score": {"epsilon / 2": "epsilon**2 / 2"},
+        "this is epsilon for the step's root: x + epsilon^2 / 2 score + epsilon z": {
+            "return": "epsilon = epsilon**2\n    return"
+        },
         "the score is taken after the noise was added; take it at x": {"denoiser(x, t)": "denoiser(x + epsilon**.5 * z, t)"},
     },
     hint="x + epsilon / 2 * denoiser(x, t).score + epsilon**0.5 * z",
@@ -178,8 +203,24 @@ annealed_langevin = Check(
         "the step size is epsilon sigma_i^2: it is not divided by sigma_L^2": {" / sigma(levels[-1])": ""},
         "the square root is forgotten: the noise is sqrt(alpha_i) z, not alpha_i z": {"alpha**0.5": "alpha"},
         "the half is missing: the score is multiplied by alpha_i / 2": {"alpha / 2": "alpha"},
-        "the sign is turned: it walks away from the data, not uphill": {"x + alpha": "x - alpha"},
+        "the sign is turned: x moves away from the data, not towards it": {"x + alpha": "x - alpha"},
         "the noise is forgotten": {" + alpha**0.5 * z": ""},
+        "the noise is not scaled: sqrt(alpha_i) belongs before it": {"alpha**0.5 * z": "z"},
+        "sqrt(2 alpha_i) stands before z: that belongs to x + alpha_i score": {"alpha**0.5": "(2 * alpha) ** 0.5"},
+        "this is x + alpha_i score + sqrt(2 alpha_i) z, right with half the alpha_i": {
+            "alpha / 2": "alpha",
+            "alpha**0.5": "(2 * alpha) ** 0.5",
+        },
+        "t stands where sigma_i belongs: sigma_i is denoiser.process.noise(t)": {"denoiser.process.noise": "float"},
+        "the predicted noise stands where minus the score belongs, which has another size": {
+            "x + alpha": "x - alpha",
+            ".score": ".eps",
+        },
+        "the last level is left out: times[:-1] leaves out t = 0 and nothing else": {"times[:-1]": "times[:-2]"},
+        "the score is taken once at each level, not at each move": {
+            "denoiser(x, t).score": "score",
+            "for _": "score = denoiser(x, t).score\n        for _",
+        },
         "the predicted noise stands where the score belongs: .score is what you want": {".score": ".eps"},
         "the levels run from the smallest up; `times` falls, and so must the noise": {"in levels": "in levels[::-1]"},
         "there is one move at each level, not n": {"range(n)": "range(1)"},
@@ -196,5 +237,5 @@ annealed_langevin = Check(
     },
     hint="For each t of times[:-1]: alpha = epsilon * sigma(t)^2 / sigma(times[-2])^2, where sigma(t) is "
     "denoiser.process.noise(t); then n times a Langevin step of size alpha, each with new noise from rng.",
-    shown=(samplers.annealed_langevin, samplers.langevin),
+    shown=(samplers.annealed_langevin,),
 )

@@ -43,12 +43,31 @@ cross_attention = Check(
         },
         "the scale is missing: divide q k^T by sqrt(d)": {" / k.shape[-1] ** 0.5": ""},
         "d divides where sqrt(d) belongs": {" ** 0.5": ""},
-        "padding has weight: `mask` is not used": {".masked_fill(~mask[:, None], -torch.inf)": ""},
-        "the mask is turned round: only padding has weight": {"~mask": "mask", "softmax(-1)": "softmax(-1).nan_to_num()"},
-        "scores of padding are set to 0, where e^0 = 1 still counts: set them to minus infinity": {
-            "masked_fill(~mask[:, None], -torch.inf)": "mul(mask[:, None])"
+        "the length of the picture's vectors stands where that of queries and keys belongs: divide by sqrt(query.shape[1])": {
+            "k.shape[-1]": "picture.shape[-1]"
         },
-        "the softmax runs over the places; the weights of the words must sum to 1": {"softmax(-1)": "softmax(-2).nan_to_num()"},
+        "the number of words stands where d belongs": {"k.shape[-1]": "k.shape[-2]"},
+        "sqrt(d) multiplies where it must divide": {"/ k": "* k"},
+        "keys and values have changed places": {"text @ key, text @ value": "text @ value, text @ key"},
+        "the mask comes after the softmax, so that the weights of the words do not sum to 1": {
+            ".masked_fill(~mask[:, None], -torch.inf)": "",
+            "scores.softmax(-1)": "(scores.softmax(-1) * mask[:, None])",
+        },
+        "the picture is added: the residual path is no part of the formula": {"(-1) @ v": "(-1) @ v + q"},
+        "the weights are returned; they must still multiply the values": {"(-1) @ v": "(-1)"},
+        "padding has weight: `mask` is not used": {".masked_fill(~mask[:, None], -torch.inf)": ""},
+        "the mask is turned round: only padding has weight": [
+            {"~mask": "mask"},
+            {"~mask": "mask", "softmax(-1)": "softmax(-1).nan_to_num()"},
+        ],
+        "scores of padding are set to 0 or nearly so, where e^0 = 1 still counts: set them to minus infinity": [
+            {"masked_fill(~mask[:, None], -torch.inf)": "mul(mask[:, None])"},
+            {"-torch.inf": "-1.0"},
+        ],
+        "the softmax runs over the places; the weights of the words must sum to 1": [
+            {"softmax(-1)": "softmax(-2)"},
+            {"softmax(-1)": "softmax(-2).nan_to_num()"},
+        ],
         "the softmax is missing": {"masked_fill(~mask[:, None], -torch.inf)": "mul(mask[:, None])", ".softmax(-1)": ""},
     },
     hint="q = picture @ query; k, v = text @ key, text @ value; scores = q @ k.transpose(-1, -2) / sqrt(d), minus infinity "
@@ -57,7 +76,7 @@ cross_attention = Check(
 )
 
 # text_dropout
-TOKENS, EMPTY = torch.randint(2, 40, (400, 6), generator=seeded(7)), torch.tensor([0, 1, 1, 1, 1, 1])
+TOKENS, EMPTY = torch.randint(2, 40, (400, 6), generator=seeded(7)), torch.tensor([41, 1, 1, 1, 1, 1])
 U = torch.rand(400, generator=seeded(8))
 
 
@@ -79,11 +98,26 @@ text_dropout = Check(
         Case("tokens are left as they were", after(TOKENS, EMPTY, U, 0.5)),
     ],
     mistakes={
-        "the fraction p is kept, where it should be dropped": {"u < p": "u >= p"},
+        "the fraction p is kept, where it should be dropped": [{"u < p": "u >= p"}, {"u < p": "u < 1 - p"}],
         "dropped captions are filled with zeros; they must be the empty caption": {"(drop, empty": "(drop, 0 * empty"},
         "one random number decides for the whole batch; each caption needs its own": {"(u < p)[:, None]": "u[0] < p"},
-        "the first captions of a batch are always the dropped ones: u is not used": {"u <": "torch.arange(len(u)) < len(u) *"},
+        "the first captions of a batch are always the dropped ones: u is not used": [
+            {"u <": "torch.arange(len(u)) < len(u) *"},
+            {"u < p": "torch.arange(len(u)) < int(len(u) * p)"},
+        ],
         "nothing is ever dropped": {"torch.where(drop, empty, tokens)": "tokens"},
+        "all tokens become the first token of the empty caption": {"(drop, empty": "(drop, empty[0]"},
+        "the first token alone is replaced; the whole caption should be": {
+            "return": "drop = drop & (torch.arange(len(empty)) == 0)\n    return"
+        },
+        "dropped captions are left out of the batch; the empty one must stand in their places": {
+            "torch.where(drop, empty, tokens)": "tokens[u >= p]"
+        },
+        "the tokens are written into, and are lost for the next epoch": {"return": "tokens[u < p] = empty\n    return"},
+        "tokens are dropped one by one; a caption is dropped whole": {
+            "(u < p)[:, None]": "torch.rand(tokens.shape, generator=torch.Generator().manual_seed(0)) < p"
+        },
+        "the mask is returned, not the captions": {"torch.where(drop, empty, tokens)": "u < p"},
         "a caption is blended with the empty one; it must be the one or the other": {
             "return": "return (1 - p) * tokens + p * empty\n    return"
         },

@@ -7,7 +7,6 @@ from copy import deepcopy
 
 import torch
 from torch import Tensor
-from torch.nn.functional import silu
 
 from course_lib.nets import embeddings, unet
 from course_lib.process import seeded
@@ -28,9 +27,16 @@ def _embedded(times: Tensor, dim: int) -> Callable:
     return run
 
 
+def _sinusoidal(time: Tensor, dim: int) -> Tensor:
+    """Sines and cosines of time (B,) at dim / 2 frequencies (B, dim). Vaswani et al. 2017, section 3.5."""
+    frequency = 10_000 ** (-torch.arange(dim // 2, device=time.device) / (dim // 2))
+    angle = time[:, None] * frequency
+    return torch.cat([angle.sin(), angle.cos()], 1)
+
+
 sinusoidal = Check(
     "sinusoidal",
-    embeddings.sinusoidal,
+    _sinusoidal,
     cases=[
         Case("a row of dim numbers for each time", lambda fn: torch.tensor(on(TIMES, 6)(fn).shape)),
         Case("the highest frequency is one radian per step", lambda fn: _embedded(TIMES, 6)(fn)[:, [0, 3]], 0.01),
@@ -38,14 +44,25 @@ sinusoidal = Check(
         Case("the same for the real size, dim = 128", _embedded(TIMES[:3], 128), 0.01),
     ],
     mistakes={
-        "the frequencies rise: the exponent needs a minus sign": {"-math": "math"},
-        "the angle has 2 pi in it: here frequency 1 is one radian per step, not one turn": {"= time": "= 2 * math.pi * time"},
+        "the frequencies rise: the exponent needs a minus sign": {"-torch": "torch"},
+        "the angle has 2 pi in it: here frequency 1 is one radian per step, not one turn": {"= time": "= 2 * torch.pi * time"},
         "time is divided by T = 1,000: most waves then hardly move, and times look alike": {"[:, None]": "[:, None] / 1000"},
         "only sines are there": {"cos()": "sin()"},
-        "the frequencies fall evenly; they should fall geometrically": {"torch.exp(-math.log(longest) * torch": "(1 - torch"},
+        "only cosines are there": {"sin()": "cos()"},
+        "the exponent is divided by dim / 2 - 1, as in the program of Ho et al., so that the last frequency is 1 / 10,000; "
+        "the formula has dim / 2": {"/ (dim // 2)": "/ (dim // 2 - 1)"},
+        "rows and columns have changed places: a row for each time": {", 1)": ", 1).T"},
+        "there are dim frequencies; dim / 2 of them give dim numbers": [
+            {"arange(dim // 2": "arange(dim", "/ (dim // 2)": "/ dim"},
+            {"arange(dim // 2": "arange(dim"},
+        ],
+        "the times are rounded down to whole numbers": {"time[:, None]": "time.long()[:, None]"},
+        "the sine is squared": {"angle.sin()": "angle.sin() ** 2"},
+        "the frequencies fall evenly; they should fall geometrically": {"10_000 ** (-torch": "(1 - torch"},
         "the exponent runs over dim, not dim / 2, so that it stops at 1 / 100": {"/ (dim // 2)": "/ dim"},
     },
     hint="frequency_i = 10,000^(-i / (dim / 2)), i = 0 .. dim / 2 - 1; angle = time[:, None] * frequency; sines, then cosines.",
+    shown=(embeddings.sinusoidal,),
 )
 
 
@@ -54,6 +71,7 @@ sinusoidal = Check(
 
 def _residual_block(block: unet.Block, x: Tensor, emb: Tensor) -> Tensor:
     """A residual block with adaptive group normalisation (Dhariwal and Nichol 2021, eq. 3)."""
+    silu = torch.nn.functional.silu
     h = block.conv1(silu(block.norm1(x)))
     shift, scale = block.modulate(emb)[:, :, None, None].chunk(2, 1)
     h = block.norm2(h) * (1 + scale) + shift
@@ -85,6 +103,26 @@ residual_block = Check(
         "silu is missing before the first convolution": {"silu(block.norm1(x))": "block.norm1(x)"},
         "silu is missing before the second convolution": {"silu(h)": "h"},
         "the first norm is missing": {"block.norm1(x)": "x"},
+        "the second norm is missing": {"block.norm2(h)": "h"},
+        "silu is applied to the embedding; block.modulate takes it as it is": {"modulate(emb)": "modulate(silu(emb))"},
+        "shift and scale come before the second norm, which undoes a part of them": {
+            "block.norm2(h) * (1 + scale) + shift": "block.norm2(h * (1 + scale) + shift)"
+        },
+        "shift and scale come after the activation": {
+            "block.norm2(h) * (1 + scale) + shift": "silu(block.norm2(h)) * (1 + scale) + shift",
+            "conv2(silu(h))": "conv2(h)",
+        },
+        "the scale multiplies the shift too: (h + shift) (1 + scale)": {
+            "block.norm2(h) * (1 + scale) + shift": "(block.norm2(h) + shift) * (1 + scale)"
+        },
+        "relu stands where silu belongs": {"functional.silu": "functional.relu"},
+        "gelu stands where silu belongs": {"functional.silu": "functional.gelu"},
+        "an activation comes after the sum": {
+            "block.skip(x) + block.conv2(silu(h))": "silu(block.skip(x) + block.conv2(silu(h)))"
+        },
+        "the sum is divided by sqrt(2), as some networks do": {
+            "block.skip(x) + block.conv2(silu(h))": "(block.skip(x) + block.conv2(silu(h))) / 2**0.5"
+        },
     },
     hint="h = conv1(silu(norm1(x))); shift, scale = modulate(emb), as (B, C, 1, 1) each; h = norm2(h) (1 + scale) + shift; "
     "skip(x) + conv2(silu(h)).",
@@ -116,6 +154,19 @@ self_attention = Check(
     mistakes={
         "the scale is missing: divide q k^T by sqrt(d)": {" / q.shape[-1] ** 0.5": ""},
         "d divides where sqrt(d) belongs": {" ** 0.5": ""},
+        "sqrt(d) multiplies where it must divide": {"/ q": "* q"},
+        "d is counted over all heads: each head has its own d, q.shape[-1]": {"q.shape[-1]": "(q.shape[1] * q.shape[-1])"},
+        "the softmax runs over the heads; rows must sum to 1": {"softmax(-1)": "softmax(1)"},
+        "each place attends to earlier places alone, as in a language model": {
+            ".softmax(-1)": ".masked_fill(torch.ones_like(scores).triu(1).bool(), -torch.inf).softmax(-1)"
+        },
+        "exp overflows: subtract the largest score first, or use softmax": {
+            "scores.softmax(-1)": "(scores.exp() / scores.exp().sum(-1, keepdim=True))"
+        },
+        "the values are added once more": {"@ v": "@ v + v"},
+        "the queries are added: the residual path is no part of the formula": {"@ v": "@ v + q"},
+        "the weights are returned; they must still multiply the values": {" @ v": ""},
+        "the keys are averaged; the values are to be averaged": {"@ v": "@ k"},
         "the number of places stands where d belongs": {"q.shape[-1]": "q.shape[-2]"},
         "the softmax runs over the queries, not over the keys: rows must sum to 1": {"softmax(-1)": "softmax(-2)"},
         "the softmax is without exp: divide exp(...) by its sum": {".softmax(-1)": " / scores.sum(-1, keepdim=True)"},

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jupytext
+import nbformat
 from nbformat import NotebookNode
 
 from course_lib.files import NOTEBOOKS, ROOT, write_atomically
@@ -38,11 +39,46 @@ def read(source: Path) -> NotebookNode:
 def build(source: Path, folder: Path | None = None) -> Path:
     """The path of a source's notebook, executed and stored in notebooks/ or in `folder`; each cell's time goes to stderr.
 
-    Raises RuntimeError where a cell raises; the stored notebook then stays as it was.
+    Figures in its prose are those of its claims. Raises RuntimeError where a cell raises, and ValueError where the prose names
+    a figure that is none; the stored notebook then stays as it was.
     """
     notebook, path = read(source), (folder or source.parents[1]) / f"{source.stem}.ipynb"
     Client(notebook, CellTimes(notebook, source.stem), source.parents[1]).run()
-    return write_atomically(path, address.to_text(tidy(notebook)))
+    return write_atomically(path, address.to_text(tidy(fill(notebook, source))))
+
+
+def fill(notebook: NotebookNode, source: Path) -> NotebookNode:
+    """The same executed notebook of a source, with the figures of its claims, and of those of other lessons, in its prose.
+
+    Raises ValueError where the prose names a figure that is none, or another lesson has a claim of the same id.
+    """
+    from course_lib.teaching.publish import claim_table  # imports torch, which a process that only builds does not need before
+
+    others = list(claim_table.gather(path for path in _stored(source.parents[1]) if path.stem != source.stem))
+    for made in claim_table.of_cells(notebook.cells):
+        if where := [other.lesson for other in others if other.id == made.id]:
+            raise ValueError(f"id must be unique, got {made.id!r}, which {where[0]} has, too")
+    return claim_table.fill_notebook(notebook, others)
+
+
+def _stored(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+
+
+def refill(folder: Path = NOTEBOOKS) -> None:
+    """Writes the figures of the stored claims into the prose of all stored notebooks; their code and outputs stay."""
+    from course_lib.teaching.publish import claim_table
+
+    claims = list(claim_table.gather(_stored(folder)))
+    filled = [(source, claim_table.fill_notebook(read(source), claims)) for source in sources(folder=folder)]
+    for source, made in filled:
+        path, fresh = folder / f"{source.stem}.ipynb", {cell.id: cell.source for cell in made.cells}
+        notebook = nbformat.read(path, as_version=4)
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown" and cell.id in fresh:
+                cell.source = fresh[cell.id]
+        if (text := address.to_text(notebook)) != path.read_text(encoding="utf-8"):
+            write_atomically(path, text)
 
 
 def rebuilt(numbers: Sequence[str] = ()) -> Iterator[Path]:

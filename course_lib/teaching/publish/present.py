@@ -14,6 +14,8 @@ from course_lib.files import ROOT, write_atomically
 from course_lib.teaching.publish.export import page
 
 HERE = Path(__file__).parent / "page"
+MARK = '<script>document.documentElement.classList.add("slides")</script>'
+"""What tells widgets, before they start, that they stand on slides."""
 
 
 def split_at_headings(notebook: NotebookNode) -> NotebookNode:
@@ -38,6 +40,6 @@ def present(source: Path, folder: Path = ROOT / "build") -> Path:
     """
     notebook = nbformat.read(source.parents[1] / f"{source.stem}.ipynb", as_version=4)
     css, script = ((HERE / f"present.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
-    html = page(split_at_headings(notebook)).replace("</head>", f"<style>{css}</style>\n</head>", 1)
+    html = page(split_at_headings(notebook)).replace("</head>", f"<style>{css}</style>\n{MARK}\n</head>", 1)
     head, _, tail = html.rpartition("</body>")
     return write_atomically(folder / f"{source.stem}_slides.html", f"{head}<script>{script}</script>\n</body>{tail}")

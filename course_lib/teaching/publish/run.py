@@ -12,7 +12,7 @@ from typing import TextIO
 
 from nbformat import NotebookNode
 
-from course_lib.teaching.publish.build import read
+from course_lib.teaching.publish.build import fill, read
 from course_lib.teaching.publish.execute import Client
 from course_lib.teaching.publish.export import export
 
@@ -25,7 +25,7 @@ def run(source: Path) -> Path:
     notebook = read(source)
     with SectionProgress(notebook) as progress:
         Client(notebook, progress, source.parents[1]).run()
-    page = export(source, notebook)
+    page = export(source, fill(notebook, source))
     print(*summary(notebook), f"\nThe page, which opens from disk: {page}", sep="\n")
     return page
 

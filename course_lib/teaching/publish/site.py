@@ -20,8 +20,8 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from course_lib.files import NOTEBOOKS, ROOT, write_atomically
-from course_lib.teaching import claims
 from course_lib.teaching.course_map import LESSONS
+from course_lib.teaching.publish import claim_table
 from course_lib.teaching.publish.equations import Renderer
 from course_lib.teaching.publish.export import page
 from course_lib.teaching.publish.playground import playground
@@ -54,7 +54,7 @@ def site(folder: Path = ROOT / "build/site", notebooks: Path = NOTEBOOKS) -> Pat
     """The path of the index of the site, written into `folder`. Raises ValueError for a page of more than MAX_BYTES."""
     stored = [(path, nbformat.read(path, as_version=4)) for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb"))]
     lessons = [_lesson(path, notebook) for path, notebook in stored]
-    pages = {"claims.html": _plain_page("The claims", _markdown(claims.page(path for path, _ in stored)))}
+    pages = {"claims.html": _plain_page("The claims", _markdown(claim_table.page(path for path, _ in stored)))}
     pages["playground.html"] = _plain_page("Playground", playground())
     for lesson, (_, notebook) in zip(lessons, stored):
         pages[lesson.file] = page(notebook).replace("<main>", f"<main>\n{_navigation(lesson, lessons)}", 1)

@@ -1,5 +1,5 @@
 // Cells between two headings of the first or second rank become a slide; a heading of the third begins one where an exercise
-// stands. Minutes: what an exercise says, and two for every 130 words of text, which are spoken beside it.
+// stands. A question to guess at is a slide of its own: its answer is on a later one. Minutes: what an exercise says, and two for every 130 words of text, which are spoken beside it.
 (() => {
   const main = document.querySelector("main");
   /** @type {HTMLElement[]} */
@@ -8,7 +8,8 @@
     const heading = cell.querySelector("h1, h2, h3");
     const begins =
       heading && !cell.classList.contains("jp-CodeCell") && (heading.tagName !== "H3" || /^Exercise/.test(heading.textContent));
-    if (begins || !slides.length) {
+    const asks = cell.querySelector(".course-guess .question");
+    if (begins || asks || slides.at(-1)?.querySelector(".course-guess .question") || !slides.length) {
       slides.push(Object.assign(document.createElement("section"), { className: "slide" }));
       main.append(slides.at(-1));
     }

@@ -1,0 +1,123 @@
+"""What a quiz asks to put in order: arms of runs in the files of data/figures, and the figure that orders them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from course_lib.zoo import figures
+
+
+@dataclass(frozen=True)
+class Order:
+    """Arms by their names, each with the keys of its rows in `table` of a file of figures; `figure` is the column.
+
+    `by` says what they are ordered by.
+    """
+
+    lesson: str
+    by: str
+    file: str
+    figure: str
+    arms: dict[str, dict]
+    table: str = "runs"
+
+    def values(self) -> dict[str, np.ndarray]:
+        """The figure of each arm's runs, (runs,), in the order of their seeds."""
+        rows = _drawbench() if self.file == "drawbench" else figures.load(self.file, self.table)
+        rows.attrs.clear()  # the rest of the file, which pandas would copy with each column
+        return {name: figures.values(rows, self.figure, **keys) for name, keys in self.arms.items()}
+
+
+def _drawbench() -> pd.DataFrame:
+    """The scores of each system, a row a seed."""
+    scores = figures.raw("drawbench")["scores"]
+    return pd.DataFrame([{"system": system, **row} for system, rows in scores.items() for row in rows])
+
+
+def _each(text: str, key: str, values: tuple, **keys) -> dict[str, dict]:
+    """Arms that differ in one key, whose value stands in their names."""
+    return {text.format(value): {key: value, **keys} for value in values}
+
+
+FRECHET = "Frechet distance to real digits"
+RIGHT = "share of pictures with all of the caption right"
+
+# fmt: off
+GENERATORS = _each("{}", "model", ("GAN", "VAE", "diffusion"), data="digits")
+LEVELS = _each("s = {}", "s", (0, 100, 200, 400, 600), upsampler="with", truncated=False)
+WEIGHTS = _each("w = {:g}", "w", (0.0, 0.5, 1.0, 2.0, 3.0, 8.0), steps=25, dropped=None, n=500)
+CLIP = (_each("noise-aware CLIP, w = {:g}", "w", (1.0, 3.0, 10.0, 30.0), kind="one", clip="noisy_clip")
+        | _each("CLIP of clean pictures, w = {:g}", "w", (1.0, 10.0, 30.0), kind="one", clip="clip"))
+LATENT = (_each("{} steps, w = 3", "steps", (2, 4, 8), model="latent2shape", w=3.0)
+          | _each("25 steps, w = {:g}", "w", (1.0, 3.0, 5.0), model="latent2shape", steps=25))
+SIZES = {f"{text} text encoder, {unet} U-Net": {"base": f"{text}-{unet}", "w": 2.0}
+         for text in ("small", "large") for unet in ("small", "large")}
+THRESHOLDS = (_each("no thresholding, w = {:g}", "w", (1.0, 3.0, 10.0), within="none")
+              | _each("static thresholding, w = {:g}", "w", (3.0, 10.0), within="static")
+              | _each("dynamic thresholding, w = {:g}", "w", (3.0, 10.0), within="dynamic"))
+SYSTEMS = _each(
+    "{}", "system", ("text to pixels", "DALL-E 2", "latent diffusion", "Imagen", "SDXL", "Stable Diffusion 3")
+)
+DDIM = (_each("DDIM, {} steps", "steps", (5, 10, 50, 1000), eta=0.0)
+        | _each("DDPM, {} steps", "steps", (5, 10, 20, 50, 1000), eta=1.0))
+TOLD = {
+    "not told of size and crop": {"kind": "all, not told", "what": "drawing"},
+    "not told, with a refiner": {"kind": "all, not told, refined", "what": "drawing"},
+    "told of size and crop": {"kind": "told", "what": "drawing"},
+    "told, asked for a cut picture": {"kind": "told, asked for cut", "what": "drawing"},
+    "told, asked for an upscaled picture": {"kind": "told, asked for side 8", "what": "drawing"},
+}
+TEACHER = _each("DDIM, {} steps", "steps", (2, 4, 8, 32), model="digits", w=1.0)
+STUDENT = {f"student of {k} step{'s' * (k > 1)}": {"model": f"progressive{k}", "steps": k} for k in (1, 2, 4, 16)}
+CONSISTENCY = (_each("consistency distillation, {} NFE", "steps", (1, 2), model="consistency")
+               | _each("consistency training, {} NFE", "steps", (1, 2, 4), model="consistency_trained")
+               | _each("DDIM, {} NFE", "steps", (1, 2, 4), model="digits", w=1.0))
+LATENT_STUDENT = (_each("latent teacher, {} guided steps", "steps", (2, 4, 25), model="latent2shape", w=3.0)
+                  | _each("its consistency student, {} NFE", "steps", (1,), model="latent_student", w=3.0))
+STARTS = _each("t0 = {}", "at", (0, 200, 400, 600, 1000), what="edit")
+COPIES = (_each("{} training steps, w = 1", "step", (250, 500, 1000), w=1.0)
+          | _each("4000 training steps, w = {:g}", "w", (0.0, 1.0, 3.0), step=4000))
+EDITS = _each(
+    "{}", "edit", ("nothing", "JPEG 90", "JPEG 75", "JPEG 25", "blur 1", "turn by 90°", "regenerate 100", "regenerate 300"),
+    mark="low",
+)
+
+ORDERS = (
+    Order("05", f"{FRECHET} after a minute of training", "three_generators", "Frechet distance", GENERATORS),
+    Order("05", "precision after a minute of training", "three_generators", "precision", GENERATORS),
+    Order("05", "samples per second", "three_generators", "samples a second", GENERATORS),
+    Order("06", f"{FRECHET} of a cascade with an early base, at noise level s", "cascade", "Frechet distance",
+          {s: keys | {"base": "early"} for s, keys in LEVELS.items()}),
+    Order("06", f"{FRECHET} of real halves enlarged, at noise level s", "cascade", "Frechet distance",
+          {s: keys | {"base": "real"} for s, keys in LEVELS.items()}),
+    *(Order(lesson, f"{by} under {guide} guidance", "guidance_sweep", figure,
+            {w: keys | {"guide": guide} for w, keys in WEIGHTS.items()})
+      for lesson, guide, by, figure in (
+          ("07", "classifier", FRECHET, "Frechet distance"),
+          ("07", "classifier", "class accuracy", "class accuracy"),
+          ("08", "classifier-free", FRECHET, "Frechet distance"),
+          ("08", "classifier-free", "class accuracy", "class accuracy"),
+          ("08", "classifier-free", "recall of real digits", "recall"))),
+    Order("10", "share of pictures with the object that was asked for", "clip_guidance", "right: all", CLIP),
+    Order("12", f"{RIGHT}, by the latent model", "distillation", "all", LATENT, "latents"),
+    Order("12", "share of pictures with the binding right, by the latent model", "distillation", "binding", LATENT, "latents"),
+    Order("13", f"{RIGHT}, at w = 2", "imagen", "all", SIZES, "sizes"),
+    Order("13", RIGHT, "imagen", "all", THRESHOLDS, "thresholds"),
+    *(Order(lesson, f"share of hard captions with {what} right", "drawbench", figure, SYSTEMS)
+      for lesson in ("13", "16") for what, figure in (("the count", "count"), ("everything", "all"))),
+    Order("14", FRECHET, "ddim_steps", "Frechet distance", DDIM),
+    Order("15", RIGHT, "sdxl", "all", TOLD),
+    Order("15", "share of objects that touch the border", "sdxl", "touch the border", TOLD),
+    Order("17", FRECHET, "distillation", "Frechet distance", TEACHER | STUDENT),
+    Order("17", "recall of real digits", "distillation", "recall", TEACHER | STUDENT),
+    Order("18", FRECHET, "distillation", "Frechet distance", CONSISTENCY),
+    Order("18", f"{RIGHT}, at w = 3", "distillation", "all", LATENT_STUDENT, "latents"),
+    Order("19", f"{FRECHET} of an edit that starts at t0", "applications", "Frechet distance", STARTS),
+    Order("19", "root mean square change by an edit that starts at t0", "applications", "moved", STARTS),
+    Order("20", "share of copies among the samples", "memorisation", "all copies", COPIES),
+    Order("20", "share of edited pictures in which the mark (low) is detected", "provenance", "detected", EDITS),
+)
+# fmt: on
