@@ -109,6 +109,8 @@ def test_what_does_not_hold_has_a_control_of_which_it_is_true():
     assert "Control, the exact one: 2. There it holds." in made._repr_mimebundle_()["text/html"]
     with pytest.raises(AssertionError, match="the control does not pass: the exact one: 0.9"):
         claim("a", "b", **good, control={"the exact one": dict(x=0.9)})
+    with pytest.raises(ValueError, match="control must give some of x for 'the exact one', got y"):
+        claim("a", "b", **good, control={"the exact one": dict(y=2)})
 
 
 @pytest.mark.parametrize("scored", [share([True, True]), Estimate(0.9, None, 1), float("nan"), compare([1.0], [0.0])])

@@ -1,5 +1,6 @@
 """The notebooks as they are stored, and the machinery that builds, runs, exports and moves them."""
 
+import ast
 import io
 import json
 import re
@@ -99,6 +100,15 @@ def test_every_picture_says_what_it_shows(source):
             assert "image/png" not in output.get("data", {}), f"{cell.id}: show the figure with plots.show(fig, alt=...)"
             for tag in re.findall(r"<img\b[^>]*>", "".join(output.get("data", {}).get("text/html", ""))):
                 assert re.search(r'alt="[^"]', tag), cell.id
+
+
+@each_lesson
+def test_every_figure_that_a_cell_shows_is_seen(source):
+    """`plots.show` gives what a cell displays; only the value of its last line is displayed."""
+    for cell in build.read(source).cells:
+        if cell.cell_type == "code" and cell.id != "setup":
+            *before, _ = ast.parse(cell.source).body
+            assert not [node for node in before if ast.unparse(node).startswith("plots.show(")], cell.id
 
 
 @each_lesson

@@ -15,7 +15,9 @@ from course_lib import validate
 VERDICTS = ("yes", "no", "cannot be told apart")
 VERDICT = "verdict"
 """The name under which a claim's verdict can be guessed, beside those of its figures."""
-ID = re.compile(r"(?P<claim>[a-z0-9]+(?:-[a-z0-9]+)*)\.(?P<figure>\w+(?:[ -]\w+)*)")
+CLAIM = r"[a-z0-9]+(?:-[a-z0-9]+)*"
+"""The pattern of a claim's id: lower-case words joined by hyphens."""
+ID = re.compile(rf"(?P<claim>{CLAIM})\.(?P<figure>\w+(?:[ -]\w+)*)")
 """What a question is about: the id of a claim, a dot, and the name of one of its figures."""
 SCRIPT = re.sub(
     r"^ */\*\*(?:(?!\*/).)*\*/\n|^ *//[^\n]*\n|^ +|^export |\n(?=\n)",
@@ -39,7 +41,7 @@ def answer(claim: str, figures: dict[str, str | tuple[str, float]], verdict: str
     in the unit of the question's slider: ("0.49 ± 0.01", 0.4873). `verdict` is one of VERDICTS.
     Raises TypeError or ValueError for what is none of these.
     """
-    if not isinstance(claim, str) or not ID.fullmatch(f"{claim}.x"):
+    if not isinstance(claim, str) or not re.fullmatch(CLAIM, claim):
         raise ValueError(f"claim must be lower-case words joined by hyphens, got {claim!r}")
     validate.choice(VERDICT, verdict, VERDICTS)
     made: dict[str, dict[str, str | float]] = {}

@@ -72,7 +72,7 @@ class Claim:
         """The figures that a reader can guess: as they are printed, and with their value where that begins with a number."""
         for name, text in self.figures.items():
             number = re.match(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?", text)
-            if "." not in name:  # a part of another figure
+            if "." not in name:  # with one it is a part of another figure
                 yield name, (text, float(number[0].replace(",", ""))) if number else text
 
 
@@ -103,7 +103,7 @@ def claim(
     for name, text in (("id", id), ("statement", statement), ("measured", measured)):
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"{name} must be text, got {text!r}")
-    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", id):
+    if not re.fullmatch(answer.CLAIM, id):
         raise ValueError(f"id must be lower-case words joined by hyphens, got {id!r}")
     if figures is None:  # a claim whose null model is not named yet
         if holds is None or isinstance(holds, str) or callable(holds):
@@ -115,20 +115,21 @@ def claim(
     verdict = lambda figures: all_of(holds(**{name: figures[name] for name in names}))
     if not null or not isinstance(null, str | Mapping):
         raise ValueError(f"null must name a null model, or say why there is none, got {null!r}")
-    nulls = {}
-    for name, scored in {} if isinstance(null, str) else null.items():
-        if not set(names) & set(scored) or not set(scored) <= set(figures):
-            raise ValueError(f"null must give some of {', '.join(names)} for {name!r}, got {', '.join(scored) or 'nothing'}")
-        for figure in (value.difference if isinstance(value, Comparison) else value for value in scored.values()):
-            if figure.margin == math.inf if isinstance(figure, Estimate) else isinstance(figure, float) and math.isnan(figure):
-                raise ValueError(f"null must be able to pass, got {figure} for {name!r}")
-        nulls[name] = _text(measured, figures | scored)
-        if verdict(figures | scored):
-            raise AssertionError(f"the null model passes: {name}: {nulls[name]} [{id}]")
-    controls = {name: _text(measured, figures | scored) for name, scored in (control or {}).items()}
-    for name, scored in (control or {}).items():
-        if not verdict(figures | scored):
-            raise AssertionError(f"the control does not pass: {name}: {controls[name]} [{id}]")
+
+    def scored(kind: str, models: Mapping[str, Mapping[str, Any]], passes: bool, says: str) -> dict[str, str]:
+        """What is measured of each of these models, by its name, of which the condition must be True, or must not."""
+        texts = {}
+        for name, of in models.items():
+            if not set(names) & set(of) or not set(of) <= set(figures):
+                raise ValueError(f"{kind} must give some of {', '.join(names)} for {name!r}, got {', '.join(of) or 'nothing'}")
+            for figure in of.values():
+                if _undecidable(figure):
+                    raise ValueError(f"{kind} must be able to pass, got {figure} for {name!r}")
+            texts[name] = _text(measured, figures | of)
+            if bool(verdict(figures | of)) != passes:
+                raise AssertionError(f"{says}: {name}: {texts[name]} [{id}]")
+        return texts
+
     made = Claim(
         id=id,
         statement=statement,
@@ -137,9 +138,9 @@ def claim(
         figures=dict(shown for name, spec in _fields(measured) for shown in _shown(name, _value(name, figures), spec)),
         error=_errors(measured, figures, names),
         runs="; ".join(dict.fromkeys(figures[name].counted for name in names if hasattr(figures[name], "counted"))),
-        nulls=nulls,
+        nulls={} if isinstance(null, str) else scored("null", null, False, "the null model passes"),
         no_null=null if isinstance(null, str) else "",
-        controls=controls,
+        controls=scored("control", control or {}, True, "the control does not pass"),
     )
     return _expected(made, expected)
 
@@ -148,6 +149,12 @@ def _expected(made: Claim, expected: bool | None) -> Claim:
     if made.verdict != VERDICTS[expected]:
         raise AssertionError(f"the lesson expects the verdict {VERDICTS[expected]!r}, got {made.verdict!r}: {made}")
     return made
+
+
+def _undecidable(figure: Any) -> bool:
+    """Whether no condition could be True of a figure, because it has too few runs or is no number."""
+    decides = figure.difference if isinstance(figure, Comparison) else figure
+    return decides.margin == math.inf if isinstance(decides, Estimate) else isinstance(decides, float) and math.isnan(decides)
 
 
 def _arguments(holds: Any, figures: Mapping[str, Any]) -> list[str]:

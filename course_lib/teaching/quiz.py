@@ -197,7 +197,7 @@ def _figure(claim: Claim, span: tuple[int, int], spans: list[tuple[int, int]], r
     between = _between(claim.measured, spans)
     masked = between[0] + "".join((ASKED if each == span else HIDDEN) + text for each, text in zip(spans, between[1:]))
     number = NUMBER.fullmatch(right)
-    if not number or re.search(rf"(?<![\d.,]){re.escape(number[2])}(?![\d]|[.,]\d)", f"{claim.statement} {masked}"):
+    if not number or claim_table.stands_in(number[2], f"{claim.statement} {masked}"):
         return None
     pattern = "(.+?)".join(map(re.escape, between))
     scored = [found[1 + spans.index(span)] for text in claim.nulls.values() if (found := re.fullmatch(pattern, text))]

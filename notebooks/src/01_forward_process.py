@@ -303,7 +303,7 @@ plots.show(figure, alt="Heat map: two bright bands at -1 and 1 widen and merge i
 
 # %%
 def kl_of_digits(process, t):
-    """KL(q(x_t | x_0) || N(0, I)), mean over all digits, in bits a dimension; t (N,) from 1 up."""
+    """KL(q(x_t | x_0) || N(0, I)), mean over all digits, in bits per dimension; t (N,) from 1 up."""
     alpha_bar = process.alpha_bar(t)
     return (alpha_bar * x0.square().mean() - alpha_bar - torch.log1p(-alpha_bar)) / (2 * math.log(2))
 
@@ -321,7 +321,7 @@ for (name, process), colour in zip(schedules.items(), plots.COLOURS):
     ax.semilogy(some, kl_of_digits(process, some), LINES[name], color=colour, label=f"digits, {name}")
     of_pair = [kl_of_pair(process, int(t)) for t in some]
     ax.semilogy(some, of_pair, LINES[name], marker="o", ms=5, lw=1.2, color=colour, label=f"pair, {name}")
-ax.set(xlabel="time t", ylabel="bits a dimension", ylim=(1e-10, 10), title="How far $x_t$ is from pure noise")
+ax.set(xlabel="time t", ylabel="bits per dimension", ylim=(1e-10, 10), title="How far $x_t$ is from pure noise")
 ax.legend(ncols=2)
 plots.show(figure, alt="Divergence falls by five orders of magnitude over time, for the cosine schedule by nine.")
 
@@ -402,12 +402,12 @@ for t in range(linear.T, 0, -1):
     mean_t, variance_t = my_posterior(linear, x_t, goal, t)
     x_t = (mean_t + variance_t.sqrt() * torch.randn(goal.shape, generator=rng)).float()
     back[t - 1] = x_t
+print(f"largest difference from x_0 at the end: {float((x_t - goal).abs().max()):.0g}")
 shown = [900, 700, 500, 400, 300, 200, 120, 60, 20, 0]
 figure = plots.pictures(
     torch.stack([back[t] for t in shown], 1).flatten(0, 1), columns=10, title="t = " + ", ".join(map(str, shown))
 )
 plots.show(figure, alt="Three rows of noise, from t = 900 to t = 0, out of which three digits appear, plain from t = 200 on.")
-print(f"largest difference from x_0 at the end: {float((x_t - goal).abs().max()):.0g}")
 
 # %% [markdown]
 # ## One step back, if you do not

@@ -227,11 +227,11 @@ for (cosine, scale), name, style in (
 right.plot(times, of_slide[1], "-.", color=GREEN, label="exact noise, −ε as on the slide")
 right.axhline(1, color="black", linestyle=":")
 left.set(title="Direction: cosine with the exact score", xlabel="time t", ylabel="cosine")
-left.set(xscale="log", ylim=(0, 1.05))
+left.set(xscale="log", ylim=(0, 1.4), yticks=[0, 0.5, 1])
 right.set(title="Scale relative to the exact score", xlabel="time t", ylabel="factor")
-right.set(xscale="log", yscale="log")
-left.legend(loc="lower right")
-right.legend(loc="lower right", fontsize=13)
+right.set(xscale="log", yscale="log", ylim=(0.008, 60))
+left.legend(loc="upper left")
+right.legend(loc="upper left", fontsize=13)
 plots.show(
     fig,
     alt="Left: the cosine with the exact score over time. The network's rises from 0.9 at t = 1 to 1; the null model's is low "

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from nbformat import NotebookNode
 
+from course_lib.teaching.answer import CLAIM
 from course_lib.teaching.claims import MIME, VERDICTS, Claim
 
 CHOSEN = (
@@ -29,7 +30,7 @@ CHOSEN = (
 """The ids of the claims in the README: surprising ones, some that hold and some that do not."""
 COLUMNS = ("statement", "lesson", "measured", "error", "runs", "null model", "holds")
 MARKUP = re.compile(r"[\\`*<&$~|]|(?<![^\W_])_|(?<=\])\(|(?<=\])\[")
-PLACE = re.compile(r"\{\{([a-z0-9]+(?:-[a-z0-9]+)*)\.([\w.]+)\}\}")
+PLACE = re.compile(rf"\{{\{{({CLAIM})\.([\w.]+)\}}\}}")
 ALMOST = re.compile(r"\{\{\s*[a-z0-9-]+\s*\.[^{}]*\}\}")
 README_BLOCK = re.compile(r"(<!-- claims -->\n).*?(<!-- /claims -->)", re.DOTALL)
 
@@ -100,10 +101,13 @@ def copied(text: str, claims: Iterable[Claim]) -> Iterator[tuple[str, str]]:
     for made in claims:
         for name, shown in made.figures.items():
             number = shown.split(" ± ")[0]
-            if len(re.sub(r"\D", "", number).lstrip("0")) >= 2 and re.search(
-                rf"(?<![\d.,]){re.escape(number)}(?![\d]|[.,]\d)", prose
-            ):
+            if len(re.sub(r"\D", "", number).lstrip("0")) >= 2 and stands_in(number, prose):
                 yield f"{made.id}.{name}", number
+
+
+def stands_in(number: str, text: str) -> bool:
+    """Whether a printed number stands in a text, and not as a part of a longer one."""
+    return bool(re.search(rf"(?<![\d.,]){re.escape(number)}(?!\d|[.,]\d)", text))
 
 
 # Tables
