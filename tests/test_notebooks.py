@@ -247,6 +247,24 @@ def test_run_says_what_runs_and_ends_with_the_summary(small, capsys, monkeypatch
     assert not (small().parents[1] / "07_small.ipynb").exists()
 
 
+def test_run_prints_its_figures_beside_those_of_the_stored_notebook():
+    def ran(*lines):
+        cells = [new_code_cell(metadata={"tags": tags}, outputs=[new_output("stream", text=text)]) for tags, text in lines]
+        return new_notebook(cells=cells)
+
+    training = "the digit model: {} after {} steps in 50 s, loss 0.1\n".format
+    here = ran(([], training("stopped by hand; what it learned is kept", "880")), (["summary"], "accuracy: 0.97\nnew: 1\n"))
+    stored = ran(([], training("done", "1,411")), (["summary"], "accuracy: 0.99\nold: 2\n"))
+    assert run.beside(here, stored) == [
+        "the digit model: 880 steps; in the notebook as it ships 1,411",
+        "accuracy: 0.97; in the notebook as it ships 0.99",
+        "new: 1",
+    ]
+    assert run.beside(here, None) == ["accuracy: 0.97", "new: 1"]
+    lesson = nbformat.read(NOTEBOOKS / "00_start_here.ipynb", as_version=4)
+    assert len(run.trainings(lesson)) == 1 and len(run.beside(lesson, lesson)) == 1 + len(run.summary(lesson)) > 5
+
+
 def test_a_training_shows_the_newest_line_of_its_progress(small, monkeypatch):
     out = io.StringIO()
     out.isatty = lambda: True

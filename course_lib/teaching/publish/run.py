@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
+import nbformat
 from nbformat import NotebookNode
 
 from course_lib.teaching.publish.build import fill, read
@@ -26,14 +27,42 @@ def run(source: Path) -> Path:
     with SectionProgress(notebook) as progress:
         Client(notebook, progress, source.parents[1]).run()
     page = export(source, fill(notebook, source))
-    print(*summary(notebook), f"\nThe page, which opens from disk: {page}", sep="\n")
+    stored = source.parents[1] / f"{source.stem}.ipynb"
+    figures = beside(notebook, nbformat.read(stored, as_version=4) if stored.exists() else None)
+    print(*figures, f"\nThe page, which opens from disk: {page}", sep="\n")
     return page
 
 
 def summary(notebook: NotebookNode) -> list[str]:
-    """The printed text of each cell with the tag 'summary'."""
-    cells = [cell for cell in notebook.cells if "summary" in cell.metadata.get("tags", ())]
-    return [o.text.strip() for cell in cells for o in cell.outputs if o.output_type == "stream" and o.name == "stdout"]
+    """The lines that cells with the tag 'summary' print."""
+    return [line for cell in notebook.cells if "summary" in cell.metadata.get("tags", ()) for line in printed(cell)]
+
+
+def printed(cell: NotebookNode) -> list[str]:
+    """The lines that a cell prints."""
+    texts = [o.text for o in cell.get("outputs", ()) if o.output_type == "stream" and o.name == "stdout"]
+    return "".join(texts).splitlines()
+
+
+def trainings(notebook: NotebookNode) -> dict[str, int]:
+    """The steps of each training of the notebook, by its name, as `show_progress` prints them."""
+    found = (re.match(r"(.+): .*after ([\d,]+) steps? in ", line) for cell in notebook.cells for line in printed(cell))
+    return {line[1]: int(line[2].replace(",", "")) for line in found if line}
+
+
+def beside(notebook: NotebookNode, stored: NotebookNode | None) -> list[str]:
+    """The summary, each figure beside that of the stored notebook, and how many steps each training made beside it.
+
+    A training has a time, so that a slower machine makes fewer steps, and its figures are worse.
+    """
+    if stored is None:
+        return summary(notebook)
+    steps, theirs = trainings(stored), dict(line.split(": ", 1) for line in summary(stored) if ": " in line)
+    made = trainings(notebook).items()
+    lines = [f"{name}: {n:,} steps; in the notebook as it ships {steps[name]:,}" for name, n in made if name in steps]
+    known = lambda line: line.split(": ", 1)[0] in theirs
+    ships = lambda line: f"{line}; in the notebook as it ships {theirs[line.split(': ', 1)[0]]}"
+    return lines + [ships(line) if known(line) else line for line in summary(notebook)]
 
 
 class SectionProgress:
