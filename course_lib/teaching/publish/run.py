@@ -60,9 +60,10 @@ def beside(notebook: NotebookNode, stored: NotebookNode | None) -> list[str]:
     steps, theirs = trainings(stored), dict(line.split(": ", 1) for line in summary(stored) if ": " in line)
     made = trainings(notebook).items()
     lines = [f"{name}: {n:,} steps; in the notebook as it ships {steps[name]:,}" for name, n in made if name in steps]
-    known = lambda line: line.split(": ", 1)[0] in theirs
-    ships = lambda line: f"{line}; in the notebook as it ships {theirs[line.split(': ', 1)[0]]}"
-    return lines + [ships(line) if known(line) else line for line in summary(notebook)]
+    for line in summary(notebook):
+        name = line.partition(": ")[0]
+        lines.append(f"{line}; in the notebook as it ships {theirs[name]}" if name in theirs else line)
+    return lines
 
 
 class SectionProgress:
