@@ -8,6 +8,7 @@ The core is small enough to read in an evening, in this order:
     denoisers    the Denoiser protocol; Network, which makes a denoiser from an nn.Module
     samplers     one generator function for each algorithm; `sample` for sampling in batches
     training     losses, the training loop, EMA
+    muon         Muon, the optimizer of the digits' convolutions
     guidance     classifier guidance, classifier-free guidance, thresholding
     mixtures     Gaussian mixtures, for which score and optimal denoiser have closed forms
     metrics      distances between sets of samples

@@ -17,7 +17,8 @@ from tqdm import tqdm
 from course_lib import parallel, validate
 from course_lib.denoisers import Network
 from course_lib.guidance import NoisyClassifier
-from course_lib.process import randn_like
+from course_lib.muon import Muon, hidden
+from course_lib.process import DDPM, rand, randn_like
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
@@ -52,6 +53,24 @@ def denoising_loss(denoiser: Network, x0: Tensor, rng: torch.Generator | None = 
     eps = randn_like(x0, rng)
     x_t = denoiser.process.add_noise(x0, t, eps)
     return (denoiser(x_t, t).value - denoiser.target(x0, t, eps)).square().mean()
+
+
+def min_snr_times(process: DDPM, batch: int, rng: torch.Generator | None = None, gamma: float = 5.0) -> Tensor:
+    """Random times (batch,) in 1..T for the loss of v, drawn by their weight instead of weighted: importance sampling.
+
+    The weight is min(SNR, gamma) / (SNR + 1), the min-SNR weight of Hang et al. 2023, which is for errors of x_0, in terms of
+    v. A tenth of the times is uniform, so that none is left out. They are stratified: one from each of `batch` parts of the
+    distribution that are equally likely.
+    """
+    validate.instance("process", process, DDPM)
+    validate.positive("gamma", gamma)
+    t = torch.arange(1, process.T + 1, device="cpu", dtype=torch.long)
+    snr = (process.signal(t) / process.noise(t)).square()
+    weight = snr.clamp(max=gamma) / (snr + 1)
+    cumulative = (0.9 * weight / weight.sum() + 0.1 / len(t)).cumsum(0)
+    part = torch.arange(validate.at_least("batch", batch, 1), device="cpu", dtype=torch.float32)
+    u = (part + rand(batch, rng=rng)) / batch
+    return t[torch.searchsorted(cumulative, u.double() * cumulative[-1]).clamp(max=len(t) - 1)]
 
 
 def classifier_loss(classifier: NoisyClassifier, x0: Tensor, label: Tensor, rng: torch.Generator | None = None) -> Tensor:
@@ -119,12 +138,14 @@ def train(
     ema: EMA | None = None,
     weight_decay: float = 0.0,
     betas: tuple[float, float] = (0.9, 0.99),
+    muon: float = 0.0,
 ) -> Iterator[TrainingState]:
     """Yields the state after each step of AdamW on `loss()`, a function that draws its own batch.
 
-    It ends after `steps` steps, or after `seconds` if they pass first. The learning rate rises to `lr` and falls to 0 along
-    one cosine cycle (Smith and Topin 2018), over the budget that is nearer to its end. A slow machine too therefore ends with
-    a rate of 0. Started by torchrun, the processes share each batch (see parallel.py).
+    With `muon`, Muon trains the `hidden` weights (muon.py) at that rate. It ends after `steps`, or after `seconds` if those
+    pass first. The learning rate rises to `lr` and falls to 0 along one cosine cycle (Smith and Topin 2018), over the budget
+    that is nearer to its end. A slow machine too therefore ends with a rate of 0. Started by torchrun, the processes share each
+    batch (see parallel.py).
 
     Raises ValueError if the loss or its gradient is not finite, before that step: net and average keep what they learned. Also
     if the loss does not depend on net's parameters, if seconds or lr are not positive, or if several processes train a net with
@@ -136,6 +157,7 @@ def train(
     validate.at_least("steps", steps, 1)
     validate.positive("lr", lr)
     validate.finite("weight_decay", weight_decay, 0)
+    validate.finite("muon", muon, 0)
     if not isinstance(betas, tuple) or len(betas) != 2 or not all(0 <= validate.finite("betas", beta) < 1 for beta in betas):
         raise ValueError(f"betas must be a pair of numbers in [0, 1), got {betas!r}")
     if seconds is not None:
@@ -143,16 +165,21 @@ def train(
     if parallel.size() > 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules()):
         raise ValueError(f"net must have no batch normalisation to be trained by {parallel.size()} processes: start one alone")
     weights = list(net.parameters())
-    optimizer = torch.optim.AdamW(weights, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
-    optimizer.zero_grad()  # its first call loads modules of torch for a second, which is not the training's
+    inner = hidden(net) if muon else []
+    others = [w for w in weights if all(w is not matrix for matrix in inner)]
+    adamw = torch.optim.AdamW(others, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
+    optimizers: list[torch.optim.Optimizer] = [adamw, Muon(inner, muon)] if inner else [adamw]
+    groups = [(group, group["lr"]) for optimizer in optimizers for group in optimizer.param_groups]
+    adamw.zero_grad()  # its first call loads modules of torch for a second, which is not the training's
     smooth: float | None = None
     done, start = 0.0, time.perf_counter()
     for step in range(1, steps + 1):
-        optimizer.param_groups[0]["lr"] = lr * one_cycle(done)
+        for group, rate in groups:
+            group["lr"] = rate * one_cycle(done)
         with torch.inference_mode(False), torch.enable_grad(), parallel.sharing(True):
             value = loss()
             must_depend_on(net, value)
-            optimizer.zero_grad()
+            net.zero_grad()
             value.backward()
             if all(w.grad is None for w in weights):
                 raise ValueError("loss must depend on net's parameters, got one that depends on others alone")
@@ -165,7 +192,8 @@ def train(
                     f"loss must be finite, got {now:g} with a gradient of length {slope:g} at step {step}; what was learned "
                     f"before is kept: try a smaller lr than {lr:g}, or look for a division by 0 or a NaN in the data"
                 )
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
             if ema is not None:
                 ema.update()
         smooth = now if smooth is None else 0.98 * smooth + 0.02 * now

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib import denoisers, guidance, metrics, mixtures, plots, prediction, process, samplers, schedules, training
+from course_lib import denoisers, guidance, metrics, mixtures, muon, plots, prediction, process, samplers, schedules, training
 from course_lib.datasets import captions, digits, points, scenes, shapes, words
 from course_lib.denoisers import ExactDenoiser, Network
 from course_lib.files import ROOT
@@ -328,6 +328,8 @@ some_times = Kind(None, {"text": "x", "too large": LABEL + 30, "few": LABEL[:2]}
 sized = batch(X, (4, 1, 7, 8)).called("x")
 api(training.denoising_loss, denoiser=net(GIVEN), x0=sized, rng=rng(), t=some_times)
 api(training.classifier_loss, classifier=a(NOISY), x0=batch(X), label=row(LABEL, (3,), (4, 1)), rng=rng())
+api(training.min_snr_times, process=a(CHAIN), batch=whole(4), rng=rng(), gamma=number(5.0, above=0))
+api(muon.orthogonal, matrix=batch(P, (6, 2, 2)), steps=whole(5))
 api(training.pick_device, device=word("cpu"))
 api(training.one_cycle, done=number(0.5, least=0, most=1), warm_up=number(0.15, above=0, below=1))
 ended = training.TrainingState(1, 0.1, 1.0, 0.1)

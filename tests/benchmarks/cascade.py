@@ -57,7 +57,7 @@ def train_upsampler(network: Network, seed: int, **options):
 
 
 KINDS = {
-    "base": (digits_network, lambda network, seed: train_digits(network, seed=seed, steps=STEPS["base"])),
+    "base": (digits_network, lambda network, seed: train_digits(network, seed=seed, steps=STEPS["base"], plain=True)),
     "with": (cascades.upsampler_network, train_upsampler),
     "without": (cascades.upsampler_network, lambda network, seed: train_upsampler(network, seed, max_s=0)),
     "single": (single, train_single),

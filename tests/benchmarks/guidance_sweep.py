@@ -72,7 +72,7 @@ def clean_classifier(seed: int, steps: int = 600):
 def dropout_network(rate: float, seed: int):
     """The digits' network, trained for DROPOUT_STEPS with that share of labels dropped."""
     model = digits_network(seed)
-    training = lambda: train_digits(model, seed=seed, steps=DROPOUT_STEPS, dropped=rate)
+    training = lambda: train_digits(model, seed=seed, steps=DROPOUT_STEPS, dropped=rate, plain=True)
     load_or_train(BUILD / f"guidance/dropped_{rate}_{seed}.safetensors", model.net, training)
     return model
 

@@ -1,7 +1,7 @@
 """The core beside three libraries on the digits: same pictures, batch, processor seconds and classifier, in one run.
 
     python -m pip install --no-deps --target build/peers smalldiffusion==0.5.0 denoising-diffusion-pytorch==2.3.4 \\
-        accelerate einops ema-pytorch pytorch-fid     # or, into the environment: pip install -e ".[bench]"
+        accelerate einops ema-pytorch pytorch-fid scipy     # or, into the environment: pip install -e ".[bench]"
     python tests/benchmarks/peers.py [--seconds 60] [--n 500] [--seed 0]
 
 Each library trains a class-conditional U-Net of about 0.4 M parameters with its own loss, schedule and average of weights, as
@@ -27,26 +27,61 @@ sys.path.append(str(Path(__file__).parents[2] / "build/peers"))
 
 from accelerate import Accelerator
 from denoising_diffusion_pytorch import classifier_free_guidance as lucid
-from diffusers import DDIMScheduler
-from digits import Theirs, train_theirs
+from diffusers import DDIMScheduler, UNet2DModel
 from ema_pytorch import EMA as LucidEMA
 from rows import BUILD, Benchmark, Part, measure
 from scores import digit_scores, parameters
 from smalldiffusion import CondEmbedderLabel, Scaled, ScheduleLogLinear, Unet, samples, training_loop
+from timing import train_plainly
 
 from course_lib import metrics, plots
 from course_lib.datasets import digits
 from course_lib.denoisers import NULL, Network
 from course_lib.files import write_atomically
 from course_lib.guidance import classifier_free
+from course_lib.nets.embeddings import LabelEmbedding
 from course_lib.process import DDPM, seeded
 from course_lib.samplers import sample
 from course_lib.schedules import linear_beta
-from course_lib.training import EMA
+from course_lib.training import EMA, denoising_loss
 from course_lib.zoo import models
 from course_lib.zoo.recipes.digits import digits_network, train_digits
 
 BATCH, STEPS, RATE, TURN = 64, 25, 1e-3, 30
+
+
+class Diffusers(nn.Module):
+    """diffusers' UNet2DModel, of about the size of ours, with the signature of our networks."""
+
+    def __init__(self):
+        super().__init__()
+        self.unet = UNet2DModel(
+            sample_size=16,
+            in_channels=1,
+            out_channels=1,
+            layers_per_block=1,
+            block_out_channels=(16, 32, 48),
+            down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+            norm_num_groups=8,
+            num_class_embeds=11,
+        )
+        self.as_condition = LabelEmbedding(10, 1).as_condition
+
+    def forward(self, x, time, cond):
+        return self.unet(x, (1000 * time - 1).round(), class_labels=cond).sample  # diffusers counts t from 0 to 999
+
+
+def train_diffusers(network: Network, seconds: float, lr: float, seed: int):
+    """The loop of diffusers' tutorial: eps, linear betas, AdamW at a fixed rate, no average of weights."""
+    (x, label), rng = digits.load("train"), seeded(seed)
+
+    def loss() -> torch.Tensor:
+        i = torch.randint(len(x), (64,), generator=rng)
+        return denoising_loss(network.given(label[i]).drop_condition(0.1, rng), x[i], rng)
+
+    optimizer = torch.optim.AdamW(network.net.parameters(), lr=lr)
+    return train_plainly(network.net, loss, optimizer, seconds, clip=1.0)
 
 
 @dataclass
@@ -88,7 +123,7 @@ def the_course(seconds: float, seed: int) -> Peer:
 
 def diffusers(seconds: float, seed: int) -> Peer:
     torch.manual_seed(seed)
-    network, scheduler = Network(Theirs(), DDPM(linear_beta(1000)), "eps"), DDIMScheduler()
+    network, scheduler = Network(Diffusers(), DDPM(linear_beta(1000)), "eps"), DDIMScheduler()
     label_of = lambda cond: network.given(cond).cond
 
     def generate(label: Tensor, w: float) -> Tensor:
@@ -100,7 +135,7 @@ def diffusers(seconds: float, seed: int) -> Peer:
             x = scheduler.step(eps, t, x).prev_sample
         return x
 
-    return Peer("diffusers", network.net, train_theirs(network, float("inf"), RATE, seed), generate)
+    return Peer("diffusers", network.net, train_diffusers(network, float("inf"), RATE, seed), generate)
 
 
 def smalldiffusion(seconds: float, seed: int) -> Peer:
@@ -184,6 +219,7 @@ def noise(n: int) -> Tensor:
 
 
 @cache
+@torch.enable_grad()  # a row draws without
 def trained(seconds: float, seed: int) -> dict[str, Peer]:
     """All libraries, trained in turns."""
     peers = {name: make(seconds, seed) for name, make in PEERS.items()}
@@ -225,7 +261,7 @@ def table(found: dict) -> str:
     """Markdown: a row a figure, a column a library, and of Frechet distance and speed the ratio to the course's."""
     runs = found["runs"]
     rows = ["| figure | " + " | ".join(run["name"] for run in runs) + " |", "|---|" + "---|" * len(runs)]
-    for key in ("version", "parameters", "steps"):
+    for key in ("version", "parameters", "steps", "processor seconds"):
         rows.append(f"| {key} | " + " | ".join(f"{v:,}" if isinstance(v := run[key], int) else str(v) for run in runs) + " |")
     for key, mine in runs[0]["figures"].items():
         cells = [f"{run['figures'][key]:,.3g}" for run in runs]

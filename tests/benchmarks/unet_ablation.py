@@ -74,7 +74,7 @@ def row(seconds: float, part: str, seed: int) -> dict:
     if change:
         change(net)
     network = Network(net, DDPM(cosine_beta(1000)), "v")
-    end = show_progress(train_digits(network, seconds=seconds, seed=seed), f"{part}, seed {seed}")
+    end = show_progress(train_digits(network, seconds=seconds, seed=seed, plain=True), f"{part}, seed {seed}")
     return {"steps": end.step, "figures": rounded(digits_figures(network))}
 
 

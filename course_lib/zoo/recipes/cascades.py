@@ -51,9 +51,9 @@ def classifier32_figures(net: Classifier) -> dict[str, Figure]:
 
 
 def train_base(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 150) -> Iterator[TrainingState]:
-    """The first quarter of `train_digits` over four times as many steps or seconds: stopped early, on purpose."""
+    """The first quarter of plain `train_digits` over four times as many steps or seconds: stopped early, on purpose."""
     limit = None if seconds is None else EARLY * validate.positive("seconds", seconds)
-    for progress in train_digits(network, limit, seed, EARLY * steps):
+    for progress in train_digits(network, limit, seed, EARLY * steps, plain=True):
         yield replace(progress, done=min(1.0, EARLY * progress.done))
         if EARLY * progress.done >= 1:
             return

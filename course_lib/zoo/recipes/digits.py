@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from course_lib.nets.unet import UNet
 from course_lib.process import DDPM, randint, randn, seeded
 from course_lib.samplers import sample
 from course_lib.schedules import cosine_beta
-from course_lib.training import EMA, TrainingState, denoising_loss, train
+from course_lib.training import EMA, TrainingState, denoising_loss, min_snr_times, train
 from course_lib.zoo.checkpoints import FOLDER
 from course_lib.zoo.recipes.recipe import Figure, Recipe, learner_of, shipped_net
 
@@ -65,20 +66,29 @@ def digits_network(seed: int = 0) -> Network:
 
 
 def train_digits(
-    network: Network, seconds: float | None = None, seed: int = 0, steps: int = 24_000, dropped: float = 0.1
+    network: Network,
+    seconds: float | None = None,
+    seed: int = 0,
+    steps: int = 24_000,
+    dropped: float = 0.1,
+    plain: bool = False,
 ) -> Iterator[TrainingState]:
     """Trains on 4,000 digits, a share `dropped` of labels made null. Ho and Salimans 2022, Algorithm 1, in the network's view.
 
-    tests/benchmarks/HISTORY.md compares networks, views, schedules, batch sizes and learning rates.
+    Most times are those at which an error of v harms the picture most (`min_snr_times`), and the convolutions are trained by
+    Muon: in a minute that more than halves the Frechet distance (tests/benchmarks/digits_search.py). With `plain` all times are
+    equally likely, and AdamW trains all weights.
     """
     x, label = digits.load("train")
     learner, rng = learner_of(network), seeded(seed)
 
     def loss() -> Tensor:
         i = randint(0, len(x), 64, rng=rng)
-        return denoising_loss(learner.given(label[i]).drop_condition(dropped, rng), x[i].to(device_of(learner)), rng)
+        t = None if plain else min_snr_times(network.process, 64, rng)
+        return denoising_loss(learner.given(label[i]).drop_condition(dropped, rng), x[i].to(device_of(learner)), rng, t)
 
-    return train(loss, learner.net, steps, lr=3e-3, seconds=seconds, ema=EMA(learner.net, 0.995, into=network.net))
+    ema = EMA(learner.net, 0.995, into=network.net)
+    return train(loss, learner.net, steps, lr=3e-3, seconds=seconds, ema=ema, muon=0.0 if plain else 0.02)
 
 
 @torch.no_grad()
@@ -104,4 +114,6 @@ def digits_figures(
 
 
 CLASSIFIER = Recipe("classifier of digits, used as evaluator", classifier, train_classifier, classifier_figures)
-DIGITS = Recipe("class-conditional digits, 16 x 16", digits_network, train_digits, digits_figures, (1, 16, 16), 10)
+DIGITS = Recipe(  # plain, as the shipped model was trained whose students ship too
+    "class-conditional digits, 16 x 16", digits_network, partial(train_digits, plain=True), digits_figures, (1, 16, 16), 10
+)
