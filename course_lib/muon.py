@@ -18,7 +18,7 @@ def orthogonal(matrix: Tensor, steps: int = 3) -> Tensor:
     """About the nearest matrix to `matrix` (M, N) whose singular values are all equal to 1: they come near 1, up to 1.3.
 
     Each of the Newton-Schulz `steps` maps a singular value s to a s + b s^3 + c s^5, so that no decomposition is needed. Jordan
-    et al. take five; with three the smallest lag behind, the digits are learned as well, and a training step costs less.
+    et al. take five. With three the smallest lag behind and a step costs less; on the digits the two cannot be told apart.
 
     Raises ValueError unless all numbers are finite.
     """
@@ -34,6 +34,7 @@ def orthogonal(matrix: Tensor, steps: int = 3) -> Tensor:
 
 def hidden(net: nn.Module) -> list[Tensor]:
     """The weights of net that Muon is for: its convolutions, or where it has none its linear layers, but the first and last."""
+    validate.instance("net", net, nn.Module)
     kinds: list[tuple[type[nn.Module], ...]] = [(nn.Conv2d, nn.ConvTranspose2d), (nn.Linear,)]
     found = ([cast(Tensor, m.weight) for m in net.modules() if isinstance(m, kind)] for kind in kinds)
     return next(filter(None, found), [])[1:-1]

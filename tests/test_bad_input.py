@@ -320,7 +320,7 @@ pair = {"None": None, "one": (0.9,), "large": (0.9, 1.5), "text": "x", "nan": (m
 api(
     training.train, loss=function(lambda: NET.net.inward.weight.square().sum()), net=module(NET.net), steps=whole(1),
     lr=number(1e-3, above=0), seconds=optional(number(5.0, above=0)), ema=Kind(None, {"text": "x", "3": 3}),
-    weight_decay=number(0.0, least=0), betas=Kind((0.9, 0.99), pair),
+    weight_decay=number(0.0, least=0), betas=Kind((0.9, 0.99), pair), muon=number(0.0, least=0),
 )
 into_net = Kind(None, {"text": "x", "another": nn.Linear(2, 2)})
 api(training.EMA, net=module(NET.net), decay=number(0.9, least=0, below=1), into=into_net)
@@ -330,6 +330,7 @@ api(training.denoising_loss, denoiser=net(GIVEN), x0=sized, rng=rng(), t=some_ti
 api(training.classifier_loss, classifier=a(NOISY), x0=batch(X), label=row(LABEL, (3,), (4, 1)), rng=rng())
 api(training.min_snr_times, process=a(CHAIN), batch=whole(4), rng=rng(), gamma=number(5.0, above=0))
 api(muon.orthogonal, matrix=batch(P, (6, 2, 2)), steps=whole(5))
+api(muon.hidden, net=module(NET.net))
 api(training.pick_device, device=word("cpu"))
 api(training.one_cycle, done=number(0.5, least=0, most=1), warm_up=number(0.15, above=0, below=1))
 ended = training.TrainingState(1, 0.1, 1.0, 0.1)

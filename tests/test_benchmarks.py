@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from course_lib.zoo.recipes import digits_network, train_digits
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 FIGURES = BENCHMARKS.parents[1] / "data/figures"
@@ -98,6 +101,17 @@ def test_a_table_is_stored_in_its_place_and_nowhere_else(name, tmp_path, monkeyp
     assert outside(after) == outside(before)
     with pytest.raises(ValueError, match="got 'nothing', which has 0"):
         rows.store("nothing", "| a |")
+
+
+@pytest.mark.parametrize("name, plain", [("the recipe", False), ("the recipe before", True)])
+def test_the_search_starts_from_the_recipe_itself(name, plain):
+    search, known = module_of("digits_search"), digits_network(3)
+    steps = search.Way(**search.CHANGES[name]).steps
+    found, training = search.training_of(name, seed=3)
+    for _ in zip(range(2), training, train_digits(known, seed=3, steps=steps, plain=plain)):
+        pass
+    weights = found.net.state_dict()
+    assert all(torch.equal(weights[key], value) for key, value in known.net.state_dict().items())
 
 
 def test_exponents_are_slopes_of_logarithms():

@@ -84,8 +84,9 @@ def train_digits(
 
     def loss() -> Tensor:
         i = randint(0, len(x), 64, rng=rng)
+        denoiser = learner.given(label[i]).drop_condition(dropped, rng)
         t = None if plain else min_snr_times(network.process, 64, rng)
-        return denoising_loss(learner.given(label[i]).drop_condition(dropped, rng), x[i].to(device_of(learner)), rng, t)
+        return denoising_loss(denoiser, x[i].to(device_of(learner)), rng, t)
 
     ema = EMA(learner.net, 0.995, into=network.net)
     return train(loss, learner.net, steps, lr=3e-3, seconds=seconds, ema=ema, muon=0.0 if plain else 0.02)
