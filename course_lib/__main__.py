@@ -33,13 +33,15 @@ def demo(args) -> None:
 
 def build(args) -> None:
     from course_lib.files import NOTEBOOKS, ROOT, write_atomically
-    from course_lib.teaching.publish.build import build, refill
+    from course_lib.teaching.publish import glossary
+    from course_lib.teaching.publish.build import build, refill, sources
     from course_lib.teaching.publish.claim_table import in_readme, page
 
     for_each(args.lessons, build)
     stored = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
     refill()
     write_atomically(NOTEBOOKS / "CLAIMS.md", page(stored))
+    write_atomically(NOTEBOOKS / "GLOSSARY.md", glossary.page(sources()))
     write_atomically(ROOT / "README.md", in_readme((ROOT / "README.md").read_text(encoding="utf-8"), stored))
 
 
@@ -208,7 +210,7 @@ def parser() -> argparse.ArgumentParser:
     command(demo, "run lesson 00 from its first cell to its last and write it as a web page in build/")
 
     for run_, help in (
-        (build, "execute the sources of lessons; store the notebooks, CLAIMS.md and the README's claims"),
+        (build, "execute the sources of lessons; store the notebooks, CLAIMS.md, GLOSSARY.md and the README's claims"),
         (run, "execute lessons without storing them, show the progress, and write their pages into build/"),
         (export, "write the stored notebooks' pages into build/"),
     ):
