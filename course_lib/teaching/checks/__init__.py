@@ -23,7 +23,7 @@ with own_defaults():  # the data of the checks are tensors
     from course_lib.teaching.checks.epsilon import ddpm_step, denoising_loss, posterior_variance
     from course_lib.teaching.checks.ethics import detection_limit, mark_noise, memorisation_score
     from course_lib.teaching.checks.forward import add_noise, cosine_beta, posterior
-    from course_lib.teaching.checks.gan_vae import adversarial_value, elbo, non_saturating_loss
+    from course_lib.teaching.checks.gan_vae import adversarial_value, elbo, train_gan
     from course_lib.teaching.checks.guidance import classifier_loss, guided_mix, guided_score, label_dropout
     from course_lib.teaching.checks.imagen import dynamic_threshold, hidden_words, masked_loss
     from course_lib.teaching.checks.latents import kl_term, latent_scale
@@ -41,9 +41,9 @@ __all__ = [
     "cross_attention", "ddim_step", "ddpm_step", "denoising_loss", "detection_limit", "dynamic_threshold", "elbo",
     "flow_loss", "guided_mix", "guided_score", "hidden_words", "inpaint_step", "inversion_step", "joint_attention",
     "kl_term", "label_dropout", "langevin_step", "latent_scale", "mark_noise", "masked_loss", "memorisation_score",
-    "micro_embedding", "noised_further", "non_saturating_loss", "posterior", "posterior_variance", "prior_loss",
+    "micro_embedding", "noised_further", "posterior", "posterior_variance", "prior_loss",
     "refiner_loss", "residual_block", "score_from_eps", "self_attention", "sinusoidal", "slerp", "solution",
-    "student_target", "text_dropout", "truncated_snr", "upsampler_loss",
+    "student_target", "text_dropout", "train_gan", "truncated_snr", "upsampler_loss",
 ]
 # fmt: on
 
