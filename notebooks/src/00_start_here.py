@@ -61,7 +61,7 @@ rng = seeded(0)
 t = torch.linspace(0, 1000, 10).long()
 each = x0[[2, 5, 8]].repeat_interleave(10, 0)  # three digits, ten times each
 x_t = process.add_noise(each, t.repeat(3), torch.randn(each.shape, generator=rng))
-figure = plots.pictures(x_t, columns=10, title="From t = 0, a digit, to t = 1000, noise")
+figure = plots.pictures(x_t, columns=[f"t = {time}" for time in t.tolist()], title="From a digit to noise")
 plots.show(figure, alt="Three digits, each fading into noise from left to right.")
 
 # %% [markdown]
