@@ -4,7 +4,7 @@
 # **You will be able to** write the forward process in one line, choose a noise schedule and say what it does, and explain
 # why Gaussian steps can undo it.
 #
-# **Time** 40 minutes. **Needs** lesson 00, and what a Gaussian is. **Papers** Jascha Sohl-Dickstein and others: *Deep
+# **Time** 55 minutes. **Needs** lesson 00, and what a Gaussian is. **Papers** Jascha Sohl-Dickstein and others: *Deep
 # Unsupervised Learning using Nonequilibrium Thermodynamics* (2015); Jonathan Ho, Ajay Jain, Pieter Abbeel: *Denoising
 # Diffusion Probabilistic Models* (2020); Alex Nichol, Prafulla Dhariwal: *Improved Denoising Diffusion Probabilistic
 # Models* (2021).
