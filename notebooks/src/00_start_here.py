@@ -4,9 +4,10 @@
 # **You will be able to** say what a diffusion model does, train one on real handwritten digits, watch it turn noise
 # into digits step by step, steer it with a slider, and read the figures that say how good it is.
 #
-# **Time** 15 minutes. **Needs** nothing before it. **Papers** Jonathan Ho, Ajay Jain, Pieter Abbeel: *Denoising Diffusion
-# Probabilistic Models* (2020); Martin Heusel et al.: *GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash
-# Equilibrium* (2017), which introduces the Frechet distance between pictures.
+# **Time** 15 minutes. **Needs** Python, the normal distribution, and what it means to train a neural network. **Papers**
+# Jonathan Ho, Ajay Jain, Pieter Abbeel: *Denoising Diffusion Probabilistic Models* (2020); Martin Heusel et al.: *GANs
+# Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium* (2017); Tuomas Kynkäänniemi et al.: *Improved
+# Precision and Recall Metric for Assessing Generative Models* (2019).
 #
 # Press **Run → Run All Cells** and read while it works. Nothing here can break: change what you like and run it again.
 
@@ -20,18 +21,18 @@ environment()
 course_map("00")
 
 # %% [markdown]
-# ## The idea in four sentences
+# ## The idea
 #
-# Take a picture and add a little noise, a thousand times, until nothing of the picture is left. Train a network on these
-# noisy pictures: given one of them and its time $t$, it predicts the noise in it. Such a network can **denoise**: subtract the
-# predicted noise, and what remains is a prediction of the clean picture. To draw a new picture, start from pure noise
-# and remove a part of the predicted noise, again and again. A model that is trained and sampled like this is a **diffusion
-# model**; each picture that it makes is a **sample**.
+# Take a picture, shrink its values slightly and add a little noise, a thousand times, until nothing of the picture can be seen.
+# Train a network on such noisy pictures: given one of them and its time $t$, it predicts the noise in it. Such a network can
+# **denoise**: subtract the predicted noise, rescale, and the result is a prediction of the clean picture. To draw a new
+# picture, start from pure noise and remove a part of the predicted noise, again and again. A model that is trained and sampled
+# like this is a **diffusion model**; each picture that it makes is a **sample**.
 #
 # $$x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\; \epsilon, \qquad \epsilon \sim \mathcal{N}(0, \mathbf{I})$$
 #
 # Here $x_0$ is the picture and $\epsilon$ is the noise: one number from the normal distribution for each pixel.
-# $\bar\alpha_t$ falls from 1 to 0 as the time $t$ goes from 0 to $T = 1000$. Lesson 01 derives this line.
+# $\bar\alpha_t$ falls from 1 to almost 0 as the time $t$ goes from 0 to $T = 1000$. Lesson 01 derives this line.
 #
 # ## Real handwritten digits
 
@@ -72,9 +73,9 @@ plots.show(figure, alt="Three digits, each fading into noise from left to right.
 # network also gets the **label** of each digit, its class from 0 to 9. One label in ten is left out, so that
 # the network learns to predict without a label too; the slider further down needs both.
 #
-# Why does the summary below say that it predicts $v$? The noise $\epsilon$ and the clean picture $x_0$ follow from each other
-# by the formula above. Predicting $v = \sqrt{\bar\alpha_t}\, \epsilon - \sqrt{1 - \bar\alpha_t}\, x_0$ gives both, and lesson
-# 02 says why that trains well at every $t$.
+# Why does the summary below say that it predicts $v$? Given $x_t$, the noise $\epsilon$ and the clean picture $x_0$ follow from
+# each other by the formula above. Predicting $v = \sqrt{\bar\alpha_t}\, \epsilon - \sqrt{1 - \bar\alpha_t}\, x_0$ gives both.
+# Lesson 02 says why that trains well at every $t$.
 #
 # You see the loss, and the time that is left. Training takes 50 seconds on any machine; a faster one makes more steps in
 # them. You may stop it early: the weights reached are kept.
@@ -96,7 +97,7 @@ network
 # Sixteen pictures of noise, and 25 steps back, by DDIM, a deterministic sampler that lesson 14 derives. Drag the slider or a
 # panel, press play, or use the arrow keys. **Left** is the present picture $x_t$. In the **middle** is the clean picture
 # $\hat x_0$ that the network predicts from it: blurred at first, then a rough shape, then a digit. **Right** is the predicted
-# noise.
+# noise; its two colours are positive and negative. The curve is $\bar\alpha$ at the present time.
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.guidance import classifier_free
@@ -111,8 +112,8 @@ play(list(ddim(guided, noise, process.times(25))))
 # %% [markdown]
 # ## Steer it
 #
-# The network can predict the noise with the label or without. **Guidance** moves from the prediction without towards the
-# prediction with, and beyond it:
+# The network can predict the noise with the label or without it. **Guidance** moves from the prediction without the label
+# towards the one with the label, and beyond it:
 #
 # $$\epsilon = \epsilon_{\text{without}} + w\,(\epsilon_{\text{with}} - \epsilon_{\text{without}})$$
 #
@@ -132,9 +133,10 @@ guidance_explorer(network)
 #
 # - **Class accuracy** is the share of samples that the classifier reads as the digit that was asked for.
 # - The **Frechet distance** compares the features of all samples with those of held-out real digits. It is 0 if their means
-#   and covariances are equal. With another network and other pictures it is known as FID.
-# - **Precision** is the share of samples that lie among real digits. **Recall** is the share of real digits that lie among
-#   the samples. A model that draws one perfect digit over and over has precision 1 and recall near 0.
+#   and covariances are equal. With features of the Inception network it is called FID.
+# - **Precision** is the share of samples that lie close to a real digit: not farther than that digit's third nearest real
+#   neighbour, in features. **Recall** is the same with the roles exchanged: the share of real digits close to a sample. A
+#   model that draws one perfect digit over and over has precision 1 and recall near 0.
 
 # %% tags=["nbval-ignore-output", "summary"]
 figures = recipes.digits_figures(network, n=500)
@@ -151,7 +153,8 @@ for name, value in figures.items():
 #
 # - It depends on the network that makes the features. FID takes Inception, trained on ImageNet; ours is a classifier of
 #   digits. Distances from different networks cannot be compared.
-# - It is biased: fewer samples give a larger distance, even between two sets of real pictures. The next cell measures that.
+# - It is biased: fewer samples give a larger distance, even between two sets of real pictures. The next cell measures that, on
+#   training digits beside held-out ones. The classifier was trained on the former, so this floor is slightly too large.
 #   So compare distances of equal $n$ only, and compare each with its **noise floor**, the same distance between two sets of
 #   real pictures.
 # - It sees means and covariances alone, and it does not notice copies of training pictures (lesson 20).
@@ -170,10 +173,10 @@ for n in (100, 200, 500, 1000):
 # %% [markdown]
 # ## What you saw
 #
-# - A network of 0.4 M parameters was trained for a minute, and draws digits that are in no data set.
+# - A network of 0.4 M parameters was trained for a minute, and draws digits. Lesson 20 measures whether such digits are copies.
 # - It was trained for one task: predict the noise in a noisy picture, here in the form $v$. A sample is that prediction,
 #   applied 25 times.
-# - Guidance reduces variety and raises accuracy. Lessons 07 and 08 measure that trade.
+# - Guidance makes the digits more alike. Lessons 07 and 08 measure what it does to accuracy, precision and recall.
 #
 # ## At full size
 #
@@ -188,8 +191,9 @@ for n in (100, 200, 500, 1000):
 # <details><summary>Answer</summary>
 #
 # It is the first step: the network is given the label. From pure noise, which says nothing of the picture, the best prediction
-# of a clean picture is the mean of all digits of that class. The later steps decide which digit of that class it will be.
-# Change `w=2.0` to `w=0.0` in the player's cell and run it again: now the first prediction is the mean of all digits.
+# of a clean picture is the mean of all digits of that class. (Guidance with $w = 2$ moves it twice as far from the mean of all
+# digits.) The starting noise fixes which digit of the class it becomes, and the later steps show it. Change `w=2.0` to `w=0.0`
+# in the player's cell and run it again: now the first prediction is the mean of all digits.
 #
 # </details>
 #
@@ -219,7 +223,7 @@ for n in (100, 200, 500, 1000):
 #
 # ## In practice
 #
-# The same loop in [diffusers](https://github.com/huggingface/diffusers), with a network that is not trained:
+# The same loop in the library diffusers, at $w = 1$, with a network that is not trained:
 #
 # ```python
 # import torch
@@ -228,7 +232,7 @@ for n in (100, 200, 500, 1000):
 # net = UNet2DModel(sample_size=16, in_channels=1, out_channels=1, num_class_embeds=10,
 #                   block_out_channels=(32, 32, 64, 64))
 # scheduler = DDIMScheduler(1000, beta_schedule="squaredcos_cap_v2", clip_sample=False,
-#                           prediction_type="v_prediction")
+#                           prediction_type="v_prediction", timestep_spacing="trailing")
 # scheduler.set_timesteps(25)
 # x, label = torch.randn(4, 1, 16, 16), torch.arange(4)
 # with torch.no_grad():
@@ -242,7 +246,7 @@ for n in (100, 200, 500, 1000):
 # | the network's view `"v"` | `prediction_type="v_prediction"` |
 # | `process.times(25)` | `scheduler.set_timesteps(25)` |
 # | `ddim(denoiser, x, times)` | the loop over `scheduler.step` |
-# | $w$ of guidance | `guidance_scale`, the same convention |
+# | $w$ of guidance | `guidance_scale` of its pipelines, the same convention |
 #
 # ## Next
 #

@@ -85,17 +85,15 @@ plots.show(figure, alt="Three digits, each fading into noise over ten columns, f
 # \qquad \epsilon \sim \mathcal{N}(0, \mathbf{I})}$$
 #
 # So $q(x_t \mid x_0)$ is a Gaussian, and one formula replaces $t$ steps. The formula is a **reparameterisation**: $x_t$ is a
-# deterministic function of $x_0$, $t$ and a noise $\epsilon$ whose distribution depends on nothing. Kingma and Welling (2014)
+# deterministic function of $x_0$, $t$ and a noise $\epsilon$ whose distribution depends on neither. Kingma and Welling (2014)
 # introduced the name for the VAE (lesson 05), where gradients pass through such a function. Here it makes a training picture
 # in one line, and $\epsilon$ becomes something that a network can predict (lesson 02).
-#
-# The slide 'How do we do this in practice?' shows a noisy picture, and then a slightly noisier one. Training needs no second
-# picture: draw any $t$, and apply the formula.
 #
 # ### Exercise 1: `add_noise` (difficulty 1, 5 minutes)
 #
 # Write the boxed line. `x0` and `eps` are pictures `(B, C, H, W)`; `t` is one number for all, or one for each picture `(B,)`.
-# `process.alpha_bar(t)` has the shape of `t`.
+# `process.alpha_bar(t)` has the shape of `t`. A factor `(B,)` needs the shape `(B, 1, 1, 1)` to multiply pictures. The
+# schedule is float64 and pictures are float32: `.to(x0)` converts a factor.
 
 
 # %%
@@ -129,7 +127,7 @@ ax.plot(times, mean, label="mean, formula")
 ax.plot(times, variance, "--", label="variance, formula")
 ax.plot(some, walkers[some].mean(1), "o", color=plots.COLOURS[0], ms=8, label="mean, single steps")
 ax.plot(some, walkers[some].var(1), "s", color=plots.COLOURS[1], ms=8, label="variance, single steps")
-ax.set(xlabel="time t", title="Single steps and the formula agree at every t")
+ax.set(xlabel="time t", ylabel="mean, variance", title="Single steps beside the formula")
 ax.legend()
 plots.show(
     figure,
@@ -140,13 +138,16 @@ plots.show(
 # %%
 deviation = max(float((walkers.mean(1) - mean).abs().max()), float((walkers.var(1) - variance).abs().max()))
 chance = math.sqrt(2 / 20_000)  # the standard error of a variance of 1
-print(f"largest deviation over all 1,000 times: {deviation:.2f}, which is {deviation / chance:.0f} standard errors")
+print(
+    f"largest deviation of all 1,000 times: {deviation:.2f}, or {deviation / chance:.0f} standard errors (2 to 4 are expected)"
+)
 
 # %% [markdown]
 # ## Schedules
 #
-# What a schedule does is best read from $\bar\alpha_t$, the picture's share of the variance of $x_t$. The **signal-to-noise
-# ratio** is $\mathrm{SNR}(t) = \bar\alpha_t / (1 - \bar\alpha_t)$. It falls from a large value to nearly zero.
+# What a schedule does is best read from $\bar\alpha_t$, the squared factor of the picture in $x_t$. For data of variance 1 it
+# is the picture's share of the variance. The **signal-to-noise ratio** is $\mathrm{SNR}(t) = \bar\alpha_t / (1 -
+# \bar\alpha_t)$. It falls from a large value to nearly zero.
 #
 # - **Linear** (Ho et al. 2020): $\beta_t$ rises evenly from 0.0001 to 0.02.
 # - **Cosine** (Nichol and Dhariwal 2021, eq. 17): choose $\bar\alpha_t$ first, and let the $\beta_t$ follow:
@@ -174,6 +175,18 @@ verdict
 # %%
 check.solution("cosine_beta")
 
+# %% [markdown]
+# How many steps does each schedule spend where hardly anything of the picture is left?
+
+# %% tags=["nbval-ignore-output"]
+predict(
+    "linear-schedule-idle-steps.linear",
+    "In how many of the linear schedule's 1,000 steps is ᾱₜ, the squared factor of the picture, below 1 %?",
+    low=0,
+    high=1000,
+    unit="steps",
+)
+
 # %%
 cosine = DDPM(my_cosine_beta(1000))
 schedules = {"linear": linear, "cosine": cosine}
@@ -184,25 +197,13 @@ for (name, process), colour in zip(schedules.items(), plots.COLOURS):
     alpha_bar = process.alpha_bar(times)
     axes[0].plot(times, alpha_bar, LINES[name], color=colour, label=name)
     axes[1].plot(times[1:], (alpha_bar / (1 - alpha_bar))[1:].log10(), LINES[name], color=colour, label=name)
-axes[0].set(xlabel="time t", ylabel=r"$\bar\alpha_t$", title="The picture's share")
+axes[0].set(xlabel="time t", ylabel=r"$\bar\alpha_t$", title="Squared factor of the picture")
 axes[1].set(xlabel="time t", ylabel=r"$\log_{10}$ SNR$(t)$", title="Signal-to-noise ratio", ylim=(-6, 4.5))
 axes[0].legend()
 plots.show(
     figure,
     alt="Two line plots over time, of alpha bar and of the logarithm of the SNR. The linear schedule falls early, the "
     "cosine one evenly.",
-)
-
-# %% [markdown]
-# How many steps does each schedule spend where hardly anything of the picture is left?
-
-# %% tags=["nbval-ignore-output"]
-predict(
-    "linear-schedule-idle-steps.linear",
-    "In how many of the linear schedule's 1,000 steps is the picture's share of the variance, ᾱₜ, below 1 %?",
-    low=0,
-    high=1000,
-    unit="steps",
 )
 
 # %%
@@ -221,7 +222,7 @@ plots.show(
 idle = {name: int((process.alpha_bar(times) < 0.01).sum()) for name, process in schedules.items()}
 claim(
     "linear-schedule-idle-steps",
-    "The linear schedule spends more than a fifth of its steps where less than 1 % of the variance is the picture's.",
+    "The linear schedule spends more than a fifth of its steps where the squared factor of the picture is below 1 %.",
     figures=dict(linear=idle["linear"]),
     measured="{linear} of 1,000 steps",
     holds=lambda linear: linear > 200,
@@ -337,15 +338,15 @@ def kl_of_pair(process, t):
 some = torch.arange(20, 1001, 20)
 figure, ax = plt.subplots(figsize=(9.5, 4.6))
 for (name, process), colour in zip(schedules.items(), plots.COLOURS):
-    ax.semilogy(some, kl_of_digits(process, some), LINES[name], color=colour, label=f"digits, {name}")
+    ax.semilogy(some, kl_of_digits(process, some), LINES[name], color=colour, label=f"digits given $x_0$, {name}")
     of_pair = [kl_of_pair(process, int(t)) for t in some]
     ax.semilogy(some, of_pair, LINES[name], marker="o", ms=5, lw=1.2, color=colour, label=f"pair, {name}")
 ax.set(xlabel="time t", ylabel="bits per dimension", ylim=(1e-10, 10), title="How far $x_t$ is from pure noise")
 ax.legend(ncols=2)
 plots.show(
     figure,
-    alt="Divergence over time, logarithmic: it falls by about five orders of magnitude under the linear schedule and by "
-    "about nine under the cosine schedule.",
+    alt="Divergence over time, logarithmic. Linear: it falls evenly, by about five orders of magnitude. Cosine: it lies above "
+    "the linear curve until about t = 980, then drops by about six orders of magnitude.",
 )
 
 # %%
@@ -367,16 +368,19 @@ claim(
 )
 
 # %% [markdown]
-# Ho et al. report about $10^{-5}$ bits per dimension for the linear schedule on photographs (section 4). Our limit is ten times
-# that. The divergence of a whole picture is the sum over its dimensions, so it grows with their number.
+# Ho et al. report about $10^{-5}$ bits per dimension for the linear schedule on photographs (section 4). Our limit is ten
+# times that. The divergence of a whole picture is the sum over its dimensions, 256 for a digit. The cosine schedule stays
+# farther from pure noise than the linear one almost to the end. Nearly all of its fall is in the last 20 steps.
 #
 # The null model is in use: the schedule of Stable Diffusion does not end in pure noise.
 
 # %%
-print(f"factor of x_0 in x_T: linear {float(linear.signal(1000)):.4f}, Stable Diffusion {float(stable.signal(1000)):.4f}")
+for name, process in {"linear": linear, "Stable Diffusion": stable}.items():
+    bits = 256 * at_the_end(process)["digits"]
+    print(f"{name:16}: factor of x_0 in x_T {float(process.signal(1000)):.4f}, {bits:.2g} bits for all 256 pixels")
 
 # %% [markdown]
-# The factor 0.07 of the picture remains. What survives noise best is what all pixels share: the average brightness. The model
+# $x_T$ still contains $0.07\,x_0$. What survives noise best is what all pixels share: the average brightness. The model
 # is trained to read it from $x_T$. When it samples, $x_T$ is pure noise, whose average is always about 0. So it generates
 # pictures of medium brightness (Lin et al. 2024, *Common Diffusion Noise Schedules and Sample Steps Are Flawed*).
 #
@@ -388,9 +392,11 @@ print(f"factor of x_0 in x_T: linear {float(linear.signal(1000)):.4f}, Stable Di
 # $$q(x_{t-1} \mid x_t, x_0) \;\propto\; \underbrace{q(x_t \mid x_{t-1})}_{\text{one step}}\;
 # \underbrace{q(x_{t-1} \mid x_0)}_{\text{the formula}}$$
 #
-# It is called the **posterior** of $x_{t-1}$: its distribution after $x_t$ was observed. Precisions (one over variance) add:
-# $1/\tilde\beta_t = \alpha_t/\beta_t + 1/(1 - \bar\alpha_{t-1})$. The mean is the average of both means, weighted by precision.
-# The result is Ho et al., eq. 7:
+# It is called the **posterior** of $x_{t-1}$: its distribution after $x_t$ was observed. The first factor does not contain
+# $x_0$, because the chain has no memory. As a function of $x_{t-1}$ it is a Gaussian with mean $x_t / \sqrt{\alpha_t}$ and
+# variance $\beta_t / \alpha_t$. The second has mean $\sqrt{\bar\alpha_{t-1}}\, x_0$ and variance $1 - \bar\alpha_{t-1}$. The
+# product's precision (one over its variance) is the sum of both: $1/\tilde\beta_t = \alpha_t/\beta_t + 1/(1 -
+# \bar\alpha_{t-1})$. Its mean is the average of both means, weighted by their precisions. The result is Ho et al., eq. 7:
 #
 # $$\tilde\mu_t = \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1 - \bar\alpha_t}\, x_0
 # + \frac{\sqrt{\alpha_t}\,(1 - \bar\alpha_{t-1})}{1 - \bar\alpha_t}\, x_t, \qquad
@@ -418,7 +424,9 @@ verdict
 check.solution("posterior")
 
 # %% [markdown]
-# With it the process runs backwards. We start from pure noise and draw each $x_{t-1}$ from the posterior, given $x_0$.
+# With it the process runs backwards. We start from pure noise and draw each $x_{t-1}$ from the posterior, given $x_0$. The
+# last step, to $t = 0$, gives $x_0$ by construction. At $t = 20$ the picture should still differ from
+# $\sqrt{\bar\alpha_{20}}\, x_0$ by noise of standard deviation $\sqrt{1 - \bar\alpha_{20}}$.
 
 # %%
 goal, rng = x0[[12, 15, 18]], seeded(8)
@@ -427,7 +435,8 @@ for t in range(linear.T, 0, -1):
     mean_t, variance_t = my_posterior(linear, x_t, goal, t)
     x_t = (mean_t + variance_t.sqrt() * torch.randn(goal.shape, generator=rng)).float()
     back[t - 1] = x_t
-print(f"largest difference from x_0 at the end: {float((x_t - goal).abs().max()):.0g}")
+noise = float((back[20] - linear.signal(20) * goal).std())
+print(f"t = 20: noise of standard deviation {noise:.3f}, expected {float(linear.noise(20)):.3f}")
 shown = [900, 700, 500, 400, 300, 200, 120, 60, 20, 0]
 figure = plots.pictures(torch.stack([back[t] for t in shown], 1).flatten(0, 1), columns=[f"t = {t}" for t in shown])
 plots.show(figure, alt="Three rows from t = 900 to t = 0: noise in which three digits appear, clearly visible from t = 200 on.")
@@ -436,17 +445,20 @@ plots.show(figure, alt="Three rows from t = 900 to t = 0: noise in which three d
 # ## One step back, if x₀ is not known
 #
 # When a new picture is sampled, $x_0$ is not known. What is needed is $q(x_{t-1} \mid x_t)$. It is a mixture of the Gaussians
-# above, one for each $x_0$ that could have led here, weighted by its probability. A mixture of Gaussians is not a Gaussian. It
-# may have two peaks.
+# above, one for each $x_0$ that could have led here, weighted by its probability. Such a mixture is in general not a
+# Gaussian. It may have two peaks.
 #
-# The lecture says that 'provided the increments of t are small enough, $p_\theta(x_{t-1} \mid x_t)$ is Gaussian'. Two letters
-# are mixed up there. The *model* $p_\theta$ is Gaussian because we choose it so. With small increments the *true* distribution
+# It is often said that for small increments of $t$ the step back is Gaussian. There are two distributions to tell apart. The
+# *model* $p_\theta(x_{t-1} \mid x_t)$ is Gaussian because we choose it so. With small increments the *true* distribution
 # $q(x_{t-1} \mid x_t)$ is nearly Gaussian too, so that the model can be right. On the pair it is known:
 # $q(x_{t-1} \mid x_t) \propto q(x_{t-1})\, q(x_t \mid x_{t-1})$, on a grid.
 #
 # For a fair comparison, the same cosine is cut into $T$ = 4, 8, .. 1024 steps, and we take the step back from $t = T/4$, where
-# $\bar\alpha_t$ is 0.85 in all of them. Only the size of the step differs. We take the hardest $x_t$, the one that came from
-# either part with equal probability.
+# $\bar\alpha_t$ is 0.85 in all of them. Only the size of the step differs. We take an $x_t$ between the two parts: it came from
+# either with equal probability.
+#
+# The distance from a Gaussian is the **total variation**: half the area between two densities. It is 0 where they are equal
+# and 1 where they do not overlap.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -486,7 +498,7 @@ left = pair.class_probabilities(x[:, None], chains[4].signal(1), chains[4].noise
 undecided = x[(left - 0.5).abs().argmin()].view(1)  # it came from the left part with a chance of one half
 
 figure, axes = plt.subplots(1, 5, figsize=(9.5, 3.6))
-for ax, T in zip(axes, (4, 8, 16, 64, 256)):
+for ax, T in zip(axes, (4, 8, 16, 32, 256)):
     exact, gauss = step_back(chains[T], undecided, T // 4)
     ax.fill_between(GRID, exact[0], alpha=0.35)
     ax.plot(GRID, exact[0], label="exact")
@@ -498,16 +510,25 @@ for ax, T in zip(axes, (4, 8, 16, 64, 256)):
     print(f"T = {T:>3}: beta = {beta:.3f}, peaks: {peaks(exact[0])}, total variation from the Gaussian {distance:.3f}")
 axes[0].set_ylabel("density")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-plots.show(figure, alt="The exact step back has two peaks for T = 4, 8 and 16, one from T = 64 on; at 256 it is a Gaussian.")
+plots.show(
+    figure, alt="The exact step back has two peaks for T = 4 to 32, less and less deep; at T = 256 it lies on the Gaussian."
+)
 
 # %% [markdown]
-# With few steps the exact distribution has two peaks, and the Gaussian of the same mean and variance has its maximum *between*
-# them, where there is little or no probability. A model whose steps are Gaussian cannot match this, however large its network.
-# With 256 steps the two curves look the same.
+# With few steps the exact distribution has two peaks, and the Gaussian of the same mean and variance has its maximum
+# *between* them, where at $T = 4$ and 8 there is little probability. A model whose steps are Gaussian cannot match this,
+# however large its network. With 256 steps the two curves look the same.
 #
-# Other $x_t$ are less hard. So here are the mean over all $x_t$, weighted by $q(x_t)$, and the worst of them, at three times.
-# The distance is the **total variation**: half the area between two densities. It is 0 where they are equal and 1 where they do
-# not overlap.
+# That is one $x_t$. Next are the mean over all $x_t$, weighted by $q(x_t)$, and the worst of them, at three times. How fast has
+# this distance to fall? A chain has $T$ steps, and total variations at most add up. If each step's distance falls faster than
+# $1/T$, the sum over the chain goes to 0.
+
+# %% tags=["nbval-ignore-output"]
+predict(
+    "reverse-step-tends-to-gaussian.factor",
+    "With four times as many steps, by which factor does the mean distance from a Gaussian fall in the end?",
+    choices=("2 times", "4 times", "8 times", "16 times", "64 times"),
+)
 
 # %%
 at = torch.linspace(-3.5, 3.5, 281, dtype=torch.float64)
@@ -547,50 +568,45 @@ plots.show(
     "to a dotted line of slope -3/2.",
 )
 
-# %% tags=["nbval-ignore-output"]
-predict(
-    "reverse-step-tends-to-gaussian.factor",
-    "With four times as many steps, by which factor does the mean distance from a Gaussian fall in the end?",
-    choices=("2 times", "4 times", "8 times", "16 times", "64 times"),
-)
-
 
 # %%
-def of_steps_back(*by_T, two_peaks):
-    """The claim's figures, of (mean, worst) pairs of distances by T; the first pair's mean is shown."""
-    mean = by_T[0][0]
-    order = math.log2(mean[256] / mean[1024]) / 2
+def of_steps_back(by_part, stride):
+    """The claim's figures, of pairs (mean, worst) of distances by T, at each place; `stride(T)` is the size of a step."""
+    means = [mean for mean, _ in by_part.values()]
+    orders = [math.log2(mean[256] / mean[1024]) / 2 for mean in means]
+    mean, order = by_part[4][0], min(orders)
+    two = [T for T in chains if 0 < stride(T) and peaks(step_back(chains[T], undecided, T // 4, stride(T))[0][0]) > 1]
     return dict(
-        falls=all(of[2 * T] < of[T] for both in by_T for of in both for T in of if 2 * T in of),
+        falls=all(of[2 * T] < of[T] for both in by_part.values() for of in both for T in of if 2 * T in of),
         order=order,
         factor=f"{4**order:.0f} times",
         few=mean[8],
         some=mean[32],
         many=mean[256],
-        two_peaks=two_peaks,
+        two_peaks=f"T = {max(two)}",
     )
 
 
-two_peaks_up_to = max(T for T, chain in chains.items() if peaks(step_back(chain, undecided, T // 4)[0][0]) > 1)
 claim(
     "reverse-step-tends-to-gaussian",
     "The exact step back, q(x_{t-1} | x_t), tends to a Gaussian as the increments shrink, faster than in proportion to 1/T.",
-    figures=of_steps_back(*((mean_over[part], worst[part]) for part in (4, 2, 8)), two_peaks=f"T = {two_peaks_up_to}"),
+    figures=of_steps_back({part: (mean_over[part], worst[part]) for part in (2, 4, 8)}, lambda T: 1),
     measured="mean total variation {few:.2g} at T = 8, {some:.2g} at T = 32, {many:.2g} at T = 256; four times as many steps "
-    "leave it {factor} smaller (order {order:.1f}); two peaks at the hardest x_t up to {two_peaks}",
+    "leave it {factor} smaller (order {order:.1f}, the lowest of three times); two peaks between the parts up to {two_peaks}",
     holds=lambda falls, order: all_of(falls, order > 1),
     null={
         "steps back that do not shrink, an eighth of the chain at any T": of_steps_back(
-            distances(4, shrinking=False), two_peaks="any T"
+            {part: distances(part, shrinking=False) for part in (2, 4, 8)}, lambda T: T // 8
         )
     },
 )
 
 # %% [markdown]
-# The order of convergence is {{reverse-step-tends-to-gaussian.order}}. Why $T^{-3/2}$? A step back of size $\beta \propto 1/T$
-# depends on the data's density in a window of width $\sqrt\beta$. In that window $\log q$ is nearly a parabola, which gives a
-# Gaussian. The first term that does not fit is its third derivative, of size $\beta^{3/2}$. Nearer to the data the density has
-# sharper valleys, so the *worst* place needs more steps. But few $x_t$ lie in a valley then, so the *mean* is not larger.
+# The order of convergence is {{reverse-step-tends-to-gaussian.order}}. Why 1.5? A step back of size $\beta \propto 1/T$ depends
+# on the density $q(x_{t-1})$ in a window of width $\sqrt\beta$. In that window $\log q$ is nearly a parabola, which gives a
+# Gaussian. The first term that does not fit contains the third derivative of $\log q$; its size is $\beta^{3/2}$. (Between the
+# parts that derivative is nearly 0, and the distance falls faster.) The three times differ in $\beta_t$ too, so they are not
+# compared with each other.
 #
 # ## In two dimensions
 #
@@ -610,8 +626,7 @@ play([Step(t, film[t], exact(film[t], t)) for t in [1, *moments[1:]]], field=exa
 # %% [markdown]
 # ## Failure museum: the lost bar
 #
-# $\alpha_t$ or $\bar\alpha_t$? One copy of Algorithm 2 in the lecture has $\sqrt{1 - \alpha_t}$ where
-# $\sqrt{1 - \bar\alpha_t}$ belongs. The same slip in our formula gives no error message:
+# $\alpha_t$ or $\bar\alpha_t$? With $\alpha_t$ in the place of $\bar\alpha_t$ our formula gives no error message:
 
 
 # %%
@@ -631,29 +646,23 @@ check.add_noise(lost_bar)
 
 # %% [markdown]
 # A network trained on the lower row never gets strong noise as input, and sampling starts from pure noise.
-#
-# In Algorithm 2 (lesson 02) the same slip multiplies the noise that each step removes by the ratio of the two roots:
-
-# %%
-for t in (10, 100, 500, 1000):
-    print(f"t = {t:>4}: {float(linear.noise(t) / linear.beta(t).sqrt()):.1f} times too much noise removed")
 
 # %% [markdown]
 # ## What you saw
 #
 # - A thousand single steps and one formula give the same distribution: that is proved, and the simulation agrees.
 # - At $t = T$ digits are {{x-t-is-gaussian-at-the-end.digits}} bits per dimension from pure noise under the linear schedule.
-#   It spends {{linear-schedule-idle-steps.linear}} of its 1,000 steps where less than 1 % of the variance is the picture's.
+#   It spends {{linear-schedule-idle-steps.linear}} of its 1,000 steps where the squared factor of the picture is below 1 %.
 # - Given $x_0$, the step back is a Gaussian in closed form. Without $x_0$ it is not: where steps are large it may have two
-#   peaks, here up to {{reverse-step-tends-to-gaussian.two_peaks}}. It tends to a Gaussian as $T^{-3/2}$. That is why diffusion
-#   takes many small steps, and what distillation (lesson 17, fewer steps by further training) has to overcome.
+#   peaks, here up to {{reverse-step-tends-to-gaussian.two_peaks}}. It tends to a Gaussian, faster than $1/T$. That is why
+#   sampling with Gaussian steps (lesson 02) takes many of them. A deterministic sampler does not rely on it (lesson 14).
 #
 # ## At full size
 #
-# Nothing changes. Ho et al. use $T = 1000$ and this linear schedule for pictures of 32 × 32 to 256 × 256; Nichol and Dhariwal
-# use $T = 4000$ and the cosine schedule. The formula costs two multiplications and one addition per pixel. Larger pictures need
-# *more* noise for the same effect, because neighbouring pixels are alike and their average has less noise. So schedules are
-# shifted with size (Stable Diffusion 3, lesson 16).
+# The formula is the same, and the schedule is adapted. Ho et al. use $T = 1000$ and this linear schedule for pictures of 32 ×
+# 32 to 256 × 256; Nichol and Dhariwal use $T = 4000$ and the cosine schedule. The formula costs two multiplications and one
+# addition per pixel. Larger pictures need *more* noise for the same effect, because neighbouring pixels are alike and their
+# average has less noise. So schedules are shifted with size (Stable Diffusion 3, lesson 16).
 
 # %% tags=["nbval-ignore-output"]
 guesses(
@@ -689,8 +698,10 @@ guesses(
 # - **forward process**: the chain $q(x_t \mid x_{t-1})$ that turns data into noise; it has no parameters to learn.
 # - **noise schedule**: the variances $\beta_1, \dots, \beta_T$ of the noise that the steps add.
 # - **variance-preserving**: a process that keeps data of variance 1 at variance 1.
-# - **reparameterisation**: a random variable written as a deterministic function of a noise that does not depend on it.
-# - **signal-to-noise ratio**: the variance of the signal over that of the noise, $\bar\alpha_t / (1 - \bar\alpha_t)$.
+# - **reparameterisation**: a random variable written as a deterministic function of its parameters and of a noise whose
+#   distribution does not depend on them.
+# - **signal-to-noise ratio**: $\bar\alpha_t / (1 - \bar\alpha_t)$; for data of variance 1 the variance of the signal over that
+#   of the noise.
 # - **Kullback-Leibler divergence**: $\mathbb{E}_q[\log q - \log p]$, 0 where two distributions are equal, else positive.
 # - **posterior**: the distribution of a variable after another one was observed, by Bayes' rule.
 # - **total variation**: half the area between two densities, from 0 to 1.
@@ -714,7 +725,7 @@ guesses(
 # | `DDPM(linear_beta(1000))` | `DDPMScheduler(1000, beta_schedule="linear")` |
 # | `cosine_beta` | `beta_schedule="squaredcos_cap_v2"` |
 # | `process.add_noise(x0, t, eps)` | `scheduler.add_noise(x0, eps, t - 1)` |
-# | `process.alpha_bar(t)`, $t = 0 \dots T$ | `scheduler.alphas_cumprod[t - 1]` |
+# | `process.alpha_bar(t)`, $t = 1 \dots T$ | `scheduler.alphas_cumprod[t - 1]`; that of $t = 0$, which is 1, is not stored |
 #
 # ## Next
 #
