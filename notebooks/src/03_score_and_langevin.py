@@ -168,7 +168,7 @@ print(f"the plain means differ from the formula by {misses:.1f} of their own sta
 #   = \frac{1}{1 - \bar\alpha_t}\, \mathbb{E}\,\big\| \epsilon_\theta(x_t, t) - \epsilon \big\|^2, \qquad
 #   \epsilon_\theta = -\sqrt{1 - \bar\alpha_t}\; s_\theta.$$
 #
-# Song and Ermon weight each level by the variance of its noise (2019, section 4.2). With that weight it is the epsilon loss.
+# Song and Ermon weight each level by the variance of its noise (2019, eqs. 5 and 6). With that weight it is the epsilon loss.
 #
 # ### Exercise 1: `score_from_eps` (difficulty 1, 5 minutes)
 #
@@ -755,8 +755,8 @@ plots.show(
 # - The network's noise, divided by $-\sqrt{1 - \bar\alpha_t}$, is the score: cosine {{score-eps-learned.cosine}} or more from
 #   $t = 10$ on. Without the factor the exact noise is too small, {{score-slide.first}} at $t = 1$.
 # - Where data are sparse the learned score is worse: relative error {{score-low-density.error}}, sparse beside dense.
-# - Plain Langevin dynamics puts {{score-plain-langevin.light.mean}} of its points where 0.20 belong, and
-#   {{score-plain-langevin.equal.mean}} where 0.50 belong. Annealed Langevin dynamics puts
+# - Plain Langevin dynamics puts {{score-plain-langevin.light.mean}} of its points where a fifth belongs, and
+#   {{score-plain-langevin.equal.mean}} where a half belongs. Annealed Langevin dynamics puts
 #   {{score-annealed-langevin.light.mean}} and {{score-annealed-langevin.equal.mean}} there.
 # - With a network trained on the epsilon loss alone, annealed Langevin dynamics samples the ring:
 #   {{score-annealed-learned.outside}} of the points lie outside the spots.

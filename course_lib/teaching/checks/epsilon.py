@@ -228,7 +228,10 @@ class _Moves:
         if not recorder.x:
             raise Refused("the denoiser is never called: denoiser(x, t).eps is its prediction")
         self.t, self.begin = torch.tensor(recorder.t), recorder.x[0]
-        points = torch.stack([*recorder.x, self.end]).double()
+        points = torch.stack([*recorder.x, self.end])
+        if points.is_complex():
+            raise Refused(f"x_0 must be real numbers, got {points.dtype}")
+        points = points.double()
         before, then = points[:-1].flatten(1), points[1:].flatten(1)
         means = before.mean(1, keepdim=True), then.mean(1, keepdim=True)
         self.a = ((before - means[0]) * (then - means[1])).mean(1) / (before - means[0]).square().mean(1)
