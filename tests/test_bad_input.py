@@ -563,6 +563,7 @@ api(UP.net.as_condition, "Upsampler.as_condition", cond=batch(LOW, (4, 1, 8, 8))
 
 std = number(0.1, above=0)
 api(points.ring, k=whole(8), radius=number(1.0, least=0), std=std)
+api(points.circle, n=whole(5), radius=number(1.0, least=0), std=std)
 api(points.grid, k=whole(5), side=number(2.0, least=0), std=std)
 weights = {"None": None, "text": "x", "one": (1.0,), "negative": (-1.0, 2.0), "nan": (math.nan, 1.0), "texts": ("1", "2")}
 api(points.pair, apart=number(2.0), std=std, weights=Kind((0.3, 0.7), weights))
