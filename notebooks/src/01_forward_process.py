@@ -176,7 +176,9 @@ verdict
 check.solution("cosine_beta")
 
 # %% [markdown]
-# How many steps does each schedule spend where hardly anything of the picture is left?
+# How many steps does each schedule spend where hardly anything of the picture is left? A **claim** is a statement with a
+# measurement that can contradict it. Each claim of the course is tested on a **null model** too. It lacks what is claimed, and
+# has to fail the test. Here it is the other schedule.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -372,7 +374,7 @@ claim(
 # times that. The divergence of a whole picture is the sum over its dimensions, 256 for a digit. The cosine schedule stays
 # farther from pure noise than the linear one almost to the end. Nearly all of its fall is in the last 20 steps.
 #
-# The null model is in use: the schedule of Stable Diffusion does not end in pure noise.
+# This null model is in use: the schedule of Stable Diffusion does not end in pure noise.
 
 # %%
 for name, process in {"linear": linear, "Stable Diffusion": stable}.items():
@@ -602,7 +604,7 @@ claim(
 )
 
 # %% [markdown]
-# The order of convergence is {{reverse-step-tends-to-gaussian.order}}. Why 1.5? A step back of size $\beta \propto 1/T$ depends
+# The order of convergence is {{reverse-step-tends-to-gaussian.order}}. Why? A step back of size $\beta \propto 1/T$ depends
 # on the density $q(x_{t-1})$ in a window of width $\sqrt\beta$. In that window $\log q$ is nearly a parabola, which gives a
 # Gaussian. The first term that does not fit contains the third derivative of $\log q$; its size is $\beta^{3/2}$. (Between the
 # parts that derivative is nearly 0, and the distance falls faster.) The three times differ in $\beta_t$ too, so they are not
@@ -611,7 +613,7 @@ claim(
 # ## In two dimensions
 #
 # Eight Gaussians on a ring, run forward. **Middle:** the mean of all $x_0$ that may have led to each $x_t$ (exact, in closed
-# form). **Right:** from each place, the direction that removes noise on average (lesson 03 calls it the score). At first each
+# form). **Right:** from each place, the direction that removes noise on average (the score, lesson 02). At first each
 # walker's origin is clear. Then the Gaussians overlap, and at the end the mean is the middle of the ring for every walker.
 
 # %% tags=["nbval-ignore-output"]
@@ -700,6 +702,7 @@ guesses(
 # - **variance-preserving**: a process that keeps data of variance 1 at variance 1.
 # - **reparameterisation**: a random variable written as a deterministic function of its parameters and of a noise whose
 #   distribution does not depend on them.
+# - **null model**: a model that lacks what is claimed, and has to fail the claim's test.
 # - **signal-to-noise ratio**: $\bar\alpha_t / (1 - \bar\alpha_t)$; for data of variance 1 the variance of the signal over that
 #   of the noise.
 # - **Kullback-Leibler divergence**: $\mathbb{E}_q[\log q - \log p]$, 0 where two distributions are equal, else positive.

@@ -202,8 +202,8 @@ plots.show(
 # **Left:** at small $t$ the noise is small beside the spots' own width and cannot be told from it. The floor is near 1. At
 # large $t$ almost all of $x_t$ is noise, and the floor is near 0. The bump is where the spots begin to overlap.
 #
-# Is the error small? A **null model** lacks what is claimed, and shows what it would reach. Here it lacks the spots: it is
-# the best denoiser of a single Gaussian with the ring's variance, which is linear in $x_t$.
+# Is the error small? The null model of the next claim lacks the spots: it is the best denoiser of a single Gaussian with the
+# ring's variance, which is linear in $x_t$.
 
 
 # %%
@@ -826,7 +826,6 @@ guesses(
 # - **epsilon loss**: the mean squared error of the predicted noise, over uniform times (Ho et al.: the simple loss).
 # - **exponential moving average**: an average of a network's weights in which older ones count less and less (EMA).
 # - **floor of the loss**: the loss of the best prediction, $\mathbb{E}\|\epsilon - \mathbb{E}[\epsilon \mid x_t]\|^2$.
-# - **null model**: a model that lacks what is claimed, and shows what it would reach.
 # - **parameterisation**: what a network predicts of $x_0$ and $\epsilon$: one of five views that can be converted into each
 #   other.
 # - **eps-prediction**: the network predicts the noise.

@@ -804,7 +804,7 @@ guesses("score-slide.first", "score-low-density.factor", "score-plain-langevin.l
 # - **slow mixing**: a chain that hardly ever crosses from one mode to another.
 # - **annealed Langevin dynamics**: Langevin dynamics at falling noise levels.
 #
-# Used again: score (lesson 02), epsilon loss (lesson 02), null model (lesson 02), posterior (lesson 01).
+# Used again: score (lesson 02), epsilon loss (lesson 02), null model (lesson 01), posterior (lesson 01).
 #
 # ## In practice
 #
