@@ -118,26 +118,37 @@ def grid(x: Tensor, columns: int | None = None, gap: int = 1) -> np.ndarray:
 
 
 def pictures(
-    x: Tensor, columns: int | None = None, title: str = "", ax=None, scale: float = 0.06, rows: Sequence[str | int] = ()
+    x: Tensor,
+    columns: int | Sequence[str | int] | None = None,
+    title: str = "",
+    ax=None,
+    scale: float = 0.06,
+    rows: Sequence[str | int] = (),
 ):
     """The figure with pictures x (N, C, H, W) in [-1, 1] drawn as a grid on `ax`, or on new axes.
 
-    `rows` are names of the rows, written on the left. Raises ValueError if their number is not that of the rows.
+    `columns` is their number, or a name for each, written above them; `rows` are names of the rows, written on the left.
+    Raises ValueError if their number is not that of the rows.
     """
-    sheet = grid(x, columns)
+    names = columns if isinstance(columns, list | tuple) else ()
+    sheet = grid(x, len(names) or columns)
     validate.positive("scale", scale)
     validate.instance("rows", rows, list, tuple, dict, type({}.keys()))
     if ax is None:
-        _, ax = plt.subplots(figsize=(max(3.0, sheet.shape[1] * scale), sheet.shape[0] * scale + (0.6 if title else 0)))
+        above = 0.6 * bool(title) + 0.3 * bool(names)
+        _, ax = plt.subplots(figsize=(max(3.0, sheet.shape[1] * scale), sheet.shape[0] * scale + above))
     ax.imshow(sheet, interpolation="nearest", origin="upper", aspect="equal")
     ax.set_title(title)
-    if not rows:
+    if not rows and not names:
         ax.axis("off")
         return ax.figure
-    step = x.shape[-2] + 1  # a row's height and the gap after it
-    if len(rows) * step - 1 != len(sheet):
-        raise ValueError(f"rows must name each of {(len(sheet) + 1) // step} rows, got {len(rows)} names")
-    ax.set(xticks=[], yticks=[step * i + step / 2 - 1 for i in range(len(rows))], yticklabels=rows)
+    down, across = (side + 1 for side in x.shape[-2:])  # a picture and the gap after it
+    if rows and len(rows) * down - 1 != len(sheet):
+        raise ValueError(f"rows must name each of {(len(sheet) + 1) // down} rows, got {len(rows)} names")
+    ax.set(yticks=[down * (i + 0.5) - 1 for i in range(len(rows))], yticklabels=rows)
+    ax.set(xticks=[across * (i + 0.5) - 1 for i in range(len(names))], xticklabels=names)
+    ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+    ax.spines[:].set_visible(False)
     return ax.figure
 
 

@@ -378,7 +378,7 @@ api(
     pictures=Kind(X.numpy(), {"None": None, "text": "x", "empty": X.numpy()[:0], "flat": X.numpy()[0, 0, 0]}),
 )
 names = Kind((), {"few": ["a"], "3": 3, "None": None})
-api(plots.pictures, x=picture, columns=optional(whole(2)), scale=number(0.06, above=0), rows=names)
+api(plots.pictures, x=picture, columns=optional(whole(2)).but("a list"), scale=number(0.06, above=0), rows=names)
 few_labels = Kind(None, {"text": "x", "few": LABEL[:2]})
 api(plots.points, x=batch(P, (6, 3)), label=few_labels, reach=number(1.6, above=0), size=number(14, above=0))
 api(plots.show, fig=a(plots.plt.figure(figsize=(2, 2))), alt=Kind("words", {"None": None, "3": 3, "empty": "", "blank": "  "}))
@@ -565,6 +565,7 @@ api(UP.net.as_condition, "Upsampler.as_condition", cond=batch(LOW, (4, 1, 8, 8))
 
 std = number(0.1, above=0)
 api(points.ring, k=whole(8), radius=number(1.0, least=0), std=std)
+api(points.circle, n=whole(5), radius=number(1.0, least=0), std=std)
 api(points.grid, k=whole(5), side=number(2.0, least=0), std=std)
 weights = {"None": None, "text": "x", "one": (1.0,), "negative": (-1.0, 2.0), "nan": (math.nan, 1.0), "texts": ("1", "2")}
 api(points.pair, apart=number(2.0), std=std, weights=Kind((0.3, 0.7), weights))

@@ -212,16 +212,24 @@ def test_the_vandal_reaches_networks_processes_and_lists():
     assert PROCESS.betas.all()
 
 
-def loss_in_place(denoiser, x0, rng):
+def loop_in_place(network, draw, optimizer, steps, rng):
     """Right, with every operator in place."""
-    t = denoiser.process.sample_t(len(x0), rng)
-    eps = torch.randn(x0.shape, generator=rng)
-    a, b = denoiser.process.coefficients(t, x0)
-    x_t = x0.clone().mul_(a).add_(eps * b)
-    error = denoiser(x_t, t).eps
-    error -= eps
-    t -= 1
-    return error.square().mean()
+    losses = []
+    for _ in range(steps):
+        x0 = draw(rng)
+        t = network.process.sample_t(len(x0), rng)
+        eps = torch.randn(x0.shape, generator=rng)
+        a, b = network.process.coefficients(t, x0)
+        x_t = x0.mul_(a).add_(eps * b)
+        error = network(x_t, t).eps
+        error -= eps
+        t -= 1
+        optimizer.zero_grad()
+        loss = error.square().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
 
 
 def prior_in_place(prior, process, z, y, t, eps):
@@ -231,7 +239,7 @@ def prior_in_place(prior, process, z, y, t, eps):
 
 
 def test_operators_in_place_are_as_right_as_others():
-    assert check.denoising_loss(loss_in_place, strict=True).right
+    assert check.training_loop(loop_in_place, strict=True).right
     assert check.prior_loss(prior_in_place, strict=True).right and check.prior_loss(prior_in_place, strict=True).right
 
 

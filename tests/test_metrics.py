@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from course_lib.datasets.points import ring
+from course_lib.datasets.points import circle, ring
 from course_lib.metrics import accuracy, floor, frechet_distance, memorisation, modes, precision_recall, sliced_wasserstein
 from course_lib.process import seeded
 
@@ -97,3 +97,11 @@ def test_bad_input_is_named_in_one_line(call, words):
     with pytest.raises(ValueError) as raised:
         call()
     assert words in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_circle_has_the_rings_radius_and_width_and_lies_outside_its_modes():
+    x = circle(20_000, radius=2.0, std=0.05, rng=seeded(0)).double()
+    assert x.norm(dim=1).mean() == pytest.approx(2, abs=0.005) and x.norm(dim=1).std() == pytest.approx(0.05, rel=0.03)
+    assert x.mean(0).norm() < 0.03 and (x.square().mean(0) - 2).abs().max() < 0.05  # even: no direction is preferred
+    covered, outside = modes(circle(20_000, rng=seeded(1)), ring(), within=3)
+    assert covered == 8 and outside == pytest.approx(0.29, abs=0.02)

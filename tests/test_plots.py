@@ -156,3 +156,11 @@ def test_rows_of_pictures_are_named_at_their_middle():
     assert [label.get_text() for label in ax.get_yticklabels()] == ["first", "second"]
     assert ax.get_yticks().tolist() == [3.5, 12.5] and ax.axison  # rows of 8 pixels from 0 and from 9 on
     assert not plots.pictures(torch.zeros(5, 1, 8, 8)).axes[0].axison
+
+
+def test_columns_of_pictures_are_named_above_their_middle():
+    ax = plots.pictures(torch.zeros(6, 1, 8, 6), columns=["t = 0", "t = 5", 1000], rows=["a", "b"], title="A digit").axes[0]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["t = 0", "t = 5", "1000"]
+    assert ax.get_xticks().tolist() == [2.5, 9.5, 16.5]  # columns of 6 pixels from 0, from 7 and from 14 on
+    tick = ax.xaxis.get_major_ticks()[0]
+    assert tick.label2.get_visible() and not tick.label1.get_visible()

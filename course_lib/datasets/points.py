@@ -9,6 +9,7 @@ from torch import Tensor
 
 from course_lib import validate
 from course_lib.mixtures import GaussianMixture
+from course_lib.process import rand, randn
 
 
 def ring(k: int = 8, radius: float = 1.0, std: float = 0.1) -> GaussianMixture:
@@ -16,6 +17,16 @@ def ring(k: int = 8, radius: float = 1.0, std: float = 0.1) -> GaussianMixture:
     angle = torch.arange(validate.at_least("k", k, 1), device="cpu", dtype=torch.float64) * (2 * math.pi / k)
     means = validate.finite("radius", radius, 0) * torch.stack([angle.cos(), angle.sin()], 1)
     return _equal(means, std)
+
+
+def circle(n: int, radius: float = 1.0, std: float = 0.1, rng: torch.Generator | None = None) -> Tensor:
+    """n points (n, 2) of even density along a circle, with the radius and the width of `ring`, but without its Gaussians.
+
+    It is the null model of claims about the ring: a metric that takes it for the ring does not see modes.
+    """
+    angle = 2 * math.pi * rand(validate.at_least("n", n, 1), rng=rng)
+    distance = validate.finite("radius", radius, 0) + _float32("std", std) * randn(n, rng=rng)
+    return torch.stack([distance * angle.cos(), distance * angle.sin()], 1)
 
 
 def grid(k: int = 5, side: float = 2.0, std: float = 0.05) -> GaussianMixture:

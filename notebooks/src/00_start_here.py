@@ -2,10 +2,12 @@
 # # 00 Start here: noise to digits in a minute
 #
 # **You will be able to** say what a diffusion model does, train one on real handwritten digits, watch it turn noise
-# into digits step by step, and steer it with a slider.
+# into digits step by step, steer it with a slider, and read the figures that say how good it is.
 #
-# **Time** 15 minutes, one of them for training. **Needs** nothing before it. **Paper** Jonathan Ho, Ajay Jain, Pieter
-# Abbeel: *Denoising Diffusion Probabilistic Models* (2020).
+# **Time** 15 minutes. **Needs** Python, the normal distribution, and what it means to train a neural network. **Papers**
+# Jonathan Ho, Ajay Jain, Pieter Abbeel: *Denoising Diffusion Probabilistic Models* (2020); Martin Heusel et al.: *GANs
+# Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium* (2017); Tuomas Kynkäänniemi et al.: *Improved
+# Precision and Recall Metric for Assessing Generative Models* (2019).
 #
 # Press **Run → Run All Cells** and read while it works. Nothing here can break: change what you like and run it again.
 
@@ -19,16 +21,18 @@ environment()
 course_map("00")
 
 # %% [markdown]
-# ## The idea in three sentences
+# ## The idea
 #
-# Take a picture and add a little noise, a thousand times over, until nothing is left of it. Train a network to look at
-# any of those noisy pictures and say **which noise is in it**. Then start from pure noise and let the network take the
-# noise out again, a little at a time: a picture appears that nobody ever drew.
+# Take a picture, shrink its values slightly and add a little noise, a thousand times, until nothing of the picture can be seen.
+# Train a network on such noisy pictures: given one of them and its time $t$, it predicts the noise in it. Such a network can
+# **denoise**: subtract the predicted noise, rescale, and the result is a prediction of the clean picture. To draw a new
+# picture, start from pure noise and remove a part of the predicted noise, again and again. A model that is trained and sampled
+# like this is a **diffusion model**; each picture that it makes is a **sample**.
 #
 # $$x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\; \epsilon, \qquad \epsilon \sim \mathcal{N}(0, \mathbf{I})$$
 #
-# Here $x_0$ is the picture, $\epsilon$ is the noise, and $\bar\alpha_t$ falls from 1 to 0 as the time $t$ goes from 0
-# to $T = 1000$. Lesson 01 derives this line; now let us see it.
+# Here $x_0$ is the picture and $\epsilon$ is the noise: one number from the normal distribution for each pixel.
+# $\bar\alpha_t$ falls from 1 to almost 0 as the time $t$ goes from 0 to $T = 1000$. Lesson 01 derives this line.
 #
 # ## Real handwritten digits
 
@@ -38,7 +42,7 @@ from course_lib.datasets import digits
 
 plots.style()
 x0, label = digits.load("train")
-title = f"Forty of {len(x0):,} digits to learn from, 16 × 16 pixels each"
+title = f"Forty of the {len(x0):,} training digits, 16 × 16 pixels each"
 figure = plots.pictures(x0[:40], columns=10, title=title)
 plots.show(figure, alt="Four rows of handwritten digits, each row from 0 to 9.")
 
@@ -58,16 +62,23 @@ rng = seeded(0)
 t = torch.linspace(0, 1000, 10).long()
 each = x0[[2, 5, 8]].repeat_interleave(10, 0)  # three digits, ten times each
 x_t = process.add_noise(each, t.repeat(3), torch.randn(each.shape, generator=rng))
-figure = plots.pictures(x_t, columns=10, title="From t = 0, a digit, to t = 1000, noise")
+figure = plots.pictures(x_t, columns=[f"t = {time}" for time in t.tolist()], title="From a digit to noise")
 plots.show(figure, alt="Three digits, each fading into noise from left to right.")
 
 # %% [markdown]
 # ## One minute of training
 #
-# The network below knows nothing yet. In each step it gets a batch of digits with fresh noise at random times, and is
-# corrected by how far its guess was off. It is told each digit's class as well, except now and then, so that it learns to
-# work without (that makes the slider further down possible). You see the loss, and the time that is left. It takes 50
-# seconds on any machine; a faster one makes more steps in them. You may stop it early: what it learned is kept.
+# The network below starts from random weights. In each step it gets a batch of digits with fresh noise, each at a random time.
+# Its **loss** is the mean squared error of its prediction, and each step changes the weights so that the loss falls. The
+# network also gets the **label** of each digit, its class from 0 to 9. One label in ten is left out, so that
+# the network learns to predict without a label too; the slider further down needs both.
+#
+# Why does the summary below say that it predicts $v$? Given $x_t$, the noise $\epsilon$ and the clean picture $x_0$ follow from
+# each other by the formula above. Predicting $v = \sqrt{\bar\alpha_t}\, \epsilon - \sqrt{1 - \bar\alpha_t}\, x_0$ gives both.
+# Lesson 02 says why that trains well at every $t$.
+#
+# You see the loss, and the time that is left. Training takes 50 seconds on any machine; a faster one makes more steps in
+# them. You may stop it early: the weights reached are kept.
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.training import pick_device, show_progress
@@ -83,9 +94,10 @@ network
 # %% [markdown]
 # ## From noise to digits
 #
-# Sixteen pictures of noise, and 25 steps back. Drag the slider or a panel, press play, or use the arrow keys.
-# **Left** is where the picture stands, $x_t$. In the **middle** is what the network believes the clean picture to be: a
-# blur at first, then a sketch, then a digit. **Right** is the noise that it sees.
+# Sixteen pictures of noise, and 25 steps back, by DDIM, a deterministic sampler that lesson 14 derives. Drag the slider or a
+# panel, press play, or use the arrow keys. **Left** is the present picture $x_t$. In the **middle** is the clean picture
+# $\hat x_0$ that the network predicts from it: blurred at first, then a rough shape, then a digit. **Right** is the predicted
+# noise; its two colours are positive and negative. The curve is $\bar\alpha$ at the present time.
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.guidance import classifier_free
@@ -100,10 +112,13 @@ play(list(ddim(guided, noise, process.times(25))))
 # %% [markdown]
 # ## Steer it
 #
-# The network can guess the noise with the class in mind or without. **Guidance** goes from the second guess towards the
-# first, and past it: $\epsilon = \epsilon_{\text{none}} + w\,(\epsilon_{\text{class}} - \epsilon_{\text{none}})$. At $w = 0$
-# the class is ignored, at $w = 1$ it is taken at its word, and the more you add, the more each digit insists on being a
-# *typical* one. The noise stays the same while you move the slider: only guidance changes the picture.
+# The network can predict the noise with the label or without it. **Guidance** moves from the prediction without the label
+# towards the one with the label, and beyond it:
+#
+# $$\epsilon = \epsilon_{\text{without}} + w\,(\epsilon_{\text{with}} - \epsilon_{\text{without}})$$
+#
+# At $w = 0$ the label has no effect, and $w = 1$ is the prediction with the label. With larger $w$ the digits become more alike
+# and more typical of their class. Drag $w$: the noise stays the same, so that guidance alone changes the picture.
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.widgets.guidance import guidance_explorer
@@ -111,13 +126,17 @@ from course_lib.widgets.guidance import guidance_explorer
 guidance_explorer(network)
 
 # %% [markdown]
-# ## Is it any good? Measure it
+# ## How good are the samples?
 #
-# All figures come from a small classifier that was trained on real digits and ships with the course. **Accuracy**: the
-# share of samples that it reads as the digit that was asked for. **Frechet distance**: how far the samples as a crowd are
-# from held-out real digits (0 is the same crowd); below it stands the same distance between two crowds of *real* digits,
-# which is the best that one can ask for. **Precision** is the share of samples that lie among real digits, **recall** the
-# share of real digits that lie among the samples: what is right, and what is covered.
+# A small classifier evaluates the samples. It was trained on real digits, and ships with the course. Its last hidden layer
+# gives 64 numbers for a picture, the **features**, in which similar digits are close.
+#
+# - **Class accuracy** is the share of samples that the classifier reads as the digit that was asked for.
+# - The **Frechet distance** compares the features of all samples with those of held-out real digits. It is 0 if their means
+#   and covariances are equal. With features of the Inception network it is called FID.
+# - **Precision** is the share of samples that lie close to a real digit: not farther than that digit's third nearest real
+#   neighbour, in features. **Recall** is the same with the roles exchanged: the share of real digits close to a sample. A
+#   model that draws one perfect digit over and over has precision 1 and recall near 0.
 
 # %% tags=["nbval-ignore-output", "summary"]
 figures = recipes.digits_figures(network, n=500)
@@ -125,19 +144,111 @@ for name, value in figures.items():
     print(f"{name}: {value:.3g}")
 
 # %% [markdown]
+# <details><summary>How the Frechet distance is computed, and its limits</summary>
+#
+# Fit a Gaussian to the features of each set, with means $\mu, \mu'$ and covariances $C, C'$. The distance is (Heusel et al.
+# 2017, equation 6)
+#
+# $$d^2 = \lVert \mu - \mu' \rVert^2 + \operatorname{tr}\big(C + C' - 2\,(C C')^{1/2}\big).$$
+#
+# - It depends on the network that makes the features. FID takes Inception, trained on ImageNet; ours is a classifier of
+#   digits. Distances from different networks cannot be compared.
+# - It is biased: fewer samples give a larger distance, even between two sets of real pictures. The next cell measures that, on
+#   training digits beside held-out ones. The classifier was trained on the former, so this floor is slightly too large.
+#   So compare distances of equal $n$ only, and compare each with its **noise floor**, the same distance between two sets of
+#   real pictures.
+# - It sees means and covariances alone, and it does not notice copies of training pictures (lesson 20).
+#
+# </details>
+
+# %%
+from course_lib import metrics
+from course_lib.zoo import models
+
+evaluator, (held_out, _) = models.load("classifier", device="cpu"), digits.load("held_out")
+features = [evaluator.features(x[:1000]).detach() for x in (x0, held_out)]
+for n in (100, 200, 500, 1000):
+    print(f"{n:5} real digits beside {n} others: {metrics.frechet_distance(*(x[:n] for x in features)):.2f}")
+
+# %% [markdown]
 # ## What you saw
 #
-# - A network of 413,425 numbers learned in a minute to draw digits that nobody wrote.
-# - It learned one thing only: to say which noise is in a picture. Drawing is that answer, applied 25 times.
-# - Guidance trades variety for certainty. Lessons 07 and 08 measure that trade.
+# - A network of 0.4 M parameters was trained for a minute, and draws digits. Lesson 20 measures whether such digits are copies.
+# - It was trained for one task: predict the noise in a noisy picture, here in the form $v$. A sample is that prediction,
+#   applied 25 times.
+# - Guidance makes the digits more alike. Lessons 07 and 08 measure what it does to accuracy, precision and recall.
 #
-# **At full size** nothing changes but the numbers. Ho et al. trained networks of 36 to 256 million parameters for days, on
-# 32 × 32 to 256 × 256 pixels, and took 1,000 steps a sample. Stable Diffusion runs the same loop on compressed pictures, with
-# a sentence where we have a class.
+# ## At full size
 #
-# **Think about it**
+# The method is the same, with larger networks. Ho et al. trained networks of 36 M parameters on 32 × 32 pixels (10.6 hours
+# on eight TPU cores), and of 114 M and 256 M on 256 × 256. They drew each sample in 1,000 steps. Stable Diffusion runs the
+# same loop on pictures compressed by an autoencoder (lesson 12), with a sentence in place of the label (lesson 09).
 #
-# 1. In the player, find the first step at which you can tell which digit it will be. Is it the same step for all sixteen?
+# ## Think about it
+#
+# 1. In the middle of the player, find the first step at which you can tell which digit it will be. Why is it so early?
+#
+# <details><summary>Answer</summary>
+#
+# It is the first step: the network is given the label. From pure noise, which says nothing of the picture, the best prediction
+# of a clean picture is the mean of all digits of that class. (Guidance with $w = 2$ moves it twice as far from the mean of all
+# digits.) The starting noise fixes which digit of the class it becomes, and the later steps show it. Change `w=2.0` to `w=0.0`
+# in the player's cell and run it again: now the first prediction is the mean of all digits.
+#
+# </details>
+#
 # 2. At $w = 8$ the digits get bolder and more alike. Where does the variety go?
 #
-# **Next:** lesson 01 takes the first half apart: how a picture becomes noise, and why the way back can be learned at all.
+# <details><summary>Answer</summary>
+#
+# Guidance moves each picture towards what distinguishes its class from all digits. Pictures that are rare in their class,
+# or between two classes, are moved away from. Recall falls while accuracy rises; lesson 08 draws the curve.
+#
+# </details>
+#
+# ## Words
+#
+# - **diffusion model**: a model that draws by removing predicted noise step by step.
+# - **sample**: a picture that a model draws.
+# - **denoise**: predict the clean picture from a noisy one.
+# - **loss**: the number that training lowers; here a mean squared error.
+# - **label**: the class of a digit, 0 to 9, given to the network as a condition.
+# - **guidance**: the prediction moved from the one without a condition towards, and beyond, the one with it.
+# - **features**: the numbers in the last hidden layer of a classifier, in which pictures are compared.
+# - **class accuracy**: the share of samples that a classifier reads as what was asked for.
+# - **Frechet distance**: the distance of two Gaussians fitted to the features of two sets of pictures.
+# - **precision**: the share of samples that lie among real pictures.
+# - **recall**: the share of real pictures that lie among the samples.
+# - **noise floor**: the value of a metric between two sets of real pictures.
+#
+# ## In practice
+#
+# The same loop in the library diffusers, at $w = 1$, with a network that is not trained:
+#
+# ```python
+# import torch
+# from diffusers import DDIMScheduler, UNet2DModel
+#
+# net = UNet2DModel(sample_size=16, in_channels=1, out_channels=1, num_class_embeds=10,
+#                   block_out_channels=(32, 32, 64, 64))
+# scheduler = DDIMScheduler(1000, beta_schedule="squaredcos_cap_v2", clip_sample=False,
+#                           prediction_type="v_prediction", timestep_spacing="trailing")
+# scheduler.set_timesteps(25)
+# x, label = torch.randn(4, 1, 16, 16), torch.arange(4)
+# with torch.no_grad():
+#     for t in scheduler.timesteps:
+#         x = scheduler.step(net(x, t, label).sample, t, x).prev_sample
+# ```
+#
+# | here | in diffusers |
+# |---|---|
+# | `DDPM(cosine_beta(1000))` | `DDIMScheduler(1000, beta_schedule="squaredcos_cap_v2")` |
+# | the network's view `"v"` | `prediction_type="v_prediction"` |
+# | `process.times(25)` | `scheduler.set_timesteps(25)` |
+# | `ddim(denoiser, x, times)` | the loop over `scheduler.step` |
+# | $w$ of guidance | `guidance_scale` of its pipelines, the same convention |
+#
+# ## Next
+#
+# [Lesson 01](01_forward_process.ipynb) takes the first half apart: how a picture becomes noise, and why the reverse can be
+# learned.

@@ -2,15 +2,15 @@
 # # 01 The forward process: how a picture becomes noise
 #
 # **You will be able to** write the forward process in one line, choose a noise schedule and say what it does, and explain
-# why the way back can be learned with nothing but Gaussians.
+# why Gaussian steps can undo it.
 #
-# **Time** 50 minutes. **Needs** lesson 00, and what a Gaussian is. **Papers** Jascha Sohl-Dickstein and others: *Deep
+# **Time** 55 minutes. **Needs** lesson 00, and what a Gaussian is. **Papers** Jascha Sohl-Dickstein and others: *Deep
 # Unsupervised Learning using Nonequilibrium Thermodynamics* (2015); Jonathan Ho, Ajay Jain, Pieter Abbeel: *Denoising
 # Diffusion Probabilistic Models* (2020); Alex Nichol, Prafulla Dhariwal: *Improved Denoising Diffusion Probabilistic
 # Models* (2021).
 #
-# Three **exercises** wait for you. Once your function is right, the lesson goes on with it; until then, with the library's. So
-# a blank exercise stops nothing. Before three of the measurements, **guess**: the figure then appears beside your guess.
+# There are three **exercises**. Once your function is right, the lesson goes on with it; until then it uses the library's.
+# A blank exercise stops nothing. Before some measurements you **guess**; the measured figure then appears beside your guess.
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.teaching.course_map import course_map
@@ -20,15 +20,15 @@ course_map("01")
 # %% [markdown]
 # ## A single step
 #
-# The forward process $q$ has nothing to learn. It takes a picture $x_0$ and, $T$ times over, shrinks what is there a
-# little and adds a little fresh noise:
+# The **forward process** $q$ turns a picture $x_0$ into noise, in $T$ steps. Nothing in it is learned. Each step shrinks the
+# picture a little and adds a little fresh Gaussian noise $z_t$:
 #
 # $$x_t = \sqrt{1 - \beta_t}\; x_{t-1} + \sqrt{\beta_t}\; z_t, \qquad
 # z_t \sim \mathcal{N}(0, \mathbf{I}), \quad t = 1, \dots, T$$
 #
-# The **schedule** $\beta_1, \dots, \beta_T$ says how much noise each step adds. Why shrink at all? So that the variance stays
-# put: where $x_{t-1}$ has variance 1, so has $x_t$, since $(1 - \beta_t) \cdot 1 + \beta_t = 1$. Without it the noise
-# would grow for ever (lesson 03 does just that, on purpose).
+# The **noise schedule** $\beta_1, \dots, \beta_T$ is the variance of the noise that each step adds. Why shrink at all? The
+# variance then stays the same. Where $x_{t-1}$ has variance 1, so has $x_t$: $(1 - \beta_t) \cdot 1 + \beta_t = 1$. Such a
+# process is called **variance-preserving**.
 
 # %%
 import math
@@ -66,31 +66,34 @@ def walk(process, x0, rng):
 x0, label = digits.load("train")
 film = walk(linear, x0[[12, 15, 18]], seeded(0))
 t = [0, 20, 60, 120, 200, 300, 400, 600, 800, 1000]
-figure = plots.pictures(film[t].transpose(0, 1).flatten(0, 1), columns=10, title="t = " + ", ".join(map(str, t)))
+figure = plots.pictures(film[t].transpose(0, 1).flatten(0, 1), columns=[f"t = {time}" for time in t])
 plots.show(figure, alt="Three digits, each fading into noise over ten columns, from t = 0 to t = 1000.")
 
 # %% [markdown]
 # ## All the steps at once
 #
-# A thousand steps to make one training picture would be slow. But look at two of them. Write $\alpha_t = 1 - \beta_t$:
+# A thousand steps to make one training picture would be slow. Two of them show the way out. Write $\alpha_t = 1 - \beta_t$:
 #
 # $$x_2 = \sqrt{\alpha_2 \alpha_1}\; x_0
 # + \underbrace{\sqrt{\alpha_2 (1 - \alpha_1)}\; z_1 + \sqrt{1 - \alpha_2}\; z_2}_{\text{Gaussian}},
 # \qquad \text{variance } \alpha_2 (1 - \alpha_1) + (1 - \alpha_2) = 1 - \alpha_1 \alpha_2$$
 #
-# Two independent Gaussians add up to one, and their variances add. The same holds for the third step, and every other: with
-# the product $\bar\alpha_t = \alpha_1 \alpha_2 \cdots \alpha_t$ (say *alpha bar*),
+# The sum of two independent Gaussians is a Gaussian, and their variances add. The same holds for the third step, and for every
+# other. With the product $\bar\alpha_t = \alpha_1 \alpha_2 \cdots \alpha_t$ (read *alpha bar*),
 #
 # $$\boxed{x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1 - \bar\alpha_t}\; \epsilon,
 # \qquad \epsilon \sim \mathcal{N}(0, \mathbf{I})}$$
 #
-# **One jump does the work of $t$ steps.** The slide 'How do we do this in practice?' draws a picture that is made noisy,
-# and then slightly noisier. Training needs no such second picture: draw any $t$, and jump there.
+# So $q(x_t \mid x_0)$ is a Gaussian, and one formula replaces $t$ steps. The formula is a **reparameterisation**: $x_t$ is a
+# deterministic function of $x_0$, $t$ and a noise $\epsilon$ whose distribution depends on neither. Kingma and Welling (2014)
+# introduced the name for the VAE (lesson 05), where gradients pass through such a function. Here it makes a training picture
+# in one line, and $\epsilon$ becomes something that a network can predict (lesson 02).
 #
 # ### Exercise 1: `add_noise` (difficulty 1, 5 minutes)
 #
 # Write the boxed line. `x0` and `eps` are pictures `(B, C, H, W)`; `t` is one number for all, or one for each picture `(B,)`.
-# `process.alpha_bar(t)` has the shape of `t`.
+# `process.alpha_bar(t)` has the shape of `t`. A factor `(B,)` needs the shape `(B, 1, 1, 1)` to multiply pictures. The
+# schedule is float64 and pictures are float32: `.to(x0)` converts a factor.
 
 
 # %%
@@ -107,11 +110,11 @@ verdict
 check.solution("add_noise")
 
 # %% [markdown]
-# ### Is it so?
+# ### Do the steps and the formula agree?
 #
-# Here is a check by simulation. 20,000 walkers start at a white pixel ($x_0 = 1$) and take all the single steps. Beside them
-# stand the mean $\sqrt{\bar\alpha_t}$ and the variance $1 - \bar\alpha_t$ of the closed form. The two agree by the proof
-# above, so this is no claim that could fail: it only shows that formula and code say the same.
+# Here is a check by simulation. 20,000 walkers start at a white pixel ($x_0 = 1$) and take all single steps. Beside them stand
+# the mean $\sqrt{\bar\alpha_t}$ and the variance $1 - \bar\alpha_t$ of the formula. The two agree by the proof above, so this
+# is not a claim that could fail. It shows that formula and code say the same.
 
 # %%
 walkers = walk(linear, torch.ones(20_000, 1), seeded(1))[..., 0]
@@ -120,25 +123,31 @@ mean, variance = linear.signal(times), linear.noise(times) ** 2
 
 figure, ax = plt.subplots(figsize=(9, 4.2))
 some = times[::50]
-ax.plot(times, mean, label="mean, one jump")
-ax.plot(times, variance, "--", label="variance, one jump")
+ax.plot(times, mean, label="mean, formula")
+ax.plot(times, variance, "--", label="variance, formula")
 ax.plot(some, walkers[some].mean(1), "o", color=plots.COLOURS[0], ms=8, label="mean, single steps")
 ax.plot(some, walkers[some].var(1), "s", color=plots.COLOURS[1], ms=8, label="variance, single steps")
-ax.set(xlabel="time t", title="A thousand steps and one jump agree at every t")
+ax.set(xlabel="time t", ylabel="mean, variance", title="Single steps beside the formula")
 ax.legend()
-plots.show(figure, alt="Simulated means and variances lie on the curves of the closed form: mean from 1 to 0, variance 0 to 1.")
+plots.show(
+    figure,
+    alt="Line plot over time: the simulated means and variances lie on the curves of the formula. The mean falls from 1 to "
+    "0, the variance rises from 0 to 1.",
+)
 
 # %%
 deviation = max(float((walkers.mean(1) - mean).abs().max()), float((walkers.var(1) - variance).abs().max()))
 chance = math.sqrt(2 / 20_000)  # the standard error of a variance of 1
-print(f"largest deviation over all 1,000 times: {deviation:.2f}, which is {deviation / chance:.0f} standard errors")
+print(
+    f"largest deviation of all 1,000 times: {deviation:.2f}, or {deviation / chance:.0f} standard errors (2 to 4 are expected)"
+)
 
 # %% [markdown]
 # ## Schedules
 #
-# What a schedule does is best read from $\bar\alpha_t$, the picture's share in the variance of $x_t$, or from the
-# **signal-to-noise ratio** $\mathrm{SNR}(t) = \bar\alpha_t / (1 - \bar\alpha_t)$, which falls from a large value to nearly
-# zero.
+# What a schedule does is best read from $\bar\alpha_t$, the squared factor of the picture in $x_t$. For data of variance 1 it
+# is the picture's share of the variance. The **signal-to-noise ratio** is $\mathrm{SNR}(t) = \bar\alpha_t / (1 -
+# \bar\alpha_t)$. It falls from a large value to nearly zero.
 #
 # - **Linear** (Ho et al. 2020): $\beta_t$ rises evenly from 0.0001 to 0.02.
 # - **Cosine** (Nichol and Dhariwal 2021, eq. 17): choose $\bar\alpha_t$ first, and let the $\beta_t$ follow:
@@ -146,11 +155,11 @@ print(f"largest deviation over all 1,000 times: {deviation:.2f}, which is {devia
 # $$\bar\alpha_t = \frac{f(t)}{f(0)}, \qquad f(t) = \cos^2\left(\frac{t/T + s}{1 + s} \cdot \frac{\pi}{2}\right), \qquad
 # \beta_t = \min\left(1 - \frac{\bar\alpha_t}{\bar\alpha_{t-1}},\; 0.999\right), \qquad s = 0.008$$
 #
-# The offset $s$ keeps the first steps from being too small to see.
+# The offset $s$ prevents $\beta_t$ from being too small near $t = 0$. The limit 0.999 keeps the last $\beta_t$ below 1.
 #
 # ### Exercise 2: `cosine_beta` (difficulty 2, 8 minutes)
 #
-# Return $\beta_1, \dots, \beta_T$. Mind the counting: $T$ ratios need $T + 1$ values of $f$.
+# Return $\beta_1, \dots, \beta_T$, a tensor `(T,)`. $T$ ratios need $T + 1$ values of $f$.
 
 
 # %%
@@ -166,6 +175,20 @@ verdict
 # %%
 check.solution("cosine_beta")
 
+# %% [markdown]
+# How many steps does each schedule spend where hardly anything of the picture is left? A **claim** is a statement with a
+# measurement that can contradict it. Each claim of the course is tested on a **null model** too. It lacks what is claimed, and
+# has to fail the test. Here it is the other schedule.
+
+# %% tags=["nbval-ignore-output"]
+predict(
+    "linear-schedule-idle-steps.linear",
+    "In how many of the linear schedule's 1,000 steps is ᾱₜ, the squared factor of the picture, below 1 %?",
+    low=0,
+    high=1000,
+    unit="steps",
+)
+
 # %%
 cosine = DDPM(my_cosine_beta(1000))
 schedules = {"linear": linear, "cosine": cosine}
@@ -176,38 +199,32 @@ for (name, process), colour in zip(schedules.items(), plots.COLOURS):
     alpha_bar = process.alpha_bar(times)
     axes[0].plot(times, alpha_bar, LINES[name], color=colour, label=name)
     axes[1].plot(times[1:], (alpha_bar / (1 - alpha_bar))[1:].log10(), LINES[name], color=colour, label=name)
-axes[0].set(xlabel="time t", title=r"The picture's share, $\bar\alpha_t$")
-axes[1].set(xlabel="time t", title=r"$\log_{10}$ SNR$(t)$", ylim=(-6, 4.5))
+axes[0].set(xlabel="time t", ylabel=r"$\bar\alpha_t$", title="Squared factor of the picture")
+axes[1].set(xlabel="time t", ylabel=r"$\log_{10}$ SNR$(t)$", title="Signal-to-noise ratio", ylim=(-6, 4.5))
 axes[0].legend()
-plots.show(figure, alt="Alpha bar and log SNR over time. The linear schedule falls early; the cosine one falls evenly.")
-
-# %% [markdown]
-# Same digit, same noise, two schedules. How much of each chain is spent on pictures in which hardly anything is left?
-
-# %% tags=["nbval-ignore-output"]
-predict(
-    "linear-schedule-idle-steps.linear",
-    "In how many of the linear schedule's 1,000 steps is the picture's share of the variance, ᾱₜ, below 1 %?",
-    low=0,
-    high=1000,
-    unit="steps",
+plots.show(
+    figure,
+    alt="Two line plots over time, of alpha bar and of the logarithm of the SNR. The linear schedule falls early, the "
+    "cosine one evenly.",
 )
 
 # %%
 eps = torch.randn(1, 1, 16, 16, generator=seeded(2)).expand(10, -1, -1, -1)
 t = torch.linspace(0, 900, 10).long()
 rows = [my_add_noise(process, x0[13].expand(10, -1, -1, -1), t, eps) for process in schedules.values()]
-figure = plots.pictures(torch.cat(rows), columns=10, scale=0.065)
-figure.axes[0].set_title("t = 0, 100, .., 900: linear above, cosine below")
+columns = [f"t = {time}" for time in t.tolist()]
+figure = plots.pictures(torch.cat(rows), columns, "The same digit and noise, two schedules", scale=0.065, rows=schedules.keys())
 plots.show(
-    figure, alt="The digit 3 under both schedules: gone by t = 600 when linear, still to be seen at t = 700 when cosine."
+    figure,
+    alt="Two rows of the digit 3 with more and more noise. Linear: it cannot be seen from t = 600 on. Cosine: it can still be "
+    "seen at t = 700.",
 )
 
 # %%
 idle = {name: int((process.alpha_bar(times) < 0.01).sum()) for name, process in schedules.items()}
 claim(
     "linear-schedule-idle-steps",
-    "The linear schedule spends more than a fifth of its steps where less than 1 % of the variance is the picture's.",
+    "The linear schedule spends more than a fifth of its steps where the squared factor of the picture is below 1 %.",
     figures=dict(linear=idle["linear"]),
     measured="{linear} of 1,000 steps",
     holds=lambda linear: linear > 200,
@@ -215,15 +232,15 @@ claim(
 )
 
 # %% [markdown]
-# A model must take these steps, and learns hardly anything from them. Nichol and Dhariwal (2021) found that a model with the
-# linear schedule could skip up to a fifth of its reverse steps with little loss. They made the cosine schedule for that
-# reason: there the chain reaches this state only at its very end.
+# A model takes these steps too, and they change hardly anything. Nichol and Dhariwal (2021, Figure 4) skipped up to a fifth of
+# the reverse steps of a model with the linear schedule, and lost little quality. With their cosine schedule $\bar\alpha_t$
+# falls below 1 % only near the end.
 #
 # ## Watch it
 #
-# Drag the slider, or press play. **Left** is $x_t$, walked in single steps. It is the sum of the other two: in the
-# **middle**, what is left of the picture, $\sqrt{\bar\alpha_t}\, x_0$; on the **right**, all the noise so far. Can you find
-# the time at which you could no longer name the digit, had you not seen it before?
+# Drag the slider, or press play. **Left** is $x_t$, made in single steps. It is the sum of the other two. In the **middle** is
+# what is left of the picture, $\sqrt{\bar\alpha_t}\, x_0$; on the **right** is all the noise so far. At which time could you no
+# longer name the digit, if you saw the left panel alone?
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.prediction import Prediction
@@ -244,11 +261,11 @@ play(
 )
 
 # %% [markdown]
-# ## Where the truth is known
+# ## A density that is known exactly
 #
-# Of digits nobody knows the density. Of a mixture of two Gaussians on the line we know everything: noise turns each part
-# into another Gaussian, with mean $\sqrt{\bar\alpha_t}\,\mu$ and variance $\bar\alpha_t \sigma^2 + 1 - \bar\alpha_t$. So
-# here is $q(x_t)$ itself, with no sampling, and beside it the standard normal that it turns into.
+# The density of digits is unknown. A mixture of two Gaussians on the line is known exactly. Noise turns each part into another
+# Gaussian, with mean $\sqrt{\bar\alpha_t}\,\mu$ and variance $\bar\alpha_t \sigma^2 + 1 - \bar\alpha_t$. So the curves below
+# are $q(x_t)$ itself, without sampling. The dashed curve is the standard normal.
 
 # %%
 pair = points.pair()  # 30 % around -1 and 70 % around 1, each of standard deviation 0.2
@@ -268,12 +285,15 @@ for ax, t in zip(axes, (0, 200, 400, 600, 1000)):
     ax.plot(x, normal.log_prob(x).exp(), "--", color=plots.COLOURS[3], lw=2)
     ax.set(title=f"t = {t}", xlabel="$x_t$", xticks=[-2, 0, 2])
 axes[0].set_ylabel("density")
-plots.show(figure, alt="Two peaks grow wide, melt into one, and at t = 1000 lie on the dashed curve of the standard normal.")
+plots.show(
+    figure,
+    alt="Five density plots, t = 0 to 1000: two peaks become wider and merge into one, which at t = 1000 lies on the dashed "
+    "curve of the standard normal.",
+)
 
 # %% [markdown]
-# And all of time in one picture: each column of the heat map is the exact density at that $t$. The lines are eight
-# walkers, each from its own $x_0$. None of them knows the density; the crowd of them makes it. Towards the end they jump
-# about: there the cosine schedule takes its largest steps.
+# Here are all times in one picture. Each column of the heat map is the exact density at that $t$. The lines are eight walkers,
+# each from its own $x_0$. Towards the end they move in large steps: there the cosine schedule has its largest $\beta_t$.
 
 # %%
 every_tenth = times[::10]
@@ -291,13 +311,15 @@ plots.show(figure, alt="Heat map: two bright bands at -1 and 1 widen and merge i
 # %% [markdown]
 # ## Does everything end in the same noise?
 #
-# The way back starts from $\mathcal{N}(0, \mathbf{I})$. That is fair only if $x_T$ has forgotten its $x_0$. How far is
-# it from that? Given $x_0$, both are Gaussians, and the Kullback-Leibler divergence is a formula. Per dimension, in bits:
+# The way back starts from $\mathcal{N}(0, \mathbf{I})$. That is right only if $x_T$ contains nothing of its $x_0$. The
+# **Kullback-Leibler divergence** $\mathrm{KL}(q\,\|\,p) = \mathbb{E}_q[\log q - \log p]$ measures how far one distribution is
+# from another. It is 0 where they are equal. Given $x_0$, both are Gaussians here, and the divergence is a formula. Per
+# dimension, in bits:
 #
 # $$\mathrm{KL}\left(q(x_t \mid x_0)\,\|\,\mathcal{N}(0, \mathbf{I})\right) =
 # \frac{1}{2 \ln 2}\left(\bar\alpha_t\, \overline{x_0^2} - \bar\alpha_t - \ln(1 - \bar\alpha_t)\right)$$
 #
-# Its mean over the data is $L_T$, a term of the bound that lesson 02 derives, and never less than the divergence of
+# At $t = T$ its mean over the data is $L_T$, a term of the loss's bound in lesson 02. It is never less than the divergence of
 # $q(x_T)$ itself. For the pair we integrate that one numerically.
 
 
@@ -318,12 +340,16 @@ def kl_of_pair(process, t):
 some = torch.arange(20, 1001, 20)
 figure, ax = plt.subplots(figsize=(9.5, 4.6))
 for (name, process), colour in zip(schedules.items(), plots.COLOURS):
-    ax.semilogy(some, kl_of_digits(process, some), LINES[name], color=colour, label=f"digits, {name}")
+    ax.semilogy(some, kl_of_digits(process, some), LINES[name], color=colour, label=f"digits given $x_0$, {name}")
     of_pair = [kl_of_pair(process, int(t)) for t in some]
     ax.semilogy(some, of_pair, LINES[name], marker="o", ms=5, lw=1.2, color=colour, label=f"pair, {name}")
 ax.set(xlabel="time t", ylabel="bits per dimension", ylim=(1e-10, 10), title="How far $x_t$ is from pure noise")
 ax.legend(ncols=2)
-plots.show(figure, alt="Divergence falls by five orders of magnitude over time, for the cosine schedule by nine.")
+plots.show(
+    figure,
+    alt="Divergence over time, logarithmic. Linear: it falls evenly, by about five orders of magnitude. Cosine: it lies above "
+    "the linear curve until about t = 980, then drops by about six orders of magnitude.",
+)
 
 # %%
 stable = DDPM(torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2)  # Stable Diffusion's schedule
@@ -344,44 +370,51 @@ claim(
 )
 
 # %% [markdown]
-# Ho et al. report about $10^{-5}$ bits per dimension for the linear schedule on photographs (section 4); our limit is ten times
-# that. It is small, never zero, and it grows with the number of dimensions: what is harmless for 256 pixels need not be for a
-# million.
-# The null model is not made up. The schedule of Stable Diffusion does not end in pure noise:
+# Ho et al. report about $10^{-5}$ bits per dimension for the linear schedule on photographs (section 4). Our limit is ten
+# times that. The divergence of a whole picture is the sum over its dimensions, 256 for a digit. The cosine schedule stays
+# farther from pure noise than the linear one almost to the end. Nearly all of its fall is in the last 20 steps.
+#
+# This null model is in use: the schedule of Stable Diffusion does not end in pure noise.
 
 # %%
-print(f"factor of x_0 in x_T: linear {float(linear.signal(1000)):.4f}, Stable Diffusion {float(stable.signal(1000)):.4f}")
+for name, process in {"linear": linear, "Stable Diffusion": stable}.items():
+    bits = 256 * at_the_end(process)["digits"]
+    print(f"{name:16}: factor of x_0 in x_T {float(process.signal(1000)):.4f}, {bits:.2g} bits for all 256 pixels")
 
 # %% [markdown]
-# There a factor of 0.07 of the picture remains, and what survives noise best is what all pixels share: the average brightness.
-# The model is trained to read it off $x_T$. When it samples, $x_T$ is pure noise, whose average is always about 0. So it
-# rarely makes very dark or very bright pictures (Lin et al. 2024, *Common Diffusion Noise Schedules and Sample Steps Are
-# Flawed*).
+# $x_T$ still contains $0.07\,x_0$. What survives noise best is what all pixels share: the average brightness. The model
+# is trained to read it from $x_T$. When it samples, $x_T$ is pure noise, whose average is always about 0. So it generates
+# pictures of medium brightness (Lin et al. 2024, *Common Diffusion Noise Schedules and Sample Steps Are Flawed*).
 #
-# ## One step back, if you know x₀
+# ## One step back, if x₀ is known
 #
-# Now turn round. Where was $x_{t-1}$, given $x_t$? If someone tells us $x_0$ as well, Bayes' rule multiplies two Gaussians,
+# Now the other direction. Where was $x_{t-1}$, given $x_t$? If $x_0$ is known as well, Bayes' rule multiplies two Gaussians,
 # and a product of Gaussians is a Gaussian:
 #
 # $$q(x_{t-1} \mid x_t, x_0) \;\propto\; \underbrace{q(x_t \mid x_{t-1})}_{\text{one step}}\;
-# \underbrace{q(x_{t-1} \mid x_0)}_{\text{one jump}}$$
+# \underbrace{q(x_{t-1} \mid x_0)}_{\text{the formula}}$$
 #
-# Precisions (one over variance) add: $1/\tilde\beta_t = \alpha_t/\beta_t + 1/(1 - \bar\alpha_{t-1})$. Each Gaussian pulls the
-# mean its way with its own precision. Work it out and you have Ho et al., eq. 7:
+# It is called the **posterior** of $x_{t-1}$: its distribution after $x_t$ was observed. The first factor does not contain
+# $x_0$, because the chain has no memory. As a function of $x_{t-1}$ it is a Gaussian with mean $x_t / \sqrt{\alpha_t}$ and
+# variance $\beta_t / \alpha_t$. The second has mean $\sqrt{\bar\alpha_{t-1}}\, x_0$ and variance $1 - \bar\alpha_{t-1}$. The
+# product's precision (one over its variance) is the sum of both: $1/\tilde\beta_t = \alpha_t/\beta_t + 1/(1 -
+# \bar\alpha_{t-1})$. Its mean is the average of both means, weighted by their precisions. The result is Ho et al., eq. 7:
 #
 # $$\tilde\mu_t = \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1 - \bar\alpha_t}\, x_0
 # + \frac{\sqrt{\alpha_t}\,(1 - \bar\alpha_{t-1})}{1 - \bar\alpha_t}\, x_t, \qquad
 # \tilde\beta_t = \frac{1 - \bar\alpha_{t-1}}{1 - \bar\alpha_t}\,\beta_t$$
 #
-# ### Exercise 3: `posterior` (difficulty 2, 10 minutes)
+# ### Exercise 3: `posterior` (difficulty 2, 12 minutes)
 #
-# Return mean and variance. `process` gives `alpha(t)`, `beta(t)` and `alpha_bar(t)`, with `alpha_bar(0) = 1`, so that
-# $t = 1$ is no special case.
+# Return mean and variance. `x_t` and `x0` are pictures `(B, C, H, W)`. As in exercise 1, `t` is one number for all, or one for
+# each picture `(B,)`: then a factor `(B,)` needs the shape `(B, 1, 1, 1)` to multiply pictures. The mean is `(B, C, H, W)`; the
+# variance is one number, or `(B, 1, 1, 1)`. `process` gives `alpha(t)`, `beta(t)` and `alpha_bar(t)`, each of the shape of `t`
+# (one number gives a tensor `()`), with `alpha_bar(0) = 1`, so that $t = 1$ is no special case.
 
 
 # %%
 def my_posterior(process, x_t, x0, t):
-    """Mean and variance of q(x_{t-1} | x_t, x_0)."""
+    """Mean (B, C, H, W) and variance, () or (B, 1, 1, 1), of q(x_{t-1} | x_t, x_0)."""
     ...  # write it here
 
 
@@ -393,7 +426,9 @@ verdict
 check.solution("posterior")
 
 # %% [markdown]
-# With it, the film can be run backwards. We start from pure noise and draw each $x_{t-1}$ from this Gaussian, given $x_0$.
+# With it the process runs backwards. We start from pure noise and draw each $x_{t-1}$ from the posterior, given $x_0$. The
+# last step, to $t = 0$, gives $x_0$ by construction. At $t = 20$ the picture should still differ from
+# $\sqrt{\bar\alpha_{20}}\, x_0$ by noise of standard deviation $\sqrt{1 - \bar\alpha_{20}}$.
 
 # %%
 goal, rng = x0[[12, 15, 18]], seeded(8)
@@ -402,33 +437,35 @@ for t in range(linear.T, 0, -1):
     mean_t, variance_t = my_posterior(linear, x_t, goal, t)
     x_t = (mean_t + variance_t.sqrt() * torch.randn(goal.shape, generator=rng)).float()
     back[t - 1] = x_t
-print(f"largest difference from x_0 at the end: {float((x_t - goal).abs().max()):.0g}")
+noise = float((back[20] - linear.signal(20) * goal).std())
+print(f"t = 20: noise of standard deviation {noise:.3f}, expected {float(linear.noise(20)):.3f}")
 shown = [900, 700, 500, 400, 300, 200, 120, 60, 20, 0]
-figure = plots.pictures(
-    torch.stack([back[t] for t in shown], 1).flatten(0, 1), columns=10, title="t = " + ", ".join(map(str, shown))
-)
-plots.show(figure, alt="Three rows of noise, from t = 900 to t = 0, out of which three digits appear, plain from t = 200 on.")
+figure = plots.pictures(torch.stack([back[t] for t in shown], 1).flatten(0, 1), columns=[f"t = {t}" for t in shown])
+plots.show(figure, alt="Three rows from t = 900 to t = 0: noise in which three digits appear, clearly visible from t = 200 on.")
 
 # %% [markdown]
-# ## One step back, if you do not
+# ## One step back, if x₀ is not known
 #
-# Nobody tells us $x_0$ when we sample a new picture. What we need is $q(x_{t-1} \mid x_t)$: the Gaussians above, one for each
-# $x_0$ that could have led here, blended by how likely each is. A blend of Gaussians is not a Gaussian. It may have two
-# peaks.
+# When a new picture is sampled, $x_0$ is not known. What is needed is $q(x_{t-1} \mid x_t)$. It is a mixture of the Gaussians
+# above, one for each $x_0$ that could have led here, weighted by its probability. Such a mixture is in general not a
+# Gaussian. It may have two peaks.
 #
-# The lecture says that 'provided the increments of t are small enough, $p_\theta(x_{t-1} \mid x_t)$ is Gaussian'. That
-# mixes up two letters. The *model* $p_\theta$ is Gaussian because we make it so. What small increments buy is that the
-# *truth* $q(x_{t-1} \mid x_t)$ is nearly Gaussian too, so that the model can be right. On the pair we know the truth:
+# It is often said that for small increments of $t$ the step back is Gaussian. There are two distributions to tell apart. The
+# *model* $p_\theta(x_{t-1} \mid x_t)$ is Gaussian because we choose it so. With small increments the *true* distribution
+# $q(x_{t-1} \mid x_t)$ is nearly Gaussian too, so that the model can be right. On the pair it is known:
 # $q(x_{t-1} \mid x_t) \propto q(x_{t-1})\, q(x_t \mid x_{t-1})$, on a grid.
 #
-# To compare like with like, we cut the same cosine into $T$ = 4, 8, .. 1024 steps and stand at $t = T/4$, where
-# $\bar\alpha_t$ is 0.85 in all of them. Only the size of the step back differs. And we stand at the hardest place, the
-# $x_t$ that may have come from either part with equal chance.
+# For a fair comparison, the same cosine is cut into $T$ = 4, 8, .. 1024 steps, and we take the step back from $t = T/4$, where
+# $\bar\alpha_t$ is 0.85 in all of them. Only the size of the step differs. We take an $x_t$ between the two parts: it came from
+# either with equal probability.
+#
+# The distance from a Gaussian is the **total variation**: half the area between two densities. It is 0 where they are equal
+# and 1 where they do not overlap.
 
 # %% tags=["nbval-ignore-output"]
 predict(
     "reverse-step-tends-to-gaussian.two_peaks",
-    "Up to which number of steps T does the exact step back have two peaks there?",
+    "Up to which number of steps T does the exact step back have two peaks at this x_t?",
     choices=("T = 4", "T = 8", "T = 16", "T = 32", "T = 64", "T = 128"),
 )
 
@@ -463,7 +500,7 @@ left = pair.class_probabilities(x[:, None], chains[4].signal(1), chains[4].noise
 undecided = x[(left - 0.5).abs().argmin()].view(1)  # it came from the left part with a chance of one half
 
 figure, axes = plt.subplots(1, 5, figsize=(9.5, 3.6))
-for ax, T in zip(axes, (4, 8, 16, 64, 256)):
+for ax, T in zip(axes, (4, 8, 16, 32, 256)):
     exact, gauss = step_back(chains[T], undecided, T // 4)
     ax.fill_between(GRID, exact[0], alpha=0.35)
     ax.plot(GRID, exact[0], label="exact")
@@ -473,16 +510,27 @@ for ax, T in zip(axes, (4, 8, 16, 64, 256)):
     ax.locator_params(axis="x", nbins=2)
     beta, distance = float(chains[T].beta(T // 4)), float(total_variation(exact, gauss))
     print(f"T = {T:>3}: beta = {beta:.3f}, peaks: {peaks(exact[0])}, total variation from the Gaussian {distance:.3f}")
+axes[0].set_ylabel("density")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-plots.show(figure, alt="The exact step back has two peaks for T = 4, 8 and 16, one from T = 64 on; at 256 it is a Gaussian.")
+plots.show(
+    figure, alt="The exact step back has two peaks for T = 4 to 32, less and less deep; at T = 256 it lies on the Gaussian."
+)
 
 # %% [markdown]
-# With few steps the truth has two peaks, and the best Gaussian puts its weight *between* them, where little or nothing
-# is. A model of Gaussian steps that takes so few must fail at this place, however large its network. With 256 steps the eye
-# sees no difference.
+# With few steps the exact distribution has two peaks, and the Gaussian of the same mean and variance has its maximum
+# *between* them, where at $T = 4$ and 8 there is little probability. A model whose steps are Gaussian cannot match this,
+# however large its network. With 256 steps the two curves look the same.
 #
-# Not every $x_t$ is that hard. So take the mean over all $x_t$, each as often as it comes, and the worst of them, and do
-# so at three places in time.
+# That is one $x_t$. Next are the mean over all $x_t$, weighted by $q(x_t)$, and the worst of them, at three times. How fast has
+# this distance to fall? A chain has $T$ steps, and total variations at most add up. If each step's distance falls faster than
+# $1/T$, the sum over the chain goes to 0.
+
+# %% tags=["nbval-ignore-output"]
+predict(
+    "reverse-step-tends-to-gaussian.factor",
+    "With four times as many steps, by which factor does the mean distance from a Gaussian fall in the end?",
+    choices=("2 times", "4 times", "8 times", "16 times", "64 times"),
+)
 
 # %%
 at = torch.linspace(-3.5, 3.5, 281, dtype=torch.float64)
@@ -517,60 +565,56 @@ for ax, of, title in zip(axes, (mean_over, worst), ("mean over $x_t$", "at the w
 axes[0].set_ylabel("total variation")
 axes[0].legend(loc="lower left")
 plots.show(
-    figure, alt="Distance from a Gaussian against T, log-log: all lines fall, in the end along a dotted line of slope -3/2."
-)
-
-# %% tags=["nbval-ignore-output"]
-predict(
-    "reverse-step-tends-to-gaussian.factor",
-    "With four times as many steps, by which factor does the mean distance from a Gaussian fall in the end?",
-    choices=("2 times", "4 times", "8 times", "16 times", "64 times"),
+    figure,
+    alt="Two log-log plots of total variation over the number of steps T, mean and worst: all lines fall, in the end parallel "
+    "to a dotted line of slope -3/2.",
 )
 
 
 # %%
-def of_steps_back(*by_T, two_peaks):
-    """The claim's figures, of (mean, worst) pairs of distances by T; the first pair's mean is shown."""
-    mean = by_T[0][0]
-    order = math.log2(mean[256] / mean[1024]) / 2
+def of_steps_back(by_part, stride):
+    """The claim's figures, of pairs (mean, worst) of distances by T, at each place; `stride(T)` is the size of a step."""
+    means = [mean for mean, _ in by_part.values()]
+    orders = [math.log2(mean[256] / mean[1024]) / 2 for mean in means]
+    mean, order = by_part[4][0], min(orders)
+    two = [T for T in chains if 0 < stride(T) and peaks(step_back(chains[T], undecided, T // 4, stride(T))[0][0]) > 1]
     return dict(
-        falls=all(of[2 * T] < of[T] for both in by_T for of in both for T in of if 2 * T in of),
+        falls=all(of[2 * T] < of[T] for both in by_part.values() for of in both for T in of if 2 * T in of),
         order=order,
         factor=f"{4**order:.0f} times",
         few=mean[8],
         some=mean[32],
         many=mean[256],
-        two_peaks=two_peaks,
+        two_peaks=f"T = {max(two)}",
     )
 
 
-two_peaks_up_to = max(T for T, chain in chains.items() if peaks(step_back(chain, undecided, T // 4)[0][0]) > 1)
 claim(
     "reverse-step-tends-to-gaussian",
     "The exact step back, q(x_{t-1} | x_t), tends to a Gaussian as the increments shrink, faster than in proportion to 1/T.",
-    figures=of_steps_back(*((mean_over[part], worst[part]) for part in (4, 2, 8)), two_peaks=f"T = {two_peaks_up_to}"),
+    figures=of_steps_back({part: (mean_over[part], worst[part]) for part in (2, 4, 8)}, lambda T: 1),
     measured="mean total variation {few:.2g} at T = 8, {some:.2g} at T = 32, {many:.2g} at T = 256; four times as many steps "
-    "leave it {factor} smaller (order {order:.1f}); two peaks at the hardest x_t up to {two_peaks}",
+    "leave it {factor} smaller (order {order:.1f}, the lowest of three times); two peaks between the parts up to {two_peaks}",
     holds=lambda falls, order: all_of(falls, order > 1),
     null={
         "steps back that do not shrink, an eighth of the chain at any T": of_steps_back(
-            distances(4, shrinking=False), two_peaks="any T"
+            {part: distances(part, shrinking=False) for part in (2, 4, 8)}, lambda T: T // 8
         )
     },
 )
 
 # %% [markdown]
-# The order of convergence is {{reverse-step-tends-to-gaussian.order}}. Why $T^{-3/2}$? A step back of size $\beta \propto 1/T$
-# depends on the data's density in a window of width $\sqrt\beta$. In that window $\log q$ is nearly a parabola, which makes a
-# Gaussian; the first term that does not fit is its third derivative, of size $\beta^{3/2}$. The two panels show a trade.
-# Nearer to the data the density has sharper valleys,
-# so the *worst* place asks for more steps. But hardly any $x_t$ lies in a valley by then, so the *mean* does not mind.
+# The order of convergence is {{reverse-step-tends-to-gaussian.order}}. Why? A step back of size $\beta \propto 1/T$ depends
+# on the density $q(x_{t-1})$ in a window of width $\sqrt\beta$. In that window $\log q$ is nearly a parabola, which gives a
+# Gaussian. The first term that does not fit contains the third derivative of $\log q$; its size is $\beta^{3/2}$. (Between the
+# parts that derivative is nearly 0, and the distance falls faster.) The three times differ in $\beta_t$ too, so they are not
+# compared with each other.
 #
-# ## The same film, with what can be known
+# ## In two dimensions
 #
-# Eight spots on a ring, walked forward. **Middle:** the best guess of each walker's $x_0$, from $x_t$ alone (exact, in closed
-# form). **Right:** where the score points. At first each walker's origin is plain. Then spots begin to be mixed up, and at
-# the end the best guess for everyone is the middle of the ring: $x_T$ knows nothing any more.
+# Eight Gaussians on a ring, run forward. **Middle:** the mean of all $x_0$ that may have led to each $x_t$ (exact, in closed
+# form). **Right:** from each place, the direction that removes noise on average (the score, lesson 02). At first each
+# walker's origin is clear. Then the Gaussians overlap, and at the end the mean is the middle of the ring for every walker.
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.denoisers import ExactDenoiser
@@ -584,8 +628,7 @@ play([Step(t, film[t], exact(film[t], t)) for t in [1, *moments[1:]]], field=exa
 # %% [markdown]
 # ## Failure museum: the lost bar
 #
-# $\alpha_t$ or $\bar\alpha_t$? One copy of Algorithm 2 in the lecture has $\sqrt{1 - \alpha_t}$ where $\sqrt{1 - \bar\alpha_t}$
-# belongs. It is the commonest slip of all, in this very formula too, and nothing crashes:
+# $\alpha_t$ or $\bar\alpha_t$? With $\alpha_t$ in the place of $\bar\alpha_t$ our formula gives no error message:
 
 
 # %%
@@ -596,32 +639,32 @@ def lost_bar(process, x0, t, eps):
 
 t = torch.linspace(100, 1000, 10).long()
 rows = [noised(linear, x0[13].expand(10, -1, -1, -1), t, eps) for noised in (my_add_noise, lost_bar)]
-figure = plots.pictures(torch.cat(rows), columns=10, scale=0.065)
-figure.axes[0].set_title("t = 100, 200, .., 1000: right above, the lost bar below")
-plots.show(figure, alt="Above, the digit fades to noise. Below, with the bar lost, it stays almost clean to the end.")
+columns = [f"t = {time}" for time in t.tolist()]
+figure = plots.pictures(torch.cat(rows), columns, scale=0.065, rows=["right", "bar lost"])
+plots.show(figure, alt="Two rows of the digit 3. Right: it fades to noise. Bar lost: it stays almost clean up to t = 1000.")
 
 # %%
 check.add_noise(lost_bar)
 
 # %% [markdown]
-# A network trained on the lower row never sees strong noise. Asked to start from pure noise, it is lost.
-#
-# In Algorithm 2 the same slip blows up each step's share of the noise, by the ratio of the two roots:
-
-# %%
-for t in (10, 100, 500, 1000):
-    print(f"t = {t:>4}: {float(linear.noise(t) / linear.beta(t).sqrt()):.1f} times too much noise taken out")
+# A network trained on the lower row never gets strong noise as input, and sampling starts from pure noise.
 
 # %% [markdown]
-# ## What was shown
+# ## What you saw
 #
-# - A thousand single steps and one jump have the same distribution: that is proved, and the simulation agrees.
+# - A thousand single steps and one formula give the same distribution: that is proved, and the simulation agrees.
 # - At $t = T$ digits are {{x-t-is-gaussian-at-the-end.digits}} bits per dimension from pure noise under the linear schedule.
-#   It spends {{linear-schedule-idle-steps.linear}} of its 1,000 steps where less than 1 % of the variance is the picture's; the
-#   cosine schedule far fewer.
-# - Given $x_0$, the step back is a Gaussian in closed form. Without it, it is not: where steps are large there may be two
-#   peaks, here up to {{reverse-step-tends-to-gaussian.two_peaks}}. It tends to a Gaussian as $T^{-3/2}$. That is why diffusion
-#   takes many small steps, and what distillation (lessons 17 and 18) must get around.
+#   It spends {{linear-schedule-idle-steps.linear}} of its 1,000 steps where the squared factor of the picture is below 1 %.
+# - Given $x_0$, the step back is a Gaussian in closed form. Without $x_0$ it is not: where steps are large it may have two
+#   peaks, here up to {{reverse-step-tends-to-gaussian.two_peaks}}. It tends to a Gaussian, faster than $1/T$. That is why
+#   sampling with Gaussian steps (lesson 02) takes many of them. A deterministic sampler does not rely on it (lesson 14).
+#
+# ## At full size
+#
+# The formula is the same, and the schedule is adapted. Ho et al. use $T = 1000$ and this linear schedule for pictures of 32 ×
+# 32 to 256 × 256; Nichol and Dhariwal use $T = 4000$ and the cosine schedule. The formula costs two multiplications and one
+# addition per pixel. Larger pictures need *more* noise for the same effect, because neighbouring pixels are alike and their
+# average has less noise. So schedules are shifted with size (Stable Diffusion 3, lesson 16).
 
 # %% tags=["nbval-ignore-output"]
 guesses(
@@ -631,15 +674,62 @@ guesses(
 )
 
 # %% [markdown]
-# **At full size** nothing changes. Ho et al. used $T = 1000$ and this linear schedule for 32 × 32 to 256 × 256 pixels;
-# Nichol and Dhariwal $T = 4000$ and the cosine. There is nothing to train here, and one jump costs two multiplications and
-# an addition a pixel. Larger pictures need *more* noise for the same effect, since neighbouring pixels say the same thing
-# and so average the noise away: schedules are shifted with size (Stable Diffusion 3, lesson 16).
+# ## Think about it
 #
-# **Think about it**
+# 1. Double the contrast of all pictures, so that they lie in $[-2, 2]$. Which schedule has the same effect as before?
 #
-# 1. Double the contrast of all pictures, so that they lie in $[-2, 2]$. Which schedule would undo that?
-# 2. $q(x_{t-1} \mid x_t)$ has two peaks where $x_t$ may have come from either part. With four steps, for which $x_t$ of
-#    the pair would a Gaussian be good even so?
+# <details><summary>Answer</summary>
 #
-# **Next:** lesson 02 trains a network to undo one jump, by guessing $\epsilon$: the loss, its floor, and the sampler.
+# One with a quarter of the signal-to-noise ratio at each $t$: $\bar\alpha_t / (1 - \bar\alpha_t)$ divided by 4. Twice the
+# contrast is four times the variance of the picture. The noisy pictures are then the same up to a factor.
+#
+# </details>
+#
+# 2. $q(x_{t-1} \mid x_t)$ has two peaks where $x_t$ came from either part with similar probability. With four steps, for which
+#    $x_t$ of the pair is a Gaussian good even so?
+#
+# <details><summary>Answer</summary>
+#
+# For those far from the middle on either side. They came almost certainly from one part. A single Gaussian $q(x_0)$ makes
+# $q(x_{t-1} \mid x_t)$ exactly Gaussian, for any size of the step.
+#
+# </details>
+#
+# ## Words
+#
+# - **forward process**: the chain $q(x_t \mid x_{t-1})$ that turns data into noise; it has no parameters to learn.
+# - **noise schedule**: the variances $\beta_1, \dots, \beta_T$ of the noise that the steps add.
+# - **variance-preserving**: a process that keeps data of variance 1 at variance 1.
+# - **reparameterisation**: a random variable written as a deterministic function of its parameters and of a noise whose
+#   distribution does not depend on them.
+# - **null model**: a model that lacks what is claimed, and has to fail the claim's test.
+# - **signal-to-noise ratio**: $\bar\alpha_t / (1 - \bar\alpha_t)$; for data of variance 1 the variance of the signal over that
+#   of the noise.
+# - **Kullback-Leibler divergence**: $\mathbb{E}_q[\log q - \log p]$, 0 where two distributions are equal, else positive.
+# - **posterior**: the distribution of a variable after another one was observed, by Bayes' rule.
+# - **total variation**: half the area between two densities, from 0 to 1.
+#
+# ## In practice
+#
+# ```python
+# import torch
+# from diffusers import DDPMScheduler
+#
+# scheduler = DDPMScheduler(num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2")  # the cosine schedule
+# x0, eps = torch.randn(4, 3, 32, 32), torch.randn(4, 3, 32, 32)
+# t = torch.tensor([0, 100, 500, 999])  # counted from 0: their t is our t - 1
+# x_t = scheduler.add_noise(x0, eps, t)
+# alpha_bar = scheduler.alphas_cumprod[t].view(-1, 1, 1, 1)
+# assert torch.allclose(x_t, alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * eps, atol=1e-6)
+# ```
+#
+# | our name | diffusers' name |
+# |---|---|
+# | `DDPM(linear_beta(1000))` | `DDPMScheduler(1000, beta_schedule="linear")` |
+# | `cosine_beta` | `beta_schedule="squaredcos_cap_v2"` |
+# | `process.add_noise(x0, t, eps)` | `scheduler.add_noise(x0, eps, t - 1)` |
+# | `process.alpha_bar(t)`, $t = 1 \dots T$ | `scheduler.alphas_cumprod[t - 1]`; that of $t = 0$, which is 1, is not stored |
+#
+# ## Next
+#
+# [Lesson 02](02_epsilon_loss.ipynb) trains a network to predict $\epsilon$: the loss, its floor, and the sampler.

@@ -1,11 +1,30 @@
 """Lesson 02."""
 
-import numpy as np
 import torch
+from torch import nn
 from torch.nn.functional import l1_loss, mse_loss, smooth_l1_loss
 
-from course_lib.process import randn_like, seeded
+from course_lib.prediction import Prediction
+from course_lib.process import randn_like
 from course_lib.samplers import ddpm as library_ddpm
+from course_lib.samplers import result
+
+
+def loop_of(loss):
+    """A training loop on loss(network, x0, rng)."""
+
+    def training_loop(network, draw, optimizer, steps, rng):
+        losses = []
+        for _ in range(steps):
+            value = loss(network, draw(rng), rng)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            losses.append(float(value.detach()))
+        return losses
+
+    training_loop.__name__ = loss.__name__
+    return training_loop
 
 
 def noise_first(denoiser, x0, rng):
@@ -101,11 +120,6 @@ def shared_noise(denoiser, x0, rng):
     return mse_loss(denoiser(denoiser.process.add_noise(x0, t, eps), t).eps, eps)
 
 
-@torch.no_grad()
-def cut_off(denoiser, x0, rng):
-    return by_hand(denoiser, x0, rng)
-
-
 def global_rng(denoiser, x0, rng):
     t = torch.randint(1, denoiser.process.T + 1, (len(x0),))
     eps = torch.randn_like(x0)
@@ -118,163 +132,6 @@ def doubled(denoiser, x0, rng):
 
 def unasked(denoiser, x0, rng):
     return torch.randn(x0.shape, generator=rng).square().mean()
-
-
-def letters(denoiser, x_t, t, z):
-    """The line of Algorithm 2, with z = 0 at t = 1 although sigma is 0 there."""
-    p, eps = denoiser.process, denoiser(x_t, t).eps
-    alpha, alpha_bar = 1 - p.beta(t), p.alpha_bar(t)
-    sigma = (p.beta(t) * (1 - p.alpha_bar(t - 1)) / (1 - alpha_bar)) ** 0.5
-    return (x_t - (1 - alpha) / (1 - alpha_bar) ** 0.5 * eps) / alpha**0.5 + sigma * (z if t > 1 else 0)
-
-
-def through_ddim(denoiser, x_t, t, z):
-    """Song et al. 2021, eq. 12 with eta = 1."""
-    p, pred = denoiser.process, denoiser(x_t, t)
-    variance = p.beta(t) * (1 - p.alpha_bar(t - 1)) / (1 - p.alpha_bar(t))
-    return p.signal(t - 1) * pred.x0 + (1 - p.alpha_bar(t - 1) - variance).sqrt() * pred.eps + variance.sqrt() * z
-
-
-def through_the_score(denoiser, x_t, t, z):
-    p = denoiser.process
-    variance = p.beta(t) * (1 - p.alpha_bar(t - 1)) / (1 - p.alpha_bar(t))
-    return (x_t + p.beta(t) * denoiser(x_t, t).score) / p.alpha(t).sqrt() + variance.sqrt() * z
-
-
-def in_numpy(denoiser, x_t, t, z):
-    beta = denoiser.process.betas.numpy()
-    alpha_bar = np.append(1, np.cumprod(1 - beta))
-    b, now, before = beta[t - 1], alpha_bar[t], alpha_bar[t - 1]
-    mean = (x_t.numpy() - b / np.sqrt(1 - now) * denoiser(x_t, t).eps.numpy()) / np.sqrt(1 - b)
-    return mean + np.sqrt(b * (1 - before) / (1 - now)) * z.numpy()
-
-
-def by_the_sampler(denoiser, x_t, t, z):
-    """The library's own sampler, whose noise is taken out and replaced by z."""
-    step = lambda rng: list(library_ddpm(denoiser, x_t, torch.tensor([t, t - 1]), rng))[-1].x
-    drawn = torch.randn(x_t.shape, generator=seeded(4))
-    p = denoiser.process
-    sigma = (p.beta(t) * (1 - p.alpha_bar(t - 1)) / (1 - p.alpha_bar(t))).sqrt()
-    return step(seeded(4)) + sigma * (z - drawn)
-
-
-def _line(change):
-    """Algorithm 2, line 4, with its parts changed by name."""
-
-    def step(denoiser, x_t, t, z):
-        p = denoiser.process
-        tilde = p.beta(t) * (1 - p.alpha_bar(t - 1)) / (1 - p.alpha_bar(t))
-        parts = dict(outside=p.alpha(t) ** -0.5, top=p.beta(t), below=(1 - p.alpha_bar(t)) ** 0.5, sigma=tilde**0.5)
-        parts |= change(p, t)
-        return parts["outside"] * (x_t - parts["top"] / parts["below"] * denoiser(x_t, t).eps) + parts["sigma"] * z
-
-    return step
-
-
-def x0_for_eps(denoiser, x_t, t, z):
-    p, pred = denoiser.process, denoiser(x_t, t)
-    sigma = (p.beta(t) * (1 - p.alpha_bar(t - 1)) / (1 - p.alpha_bar(t))).sqrt()
-    return (x_t - p.beta(t) / p.noise(t) * pred.x0) / p.alpha(t).sqrt() + sigma * z
-
-
-def own_z(denoiser, x_t, t, z):
-    return letters(denoiser, x_t, t, torch.randn(x_t.shape, generator=seeded(9)))
-
-
-def in_place(denoiser, x_t, t, z):
-    return x_t.copy_(letters(denoiser, x_t, t, z))
-
-
-def eq_7(process, t):
-    return process.beta(t) * (1 - process.alpha_bar(t - 1)) / (1 - process.alpha_bar(t))
-
-
-def by_precisions(process, t):
-    """1 / variance = alpha / beta + 1 / (1 - alpha_bar_(t-1)): the precisions of Bayes' rule add."""
-    return 1 / (process.alpha(t) / process.beta(t) + 1 / (1 - process.alpha_bar(t - 1)))
-
-
-def tabled(process, t):
-    alpha_bar = np.append(1, np.cumprod(1 - process.betas.numpy()))
-    return np.append(0, process.betas.numpy() * (1 - alpha_bar[:-1]) / (1 - alpha_bar[1:]))[np.asarray(t)]
-
-
-def by_the_library(process, t):
-    x = torch.zeros(torch.as_tensor(t).numel(), 1)
-    variance = process.posterior(x, x, t)[1]
-    return variance.flatten() if isinstance(t, torch.Tensor) else variance.squeeze()
-
-
-def in_floats(process, t):
-    if np.ndim(t):
-        return torch.stack([torch.tensor(in_floats(process, int(s))) for s in t])
-    return float(eq_7(process, t))
-
-
-def doubly_late(process, t):
-    return process.beta(t) * (1 - process.alpha_bar(t)) / (1 - process.alpha_bar(t))
-
-
-RIGHT = {
-    "denoising_loss": [noise_first, by_hand, by_norms, through_v],
-    "ddpm_step": [letters, through_ddim, through_the_score, in_numpy, by_the_sampler],
-    "posterior_variance": [eq_7, by_precisions, tabled, by_the_library, in_floats],
-}
-
-WRONG = {
-    "denoising_loss": [
-        ("one t is drawn for the whole batch", one_time),
-        ("drawn from 0 .. T - 1", counted_from_0),
-        ("summed, not averaged", summed),
-        ("summed over each picture", norm),
-        ("absolute values", absolute),
-        ("the predicted x_0 is compared with x_0", of_pictures),
-        ("compared with the clean picture", against_the_picture),
-        ("compared with the noisy picture", against_x_t),
-        ("drawn anew", other_noise),
-        ("given the clean picture", clean),
-        ("uniform (torch.rand)", uniform),
-        ("same noise", shared_noise),
-        ("cut off from the network", cut_off),
-        ("not drawn from rng", global_rng),
-        ("✗ the gradient of the loss reaches the network", doubled),
-        ("the network is never called", unasked),
-    ],
-    "ddpm_step": [
-        ("the bar is lost", _line(lambda p, t: dict(below=(1 - p.alpha(t)) ** 0.5))),
-        ("square root is missing below", _line(lambda p, t: dict(below=1 - p.alpha_bar(t)))),
-        ("a bar too many: 1 - alpha_bar_t stands", _line(lambda p, t: dict(top=1 - p.alpha_bar(t)))),
-        ("a bar too many: 1 / sqrt(alpha_bar_t)", _line(lambda p, t: dict(outside=p.alpha_bar(t) ** -0.5))),
-        ("1 / sqrt(alpha_t) is missing", _line(lambda p, t: dict(outside=1))),
-        ("must divide", _line(lambda p, t: dict(outside=p.alpha(t) ** 0.5))),
-        ("noise is added, not subtracted", _line(lambda p, t: dict(top=-p.beta(t)))),
-        ("at the last step too, with sigma_t^2 = beta_t", _line(lambda p, t: dict(sigma=p.beta(t) ** 0.5))),
-        ("sigma_t^2 is beta_t", _line(lambda p, t: dict(sigma=p.beta(t) ** 0.5 if t > 1 else 0))),
-        ("variance sigma_t^2 multiplies z", _line(lambda p, t: dict(sigma=eq_7(p, t)))),
-        ("z is forgotten", _line(lambda p, t: dict(sigma=0))),
-        ("predicted x_0 is subtracted", x0_for_eps),
-        ("✗ what z adds is sigma_t z", own_z),
-        ("✗ x_t is left as it was", in_place),
-    ],
-    "posterior_variance": [
-        ("it is beta_t", lambda process, t: 1 - process.alpha(t)),
-        ("it is beta_t", doubly_late),
-        ("standard deviation", lambda process, t: eq_7(process, t) ** 0.5),
-        ("logarithm", lambda process, t: torch.log(eq_7(process, t))),
-        ("beta_t is missing", lambda process, t: eq_7(process, t) / process.beta(t)),
-        ("upside down", lambda process, t: process.beta(t) ** 2 / eq_7(process, t)),
-        ("square roots", lambda process, t: process.beta(t) * process.noise(t - 1) / process.noise(t)),
-        ("bars are lost", lambda process, t: process.beta(t - 1)),
-        ("line below is missing", lambda process, t: eq_7(process, t) * (1 - process.alpha_bar(t))),
-        (
-            "not for a batch",
-            lambda process, t: process.beta(t) * (1 - process.alpha_bar(int(t) - 1)) / (1 - process.alpha_bar(t)),
-        ),
-    ],
-}
-
-
-# What was tried: whole functions, as they would stand in the cell
 
 
 def as_in_diffusers(denoiser, x0, rng):
@@ -354,205 +211,12 @@ def signal_lost(denoiser, x0, rng):
     return mse_loss(denoiser(x_t, t).eps, eps)
 
 
-def as_a_number(denoiser, x0, rng):
-    t = denoiser.process.sample_t(len(x0), rng)
-    eps = randn_like(x0, rng)
-    return mse_loss(denoiser(denoiser.process.add_noise(x0, t, eps), t).eps, eps).item()
-
-
-def detached(denoiser, x0, rng):
-    t = denoiser.process.sample_t(len(x0), rng)
-    eps = randn_like(x0, rng)
-    return mse_loss(denoiser(denoiser.process.add_noise(x0, t, eps), t).eps.detach(), eps)
-
-
 def noise_of_one_step(denoiser, x0, rng):
     process = denoiser.process
     t = process.sample_t(len(x0), rng)
     eps = randn_like(x0, rng)
     alpha = process.alpha(t).float().view(-1, *[1] * (x0.ndim - 1))
     return mse_loss(denoiser(alpha.sqrt() * x0 + (1 - alpha).sqrt() * eps, t).eps, eps)
-
-
-def _parts(denoiser, x_t, t):
-    p = denoiser.process
-    return denoiser(x_t, t), p.beta(t), p.alpha(t), p.alpha_bar(t), p.alpha_bar(t - 1)
-
-
-def with_beta_as_variance(denoiser, x_t, t, z):
-    """The other choice of Ho et al., with z = 0 at the end."""
-    pred, beta, alpha, bar, _ = _parts(denoiser, x_t, t)
-    mean = (x_t - beta / (1 - bar).sqrt() * pred.eps) / alpha.sqrt()
-    return mean + beta.sqrt() * z if t > 1 else mean
-
-
-def with_beta_always(denoiser, x_t, t, z):
-    pred, beta, alpha, bar, _ = _parts(denoiser, x_t, t)
-    return (x_t - beta / (1 - bar).sqrt() * pred.eps) / alpha.sqrt() + beta.sqrt() * z
-
-
-def slide_without_bar(denoiser, x_t, t, z):
-    pred, beta, alpha, bar, before = _parts(denoiser, x_t, t)
-    mean = 1 / torch.sqrt(alpha) * (x_t - (1 - alpha) / torch.sqrt(1 - alpha) * pred.eps)
-    return mean + torch.sqrt((1 - before) / (1 - bar) * beta) * z
-
-
-def clipped_as_in_diffusers(denoiser, x_t, t, z):
-    pred, beta, alpha, bar, before = _parts(denoiser, x_t, t)
-    x0 = ((x_t - (1 - bar).sqrt() * pred.eps) / bar.sqrt()).clamp(-1, 1)
-    mean = before.sqrt() * beta / (1 - bar) * x0 + alpha.sqrt() * (1 - before) / (1 - bar) * x_t
-    return mean + ((1 - before) / (1 - bar) * beta).sqrt() * z
-
-
-def variance_for_sigma(denoiser, x_t, t, z):
-    pred, beta, alpha, bar, before = _parts(denoiser, x_t, t)
-    return (x_t - beta / (1 - bar).sqrt() * pred.eps) / alpha.sqrt() + (1 - before) / (1 - bar) * beta * z
-
-
-def only_the_mean(denoiser, x_t, t, z):
-    pred, beta, alpha, bar, _ = _parts(denoiser, x_t, t)
-    return (x_t - beta / (1 - bar).sqrt() * pred.eps) / alpha.sqrt()
-
-
-def by_ddim(denoiser, x_t, t, z):
-    pred, _, _, _, before = _parts(denoiser, x_t, t)
-    return before.sqrt() * pred.x0 + (1 - before).sqrt() * pred.eps
-
-
-def straight_to_x0(denoiser, x_t, t, z):
-    pred, _, _, bar, _ = _parts(denoiser, x_t, t)
-    return (x_t - (1 - bar).sqrt() * pred.eps) / bar.sqrt()
-
-
-def noised_again(denoiser, x_t, t, z):
-    pred, _, _, _, before = _parts(denoiser, x_t, t)
-    return before.sqrt() * pred.x0 + (1 - before).sqrt() * z
-
-
-def never_rescaled(denoiser, x_t, t, z):
-    pred, beta, _, bar, before = _parts(denoiser, x_t, t)
-    return x_t - beta / (1 - bar).sqrt() * pred.eps + ((1 - before) / (1 - bar) * beta).sqrt() * z
-
-
-def fresh_noise(denoiser, x_t, t, z):
-    pred, beta, alpha, bar, before = _parts(denoiser, x_t, t)
-    mean = (x_t - beta / (1 - bar).sqrt() * pred.eps) / alpha.sqrt()
-    return mean + ((1 - before) / (1 - bar) * beta).sqrt() * torch.randn_like(x_t)
-
-
-def bracket_too_wide(denoiser, x_t, t, z):
-    pred, beta, alpha, bar, before = _parts(denoiser, x_t, t)
-    return (x_t - beta / (1 - bar).sqrt() * pred.eps + ((1 - before) / (1 - bar) * beta).sqrt() * z) / alpha.sqrt()
-
-
-def counted_from_zero(denoiser, x_t, t, z):
-    p, pred = denoiser.process, denoiser(x_t, t)
-    beta, bar = p.beta(t), p.alpha_bar(t - 1)
-    variance = beta * (1 - p.alpha_bar(t - 1)) / (1 - p.alpha_bar(t))
-    return (x_t - (1 - p.alpha(t - 1)) / (1 - bar).sqrt() * pred.eps) / p.alpha(t - 1).sqrt() + variance.sqrt() * z
-
-
-def its_beta(process, t):
-    return process.beta(t)
-
-
-def its_root(process, t):
-    return ((1 - process.alpha_bar(t - 1)) / (1 - process.alpha_bar(t)) * process.beta(t)).sqrt()
-
-
-def its_logarithm(process, t):
-    """As in OpenAI's code, clipped."""
-    variance = process.beta(t) * (1.0 - process.alpha_bar(t - 1)) / (1.0 - process.alpha_bar(t))
-    return torch.log(variance.clamp(min=1e-20))
-
-
-def other_way_up(process, t):
-    return (1 - process.alpha_bar(t)) / (1 - process.alpha_bar(t - 1)) * process.beta(t)
-
-
-def no_beta(process, t):
-    return (1 - process.alpha_bar(t - 1)) / (1 - process.alpha_bar(t))
-
-
-def no_bars(process, t):
-    return (1 - process.alpha(t - 1)) / (1 - process.alpha(t)) * process.beta(t)
-
-
-def bars_alone(process, t):
-    return process.alpha_bar(t - 1) / process.alpha_bar(t) * process.beta(t)
-
-
-def ratio_of_roots(process, t):
-    return (1 - process.alpha_bar(t - 1)).sqrt() / (1 - process.alpha_bar(t)).sqrt() * process.beta(t)
-
-
-def one_early(process, t):
-    t = t - 1
-    return (1 - process.alpha_bar(t - 1)) / (1 - process.alpha_bar(t)) * process.beta(t)
-
-
-def never_zero(process, t):
-    """The first one is replaced by the second, so that its logarithm is finite."""
-    t = torch.as_tensor(t).clamp(min=2)
-    return (1 - process.alpha_bar(t - 1)) / (1 - process.alpha_bar(t)) * process.beta(t)
-
-
-def of_a_number_alone(process, t):
-    before = process.alpha_bar(t - 1) if t > 1 else torch.tensor(1.0)
-    return (1 - before) / (1 - process.alpha_bar(t)) * process.beta(t)
-
-
-def earlier_beta(process, t):
-    return (1 - process.alpha_bar(t - 1)) / (1 - process.alpha_bar(t)) * process.beta(t - 1)
-
-
-TRIED = {
-    "denoising_loss": [
-        ("", as_in_diffusers),
-        ("drawn from 0 .. T - 1", times_from_0),
-        ("one t is drawn for the whole batch", a_time_for_all),
-        ("summed, not averaged", sum_of_squares),
-        ("one number for each of the batch", one_loss_each),
-        ("compared with x_0", of_x0),
-        ("compared with the noisy picture", of_pictures_as_on_the_slide),
-        ("Huber", huber),
-        ("drawn anew", other_noises),
-        ("", fraction_of_T),
-        ("not scaled", signal_lost),
-        ("cut off from the network", as_a_number),
-        ("cut off from the network", detached),
-        ("alpha_t stands", noise_of_one_step),
-    ],
-    "ddpm_step": [
-        ("sigma_t^2 is beta_t", with_beta_as_variance),
-        ("at the last step too", with_beta_always),
-        ("the bar is lost", slide_without_bar),
-        ("clamped", clipped_as_in_diffusers),
-        ("the variance sigma_t^2 multiplies z", variance_for_sigma),
-        ("z is forgotten", only_the_mean),
-        ("DDIM", by_ddim),
-        ("the predicted x_0 is returned", straight_to_x0),
-        ("made noisy again", noised_again),
-        ("the factor 1 / sqrt(alpha_t) is missing", never_rescaled),
-        ("", fresh_noise),
-        ("inside the bracket", bracket_too_wide),
-        ("one step too early", counted_from_zero),
-    ],
-    "posterior_variance": [
-        ("it is beta_t", its_beta),
-        ("the standard deviation is returned", its_root),
-        ("the logarithm", its_logarithm),
-        ("upside down", other_way_up),
-        ("beta_t is missing", no_beta),
-        ("the bars are lost", no_bars),
-        ("alpha_bar stands where 1 - alpha_bar", bars_alone),
-        ("there are square roots", ratio_of_roots),
-        ("one step too early", one_early),
-        ("that of t = 2", never_zero),
-        ("not for a batch", of_a_number_alone),
-        ("beta_(t-1) stands", earlier_beta),
-    ],
-}
 
 
 def with_times_as_fractions(denoiser, x0, rng):
@@ -577,41 +241,557 @@ def by_dot_products(denoiser, x0, rng):
     return torch.dot(miss, miss) / x0.numel()
 
 
-def in_double(denoiser, x_t, t, z):
+# The training loop
+
+
+def with_the_gradient_cleared_last(network, draw, optimizer, steps, rng):
+    """Cleared after each step, for the next one; the losses in a tensor."""
+    losses, T = torch.zeros(steps), network.process.T
+    optimizer.zero_grad()
+    for i in range(steps):
+        x0 = draw(rng)
+        eps = torch.randn(x0.shape, generator=rng)
+        t = torch.randint(1, T + 1, (x0.shape[0],), generator=rng)
+        a, b = network.process.coefficients(t, x0)
+        loss = mse_loss(network(a * x0 + b * eps, t).eps, eps)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses[i] = loss.detach()
+    return losses
+
+
+def with_a_while_and_its_own_gradient(network, draw, optimizer, steps, rng):
+    """The gradient by autograd.grad; the losses as numpy has them."""
+    losses, weights = [], list(network.net.parameters())
+    while len(losses) < steps:
+        x0 = draw(rng)
+        t, eps = network.process.sample_t(len(x0), rng), randn_like(x0, rng)
+        miss = network(network.process.add_noise(x0, t, eps), t).value - eps
+        loss = miss.pow(2).mean()
+        for weight, gradient in zip(weights, torch.autograd.grad(loss, weights)):
+            weight.grad = gradient
+        optimizer.step()
+        losses += [loss.item()]
+    return torch.tensor(losses).numpy()
+
+
+def in_train_mode(network, draw, optimizer, steps, rng):
+    """As a script has it, with set_to_none=False and torch's own names."""
+    network.net.train()
+    history = []
+    for _ in range(steps):
+        batch = draw(rng)
+        timesteps = (1 + network.process.T * torch.rand(len(batch), generator=rng)).long().clamp(max=network.process.T)
+        noise = torch.empty_like(batch).normal_(generator=rng)
+        noisy = network.process.add_noise(batch, timesteps, noise)
+        loss = nn.MSELoss()(noise, network(noisy, timesteps).eps)
+        for p in network.net.parameters():
+            p.grad = None
+        loss.backward()
+        optimizer.step()
+        history.append(loss.detach())
+    return torch.stack(history)
+
+
+def _steps(network, draw, rng, steps):
+    """The batches of a training and their losses, one at a time."""
+    for _ in range(steps):
+        x0 = draw(rng)
+        t, eps = network.process.sample_t(len(x0), rng), randn_like(x0, rng)
+        yield mse_loss(network(network.process.add_noise(x0, t, eps), t).eps, eps)
+
+
+def never_cleared(network, draw, optimizer, steps, rng):
+    losses = []
+    for loss in _steps(network, draw, rng, steps):
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def cleared_once(network, draw, optimizer, steps, rng):
+    optimizer.zero_grad()
+    return never_cleared(network, draw, optimizer, steps, rng)
+
+
+def step_first(network, draw, optimizer, steps, rng):
+    losses = []
+    for loss in _steps(network, draw, rng, steps):
+        optimizer.zero_grad()
+        optimizer.step()
+        loss.backward()
+        losses.append(loss.item())
+    return losses
+
+
+def cleared_between(network, draw, optimizer, steps, rng):
+    losses = []
+    for loss in _steps(network, draw, rng, steps):
+        loss.backward()
+        optimizer.zero_grad()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def no_step(network, draw, optimizer, steps, rng):
+    losses = []
+    for loss in _steps(network, draw, rng, steps):
+        optimizer.zero_grad()
+        loss.backward()
+        losses.append(loss.item())
+    return losses
+
+
+def one_batch(network, draw, optimizer, steps, rng):
+    x0, losses = draw(rng), []
+    for _ in range(steps):
+        t, eps = network.process.sample_t(len(x0), rng), randn_like(x0, rng)
+        loss = mse_loss(network(network.process.add_noise(x0, t, eps), t).eps, eps)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def last_loss(network, draw, optimizer, steps, rng):
+    return loop_of(by_hand)(network, draw, optimizer, steps, rng)[-1]
+
+
+def mean_loss(network, draw, optimizer, steps, rng):
+    return sum(loop_of(by_hand)(network, draw, optimizer, steps, rng)) / steps
+
+
+def one_step_too_many(network, draw, optimizer, steps, rng):
+    return loop_of(by_hand)(network, draw, optimizer, steps + 1, rng)
+
+
+def one_noise(network, draw, optimizer, steps, rng):
+    losses, eps = [], None
+    for _ in range(steps):
+        x0 = draw(rng)
+        eps = randn_like(x0, rng) if eps is None else eps
+        t = network.process.sample_t(len(x0), rng)
+        loss = mse_loss(network(network.process.add_noise(x0, t, eps), t).eps, eps)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def detached(network, draw, optimizer, steps, rng):
+    losses = []
+    for _ in range(steps):
+        x0 = draw(rng)
+        t, eps = network.process.sample_t(len(x0), rng), randn_like(x0, rng)
+        loss = mse_loss(network(network.process.add_noise(x0, t, eps), t).eps.detach(), eps).requires_grad_()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+# The sampling loop
+
+
+def _variance(p, t):
+    return p.beta(t) * (1 - p.alpha_bar(t - 1)) / (1 - p.alpha_bar(t))
+
+
+def letters(denoiser, x, rng):
+    """The lines of Algorithm 2, with z = 0 at t = 1 although sigma is 0 there."""
     p = denoiser.process
-    x, eps = x_t.double(), denoiser(x_t, t).eps.double()
-    variance = p.beta(t) * (1 - p.alpha_bar(t - 1)) / (1 - p.alpha_bar(t))
-    return (x - p.beta(t) / (1 - p.alpha_bar(t)).sqrt() * eps) / p.alpha(t).sqrt() + variance.sqrt() * z.double()
+    for t in reversed(range(1, p.T + 1)):
+        z = randn_like(x, rng) if t > 1 else torch.zeros_like(x)
+        alpha, alpha_bar = 1 - p.beta(t), p.alpha_bar(t)
+        x = (x - (1 - alpha) / (1 - alpha_bar) ** 0.5 * denoiser(x, t).eps) / alpha**0.5 + _variance(p, t) ** 0.5 * z
+    return x
 
 
-def by_the_posterior(denoiser, x_t, t, z):
-    mean, variance = denoiser.process.posterior(x_t, denoiser(x_t, t).x0, t)
-    return mean + (0.5 * variance.clamp(min=1e-20).log()).exp() * z
+def through_ddim(denoiser, x, rng):
+    """Song et al. 2021, eq. 12 with eta = 1."""
+    p = denoiser.process
+    for t in range(p.T, 0, -1):
+        pred, variance = denoiser(x, t), _variance(p, t)
+        direction = (1 - p.alpha_bar(t - 1) - variance).clamp(min=0).sqrt()
+        x = p.signal(t - 1) * pred.x0 + direction * pred.eps + variance.sqrt() * torch.randn(x.shape, generator=rng)
+    return x
 
 
-def on_a_batch_of_times(denoiser, x_t, t, z):
-    p, each = denoiser.process, torch.full((len(x_t),), t)
-    view = lambda v: v.float().view(-1, *[1] * (x_t.ndim - 1))
-    alpha, bar, before = (view(v) for v in (p.alpha(each), p.alpha_bar(each), p.alpha_bar(each - 1)))
-    mean = (x_t - (1 - alpha) / (1 - bar).sqrt() * denoiser(x_t, each).eps) / alpha.sqrt()
-    return mean if t == 1 else mean + ((1 - before) / (1 - bar) * (1 - alpha)).sqrt() * z
+def through_the_score(denoiser, x, rng):
+    p, t = denoiser.process, denoiser.process.T
+    while t > 0:
+        x = (x + p.beta(t) * denoiser(x, t).score) / p.alpha(t).sqrt()
+        x = x + _variance(p, t).sqrt() * randn_like(x, rng)
+        t -= 1
+    return x
 
 
-def from_signal_to_noise(process, t):
-    """beta_tilde = (1 / SNR(t - 1)) / (1 / SNR(t)) beta alpha_bar(t - 1) / alpha_bar(t), with 1 / SNR = 1 / alpha_bar - 1."""
-    inverse = lambda s: 1 / process.alpha_bar(s) - 1
-    return inverse(t - 1) / inverse(t) * process.beta(t) / process.alpha(t)
+def by_the_posterior(denoiser, x, rng):
+    for t in denoiser.process.times(denoiser.process.T)[:-1].tolist():
+        mean, variance = denoiser.process.posterior(x, denoiser(x, t).x0, t)
+        x = (mean + (0.5 * variance.clamp(min=1e-20).log()).exp() * randn_like(x, rng)).to(x.dtype)
+    return x
 
 
-def through_noises(process, t):
-    return (process.noise(t - 1) / process.noise(t)) ** 2 * (1 - process.alpha(t))
+def by_the_sampler(denoiser, x, rng):
+    return result(library_ddpm(denoiser, x, denoiser.process.times(denoiser.process.T), rng))
 
 
-def a_batch_of_one(process, t):
-    value = (1 - process.alpha_bar(t - 1)) / (1 - process.alpha_bar(t)) * process.beta(t)
-    return torch.as_tensor(value).to(torch.float32)
+def as_steps(denoiser, x, rng):
+    """The library's sampler yields its steps; so may a student's."""
+    return library_ddpm(denoiser, x, denoiser.process.times(denoiser.process.T), rng)
 
 
-RIGHT["denoising_loss"] += [with_times_as_fractions, through_the_score_of_both, by_dot_products]
-RIGHT["ddpm_step"] += [in_double, by_the_posterior, on_a_batch_of_times]
-RIGHT["posterior_variance"] += [from_signal_to_noise, through_noises, a_batch_of_one]
+@torch.no_grad()
+def on_a_batch_of_times(denoiser, x, rng):
+    p = denoiser.process
+    view = lambda v: v.float().view(-1, *[1] * (x.ndim - 1))
+    for t in range(p.T, 0, -1):
+        each = torch.full((len(x),), t)
+        alpha, bar, variance = (view(v) for v in (p.alpha(each), p.alpha_bar(each), _variance(p, each)))
+        x = (x - (1 - alpha) / (1 - bar).sqrt() * denoiser(x, each).eps) / alpha.sqrt()
+        x = x + variance.sqrt() * torch.empty_like(x).normal_(generator=rng)
+    return x
+
+
+def _line(change, first=0, last=1):
+    """Algorithm 2, line 4 in a loop, with its parts changed by name; t from T - first down to `last`."""
+
+    def loop(denoiser, x, rng):
+        p = denoiser.process
+        for t in range(p.T - first, last - 1, -1):
+            parts = dict(outside=p.alpha(t) ** -0.5, top=p.beta(t), below=(1 - p.alpha_bar(t)) ** 0.5)
+            parts |= dict(sigma=_variance(p, t) ** 0.5) | change(p, t)
+            drift = parts["top"] / parts["below"] * denoiser(x, t).eps
+            x = parts["outside"] * (x - drift) + parts["sigma"] * randn_like(x, rng)
+        return x
+
+    return loop
+
+
+def x0_for_eps(denoiser, x, rng):
+    p = denoiser.process
+    for t in range(p.T, 0, -1):
+        x = (x - p.beta(t) / p.noise(t) * denoiser(x, t).x0) / p.alpha(t).sqrt() + _variance(p, t).sqrt() * randn_like(x, rng)
+    return x
+
+
+def one_z(denoiser, x, rng):
+    p, z = denoiser.process, randn_like(x, rng)
+    for t in range(p.T, 0, -1):
+        x = (x - p.beta(t) / p.noise(t) * denoiser(x, t).eps) / p.alpha(t).sqrt() + _variance(p, t).sqrt() * z
+    return x
+
+
+def in_place(denoiser, x, rng):
+    return x.copy_(letters(denoiser, x, rng))
+
+
+def with_beta_as_variance(denoiser, x, rng):
+    """The other choice of Ho et al., with z = 0 at the end."""
+    p = denoiser.process
+    for t in range(p.T, 0, -1):
+        z = torch.randn(x.shape, generator=rng) if t > 1 else 0
+        x = (x - p.beta(t) / p.noise(t) * denoiser(x, t).eps) / p.alpha(t).sqrt() + p.beta(t).sqrt() * z
+    return x
+
+
+def with_beta_always(denoiser, x, rng):
+    p = denoiser.process
+    for t in range(p.T, 0, -1):
+        z = torch.randn(x.shape, generator=rng)
+        x = (x - p.beta(t) / p.noise(t) * denoiser(x, t).eps) / p.alpha(t).sqrt() + p.beta(t).sqrt() * z
+    return x
+
+
+def slide_without_bar(denoiser, x, rng):
+    p = denoiser.process
+    for t in range(p.T, 0, -1):
+        alpha = p.alpha(t)
+        z = torch.randn(x.shape, generator=rng) if t > 1 else 0
+        x = (x - (1 - alpha) / (1 - alpha).sqrt() * denoiser(x, t).eps) / alpha.sqrt() + _variance(p, t).sqrt() * z
+    return x
+
+
+def clipped_as_in_diffusers(denoiser, x, rng):
+    for t in range(denoiser.process.T, 0, -1):
+        mean, variance = denoiser.process.posterior(x, denoiser(x, t).x0.clamp(-1, 1), t)
+        x = (mean + variance.sqrt() * randn_like(x, rng)).float()
+    return x
+
+
+def variance_for_sigma(denoiser, x, rng):
+    for t in range(denoiser.process.T, 0, -1):
+        mean, variance = denoiser.process.posterior(x, denoiser(x, t).x0, t)
+        x = (mean + variance * randn_like(x, rng)).float()
+    return x
+
+
+def only_the_mean(denoiser, x, rng):
+    for t in range(denoiser.process.T, 0, -1):
+        x = denoiser.process.posterior(x, denoiser(x, t).x0, t)[0].float()
+    return x
+
+
+def by_ddim(denoiser, x, rng):
+    for t in range(denoiser.process.T, 0, -1):
+        pred = denoiser(x, t)
+        x = denoiser.process.add_noise(pred.x0, t - 1, pred.eps)
+    return x
+
+
+def noised_again(denoiser, x, rng):
+    for t in range(denoiser.process.T, 0, -1):
+        x = denoiser.process.add_noise(denoiser(x, t).x0, t - 1, randn_like(x, rng))
+    return x
+
+
+def ends_with_x0(denoiser, x, rng):
+    """Stops at t = 1 and returns the predicted picture there: with this variance that is the last step."""
+    x = _line(lambda p, t: {}, last=2)(denoiser, x, rng)
+    return 0.9 * denoiser(x, 1).x0
+
+
+def bracket_too_wide(denoiser, x, rng):
+    p = denoiser.process
+    for t in range(p.T, 0, -1):
+        z = torch.randn(x.shape, generator=rng)
+        x = (x - p.beta(t) / p.noise(t) * denoiser(x, t).eps + _variance(p, t).sqrt() * z) / p.alpha(t).sqrt()
+    return x
+
+
+def upwards(denoiser, x, rng):
+    p = denoiser.process
+    for t in range(1, p.T + 1):
+        x = (x - p.beta(t) / p.noise(t) * denoiser(x, t).eps) / p.alpha(t).sqrt() + _variance(p, t).sqrt() * randn_like(x, rng)
+    return x
+
+
+def torchs_own_noise(denoiser, x, rng):
+    p = denoiser.process
+    for t in range(p.T, 0, -1):
+        x = (x - p.beta(t) / p.noise(t) * denoiser(x, t).eps) / p.alpha(t).sqrt() + _variance(p, t).sqrt() * torch.randn_like(x)
+    return x
+
+
+# v
+
+
+def by_solving(x_t, v, a, b):
+    """Two equations in two unknowns, for any a and b."""
+    determinant = a * a + b * b
+    return (a * x_t - b * v) / determinant, (b * x_t + a * v) / determinant
+
+
+def by_rotation(x_t, v, a, b):
+    """x_0 and eps are x_t and v, turned back by the angle whose cosine is a."""
+    angle = torch.atan2(b, a)
+    return x_t * angle.cos() - v * angle.sin(), x_t * angle.sin() + v * angle.cos()
+
+
+def by_the_library(x_t, v, a, b):
+    pred = Prediction(x_t, a, b, "v", v)
+    return pred.x0, pred.eps
+
+
+def through_x0(x_t, v, a, b):
+    """eps from x_t and x_0 where there is noise, else from v."""
+    x0 = a * x_t - b * v
+    return x0, torch.where(b > 0.5, (x_t - a * x0) / b.clamp(min=0.5), (v + b * x0) / a.clamp(min=1e-9))
+
+
+def in_a_list(x_t, v, a, b):
+    x0 = torch.sub(a * x_t, v * b)
+    return [x0, torch.add(b * x_t, v * a)]
+
+
+def in_complex_numbers(x_t, v, a, b):
+    turned = torch.complex(x_t, v) * torch.complex(a, b)
+    return turned.real, turned.imag
+
+
+def eps_first(x_t, v, a, b):
+    return b * x_t + a * v, a * x_t - b * v
+
+
+def plus_in_x0(x_t, v, a, b):
+    return a * x_t + b * v, b * x_t + a * v
+
+
+def minus_in_eps(x_t, v, a, b):
+    return a * x_t - b * v, b * x_t - a * v
+
+
+def other_sign_of_v(x_t, v, a, b):
+    return a * x_t + b * v, b * x_t - a * v
+
+
+def signal_and_noise_exchanged(x_t, v, a, b):
+    return b * x_t - a * v, a * x_t + b * v
+
+
+def as_if_eps(x_t, v, a, b):
+    return (x_t - b * v) / a, v
+
+
+def as_if_x0(x_t, v, a, b):
+    return v, (x_t - a * v) / b
+
+
+def as_if_flow(x_t, v, a, b):
+    x0 = (x_t - b * v) / (a + b)
+    return x0, x0 + v
+
+
+def bare_x_t(x_t, v, a, b):
+    return x_t - b * v, x_t + a * v
+
+
+def bare_x_t_in_x0(x_t, v, a, b):
+    return x_t - b * v, b * x_t + a * v
+
+
+def squared(x_t, v, a, b):
+    return a**2 * x_t - b**2 * v, b**2 * x_t + a**2 * v
+
+
+def x0_alone(x_t, v, a, b):
+    return a * x_t - b * v
+
+
+def with_v(x_t, v, a, b):
+    return a * x_t - b * v, v
+
+
+def written_into_x_t(x_t, v, a, b):
+    x0 = a * x_t - b * v
+    return x0, x_t.mul_(b).add_(a * v)
+
+
+RIGHT = {
+    "training_loop": [
+        with_the_gradient_cleared_last,
+        with_a_while_and_its_own_gradient,
+        in_train_mode,
+        *map(loop_of, (noise_first, by_hand, by_norms, through_v)),
+        *map(loop_of, (with_times_as_fractions, through_the_score_of_both, by_dot_products)),
+    ],
+    "sampling_loop": [
+        letters,
+        through_ddim,
+        through_the_score,
+        by_the_posterior,
+        by_the_sampler,
+        as_steps,
+        on_a_batch_of_times,
+    ],
+    "from_v": [by_solving, by_rotation, by_the_library, through_x0, in_a_list, in_complex_numbers],
+}
+
+WRONG = {
+    "training_loop": [
+        ("one t is drawn for the whole batch", loop_of(one_time)),
+        ("drawn from 0 .. T - 1", loop_of(counted_from_0)),
+        ("summed, not averaged", loop_of(summed)),
+        ("summed over each picture", loop_of(norm)),
+        ("absolute values", loop_of(absolute)),
+        ("the predicted x_0 is compared with x_0", loop_of(of_pictures)),
+        ("compared with the clean picture", loop_of(against_the_picture)),
+        ("compared with the noisy picture", loop_of(against_x_t)),
+        ("drawn anew", loop_of(other_noise)),
+        ("given the clean picture", loop_of(clean)),
+        ("uniform (torch.rand)", loop_of(uniform)),
+        ("same noise", loop_of(shared_noise)),
+        ("not drawn from rng", loop_of(global_rng)),
+        ("2 where 1 is right", loop_of(doubled)),
+        ("it raised RuntimeError", loop_of(unasked)),
+        ("the weights never move", no_step),
+        ("✗ there are as many steps", one_step_too_many),
+        ("it should be (3,)", mean_loss),
+    ],
+    "sampling_loop": [
+        ("the bar is lost", _line(lambda p, t: dict(below=(1 - p.alpha(t)) ** 0.5))),
+        ("square root is missing below", _line(lambda p, t: dict(below=1 - p.alpha_bar(t)))),
+        ("a bar too many: 1 - alpha_bar_t stands", _line(lambda p, t: dict(top=1 - p.alpha_bar(t)))),
+        ("a bar too many: 1 / sqrt(alpha_bar_t)", _line(lambda p, t: dict(outside=p.alpha_bar(t) ** -0.5))),
+        ("1 / sqrt(alpha_t) is missing", _line(lambda p, t: dict(outside=1))),
+        ("must divide", _line(lambda p, t: dict(outside=p.alpha(t) ** 0.5))),
+        ("noise is added, not subtracted", _line(lambda p, t: dict(top=-p.beta(t)))),
+        ("at the last step too, with sigma_t^2 = beta_t", _line(lambda p, t: dict(sigma=p.beta(t) ** 0.5))),
+        ("sigma_t^2 is beta_t", _line(lambda p, t: dict(sigma=p.beta(t) ** 0.5 if t > 1 else 0))),
+        ("variance sigma_t^2 multiplies z", _line(lambda p, t: dict(sigma=_variance(p, t)))),
+        ("z is forgotten", _line(lambda p, t: dict(sigma=0))),
+        ("the loop stops at t = 2", _line(lambda p, t: {}, last=2)),
+        ("from T - 1 down to 0", _line(lambda p, t: {}, first=1)),
+        ("predicted x_0 is subtracted", x0_for_eps),
+        ("✗ x is left as it was", in_place),
+        ("the denoiser is never called", lambda denoiser, x, rng: x),
+    ],
+    "from_v": [
+        ("changed places: x_0 comes first", eps_first),
+        ("the sign of v in x_0", plus_in_x0),
+        ("the sign of v in eps", minus_in_eps),
+        ("it must return a pair", x0_alone),
+        ("✗ x_t, v, a and b are left as they were", written_into_x_t),
+    ],
+}
+
+TRIED = {
+    "training_loop": [
+        ("drawn from 0 .. T - 1", loop_of(times_from_0)),
+        ("", loop_of(as_in_diffusers)),
+        ("one t is drawn for the whole batch", loop_of(a_time_for_all)),
+        ("summed, not averaged", loop_of(sum_of_squares)),
+        ("compared with x_0", loop_of(of_x0)),
+        ("compared with the noisy picture", loop_of(of_pictures_as_on_the_slide)),
+        ("Huber", loop_of(huber)),
+        ("drawn anew", loop_of(other_noises)),
+        ("", loop_of(fraction_of_T)),
+        ("not scaled", loop_of(signal_lost)),
+        ("alpha_t stands", loop_of(noise_of_one_step)),
+        ("zero_grad() is missing", never_cleared),
+        ("zero_grad() is missing", cleared_once),
+        ("finds no gradient", step_first),
+        ("finds no gradient", cleared_between),
+        ("finds no gradient", detached),
+        ("one batch", one_batch),
+        ("have the same noise", one_noise),
+        ("not the losses of all steps", last_loss),
+        ("", no_step),
+    ],
+    "sampling_loop": [
+        ("sigma_t^2 is beta_t", with_beta_as_variance),
+        ("at the last step too", with_beta_always),
+        ("the bar is lost", slide_without_bar),
+        ("clamped", clipped_as_in_diffusers),
+        ("the variance sigma_t^2 multiplies z", variance_for_sigma),
+        ("z is forgotten", only_the_mean),
+        ("DDIM", by_ddim),
+        ("made noisy again", noised_again),
+        ("", ends_with_x0),
+        ("inside the bracket", bracket_too_wide),
+        ("t runs upwards", upwards),
+        ("all moves have the same noise", one_z),
+        ("not drawn from rng", torchs_own_noise),
+    ],
+    "from_v": [
+        ("changed places: x_0 comes first", eps_first),
+        ("the sign of v in x_0", plus_in_x0),
+        ("the sign of v in eps", minus_in_eps),
+        ("both signs", other_sign_of_v),
+        ("a and b have changed places", signal_and_noise_exchanged),
+        ("v is taken for eps", as_if_eps),
+        ("v is taken for x_0", as_if_x0),
+        ("straight path", as_if_flow),
+        ("missing in both", bare_x_t),
+        ("missing in x_0", bare_x_t_in_x0),
+        ("squared", squared),
+        ("the predicted v", with_v),
+    ],
+}

@@ -6,9 +6,8 @@ import numpy as np
 import torch
 
 from course_lib.prediction import FROM_X0_EPS
-from course_lib.process import randn_like, seeded
+from course_lib.process import randn_like
 from course_lib.samplers import annealed_langevin as library_annealed
-from course_lib.samplers import langevin as library_langevin
 
 
 def coefficients(process, eps, t):
@@ -50,37 +49,8 @@ def eq_4(denoiser, x, t, epsilon, z):
     return x + epsilon / 2 * denoiser(x, t).score + math.sqrt(epsilon) * z
 
 
-def through_eps(denoiser, x, t, epsilon, z):
-    return x - 0.5 * epsilon * denoiser(x, t).eps / denoiser.process.noise(t) + epsilon**0.5 * z
-
-
-def other_convention(denoiser, x, t, epsilon, z):
-    """x + eta score + sqrt(2 eta) z, with an eta half as large as epsilon."""
-    eta = epsilon / 2
-    return torch.add(x, denoiser(x, t).score, alpha=eta) + (2 * eta) ** 0.5 * z
-
-
-def by_the_sampler(denoiser, x, t, epsilon, z):
-    """The library's own sampler, whose noise is taken out and replaced by z."""
-    *_, last = library_langevin(denoiser, x, t, 1, epsilon, seeded(4))
-    return last.x + epsilon**0.5 * (z - torch.randn(x.shape, generator=seeded(4)))
-
-
 def line(drift=lambda e: e / 2, width=lambda e: e**0.5, view="score"):
     return lambda denoiser, x, t, e, z: x + drift(e) * getattr(denoiser(x, t), view) + width(e) * z
-
-
-def too_late(denoiser, x, t, epsilon, z):
-    x = x + epsilon**0.5 * z
-    return x + epsilon / 2 * denoiser(x, t).score
-
-
-def own_z(denoiser, x, t, epsilon, z):
-    return eq_4(denoiser, x, t, epsilon, torch.randn(x.shape, generator=seeded(9)))
-
-
-def in_place(denoiser, x, t, epsilon, z):
-    return x.copy_(eq_4(denoiser, x, t, epsilon, z))
 
 
 def algorithm_1(denoiser, x, times, n, epsilon, rng):
@@ -162,7 +132,6 @@ def written_over(denoiser, x, times, n, epsilon, rng):
 
 RIGHT = {
     "score_from_eps": [coefficients, letters, by_the_table, in_numpy, through_autograd],
-    "langevin_step": [eq_4, through_eps, other_convention, by_the_sampler],
     "annealed_langevin": [algorithm_1, yielding, noise_first, asked_twice, library_annealed],
 }
 
@@ -178,22 +147,6 @@ WRONG = {
         ("not broadcast", lambda process, eps, t: -eps / (1 - process.alpha_bar(t)) ** 0.5),
         ("not for one number t", lambda process, eps, t: -eps / process.noise(t).view(len(eps), *[1] * (eps.ndim - 1))),
         ("written into eps itself", overwritten),
-    ],
-    "langevin_step": [
-        ("square root is forgotten", line(width=lambda e: e)),
-        ("the half is missing", line(lambda e: e)),
-        ("the sign is turned", line(lambda e: -e / 2)),
-        ("z is forgotten", line(width=lambda e: 0)),
-        ("z is not scaled", line(width=lambda e: 1)),
-        ("score's factor", line(width=lambda e: e / 2)),
-        ("sqrt(epsilon / 2) stands", line(width=lambda e: (e / 2) ** 0.5)),
-        ("sqrt(2 epsilon) stands", line(width=lambda e: (2 * e) ** 0.5)),
-        ("right with half the epsilon", line(lambda e: e, lambda e: (2 * e) ** 0.5)),
-        (".score is what you want", line(view="eps")),
-        ("minus the score belongs", line(lambda e: -e / 2, view="eps")),
-        ("after the noise was added", too_late),
-        ("✗ what z adds is sqrt(epsilon) z", own_z),
-        ("✗ x is left as it was", in_place),
     ],
     "annealed_langevin": [
         ("all levels have one step size", levels(lambda e, s, smallest, largest: e)),
@@ -284,61 +237,6 @@ def signal_and_noise(process, eps, t):
 def into_eps(process, eps, t):
     eps /= -process.coefficients(t, eps)[1]
     return eps
-
-
-def epsilon_z(denoiser, x, t, epsilon, z):
-    return x + epsilon / 2 * denoiser(x, t).score + epsilon * z
-
-
-def whole_epsilon(denoiser, x, t, epsilon, z):
-    return x + epsilon * denoiser(x, t).score + epsilon**0.5 * z
-
-
-def overdamped(denoiser, x, t, epsilon, z):
-    """The convention of physics, which has another epsilon."""
-    return x + epsilon * denoiser(x, t).score + (2 * epsilon) ** 0.5 * z
-
-
-def two_under_the_root(denoiser, x, t, epsilon, z):
-    return x + epsilon / 2 * denoiser(x, t).score + (2 * epsilon) ** 0.5 * z
-
-
-def downhill(denoiser, x, t, epsilon, z):
-    return x - 0.5 * epsilon * denoiser(x, t).score + epsilon**0.5 * z
-
-
-def ascent(denoiser, x, t, epsilon, z):
-    return x + 0.5 * epsilon * denoiser(x, t).score
-
-
-def with_eps(denoiser, x, t, epsilon, z):
-    return x + 0.5 * epsilon * denoiser(x, t).eps + epsilon**0.5 * z
-
-
-def with_minus_eps(denoiser, x, t, epsilon, z):
-    return x - 0.5 * epsilon * denoiser(x, t).eps + epsilon**0.5 * z
-
-
-def bare_z(denoiser, x, t, epsilon, z):
-    return x + 0.5 * epsilon * denoiser(x, t).score + z
-
-
-def squared_epsilon(denoiser, x, t, epsilon, z):
-    """epsilon as the width of the noise."""
-    return x + epsilon**2 / 2 * denoiser(x, t).score + epsilon * z
-
-
-def the_move_alone(denoiser, x, t, epsilon, z):
-    return epsilon / 2 * denoiser(x, t).score + epsilon**0.5 * z
-
-
-def global_z(denoiser, x, t, epsilon, z):
-    return x + epsilon / 2 * denoiser(x, t).score + epsilon**0.5 * torch.randn_like(x)
-
-
-def noise_before_score(denoiser, x, t, epsilon, z):
-    noisy = x + epsilon**0.5 * z
-    return noisy + epsilon / 2 * denoiser(noisy, t).score
 
 
 def one_size(denoiser, x, times, n, epsilon, rng):
@@ -473,21 +371,6 @@ TRIED = {
         ("own scale", signal_and_noise),
         ("written into eps", into_eps),
     ],
-    "langevin_step": [
-        ("the square root is forgotten", epsilon_z),
-        ("the half is missing", whole_epsilon),
-        ("right with half the epsilon", overdamped),
-        ("sqrt(2 epsilon)", two_under_the_root),
-        ("the sign is turned", downhill),
-        ("the noise z is forgotten", ascent),
-        (".score is what you want", with_eps),
-        ("minus the score", with_minus_eps),
-        ("not scaled", bare_z),
-        ("epsilon for the step's root", squared_epsilon),
-        ("only the move", the_move_alone),
-        ("", global_z),
-        ("after the noise was added", noise_before_score),
-    ],
     "annealed_langevin": [
         ("one step size", one_size),
         ("both are squared", ratio_not_squared),
@@ -520,21 +403,6 @@ def by_einsum(process, eps, t):
 
 def by_multiplication(process, eps, t):
     return torch.mul(eps.transpose(0, -1), -((1 - process.alpha_bar(t)) ** -0.5)).transpose(0, -1)
-
-
-def in_numpy_and_double(denoiser, x, t, epsilon, z):
-    return x.numpy() + 0.5 * epsilon * denoiser(x, t).score.numpy() + np.sqrt(epsilon) * z.double().numpy()
-
-
-def on_a_copy(denoiser, x, t, epsilon, z):
-    moved = x.clone()
-    moved += denoiser(x, t).score.mul(epsilon / 2)
-    moved += z.mul(math.sqrt(epsilon))
-    return moved
-
-
-def with_a_time_each(denoiser, x, t, epsilon, z):
-    return x + denoiser(x, torch.full((len(x),), t)).score * epsilon / 2 + z * epsilon**0.5
 
 
 def by_langevin_step(denoiser, x, times, n, epsilon, rng):
@@ -570,5 +438,4 @@ def with_a_batch_of_times(denoiser, x, times, n, epsilon, rng):
 
 
 RIGHT["score_from_eps"] += [through_x0, by_einsum, by_multiplication]
-RIGHT["langevin_step"] += [in_numpy_and_double, on_a_copy, with_a_time_each]
 RIGHT["annealed_langevin"] += [by_langevin_step, with_a_while, with_a_batch_of_times]

@@ -20,30 +20,30 @@ with own_defaults():  # the data of the checks are tensors
     from course_lib.teaching.checks.consistency import consistency_function, consistency_loss, consistency_step
     from course_lib.teaching.checks.ddim import ddim_step, inversion_step
     from course_lib.teaching.checks.distillation import student_target, truncated_snr
-    from course_lib.teaching.checks.epsilon import ddpm_step, denoising_loss, posterior_variance
+    from course_lib.teaching.checks.epsilon import from_v, sampling_loop, training_loop
     from course_lib.teaching.checks.ethics import detection_limit, mark_noise, memorisation_score
     from course_lib.teaching.checks.forward import add_noise, cosine_beta, posterior
     from course_lib.teaching.checks.gan_vae import adversarial_value, elbo, train_gan
     from course_lib.teaching.checks.guidance import classifier_loss, guided_mix, guided_score, label_dropout
     from course_lib.teaching.checks.imagen import dynamic_threshold, hidden_words, masked_loss
     from course_lib.teaching.checks.latents import kl_term, latent_scale
-    from course_lib.teaching.checks.score import annealed_langevin, langevin_step, score_from_eps
+    from course_lib.teaching.checks.score import annealed_langevin, score_from_eps
     from course_lib.teaching.checks.sd3 import flow_loss, joint_attention
     from course_lib.teaching.checks.sdxl import micro_embedding, refiner_loss
     from course_lib.teaching.checks.text import cross_attention, text_dropout
     from course_lib.teaching.checks.unclip import prior_loss, slerp
-    from course_lib.teaching.checks.unet import residual_block, self_attention, sinusoidal
+    from course_lib.teaching.checks.unet import residual_block, self_attention, sinusoidal, unet_forward
 
 # fmt: off
 __all__ = [
     "add_noise", "adversarial_value", "annealed_langevin", "augmented", "classifier_loss", "clip_guided_eps",
     "consistency_function", "consistency_loss", "consistency_step", "consistent", "contrastive_loss", "cosine_beta",
-    "cross_attention", "ddim_step", "ddpm_step", "denoising_loss", "detection_limit", "dynamic_threshold", "elbo",
-    "flow_loss", "guided_mix", "guided_score", "hidden_words", "inpaint_step", "inversion_step", "joint_attention",
-    "kl_term", "label_dropout", "langevin_step", "latent_scale", "mark_noise", "masked_loss", "memorisation_score",
-    "micro_embedding", "noised_further", "posterior", "posterior_variance", "prior_loss",
-    "refiner_loss", "residual_block", "score_from_eps", "self_attention", "sinusoidal", "slerp", "solution",
-    "student_target", "text_dropout", "train_gan", "truncated_snr", "upsampler_loss",
+    "cross_attention", "ddim_step", "detection_limit", "dynamic_threshold", "elbo",
+    "flow_loss", "from_v", "guided_mix", "guided_score", "hidden_words", "inpaint_step", "inversion_step", "joint_attention",
+    "kl_term", "label_dropout", "latent_scale", "mark_noise", "masked_loss", "memorisation_score",
+    "micro_embedding", "noised_further", "posterior", "prior_loss",
+    "refiner_loss", "residual_block", "sampling_loop", "score_from_eps", "self_attention", "sinusoidal", "slerp", "solution",
+    "student_target", "text_dropout", "train_gan", "training_loop", "truncated_snr", "unet_forward", "upsampler_loss",
 ]
 # fmt: on
 

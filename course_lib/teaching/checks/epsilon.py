@@ -2,57 +2,176 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import deepcopy
+
 import torch
 from torch import Tensor
 
-from course_lib import training
-from course_lib.denoisers import Denoiser
-from course_lib.process import DDPM, randn_like, seeded
+from course_lib import samplers, training
+from course_lib.denoisers import Denoiser, Network
+from course_lib.prediction import Prediction
+from course_lib.process import DDPM, Time, randn_like, seeded
 from course_lib.samplers import ddpm
-from course_lib.schedules import cosine_beta
-from course_lib.teaching.checks.check import Case, Check, after, minus, on
-from course_lib.teaching.checks.spy import CLOUD, DENOISER, PICTURES, POINTS, PROCESS, T_EACH, Record, Z
+from course_lib.teaching.checks.check import Case, Check, after, on
+from course_lib.teaching.checks.outcome import Refused
+from course_lib.teaching.checks.spy import CLOUD, PROCESS, Record, Spy, normal
 
-# denoising_loss. A right answer may draw t and the noise in any order. So what is compared is the input of the network.
-
-
-def _denoising_loss(denoiser: Denoiser, x0: Tensor, rng: torch.Generator) -> Tensor:
-    """The mean squared error of the predicted noise. Ho et al. 2020, Algorithm 1."""
-    process = denoiser.process
-    t = process.sample_t(len(x0), rng)
-    eps = randn_like(x0, rng)
-    x_t = process.add_noise(x0, t, eps)
-    return (denoiser(x_t, t).eps - eps).square().mean()
+# training_loop. A right answer may draw t and the noise in any order, and clear the gradient anywhere. So what is compared is
+# what the network is given, and the gradient with which each step of the optimizer begins.
+STEPS = 3
 
 
-_X_T = "process.add_noise(x0, t, eps)"
+class _Optimizer(torch.optim.SGD):
+    """An optimizer that shows itself to `watch` before each step."""
 
-denoising_loss = Check(
-    "denoising_loss",
-    _denoising_loss,
+    watch: Callable[[], None]
+
+    def step(self, *args, **kwargs):
+        self.watch()
+        return super().step(*args, **kwargs)
+
+
+class _Step(Record):
+    """What a training loop did up to one step of its optimizer; `slope` compares the gradients."""
+
+    def __init__(self, spy: Spy, network: Network, x0: Tensor):
+        self._read(spy, network, x0)
+        weight = spy.weight.detach().clone().requires_grad_()
+        right = spy.rule(weight, *spy.input)
+        self.error = (right - self.eps).square().mean()
+        gradient = torch.zeros(()) if spy.weight.grad is None else spy.weight.grad.clone()
+        self.gradient = gradient / torch.autograd.grad(self.error, weight)[0]
+
+    call = "its prediction is network(x_t, t)"
+
+
+class _Training:
+    """A training of a network of one weight: the `losses` that are returned, and the `steps` of the optimizer."""
+
+    def __init__(self, loop: Callable, *shape: int, n: int = STEPS):
+        self.steps: list[_Step] = []
+        spy, drawn = Spy(), []
+        network, optimizer = Network(spy, deepcopy(PROCESS)), _Optimizer(spy.parameters(), lr=0.05)
+
+        def draw(rng: torch.Generator) -> Tensor:
+            drawn.append(torch.randn(shape, generator=rng) + 0.5)
+            return drawn[-1].clone()
+
+        def watch():
+            if not drawn:
+                raise Refused("no pictures are drawn: draw(rng) gives a batch")
+            self.steps.append(_Step(spy, network, drawn[-1]))
+
+        optimizer.watch = watch
+        self.losses = torch.as_tensor(loop(network, draw, optimizer, n, seeded(7)))
+        if not self.steps:
+            raise Refused("the weights never move: optimizer.step() is never called")
+
+    @property
+    def gradients(self) -> Tensor:
+        """The gradient with which each step begins, over that of the right loss: 1."""
+        return torch.stack([step.gradient for step in self.steps])
+
+    @property
+    def ratios(self) -> Tensor:
+        """Each loss that is returned, over the right one: 1."""
+        right = torch.stack([step.error for step in self.steps])
+        return self.losses / right if self.losses.shape == right.shape else self.losses
+
+    @property
+    def noise(self) -> Tensor:
+        """Mean, standard deviation and covariance with x_0 of the noise, the mean over all steps: 0, 1, 0."""
+        return torch.stack([step.noise for step in self.steps]).mean(0)
+
+    @property
+    def counts(self) -> Tensor:
+        """How often each t is drawn in a step, over how often it should be, from the rarest on, the mean over all steps: 1."""
+        return torch.stack([step.counts(PROCESS.T) for step in self.steps]).mean(0)
+
+    @property
+    def out_of_range(self) -> Tensor:
+        """Whether any t lies outside 1 .. T."""
+        return torch.stack([step.out_of_range(PROCESS.T) for step in self.steps]).any()
+
+    @property
+    def fresh(self) -> Tensor:
+        """Whether the pictures, the times and the noise of a step are independent of those of the step before: three."""
+        same = []
+        for one, other in zip(self.steps, self.steps[1:]):
+            like = [
+                torch.cosine_similarity(a.flatten(), b.flatten(), dim=0)
+                for a, b in ((one.x0 - 0.5, other.x0 - 0.5), (one.eps, other.eps))
+            ]
+            same.append(torch.stack([like[0], (one.t == other.t).double().mean(), like[1]]).abs() > 0.1)
+        return ~torch.stack(same).any(0)
+
+
+def _training_loop(
+    network: Network, draw: Callable, optimizer: torch.optim.Optimizer, steps: int, rng: torch.Generator
+) -> Tensor:
+    """The loss at each of the steps (steps,). Ho et al. 2020, Algorithm 1."""
+    process, losses = network.process, []
+    for _ in range(steps):
+        x0 = draw(rng)
+        t = process.sample_t(len(x0), rng)
+        eps = randn_like(x0, rng)
+        x_t = process.add_noise(x0, t, eps)
+        loss = (network(x_t, t).eps - eps).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return torch.tensor(losses)
+
+
+_X_T, _CLOUD, _SHEETS = "process.add_noise(x0, t, eps)", (10_000, 2), (3000, 1, 3, 2)
+_UPDATE = "loss.backward()\n        optimizer.step()"
+
+training_loop = Check(
+    "training_loop",
+    _training_loop,
     cases=[
-        Case("the loss is the mean squared error of the noise, for points (B, 2)", lambda f: Record(f, CLOUD).ratio, 0.08),
-        Case("the same for pictures (B, C, H, W)", lambda f: Record(f, PICTURES.repeat(2000, 1, 1, 1)).ratio, 0.15),
-        Case("each t lies in 1 .. T", lambda f: Record(f, CLOUD).out_of_range(50)),
-        Case("each of the batch has its own t, and every t is equally likely", lambda f: Record(f, CLOUD).counts(50), 0.2),
-        Case("x_t is signal(t) x_0 + noise(t) eps, with eps standard normal", lambda f: Record(f, CLOUD).noise, 0.04),
-        Case("the gradient of the loss reaches the network", lambda f: Record(f, CLOUD).slope, 0.08),
-        Case("the same rng gives the same loss", lambda f: torch.equal(*(Record(f, PICTURES).value for _ in range(2)))),
-        Case("x0 is left as it was", after(DENOISER, PICTURES, seeded(7))),
+        Case("there are as many steps of the optimizer as `steps` says", lambda f: float(len(_Training(f, 50, 2, n=3).steps))),
+        Case(
+            "the optimizer steps along the gradient of the mean squared error of the noise, of this step alone",
+            lambda f: _Training(f, *_CLOUD).gradients,
+            0.06,
+        ),
+        Case("the same for pictures (B, C, H, W)", lambda f: _Training(f, *_SHEETS).gradients, 0.1),
+        Case("the loss of each step is returned", lambda f: _Training(f, *_CLOUD).ratios, 0.06),
+        Case("each t lies in 1 .. T", lambda f: _Training(f, *_CLOUD).out_of_range),
+        Case("each of the batch has its own t, and every t is equally likely", lambda f: _Training(f, *_CLOUD).counts, 0.25),
+        Case("x_t is signal(t) x_0 + noise(t) eps, with eps standard normal", lambda f: _Training(f, *_CLOUD).noise, 0.05),
+        Case("each step draws new pictures, new times and new noise", lambda f: _Training(f, *_CLOUD).fresh),
+        Case(
+            "the same rng gives the same training",
+            lambda f: torch.equal(*(_Training(f, *_CLOUD).steps[-1].eps for _ in range(2))),
+        ),
     ],
     mistakes={
+        "the gradients of all steps add up: optimizer.zero_grad() is missing": {"optimizer.zero_grad()": "pass"},
+        "optimizer.step() finds no gradient: loss.backward() must come just before it, on a loss that is not cut off from the "
+        "network (.detach(), .item() or no_grad)": [
+            {_UPDATE: "optimizer.step()\n        loss.backward()"},
+            {_UPDATE: "loss.backward()\n        optimizer.zero_grad()\n        optimizer.step()"},
+            {"loss.backward()": "loss.detach().requires_grad_().backward()"},
+        ],
+        "all steps train on one batch: draw(rng) belongs inside the loop": {"draw(rng)": "draw(seeded(5))"},
+        "all steps have the same noise: draw it anew in each": {"randn_like(x0, rng)": "randn_like(x0, seeded(5))"},
+        "all steps have the same times: draw them anew in each": {"_t(len(x0), rng)": "_t(len(x0), seeded(5))"},
+        "the loss of the last step is returned, not the losses of all steps": {"tensor(losses)": "tensor(losses[-1])"},
         "one t is drawn for the whole batch; draw one for each picture": {"_t(len(x0), rng)": "_t(1, rng).expand(len(x0))"},
         "t is drawn from 0 .. T - 1; here data is at t = 0, and noise at 1 .. T": {"len(x0), rng)": "len(x0), rng) - 1"},
         "the squares are summed, not averaged: the loss grows with the batch": {".mean()": ".sum()"},
         "the squares are summed over each picture, as the norm of Algorithm 1 says; right, but take the mean, so that "
         "losses of pictures of any size can be compared": {".square().mean()": ".square().flatten(1).sum(1).mean()"},
-        "the loss is one number for each of the batch; its mean is asked for": {".mean()": ".flatten(1).mean(1)"},
         "the root of the mean square is taken": {".mean()": ".mean().sqrt()"},
         "absolute values are averaged, not squares": {".square()": ".abs()"},
         "this is a Huber loss, which is linear where the error is large; Algorithm 1 has the square": {
-            "(denoiser(x_t, t).eps - eps).square().mean()": "torch.nn.functional.smooth_l1_loss(denoiser(x_t, t).eps, eps)"
+            "(network(x_t, t).eps - eps).square().mean()": "torch.nn.functional.smooth_l1_loss(network(x_t, t).eps, eps)"
         },
-        "half of the mean square is returned": {".mean()": ".mean() / 2"},
+        "half of the mean square is taken": {".mean()": ".mean() / 2"},
         "the difference is averaged, not its square": {".square()": ""},
         "the predicted x_0 is compared with x_0; Algorithm 1 compares noises": {".eps - eps": ".x0 - x0"},
         "the predicted noise is compared with the clean picture x_0, not with the noise": {".eps - eps": ".eps - x0"},
@@ -61,50 +180,99 @@ denoising_loss = Check(
         "the network is given the clean picture x_0, not x_t": {_X_T: "x0"},
         "x_0 is not scaled by sqrt(alpha_bar) in x_t": {_X_T: "x0 + process.coefficients(t, x0)[1] * eps"},
         "sqrt(alpha_bar) and sqrt(1 - alpha_bar) have changed places in x_t": {_X_T: "process.add_noise(eps, t, x0)"},
-        "the denoiser is given t - 1, as if t were counted from 0": {"denoiser(x_t, t)": "denoiser(x_t, t - 1)"},
+        "the network is given t - 1, as if t were counted from 0": {"network(x_t, t)": "network(x_t, t - 1)"},
         "the square roots are missing: alpha_bar and 1 - alpha_bar are variances": {
             _X_T: "a**2 * x0 + b**2 * eps",
-            "x_t =": "a, b = process.coefficients(t, x0)\n    x_t =",
+            "x_t =": "a, b = process.coefficients(t, x0)\n        x_t =",
         },
         "alpha_t stands where alpha_bar_t belongs: x_t has the noise of a single step": {
             _X_T: "a * x0 + (1 - a**2).sqrt() * eps",
-            "x_t =": "a = process.coefficients(t, x0)[0] / process.coefficients(t - 1, x0)[0]\n    x_t =",
+            "x_t =": "a = process.coefficients(t, x0)[0] / process.coefficients(t - 1, x0)[0]\n        x_t =",
         },
         "the noise is uniform (torch.rand), not normal (randn)": {"randn_like(x0, rng)": "torch.rand(x0.shape, generator=rng)"},
         "all of the batch gets the same noise": {"randn_like(x0, rng)": "randn_like(x0[:1], rng).expand_as(x0)"},
-        "the loss is cut off from the network (.detach(), .item() or no_grad)": {".mean()": ".mean().item()"},
         "the noise is not drawn from rng: pass generator=rng": {"randn_like(x0, rng)": "torch.randn_like(x0)"},
     },
-    hint="Draw t with process.sample_t(len(x0), rng) and eps, standard normal, of x0's shape; make x_t of them; return the "
-    "mean of (eps - denoiser(x_t, t).eps) squared.",
-    shown=(training.denoising_loss,),
+    hint="In each step: x0 = draw(rng); t = process.sample_t(len(x0), rng) and eps, standard normal, of x0's shape; their x_t; "
+    "the mean of (network(x_t, t).eps - eps) squared; then zero_grad(), backward(), step(); and keep loss.item().",
+    shown=(training.train, training.denoising_loss),
 )
 
 
-def _ddpm_step(denoiser: Denoiser, x_t: Tensor, t: int, z: Tensor) -> Tensor:
-    """One step of Algorithm 2 of Ho et al. 2020, with the variance of the posterior (their eq. 7)."""
+# sampling_loop. A right answer may draw its noise in any order. So the points are not compared, but their moves: the denoiser
+# records where it is called. Its noise is the same everywhere, so that each move is a x + b + c z, with numbers a, b and c.
+CHAIN = DDPM(torch.linspace(0.1, 0.5, 5, dtype=torch.float64))
+EPS, SHEET = 2.0, normal(3000, 1, 2, 2, seed=1)
+
+
+class _Recorder:
+    """A denoiser that records where it is called: the times and the points, once each. Its noise is EPS everywhere."""
+
+    def __init__(self):
+        self.process, self.t, self.x = deepcopy(CHAIN), [], []
+
+    def __call__(self, x: Tensor, t: Time) -> Prediction:
+        now = int(torch.as_tensor(t).flatten()[0])
+        if not (self.x and self.t[-1] == now and torch.equal(x, self.x[-1])):
+            self.t, self.x = [*self.t, now], [*self.x, x.detach().clone()]
+        return Prediction(x, *CHAIN.coefficients(t, x), "eps", torch.full_like(x, EPS))
+
+
+class _Moves:
+    """What a sampler did with x: the times `t` of its moves, where it began, and of each move the numbers a, b and c."""
+
+    def __init__(self, sampler: Callable, x: Tensor = CLOUD[:8000]):
+        recorder, self.x = _Recorder(), x.clone()
+        end = sampler(recorder, self.x, seeded(3))
+        self.end = end if isinstance(end, Tensor) else samplers.result(end)
+        if not recorder.x:
+            raise Refused("the denoiser is never called: denoiser(x, t).eps is its prediction")
+        self.t, self.begin = torch.tensor(recorder.t), recorder.x[0]
+        points = torch.stack([*recorder.x, self.end])
+        if points.is_complex():
+            raise Refused(f"x_0 must be real numbers, got {points.dtype}")
+        points = points.double()
+        before, then = points[:-1].flatten(1), points[1:].flatten(1)
+        means = before.mean(1, keepdim=True), then.mean(1, keepdim=True)
+        self.a = ((before - means[0]) * (then - means[1])).mean(1) / (before - means[0]).square().mean(1)
+        self.b = then.mean(1) - self.a * before.mean(1)
+        self.noise = then - self.a[:, None] * before - self.b[:, None]
+        self.c = self.noise.view(points[1:].shape).std(1).flatten(1).mean(1)
+
+    @property
+    def fresh(self) -> Tensor:
+        """Whether the noise of a move is uncorrelated with the noise of the next. The last one has none."""
+        return (torch.cosine_similarity(self.noise[1:-1], self.noise[:-2], dim=1).abs() < 0.1).all()
+
+
+def _sampling_loop(denoiser: Denoiser, x: Tensor, rng: torch.Generator) -> Tensor:
+    """x_0 from noise x = x_T: Algorithm 2 of Ho et al. 2020, with the variance of the posterior (their eq. 7)."""
     process = denoiser.process
-    alpha, bar, before = process.alpha(t), process.alpha_bar(t), process.alpha_bar(t - 1)
-    shrink, beta = (1 - before) / (1 - bar), process.beta(t)
-    sigma = (shrink * beta).sqrt()
-    return 1 / alpha.sqrt() * (x_t - (1 - alpha) / (1 - bar).sqrt() * denoiser(x_t, t).eps) + sigma * z
+    for t in range(process.T, 0, -1):
+        alpha, bar, before = process.alpha(t), process.alpha_bar(t), process.alpha_bar(t - 1)
+        shrink, beta = (1 - before) / (1 - bar), process.beta(t)
+        sigma = (shrink * beta).sqrt()
+        z = randn_like(x, rng)
+        x = 1 / alpha.sqrt() * (x - (1 - alpha) / (1 - bar).sqrt() * denoiser(x, t).eps) + sigma * z
+    return x
 
 
-_STEP = "1 / alpha.sqrt() * (x_t - (1 - alpha) / (1 - bar).sqrt() * denoiser(x_t, t).eps) + sigma * z"
-_CLAMPED = "(x_t - bar.sqrt() * denoiser(x_t, t).x0.clamp(-1, 1)) / (1 - bar).sqrt()"
+_LINE = "1 / alpha.sqrt() * (x - (1 - alpha) / (1 - bar).sqrt() * denoiser(x, t).eps) + sigma * z"
+_CLAMPED = "(x - bar.sqrt() * denoiser(x, t).x0.clamp(-1, 1)) / (1 - bar).sqrt()"
 
-ddpm_step = Check(
-    "ddpm_step",
-    _ddpm_step,
+sampling_loop = Check(
+    "sampling_loop",
+    _sampling_loop,
     cases=[
-        Case("without noise (z = 0), in the middle of the chain", on(DENOISER, PICTURES, 25, 0 * Z)),
-        Case("without noise, at t = T", on(DENOISER, PICTURES, 50, 0 * Z)),
-        Case("without noise, at t = 1", on(DENOISER, PICTURES, 1, 0 * Z)),
-        Case("what z adds is sigma_t z", minus(on(DENOISER, PICTURES, 25, Z), on(DENOISER, PICTURES, 25, 0 * Z))),
-        Case("the last step, t = 1, adds no noise", on(DENOISER, PICTURES, 1, Z)),
-        Case("the step before it does", on(DENOISER, PICTURES, 2, Z)),
-        Case("points (B, 2), as well as pictures", on(DENOISER, POINTS, 25, POINTS.flip(0))),
-        Case("x_t is left as it was", after(DENOISER, PICTURES, 25, Z)),
+        Case("one move at each t, from T down to 1", lambda f: _Moves(f).t),
+        Case("the first move begins at x", lambda f: _Moves(f).begin[:5]),
+        Case("x_t is multiplied by 1 / sqrt(alpha_t)", lambda f: _Moves(f).a, 0.03),
+        Case("the predicted noise is subtracted with its factor", lambda f: _Moves(f).b, 0.03),
+        Case("each move adds noise of standard deviation sigma_t, and the last one, t = 1, none", lambda f: _Moves(f).c, 0.03),
+        Case("the same for pictures (B, C, H, W)", lambda f: _Moves(f, SHEET).c, 0.05),
+        Case("each move has noise of its own", lambda f: _Moves(f).fresh),
+        Case("the same rng gives the same x_0", lambda f: torch.equal(_Moves(f).end, _Moves(f).end)),
+        Case("x is left as it was", lambda f: _Moves(f).x[:5]),
     ],
     mistakes={
         "the bar is lost: sqrt(1 - alpha_t) stands where sqrt(1 - alpha_bar_t) belongs, as on a slide": {
@@ -118,80 +286,104 @@ ddpm_step = Check(
         "1 / alpha_t stands where 1 / sqrt(alpha_t) belongs": {"1 / alpha.sqrt()": "1 / alpha"},
         "sqrt(alpha_t) multiplies where it must divide": {"1 / alpha.sqrt()": "alpha.sqrt()"},
         "there is a bar too many: 1 / sqrt(alpha_bar_t) stands where 1 / sqrt(alpha_t) belongs": {"alpha.sqrt()": "bar.sqrt()"},
-        "the predicted noise is added, not subtracted": {"x_t - (1": "x_t + (1"},
+        "the predicted noise is added, not subtracted": {"x - (1": "x + (1"},
         "the predicted x_0 is subtracted, not the predicted noise: .eps is what you want": {".eps": ".x0"},
         "noise is added at the last step too, with sigma_t^2 = beta_t: Algorithm 2 has z = 0 at t = 1": {"shrink * ": ""},
         "sigma_t^2 is beta_t; Ho et al. allow it, but this exercise asks for the posterior's variance (eq. 7)": {
             "shrink *": "(t > 1) *"
         },
-        "noise is added at the last step too: line 3 of Algorithm 2 has z = 0 at t = 1": {
-            "return": "sigma = sigma if t > 1 else _posterior_variance(process, 2).sqrt()\n    return"
-        },
         "the variance sigma_t^2 multiplies z; it should be sigma_t, its root": {"beta).sqrt()": "beta)"},
         "the noise z is forgotten": {" + sigma * z": ""},
         "the root is taken twice: sigma_t is the root of the variance": {"beta).sqrt()": "beta) ** 0.25"},
-        "the predicted x_0 is returned; x_(t-1) is asked for": {_STEP: "denoiser(x_t, t).x0"},
-        "this is a step of DDIM, which adds no noise": {
-            _STEP: "before.sqrt() * denoiser(x_t, t).x0 + (1 - before).sqrt() * denoiser(x_t, t).eps"
+        "the last prediction of x_0 is returned, not x: line 6 returns the x of the last move": {
+            "return x": "return denoiser(x, 1).x0"
         },
-        "the predicted x_0 is clamped to -1 .. 1; Algorithm 2 has no bounds": {"denoiser(x_t, t).eps": _CLAMPED},
+        "this is DDIM, which adds no noise": {
+            _LINE: "before.sqrt() * denoiser(x, t).x0 + (1 - before).sqrt() * denoiser(x, t).eps"
+        },
+        "the predicted x_0 is clamped to -1 .. 1; Algorithm 2 has no bounds": {"denoiser(x, t).eps": _CLAMPED},
         "the predicted x_0 is made noisy again, to t - 1, with z: that is a draw from q(x_(t-1) | x_0), without x_t": {
-            _STEP: "before.sqrt() * denoiser(x_t, t).x0 + (1 - before).sqrt() * z"
-        },
-        "sigma_t is the posterior's at t - 1": {
-            "return": "sigma = _posterior_variance(process, max(t - 1, 1)).sqrt()\n    return"
+            _LINE: "before.sqrt() * denoiser(x, t).x0 + (1 - before).sqrt() * z"
         },
         "z stands inside the bracket, so that 1 / sqrt(alpha_t) multiplies it too": {"eps) + sigma * z": "eps + sigma * z)"},
-        "alpha and alpha_bar are read one step too early: alpha_bar(t) is that of x_t": {
-            "return": "alpha, bar = process.alpha(t - 1), before\n    return"
-        },
+        "the loop stops at t = 2: the move from x_1 to x_0 is missing": {"T, 0, -1": "T, 1, -1"},
+        "t runs upwards, from 1 to T": {"range(process.T, 0, -1)": "range(1, process.T + 1)"},
+        "t is counted from T - 1 down to 0; here noise is at T .. 1, and data at 0": [
+            {"(process.T, 0, -1)": "(process.T - 1, 0, -1)"},
+            {"T, 0, -1": "T - 1, -1, -1", "process.alpha_bar(t - 1)": "process.alpha_bar(max(t - 1, 0))"},
+        ],
+        "all moves have the same noise: draw a new z in each": {"(x, rng)": "(x, seeded(5))"},
+        "all of the batch gets the same noise": {"randn_like(x, rng)": "randn_like(x[:1], rng).expand_as(x)"},
+        "the noise is uniform (torch.rand), not normal (randn)": {"randn_like(x, rng)": "torch.rand(x.shape, generator=rng)"},
+        "the noise is not drawn from rng: pass generator=rng": {"randn_like(x, rng)": "torch.randn_like(x)"},
     },
-    hint="x_(t-1) = (x_t - (1 - alpha_t) / sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_t) + sigma_t z, "
-    "with eps = denoiser(x_t, t).eps and sigma_t the root of the posterior's variance, which is 0 at t = 1.",
+    hint="For t = T .. 1: z, standard normal, of x's shape, from rng; x = (x - (1 - alpha_t) / sqrt(1 - alpha_bar_t) eps) / "
+    "sqrt(alpha_t) + sigma_t z, with eps = denoiser(x, t).eps and sigma_t the root of the posterior's variance, 0 at t = 1.",
     shown=(ddpm,),
 )
 
 
-def _posterior_variance(process: DDPM, t: int | Tensor) -> Tensor:
-    """The variance of q(x_(t-1) | x_t, x_0), which depends on neither x. Ho et al. 2020, eq. 7."""
-    beta, bar, before = process.beta(t), process.alpha_bar(t), process.alpha_bar(t - 1)
-    shrink = (1 - before) / (1 - bar)
-    return shrink * beta
+# from_v
+
+_ANGLE = torch.tensor([0.1, 0.7, 1.5]).view(-1, 1, 1, 1)
+AT = normal(3, 2, 5, 4, seed=1), normal(3, 2, 5, 4, seed=2), _ANGLE.cos(), _ANGLE.sin()
+FLAT = normal(3, 2, seed=3), normal(3, 2, seed=4), torch.tensor(0.6), torch.tensor(0.8)
 
 
-posterior_variance = Check(
-    "posterior_variance",
-    _posterior_variance,
+def _from_v(x_t: Tensor, v: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """x_0 and eps, from v = a eps - b x_0 at x_t = a x_0 + b eps, where a^2 + b^2 = 1. Salimans and Ho 2022, appendix D."""
+    x0 = a * x_t - b * v
+    eps = b * x_t + a * v
+    return x0, eps
+
+
+def _part(i: int, *args) -> Callable:
+    """A case's run: x_0 (part 0) or eps (part 1) of what the function gives."""
+
+    def run(from_v):
+        both = on(*args)(from_v)
+        if not isinstance(both, (tuple, list)) or len(both) != 2:
+            raise Refused("it must return a pair: x0 and eps")
+        return both[i]
+
+    return run
+
+
+from_v = Check(
+    "from_v",
+    _from_v,
     cases=[
-        Case("at t = 1 it is 0", on(PROCESS, 1)),
-        Case("in the middle of the chain", on(PROCESS, 25)),
-        Case("at t = T", on(PROCESS, 50)),
-        Case("as a share of beta_t, at t = 2", lambda f: torch.as_tensor(on(PROCESS, 2)(f)) / PROCESS.beta(2)),
-        Case("for a batch of times, a variance each", on(PROCESS, T_EACH)),
-        Case("another schedule", on(DDPM(cosine_beta(10)), torch.arange(1, 11))),
+        Case("x_0, for pictures with a time each", _part(0, *AT)),
+        Case("eps, for pictures with a time each", _part(1, *AT)),
+        Case("x_0, for points (B, 2) at one time", _part(0, *FLAT)),
+        Case("eps, for points (B, 2) at one time", _part(1, *FLAT)),
+        Case("no noise (a = 1, b = 0): x_0 is x_t", _part(0, *FLAT[:2], torch.ones(()), torch.zeros(()))),
+        Case("no signal (a = 0, b = 1): eps is x_t", _part(1, *FLAT[:2], torch.zeros(()), torch.ones(()))),
+        Case("x_t, v, a and b are left as they were", after(*AT)),
     ],
     mistakes={
-        "it is beta_t, the variance of a step forward; a step back, with x_0 known, varies less: beta_t times "
-        "(1 - alpha_bar_(t-1)) / (1 - alpha_bar_t)": {"shrink * ": ""},
-        "the standard deviation is returned, not the variance": {"shrink * beta": "(shrink * beta).sqrt()"},
-        "the logarithm of the variance is returned": [
-            {"shrink * beta": "(shrink * beta).log()"},
-            {"shrink * beta": "(shrink * beta).clamp(min=1e-20).log()"},
-        ],
-        "the factor beta_t is missing": {" * beta": ""},
-        "alpha_t stands where beta_t belongs": {"process.beta": "process.alpha"},
-        "it is upside down: 1 - alpha_bar_(t-1) belongs above the line, 1 - alpha_bar_t below": {"shrink *": "1 / shrink *"},
-        "there are square roots over 1 - alpha_bar; in a variance there are none": {"shrink * beta": "shrink.sqrt() * beta"},
-        "alpha_bar stands where 1 - alpha_bar belongs": {"(1 - before) / (1 - bar)": "before / bar"},
-        "the bars are lost: alpha stands for alpha_bar": {"alpha_bar(t), process.alpha_bar": "alpha(t), process.alpha"},
-        "the line below is missing: divide by 1 - alpha_bar_t": {" / (1 - bar)": ""},
-        "beta_(t-1) stands where beta_t belongs": {"process.beta(t)": "process.beta(t - 1)"},
-        "all is taken one step too early, as if t were counted from 0": {"beta, bar": "t = t - 1\n    beta, bar"},
-        "the variance at t = 1 is that of t = 2, as programs do before they take its logarithm; at t = 1 it is 0": {
-            "beta, bar": "t = torch.as_tensor(t).clamp(min=2)\n    beta, bar"
+        "eps and x_0 have changed places: x_0 comes first": {"return x0, eps": "return eps, x0"},
+        "the sign of v in x_0 is turned: x_0 = a x_t - b v": {"- b * v": "+ b * v"},
+        "the sign of v in eps is turned: eps = b x_t + a v": {"+ a * v": "- a * v"},
+        "both signs are turned, as if v were b x_0 - a eps": {"- b * v": "+ b * v", "+ a * v": "- a * v"},
+        "a and b have changed places in both": {"a * x_t - b * v": "b * x_t - a * v", "b * x_t + a * v": "a * x_t + b * v"},
+        "v is taken for eps: x_0 = (x_t - b eps) / a": {"a * x_t - b * v": "(x_t - b * v) / a", "b * x_t + a * v": "v"},
+        "v is taken for x_0": {"a * x_t - b * v": "v", "b * x_t + a * v": "(x_t - a * v) / b"},
+        "v is taken for the velocity of a straight path, eps - x_0": {
+            "a * x_t - b * v": "(x_t - b * v) / (a + b)",
+            "b * x_t + a * v": "(x_t + a * v) / (a + b)",
         },
-        "it works for one t, not for a batch of them": {"beta, bar": "t = int(t)\n    beta, bar"},
+        "the factor of x_t is missing in x_0": {"a * x_t": "x_t"},
+        "the factor of x_t is missing in eps": {"b * x_t": "x_t"},
+        "the factors of x_t are missing in both": {"a * x_t": "x_t", "b * x_t": "x_t"},
+        "a and b are squared": {"a * x_t - b * v": "a**2 * x_t - b**2 * v", "b * x_t + a * v": "b**2 * x_t + a**2 * v"},
+        "the predicted x_0 and the predicted v are returned": {"return x0, eps": "return x0, v"},
+        "the roots are taken once more: a and b are the factors themselves, not their squares": {
+            "a * x_t - b * v": "a.sqrt() * x_t - b.sqrt() * v",
+            "b * x_t + a * v": "b.sqrt() * x_t + a.sqrt() * v",
+        },
     },
-    hint="beta_tilde_t = (1 - alpha_bar_(t-1)) / (1 - alpha_bar_t) beta_t; process.alpha_bar(t - 1) is right for t = 1 too.",
-    shown=(DDPM.posterior,),
+    hint="Solve x_t = a x_0 + b eps and v = a eps - b x_0 for x_0 and eps. Multiply the first by a and the second by b, and "
+    "subtract; a^2 + b^2 = 1.",
+    shown=(Prediction,),
 )
