@@ -839,7 +839,7 @@ guesses(
 # - **min-SNR weighting**: weights for times that are capped where there is little noise.
 # - **learned variance**: a network that predicts the variance of the step back too.
 #
-# Used again: signal-to-noise ratio (lesson 01), Frechet distance (lesson 00).
+# Used again: signal-to-noise ratio (lesson 01), posterior (lesson 01), Frechet distance (lesson 00).
 #
 # ## In practice
 #

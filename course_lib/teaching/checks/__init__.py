@@ -32,7 +32,7 @@ with own_defaults():  # the data of the checks are tensors
     from course_lib.teaching.checks.sdxl import micro_embedding, refiner_loss
     from course_lib.teaching.checks.text import cross_attention, text_dropout
     from course_lib.teaching.checks.unclip import prior_loss, slerp
-    from course_lib.teaching.checks.unet import residual_block, self_attention, sinusoidal
+    from course_lib.teaching.checks.unet import residual_block, self_attention, sinusoidal, unet_forward
 
 # fmt: off
 __all__ = [
@@ -43,7 +43,7 @@ __all__ = [
     "kl_term", "label_dropout", "latent_scale", "mark_noise", "masked_loss", "memorisation_score",
     "micro_embedding", "noised_further", "non_saturating_loss", "posterior", "prior_loss",
     "refiner_loss", "residual_block", "reverse_chain", "sampling_loop", "score_from_eps", "self_attention", "sinusoidal",
-    "slerp", "solution", "student_target", "text_dropout", "training_loop", "truncated_snr", "upsampler_loss",
+    "slerp", "solution", "student_target", "text_dropout", "training_loop", "truncated_snr", "unet_forward", "upsampler_loss",
 ]
 # fmt: on
 
