@@ -211,7 +211,7 @@ GIVEN, BASE = NET.given(0), Network(unet.UNet(4, 1, (8,), classes=0, dim=16), CH
 STUDENT = Network(unet.UNet(8, 1, (8,), classes=3, dim=16, guided=True), CHAIN, "v")
 GUIDED = Network(unet.UNet(8, 1, (8,), classes=10, dim=16, guided=True), CHAIN, "v")
 NOISY = guidance.NoisyClassifier(classifier.TimedClassifier(1, (8, 8), 3, 16), CHAIN)
-UP = Network(upsampler.Upsampler(8, 2, 1, (8,), 1, 16), CHAIN, "v")
+UP, UP_CLASSES = (Network(upsampler.Upsampler(8, 2, 1, (8,), 1, 16, classes=n), CHAIN, "v") for n in (0, 3))
 TEXT = Network(text.TextUNet(32, (32,), 16, 16), CHAIN, "x0")
 CLIP, EYE, AUTO = clip.CLIP(16, 8, 16), detector.SceneDetector(8), autoencoder.Autoencoder(2, 2, 8)
 GAN = generators.GAN(generators.layers(2, 8, 2), generators.layers(2, 8, 1), 2)
@@ -387,6 +387,8 @@ api(plots.show, fig=a(plots.plt.figure(figsize=(2, 2))), alt=Kind("words", {"Non
 
 api(cascades.augmented, process=a(CHAIN), low=batch(X), s=time_of(3, 20), rng=rng())
 api(cascades.upsampler_loss, network=net(UP), x0=batch(X, (4, 1, 7, 8)), rng=rng(), max_s=whole(3, 0, 20))
+its = Kind(LABEL, {"text": "x", "floats": LABEL.float(), "few": LABEL[:2], "large": 3, "negative": -1})
+api(lambda label: cascades.upsampler_loss(UP_CLASSES, X, max_s=3, label=label), "upsampler_loss", label=its)
 noises = {"None": None, "one": X, "alone": (X,), "text": "x", "sizes": (X, X)}
 api(
     cascades.cascade, base=denoiser(BASE), upsampler=net(UP), times=times(TIMES), s=whole(3, 0, 20), rng=rng(),
@@ -555,7 +557,7 @@ api(unclip_nets.Prior, dim=whole(8), width=whole(8, 2), depth=whole(1), heads=wh
 api(unclip_nets.EmbeddingTokens, dim=whole(8), count=whole(2, 0), width=whole(8))
 api(unclip_nets.EmbeddingTokens(2).as_condition, "EmbeddingTokens.as_condition", cond=batch(P, (2, 7)).called("z"))
 up = dict(size=whole(8), factor=whole(2, three=3), channels=whole(1), widths=widths(), patch=whole(1), dim=even)
-api(upsampler.Upsampler, **up, unet=Kind(None, {"text": "x", "3": 3}))
+api(upsampler.Upsampler, **up, unet=Kind(None, {"text": "x", "3": 3}), classes=whole(0, 0))
 LOW = X[..., :4, :4]
 level = {"large": 2.0, "negative": -0.1, "words": "x", "few": torch.ones(3), "nan": math.nan, "None": None}
 level = {f"level {label}": (LOW, value) for label, value in level.items()}

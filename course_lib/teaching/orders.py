@@ -47,7 +47,7 @@ RIGHT = "share of pictures with all of the caption right"
 
 # fmt: off
 COLLAPSE = _each("{}", "change", ("momentum 0.9", "the recipe", "half the rate", "minimax loss", "R1"))
-LEVELS = _each("s = {}", "s", (0, 100, 200, 400, 600), upsampler="with", truncated=False)
+LEVELS = _each("s = {}", "s", (0, 100, 200, 400, 600), upsampler="with", truncated=False, given="class")
 WEIGHTS = _each("w = {:g}", "w", (0.0, 0.5, 1.0, 2.0, 3.0, 8.0), steps=25, dropped=None, n=500)
 CLIP = (_each("noise-aware CLIP, w = {:g}", "w", (1.0, 3.0, 10.0, 30.0), kind="one", clip="noisy_clip")
         | _each("CLIP of clean pictures, w = {:g}", "w", (1.0, 10.0, 30.0), kind="one", clip="clip"))
