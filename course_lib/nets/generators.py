@@ -74,6 +74,8 @@ class FourierFeatures(nn.Module):
     """x (B, dim), sin(W x) and cos(W x), (B, dim + 2 n), with fixed random frequencies W: so that a network of points resolves
     what is small. Tancik et al. 2020."""
 
+    frequencies: Tensor
+
     def __init__(self, dim: int = 2, n: int = 16, scale: float = 6.0):
         super().__init__()
         validate.sizes(dim=dim, n=n)

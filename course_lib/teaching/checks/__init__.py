@@ -41,9 +41,9 @@ __all__ = [
     "cross_attention", "ddim_step", "detection_limit", "dynamic_threshold", "elbo",
     "flow_loss", "from_v", "guided_mix", "guided_score", "hidden_words", "inpaint_step", "inversion_step", "joint_attention",
     "kl_term", "label_dropout", "latent_scale", "mark_noise", "masked_loss", "memorisation_score",
-    "micro_embedding", "noised_further", "posterior", "prior_loss",
-    "refiner_loss", "residual_block", "reverse_chain", "sampling_loop", "score_from_eps", "self_attention", "sinusoidal", "slerp",
-    "solution", "student_target", "text_dropout", "train_gan", "training_loop", "truncated_snr", "unet_forward", "upsampler_loss",
+    "micro_embedding", "noised_further", "posterior", "prior_loss", "refiner_loss", "residual_block", "reverse_chain",
+    "sampling_loop", "score_from_eps", "self_attention", "sinusoidal", "slerp", "solution", "student_target", "text_dropout",
+    "train_gan", "training_loop", "truncated_snr", "unet_forward", "upsampler_loss",
 ]
 # fmt: on
 
