@@ -334,7 +334,7 @@ plots.show(
 
 # %% tags=["nbval-ignore-output"]
 predict(
-    "diffusion-covers-modes.modes", "How many of the 25 modes does the GAN cover (first row)?", low=0, high=25, unit="modes"
+    "diffusion-covers-modes.modes", "How many of the 25 modes does the GAN cover, without R1?", low=0, high=25, unit="modes"
 )
 
 # %%
@@ -628,8 +628,8 @@ walk = [Step(share, torch.zeros(9, 1, 16, 16)) for share in torch.linspace(0, 1,
 play(walk, draw=lambda step: {name: sample_between(name, step.t) for name in NAMES})
 
 # %% [markdown]
-# GAN and VAE map 32 and 16 numbers to a picture. In these nine paths, some pictures half way are no digit. Diffusion's noise
-# has 256 numbers, and its digits change within a few stops of the slider.
+# GAN and VAE map 32 and 16 numbers to a picture, diffusion maps 256. In these nine paths of each, digits change within a few
+# stops of the slider, and some pictures on the way are no digit.
 #
 # ## What a Gaussian per pixel can do
 #
