@@ -516,8 +516,8 @@ axes[0].invert_yaxis()
 plots.show(
     fig,
     alt="Two panels of mean differences with standard errors, a row for each arm. Both figures: by far the largest without "
-    "skip connections and for the transformer; worse without residual paths, without time and with time as a fraction; the "
-    "others, the full U-Net again among them, near 0. At equal time the loss is lower without self-attention: a green diamond.",
+    "skip connections and for the transformer; worse without residual paths, without time and with time as a fraction. The "
+    "others are nearer 0, as is the full U-Net again; at equal time the loss is lower without self-attention: a green diamond.",
 )
 
 # %% [markdown]
@@ -542,7 +542,7 @@ worse("unet-zero-start", "With a random start of each block's last convolution",
 # %% [markdown]
 # ### The time
 #
-# One arm is not given $t$ at all. Another is given it by random Fourier features.
+# One arm is not given $t$. Another is given random Fourier features of it.
 
 # %%
 display(worse("unet-time", "Without the time", "no time"))
@@ -553,7 +553,7 @@ worse(
 # %% [markdown]
 # ### Self-attention
 #
-# Here the two ways to compare, equal steps and equal processor time, may differ.
+# Equal steps and equal processor time may give different verdicts.
 
 # %%
 display(worse("unet-self-attention", "Without self-attention, after equally many steps", "no self-attention", expected=None))
@@ -654,8 +654,9 @@ print("softmax over the wrong axis:", check.self_attention(columns_first).diagno
 #   {{unet-noise-level-visible.off}} steps.
 # - After equally many steps, self-attention cannot be told apart from none. At equal processor time the loss is lower without
 #   it, {{unet-attention-time.loss}}; the Frechet distances cannot be told apart.
-# - Nor can random Fourier features be told apart from the sinusoidal embedding, addition from adaptive group normalisation, or
-#   a random start from a start at 0, by both figures. That is no proof that they are equal.
+# - Nor can random Fourier features be told apart from the sinusoidal embedding, or addition from adaptive group
+#   normalisation. That is no proof that they are equal. A random start makes the loss higher; the distances cannot be told
+#   apart.
 # - A transformer with about as many parameters is far behind: {{unet-transformer.ratio}} times the Frechet distance after 240
 #   steps, {{unet-transformer-time.ratio}} times at equal processor time. 240 steps do not show whether this lasts.
 #
