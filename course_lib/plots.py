@@ -130,8 +130,8 @@ def pictures(
     `columns` is their number, or a name for each, written above them; `rows` are names of the rows, written on the left.
     Raises ValueError if their number is not that of the rows.
     """
-    names = columns if isinstance(columns, list | tuple) else ()
-    sheet = grid(x, len(names) or columns)
+    names = validate.instance("columns", columns, list, tuple) if isinstance(columns, Sequence) else ()
+    sheet = grid(x, len(columns) if isinstance(columns, Sequence) else columns)
     validate.positive("scale", scale)
     validate.instance("rows", rows, list, tuple, dict, type({}.keys()))
     if ax is None:
