@@ -119,7 +119,7 @@ def grid(x: Tensor, columns: int | None = None, gap: int = 1) -> np.ndarray:
 
 def pictures(
     x: Tensor,
-    columns: int | Sequence[str | int] | None = None,
+    columns: int | list[str] | tuple[str, ...] | None = None,
     title: str = "",
     ax=None,
     scale: float = 0.06,
@@ -130,8 +130,8 @@ def pictures(
     `columns` is their number, or a name for each, written above them; `rows` are names of the rows, written on the left.
     Raises ValueError if their number is not that of the rows.
     """
-    names = columns if isinstance(columns, list | tuple) else ()
-    sheet = grid(x, len(names) or columns)
+    number, names = (len(columns), columns) if isinstance(columns, list | tuple) else (columns, ())
+    sheet = grid(x, number)
     validate.positive("scale", scale)
     validate.instance("rows", rows, list, tuple, dict, type({}.keys()))
     if ax is None:

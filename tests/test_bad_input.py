@@ -211,7 +211,7 @@ GIVEN, BASE = NET.given(0), Network(unet.UNet(4, 1, (8,), classes=0, dim=16), CH
 STUDENT = Network(unet.UNet(8, 1, (8,), classes=3, dim=16, guided=True), CHAIN, "v")
 GUIDED = Network(unet.UNet(8, 1, (8,), classes=10, dim=16, guided=True), CHAIN, "v")
 NOISY = guidance.NoisyClassifier(classifier.TimedClassifier(1, (8, 8), 3, 16), CHAIN)
-UP = Network(upsampler.Upsampler(8, 2, 1, (8,), 1, 16), CHAIN, "v")
+UP, UP_CLASSES = (Network(upsampler.Upsampler(8, 2, 1, (8,), 1, 16, classes=n), CHAIN, "v") for n in (0, 3))
 TEXT = Network(text.TextUNet(32, (32,), 16, 16), CHAIN, "x0")
 CLIP, EYE, AUTO = clip.CLIP(16, 8, 16), detector.SceneDetector(8), autoencoder.Autoencoder(2, 2, 8)
 GAN = generators.GAN(generators.layers(2, 8, 2), generators.layers(2, 8, 1), 2)
@@ -387,6 +387,8 @@ api(plots.show, fig=a(plots.plt.figure(figsize=(2, 2))), alt=Kind("words", {"Non
 
 api(cascades.augmented, process=a(CHAIN), low=batch(X), s=time_of(3, 20), rng=rng())
 api(cascades.upsampler_loss, network=net(UP), x0=batch(X, (4, 1, 7, 8)), rng=rng(), max_s=whole(3, 0, 20))
+its = Kind(LABEL, {"text": "x", "floats": LABEL.float(), "few": LABEL[:2], "large": 3, "negative": -1})
+api(lambda label: cascades.upsampler_loss(UP_CLASSES, X, max_s=3, label=label), "upsampler_loss", label=its)
 noises = {"None": None, "one": X, "alone": (X,), "text": "x", "sizes": (X, X)}
 api(
     cascades.cascade, base=denoiser(BASE), upsampler=net(UP), times=times(TIMES), s=whole(3, 0, 20), rng=rng(),
@@ -428,6 +430,7 @@ api(editing.kept, keep=Kind(KEEP, keep))
 api(editing.Consistent, denoiser=denoiser(EXACT), measurement=a(editing.shrunk(2)), y=a(X))
 api(gan_vae.adversarial_value, gan=a(GAN), x=batch(P), fake=output(P, (6, 3)))
 api(gan_vae.non_saturating_loss, gan=a(GAN), fake=output(P))
+api(gan_vae.gradient_penalty, gan=a(GAN), x=batch(P))
 api(gan_vae.elbo, vae=a(VAE), x=batch(P), eps=batch(P, (5, 2)))
 api(gan_vae.sample_generator, model=a(GAN), n=whole(3), rng=rng())
 api(interpolation.slerp, a=batch(X, (4, 1, 7, 8)), b=batch(X, (4, 1, 7, 8)).but(opposite=-X), share=number(0.5))
@@ -507,6 +510,7 @@ api(embeddings.LabelEmbedding(3, 8).as_condition, "LabelEmbedding.as_condition",
 three = widths((8, 8, 8)).but("odd", few=(8, 8))
 api(generators.ConvDecoder, latent=whole(2), widths=three, hidden=whole(8))
 api(generators.ConvEncoder, out=whole(2), widths=three, hidden=whole(8))
+api(generators.FourierFeatures, dim=whole(2), n=whole(5), scale=number(6.0, above=0))
 sizes = {"one": (2,), "none": (), "zero": (2, 0), "texts": ("2", "8"), "fraction": (2.5, 8)}
 api(lambda sizes: generators.layers(*sizes), "generators.layers", sizes=Kind((2, 8), sizes))
 api(generators.GAN, generator=module(nn.Linear(2, 2)), discriminator=module(nn.Linear(2, 1)), latent=whole(2))
@@ -553,7 +557,7 @@ api(unclip_nets.Prior, dim=whole(8), width=whole(8, 2), depth=whole(1), heads=wh
 api(unclip_nets.EmbeddingTokens, dim=whole(8), count=whole(2, 0), width=whole(8))
 api(unclip_nets.EmbeddingTokens(2).as_condition, "EmbeddingTokens.as_condition", cond=batch(P, (2, 7)).called("z"))
 up = dict(size=whole(8), factor=whole(2, three=3), channels=whole(1), widths=widths(), patch=whole(1), dim=even)
-api(upsampler.Upsampler, **up, unet=Kind(None, {"text": "x", "3": 3}))
+api(upsampler.Upsampler, **up, unet=Kind(None, {"text": "x", "3": 3}), classes=whole(0, 0))
 LOW = X[..., :4, :4]
 level = {"large": 2.0, "negative": -0.1, "words": "x", "few": torch.ones(3), "nan": math.nan, "None": None}
 level = {f"level {label}": (LOW, value) for label, value in level.items()}

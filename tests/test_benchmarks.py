@@ -89,7 +89,9 @@ def test_exceeded_limits_are_named():
     ]
 
 
-@pytest.mark.parametrize("name", ["notebooks", "playground", "scaling", "digits_search", "peers", "peak", "drawbench"])
+@pytest.mark.parametrize(
+    "name", ["notebooks", "playground", "scaling", "digits_search", "unet_ablation", "peers", "peak", "drawbench"]
+)
 def test_a_table_is_stored_in_its_place_and_nowhere_else(name, tmp_path, monkeypatch):
     before = rows.README.read_text(encoding="utf-8")
     monkeypatch.setattr(rows, "README", tmp_path / "README.md")

@@ -1,18 +1,20 @@
 """Cascades: what the upsampler is given, and how the two stages join."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d
 
-from course_lib.denoisers import Network
+from course_lib.denoisers import NULL, Network
 from course_lib.methods.cascades import augmented, cascade, film, upsampler_loss
 from course_lib.nets.unet import UNet
 from course_lib.nets.upsampler import Upsampler
 from course_lib.process import DDPM, seeded
 from course_lib.samplers import ddim
 from course_lib.schedules import cosine_beta
-from course_lib.training import train
+from course_lib.training import denoising_loss, train
 from course_lib.widgets.player import play
 
 process = DDPM(cosine_beta(1000))
@@ -50,10 +52,40 @@ def test_picture_time_small_picture_and_level_have_their_say_and_members_do_not_
     assert torch.allclose(before[1:2], output(x[1:2], time[1:2], low[1:2], level[1:2]), atol=1e-4 * float(before.abs().max()))
 
 
-def test_every_weight_is_used():
-    sr = network()
-    sr.given((torch.randn(2, 1, 8, 8), 0.3))(torch.randn(2, 1, 16, 16), 500).value.square().sum().backward()
+@pytest.mark.parametrize("options, label", [({}, ()), ({"classes": 3}, (2,))])
+def test_every_weight_is_used(options, label):
+    sr = network(**options)
+    sr.given((torch.randn(2, 1, 8, 8), 0.3, *label))(torch.randn(2, 1, 16, 16), 500).value.square().sum().backward()
     assert [name for name, p in sr.net.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_a_class_changes_the_output_and_none_is_the_null_class():
+    sr, x, low, label = network(classes=3), torch.randn(3, 1, 16, 16), torch.randn(3, 1, 8, 8), torch.tensor([0, 1, 2])
+    value = lambda *cond: sr.given(cond if len(cond) > 1 else low)(x, 500).value.detach()
+    each = [value(low, 0.0, c) for c in range(3)]
+    assert torch.equal(value(low), value(low, 0.0)) and torch.equal(value(low), value(low, 0.0, NULL))
+    for one, other in pairwise([value(low), *each]):
+        assert ((one - other).flatten(1).abs().amax(1) > 1e-4).all()
+    assert torch.allclose(value(low, 0.0, label), torch.stack([made[i] for i, made in enumerate(each)]), atol=1e-4)
+    with pytest.raises(ValueError, match="label must be one or one for each of 3 pictures"):
+        sr.given((low, 0.0, label[:2]))
+    with pytest.raises(ValueError, match="label must lie in 0..2"):
+        sr.given((low, 0.0, 3))
+    with pytest.raises(TypeError, match="cond must have no label, since this upsampler has no classes, got 1"):
+        network().given((low, 0.0, 1))
+
+
+def test_the_label_reaches_the_upsampler_from_the_loss_and_from_the_cascade():
+    sr, label = network(classes=3), torch.tensor([2, 0])
+    x0, noises, times = torch.randn(2, 1, 16, 16), (torch.randn(2, 1, 8, 8), torch.randn(2, 1, 16, 16)), process.times(3)
+    losses = [float(upsampler_loss(sr, x0, seeded(0), 0, label)) for label in (None, label)]
+    low = avg_pool2d(x0, 2)
+    rng = seeded(0)
+    torch.randint(0, 1, (2,), generator=rng), torch.randn(low.shape, generator=rng)  # what upsampler_loss draws before
+    assert losses[1] == float(denoising_loss(sr.given((low, 0.0, label)), x0, rng)) != losses[0]
+    *_, last = cascade(base(), sr, noises, times, label=label)
+    small = list(ddim(base(), noises[0], times))[-1].x
+    assert torch.equal(last.x, list(ddim(sr.given((small, 0.0, label)), noises[1], times))[-1].x)
 
 
 def test_augmented_is_the_process_and_tells_its_time():
@@ -83,7 +115,7 @@ def test_most_bounds_the_levels_that_are_seen():
     seen = []
 
     class Watcher(nn.Module):
-        as_condition, low = Upsampler.as_condition, (1, 4, 4)
+        as_condition, low, label = Upsampler.as_condition, (1, 4, 4), None
 
         def forward(self, x, time, cond):
             seen.append(cond[:, -1, 0, 0])

@@ -1,6 +1,7 @@
 """GAN and VAE: their networks, their losses against what is known exactly, and that they learn."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,12 +9,14 @@ from torch import nn
 
 from course_lib import metrics
 from course_lib.datasets import points
-from course_lib.methods.gan_vae import adversarial_value, elbo, non_saturating_loss, sample_generator
+from course_lib.methods.gan_vae import adversarial_value, elbo, gradient_penalty, non_saturating_loss, sample_generator
 from course_lib.methods.interpolation import slerp
-from course_lib.nets.generators import GAN, VAE, ConvDecoder, ConvEncoder, layers
+from course_lib.mixtures import GaussianMixture
+from course_lib.nets.generators import GAN, VAE, ConvDecoder, ConvEncoder, FourierFeatures, layers
 from course_lib.process import seeded
 from course_lib.training import TrainingState, alternate, train
-from course_lib.zoo import recipes
+from course_lib.zoo import figures, recipes
+from course_lib.zoo.recipes.gan_vae import STEPS
 
 
 def size(model):
@@ -79,6 +82,39 @@ def test_the_value_and_its_best_discriminator():
     for weight in (1.5, 2.5):
         best.discriminator.weight.data.fill_(weight)
         assert value() < top
+
+
+@pytest.mark.parametrize("kept, value", [(25, -1.386), (24, -1.358), (1, -0.170)])
+def test_a_missing_mode_costs_little_where_the_discriminator_is_the_best(kept, value):
+    """V(D*, G) = 2 JSD - log 4: Goodfellow et al. 2014, Theorem 1, for a generator that is perfect on some of 25 modes."""
+    grid = points.grid()
+    some = GaussianMixture(torch.ones(kept), grid.means[:kept], grid.stds[:kept])
+    best = SimpleNamespace(logits=lambda x: grid.log_prob(x) - some.log_prob(x))
+    x, fake = (mixture.sample(40_000, seeded(0))[0].double() for mixture in (grid, some))
+    assert adversarial_value(best, x, fake).item() == pytest.approx(value, abs=0.005)
+    exact = kept / 25 * math.log(kept / (kept + 25)) + math.log(25 / (kept + 25))
+    assert exact == pytest.approx(value, abs=0.0005)
+
+
+def test_the_gradient_penalty_is_that_of_the_logits():
+    linear = GAN(nn.Identity(), nn.Linear(3, 1), 3)
+    penalty = gradient_penalty(linear, torch.randn(5, 3, generator=seeded(0)))
+    weight = linear.discriminator.weight
+    assert torch.allclose(penalty, weight.square().sum())
+    penalty.backward()
+    assert torch.allclose(weight.grad, 2 * weight)
+
+
+def test_fourier_features_keep_the_points_and_add_sines_and_cosines():
+    x = torch.randn(4, 2, generator=seeded(0))
+    features = FourierFeatures(n=5)(x)
+    assert features.shape == (4, 12) and torch.equal(features[:, :2], x)
+    assert torch.allclose(features[:, 2:7].square() + features[:, 7:].square(), torch.ones(4, 5))
+
+
+def test_the_recipes_train_as_long_as_the_benchmark_that_compares_them():
+    rows = figures.where(figures.load("three_generators"), data="digits", seconds=60)
+    assert {row.model: row.steps for row in rows.itertuples()} == STEPS
 
 
 def test_in_turn_takes_a_step_each_and_ends_with_the_first_that_does():

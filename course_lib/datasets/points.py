@@ -9,7 +9,7 @@ from torch import Tensor
 
 from course_lib import validate
 from course_lib.mixtures import GaussianMixture
-from course_lib.process import Noise, rand, randn
+from course_lib.process import rand, randn
 
 
 def ring(k: int = 8, radius: float = 1.0, std: float = 0.1) -> GaussianMixture:
@@ -19,7 +19,7 @@ def ring(k: int = 8, radius: float = 1.0, std: float = 0.1) -> GaussianMixture:
     return _equal(means, std)
 
 
-def circle(n: int, radius: float = 1.0, std: float = 0.1, rng: Noise = None) -> Tensor:
+def circle(n: int, radius: float = 1.0, std: float = 0.1, rng: torch.Generator | None = None) -> Tensor:
     """n points (n, 2) of even density along a circle, with the radius and the width of `ring`, but without its Gaussians.
 
     It is the null model of claims about the ring: a metric that takes it for the ring does not see modes.

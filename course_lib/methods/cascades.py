@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ from course_lib.training import denoising_loss
 def augmented(process: Process, low: Tensor, s: Time, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
     """Low-resolution pictures low (B, C, h, w) with noise of time s, a number or (B,), and the noise level s / T (B,).
 
-    It is the condition of an `Upsampler` with Gaussian conditioning augmentation (Ho et al. 2022, section 4). s = 0 adds no
+    It is the condition of an `Upsampler` with Gaussian conditioning augmentation (Ho et al. 2022, section 3). s = 0 adds no
     noise.
     """
     validate.instance("process", process, Process)
@@ -33,16 +34,25 @@ def augmented(process: Process, low: Tensor, s: Time, rng: torch.Generator | Non
     return noisy, (t / process.T).float().expand(len(low))
 
 
-def upsampler_loss(network: Network, x0: Tensor, rng: torch.Generator | None = None, max_s: int = 600) -> Tensor:
+def upsampler_loss(
+    network: Network,
+    x0: Tensor,
+    rng: torch.Generator | None = None,
+    max_s: int = 600,
+    label: Any = None,
+    t: Tensor | None = None,
+) -> Tensor:
     """The denoising loss () of pictures x0 (B, C, H, W), given their half-resolution versions with noise of a random time s.
 
-    s is uniform on 0..max_s; max_s = 0 is no augmentation. Ho et al. 2022, section 4: one network for all levels of
-    augmentation, conditioned on the level.
+    s is uniform on 0..max_s; max_s = 0 is no augmentation. Ho et al. 2022, section 3: one network for all levels of
+    augmentation, conditioned on the level. An upsampler with classes may be given the label too, one or (B,). The times t (B,)
+    of the pictures themselves come from `process.sample_t` unless given.
     """
     validate.at_least("max_s", max_s, 0, int(validate.instance("network", network, Network).process.T))
     validate.sides("x0", validate.batch("x0", x0), 2)
     s = randint(0, max_s + 1, len(x0), rng=rng)
-    return denoising_loss(network.given(augmented(network.process, avg_pool2d(x0, 2), s, rng)), x0, rng)
+    low, level = augmented(network.process, avg_pool2d(x0, 2), s, rng)
+    return denoising_loss(network.given((low, level) if label is None else (low, level, label)), x0, rng, t)
 
 
 def cascade(
@@ -53,11 +63,13 @@ def cascade(
     s: int = 0,
     truncated: bool = False,
     rng: torch.Generator | None = None,
+    label: Any = None,
 ) -> Iterator[Step]:
     """Yields the steps of the base from the first noise (B, C, h, w), then those of the upsampler from the second (B, C, H, W).
 
-    The upsampler is conditioned on the base's sample with noise of time s. The noise is added to the finished sample or, if
-    `truncated`, the base stops at time s (Ho et al. 2022, sections 4.1 and 4.2). Both are sampled by DDIM over `times`.
+    The upsampler is conditioned on the base's sample with noise of time s, and on the label, one or (B,), where it has classes
+    and one is given. The noise is added to the finished sample or, if `truncated`, the base stops at time s (Ho et al. 2022,
+    sections 3.2 and 3.3). Both are sampled by DDIM over `times`.
     """
     process, (first, second) = validate.instance("base", base, Denoiser).process, _pair(noises)
     validate.instance("upsampler", upsampler, Network)
@@ -65,11 +77,11 @@ def cascade(
     if truncated and s:
         above = times[times > s]
         low = yield from _last(ddim(base, first, torch.cat([above, above.new_tensor([s])])))
-        upsampler = upsampler.given((low, s / process.T))
+        level: float | Tensor = s / process.T
     else:
         low = yield from _last(ddim(base, first, times))
-        upsampler = upsampler.given(augmented(process, low, s, rng))
-    yield from ddim(upsampler, second, times)
+        low, level = augmented(process, low, s, rng)
+    yield from ddim(upsampler.given((low, level) if label is None else (low, level, label)), second, times)
 
 
 def _pair(noises: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

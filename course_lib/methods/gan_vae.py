@@ -31,6 +31,15 @@ def non_saturating_loss(gan: GAN, fake: Tensor) -> Tensor:
     return -logsigmoid(gan.logits(fake)).mean()
 
 
+def gradient_penalty(gan: GAN, x: Tensor) -> Tensor:
+    """E |gradient of the logits at x|^2, for real x (B, ...): (). Mescheder et al. 2018, eq. 9, whose R1 is gamma / 2 of it."""
+    validate.has("gan", gan, "logits")
+    with torch.enable_grad():
+        x = validate.batch("x", x).detach().requires_grad_()
+        gradient = torch.autograd.grad(gan.logits(x).sum(), x, create_graph=True)[0]
+    return gradient.flatten(1).square().sum(1).mean()
+
+
 def elbo(vae: VAE, x: Tensor, eps: Tensor) -> Tensor:
     """The evidence lower bound on log p(x), in nats, of each x (B, ...): (B,). Kingma and Welling 2014, eq. 10.
 

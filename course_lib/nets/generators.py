@@ -9,7 +9,7 @@ from torch.nn.functional import silu
 from course_lib import validate
 from course_lib.denoisers import runs_on_its_device
 from course_lib.nets.unet import norm
-from course_lib.process import randn
+from course_lib.process import randn, seeded
 
 
 class ConvDecoder(nn.Module):
@@ -68,6 +68,22 @@ def layers(*sizes: int) -> nn.Sequential:
         raise ValueError(f"sizes must be two or more, got {sizes}")
     body = [layer for pair in zip(sizes, sizes[1:]) for layer in (nn.Linear(*pair), nn.LeakyReLU(0.2))]
     return nn.Sequential(*body[:-1])
+
+
+class FourierFeatures(nn.Module):
+    """x (B, dim), sin(W x) and cos(W x), (B, dim + 2 n), with fixed random frequencies W: so that a network of points resolves
+    what is small. Tancik et al. 2020."""
+
+    frequencies: Tensor
+
+    def __init__(self, dim: int = 2, n: int = 16, scale: float = 6.0):
+        super().__init__()
+        validate.sizes(dim=dim, n=n)
+        self.register_buffer("frequencies", validate.positive("scale", scale) * randn(dim, n, rng=seeded(0)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        angle = x @ self.frequencies.to(x)
+        return torch.cat([x, angle.sin(), angle.cos()], 1)
 
 
 class _OfLatents(nn.Module):

@@ -4,12 +4,12 @@
 # **You will be able to** write the forward process in one line, choose a noise schedule and say what it does, and explain
 # why Gaussian steps can undo it.
 #
-# **Time** 55 minutes. **Needs** lesson 00, and what a Gaussian is. **Papers** Jascha Sohl-Dickstein and others: *Deep
+# **Time** 60 minutes. **Needs** lesson 00, and what a Gaussian is. **Papers** Jascha Sohl-Dickstein and others: *Deep
 # Unsupervised Learning using Nonequilibrium Thermodynamics* (2015); Jonathan Ho, Ajay Jain, Pieter Abbeel: *Denoising
 # Diffusion Probabilistic Models* (2020); Alex Nichol, Prafulla Dhariwal: *Improved Denoising Diffusion Probabilistic
 # Models* (2021).
 #
-# There are three **exercises**. Once your function is right, the lesson goes on with it; until then it uses the library's.
+# There are four **exercises**. Once your function is right, the lesson goes on with it; until then it uses the library's.
 # A blank exercise stops nothing. Before some measurements you **guess**; the measured figure then appears beside your guess.
 
 # %% tags=["nbval-ignore-output"]
@@ -66,7 +66,7 @@ def walk(process, x0, rng):
 x0, label = digits.load("train")
 film = walk(linear, x0[[12, 15, 18]], seeded(0))
 t = [0, 20, 60, 120, 200, 300, 400, 600, 800, 1000]
-figure = plots.pictures(film[t].transpose(0, 1).flatten(0, 1), columns=[f"t = {time}" for time in t])
+figure = plots.pictures(film[t].transpose(0, 1).flatten(0, 1), columns=[f"t = {time}" for time in t], title="Single steps")
 plots.show(figure, alt="Three digits, each fading into noise over ten columns, from t = 0 to t = 1000.")
 
 # %% [markdown]
@@ -404,7 +404,7 @@ for name, process in {"linear": linear, "Stable Diffusion": stable}.items():
 # + \frac{\sqrt{\alpha_t}\,(1 - \bar\alpha_{t-1})}{1 - \bar\alpha_t}\, x_t, \qquad
 # \tilde\beta_t = \frac{1 - \bar\alpha_{t-1}}{1 - \bar\alpha_t}\,\beta_t$$
 #
-# ### Exercise 3: `posterior` (difficulty 2, 12 minutes)
+# ### Exercise 3: `posterior` (difficulty 2, 10 minutes)
 #
 # Return mean and variance. `x_t` and `x0` are pictures `(B, C, H, W)`. As in exercise 1, `t` is one number for all, or one for
 # each picture `(B,)`: then a factor `(B,)` needs the shape `(B, 1, 1, 1)` to multiply pictures. The mean is `(B, C, H, W)`; the
@@ -426,21 +426,38 @@ verdict
 check.solution("posterior")
 
 # %% [markdown]
-# With it the process runs backwards. We start from pure noise and draw each $x_{t-1}$ from the posterior, given $x_0$. The
-# last step, to $t = 0$, gives $x_0$ by construction. At $t = 20$ the picture should still differ from
+# ### Exercise 4: `reverse_chain` (difficulty 2, 9 minutes)
+#
+# With the posterior the process runs backwards. Start from pure noise $x_T$. For $t = T, \dots, 1$ draw $x_{t-1}$ from the
+# posterior, given $x_t$ and `x0` (B, ...): its mean, plus its standard deviation times fresh noise. Draw all noise from `rng`.
+# Return all of them, $x_T$ first and $x_0$ last: `(T + 1, B, ...)`. Lesson 02 replaces `x0` in this loop by a prediction.
+#
+# The last step, to $t = 0$, gives $x_0$ by construction. At $t = 20$ the picture should still differ from
 # $\sqrt{\bar\alpha_{20}}\, x_0$ by noise of standard deviation $\sqrt{1 - \bar\alpha_{20}}$.
 
+
 # %%
-goal, rng = x0[[12, 15, 18]], seeded(8)
-x_t, back = torch.randn(goal.shape, generator=rng), {}
-for t in range(linear.T, 0, -1):
-    mean_t, variance_t = my_posterior(linear, x_t, goal, t)
-    x_t = (mean_t + variance_t.sqrt() * torch.randn(goal.shape, generator=rng)).float()
-    back[t - 1] = x_t
+def my_reverse_chain(process, x0, rng):
+    """x_T, x_{T-1}, .., x_0, a tensor (T + 1, B, ...)."""
+    ...  # write it here
+
+
+verdict = check.reverse_chain(my_reverse_chain)
+my_reverse_chain = verdict.function
+verdict
+
+# %%
+check.solution("reverse_chain")
+
+# %%
+goal = x0[[12, 15, 18]]
+back = my_reverse_chain(linear, goal, seeded(8)).flip(0)  # by t, from 0 to T
 noise = float((back[20] - linear.signal(20) * goal).std())
 print(f"t = 20: noise of standard deviation {noise:.3f}, expected {float(linear.noise(20)):.3f}")
 shown = [900, 700, 500, 400, 300, 200, 120, 60, 20, 0]
-figure = plots.pictures(torch.stack([back[t] for t in shown], 1).flatten(0, 1), columns=[f"t = {t}" for t in shown])
+figure = plots.pictures(
+    back[shown].transpose(0, 1).flatten(0, 1), columns=[f"t = {t}" for t in shown], title="Backwards, to a given $x_0$"
+)
 plots.show(figure, alt="Three rows from t = 900 to t = 0: noise in which three digits appear, clearly visible from t = 200 on.")
 
 # %% [markdown]
@@ -640,7 +657,7 @@ def lost_bar(process, x0, t, eps):
 t = torch.linspace(100, 1000, 10).long()
 rows = [noised(linear, x0[13].expand(10, -1, -1, -1), t, eps) for noised in (my_add_noise, lost_bar)]
 columns = [f"t = {time}" for time in t.tolist()]
-figure = plots.pictures(torch.cat(rows), columns, scale=0.065, rows=["right", "bar lost"])
+figure = plots.pictures(torch.cat(rows), columns, "The formula, right and wrong", scale=0.065, rows=["right", "bar lost"])
 plots.show(figure, alt="Two rows of the digit 3. Right: it fades to noise. Bar lost: it stays almost clean up to t = 1000.")
 
 # %%

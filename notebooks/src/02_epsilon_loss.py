@@ -80,7 +80,7 @@ plots.show(
 #
 # - `draw(rng)`, a new batch $x_0$ of shape `(B, ...)`;
 # - `network.process`, with `sample_t(len(x0), rng)`, one $t$ for each of the batch, and `add_noise(x0, t, eps)`;
-# - `randn_like(x0, rng)`, standard normal noise of the shape of `x0` (`torch.randn_like` takes no generator);
+# - `randn_like(x0, rng)`, standard normal noise of the shape of `x0` (`torch.randn_like` takes no `generator`);
 # - `network(x_t, t).eps`, the prediction $\epsilon_\theta(x_t, t)$;
 # - `optimizer`, with `zero_grad()` and `step()`; `loss.backward()` computes the gradient.
 #
@@ -877,7 +877,7 @@ guesses(
 # - **min-SNR weighting**: weights for times that are capped where there is little noise.
 # - **learned variance**: a network that predicts the variance of the step back too.
 #
-# Used again: signal-to-noise ratio (lesson 01), Frechet distance (lesson 00).
+# Used again: signal-to-noise ratio (lesson 01), posterior (lesson 01), Frechet distance (lesson 00).
 #
 # ## In practice
 #

@@ -769,8 +769,8 @@ museum = {
     "one step size for all": partial(walk_wrongly, scaled=False),
     "smallest noise first": partial(walk_wrongly, upwards=True),
 }
-exact_modes, some = ExactDenoiser(modes, levels), start[:1500]
-ends = {"right": annealed[:1500]}
+exact_modes, some = ExactDenoiser(modes, levels), start[:800]
+ends = {"right": annealed[:800]}
 for name, wrong in museum.items():
     ends[name] = wrong(exact_modes, some, levels.times(40), 50, 0.004, seeded(0))
     print(f"{name}: {check.annealed_langevin(wrong).diagnosis}")
@@ -847,7 +847,7 @@ guesses("score-eps-learned.first", "score-low-density.ratio", "score-plain-lange
 # - **slow mixing**: a chain that hardly ever crosses from one mode to another.
 # - **annealed Langevin dynamics**: Langevin dynamics at falling noise levels.
 #
-# Used again: score (lesson 02), epsilon loss (lesson 02), null model (lesson 01).
+# Used again: score (lesson 02), epsilon loss (lesson 02), null model (lesson 01), posterior (lesson 01).
 #
 # ## In practice
 #

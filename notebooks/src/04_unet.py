@@ -1,12 +1,14 @@
 # %% [markdown]
 # # 04 The U-Net: the network inside
 #
-# **You will be able to** say what every part of the network does, write the three that matter (time as waves, the residual
-# block, self-attention), look inside while it denoises, and say from measurements what each part is worth.
+# **You will be able to** write the four parts of a U-Net (time embedding, residual block, self-attention, the pass down and
+# up with its skip connections) and draw digits with them. You can then look inside while it denoises, and say from
+# measurements what each part contributes.
 #
-# **Time** 50 minutes. **Needs** lessons 00 to 02. **Papers** Olaf Ronneberger, Philipp Fischer, Thomas Brox: *U-Net* (2015);
-# Jonathan Ho, Ajay Jain, Pieter Abbeel: *Denoising Diffusion Probabilistic Models* (2020), appendix B; Prafulla Dhariwal, Alex
-# Nichol: *Diffusion Models Beat GANs on Image Synthesis* (2021), section 3.
+# **Time** 60 minutes. **Needs** lessons 00 to 02. **Papers** Olaf Ronneberger, Philipp Fischer, Thomas Brox: *U-Net* (2015);
+# Jonathan Ho, Ajay Jain, Pieter Abbeel: *Denoising Diffusion Probabilistic Models* (2020), appendix B; Prafulla Dhariwal,
+# Alex Nichol: *Diffusion Models Beat GANs on Image Synthesis* (2021), section 3; Wenjie Luo and others: *Understanding the
+# Effective Receptive Field* (2016).
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.teaching.course_map import course_map
@@ -14,27 +16,34 @@ from course_lib.teaching.course_map import course_map
 course_map("04")
 
 # %% [markdown]
-# ## A picture in, a picture out
+# ## What does the network have to do?
 #
-# Until now the network was a black box: a noisy picture $x_t$ and a time $t$ go in, a guess of the same size comes out. To
-# guess well it must see the **whole** picture (is it a 3 or an 8?) and every **pixel** of it (where does the stroke end?).
-# A U-Net does both. On its way down it halves the picture again and again, and each halving doubles what one place sees. On
-# its way up it doubles it again, and at every size a **skip connection** hands over the map from the way down, which still
-# knows where things are.
+# A noisy picture $x_t$ and a time $t$ go in; a prediction of the same size comes out. A good prediction needs the whole
+# picture (is it a 3 or an 8?) and every pixel (where does the stroke end?). The **U-Net** serves both. Ronneberger et al.
+# (2015) made it for segmentation, which gives each pixel a class. Its **encoder** halves the picture step by step: each
+# position of a small map depends on a large part of the input. Its **decoder** doubles the size again. At every size a
+# **skip connection** carries the encoder's map across to the decoder, because that map still holds the exact positions.
 #
-# This is the digit model that ships with the course. A hook on every block tells what comes out of it.
+# Most layers are **convolutions**: each output is a weighted sum of the inputs around its position, with the same weights at
+# every position. A layer outputs several **channels**, each with weights of its own. A **feature map** is what one channel
+# outputs: one number for each position.
 
 # %%
+from copy import deepcopy
+
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
 
 from course_lib import plots
 from course_lib.datasets import digits
-from course_lib.denoisers import NULL
+from course_lib.denoisers import NULL, Network
 from course_lib.nets.hooks import record_activations
+from course_lib.process import seeded
+from course_lib.samplers import ddim, sample
 from course_lib.teaching import checks as check
 from course_lib.teaching.claims import claim
+from course_lib.teaching.evidence import all_of, compare, estimate
+from course_lib.widgets.guess import guesses, predict
 from course_lib.zoo import figures, models
 
 plots.style()
@@ -42,30 +51,59 @@ BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
 network = models.load("digits")
 x0, label = digits.load("held_out")
 
+fig, ax = plt.subplots(figsize=(11.5, 4.6))
+ax.set(xlim=(-0.9, 7.9), ylim=(-1, 2.8), title="The U-Net of the digits: blocks as channels × height × width")
+ax.axis("off")
+arrow = lambda start, end, colour: ax.annotate("", end, start, arrowprops=dict(arrowstyle="-|>", lw=2.5, color=colour))
+for level, shape in enumerate(("16 × 16 × 16", "32 × 8 × 8", "64 × 4 × 4")):
+    left, right, y = level, 7 - level, 2 - level
+    for x in (left, right):
+        ax.text(x, y, shape, ha="center", va="center", bbox=dict(boxstyle="round", fc="white", ec=BLUE, lw=2.5))
+    arrow((left + 0.75, y), (right - 0.75, y), RED)
+    ax.text(3.5, y + 0.1, "skip connection", ha="center", color=RED)
+    if level:
+        arrow((left - 1, y + 0.8), (left - 0.2, y + 0.2), "black")
+        arrow((right + 0.2, y + 0.2), (right + 1, y + 0.8), "black")
+ax.text(0, 2.45, "noisy picture $x_t$", ha="center")
+ax.text(7, 2.45, "prediction of $v$", ha="center")
+ax.text(3.5, -0.85, "time t and class: an embedding, given to every block", ha="center")
+arrow((3, -0.6), (2.3, -0.2), GREEN)
+arrow((4, -0.6), (4.7, -0.2), GREEN)
+plots.show(
+    fig,
+    alt="A diagram in the shape of a U. Three blocks go down on the left: 16 channels of 16 × 16, 32 of 8 × 8, 64 of 4 × 4. "
+    "Three blocks of the same sizes go up on the right. An arrow, the skip connection, leads from each left block to the right "
+    "one of its size. Below, arrows from the embedding of time and class point to the blocks.",
+)
+
+# %% [markdown]
+# This is the digit model that ships with the course. It predicts $v$ (lesson 02). A hook, a function that PyTorch calls after
+# a layer, records the output of every block.
+
+# %%
 with record_activations(network.net) as recorded, torch.no_grad():
     network.given(NULL)(x0[:1], 500)
 for name, out in recorded.items():
-    what = "looks of each place" if name.endswith("attention") else "feature maps"
+    what = "attention weights" if name.endswith("attention") else "feature maps"
     print(f"{name:30} {' × '.join(map(str, out.shape[1:])):>12}  {what}")
 
 # %% [markdown]
-# Read it as a **U**: down from 16 × 16 to 4 × 4 with ever more channels, and up again. Two of the blocks have
-# self-attention; their extra line says, for each of 2 heads, how 16 places look at 16 places.
+# A line with channels × height × width is a block's feature maps; heads × positions × positions are explained below.
 #
-# ## Time, as waves
+# ## How is the network given the time?
 #
-# The network must know $t$: at $t = 900$ it should paint a bold guess, at $t = 10$ polish. A single number is a poor thing to
-# tell a network. Ho et al. took the **sinusoidal embedding** of Vaswani et al. (2017, section 3.5): sines and cosines of $t$
-# at frequencies that fall geometrically from 1 down towards $1 / 10{,}000$,
+# At $t = 900$ the prediction is a rough outline; at $t = 10$ it is a small correction. So $t$ is an input. A single number is
+# hard to use: a linear layer can only scale it. Ho et al. (2020) took the **sinusoidal embedding** of Vaswani et al. (2017,
+# section 3.5): sines and cosines of $t$ at frequencies that fall geometrically from 1 towards $1 / 10{,}000$,
 #
 # $$\left[\sin(t f_0), \dots, \sin(t f_{d/2-1}),\ \cos(t f_0), \dots, \cos(t f_{d/2-1})\right], \qquad
 # f_i = 10{,}000^{-i / (d/2)}.$$
 #
-# The fast waves tell neighbours apart, the slow ones tell early from late.
+# High frequencies separate neighbouring times; low ones separate early from late.
 #
-# ### Exercise 1: `sinusoidal` (difficulty 1, 6 minutes)
+# ### Exercise 1: `sinusoidal` (difficulty 1, 5 minutes)
 #
-# Times (B,) to numbers (B, dim).
+# Times (B,) to vectors (B, dim). `torch.arange(dim // 2)` gives the $i$.
 
 
 # %%
@@ -74,55 +112,65 @@ def my_sinusoidal(time, dim):
     ...  # write it here
 
 
-check.sinusoidal(my_sinusoidal)
+verdict = check.sinusoidal(my_sinusoidal)
+my_sinusoidal = verdict.function  # yours once it is right, the library's until then
+verdict
 
 # %%
 check.solution("sinusoidal")
 
+# %% [markdown]
+# An alternative is **random Fourier features**: the frequencies are drawn once at random and kept. Tancik et al. (2020) made
+# them for networks that take coordinates: without them such a network fails to learn high frequencies. Song et al. (2021) use
+# them for the time, with a scale of 16. Here $f_i \sim \mathcal N(0, 16^2)$ and $t$ lies in $[0, 1]$: $[\sin 2\pi f_i t,\ \cos
+# 2\pi f_i t]$.
+
 # %%
-from course_lib.nets.embeddings import fourier, sinusoidal
-from course_lib.process import seeded
+from course_lib.nets.embeddings import fourier
 
-t = torch.arange(0, 1001.0, 5)
+t = torch.arange(1001.0)
 frequency = 16 * torch.randn(64, generator=seeded(0))
-embedded = {"sinusoidal": sinusoidal(t, 128), "random Fourier": fourier(t / 1000, frequency)}
+embedded = {"sinusoidal": my_sinusoidal(t, 128), "random Fourier": fourier(t / 1000, frequency)}
 
-fig, axes = plt.subplots(1, 3, figsize=(11.5, 4))
+fig, axes = plt.subplots(1, 3, figsize=(11.5, 4.4))
 for ax, (name, rows) in zip(axes, embedded.items()):
-    shown = ax.imshow(rows.T, aspect="auto", extent=(0, 1000, 127, 0), cmap="cividis")
-    ax.set(title=name, xlabel="time t", ylabel="number in the vector")
-near = [int((t - 500).abs().argmin())]
-for (name, rows), colour, line in zip(embedded.items(), (BLUE, RED), ("-", "--")):
-    axes[2].plot(t, torch.cosine_similarity(rows[near], rows), line, color=colour, label=name)
-axes[2].set(title="How like t = 500", xlabel="time t", ylabel="cosine similarity", ylim=(-0.4, 1.5))
+    shown = ax.imshow(rows.T, aspect="auto", extent=(0, 1000, 127, 0), cmap="cividis", vmin=-1, vmax=1)
+    ax.set(title=name, xlabel="time t", ylabel="entry of the vector", xticks=[0, 500, 1000])
+fig.colorbar(shown, ax=axes[:2], orientation="horizontal", shrink=0.5, ticks=[-1, 0, 1], label="value")
+embedded["t / T, sinusoidal"] = my_sinusoidal(t / 1000, 128)
+for (name, rows), colour, line in zip(embedded.items(), (BLUE, RED, "black"), ("-", "--", ":")):
+    axes[2].plot(t, torch.cosine_similarity(rows[[500]], rows), line, color=colour, label=name)
+axes[2].set(title="similarity to t = 500", xlabel="time t", ylabel="cosine similarity", ylim=(-0.4, 1.9), yticks=[0, 0.5, 1])
 axes[2].legend(loc="upper left")
 plots.show(
     fig,
-    alt="Two heat maps of waves over time, fast and slow in order for the sinusoidal embedding, all mixed for random Fourier "
-    "features; and similarity to t = 500, a peak there for both, broad shoulders for the sinusoidal one only.",
+    alt="Two heat maps of 128 entries over time. Sinusoidal: the entries go from fast to slow waves in order, sines, then "
+    "cosines. Random Fourier: fast and slow waves in no order. A line plot of the cosine similarity to t = 500: both have a "
+    "sharp peak of 1 at 500; away from it the sinusoidal curve falls slowly to 0.3, the Fourier one at once to about 0. The "
+    "sinusoidal embedding of t / T stays near 1 at all times.",
 )
 
 # %% [markdown]
-# **Random Fourier features** (Tancik et al. 2020; Song et al. 2021) draw their frequencies once at random and keep them:
-# $[\sin 2\pi f_i t,\ \cos 2\pi f_i t]$ with $f_i \sim \mathcal N(0, 16^2)$ and $t$ in $[0, 1]$. Their likeness falls to
-# nothing within a few steps; the sinusoidal embedding keeps a memory of what is far. Which is better? We shall measure it.
+# Two small linear layers follow, and the vector of the class is added. The result, the embedding $e$, goes to every block.
 #
 # ## The residual block
 #
-# Two convolutions, each after a norm and a bend (SiLU), and a path **around** them. The vector that holds time and class enters
-# in between. Ho et al. *added* it. Dhariwal and Nichol let it **shift and scale** what the norm gives, which they call adaptive
-# group normalisation (their eq. 3):
+# A **residual block** adds a correction to its input: two convolutions in parallel with a path that skips them. Before each
+# convolution stand a **group normalisation** and an **activation**. The first gives the channels of a group mean 0 and
+# variance 1, over all positions of one picture. The second is the nonlinear function between two layers, here
+# $\mathrm{silu}(h) = h\,\mathrm{sigmoid}(h)$. The embedding enters in between. Ho et al. add it before the second norm,
+# $\mathrm{norm}_2(h + e)$. In the **adaptive group normalisation** (AdaGN) of Dhariwal and Nichol (2021, section 3.1) it comes
+# after that norm, and sets each channel's scale and shift directly:
 #
 # $$h = \mathrm{conv}_1(\mathrm{silu}(\mathrm{norm}_1(x))), \qquad
 # \mathrm{AdaGN}(h, e) = (1 + e_{\text{scale}})\,\mathrm{norm}_2(h) + e_{\text{shift}},$$
 # $$\mathrm{block}(x, e) = \mathrm{skip}(x) + \mathrm{conv}_2(\mathrm{silu}(\mathrm{AdaGN}(h, e))).$$
 #
-# Addition says "a little more of this map". Scaling can also say "none of this map, at this time".
+# ### Exercise 2: `residual_block` (difficulty 2, 6 minutes)
 #
-# ### Exercise 2: `residual_block` (difficulty 2, 10 minutes)
-#
-# The layers are there: `block.norm1`, `block.conv1`, `block.modulate` (which makes shift and scale, side by side, of the
-# embedding), `block.norm2`, `block.conv2`, `block.skip`. Put them together.
+# The layers are there: `block.norm1`, `block.conv1`, `block.norm2`, `block.conv2`, `block.skip`, and `block.modulate`, a linear
+# layer of the embedding. Its output's `chunk(2, 1)` gives first shift, then scale. `[:, :, None, None]` makes them fit all
+# positions. `silu` is `torch.nn.functional.silu`.
 
 
 # %%
@@ -131,7 +179,9 @@ def my_residual_block(block, x, emb):
     ...  # write it here
 
 
-check.residual_block(my_residual_block)
+verdict = check.residual_block(my_residual_block)
+my_residual_block = verdict.function
+verdict
 
 # %%
 check.solution("residual_block")
@@ -139,196 +189,569 @@ check.solution("residual_block")
 # %% [markdown]
 # ## Self-attention
 #
-# A convolution looks at neighbours. In **self-attention** every place looks at all places at once. Each place asks a *query*
-# $q$, offers a *key* $k$ and says a *value* $v$; it gathers what is said, weighted by how well the keys answer its query
-# (Vaswani et al. 2017, eq. 1):
+# A convolution combines neighbours. In **self-attention** each position takes a weighted mean over all positions of the same
+# map. A linear layer gives each position three vectors, its **query, key and value**, $q$, $k$ and $v$. The weight of another
+# position is large where its key is similar to the query. The mean is taken of the values (Vaswani et al. 2017, eq. 1):
 #
 # $$\mathrm{attention}(q, k, v) = \mathrm{softmax}\!\left(\frac{q k^\top}{\sqrt d}\right) v.$$
 #
-# Without the $\sqrt d$ the looks would grow with the length $d$ of the vectors, and the softmax would see one place only.
-# Looking costs (places)², so it stands where the maps are small.
+# The softmax makes each row of weights sum to 1: these are the **attention weights**. Without $\sqrt d$ the products would
+# grow with the length $d$ of the vectors, and one position would get almost all the weight. Several **heads** do this side by
+# side, each with its own part of the channels. The cost grows with the square of the number of positions, so self-attention
+# stands where the maps are small. It follows the residual block's sum $h$, as $h + \mathrm{out}(\mathrm{attention}(
+# \mathrm{norm}(h)))$, where "out" is a linear layer.
 #
-# ### Exercise 3: `self_attention` (difficulty 2, 8 minutes)
+# ### Exercise 3: `self_attention` (difficulty 2, 4 minutes)
+#
+# `q`, `k` and `v` are (B, heads, positions, d). `k.mT` exchanges the last two axes. The softmax runs over the last axis, the
+# keys.
 
 
 # %%
 def my_self_attention(q, k, v):
-    """Each (B, heads, places, d); so is the answer."""
+    """The attended values, like q, k and v (B, heads, positions, d)."""
     ...  # write it here
 
 
-check.self_attention(my_self_attention)
+verdict = check.self_attention(my_self_attention)
+my_self_attention = verdict.function
+verdict
 
 # %%
 check.solution("self_attention")
 
 # %% [markdown]
-# ## Look inside
+# ## Down and up: a stack of skips
 #
-# A five is drawn in 25 steps. Click a block to see its feature maps large, move the slider to see them change with $t$. At
-# 16 × 16 on the left you find edges and noise; at 4 × 4 nothing that an eye could read; at 16 × 16 on the right the digit
-# comes together again. Blocks with ◉ have self-attention: choose one, then click a place in the large picture to see where
-# that place looks.
+# Now the whole network. Going down, a convolution of stride 2 (at every second position) halves the size. Going up, a
+# transposed convolution makes 2 × 2 positions of each. On the way down each block's output is also put on a stack. On the way
+# up each block takes the last map off the stack, and gets its own input and that map side by side, as more channels (so did
+# Ronneberger et al.). The last map in is the first one out: the sizes then agree.
+#
+# ### Exercise 4: `unet_forward` (difficulty 3, 11 minutes)
+#
+# `net.inward` is the first layer, `net.outward` the last. `net.encoder.values()` and `net.decoder.values()` are the layers in
+# order: those of class `Block` take `(h, emb)`, all others take `h` and change its size. `torch.cat([h, skip], 1)` puts maps
+# side by side.
 
 # %%
-from course_lib.samplers import ddim
+from course_lib.nets.unet import Block
+
+
+def my_unet_forward(net, x, emb):
+    """x (B, C, H, W) and the embedding (B, E), to a prediction like x."""
+    ...  # write it here
+
+
+verdict = check.unet_forward(my_unet_forward)
+my_unet_forward = verdict.function
+verdict
+
+# %%
+check.solution("unet_forward")
+
+# %% [markdown]
+# ### Your U-Net draws
+#
+# The trained weights stay; all four parts are now your functions. The library's networks are given $t / T$, so `1000 * time`
+# makes steps of it. The sampler is 25 steps of DDIM, a deterministic sampler that lesson 14 derives.
+
+# %%
+net = deepcopy(network.net)
+net.run = lambda x, emb: my_unet_forward(net, x, emb)
+net.time.forward = lambda time: net.time.mlp(my_sinusoidal(1000 * time, net.time.dim))
+for block in (layer for layer in net.modules() if isinstance(layer, Block)):
+    block.forward = lambda x, emb, block=block: block.attention(my_residual_block(block, x, emb))
+    if heads := getattr(block.attention, "heads", 0):
+        attend = lambda h, a: my_self_attention(*a.queries_keys_values(h)).transpose(-1, -2).reshape(h.shape)
+        block.attention.forward = lambda h, a=block.attention, attend=attend: h + a.out(attend(h, a))
+
+noise = network.draw_noise(10, seeded(1))
+yours = sample(Network(net, network.process, "v").given(torch.arange(10)), noise, 25)
+theirs = sample(network.given(torch.arange(10)), noise, 25)
+print("the library's network draws the same pictures:", torch.allclose(yours, theirs, atol=1e-3))
+figure = plots.pictures(yours, columns=10, title="Digits by your U-Net, from 0 to 9")
+plots.show(figure, alt="Ten generated digits in a row, from 0 to 9. Most are easy to read; the 5 is broken in two.")
+
+# %% [markdown]
+# ## Look inside
+#
+# The network draws a five in 25 steps. Click a block to see its feature maps large; move the slider to see them change with
+# $t$. Blocks with ◉ have self-attention: choose one, then click a position in the large picture to see that position's
+# attention weights. They say how much of each value enters the mean. They do not say how much the output depends on a
+# position: that is the next section's question.
+
+# %%
 from course_lib.widgets.explorer import explore
 
 five = network.given(5)
-noise = network.draw_noise(1, seeded(3))
-explore(five, ddim(five, noise, network.process.times(25)))
+explore(five, ddim(five, network.draw_noise(1, seeded(3)), network.process.times(25)))
 
 # %% [markdown]
-# ## How far does it look?
+# ## Which input pixels does the output depend on?
 #
-# The derivative of one output pixel by all input pixels says where the answer comes from. We take the guess $\hat x_0$ in
-# the middle, average $|\partial \hat x_0 / \partial x_t|$ over 200 held-out digits, and do so at several times.
+# The **receptive field** of an output pixel is the set of input pixels that can influence it. In this network it is the whole
+# picture: group normalisation alone mixes all positions. The **effective receptive field** (Luo et al. 2016) weights the input
+# pixels by $|\partial v_{8,8} / \partial x_t|$, the derivative of one output pixel, here near the middle. Luo et al. found it
+# to be only a fraction of the receptive field.
+#
+# We leave out the middle input pixel. By lesson 02 the best prediction is $v = (a\,x_t - E[x_0 \mid x_t]) / b$. So $v_{8,8}$
+# contains its own pixel of $x_t$ with the weight $a / b$, which falls from 5.9 at $t = 100$ to 0.3 at $t = 800$. That is a
+# **confound**: a second cause, which changes together with the one in question. At all other pixels the derivatives of $v$,
+# $\epsilon$ and $x_0$ agree up to one factor, so one map is enough.
+#
+# We take the mean radius: the mean distance of the other pixels from the middle, weighted by the derivative. If all 255 counted
+# equally, it would be {{unet-erf-widens.equal}} pixels.
+
+# %% tags=["nbval-ignore-output"]
+predict(
+    "unet-erf-widens.late",
+    "Equal weights would give a mean radius of 6.2 pixels. And the derivatives of the trained network at t = 800?",
+    low=0,
+    high=12,
+    unit="pixels",
+)
 
 # %%
-some = x0[:200]
-wide, reach = {}, {}
 rows, columns = torch.meshgrid(torch.arange(16.0) - 8, torch.arange(16.0) - 8, indexing="ij")
 distance = (rows**2 + columns**2).sqrt()
-for t in (20, 100, 300, 500, 700, 900):
-    eps = torch.randn(some.shape, generator=seeded(t))
-    x_t = network.process.add_noise(some, t, eps).requires_grad_()
-    network.given(NULL)(x_t, t).x0[:, 0, 8, 8].sum().backward()
-    wide[t] = x_t.grad.abs().mean((0, 1))
-    reach[t] = float((wide[t] * distance).sum() / wide[t].sum())
+others = distance > 0  # all pixels but the middle one
+random = deepcopy(network.net)
+with torch.random.fork_rng():
+    torch.manual_seed(0)
+    for layer in random.modules():
+        if hasattr(layer, "reset_parameters"):
+            layer.reset_parameters()
+random = Network(random, network.process, "v")
 
-fig, axes = plt.subplots(1, 6, figsize=(11.5, 2.9))
-for ax, (t, picture) in zip(axes, wide.items()):
-    ax.imshow(picture / picture.max(), cmap="cividis", vmin=0, vmax=1)
-    ax.set(title=f"t = {t}", xticks=[], yticks=[], xlabel=f"{reach[t]:.1f} pixels")
+
+def radius(weights):
+    """The mean distance from the middle for each of weights (B, 16, 16)."""
+    return (weights * distance).sum((1, 2)) / weights.sum((1, 2))
+
+
+def slopes(denoiser, t, pictures):
+    """The sizes of the derivatives of the middle pixel of v by x_t (B, 16, 16)."""
+    x_t = network.process.add_noise(pictures, t, torch.randn(pictures.shape, generator=seeded(t))).requires_grad_()
+    denoiser.given(NULL)(x_t, t).v[:, 0, 8, 8].sum().backward()
+    return x_t.grad[:, 0].abs()
+
+
+times = [1, 10, 25, 50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 950, 1000]
+nets = {"trained": network, "random weights": random}
+found = {name: [slopes(denoiser, t, x0[:100]) for t in times] for name, denoiser in nets.items()}
+
+from matplotlib.colors import LogNorm
+
+fig, axes = plt.subplots(1, 6, figsize=(11.5, 3.6))
+for ax, t in zip(axes, (1, 25, 100, 200, 500, 800)):
+    weights = found["trained"][times.index(t)] * others
+    weights = (weights / weights.sum((1, 2), keepdim=True)).mean(0)
+    weights[8, 8] = torch.nan
+    shown = ax.imshow(weights / weights[others].max(), cmap="cividis", norm=LogNorm(0.001, 1))
+    ax.set(title=f"t = {t}", xticks=[], yticks=[])
+fig.colorbar(shown, ax=axes, orientation="horizontal", shrink=0.5, label="share of the largest shown")
+fig.suptitle("Effective receptive field of the output's middle pixel", fontsize=17)
 plots.show(
     fig,
-    alt="Six maps of where the middle pixel's answer comes from: at t = 20 the middle itself, at t = 900 the whole picture.",
+    alt="Six heat maps of the effective receptive field, on a logarithmic scale, the middle pixel white. At t = 1 and 25 a "
+    "small bright spot on an even, faint background. From t = 100 to t = 800 the background at the rim fades, and a patch of "
+    "about the size of a digit brightens around the spot.",
 )
 
 # %%
-claim(
-    "unet-looks-wider-in-noise",
-    "The noisier the picture, the wider the network looks.",
-    measured=f"mean distance of what counts: {reach[20]:.1f} pixels at t = 20, {reach[500]:.1f} at 500, "
-    f"{reach[900]:.1f} at 900",
-    holds=reach[20] < reach[500] < reach[900],
+fig, ax = plt.subplots(figsize=(11.5, 5))
+for label_, name, shown, line, colour in (
+    ("random weights", "random weights", others, "--s", RED),
+    ("trained", "trained", others, "-o", BLUE),
+    ("trained, with the middle pixel", "trained", distance >= 0, ":D", GREEN),
+):
+    radii = torch.stack([radius(weights * shown) for weights in found[name]])  # (times, digits)
+    error = radii.std(1) / radii.shape[1] ** 0.5
+    ax.errorbar(times, radii.mean(1), error, fmt=line, color=colour, ms=6, capsize=3, label=label_)
+ax.axhline(float(distance[others].mean()), color="black", ls="-.", label="equal weights")
+ax.set(title="Mean radius of the effective receptive field", xlabel="time t", ylabel="mean radius, in pixels", ylim=(0, 9.5))
+ax.set_yticks(range(0, 7, 2))
+ax.legend(loc="upper center", ncols=2)
+plots.show(
+    fig,
+    alt="Mean radius over time; a line of equal weights at 6.2. Random weights: from 5.1 slowly down to 4.7. Trained: 4.5 at "
+    "t = 1, falls to 3.3 at t = 200, rises to 3.6 at t = 800. Trained, with the middle pixel: 3.6 at t = 1, falls to 2.0 at "
+    "t = 100, rises to 3.3 at t = 800.",
 )
 
 # %% [markdown]
-# Nobody told it so. In little noise the pixel itself says nearly all; in much noise only the whole picture can tell, and every
-# pixel is a small vote.
+# (Mean over 100 digits; bars: one standard error.) **Blue**: the field of the trained network is narrower than that of random
+# weights at every $t$. It narrows up to about $t = 200$. From there to $t = 800$ it widens a little, from 54 % to 59 % of what
+# equal weights would give. At small $t$ the faint, even background of the maps makes the radius large; we did not look for its
+# reason. At $t = 1000$ the derivatives themselves are nearly 0, and their radius means little.
 #
-# ## What is each part worth?
+# **Green**: with the middle pixel the field seems to widen more than four times as much. Most of that is the middle pixel's
+# share of the sum, which falls from 37 % at $t = 200$ to 8 % at $t = 800$. The claim leaves this pixel out. It is about 200
+# other digits than those of the plot, which showed us which two times to compare.
+
+
+# %%
+def widening(denoiser):
+    late, early = (slopes(denoiser, t, x0[100:300]) for t in (800, 200))
+    growth = compare(radius(late * others), radius(early * others), runs="digits")
+    naive = compare(radius(late), radius(early), runs="digits").difference
+    return dict(growth=growth, early=growth.b, late=growth.a, naive=naive)
+
+
+claim(
+    "unet-erf-widens",
+    "Without the middle pixel, the effective receptive field of the trained network is wider at t = 800 than at t = 200.",
+    figures=dict(widening(network), equal=float(distance[others].mean())),
+    measured="mean radius {early:.2f} pixels at t = 200, {late:.2f} at t = 800 (one network); equal weights: {equal:.1f}; "
+    "growth with the middle pixel: {naive:.2f}",
+    holds=lambda growth: growth.higher,
+    null={"random weights": widening(random)},
+)
+
+# %% [markdown]
+# ## What does each part contribute?
 #
-# The recipe of lesson 00, each time with one part taken out or exchanged, each for the same 30 seconds on two cores, with three
-# seeds. That takes a quarter of an hour, so it was done once, by
+# An **ablation** removes or exchanges one part, trains again, and compares. The recipe is that of lesson 00, cut to 240
+# steps. Each arm has five trainings, the transformer three, and training $i$ of all arms has the same batches and noise. It
+# takes half an hour of one core, so it was done once, by
 #
 #     python tests/benchmarks/unet_ablation.py
 #
-# and its results ship as `data/figures/unet_ablation.json`. (A skip connection "taken out" carries zeros: the same work, with
-# nothing in it. Without residual paths, blocks give what their convolutions give.) **Bars** are means, **dots** the three
-# seeds. Equal *time* is hard on what is slow, and fair: it is what you pay.
+# and its results ship as `data/figures/unet_ablation.json`. Details that matter:
+#
+# - A skip connection is "removed" by zeros in its place: the same work and as many parameters, without the information.
+# - Without the path that skips them, blocks cannot start at zero as they otherwise do: no gradient would arrive. So they are
+#   compared with a U-Net that has the paths and the same random start.
+# - The other arms have fewer parameters: 380,000 without time or self-attention, 385,000 with addition, of 413,000. Without
+#   self-attention, with addition and with random Fourier features the random start differs, too.
+# - Self-attention makes a step more expensive. So the U-Net without it, and the transformer below, were also trained for
+#   **equal processor time**: as many steps as cost the same. The costs were measured in turns in one run.
+# - Two figures are compared: the Frechet distance (lesson 00) of 500 samples, and the loss of $v$ on held-out digits. The
+#   loss varies less between trainings, but it does not say how the samples look.
+# - In the first three trainings the full U-Net's distances lay close together, 1.09 to 1.16. The fourth gave 1.75. So three
+#   were too few.
+# - The null model is the full U-Net again: its trainings 4 to 6 beside its first three. They differ by chance alone.
+# - There are eleven verdicts, each at the level of 5 %, without a correction for their number.
+
+# %% tags=["nbval-ignore-output"]
+predict(
+    "unet-skip-connections.ratio",
+    "Zeros in place of the skip connections: how many times the full U-Net's Frechet distance?",
+    low=1,
+    high=30,
+    unit="times",
+)
+
+# %% tags=["nbval-ignore-output"]
+predict(
+    "unet-self-attention.verdict",
+    "Are both figures worse without self-attention, after equally many steps?",
+    choices=["yes", "no", "cannot be told apart"],
+)
 
 # %%
 runs = figures.load("unet_ablation")
-PARTS = runs["part"].unique().tolist()
-ACCURACY, FRECHET = "class accuracy, plain (w = 1)", "Frechet distance, plain (w = 1)"
-fig, axes = plt.subplots(1, 2, figsize=(11.5, 5), sharey=True)
-for ax, figure, title in zip(axes, (FRECHET, ACCURACY), ("Frechet distance (low is good)", "Class accuracy, w = 1")):
-    seeds = figures.values(runs, figure, part=PARTS)  # (parts, seeds)
-    means, errors = seeds.mean(1), seeds.std(1, ddof=1)
-    colours = [GREEN if part == "the whole" else BLUE for part in PARTS]
-    ax.barh(PARTS, means, xerr=errors, color=colours, height=0.6, error_kw={"lw": 2.5, "capsize": 5})
-    ax.plot(seeds, range(len(PARTS)), "o", color="black", ms=5)
-    ax.axvline(means[0], color=GREEN, lw=1.5, ls="--")
-    ax.set(title=title)
+cost, runs = runs.attrs["milliseconds a step"], runs.sort_values("seed", kind="stable")
+FULL, AGAIN, STARTED = "the full U-Net", "the full U-Net again", "residual paths, random start"
+FIGURES = {"distance": "Frechet distance", "loss": "held-out loss"}
+arms = [(part, equal) for equal in ("steps", "time") for part in cost if ((runs.part == part) & (runs.equal == equal)).any()]
+name_of = lambda part, equal: part + (", equal time" if equal == "time" else "")
+
+
+def of(figure, part, equal="steps"):
+    """A figure of each training of a part."""
+    values = figures.values(runs, FIGURES[figure], part=FULL if part == AGAIN else part, equal=equal)
+    return values[3:] if part == AGAIN else values
+
+
+def against(part, equal="steps", other=FULL):
+    """Distance and loss of a part beside another's, paired by seed; those of the null model have other seeds."""
+    pairs = {figure: (of(figure, part, equal), of(figure, other)) for figure in FIGURES}
+    found = {figure: compare(a, b[: len(a)], paired=part != AGAIN) for figure, (a, b) in pairs.items()}
+    return {"ratio": found["distance"].a.mean / found["distance"].b.mean, **found}
+
+
+def worse(id, arm, part, than="the full U-Net's", equal="steps", other=FULL, expected=True):
+    """The claim that both figures are worse for a part than for the other arm."""
+    return claim(
+        id,
+        f"{arm}, samples and loss are both worse than {than}.",
+        figures=against(part, equal, other),
+        measured="Frechet distance {distance:.2f} ({ratio:.1f} times), held-out loss {loss:.4f}",
+        holds=lambda distance, loss: all_of(distance.higher, loss.higher),
+        null={"the full U-Net again, from other seeds": against(AGAIN)},
+        control={"no skip connections": against("no skip connections")} if expected is False else None,
+        expected=expected,
+    )
+
+
+print(f"{'':30}steps  ms/step  parameters  Frechet distance     held-out loss")
+for part, equal in arms:
+    row = figures.where(runs, part=part, equal=equal).iloc[0]
+    distance_, loss = f"{estimate(of('distance', part, equal)):.2f}", f"{estimate(of('loss', part, equal)):.4f}"
+    print(f"{name_of(part, equal):30}{row.steps:5}{cost[part]:9.0f}{row.parameters:12,}{distance_:>18}{loss:>18}")
+
+# %%
+shown = [(AGAIN, "steps"), *(arm for arm in arms if arm[0] != FULL)]
+fig, axes = plt.subplots(1, 2, figsize=(11.8, 6.6), sharey=True)
+for ax, figure, unit, ticks in zip(axes, FIGURES, (1, 0.001), ((-0.5, 0, 0.5, 1, 2, 5, 10, 20), (-5, 0, 5, 10, 20, 50, 100))):
+    for y, (part, equal) in enumerate(shown):
+        other = STARTED if part == "no residual paths" else FULL
+        found = against(part, equal, other)[figure]
+        colour, marker = {True: (RED, "s"), False: (GREEN, "D"), None: (BLUE, "o")}[found.higher]
+        mean, error = found.difference.mean / unit, found.difference.error / unit
+        ax.errorbar(mean, y, xerr=error, fmt=marker, color=colour, ms=10, capsize=5, lw=2.5)
+        each = of(figure, part, equal)
+        each = each - (found.b.mean if part == AGAIN else of(figure, other)[: len(each)])
+        ax.plot(each / unit, [y] * len(each), "k|", ms=14, mew=1.5)
+    ax.axvline(0, color="black", lw=1.2, ls=":")
+    ax.set_xscale("symlog", linthresh=ticks[3])
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.minorticks_off()
+    ax.set_xlabel("difference" + ", in thousandths" * (unit < 1) + f"\n(logarithmic beyond {ticks[3]})")
+    ax.set_title(f"{FIGURES[figure]}, minus the full U-Net's", fontsize=15)
+axes[0].set_yticks(range(len(shown)), [name_of(*arm).replace(", equal", ",\nequal") for arm in shown])
 axes[0].invert_yaxis()
-axes[1].set(xlim=(0.4, 1))
 plots.show(
     fig,
-    alt="Bars with error bars: without skip connections by far the worst, without residual paths second, without time third; "
-    "without self-attention and with random Fourier time about as good as the whole.",
-)
-
-
-# %%
-def worth(part):
-    """How much the Frechet distance grows without it, and the standard error of that."""
-    a, b = (figures.values(runs, FRECHET, part=name) for name in (part, "the whole"))
-    return a.mean() - b.mean(), np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
-
-
-largest, next_largest = sorted((worth(part)[0] for part in PARTS[1:]), reverse=True)[:2]
-gain, error = worth("no skip connections")
-claim(
-    "unet-skip-connections",
-    "Of all parts, the skip connections are worth most.",
-    measured=f"Frechet distance +{gain:.1f} ± {error:.1f} without them; the next part: +{next_largest:.1f}",
-    holds=gain == largest and gain > 2 * error,
-)
-
-# %%
-paths, time = worth("no residual paths"), worth("no time")
-claim(
-    "unet-residual-and-time",
-    "Residual paths and the time embedding are each worth their place.",
-    measured=f"Frechet distance +{paths[0]:.1f} ± {paths[1]:.1f} without paths, +{time[0]:.1f} ± {time[1]:.1f} without time",
-    holds=paths[0] > 2 * paths[1] and time[0] > 2 * time[1],
-)
-
-# %%
-attention, waves = worth("no self-attention"), worth("random Fourier time")
-claim(
-    "unet-attention-at-16",
-    "In 30 s at 16 × 16, self-attention and the kind of waves make no difference that three seeds could tell.",
-    measured=f"Frechet distance {attention[0]:+.2f} ± {attention[1]:.2f} without attention, "
-    f"{waves[0]:+.2f} ± {waves[1]:.2f} with Fourier waves",
-    holds=abs(attention[0]) < 3 * attention[1] and abs(waves[0]) < 3 * waves[1],
+    alt="Two panels of mean differences with standard errors, a row for each arm. Both figures: by far the largest without "
+    "skip connections and for the transformer; worse without residual paths, without time and with time as a fraction. The "
+    "others are nearer 0, as is the full U-Net again; at equal time the loss is lower without self-attention: a green diamond.",
 )
 
 # %% [markdown]
-# **What does not hold in miniature.** The lecture's U-Nets have self-attention, and Dhariwal and Nichol gained from more of
-# it, at 32 × 32, 16 × 16 and 8 × 8. Our picture is as large as their middle maps; at 4 × 4 three convolutions see everything
-# anyway, and the time that attention takes is worth as much as what it brings. Note, too, what survives without time: a
-# network that is not told $t$ can see from the picture itself how noisy it is, and loses little accuracy.
+# **Black strokes** are the trainings, **symbols** their means, bars one standard error. (So is each ± of this lesson.) A
+# verdict needs 2.8 of them for five trainings, 4.3 for three. Orange squares: worse than the other arm. Green diamonds: better.
+# Blue circles: cannot be told apart. The other arm is the full U-Net, and for the residual paths the one with the random start.
+# Each claim asks whether *both* figures are worse.
 #
-# ## Failure museum: time told badly
+# ### Skip connections and residual paths
 #
-# The embedding is made for $t$ in *steps*, 0 to 1,000. Many programs keep time as a fraction, and hand over $t / T$. Nothing
-# crashes. But then 500 and 510 are nearly the same vector, and 20 and 900 not far apart:
+# The first claim is about the paths across the U, the others about those around a block's convolutions.
 
 # %%
-t = torch.arange(0, 1001.0, 5)
-right, wrong = sinusoidal(t, 128), sinusoidal(t / 1000, 128)
-fig, ax = plt.subplots(figsize=(9.5, 4))
-for rows, name, colour, line in ((right, "t in steps", BLUE, "-"), (wrong, "t as a fraction", RED, "--")):
-    ax.plot(t, torch.cosine_similarity(rows[[100]], rows), line, color=colour, label=name)
-ax.set(title="How like t = 500 the embedding is", xlabel="time t", ylabel="cosine similarity", ylim=(0, 1.1))
-ax.legend(loc=(0.62, 0.55))
-plots.show(fig, alt="With t in steps a sharp peak at 500; with t as a fraction a line near 1 throughout.")
+from IPython.display import display
+
+display(worse("unet-skip-connections", "Without the skip connections' maps", "no skip connections"))
+display(
+    worse("unet-residual-paths", "Without residual paths", "no residual paths", "with them, at a random start", other=STARTED)
+)
+worse("unet-zero-start", "With a random start of each block's last convolution", STARTED, "with 0 there", expected=None)
+
+# %% [markdown]
+# ### The time
+#
+# One arm is not given $t$. Another is given random Fourier features of it.
 
 # %%
-print("time as a fraction:", check.sinusoidal(lambda time, dim: sinusoidal(time / 1000, dim)).diagnosis)
-columns = lambda q, k, v: (q @ k.mT / q.shape[-1] ** 0.5).softmax(-2) @ v
-print("softmax over the wrong axis:", check.self_attention(columns).diagnosis)
+display(worse("unet-time", "Without the time", "no time"))
+worse(
+    "unet-random-fourier", "With random Fourier features", "random Fourier time", "with the sinusoidal embedding", expected=None
+)
+
+# %% [markdown]
+# ### Self-attention
+#
+# Equal steps and equal processor time may give different verdicts.
+
+# %%
+display(worse("unet-self-attention", "Without self-attention, after equally many steps", "no self-attention", expected=None))
+at_equal_time = dict(equal="time", expected=False)
+worse("unet-attention-time", "Without self-attention, at equal processor time", "no self-attention", **at_equal_time)
+
+# %% [markdown]
+# ### Addition or adaptive norm?
+#
+# Dhariwal and Nichol (2021, table 3) give an FID of 13.06 with AdaGN and of 15.08 with addition, on ImageNet at 128 × 128
+# after 700,000 iterations. These are single figures; the table states no error. Ours are five trainings of 240 steps on
+# digits. They do not show whether a gain lasts when training goes on, or holds for other data.
+
+# %%
+ADDED = "addition, not adaptive norm"
+worse("unet-adaptive-norm", "With addition", ADDED, "with adaptive group normalisation", expected=None)
+
+# %% [markdown]
+# ### How can a network do without the time?
+#
+# The noise level can be seen in the picture. The outermost pixels of these digits are all black, so that in $x_t$ they hold
+# noise of known mean and unknown standard deviation. The most likely $t$, given these 60 pixels alone:
+
+# %%
+edge = torch.ones(16, 16, dtype=torch.bool)
+edge[1:-1, 1:-1] = False
+every_t = torch.arange(1, network.process.T + 1)
+a, b = network.process.signal(every_t), network.process.noise(every_t)
+true_t = torch.randint(1, network.process.T + 1, (1000,), generator=seeded(0))
+x_t = network.process.add_noise(x0, true_t, torch.randn(x0.shape, generator=seeded(1)))
+pixels = x_t[:, 0, edge].double()  # (1000, 60)
+squares = pixels.square().sum(1, True) + 2 * a * pixels.sum(1, True) + 60 * a**2  # of x_t + a, at every t
+log_p = -squares / (2 * b**2) - 60 * b.log()
+likely_t = every_t[log_p.argmax(1)]
+
+
+def off(guess):
+    """The mean error of guesses of the time, in steps."""
+    return estimate((guess - true_t).abs(), runs="digits")
+
+
+claim(
+    "unet-noise-level-visible",
+    "A noisy digit shows its time: from its outermost pixels alone, t is found to within 50 of 1,000 steps on average.",
+    figures=dict(off=off(likely_t)),
+    measured="a mean error of {off:.0f} steps",
+    holds=lambda off: off.below(50),
+    null={"always t = 500": dict(off=off(torch.tensor(500)))},
+)
+
+# %% [markdown]
+# So the information is there. (Whether the network uses it in this way was not measured.) Sun et al. (2025) trained many
+# models without the noise level; most became only a little worse, and some better.
+#
+# ## A transformer beside the U-Net
+#
+# Does it have to be a U-Net? A **diffusion transformer** (Peebles and Xie 2023) has one size only, no convolutions and no
+# skip connections across. It cuts the picture into patches, here of 2 × 2 pixels. Each of the 64 patches becomes a vector,
+# and a positional encoding is added. Then come blocks of self-attention and a small network for each position. Time and class
+# enter by an adaptive norm, as above. The last layer turns each vector into a patch again. Ours has 4 blocks and about as
+# many parameters as the U-Net; its source is `Transformer` in `tests/benchmarks/unet_ablation.py`, 25 lines. Lesson 25 (to
+# come) builds one by hand.
+#
+# It was trained with the same batches, noise, rates and optimisers: Muon for the matrices between the first and last layers
+# (`course_lib/muon.py`), AdamW for the rest. The rates were chosen for the U-Net. A step costs the transformer over twice the
+# U-Net's time (see the table). So at equal processor time it has fewer than half of the steps.
+
+# %%
+display(worse("unet-transformer", "With a transformer, after equally many steps", "a transformer"))
+worse("unet-transformer-time", "With a transformer, at equal processor time", "a transformer", equal="time")
+
+# %% [markdown]
+# ## Failure museum: the wrong unit of time
+#
+# The embedding is made for $t$ in steps, 0 to 1,000. Many programs keep time as a fraction, and pass $t / T$. Nothing
+# crashes. But all times then get nearly the same vector: the dotted line of this lesson's first figure. Trained so, the
+# network is worse than with $t$ in steps:
+
+# %%
+worse("unet-time-as-fraction", "With t / T", "time as a fraction", "with t in steps")
+
+# %%
+columns_first = lambda q, k, v: (q @ k.mT / q.shape[-1] ** 0.5).softmax(-2) @ v
+print("time as a fraction:", check.sinusoidal(lambda time, dim: my_sinusoidal(time / 1000, dim)).diagnosis)
+print("softmax over the wrong axis:", check.self_attention(columns_first).diagnosis)
 
 # %% [markdown]
 # ## What you saw
 #
-# - The network is a U: down to see the whole, up to place each pixel, skip connections across. Without those it is by far
-#   worst.
-# - Time enters as waves, and shifts and scales every block's maps. The network can do without, but not as well.
-# - The noisier the picture, the wider it looks; nobody told it to.
-# - At this size attention brings nothing that three seeds could tell. That is a result, too, and a warning about habits.
+# - Four functions make a U-Net. Yours draw the digits that the library's draws.
+# - The effective receptive field of the trained network, without the middle pixel, widens a little from $t = 200$ (mean
+#   radius {{unet-erf-widens.early}} pixels) to $t = 800$ ({{unet-erf-widens.late}}). With random weights it narrows. Most of
+#   the growth with the middle pixel, {{unet-erf-widens.naive}} pixels, is a confound.
+# - Zeros in place of the skip connections' maps multiply the Frechet distance by {{unet-skip-connections.ratio}} after 240
+#   steps.
+# - Without the time it is multiplied by {{unet-time.ratio}}. A time as a fraction, where steps are expected, costs
+#   {{unet-time-as-fraction.ratio}}. Even so a noisy digit shows its time, with a mean error of
+#   {{unet-noise-level-visible.off}} steps.
+# - After equally many steps, self-attention cannot be told apart from none. At equal processor time the loss is lower without
+#   it, {{unet-attention-time.loss}}; the Frechet distances cannot be told apart.
+# - Nor can random Fourier features be told apart from the sinusoidal embedding, or addition from adaptive group
+#   normalisation. That is no proof that they are equal. A random start makes the loss higher; the distances cannot be told
+#   apart.
+# - A transformer with about as many parameters is far behind: {{unet-transformer.ratio}} times the Frechet distance after 240
+#   steps, {{unet-transformer-time.ratio}} times at equal processor time. 240 steps do not show whether this lasts.
 #
-# **At full size**: Ho et al.'s network for CIFAR10 has 36 million numbers, four resolutions from 32 × 32, two blocks at each,
-# self-attention at 16 × 16; for 256 × 256 pictures 114 million and six resolutions. Dhariwal and Nichol's for ImageNet at
-# 256 × 256 has 554 million and attention at three resolutions. Ours has 413,425. The parts are the same.
+# ## At full size
 #
-# **Think about it**
+# Ho et al.'s network for CIFAR-10 has 35.7 million parameters, four sizes from 32 × 32 to 4 × 4, two residual blocks at each,
+# and self-attention at 16 × 16. It trained for 10.6 hours on a TPU v3-8. Dhariwal and Nichol put self-attention at 32 × 32,
+# 16 × 16 and 8 × 8, and improved the FID on ImageNet at 128 × 128 by 0.7. Peebles and Xie's largest transformer, DiT-XL/2,
+# works on latents (lesson 12). It reaches an FID of 2.27 on ImageNet at 256 × 256, with guidance (lesson 08), after 7 million
+# steps. One evaluation costs 118.6 Gflops. Ours has 0.41 million parameters and the same parts.
+
+# %% tags=["nbval-ignore-output"]
+guesses("unet-erf-widens.late", "unet-skip-connections.ratio", "unet-self-attention.verdict")
+
+# %% [markdown]
+# ## Think about it
 #
-# 1. A skip connection at the finest resolution hands the noisy input almost straight to the output. Why does that help a
-#    network that predicts noise, or $v$? Would it help as much if it predicted $x_0$?
-# 2. Self-attention knows nothing of *where* a place is. How can the maps tell it?
+# 1. The skip connection at the finest size carries a map that is close to the noisy input. Why does a network that predicts
+#    $\epsilon$ or $v$ need it? Would one that predicts $x_0$ need it as much?
 #
-# **Next:** lesson 05 sets diffusion beside its two rivals, the GAN and the VAE, on the same digits in the same seconds.
+# <details><summary>Answer</summary>
+#
+# The noise is different in every pixel, and $\epsilon$ and $v$ contain it. So the output needs every pixel of the input,
+# which only the finest map holds without loss. The prediction of $x_0$ at large $t$ is a smooth picture, for which the coarse
+# maps may be enough. At small $t$ it is nearly $x_t$ itself, and the argument is the same as for $\epsilon$. (This is an
+# argument, not a measurement: you could train the benchmark's arm with another view.)
+#
+# </details>
+#
+# 2. Exchange two positions of a map. What happens to the result of self-attention? How can the network still use where things
+#    are?
+#
+# <details><summary>Answer</summary>
+#
+# The results of the two positions are exchanged and nothing else changes: no position enters the formula. In a U-Net the
+# convolutions before it bring position in, because they see zeros beyond the border. A transformer has no convolutions. There
+# a positional encoding is added to the vectors of the patches.
+#
+# </details>
+#
+# ## Words
+#
+# - **U-Net**: a network with an encoder that halves the size, a decoder that doubles it, and skip connections across.
+# - **skip connection**: a path that carries a feature map around other layers, here from encoder to decoder.
+# - **feature map**: what one channel of a layer outputs, a number for each position.
+# - **sinusoidal embedding**: sines and cosines of a number at fixed frequencies, as a vector.
+# - **convolution**: a layer whose outputs are weighted sums of the inputs around them, with the same weights at every position.
+# - **channel**: one of the maps that a layer outputs, with weights of its own.
+# - **random Fourier features**: sines and cosines of a number at frequencies drawn at random once.
+# - **residual block**: layers whose output is added to their input.
+# - **group normalisation**: shifts and scales each group of channels to mean 0 and variance 1, over all positions of a picture.
+# - **activation**: the nonlinear function between two layers, such as SiLU.
+# - **adaptive group normalisation**: group normalisation whose shift and scale depend on an input, such as time and class;
+#   AdaGN.
+# - **self-attention**: a layer in which each position takes a weighted mean over all positions of the same map.
+# - **query, key and value**: the three vectors of a position in attention; query and key give the weights, the mean is of
+#   values.
+# - **attention weights**: the softmax of the products of queries and keys; each query's weights sum to 1.
+# - **receptive field**: the set of input pixels that can influence an output pixel.
+# - **effective receptive field**: the same, weighted by the size of the derivative.
+# - **confound**: a second cause that changes together with the one in question.
+# - **ablation**: an experiment that removes or exchanges one part and trains again.
+# - **equal processor time**: as many steps for each arm as cost the same computing time.
+# - **diffusion transformer**: a denoiser of self-attention blocks over patches of the picture, without a U-Net's two paths;
+#   DiT.
+#
+# Used again: Frechet distance (lesson 00), v-prediction (lesson 02).
+#
+# ## In practice
+#
+# In diffusers the same network is a `UNet2DModel`, here with two sizes:
+#
+# ```python
+# import torch
+# from diffusers import UNet2DModel
+#
+# net = UNet2DModel(
+#     sample_size=16, in_channels=1, out_channels=1, layers_per_block=1, norm_num_groups=8, attention_head_dim=32,
+#     block_out_channels=(32, 64), down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+#     up_block_types=("AttnUpBlock2D", "UpBlock2D"), resnet_time_scale_shift="scale_shift", num_class_embeds=11,
+# )
+# x_t, t, label = torch.randn(2, 1, 16, 16), torch.tensor([500, 20]), torch.tensor([3, 10])
+# out = net(x_t, t, class_labels=label).sample
+# assert out.shape == x_t.shape
+# ```
+#
+# | our name | diffusers' name |
+# |---|---|
+# | `Block` | `ResnetBlock2D` |
+# | `Block(modulation="norm")`, adaptive group normalisation | `resnet_time_scale_shift="scale_shift"` |
+# | `Attention` | `Attention`, in an `AttnDownBlock2D` |
+# | `encoder`, `decoder` | `down_blocks`, `up_blocks`; between them a `mid_block`, which ours lacks |
+# | `TimeEmbedding`, of $t / T$ | `Timesteps` and `TimestepEmbedding`, of $t$ in steps |
+# | `NULL`, the null condition | an eleventh class, by convention |
+#
+# ## Next
+#
+# [Lesson 05](05_gan_vae_diffusion.ipynb) compares diffusion with a GAN and a VAE on the same digits.

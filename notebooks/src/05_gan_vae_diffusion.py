@@ -1,12 +1,13 @@
 # %% [markdown]
-# # 05 GAN, VAE, diffusion: three ways to draw
+# # 05 GAN, VAE, diffusion: three generative models
 #
-# **You will be able to** write what a VAE and a GAN minimise, train both beside a diffusion model in the same seconds, and say
-# from measurements which is sharpest, which forgets the least, and which is fastest.
+# **You will be able to** write what a VAE and a GAN minimise, train both with your own functions, say what a missing mode costs
+# and what makes a GAN lose modes, and compare three models at equal cost, with errors.
 #
-# **Time** 55 minutes. **Needs** lessons 00 to 02. **Papers** Diederik Kingma, Max Welling: *Auto-Encoding Variational Bayes*
-# (2014); Ian Goodfellow et al.: *Generative Adversarial Nets* (2014); Jonathan Ho, Ajay Jain, Pieter Abbeel: *Denoising
-# Diffusion Probabilistic Models* (2020).
+# **Time** 60 minutes. **Needs** lessons 00 to 02. **Papers** Diederik Kingma, Max Welling: *Auto-Encoding Variational Bayes*
+# (2014); Ian Goodfellow et al.: *Generative Adversarial Nets* (2014); Lars Mescheder, Andreas Geiger, Sebastian Nowozin:
+# *Which Training Methods for GANs do actually Converge?* (2018); Jonathan Ho, Ajay Jain, Pieter Abbeel: *Denoising Diffusion
+# Probabilistic Models* (2020).
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.teaching.course_map import course_map
@@ -14,31 +15,35 @@ from course_lib.teaching.course_map import course_map
 course_map("05")
 
 # %% [markdown]
-# ## One problem, three teachers
+# ## Three ways to train a generative model
 #
-# All three turn noise into pictures, and none is ever told what to draw. What differs is **who corrects the drawing**:
+# All three turn noise into samples. They differ in the training signal:
 #
-# | | draws from | is corrected by | passes |
+# | | input | training signal | passes of the network per sample |
 # |---|---|---|---|
-# | **VAE** | a short vector $z$ | the picture that $z$ was read from | 1 |
-# | **GAN** | a short vector $z$ | a second network, which learns to tell it from real ones | 1 |
-# | **diffusion** | noise of the picture's size | the noise that was added | many |
+# | **VAE** | a short vector $z$ | a bound on the likelihood of each training picture | 1 |
+# | **GAN** | a short vector $z$ | a second network, trained to tell samples from data | 1 |
+# | **diffusion** | noise of the picture's size | the noise that was added (lesson 02) | many |
 #
-# ## The VAE: a bound on the likelihood
+# ## VAE: a lower bound on the likelihood
 #
-# Say that a picture arises in two steps: draw $z \sim \mathcal N(0, \mathbf I)$, then draw $x$ around a mean that a network,
-# the **decoder**, makes of $z$: $p(x \mid z) = \mathcal N(\mu_\theta(z), \sigma^2 \mathbf I)$. How likely is a real picture?
-# That is an integral over all $z$, nearly all of which have nothing to do with it. So a second network, the **encoder**,
-# guesses which $z$ may have drawn it: $q(z \mid x) = \mathcal N(m, \operatorname{diag} s^2)$. For every $q$ (Kingma and
-# Welling, eq. 2 and 3)
+# A **variational autoencoder** (VAE) explains a picture $x$ by a **latent variable** $z$, a short vector that nobody observes.
+# First $z$ is drawn from a **prior**, $\mathcal N(0, \mathbf I)$, the distribution of $z$ before anything is observed. Then $x$
+# is drawn from $p(x \mid z) = \mathcal N(\mu_\theta(z), \sigma^2 \mathbf I)$. The network $\mu_\theta$ is the decoder. The
+# likelihood of $x$ is an integral over all $z$, and nearly all $z$ have nothing to do with $x$. So a second network, the
+# encoder, approximates the posterior $p(z \mid x)$ by $q(z \mid x) = \mathcal N(m, \operatorname{diag} s^2)$. For every $q$
+# (Kingma and Welling, eq. 2 and 3)
 #
-# $$\log p(x) \;\ge\; \underbrace{\mathbb E_{q(z \mid x)} \log p(x \mid z)}_{\text{draw it again}} \;-\;
-# \underbrace{\mathrm{KL}\big(q(z \mid x)\,\|\,\mathcal N(0, \mathbf I)\big)}_{\text{be no more particular than need be}},$$
+# $$\log p(x) \;\ge\; \underbrace{\mathbb E_{q(z \mid x)} \log p(x \mid z)}_{\text{reconstruction}} \;-\;
+# \underbrace{\mathrm{KL}\big(q(z \mid x)\,\|\,\mathcal N(0, \mathbf I)\big)}_{\text{distance from the prior}}.$$
 #
-# and what is missing is how far $q$ is from the true posterior. Raise the right side, the **ELBO**, and both networks learn.
-# Two tricks make it a loss. The draw becomes $z = m + s\,\epsilon$ with $\epsilon \sim \mathcal N(0, \mathbf I)$, so that
-# slopes pass through it; and the divergence has a closed form (their appendix B): $\mathrm{KL} = \tfrac12 \sum_j \big(m_j^2 +
-# s_j^2 - 1 - \log s_j^2\big)$.
+# The right side is the evidence lower bound (ELBO, lesson 02). The gap is $\mathrm{KL}(q(z \mid x)\,\|\,p(z \mid x))$, never
+# negative. Raising the ELBO trains both networks, with two devices:
+#
+# - reparameterisation: $z = m + s\,\epsilon$ with $\epsilon \sim \mathcal N(0, \mathbf I)$, so that gradients reach the encoder
+#   through the sample (their section 2.4);
+# - a closed form of the Kullback-Leibler divergence: $\mathrm{KL} = \tfrac12 \sum_j \big(m_j^2 + s_j^2 - 1 - \log s_j^2\big)$
+#   (their appendix B).
 #
 # ### Exercise 1: `elbo` (difficulty 3, 12 minutes)
 #
@@ -47,10 +52,24 @@ course_map("05")
 
 
 # %%
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from torch import nn
 
+from course_lib import metrics, plots
+from course_lib.datasets import digits, points
+from course_lib.mixtures import GaussianMixture
+from course_lib.nets.generators import GAN, layers
+from course_lib.process import randn, seeded
 from course_lib.teaching import checks as check
+from course_lib.teaching.claims import claim
+from course_lib.teaching.evidence import all_of, compare, estimate
+from course_lib.training import show_progress, train
+from course_lib.widgets.guess import guesses, predict
+from course_lib.zoo import figures, models, recipes
 
 
 def my_elbo(vae, x, eps):
@@ -58,333 +77,579 @@ def my_elbo(vae, x, eps):
     ...  # write it here
 
 
-check.elbo(my_elbo)
+verdict = check.elbo(my_elbo)
+my_elbo = verdict.function  # yours once it is right, the library's until then
+verdict
 
 # %%
 check.solution("elbo")
 
 # %% [markdown]
-# ### A bound that can be checked
+# ### How far below the likelihood is it?
 #
-# On 25 Gaussians the true $\log p(x)$ is known. No VAE can pass it; how near does one come in six seconds?
+# The data are 25 Gaussians on a square grid. Their true $\log p(x)$ is known. Your bound trains a VAE of 68,000 parameters for
+# a few seconds.
 
 # %% tags=["nbval-ignore-output"]
-import matplotlib.pyplot as plt
-
-from course_lib import metrics, plots
-from course_lib.datasets import digits, points
-from course_lib.methods.gan_vae import adversarial_value, elbo, non_saturating_loss, sample_generator
-from course_lib.nets.generators import GAN, layers
-from course_lib.teaching.claims import claim
-from course_lib.training import show_progress, train
-from course_lib.zoo import figures, models, recipes
-
 plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
-grid = points.grid()
-dots = {"VAE": recipes.points_vae(seed=0)}
-show_progress(recipes.train_vae(dots["VAE"], seconds=6, data=recipes.some_points), "VAE of points")
+grid, x = points.grid(), points.grid().sample(20_000, seeded(1))[0]
+log_p = grid.log_prob(x.double()).mean()
+vae, rng = recipes.points_vae(seed=0), seeded(0)
+
+
+def minus_elbo():
+    batch = recipes.some_points(rng)
+    return -my_elbo(vae, batch, vae.latents(len(batch), rng)).mean()
+
+
+show_progress(train(minus_elbo, vae, steps=600), "a VAE of 25 Gaussians")
+
+
+@torch.no_grad()
+def gap(model):
+    """The true mean log-likelihood less the mean ELBO, in nats per point."""
+    return float(log_p - my_elbo(model, x, randn(len(x), 2, rng=seeded(2))).mean())
+
+
+print(f"after 600 steps the bound is {gap(vae):.1f} nats below the true log-likelihood")
+
+# %% [markdown]
+# That it lies below is a theorem, and tested as such. By *how much* is a measurement. Two references: the best single Gaussian,
+# which has no modes at all, and a VAE that is not trained.
+
+# %% tags=["nbval-ignore-output"]
+predict(
+    "vae-elbo-gap.gap",
+    "The best single Gaussian is 2.1 nats below the true log-likelihood. And the ELBO of a VAE trained for half a minute?",
+    low=0,
+    high=3,
+    unit="nats",
+)
 
 # %%
-from course_lib.process import seeded
-
-x, _ = grid.sample(20_000, seeded(1))
-with torch.no_grad():
-    bound = elbo(dots["VAE"], x, torch.randn(len(x), 2, generator=seeded(2))).mean()
-log_likelihood = grid.log_prob(x.double()).mean()
+runs = figures.load("three_generators")
+on_points, on_digits = (figures.where(runs, data=data) for data in ("points", "digits"))
+single = GaussianMixture([1.0], torch.zeros(1, 2), [float(x.std())])
+of_vae = figures.values(on_points, "log-likelihood", model="VAE") - figures.values(on_points, "ELBO", model="VAE")
 claim(
-    "vae-elbo-is-a-bound",
-    "The ELBO of a trained VAE stays below the true log-likelihood.",
-    measured=f"true {log_likelihood:.1f} nats a point, the bound is more than one nat below it",
-    holds=bool(bound < log_likelihood - 1),
+    "vae-elbo-gap",
+    "The ELBO of a trained VAE is nearer to the true log-likelihood of 25 Gaussians than the best single Gaussian.",
+    figures=dict(gap=estimate(of_vae), gaussian=float(log_p - single.log_prob(x.double()).mean())),
+    measured="{gap:.2f} nats per point below it, the single Gaussian {gaussian:.2f}",
+    holds=lambda gap, gaussian: gap.below(gaussian),
+    null={"a VAE that is not trained": dict(gap=estimate([gap(recipes.points_vae(seed)) for seed in range(3)]))},
 )
 
 # %% [markdown]
-# The gap is more than one nat: what a Gaussian $q$ cannot say, and what one $\sigma$ cannot draw.
+# What remains has two parts: the Gaussian $q$ is not the posterior, and the model is not the mixture.
 #
-# ## The GAN: a judge that learns
+# ## GAN: a discriminator as the training signal
 #
-# No likelihood at all. A **discriminator** $D$ gives the probability that a picture is real; the **generator** $G$ makes
-# pictures of noise. They play one game over one value (Goodfellow et al., eq. 1):
+# A **generative adversarial network** (GAN) needs no likelihood. A **discriminator** $D$ outputs the probability that its input
+# is real. A **generator** $G$ makes samples of noise $z$. One of them maximises a value that the other minimises (Goodfellow et
+# al., eq. 1):
 #
 # $$\min_G \max_D V(D, G) = \mathbb E_{x \sim \text{data}} \log D(x) + \mathbb E_{z} \log\big(1 - D(G(z))\big).$$
 #
-# Our network gives the **logits** $o = \log \frac{D}{1 - D}$, so that $\log D = \texttt{logsigmoid}(o)$ and $\log(1 - D) =
+# Our network outputs logits $o = \log \frac{D}{1 - D}$. Then $\log D = \texttt{logsigmoid}(o)$ and $\log(1 - D) =
 # \texttt{logsigmoid}(-o)$, which never round to $\log 0$.
 #
-# ### Exercise 2: `adversarial_value` (difficulty 1, 6 minutes)
+# ### Exercise 2: `adversarial_value` (difficulty 1, 4 minutes)
 #
-# `gan.logits(x)` gives $o$ (B,). The generator's pictures come in as `fake`.
+# `gan.logits(x)` gives $o$ (B,). The generator's samples are given as `fake`.
 
 
 # %%
 def my_adversarial_value(gan, x, fake):
-    """V(D, G) of real x (B, ...) and drawn fake (B, ...): one number."""
+    """V(D, G) of real x (B, ...) and generated fake (B, ...): one number."""
     ...  # write it here
 
 
-check.adversarial_value(my_adversarial_value)
+verdict = check.adversarial_value(my_adversarial_value)
+my_adversarial_value = verdict.function
+verdict
 
 # %%
 check.solution("adversarial_value")
 
 # %% [markdown]
-# ### What the best judge would say
+# ### The best discriminator
 #
-# If the generator stands still, with density $p_G$, the best $D$ is known: $D^*(x) = \frac{p(x)}{p(x) + p_G(x)}$ (their
-# proposition 1). Here the data are two Gaussians on a line, and the "generator" is one broad one. 500 steps up $V$:
+# For a fixed generator of density $p_G$ the best discriminator is $D^*(x) = \frac{p(x)}{p(x) + p_G(x)}$ (their proposition 1).
+# Here the data are two Gaussians on a line, and the "generator" is one broad Gaussian. We maximise your $V$ for 300 steps, from
+# three initialisations.
 
 # %%
-pair = points.pair()
-torch.manual_seed(0)
-gan, rng = GAN(nn.Identity(), layers(1, 64, 64, 1), latent=1), seeded(0)
-
-
-def minus_value():
-    return -adversarial_value(gan, pair.sample(512, rng)[0], torch.randn(512, 1, generator=rng))
-
-
-for _ in train(minus_value, gan.discriminator, steps=500, lr=5e-3):
-    pass
-line = torch.linspace(-2.5, 2.5, 201)[:, None]
+pair, line = points.pair(), torch.linspace(-2.5, 2.5, 201)[:, None]
 real, generated = pair.log_prob(line.double()).exp(), torch.distributions.Normal(0, 1).log_prob(line[:, 0]).exp()
-best, learned = real / (real + generated), gan.logits(line).sigmoid().detach()
+best, weight = real / (real + generated), (real + generated) / (real + generated).sum()
 
-fig, ax = plt.subplots(figsize=(10, 4))
-ax.fill_between(line[:, 0], real, alpha=0.25, color=GREEN, label="data")
-ax.fill_between(line[:, 0], generated, alpha=0.25, color=ORANGE, label="drawn")
-ax.plot(line, best, color="black", label="best judge")
-ax.plot(line, learned, "--", color=RED, label="learned judge")
-ax.set(title="How real it looks", xlabel="x", ylabel="D(x), and densities", ylim=(0, 1.6))
-ax.legend(ncols=4, loc="upper center", fontsize=13)
-plots.show(fig, alt="Two narrow peaks of data and a broad bump of drawn points; the learned D follows the best one.")
+
+def discriminator(seed, steps):
+    """D at `line`, after so many steps up V."""
+    torch.manual_seed(seed)
+    gan, rng = GAN(nn.Identity(), layers(1, 64, 64, 1), latent=1), seeded(seed)
+    loss = lambda: -my_adversarial_value(gan, pair.sample(512, rng)[0], torch.randn(512, 1, generator=rng))
+    for _ in train(loss, gan.discriminator, steps, lr=5e-3) if steps else ():
+        pass
+    return gan.logits(line).sigmoid().detach()
+
+
+learned, untrained = ([discriminator(seed, steps) for seed in range(3)] for steps in (300, 0))
+fig, ax = plt.subplots(figsize=(10, 4.2))
+ax.fill_between(line[:, 0], real, alpha=0.25, color=GREEN, label="data, $p$")
+ax.fill_between(line[:, 0], generated, alpha=0.25, color=ORANGE, label="generated, $p_G$")
+ax.plot(line, best, color="black", label="best $D^*$")
+ax.plot(line, learned[0], "--", color=RED, label="trained $D$")
+ax.set(title="A trained discriminator approaches $p / (p + p_G)$", xlabel="x", ylabel="D(x), and densities", ylim=(0, 1.7))
+ax.legend(ncols=4, loc="upper center", fontsize=14)
+plots.show(
+    fig,
+    alt="Two narrow peaks of data at -1 and 1, a broad bump of generated points. The best D is near 1 on the peaks and near 0 "
+    "between and outside them; the trained D lies on it where there are points.",
+)
 
 # %%
-weight = (real + generated) / (real + generated).sum()
-error = float(((learned - best).abs() * weight).sum())
+error = lambda D: float(((D - best).abs() * weight).sum())
 claim(
     "gan-best-discriminator",
-    "A discriminator that is trained against a fixed generator tends to p / (p + p_G).",
-    measured=f"mean distance from it below 0.05: {'yes' if error < 0.05 else 'no'}",
-    holds=error < 0.05,
+    "A discriminator trained against a fixed generator approaches p / (p + p_G): it is nearer to it than the constant 1/2.",
+    figures=dict(error=estimate([error(D) for D in learned]), constant=error(torch.full_like(best, 0.5))),
+    measured="mean distance {error:.3f}, of the constant {constant:.2f}",
+    holds=lambda error, constant: error.below(constant),
+    null={"a discriminator that is not trained": dict(error=estimate([error(D) for D in untrained]))},
 )
 
 # %% [markdown]
-# ### A slope for the one who is bad at it
+# ### What does a missing mode cost?
 #
-# The generator may go **down** $V$: lower $\log(1 - D(G(z)))$. But when it draws badly, $D$ is sure, and that term is flat:
-# no slope, no learning. Goodfellow et al. (section 3) therefore let it raise $\log D(G(z))$ instead. The aim is the same, the
-# slope is steepest where it is most needed.
+# Put $D^*$ into $V$, and the generator minimises (their theorem 1)
 #
-# ### Exercise 3: `non_saturating_loss` (difficulty 1, 4 minutes)
+# $$V(D^*, G) = 2\,\mathrm{JSD}(p\,\|\,p_G) - \log 4,$$
+#
+# where the **Jensen-Shannon divergence** $\mathrm{JSD} = \tfrac12 \mathrm{KL}(p \,\|\, \tfrac{p + p_G}{2}) + \tfrac12
+# \mathrm{KL}(p_G \,\|\, \tfrac{p + p_G}{2})$ lies between 0 and $\log 2$. Its only minimum is $p_G = p$. So a GAN's aim does
+# contain every mode. But compare the prices. Let $p$ be 25 separate modes, and $p_G$ perfect on $k$ of them. Then $V(D^*, G) =
+# \frac{k}{25} \log \frac{k}{k + 25} + \log \frac{25}{k + 25}$.
 
 
 # %%
-def my_non_saturating_loss(gan, fake):
-    """What the generator lowers, given what it drew, fake (B, ...): one number."""
-    ...  # write it here
+def value_of_best(k):
+    """V of the exact D* for a generator of k of the 25 modes, by your function, on samples."""
+    some = GaussianMixture([1.0] * k, grid.means[:k], grid.stds[:k])
+    best = SimpleNamespace(logits=lambda x: grid.log_prob(x) - some.log_prob(x))
+    return float(my_adversarial_value(best, x.double(), some.sample(20_000, seeded(0))[0].double()))
 
 
-check.non_saturating_loss(my_non_saturating_loss)
+k = np.arange(1, 26)
+V = k / 25 * np.log(k / (k + 25)) + np.log(25 / (k + 25))
+for n in (25, 24, 12, 1):
+    print(f"{n:2} of 25 modes: V = {V[n - 1]:.3f} by the formula, {value_of_best(n):.2f} on samples")
 
-# %%
-check.solution("non_saturating_loss")
+fig, ax = plt.subplots(figsize=(10, 4.2))
+ax.plot(k, V + np.log(4), color=BLUE, label="minimax game: 2 JSD")
+ax.plot(k, np.log(25 / k) - V - np.log(4), "--", color=RED, label="non-saturating: KL($p_G$, $p$) − 2 JSD")
+ax.axhline(np.log(4), color="black", linestyle=":", label="the most that 2 JSD can be: log 4")
+ax.set(title="The cost of missing modes is bounded", xlabel="modes that the generator has, of 25", ylabel="nats", ylim=(0, 2.2))
+ax.legend()
+plots.show(
+    fig,
+    alt="Two curves over the number of modes. 2 JSD falls from 1.22 at one mode to 0.03 at 24 and 0 at 25, below a dotted line "
+    "at 1.39. The non-saturating cost falls from 2.0 to 0.01 and 0.",
+)
+
+# %% [markdown]
+# One missing mode costs 0.03 nats, 24 missing ones 1.22. A likelihood charges *without bound*: $-\log p_G(x)$ of a real point
+# in a missing mode is infinite, in the limit. The ELBO and the denoising loss (lesson 02) bound a likelihood. And the price
+# reaches $G$ only through the slope of $D$ at $G$'s **own samples**. Where $G$ has no sample, no gradient says that one is
+# missing.
+#
+# - **Mode dropping**: some modes of the data get no samples.
+# - **Mode collapse**: the samples fall onto a few points or modes, whatever $z$ is.
+#
+# ### The minimax loss has a flat slope
+#
+# Early on, $D$ rejects all samples with certainty. There $\log(1 - D(G(z)))$, the **minimax loss** of the generator, is flat.
+# So Goodfellow et al. (section 3) minimise $-\log D(G(z))$, the **non-saturating loss**. The fixed point of the game stays the
+# same. What changes is the weight of each sample's gradient:
 
 # %%
 logits = torch.linspace(-8, 4, 200, requires_grad=True)
-flat = torch.autograd.grad(torch.nn.functional.logsigmoid(-logits).sum(), logits)[0]
-steep = torch.autograd.grad(-torch.nn.functional.logsigmoid(logits).sum(), logits)[0]
-fig, ax = plt.subplots(figsize=(10, 3.8))
+flat = torch.autograd.grad(nn.functional.logsigmoid(-logits).sum(), logits)[0]
+steep = torch.autograd.grad(-nn.functional.logsigmoid(logits).sum(), logits)[0]
+fig, ax = plt.subplots(figsize=(10, 4))
 ax.plot(logits.detach(), -flat, "--", color=RED, label="minimax: log(1 − D)")
 ax.plot(logits.detach(), -steep, color=BLUE, label="non-saturating: −log D")
 ax.set(
-    title="How hard the generator is pushed",
-    xlabel="logits of what it drew: left, seen through; right, taken in",
-    ylabel="push",
+    title="Gradient of the generator's loss",
+    xlabel="logits of a sample (left: rejected, right: accepted)",
+    ylabel="size of the gradient",
 )
 ax.legend(loc="center left")
 plots.show(
-    fig, alt="The minimax push is 0 where the discriminator sees through the drawing, the non-saturating one is 1 there."
+    fig,
+    alt="Two curves over the logits. The minimax gradient rises from 0 at -8 to 1 at 4; the other falls from 1 to 0.",
 )
 
-# %% [markdown]
-# ## Three loops, side by side
+# %% [markdown] With $D = D^*$ its gradient is that of $\mathrm{KL}(p_G\,\|\,p) - 2\,\mathrm{JSD}$ (Arjovsky and Bottou 2017,
+# theorem 2.5): the dashed curve above. The first term is the *reverse* divergence, which is large for samples outside the
+# data, and small for missing modes.
 #
-# These are the course's own recipes, as they run below. Read them one under the other. One network and one loss; two networks
-# and one loss; two networks and **two** losses, which take turns, and neither of which falls when all goes well.
+# ### Exercise 3: `train_gan` (difficulty 3, 12 minutes)
+#
+# Algorithm 1 of Goodfellow et al., with one step of each network in turn, and the non-saturating loss. In each of `steps`
+# steps:
+#
+# 1. draw `x = data(rng)` and as many samples, `gan.sample(len(x), rng)`; take a step of the discriminator up $V$. These samples
+#    are data for it, so `detach` them;
+# 2. draw new samples; take a step of the generator down $-\log D(G(z))$.
+#
+# Both optimizers are `torch.optim.Adam(..., lr, betas=(momentum, 0.99))`, one with `gan.discriminator.parameters()`, the other
+# with `gan.generator.parameters()`. Set gradients to zero before each `backward`: the generator's loss leaves some in $D$.
+
 
 # %%
-import inspect
+def my_train_gan(gan, data, steps, lr, momentum, rng):
+    """The same GAN, after `steps` steps of both networks."""
+    ...  # write it here
 
-for training in (recipes.train_diffusion, recipes.train_vae, recipes.train_gan):
-    print(inspect.getsource(training))
+
+verdict = check.train_gan(my_train_gan)
+my_train_gan = verdict.function
+verdict
+
+# %%
+check.solution("train_gan")
 
 # %% [markdown]
-# The running average of weights is the same for all three. The GAN's Adam has no momentum, $\beta_1 = 0$ (Karras et al.
-# 2018): with the 0.5 that was usual before, our GAN of digits was more than three times as far from them after as many steps.
-# Old pushes are bad advice in a game whose other player has moved. That, and a smaller batch for all three, is what made it a
-# fair rival.
-#
-# ## 25 Gaussians: who finds them all?
-#
-# Six seconds for each. Networks of two inputs, some 60,000 numbers each.
+# Your loop trains a GAN of 25 Gaussians for 500 steps, twice: without momentum, and with Adam's default, 0.9. Its discriminator
+# is given each point with its Fourier features, sines and cosines at random frequencies (Tancik et al. 2020). So it can resolve
+# modes of width 0.05.
 
 # %% tags=["nbval-ignore-output"]
-dots |= {"GAN": recipes.points_gan(seed=0), "diffusion": recipes.points_diffusion(seed=0)}
-show_progress(recipes.train_gan(dots["GAN"], seconds=6, data=recipes.some_points), "GAN of points")
-show_progress(recipes.train_diffusion(dots["diffusion"], seconds=6, data=recipes.some_points), "diffusion of points")
-
-fig, axes = plt.subplots(1, 4, figsize=(11.8, 4), sharey=True)
-shown = {"data": x[:2000]} | {name: sample_generator(model, 2000, seeded(3)) for name, model in dots.items()}
+trained = {m: my_train_gan(recipes.points_gan(seed=0), recipes.some_points, 500, 2e-3, m, seeded(0)) for m in (0.0, 0.9)}
+fig, axes = plt.subplots(1, 4, figsize=(11.8, 3.9), sharey=True)
+with torch.no_grad():
+    shown = {"data": x, "your VAE": vae.sample(2000, seeded(3))}
+    shown |= {f"your GAN,\nmomentum {m}": gan.sample(2000, seeded(3)) for m, gan in trained.items()}
 for ax, (name, made) in zip(axes, shown.items()):
-    plots.points(made, title=name, ax=ax, size=4, reach=1.4)
+    covered, outside = metrics.modes(made, grid)
+    plots.points(made[:2000], title=f"{name}\n{covered} of 25, {outside:.0%} outside", ax=ax, size=5, reach=1.4)
     ax.set(xticks=[-1, 0, 1], ylabel="")
-plots.show(fig, alt="The 25 Gaussians, and what each of the three models draws after six seconds.")
+plots.show(
+    fig,
+    alt="Four scatter plots. Data: 25 round spots. VAE: a square cloud without spots. GAN without momentum: a cloud with two "
+    "dense edges, over the middle of the grid. GAN with momentum 0.9: a narrow line.",
+)
 
-# %% [markdown]
-# A mode is **covered** if it gets a fifth of its due; a sample is **out** if it is more than four standard deviations from
-# every mode. 10 s each of one core, three seeds: `python tests/benchmarks/three_generators.py`.
+# %% [markdown] After 500 steps all three are far from the data, and momentum has sent every sample to one line. A mode is
+# **covered** if it has a fifth of its due; a sample is **outside** if it is more than four standard deviations from every
+# mode. Both counts are needed. Uniform noise on the same square covers all 25 modes.
+#
+# ## 25 Gaussians at equal cost
+#
+# 30 s of one core each, as a fixed number of steps (equal processor time), three trainings. Networks of about 68,000
+# parameters, the best recipe that we found for each: `python tests/benchmarks/three_generators.py points`. **R1** is a
+# **gradient penalty** (Mescheder et al. 2018, eq. 9): the discriminator also minimises $\frac{\gamma}{2}\, \mathbb E_{x \sim
+# \text{data}} |\nabla_x o(x)|^2$, so that it may not be steep at real points. They prove that with it the game converges near
+# its solution, where without it it may circle for ever.
+
+# %% tags=["nbval-ignore-output"]
+predict("gan-drops-modes.modes", "How many of the 25 modes does the GAN without R1 cover?", low=0, high=25, unit="modes")
 
 # %%
-runs = figures.load("three_generators")
-on_points, on_digits = (figures.where(runs, data=data) for data in ("points", "digits"))
-MODELS = ("GAN", "GAN with momentum", "VAE", "diffusion")
 MODES, OUT = "modes covered, of 25", "share out of any mode"
-print(f"{'10 s, mean of 3 seeds':24}{'modes':>7}{'fewest':>8}{'out':>8}")
-for model in MODELS:
-    modes, out = (figures.values(on_points, figure, model=model) for figure in (MODES, OUT))
-    print(f"{model:24}{modes.mean():7.1f}{modes.min():8.0f}{100 * out.mean():6.1f} %")
+ARMS = ("GAN", "GAN with R1", "VAE", "diffusion")
+nulls = figures.raw("three_generators")["nulls of points"]
+for name in ("the mixture itself", "uniform noise", "untrained GAN"):
+    print(f"{name:22}{nulls[name][MODES]:3} of 25 modes, {nulls[name][OUT]:5.1%} outside")
+of_points = {arm: {figure: figures.values(on_points, figure, model=arm) for figure in (MODES, OUT)} for arm in ARMS}
+for arm, found in of_points.items():
+    print(f"{arm:22}{estimate(found[MODES]):.1f} of 25 modes, {estimate(found[OUT]):.1%} outside")
+
+samples = {row.model: torch.tensor(row.samples) for row in on_points.itertuples() if row.seed == 0}
+fig, axes = plt.subplots(1, 4, figsize=(11.8, 3.6), sharey=True)
+for ax, arm in zip(axes, ARMS):
+    plots.points(samples[arm], title=arm, ax=ax, size=8, reach=1.4)
+    ax.set(xticks=[-1, 0, 1], ylabel="")
+plots.show(
+    fig,
+    alt="Four scatter plots. GAN: two dense spots at the top, and lines. GAN with R1: points along lines of the grid and "
+    "between them. VAE: 25 blurred spots with bridges. Diffusion: 25 separate spots.",
+)
 
 # %%
-FAIR, USUAL, *OTHERS = figures.values(on_points, MODES, model=MODELS)
+arms = lambda figure, a, b: compare(of_points[a][figure], of_points[b][figure])
+noise = nulls["uniform noise"]
 claim(
-    "gan-loses-modes",
-    "A GAN loses some of 25 modes in the time in which VAE and diffusion cover them all.",
-    measured=f"modes covered, three seeds: GAN {', '.join(f'{m:.0f}' for m in sorted(FAIR))}; with momentum "
-    f"{', '.join(f'{m:.0f}' for m in sorted(USUAL))}; VAE and diffusion 25 each",
-    holds=bool((FAIR < 25).all() and all((modes == 25).all() for modes in OTHERS)),
-    expected=False,
+    "diffusion-covers-modes",
+    "At equal cost the diffusion model alone has both: all 25 modes, and fewer samples outside than a VAE or a GAN with R1.",
+    figures=dict(
+        fewest=float(of_points["diffusion"][MODES].min()),
+        covered=estimate(of_points["diffusion"][MODES]),
+        vae=arms(OUT, "diffusion", "VAE"),
+        r1=arms(OUT, "diffusion", "GAN with R1"),
+    ),
+    measured="{covered:.1f} of 25 modes, {vae:.1%} outside, diffusion beside VAE; GAN with R1 {r1.b:.1%}",
+    holds=lambda fewest, vae, r1: all_of(fewest == 25, vae.lower, r1.lower),
+    null={
+        "uniform noise": dict(vae=compare([noise[OUT]] * 3, of_points["VAE"][OUT])),
+        "the GAN without R1": dict(
+            fewest=float(of_points["GAN"][MODES].min()),
+            covered=estimate(of_points["GAN"][MODES]),
+            vae=arms(OUT, "GAN", "VAE"),
+        ),
+    },
+)
+
+# %%
+claim(
+    "gan-drops-modes",
+    "A GAN whose discriminator resolves the modes drops some of them; diffusion at the same cost drops fewer.",
+    figures=dict(modes=arms(MODES, "GAN", "diffusion")),
+    measured="{modes:.1f} of 25 modes, GAN beside diffusion",
+    holds=lambda modes: modes.lower,
+    null={"the VAE beside diffusion": dict(modes=arms(MODES, "VAE", "diffusion"))},
+)
+
+# %%
+claim(
+    "gan-r1-keeps-modes",
+    "R1 keeps the modes, at the price of samples between them.",
+    figures=dict(modes=arms(MODES, "GAN with R1", "GAN"), outside=arms(OUT, "GAN with R1", "GAN")),
+    measured="{modes:.1f} of 25 modes and {outside:.1%} outside, with R1 beside without",
+    holds=lambda modes, outside: all_of(modes.higher, outside.higher),
+    null={
+        "diffusion beside the GAN without R1": dict(
+            modes=arms(MODES, "diffusion", "GAN"), outside=arms(OUT, "diffusion", "GAN")
+        )
+    },
 )
 
 # %% [markdown]
-# It does not hold for a GAN that is trained with care, on points of which there are always fresh ones. (With half the rate,
-# two thirds of the steps and the momentum it lost five to nine.) The danger is real all the same: nothing in $V(D, G)$ asks
-# the generator to be everywhere. A mode that it never draws costs it nothing, as long as what it does draw looks real. A
-# likelihood, in contrast, charges dearly for every real point that is thought impossible, and the denoising loss is a bound
-# on one (lesson 02). The failure museum shows how a GAN loses 24 of 25.
+# ## Failure museum: what makes this GAN lose modes?
 #
-# ## The digits, live
-#
-# Ten seconds for each, about 415,000 numbers each, no classes. How far they get depends on your machine (the line under each
-# says how many steps it was); diffusion, whose step is the dearest, needs the time most. A whole minute follows below.
+# One difference at a time, 600 steps, three trainings each: the part `collapse` of the same script. The null model is the
+# recipe again, with other seeds: what chance alone makes.
 
-# %% tags=["nbval-ignore-output"]
-names = {"GAN": "gan", "VAE": "vae", "diffusion": "diffusion"}
-trained = {name: getattr(recipes, kind)(seed=0) for name, kind in names.items()}
-for name, kind in names.items():
-    show_progress(getattr(recipes, f"train_{kind}")(trained[name], seconds=10), name)
+# %%
+collapse = figures.load("three_generators", "collapse")
+CHANGES = {
+    "the recipe": "the recipe",
+    "the recipe again": "other seeds",
+    "momentum 0.9": "momentum 0.9",
+    "half the rate": "half the rate",
+    "minimax loss": "minimax loss",
+    "no Fourier features": "no Fourier\nfeatures",
+    "R1": "R1",
+}
+fig, axes = plt.subplots(2, 1, figsize=(11.8, 6.4), sharex=True)
+for ax, figure, title in zip(axes, (MODES, OUT), ("Modes covered, of 25", "Share of samples outside all modes")):
+    of = figures.values(collapse, figure, change=list(CHANGES))  # (changes, seeds)
+    ax.bar(range(len(of)), of.mean(1), color=[GREEN, GREEN, *[BLUE] * 5])
+    ax.plot(range(len(of)), of, "o", color="black", ms=6)
+    ax.set(title=title, xticks=range(len(of)), xticklabels=CHANGES.values(), ylim=(0, 26 if figure == MODES else 1.05))
+axes[1].tick_params(axis="x", labelsize=13)
+plots.show(
+    fig,
+    alt="Two bar charts over seven ways of training. Modes: the recipe about 10, other seeds 14, momentum 0.9 about 4, half "
+    "the rate 18, minimax loss 20, no Fourier features and R1 25. Outside: the recipe 0.19, the least; minimax 0.46, the most.",
+)
 
-fig, axes = plt.subplots(1, 4, figsize=(11.8, 3.7))
-forty = {name: sample_generator(model, 36, seeded(5)) for name, model in trained.items()}
-for ax, (name, made) in zip(axes, ({"real": digits.load("held_out")[0][:36]} | forty).items()):
-    plots.pictures(made, columns=6, title=name, ax=ax)
-plots.show(fig, alt="36 real digits, and 36 by each of GAN, VAE and diffusion, after ten seconds of training each.")
+# %%
+changed = lambda figure, change: compare(
+    figures.values(collapse, figure, change=change), figures.values(collapse, figure, change="the recipe")
+)
+claim(
+    "gan-momentum-collapse",
+    "With Adam's default momentum, 0.9, the same GAN covers fewer modes than without momentum.",
+    figures=dict(modes=changed(MODES, "momentum 0.9")),
+    measured="{modes:.1f} of 25 modes, momentum 0.9 beside 0, after 600 steps",
+    holds=lambda modes: modes.lower,
+    null={"the recipe with other seeds": dict(modes=changed(MODES, "the recipe again"))},
+)
 
-# %% tags=["nbval-ignore-output"]
-table = {name: recipes.generator_figures(model, n=500) for name, model in trained.items()}
-print(f"{'10 s each':30}" + "".join(f"{name:>12}" for name in table))
-for figure in table["GAN"]:
-    print(f"{figure:30}" + "".join(f"{figures[figure]:12.3g}" for figures in table.values()))
+# %%
+claim(
+    "gan-sharp-discriminator",
+    "Without Fourier features in its discriminator the same GAN keeps more modes, with more of its samples outside them.",
+    figures=dict(modes=changed(MODES, "no Fourier features"), outside=changed(OUT, "no Fourier features")),
+    measured="{modes:.1f} of 25 modes and {outside:.1%} outside, without Fourier features beside with them",
+    holds=lambda modes, outside: all_of(modes.higher, outside.higher),
+    null={
+        "the recipe with other seeds": dict(modes=changed(MODES, "the recipe again"), outside=changed(OUT, "the recipe again"))
+    },
+)
+
+# %%
+claim(
+    "gan-minimax-loss",
+    "With the minimax loss the same GAN has more samples outside the modes after as many steps.",
+    figures=dict(outside=changed(OUT, "minimax loss"), modes=changed(MODES, "minimax loss")),
+    measured="{outside:.1%} outside and {modes:.1f} of 25 modes, minimax beside non-saturating loss",
+    holds=lambda outside: outside.higher,
+    null={"the recipe with other seeds": dict(outside=changed(OUT, "the recipe again"))},
+)
 
 # %% [markdown]
-# ## The digits, measured
+# - **Momentum** costs modes: {{gan-momentum-collapse.modes}}, with 0.9 beside 0.
+# - **A discriminator that resolves the modes** costs modes too. Without Fourier features the GAN has
+#   {{gan-sharp-discriminator.modes.a.mean}} modes instead of {{gan-sharp-discriminator.modes.b.mean}}, and
+#   {{gan-sharp-discriminator.outside.a.mean}} outside instead of {{gan-sharp-discriminator.outside.b.mean}}. R1 and half the
+#   rate do the same, as the bars show. Modes covered and samples outside are traded against each other; so both must be
+#   counted.
+# - **The minimax loss** does not lose modes here. It learns slowly: {{gan-minimax-loss.outside.a.mean}} outside.
 #
-# 60 s each of one core, three seeds, 1,000 samples beside 1,000 held-out digits; the same command as above.
-# Diffusion draws in 25 DDIM steps.
+# How would you notice? The check of exercise 3 compares the networks after four steps. Here is a loop that ignores its
+# `momentum`:
 
 # %%
-FIGURES = ("Frechet distance", "precision", "recall", "samples a second")
-print(f"{'60 s, mean of 3 seeds':30}" + "".join(f"{name:>12}" for name in names))
-for figure in FIGURES:
-    print(f"{figure:30}" + "".join(f"{seeds.mean():12.3g}" for seeds in figures.values(on_digits, figure, model=list(names))))
+ignoring_momentum = lambda gan, data, steps, lr, momentum, rng: my_train_gan(gan, data, steps, lr, 0.9, rng)
+print(check.train_gan(ignoring_momentum).diagnosis)
 
-fig, axes = plt.subplots(1, 4, figsize=(11.8, 4.2))
-titles = ("Frechet distance\n(low is good)", "precision:\nlooks real", "recall:\nis covered", "samples\na second")
-for ax, figure, title in zip(axes, FIGURES, titles):
-    seeds = figures.values(on_digits, figure, model=list(names))  # (models, seeds)
-    ax.bar(list(names), seeds.mean(1), yerr=seeds.std(1, ddof=1), capsize=6, color=(ORANGE, GREEN, BLUE))
-    ax.plot(range(len(names)), seeds, "o", color="black", ms=5)
-    ax.set_title(title, fontsize=15)
-    ax.tick_params(axis="x", labelsize=12)
-axes[0].axhline(figures.values(on_digits, "the same, real against real", model="GAN").mean(), color="black", ls=":")
-axes[1].set(ylim=(0, 1))
-axes[2].set(ylim=(0, 1))
-axes[3].set(yscale="log")
-plots.show(fig, alt="Four bar charts of GAN, VAE and diffusion: Frechet distance, precision, recall, samples a second.")
+# %% [markdown]
+# ## Digits at equal cost
+#
+# The same comparison on 16 × 16 digits, without classes for any of the three: about 415,000 parameters each, fixed steps that
+# cost 60 s of one core, three trainings, 1,000 samples beside 1,000 held-out digits. Diffusion samples in 25 steps of DDIM, a
+# deterministic sampler that lesson 14 derives. Each is trained by the best recipe that the course has for it. Diffusion has
+# min-SNR times (lesson 02) and the optimizer Muon, as in lesson 00. For GAN and VAE, Muon, R1 and twice the rate were tried in
+# one training each, and left out; `tests/benchmarks/HISTORY.md` has the figures.
 
-# %%
-FRECHET, PRECISION, RECALL, SPEED = (
-    {name: figures.values(on_digits, figure, model=name) for name in names} for figure in FIGURES
+# %% tags=["nbval-ignore-output"]
+predict(
+    "three-distance.verdict",
+    "After the same minute of computing, does diffusion have a smaller Frechet distance than the GAN?",
+    choices=("yes", "no", "cannot be told apart"),
 )
+
+# %%
+FIGURES = ("Frechet distance", "precision", "recall")
+NAMES = ("GAN", "VAE", "diffusion")
+extra = figures.raw("three_generators")
+floor = extra["references"]
+of_digits = lambda figure, model, seconds=60: figures.values(on_digits, figure, model=model, seconds=seconds)
+print(f"{'':12}{'steps':>7}" + "".join(f"{figure:>20}" for figure in FIGURES))
+for name in NAMES:
+    steps = int(of_digits("steps", name)[0])
+    print(f"{name:12}{steps:7,}" + "".join(f"{estimate(of_digits(figure, name)):20.2f}" for figure in FIGURES))
+for name, found in floor.items():
+    print(f"{name:19}" + "".join(f"{found[figure]:20.2f}" for figure in FIGURES))
+
+fig, axes = plt.subplots(1, 3, figsize=(11.8, 4.2))
+for ax, figure in zip(axes, FIGURES):
+    of = np.stack([of_digits(figure, name) for name in NAMES])  # (models, seeds)
+    ax.bar(NAMES, of.mean(1), color=(ORANGE, GREEN, BLUE))
+    ax.plot(range(3), of, "o", color="black", ms=6)
+    ax.axhline(floor["real digits"][figure], color="black", linestyle=":")
+    ax.set(title=figure, ylim=(0, 1.02) if figure != "Frechet distance" else (0, None))
+plots.show(
+    fig,
+    alt="Three bar charts. Frechet distance: GAN and diffusion near 1.2, VAE 3.3, real digits near 0. Precision: GAN 0.67, VAE "
+    "0.51, diffusion 0.64, real digits 0.9. Recall: GAN 0.84, VAE and diffusion 0.93, real digits 0.87.",
+)
+
+# %%
+versus = lambda figure, a, b: compare(of_digits(figure, a), of_digits(figure, b))
 claim(
     "three-fidelity",
-    "In the same minute, diffusion draws the digits that look most real.",
-    measured="precision, mean of three seeds: " + ", ".join(f"{name} {PRECISION[name].mean():.2f}" for name in names),
-    holds=bool((PRECISION["diffusion"] > PRECISION["GAN"]).all()),
-    expected=False,
+    "After the same minute of computing, the samples of diffusion are more precise than those of the GAN.",
+    figures=dict(precision=versus("precision", "diffusion", "GAN")),
+    measured="precision {precision:.2f}, diffusion beside GAN",
+    holds=lambda precision: precision.higher,
+    null={"the VAE beside the GAN": dict(precision=versus("precision", "VAE", "GAN"))},
+    expected=None,
 )
 
 # %%
+claim(
+    "three-distance",
+    "After the same minute of computing, diffusion has the smaller Frechet distance of the two.",
+    figures=dict(distance=versus("Frechet distance", "diffusion", "GAN")),
+    measured="Frechet distance {distance:.2f}, diffusion beside GAN",
+    holds=lambda distance: distance.lower,
+    null={"the VAE beside the GAN": dict(distance=versus("Frechet distance", "VAE", "GAN"))},
+    expected=None,
+)
+
+# %%
+claim(
+    "three-vae",
+    "The VAE's samples are the farthest from real digits, and the least precise.",
+    figures=dict(
+        distance=versus("Frechet distance", "VAE", "GAN"),
+        precision=versus("precision", "VAE", "GAN"),
+        diffusion=versus("precision", "VAE", "diffusion"),
+        farther=versus("Frechet distance", "VAE", "diffusion"),
+    ),
+    measured="distance {distance:.2f}, precision {precision:.2f}, VAE beside GAN",
+    holds=lambda distance, farther, precision, diffusion: all_of(
+        distance.higher, farther.higher, precision.lower, diffusion.lower
+    ),
+    null={"diffusion in place of the VAE": dict(distance=versus("Frechet distance", "diffusion", "GAN"))},
+)
+
+# %%
+pairs = floor["two digits at once"]
+of_pairs = dict(recall=compare([pairs["recall"]] * 3, of_digits("recall", "GAN")), precision=estimate([pairs["precision"]] * 3))
 claim(
     "three-coverage",
-    "Diffusion covers more of the real digits than the GAN does, with every seed.",
-    measured="recall, mean of three seeds: " + ", ".join(f"{name} {RECALL[name].mean():.2f}" for name in names),
-    holds=bool((RECALL["diffusion"] > RECALL["GAN"]).all()),
+    "Diffusion has a higher recall than the GAN, at a precision above that of pictures of two digits at once.",
+    figures=dict(
+        recall=versus("recall", "diffusion", "GAN"),
+        precision=estimate(of_digits("precision", "diffusion")),
+        pairs=pairs["precision"],
+        spread=pairs["recall"],
+        real=floor["real digits"]["recall"],
+    ),
+    measured="recall {recall:.2f}, diffusion beside GAN; two digits at once {spread:.2f}, real digits {real:.2f}; "
+    "precision {precision:.2f} and {pairs:.2f}",
+    holds=lambda recall, precision, pairs: all_of(recall.higher, precision.above(pairs)),
+    null={"two digits at once": of_pairs},
 )
 
+# %% [markdown]
+# **Who is better at what, after a minute of one core?**
+#
+# - Distance and precision of GAN and diffusion: {{three-distance.verdict}}, after three trainings.
+# - The VAE is behind in both: its distance is {{three-vae.distance.a.mean}}, its precision {{three-vae.precision.a.mean}}.
+# - Recall: diffusion {{three-coverage.recall.a.mean}}, GAN {{three-coverage.recall.b.mean}}. Mind what recall can do. Pictures
+#   of two digits at once have {{three-coverage.spread}}, real digits only {{three-coverage.real}}: samples that are spread
+#   widely reach many real pictures without looking like them. So a recall counts only together with a precision.
+# - All three are far from the dotted line, the same figures of real digits. A minute is short.
+
 # %%
+ms = {name: [round[name] for round in extra["milliseconds a sample"]] for name in (*NAMES, "one pass of the U-Net")}
 claim(
     "three-speed",
-    "A GAN and a VAE draw more than thirty times as fast as 25 steps of diffusion.",
-    measured="samples a second: " + ", ".join(f"{name} {float(f'{SPEED[name].mean():.1g}'):,.0f}" for name in names),
-    holds=bool(min(SPEED["GAN"].min(), SPEED["VAE"].min()) > 30 * SPEED["diffusion"].max()),
+    "A GAN and a VAE take less time per sample than 25 steps of diffusion.",
+    figures=dict(
+        gan=compare(ms["GAN"], ms["diffusion"], "rounds"),
+        vae=compare(ms["VAE"], ms["diffusion"], "rounds"),
+        once=estimate(ms["one pass of the U-Net"], "rounds"),
+    ),
+    measured="GAN {gan:.2f} ms of one core, VAE {vae:.2f}; one pass of the U-Net takes {once:.2f}",
+    holds=lambda gan, vae: all_of(gan.lower, vae.lower),
+    null={"diffusion beside itself": dict(gan=compare(ms["diffusion"], ms["diffusion"], "rounds"))},
 )
 
 # %% [markdown]
-# **What does not hold in a minute.** The GAN wins on fidelity, and not by luck: in 60 s of one core its short net takes some
-# 2,200 steps for each player, the U-Net 1,500 of one, and a generator that answers to one judge is soon good at *something*.
-# Its recall is the lowest of the three. The VAE covers much and draws it softly. And diffusion has not arrived: the same
-# U-Net, told the class and trained for eighteen minutes, is the digit model of the other lessons. Its figures, from its record:
-
-# %%
-record = models.records()["digits"]["figures"]
-for figure in ("Frechet distance", "precision", "recall"):
-    print(f"{figure:18} {record[f'{figure}, plain (w = 1)']:.2f}")
-
-# %%
-later = record["Frechet distance, plain (w = 1)"]
-claim(
-    "diffusion-keeps-learning",
-    "With eighteen times the time the U-Net is nearer to the digits than any of the three after a minute.",
-    measured=f"Frechet distance {later:.2f}, after a minute {min(r.mean() for r in FRECHET.values()):.1f} at best",
-    holds=later < min(r.min() for r in FRECHET.values()),
-)
-
-# %% [markdown]
-# (What a GAN would do with eighteen minutes we have not measured; its two losses do not say when to stop.)
+# Of that ratio, a factor of 25 is the number of steps. The rest is the U-Net, whose one pass takes longer than the generator's.
+# Lessons 17 and 18 make diffusion sample in one step.
 #
-# ## Between two drawings
+# ## Between two noises
 #
-# Each model draws from Gaussian noise, so in each one can walk along the arc from one noise to another (`slerp`; lesson 14 says
-# why an arc). Nine walks in each, with the models of seed 0 from the table above. Drag the slider: it is one for all three.
+# Each model maps Gaussian noise to pictures. So in each one can go along the arc from one noise to another (`slerp`; lesson 14
+# says why an arc). Nine paths in each model. Drag the slider, or press play: the number above it is the share of the way.
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.methods.interpolation import slerp
 from course_lib.samplers import Step, sample
 from course_lib.widgets.player import play
 
-shipped = {name: models.load(kind) for name, kind in names.items()}
-denoiser, rng = shipped["diffusion"], seeded(4)
+shipped = {name: models.load(kind) for name, kind in {"GAN": "gan", "VAE": "vae", "diffusion": "diffusion"}.items()}
+rng = seeded(4)
 ends = {name: torch.randn(2, 9, shipped[name].latent, generator=rng) for name in ("GAN", "VAE")}
 ends["diffusion"] = torch.randn(2, 9, 1, 16, 16, generator=rng)
 
@@ -392,124 +657,148 @@ ends["diffusion"] = torch.randn(2, 9, 1, 16, 16, generator=rng)
 @torch.no_grad()
 def sample_between(name, share):
     noise = slerp(*ends[name], share)
-    if name == "diffusion":
-        return sample(denoiser, noise, 20)
-    return shipped[name].draw(noise)
+    return sample(shipped[name], noise, 20) if name == "diffusion" else shipped[name].draw(noise)
 
 
-walk = [Step(share, torch.zeros(9, 1, 16, 16)) for share in torch.linspace(0, 1, 25).tolist()]
-play(walk, draw=lambda step: {name: sample_between(name, step.t) for name in names})
+walk = [Step(share, torch.zeros(9, 1, 16, 16)) for share in torch.linspace(0, 1, 21).tolist()]
+play(walk, draw=lambda step: {name: sample_between(name, step.t) for name in NAMES})
 
-# %% [markdown]
-# A GAN and a VAE fold *all* pictures into 32 or 16 numbers: half way there is always *something*, in the VAE something smooth
-# and often no digit. Diffusion's noise has as many numbers as the picture; its digits change by leaps, from one to the next.
+# %% [markdown] GAN and VAE map 32 and 16 numbers to a picture: half way there is a picture between the two, often no digit.
+# Diffusion's noise has as many numbers as the picture has pixels, 256, and its digits change from one to the next within a few
+# steps of the slider.
 #
-# ## Failure museum
+# ## What a Gaussian per pixel can do
 #
-# **Mode collapse, and a flat slope.** A discriminator that learned alone for 200 steps, then 400 steps for both, on the 25
-# Gaussians: as in our recipe; with the momentum that Adam has by default; and with the minimax loss.
+# The VAE's sample is usually shown as the decoder's *mean*. The model says more: around the mean lies independent noise of
+# standard deviation $\sigma$ in every pixel. A sample of $p(x \mid z)$ has it.
 
 # %%
-from course_lib.training import alternate
-
-
-def duel(generator_loss, momentum, lr):
-    """The points that a GAN draws, after a head start of its discriminator (2000, 2)."""
-    gan, rng, betas = recipes.points_gan(seed=0), seeded(0), (momentum, 0.99)
-    discriminator_loss = lambda: -adversarial_value(gan, recipes.some_points(rng), gan.sample(256, rng).detach())
-    fooling_loss = lambda: generator_loss(gan, gan.sample(256, rng))
-    for _ in train(discriminator_loss, gan.discriminator, 200, lr, betas=betas):
-        pass
-    both = (discriminator_loss, gan.discriminator), (fooling_loss, gan.generator)
-    for _ in alternate(*(train(loss, player, 400, lr, betas=betas) for loss, player in both)):
-        pass
-    with torch.no_grad():
-        return gan.sample(2000, rng)
-
-
-minimax = lambda gan, fake: torch.nn.functional.logsigmoid(-gan.logits(fake)).mean()
-duels = {
-    "no momentum": (duel(non_saturating_loss, 0.0, 2e-3), 1.6),
-    "momentum 0.9": (duel(non_saturating_loss, 0.9, 1e-3), 1.6),
-    "minimax loss": (duel(minimax, 0.0, 2e-3), 30),
-}
-fig, axes = plt.subplots(1, 3, figsize=(11.8, 4.3))
-for ax, (name, (made, reach)) in zip(axes, duels.items()):
-    plots.points(made, title=name, ax=ax, size=6, reach=reach)
-plots.show(fig, alt="Without momentum all 25 modes; with it all points in one mode; with the minimax loss, points far away.")
-
-# %%
-many, few, none = (metrics.modes(made, grid)[0] for made, _ in duels.values())
-claim(
-    "gan-mode-collapse",
-    "The same GAN, trained with Adam's default momentum against a discriminator with a head start, collapses onto few modes.",
-    measured=f"modes covered, of 25: with momentum {'fewer than 10' if few < 10 else few}, "
-    f"without {'over 20' if many > 20 else many}",
-    holds=few < 10 and many > 20,
-)
-
-# %% [markdown]
-# In the middle: **mode collapse**. The generator found a place that the judge took for real, and sent everything there.
-# Nothing in its loss says that it should not. Right, mind the axes: where the judge is sure there is no slope, and Adam,
-# whose steps are equally long however small the slope, walks off.
-
-# %%
-print("log(1 - D) for the generator:", check.non_saturating_loss(minimax).diagnosis)
-
-# %% [markdown]
-# **The blur.** A VAE's picture is a *mean*: of all pictures that $z$ may stand for. The model itself says more: around that
-# mean lies noise, $\sigma$ for every pixel. A true draw of $p(x \mid z)$ has it, and is all grain. Blur or grain: that is
-# what a Gaussian in each pixel can do.
-
-# %%
-vae = shipped["VAE"]
-real, _ = digits.load("held_out")
+vae, (real, _) = shipped["VAE"], digits.load("held_out")
 with torch.no_grad():
-    reconstructed = vae.decode(vae.encode(real[:16])[0])
-    fresh = vae.sample(16, seeded(6))
+    reconstructed, fresh = vae.decode(vae.encode(real[:16])[0]), vae.sample(16, seeded(6))
 noisy = fresh + vae.std * torch.randn(fresh.shape, generator=seeded(7)).to(fresh.device)
 fig, axes = plt.subplots(1, 4, figsize=(11.8, 4.0))
-titles = ("real", "drawn again", "new: the mean", "new: a true draw")
+titles = ("real", "reconstruction", "new: the mean", "new: a sample of p(x | z)")
 for ax, made, name in zip(axes, (real[:16], reconstructed, fresh, noisy), titles):
     plots.pictures(made, columns=4, title=name, ax=ax)
-plots.show(fig, alt="Sixteen digits: real; drawn again by the VAE, softer; new ones, blurred; new ones under grain.")
-
-
-# %%
-def sharpness(x):
-    """How much a picture differs from its own 3 x 3 means: the mean over all pixels."""
-    return float((x - torch.nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)).abs().mean())
-
-
-rng = seeded(8)
-edges = {"real": sharpness(real)} | {name: sharpness(sample_generator(model, 500, rng)) for name, model in shipped.items()}
-print("  ".join(f"{name} {value:.2f}" for name, value in edges.items()))
-claim(
-    "vae-blur",
-    "A VAE's pictures are the softest of the three.",
-    measured=f"difference from the 3 × 3 mean, as a share of that of real digits: VAE {edges['VAE'] / edges['real']:.1f}, "
-    f"GAN {edges['GAN'] / edges['real']:.1f}, diffusion {edges['diffusion'] / edges['real']:.1f}",
-    holds=edges["VAE"] < 0.95 * min(edges["GAN"], edges["diffusion"], edges["real"]),
+print(f"sigma = {float(vae.std):.2f}, where black is -1 and white is 1")
+plots.show(
+    fig,
+    alt="Sixteen digits: real; reconstructed, nearly the same; new ones, softer, some of them no digit; the same new ones "
+    "under faint grain.",
 )
 
-# %% [markdown]
+# %%
+DETAIL = "fine detail"
+claim(
+    "vae-blur",
+    "A VAE's means have less fine detail than the samples of a GAN and of diffusion, whatever their contrast.",
+    figures=dict(
+        detail=versus(DETAIL, "VAE", "GAN"),
+        diffusion=versus(DETAIL, "VAE", "diffusion"),
+        real=floor["real digits"][DETAIL],
+    ),
+    measured="a 3 × 3 mean removes {detail:.1%} of a picture's variance, VAE beside GAN; of real digits' {real:.1%}",
+    holds=lambda detail, diffusion: all_of(detail.lower, diffusion.lower),
+    null={
+        "real digits": dict(detail=compare([floor["real digits"][DETAIL]] * 3, of_digits(DETAIL, "GAN"))),
+        "diffusion": dict(diffusion=versus(DETAIL, "diffusion", "diffusion")),
+    },
+)
+
+# %% [markdown] The reconstructions are close to the real digits. The new means are softer, and some are no digit: these $z$
+# are likely under the prior, but the encoder rarely uses them. A mean over all pictures that $z$ may stand for is smooth.
+# Noise that is independent in each pixel does not give the missing detail back, it adds grain.
+#
 # ## What you saw
 #
-# - A VAE raises a bound on the likelihood; a GAN plays a game against a judge that learns; diffusion says which noise is
-#   there. The loops differ in a line or two.
-# - In one minute of one core the GAN's digits look most real (precision 0.74; diffusion 0.56, VAE 0.53), and the GAN covers
-#   least (recall 0.83; the others 0.93). A minute is little for diffusion: it goes on, slowly, and ends far ahead.
-# - A GAN and a VAE draw some hundred times as fast. That is why lessons 17 and 18 teach diffusion to draw in one step.
-# - On 25 Gaussians a GAN trained with care keeps every mode. Trained without it can lose 24.
+# - The ELBO of a VAE is {{vae-elbo-gap.gap}} nats below the true log-likelihood of 25 Gaussians. A discriminator trained
+#   against a fixed generator comes within {{gan-best-discriminator.error.mean}} of $p / (p + p_G)$.
+# - With the best discriminator a missing mode costs a bounded 0.03 nats, and its price reaches the generator only through its
+#   own samples. At equal cost our GAN has {{gan-drops-modes.modes.a.mean}} of 25 modes, the diffusion model
+#   {{gan-drops-modes.modes.b.mean}}. R1 keeps {{gan-r1-keeps-modes.modes.a.mean}}, with {{gan-r1-keeps-modes.outside.a.mean}}
+#   of its samples outside.
+# - On digits, after a minute of one core each, GAN and diffusion cannot be told apart in distance and precision; diffusion has
+#   the higher recall, and the VAE is behind. A GAN takes {{three-speed.gan.a.mean}} ms per sample, diffusion
+#   {{three-speed.gan.b.mean}}.
+
+# %% [markdown]
+# ## At full size
 #
-# **At full size** the order of the table held for some years in another way. GANs were sharp and hard to train; Dhariwal and
-# Nichol (2021) report that diffusion beats them on ImageNet (FID 2.97 at 128 × 128), matches BigGAN-deep with 25 passes of
-# the network, and covers more of the data. Today's systems use all three: Stable Diffusion's pictures live in the latents of
-# an autoencoder that is trained with a VAE's divergence **and** a discriminator, and diffusion draws the latents (lesson 12).
+# - GANs were the best image models for some years. BigGAN (Brock et al. 2019) was trained on 128 to 512 TPU cores. Dhariwal and
+#   Nichol (2021) report that diffusion is better on ImageNet (FID 2.97 at 128 × 128), and matches BigGAN-deep with 25 passes of
+#   the network, with better coverage of the data. Their network for 512 × 512 has 559 million parameters.
+# - Adam without momentum comes from progressive GANs (Karras et al. 2018, appendix A.1), which also average the generator's
+#   weights.
+# - Latent diffusion (Rombach et al. 2022, lesson 12) uses all three. Its autoencoder is trained with a small Kullback-Leibler
+#   term and a discriminator; diffusion models its latent variables.
+
+# %% tags=["nbval-ignore-output"]
+guesses("vae-elbo-gap.gap", "gan-drops-modes.modes", "three-distance.verdict")
+
+# %% [markdown]
+# ## Think about it
 #
-# **Think about it**
+# 1. The generator is never given a real picture. How does it learn what one looks like?
 #
-# 1. The generator never sees a real picture. How does it learn what one looks like?
-# 2. Give the VAE a divergence of no weight at all. What becomes of the pictures that it draws *again*, and of its *new* ones?
+# <details><summary>Answer</summary>
 #
-# **Next:** lesson 06 draws large pictures in two stages, each of them a diffusion model.
+# Through the discriminator, which is trained on real pictures. The gradient of its logits at a generated picture says how to
+# change that picture so that it looks more real. The generator's weights follow this gradient.
+#
+# </details>
+#
+# 2. Give the VAE's Kullback-Leibler term a weight of 0. What becomes of its *reconstructions*, and of its *new* pictures?
+#
+# <details><summary>Answer</summary>
+#
+# Reconstructions become sharper: the encoder may now use $z$ as it likes. New pictures become worse. Nothing keeps the
+# encoder's $z$ near the prior, so $z \sim \mathcal N(0, \mathbf I)$ falls where the decoder was never trained.
+#
+# </details>
+#
+# ## Words
+#
+# - **variational autoencoder**: a model with a latent variable, trained on the evidence lower bound with an encoder (VAE).
+# - **latent variable**: a variable of the model that is never observed, here $z$.
+# - **prior**: the distribution of a variable before anything is observed.
+# - **generative adversarial network**: a generator and a discriminator that are trained against each other (GAN).
+# - **generator**: the network that maps noise to samples.
+# - **discriminator**: the network that outputs the probability that its input is real.
+# - **Jensen-Shannon divergence**: the mean KL divergence of two distributions from their average; at most log 2.
+# - **minimax loss**: the generator's $\log(1 - D(G(z)))$, flat where its samples are rejected.
+# - **non-saturating loss**: the generator's $-\log D(G(z))$, steep there.
+# - **mode dropping**: some modes of the data get no samples.
+# - **mode collapse**: the samples fall onto a few points or modes, whatever the noise is.
+# - **gradient penalty**: a term that keeps the slope of the discriminator small; R1 does so at real data.
+#
+# Used again: evidence lower bound (lesson 02), reparameterisation (lesson 01), posterior (lesson 01), Kullback-Leibler
+# divergence (lesson 01), Frechet distance (lesson 00), random Fourier features (lesson 04).
+#
+# ## In practice
+#
+# The autoencoder of Stable Diffusion is a VAE. In diffusers, its encoder returns the distribution $q(z \mid x)$:
+#
+# ```python
+# import torch
+# from diffusers import AutoencoderKL
+#
+# vae = AutoencoderKL(in_channels=1, out_channels=1, latent_channels=4, block_out_channels=(32,), norm_num_groups=8)
+# x = torch.randn(2, 1, 16, 16)
+# q = vae.encode(x).latent_dist
+# z = q.sample(torch.Generator().manual_seed(0))  # mean + std * eps: reparameterised
+# eps = torch.randn(q.mean.shape, generator=torch.Generator().manual_seed(0))
+# assert torch.allclose(z, q.mean + q.std * eps)
+# kl = (q.mean**2 + q.var - 1 - q.logvar).sum((1, 2, 3)) / 2
+# assert torch.allclose(q.kl(), kl, rtol=1e-4)
+# ```
+#
+# | ours | diffusers |
+# |---|---|
+# | `vae.encode(x)`: mean and $\log s^2$ | `vae.encode(x).latent_dist.mean`, `.logvar` |
+# | `vae.decode(z)` | `vae.decode(z).sample` |
+# | the divergence in `elbo` | `latent_dist.kl()` |
+#
+# ## Next
+#
+# [Lesson 06](06_cascades.ipynb): large pictures in two stages, each of them a diffusion model.

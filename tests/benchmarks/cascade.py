@@ -2,36 +2,44 @@
 
     python tests/benchmarks/cascade.py [--seeds 0 1 2] [--n 200]
 
-Four networks are trained once, on one thread, and kept in build/cascade: a base of 16 x 16 (with a snapshot at a quarter of its
-training: stopped early), an upsampler with noise augmentation and one without, and one stage of 32 x 32 for as long as base and
-upsampler together. The seeds are those of all noise in sampling. Lesson 06 shows the results.
+Four networks for each seed are trained on one thread and kept in build/cascade: a base of 16 x 16 (with a snapshot after a
+quarter of its steps: stopped early), an upsampler with noise augmentation and one without, and one stage of 32 x 32. All have
+the digits' recipe: times by `min_snr_times`, Muon, a tenth of the labels dropped. The steps of one stage cost as much processor
+time as those of base and upsampler together, by `cost`, which is measured in turns. Each training is sampled from noise of its
+own seed. Lesson 06 shows the results.
 """
 
-import time
-from functools import cache
+from collections.abc import Iterator
+from functools import cache, partial
 
 import torch
 from rows import BUILD, Benchmark, Part, load_or_train, measure
-from scores import digit_scores
+from scores import digit_scores, parameters
+from timing import min_milliseconds
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, interpolate
 
 from course_lib.datasets import digits
-from course_lib.denoisers import Network
+from course_lib.denoisers import NULL, Network
 from course_lib.methods.cascades import augmented, cascade
 from course_lib.nets.unet import UNet
 from course_lib.process import DDPM, seeded
 from course_lib.samplers import result, sample
 from course_lib.schedules import cosine_beta
-from course_lib.training import EMA, denoising_loss, train
+from course_lib.training import EMA, TrainingState, denoising_loss, min_snr_times, train
 from course_lib.zoo.recipes import cascades
 from course_lib.zoo.recipes.digits import digits_network, train_digits
 from course_lib.zoo.recipes.recipe import learner_of
 
-STEPS = {"base": 600, "upsampler": 1000, "single": 2250}
-EARLY = STEPS["base"] // 4
+STEPS = {"base": 400, "with": 700, "without": 700, "single": 1290}
+"""Of one stage as many as cost what base and upsampler cost together, by `cost`."""
+EARLY = STEPS["base"] // cascades.EARLY
 LEVELS = {"with": (0, 100, 200, 400, 600), "without": (0, 200)}
+SOME = (0, 200)
+"""The levels at which the upsampler is also given no class."""
 TRUNCATED = (200, 400)
+MOVES = 20
+"""DDIM steps of each stage. One stage is also sampled in twice as many, which cost what the cascade's two stages cost."""
 
 
 def single(seed: int) -> Network:
@@ -41,39 +49,36 @@ def single(seed: int) -> Network:
     return Network(net, DDPM(cosine_beta(1000)), "v")
 
 
-def train_single(network: Network, seed: int):
+def train_single(network: Network, seconds: None, seed: int, steps: int) -> Iterator[TrainingState]:
     x, label = digits.load("train", 32)
     learner, rng = learner_of(network), seeded(seed)
 
-    def loss():
+    def loss() -> Tensor:
         i = torch.randint(len(x), (32,), generator=rng)
-        return denoising_loss(learner.given(label[i]).drop_condition(0.1, rng), x[i], rng)
+        denoiser = learner.given(label[i]).drop_condition(0.1, rng)
+        return denoising_loss(denoiser, x[i], rng, min_snr_times(network.process, len(i), rng))
 
-    return train(loss, learner.net, STEPS["single"], lr=3e-3, ema=EMA(learner.net, 0.995, into=network.net))
-
-
-def train_upsampler(network: Network, seed: int, **options):
-    return cascades.train_upsampler(network, None, seed, STEPS["upsampler"], **options)
+    return train(loss, learner.net, steps, lr=3e-3, ema=EMA(learner.net, 0.995, into=network.net), muon=0.02)
 
 
 KINDS = {
-    "base": (digits_network, lambda network, seed: train_digits(network, seed=seed, steps=STEPS["base"], plain=True)),
-    "with": (cascades.upsampler_network, train_upsampler),
-    "without": (cascades.upsampler_network, lambda network, seed: train_upsampler(network, seed, max_s=0)),
+    "base": (digits_network, train_digits),
+    "with": (cascades.upsampler_network, cascades.train_upsampler),
+    "without": (cascades.upsampler_network, partial(cascades.train_upsampler, max_s=0)),
     "single": (single, train_single),
 }
 
 
 @cache
-def trained(kind: str, seed: int = 0) -> tuple[Network, float]:
-    """The network of that kind, and the seconds of processor time of its training; 'early' is the base stopped early."""
-    build, training = KINDS["base" if kind == "early" else kind]
-    network, path = build(seed), lambda kind: BUILD / f"cascade/{kind}-{seed}.safetensors"
+def trained(kind: str, seed: int) -> Network:
+    """The network of that kind; 'early' is the base stopped early."""
+    of = "base" if kind == "early" else kind
+    (build, training), path = KINDS[of], lambda kind: BUILD / f"cascade/{kind}-{seed}.safetensors"
+    network, snapshots = build(seed), {EARLY: path("early")} if of == "base" else {}
     if kind == "early" and not path("early").is_file():
-        load_or_train(path("base"), network.net, lambda: training(network, seed), snapshots={EARLY: path("early")})
-    snapshots = {EARLY: path("early")} if kind == "base" else {}
-    record = load_or_train(path(kind), network.net, lambda: training(network, seed), snapshots=snapshots)
-    return network, record["seconds"]
+        trained("base", seed)
+    load_or_train(path(kind), network.net, lambda: training(network, None, seed, STEPS[of]), snapshots=snapshots)
+    return network
 
 
 @cache
@@ -88,62 +93,85 @@ def small_pictures(name: str, n: int, seed: int) -> Tensor:
     """Small pictures of a base, or real digits at half the size."""
     if name == "real":
         return avg_pool2d(digits.load("held_out", 32)[0][-n:], 2)
-    return sample(trained(name)[0].given(torch.arange(n) % 10), noises(n, seed)[0], 20, batch=n)
+    return sample(trained(name, seed).given(labels(name, n)), noises(n, seed)[0], MOVES, batch=n)
 
 
-def large_pictures(n: int, seed: int, base: str, upsampler: str, s: int, truncated: bool) -> Tensor:
+def labels(base: str, n: int) -> Tensor:
+    """The class of each picture (n,)."""
+    return digits.load("held_out", 32)[1][-n:] if base == "real" else torch.arange(n) % 10
+
+
+def large_pictures(n: int, seed: int, base: str, upsampler: str, s: int, truncated: bool, given: str, moves: int) -> Tensor:
     """The large pictures of one row (n, 1, 32, 32)."""
-    (small, large, of_one_stage), label = noises(n, seed), torch.arange(n) % 10
+    (small, large, of_one_stage), label = noises(n, seed), labels(base, n)
     if base == "single":
-        return sample(trained("single")[0].given(label), of_one_stage, 20, batch=n)
-    network = trained(upsampler)[0]
+        return sample(trained("single", seed).given(label), of_one_stage, moves, batch=n)
+    if upsampler == "interpolation":
+        return interpolate(small_pictures(base, n, seed), scale_factor=2, mode="bilinear", align_corners=False)
+    network, cond = trained(upsampler, seed), label if given == "class" else NULL
     if truncated:
-        wanted = trained(base)[0].given(label)
-        return result(cascade(wanted, network, (small, large), wanted.process.times(20), s, truncated=True))
+        wanted = trained(base, seed).given(label)
+        times = wanted.process.times(moves)
+        return result(cascade(wanted, network, (small, large), times, s, truncated=True, label=cond))
     low = augmented(network.process, small_pictures(base, n, seed), s, seeded(200 + seed))
-    return sample(network.given(low), large, 20, batch=n)
+    return sample(network.given((*low, cond)), large, moves, batch=n)
 
 
 def jobs(seeds):
-    kinds = [("single", "", 0, False)]
+    kinds = [("single", "", 0, False, "class", MOVES), ("single", "", 0, False, "class", 2 * MOVES)]
     for base in ("real", "early", "base"):
-        kinds += [(base, kind, s, False) for kind in LEVELS for s in LEVELS[kind]]
-        kinds += [(base, "with", s, True) for s in TRUNCATED if base != "real"]
-    keys = ("seed", "base", "upsampler", "s", "truncated")
+        kinds += [(base, kind, s, False, "class", MOVES) for kind in LEVELS for s in LEVELS[kind]]
+        kinds += [(base, "with", s, False, "nothing", MOVES) for s in SOME]
+        kinds += [(base, "with", s, True, "class", MOVES) for s in TRUNCATED if base != "real"]
+        kinds += [(base, "interpolation", 0, False, "nothing", 0)]
+    keys = ("seed", "base", "upsampler", "s", "truncated", "given", "moves")
     return [dict(zip(keys, (seed, *kind))) for seed in seeds for kind in kinds]
 
 
 @torch.no_grad()
 def row(n: int, **job) -> dict:
-    return {"figures": digit_scores(large_pictures(n, **job), torch.arange(n) % 10, classifier="judge32")}
+    label = labels(job["base"], n)
+    return {"figures": digit_scores(large_pictures(n, **job), label, classifier="judge32")}
 
 
 def real_scores(n: int) -> dict[str, float]:
     """The scores of real digits against others."""
     x, label = digits.load("held_out", 32)
-    held_out, of_held_out = x[-n:], label[-n:]
-    return digit_scores(held_out, of_held_out, classifier="judge32")
+    return digit_scores(x[-n:], label[-n:], classifier="judge32")
+
+
+def milliseconds_a_step(n: int) -> dict[str, float]:
+    """Milliseconds of processor time of a training step of each network: the minimum of many rounds, in turns."""
+    steps = {}
+    for kind in ("base", "with", "single"):
+        build, training = KINDS[kind]
+        steps[kind] = partial(next, training(build(0), None, 0, STEPS[kind]))
+    return {kind: round(ms, 1) for kind, ms in min_milliseconds(steps, repeats=60).items()}
 
 
 def milliseconds_a_picture(n: int) -> dict[str, float]:
-    """Milliseconds of processor time for a picture, by each network, in 20 steps."""
-    cost, n = {}, 50
-    for kind, size in (("base", 16), ("with", 32), ("single", 32)):
-        network, noise = trained(kind)[0], torch.randn(n, 1, size, size)
-        given = network.given(torch.zeros(n, 1, 16, 16) if kind == "with" else torch.arange(n) % 10)
-        sample(given, noise, 20)  # once, to warm up
-        begun = time.process_time()
-        sample(given, noise, 20)
-        cost[kind] = round(1000 * (time.process_time() - begun) / n, 2)
-    return cost
+    """Milliseconds of processor time for a picture of each network in MOVES steps, likewise."""
+    runs, label, n = {}, torch.arange(50) % 10, 50
+    for kind in ("base", "with", "single"):
+        network = KINDS[kind][0](0)
+        given = network.given((torch.zeros(n, 1, 16, 16), 0.2, label) if kind == "with" else label)
+        runs[kind] = partial(sample, given, network.draw_noise(n, seeded(0)), MOVES)
+    return {kind: round(ms / n, 2) for kind, ms in min_milliseconds(runs, repeats=10).items()}
 
 
 ONCE = {
+    "parameters": lambda n: {kind: parameters(KINDS[kind][0](0).net) for kind in ("base", "with", "single")},
+    "training ms a step": milliseconds_a_step,
+    "sampling ms a picture": milliseconds_a_picture,
     "real against real": real_scores,
-    "training s": lambda n: {kind: trained(kind)[1] for kind in ("base", "early", "with", "without", "single")},
-    "drawing ms": milliseconds_a_picture,
 }
-BENCH = Benchmark("cascade", [Part(jobs=jobs, row=row, once=ONCE)], amounts={"n": 200}, header={"steps": STEPS}, threads=1)
+BENCH = Benchmark(
+    "cascade",
+    [Part(jobs=jobs, row=row, once=ONCE)],
+    amounts={"n": 200},
+    header={"steps": STEPS, "early": EARLY, "moves": MOVES},
+    threads=1,
+)
 
 if __name__ == "__main__":
     measure(__doc__, BENCH)

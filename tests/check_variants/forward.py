@@ -565,3 +565,124 @@ def one_after_the_other(process, x_t, x0, t):
 RIGHT["add_noise"] += [by_addcmul, on_its_own_copy, step_by_step, from_the_last_dimension]
 RIGHT["cosine_beta"] += [diffusers_with_its_loop, in_a_row, by_tangent]
 RIGHT["posterior"] += [through_eps, in_any_shape, one_after_the_other]
+
+
+# reverse_chain
+
+
+def in_a_list(process, x0, rng):
+    chain = [torch.randn(x0.shape, generator=rng)]
+    for t in reversed(range(1, process.T + 1)):
+        mean, variance = process.posterior(chain[-1], x0, t)
+        chain += [mean + variance**0.5 * torch.randn(mean.shape, generator=rng)]
+    return torch.stack(chain)
+
+
+def into_a_tensor(process, x0, rng):
+    """All noise drawn at once."""
+    z = torch.randn(process.T + 1, *x0.shape, generator=rng)
+    chain = torch.empty(process.T + 1, *x0.shape)
+    chain[0] = z[-1]
+    for i in range(process.T):
+        mean, variance = process.posterior(chain[i], x0, process.T - i)
+        chain[i + 1] = mean + variance.sqrt() * z[i]
+    return chain
+
+
+def without_noise_at_the_end(process, x0, rng):
+    x, made = torch.randn(x0.shape, generator=rng), []
+    for t in range(process.T, 0, -1):
+        made.append(x)
+        mean, variance = process.posterior(x, x0, t)
+        x = mean + (variance.sqrt() * torch.randn(x0.shape, generator=rng) if t > 1 else 0)
+    return torch.stack([*made, x])
+
+
+def by_the_formula(process, x0, rng):
+    x = torch.randn(x0.shape, generator=rng)
+    chain = x[None]
+    for t in range(process.T, 0, -1):
+        bar, before, beta = float(process.alpha_bar(t)), float(process.alpha_bar(t - 1)), float(process.beta(t))
+        mean = before**0.5 * beta / (1 - bar) * x0 + (1 - beta) ** 0.5 * (1 - before) / (1 - bar) * x
+        x = mean + ((1 - before) / (1 - bar) * beta) ** 0.5 * torch.normal(0.0, 1.0, x0.shape, generator=rng)
+        chain = torch.cat([chain, x[None]])
+    return chain
+
+
+def with_a_batch_of_t(process, x0, rng):
+    x = torch.randn(x0.shape, generator=rng)
+    chain = [x]
+    for t in range(process.T, 0, -1):
+        mean, variance = process.posterior(x, x0, torch.full((len(x0),), t))
+        x = (mean + variance.sqrt() * torch.randn(x0.shape, generator=rng)).double().float()
+        chain.append(x)
+    return torch.stack(chain, 0)
+
+
+def _reverse(step=lambda p, x, x0, t, m, v, z: m + v.sqrt() * z, start=lambda p, x0, n: n, times=None, keep=torch.stack):
+    """A chain of other steps, from another start, over other times, or put together in another way."""
+
+    def chain(process, x0, rng):
+        x = start(process, x0, torch.randn(x0.shape, generator=rng))
+        made = [x]
+        for t in range(process.T, 0, -1) if times is None else times(process.T):
+            mean, variance = process.posterior(x, x0, t)
+            x = step(process, x, x0, t, mean, variance, torch.randn(x0.shape, generator=rng)).float()
+            made.append(x)
+        return keep(made)
+
+    return chain
+
+
+def always_from_the_start(process, x0, rng):
+    x_t = torch.randn(x0.shape, generator=rng)
+    chain = [x_t]
+    for t in range(process.T, 0, -1):
+        mean, variance = process.posterior(x_t, x0, t)
+        chain.append(mean + variance.sqrt() * torch.randn(x0.shape, generator=rng))
+    return torch.stack(chain)
+
+
+def one_noise(process, x0, rng):
+    x = z = torch.randn(x0.shape, generator=rng)
+    chain = [x]
+    for t in range(process.T, 0, -1):
+        mean, variance = process.posterior(x, x0, t)
+        x = mean + variance.sqrt() * z
+        chain.append(x)
+    return torch.stack(chain)
+
+
+def own_noise(process, x0, rng):
+    x = torch.randn(x0.shape, generator=rng)
+    chain = [x]
+    for t in range(process.T, 0, -1):
+        mean, variance = process.posterior(x, x0, t)
+        x = mean + variance.sqrt() * torch.randn_like(x)
+        chain.append(x)
+    return torch.stack(chain)
+
+
+RIGHT["reverse_chain"] = [in_a_list, into_a_tensor, without_noise_at_the_end, by_the_formula, with_a_batch_of_t]
+WRONG["reverse_chain"] = [
+    ("no noise is added", _reverse(step=lambda p, x, x0, t, m, v, z: m)),
+    ("in the order x_0 to x_T", _reverse(keep=lambda made: torch.stack(made[::-1]))),
+    ("x_0 is missing", _reverse(times=lambda T: range(T, 1, -1))),
+]
+TRIED["reverse_chain"] = [
+    ("no noise is added", _reverse(step=lambda p, x, x0, t, m, v, z: m)),
+    ("multiplied by the variance", _reverse(step=lambda p, x, x0, t, m, v, z: m + v * z)),
+    ("in the order x_0 to x_T", _reverse(keep=lambda made: torch.stack(made[::-1]))),
+    ("only the last", _reverse(keep=lambda made: made[-1])),
+    ("x_T, is missing", _reverse(keep=lambda made: torch.stack(made[1:]))),
+    ("x_0 is missing", _reverse(times=lambda T: range(T, 1, -1))),
+    ("runs forward", _reverse(times=lambda T: range(1, T + 1))),
+    ("never uses the x_t", always_from_the_start),
+    ("starts from x_0", _reverse(start=lambda p, x0, n: x0)),
+    ("q(x_T | x_0)", _reverse(start=lambda p, x0, n: p.add_noise(x0, p.T, n))),
+    ("the same noise", one_noise),
+    ("without x_t", _reverse(step=lambda p, x, x0, t, m, v, z: p.add_noise(x0, t - 1, z))),
+    ("variance beta_t", _reverse(step=lambda p, x, x0, t, m, v, z: m + p.beta(t).sqrt() * z)),
+    ("not drawn from rng", own_noise),
+    ("", _reverse(step=lambda p, x, x0, t, m, v, z: m + v.sqrt() * z if t > 10 else m)),
+]

@@ -60,19 +60,9 @@ def value_at_once(gan, x, fake):
     return logsigmoid(odds[: len(x)]).mean() + logsigmoid(-odds[len(x) :]).mean()
 
 
-def loss_by_cross_entropy(gan, fake):
-    odds = gan.logits(fake)
-    return cross_entropy(odds, torch.ones_like(odds))
-
-
 RIGHT = {
     "elbo": [by_distributions, by_loops, by_nll],
     "adversarial_value": [value_by_cross_entropy, value_by_softplus, value_at_once],
-    "non_saturating_loss": [
-        loss_by_cross_entropy,
-        lambda gan, fake: softplus(-gan.logits(fake)).mean(),
-        lambda gan, fake: (1 + (-gan.logits(fake).double()).exp()).log().mean(),
-    ],
 }
 WRONG = {
     "elbo": [
@@ -100,13 +90,6 @@ WRONG = {
             "its gradient for generated pictures",
             lambda gan, x, fake: value_by_softplus(gan, x, fake.detach().requires_grad_() * 1.0 + 0 * fake),
         ),
-    ],
-    "non_saturating_loss": [
-        ("whose gradient vanishes", lambda gan, fake: -softplus(gan.logits(fake)).mean()),
-        ("the sign is turned", lambda gan, fake: logsigmoid(gan.logits(fake)).mean()),
-        ("small where D rejects", lambda gan, fake: softplus(gan.logits(fake)).mean()),
-        ("rounded", lambda gan, fake: -gan.logits(fake).sigmoid().log().mean()),
-        ("no logarithm of D", lambda gan, fake: -gan.logits(fake).mean()),
     ],
 }
 
@@ -262,59 +245,6 @@ def wasserstein(gan, x, fake):
     return gan.logits(x).mean() - gan.logits(fake).mean()
 
 
-def minimax_term(gan, fake):
-    return torch.log(1 - torch.sigmoid(gan.logits(fake))).mean()
-
-
-def stable_minimax_term(gan, fake):
-    return logsigmoid(-gan.logits(fake)).mean()
-
-
-def raised_for_lowered(gan, fake):
-    return logsigmoid(gan.logits(fake)).mean()
-
-
-def labelled_fake(gan, fake):
-    odds = gan.logits(fake)
-    return cross_entropy(odds, torch.zeros_like(odds))
-
-
-def log_of_sigmoid(gan, fake):
-    return -torch.log(torch.sigmoid(gan.logits(fake))).mean()
-
-
-def with_eps(gan, fake):
-    return -torch.log(torch.sigmoid(gan.logits(fake)) + 1e-8).mean()
-
-
-def probability(gan, fake):
-    return -torch.sigmoid(gan.logits(fake)).mean()
-
-
-def critic(gan, fake):
-    return -gan.logits(fake).mean()
-
-
-def hinge(gan, fake):
-    return torch.relu(1 - gan.logits(fake)).mean()
-
-
-def least_squares(gan, fake):
-    return ((gan.logits(fake) - 1) ** 2).mean()
-
-
-def summed_loss(gan, fake):
-    return -logsigmoid(gan.logits(fake)).sum()
-
-
-def twice_a_sigmoid(gan, fake):
-    return -logsigmoid(torch.sigmoid(gan.logits(fake))).mean()
-
-
-def each_loss(gan, fake):
-    return -logsigmoid(gan.logits(fake))
-
-
 TRIED = {
     "elbo": [
         ("the divergence is added", added_divergence),
@@ -345,21 +275,6 @@ TRIED = {
         ("the term of the generated pictures is missing", of_reals_alone),
         ("detached", detached_fakes),
         ("Wasserstein", wasserstein),
-    ],
-    "non_saturating_loss": [
-        ("minimax", minimax_term),
-        ("minimax", stable_minimax_term),
-        ("the sign is turned", raised_for_lowered),
-        ("small where D rejects", labelled_fake),
-        ("rounded to 0", log_of_sigmoid),
-        ("small number", with_eps),
-        ("the logarithm is missing", probability),
-        ("no logarithm of D", critic),
-        ("hinge", hinge),
-        ("least-squares", least_squares),
-        ("summed over the batch", summed_loss),
-        ("sigmoid is taken twice", twice_a_sigmoid),
-        ("one number for each", each_loss),
     ],
 }
 
@@ -405,8 +320,199 @@ def value_by_sums(gan, x, fake):
 
 RIGHT["elbo"] += [by_log_density, in_double, by_einsum]
 RIGHT["adversarial_value"] += [value_in_double, value_by_logaddexp, value_by_sums]
-RIGHT["non_saturating_loss"] += [
-    lambda gan, fake: -logsigmoid(gan.logits(fake)).sum() / len(fake),
-    lambda gan, fake: torch.logaddexp(-gan.logits(fake), torch.zeros(len(fake))).mean(),
-    lambda gan, fake: (softplus(gan.logits(fake)) - gan.logits(fake)).mean(),
+
+
+# train_gan: loops that draw their noise and batches in other orders
+
+
+def in_the_style_of_tutorials(gan, data, steps, lr, momentum, rng):
+    """One fake batch a step, losses by binary cross-entropy, real and fake halves backwards one by one."""
+    criterion = torch.nn.BCEWithLogitsLoss()
+    optimizer_d = torch.optim.Adam(gan.discriminator.parameters(), lr=lr, betas=(momentum, 0.99))
+    optimizer_g = torch.optim.Adam(gan.generator.parameters(), lr=lr, betas=(momentum, 0.99))
+    for _ in range(steps):
+        optimizer_d.zero_grad()
+        real = data(rng)
+        fake = gan.sample(len(real), rng)
+        output = gan.logits(real)
+        criterion(output, torch.ones_like(output)).backward()
+        output = gan.logits(fake.detach())
+        criterion(output, torch.zeros_like(output)).backward()
+        optimizer_d.step()
+        optimizer_g.zero_grad()
+        output = gan.logits(fake)
+        criterion(output, torch.ones_like(output)).backward()
+        optimizer_g.step()
+    return gan
+
+
+def noise_first(gan, data, steps, lr, momentum, rng):
+    """The noise is drawn before the data; the fake batch is made without a graph."""
+    players = gan.discriminator, gan.generator
+    d, g = (torch.optim.Adam(p.parameters(), lr, (momentum, 0.99)) for p in players)
+    for _ in range(steps):
+        z = gan.latents(6, rng)
+        with torch.no_grad():
+            fake = gan.draw(z)
+        d.zero_grad(set_to_none=False)
+        (softplus(-gan.logits(data(rng))).mean() + softplus(gan.logits(fake)).mean()).backward()
+        d.step()
+        g.zero_grad(set_to_none=False)
+        softplus(-gan.logits(gan.draw(gan.latents(6, rng)))).mean().backward()
+        g.step()
+    return gan
+
+
+def by_gradients(gan, data, steps, lr, momentum, rng):
+    """Each loss is differentiated with respect to its own network alone."""
+    batch = len(data(rng))
+    nets = [list(gan.discriminator.parameters()), list(gan.generator.parameters())]
+    optimizers = [torch.optim.Adam(weights, lr, (momentum, 0.99)) for weights in nets]
+    losses = (
+        lambda: -logsigmoid(gan.logits(data(rng))).mean() - logsigmoid(-gan.logits(gan.sample(batch, rng))).mean(),
+        lambda: -logsigmoid(gan.logits(gan.sample(batch, rng))).mean(),
+    )
+    for _ in range(steps):
+        for weights, optimizer, loss in zip(nets, optimizers, losses):
+            for w, grad in zip(weights, torch.autograd.grad(loss(), weights)):
+                w.grad = grad
+            optimizer.step()
+    return gan
+
+
+def frozen_in_turn(gan, data, steps, lr, momentum, rng):
+    d = torch.optim.AdamW(gan.discriminator.parameters(), lr, (momentum, 0.99), weight_decay=0)
+    g = torch.optim.AdamW(gan.generator.parameters(), lr, (momentum, 0.99), weight_decay=0)
+    step = 0
+    while step < steps:
+        gan.zero_grad()
+        x = data(rng)
+        loss = -value_by_softplus(gan, x, gan.sample(x.shape[0], rng).detach())
+        loss.backward()
+        d.step()
+        gan.zero_grad()
+        gan.discriminator.requires_grad_(False)
+        loss_by_softplus(gan, gan.sample(x.shape[0], rng)).backward()
+        g.step()
+        gan.discriminator.requires_grad_(True)
+        step += 1
+    return gan
+
+
+def loss_by_softplus(gan, fake):
+    return softplus(-gan.logits(fake)).mean()
+
+
+def adam_by_hand(gan, data, steps, lr, momentum, rng):
+    """Adam, written out (Kingma and Ba 2015, Algorithm 1)."""
+    state = {p: [torch.zeros_like(p), torch.zeros_like(p)] for p in gan.parameters()}
+
+    def step(net, loss, n):
+        for p, grad in zip(net.parameters(), torch.autograd.grad(loss, list(net.parameters()))):
+            m, v = state[p]
+            m.mul_(momentum).add_(grad, alpha=1 - momentum)
+            v.mul_(0.99).addcmul_(grad, grad, value=0.01)
+            with torch.no_grad():
+                p -= lr * m / (1 - momentum**n) / ((v / (1 - 0.99**n)).sqrt() + 1e-8)
+
+    for n in range(1, steps + 1):
+        x = data(rng)
+        step(gan.discriminator, -value_at_once(gan, x, gan.sample(len(x), rng).detach()), n)
+        step(gan.generator, loss_by_softplus(gan, gan.sample(len(x), rng)), n)
+    return gan
+
+
+RIGHT["train_gan"] = [in_the_style_of_tutorials, noise_first, by_gradients, frozen_in_turn, adam_by_hand]
+
+
+def loop(
+    gan, data, steps, lr, momentum, rng, of_d=lambda gan, x, fake: -value_by_softplus(gan, x, fake), of_g=loss_by_softplus,
+    betas=None, zero=("d", "g"), together=False, joint=False, sgd=False, once="", order="dg",
+):  # fmt: skip
+    """A loop that can make many mistakes."""
+    betas = betas or (momentum, 0.99)
+    weights = [gan.parameters(), gan.parameters()] if joint else [gan.discriminator.parameters(), gan.generator.parameters()]
+    d, g = [torch.optim.SGD(w, lr) for w in weights] if sgd else [torch.optim.Adam(w, lr, betas) for w in weights]
+    fixed_x, fixed_z = data(rng) if once == "x" else None, gan.latents(6, rng) if once == "z" else None
+    for _ in range(steps):
+        x = data(rng) if fixed_x is None else fixed_x
+        make = lambda: gan.draw(gan.latents(6, rng) if fixed_z is None else fixed_z)
+        for player in order:
+            if player == "d":
+                if "d" in zero:
+                    d.zero_grad()
+                of_d(gan, x, make().detach()).backward()
+                if not together:
+                    d.step()
+            else:
+                if together:
+                    grads = [p.grad.clone() for p in gan.discriminator.parameters()]
+                if "g" in zero:
+                    g.zero_grad()
+                of_g(gan, make()).backward()
+                if together:
+                    for p, grad in zip(gan.discriminator.parameters(), grads):
+                        p.grad = grad
+                    d.step()
+                g.step()
+    return gan
+
+
+def wrong_loop(**changed):
+    return lambda gan, data, steps, lr, momentum, rng: loop(gan, data, steps, lr, momentum, rng, **changed)
+
+
+def returns_early(gan, data, steps, lr, momentum, rng):
+    for _ in range(steps):
+        return loop(gan, data, 1, lr, momentum, rng)
+
+
+def one_optimizer(gan, data, steps, lr, momentum, rng):
+    optimizer = torch.optim.Adam(gan.parameters(), lr, (momentum, 0.99))
+    for _ in range(steps):
+        x = data(rng)
+        optimizer.zero_grad()
+        (-value_by_softplus(gan, x, gan.sample(len(x), rng))).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        loss_by_softplus(gan, gan.sample(len(x), rng)).backward()
+        optimizer.step()
+    return gan
+
+
+def detached_generator(gan, data, steps, lr, momentum, rng):
+    return loop(gan, data, steps, lr, momentum, rng, of_g=lambda gan, fake: loss_by_softplus(gan, fake.detach()))
+
+
+TRIED["train_gan"] = [
+    ("the discriminator minimises V", wrong_loop(of_d=lambda gan, x, fake: value_by_softplus(gan, x, fake))),
+    ("the minimax term", wrong_loop(of_g=lambda gan, fake: -softplus(gan.logits(fake)).mean())),
+    ("the sign turned", wrong_loop(of_g=lambda gan, fake: -loss_by_softplus(gan, fake))),
+    ("the discriminator's still holds", wrong_loop(zero="g")),
+    ("the discriminator's still holds", wrong_loop(zero="")),
+    ("the generator's gradient is not", wrong_loop(zero="d")),
+    ("before either network is changed", wrong_loop(together=True)),
+    ("first beta is its default", wrong_loop(betas=(0.9, 0.99))),
+    ("first beta is its default", wrong_loop(betas=(0.9, 0.999))),
+    (
+        "second beta",
+        lambda gan, data, steps, lr, momentum, rng: loop(gan, data, steps, lr, momentum, rng, betas=(momentum, 0.999)),
+    ),
+    ("both networks", wrong_loop(joint=True)),
+    ("", one_optimizer),
+    ("the discriminator is never", wrong_loop(order="g")),
+    ("the generator is never", wrong_loop(order="d")),
+    ("only one step", returns_early),
+    ("plain gradient descent", wrong_loop(sgd=True)),
+    ("the data are drawn once", wrong_loop(once="x")),
+    ("the noise is drawn once", wrong_loop(once="z")),
+    ("", wrong_loop(order="gd")),
+    ("the generator is never", detached_generator),
+]
+WRONG["train_gan"] = [
+    ("the minimax term", wrong_loop(of_g=lambda gan, fake: -softplus(gan.logits(fake)).mean())),
+    ("the generator is never", detached_generator),
+    ("the generator is never", wrong_loop(order="d")),
+    ("✗ a new batch of data in every step", wrong_loop(once="x")),
+    ("returns a dict", lambda gan, *rest: {"gan": gan}),
 ]

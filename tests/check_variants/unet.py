@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn.functional import group_norm, scaled_dot_product_attention, silu
 
-from course_lib.nets.unet import Block
+from course_lib.nets.unet import Block, UNet
 
 
 def by_powers(time, dim):
@@ -140,10 +140,138 @@ def turned(q, k, v):
     return scaled_dot_product_attention(k, q, v)
 
 
+def by_names(net, x, emb):
+    h, kept = net.inward(x), {}
+    for name, layer in net.encoder.items():
+        if "block" in name:
+            h = kept[name] = layer(h, emb)
+        else:
+            h = layer(h)
+    for name, layer in net.decoder.items():
+        if name.endswith("_up"):
+            h = layer(h)
+        else:
+            size, number = name.split("_block")
+            last = sum(key.startswith(f"{size}_block") for key in kept) - 1
+            h = layer(torch.cat((h, kept[f"{size}_block{last - int(number)}"]), dim=1), emb)
+    return net.outward(h)
+
+
+def recursive(net, x, emb):
+    down, up = list(net.encoder.values()), list(net.decoder.values())
+
+    def through(h, i, j):
+        """From layer i of the encoder on, back to where layer j of the decoder is next."""
+        if i == len(down):
+            return h, 0
+        if not isinstance(down[i], Block):
+            h, j = through(down[i](h), i + 1, j)
+            return up[j](h), j + 1
+        skip = down[i](h, emb)
+        h, j = through(skip, i + 1, j)
+        return up[j](torch.cat([h, skip], 1), emb), j + 1
+
+    return net.outward(through(net.inward(x), 0, 0)[0])
+
+
+def input_kept_too(net, x, emb):
+    """As Ho et al.: the first convolution's map lies at the bottom of the stack, where nobody takes it."""
+    h = net.inward(x)
+    skips = [h]
+    for layer in net.encoder.values():
+        h = layer(h, emb) if isinstance(layer, Block) else layer(h)
+        skips += [h] * isinstance(layer, Block)
+    for layer in net.decoder.values():
+        h = layer(torch.cat([h, skips.pop()], 1), emb) if isinstance(layer, Block) else layer(h)
+    return net.outward(h)
+
+
+def by_index(net, x, emb):
+    h, skips, i = net.inward(x), [], 0
+    for layer in net.encoder.children():
+        if isinstance(layer, Block):
+            h = layer(h, emb)
+            skips.insert(0, h)
+        else:
+            h = layer(h)
+    for layer in net.decoder.children():
+        if isinstance(layer, Block):
+            h = layer(torch.hstack([h, skips[i]]), emb)
+            i += 1
+        else:
+            h = layer(h)
+    return net.outward(h)
+
+
+def unet_by(skip="skips.pop()", order="[h, {}]", kept="out", outward="net.outward(h)", between="layer(h)"):
+    """A U-Net's forward pass, written with one thing changed."""
+    source = f"""
+def forward(net, x, emb):
+    h, skips = net.inward(x), []
+    for layer in net.encoder.values():
+        if isinstance(layer, Block):
+            before, h = h, layer(h, emb)
+            skips.append({"h" if kept == "out" else "before"})
+        else:
+            h = {between}
+    for layer in net.decoder.values():
+        if isinstance(layer, Block):
+            h = layer(torch.cat({order.format(skip)}, 1), emb)
+        else:
+            h = {between}
+    return {outward}
+"""
+    exec(source, globals(), made := {})
+    return made["forward"]
+
+
+def silu_again(net, x, emb):
+    return input_kept_too(net, x, silu(emb))
+
+
+def sums(net, x, emb):
+    """The skip is added, as in a residual block."""
+    h, skips = net.inward(x), []
+    for layer in net.encoder.values():
+        h = layer(h, emb) if isinstance(layer, Block) else layer(h)
+        if isinstance(layer, Block):
+            skips.append(h)
+    for layer in net.decoder.values():
+        h = layer(h + skips.pop(), emb) if isinstance(layer, Block) else layer(h)
+    return net.outward(h)
+
+
+def all_kept(net, x, emb):
+    h, skips = net.inward(x), []
+    for layer in net.encoder.values():
+        h = layer(h, emb) if isinstance(layer, Block) else layer(h)
+        skips.append(h)
+    for layer in net.decoder.values():
+        h = layer(torch.cat([h, skips.pop()], 1), emb) if isinstance(layer, Block) else layer(h)
+    return net.outward(h)
+
+
+def without_emb_up(net, x, emb):
+    h, skips = net.inward(x), []
+    for layer in net.encoder.values():
+        if isinstance(layer, Block):
+            h = layer(h, emb)
+            skips.append(h)
+        else:
+            h = layer(h)
+    for layer in net.decoder.values():
+        if isinstance(layer, Block):
+            h = layer(torch.cat([h, skips.pop()], 1), torch.zeros_like(emb))
+        else:
+            h = layer(h)
+    return net.outward(h)
+
+
 RIGHT = {
     "sinusoidal": [by_powers, cosines_first, in_pairs, as_complex],
     "residual_block": [Block.__call__, step_by_step, reshaped, by_functions],
     "self_attention": [by_einsum, by_exp, one_at_a_time, scaled_first],
+    "unet_forward": [UNet.run, by_names, recursive, input_kept_too, by_index],
 }
 WRONG = {
     "sinusoidal": [
@@ -166,6 +294,13 @@ WRONG = {
         ("the softmax runs over the queries", columns),
         ("the softmax is missing", bare),
         ("queries and keys are swapped", turned),
+    ],
+    "unet_forward": [
+        ("the last one in must be the first one out", unet_by(skip="skips.pop(0)")),
+        ("the skip comes first", unet_by(order="[{}, h]")),
+        ("each block's input", unet_by(kept="in")),
+        ("net.outward is missing", unet_by(outward="h")),
+        ("silu is applied", silu_again),
     ],
 }
 
@@ -409,6 +544,20 @@ TRIED = {
         ("the weights are returned", weights_alone),
         ("once more", residual),
         ("the softmax is missing", no_softmax),
+    ],
+    "unet_forward": [
+        ("the last one in must be the first one out", unet_by(skip="skips.pop(0)")),
+        ("again and again", unet_by(skip="skips[-1]")),
+        ("the skip comes first", unet_by(order="[{}, h]")),
+        ("each block's input", unet_by(kept="in")),
+        ("net.outward is missing", unet_by(outward="h")),
+        ("x is added", unet_by(outward="net.outward(h) + x")),
+        ("zeros", unet_by(skip="torch.zeros_like(skips.pop())")),
+        ("between two sizes is left out", unet_by(between="h")),
+        ("only the outputs of blocks", all_kept),
+        ("the decoder's blocks get no embedding", without_emb_up),
+        ("once more", silu_again),
+        ("", sums),
     ],
 }
 

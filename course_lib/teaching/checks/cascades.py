@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from course_lib.denoisers import Network
 from course_lib.methods import cascades
+from course_lib.nets.embeddings import LabelEmbedding
 from course_lib.nets.upsampler import Upsampler
 from course_lib.process import DDPM, randn_like
 from course_lib.teaching.checks import spy
@@ -23,7 +26,7 @@ PICTURES, EPS, S = normal(3, 2, 6, 8, seed=1), normal(3, 2, 3, 4, seed=2), torch
 
 
 def _augmented(process: DDPM, x0: Tensor, s: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
-    """x0 at half its size with noise eps of times s, and s as a fraction of T. Ho et al. 2022, section 4."""
+    """x0 at half its size with noise eps of times s, and s as a fraction of T. Ho et al. 2022, section 3.3."""
     low = avg_pool2d(x0, 2)
     a, b = process.coefficients(s, low)
     return a * low + b * eps, s / process.T
@@ -82,12 +85,15 @@ augmented = Check(
 )
 
 # upsampler_loss. As with denoising_loss, the network records its input.
-LARGE, MAX_S = normal(4000, 1, 4, 4, seed=3), 30
+LARGE, LABEL, MAX_S = normal(4000, 1, 4, 4, seed=3), torch.arange(4000) % 10, 30
 
 
 class _Spy(spy.Spy):
+    """An upsampler of ten classes, whose condition has a channel each for picture, level and class."""
+
     as_condition = Upsampler.as_condition
     low = (1, 2, 2)
+    label = SimpleNamespace(as_condition=partial(LabelEmbedding.as_condition, SimpleNamespace(null=10)))
 
     def __init__(self):
         super().__init__(lambda weight, x, time, cond: spy.affine(weight, x, time) - interpolate(cond[:, :1], scale_factor=2))
@@ -97,10 +103,11 @@ class _Record(spy.Record):
     call = "denoising_loss(network.given(...), x0, rng) does so"
 
     def __init__(self, loss: Callable, max_s: int = MAX_S):
-        rng_last = lambda network, x0, rng: loss(network, x0, rng, max_s)
+        rng_last = lambda network, x0, rng: loss(network, x0, LABEL.clone(), rng, max_s)
         super().__init__(rng_last, LARGE, spy=_Spy(), process=PROCESS, view="v")
         (cond,) = self.cond
-        self.s, self.low = (cond[:, -1, 0, 0] * PROCESS.T).round().long(), cond[:, :1]
+        self.low, (level, self.label) = cond[:, :1], cond[:, 1:, 0, 0].unbind(1)
+        self.s = (level * PROCESS.T).round().long()
         signal, self.width = PROCESS.coefficients(self.s, self.low)
         self.low_noise = self.low - signal * avg_pool2d(LARGE, 2)  # what is in the small pictures beside their signal
 
@@ -125,24 +132,24 @@ def _counts(loss: Callable) -> Tensor:
     return torch.bincount(_Record(loss).s, minlength=MAX_S + 1)[: MAX_S + 1] * (MAX_S + 1) / len(LARGE)
 
 
-def _upsampler_loss(network: Network, x0: Tensor, rng: torch.Generator, max_s: int) -> Tensor:
-    """The mean squared error in the network's view, given small pictures with noise. Ho et al. 2022, Algorithm 1."""
+def _upsampler_loss(network: Network, x0: Tensor, label: Tensor, rng: torch.Generator, max_s: int) -> Tensor:
+    """The mean squared error in the network's view, given noisy small pictures and the class. Ho et al. 2022, section 3."""
     process, low = network.process, avg_pool2d(x0, 2)
     s = torch.randint(max_s + 1, (len(x0),), generator=rng)
     noisy = process.add_noise(low, s, torch.randn(low.shape, generator=rng).to(low))
-    cond = noisy, s / process.T
+    cond = noisy, s / process.T, label
     return denoising_loss(network.given(cond), x0, rng)
 
 
 def _longhand(s=None, noise=None, target=Network.target) -> Callable:
     """The loss without `denoising_loss`, where s may be made of t, and the small pictures' noise of the large ones'."""
 
-    def loss(network, x0, rng, max_s):
+    def loss(network, x0, label, rng, max_s):
         process, low = network.process, avg_pool2d(x0, 2)
         t, eps = process.sample_t(len(x0), rng), randn_like(x0, rng)
         level = s(t) if s else torch.randint(max_s + 1, t.shape, generator=rng)
         noisy = process.add_noise(low, level, noise(eps) if noise else randn_like(low, rng))
-        output = network.given((noisy, level / process.T))(process.add_noise(x0, t, eps), t).value
+        output = network.given((noisy, level / process.T, label))(process.add_noise(x0, t, eps), t).value
         return (output - target(network, x0, t, eps)).square().mean()
 
     return loss
@@ -155,6 +162,7 @@ upsampler_loss = Check(
         Case("without augmentation (max_s = 0) the network is given the halves", lambda f: _Record(f, 0).low),
         Case("it is the mean squared error of the network's output", lambda f: _Record(f).ratio, 0.03),
         Case("s is given, and is uniform on 0..max_s", _counts, tolerance=0.4),
+        Case("the class of each picture is given", lambda f: _Record(f).label),
         Case("the noise in the small pictures has the size of their level", lambda f: _Record(f).low_noise_at_s, 0.05),
         Case("and none where the level is 0", lambda f: _Record(f).low_noise_at_0, tolerance=0.2),
         Case("s is independent of t", lambda f: _correlation((r := _Record(f)).s, r.t), tolerance=0.1),
@@ -164,7 +172,9 @@ upsampler_loss = Check(
         Case("the same rng gives the same loss", lambda f: torch.equal(_Record(f).value, _Record(f).value)),
     ],
     mistakes={
-        "the level is not given: `given` takes the pair that `augmented` returns": {"given(cond)": "given(cond[0])"},
+        "neither level nor class is given: `given` takes (picture, level, label)": {"given(cond)": "given(cond[0])"},
+        "the class is not given": {"process.T, label": "process.T"},
+        "the level is not given": {"s / process.T, label": "0.0, label"},
         "the small pictures are clean, though a level is given": {"cond = noisy": "cond = low"},
         "s is drawn below max_s; max_s itself belongs to it": [
             {"(max_s + 1, (": "(max_s, ("},
@@ -192,7 +202,120 @@ upsampler_loss = Check(
             target=lambda network, x0, t, eps: eps
         ),
     },
-    hint="low = avg_pool2d(x0, 2); s = torch.randint(max_s + 1, (len(x0),), generator=rng); "
-    "denoising_loss(network.given(augmented(network.process, low, s, rng)), x0, rng).",
+    hint="s = torch.randint(max_s + 1, (len(x0),), generator=rng); low, level = my_augmented(network.process, x0, s, eps); "
+    "denoising_loss(network.given((low, level, label)), x0, rng).",
     shown=(cascades.upsampler_loss,),
+)
+
+# cascade: two networks whose output depends on all of their input; the second records what it is given
+CLASSES, FIRST, SECOND = torch.arange(600) % 10, normal(600, 1, 2, 2, seed=4), normal(600, 1, 4, 4, seed=5)
+TIMES, SOME_S = torch.tensor([50, 31, 12, 0]), 20
+
+
+class _Base(spy.Spy):
+    as_condition = partial(LabelEmbedding.as_condition, SimpleNamespace(null=10))
+
+
+def _stages() -> tuple[Network, Network]:
+    """A base and an upsampler."""
+    base = _Base(lambda weight, x, time, label: spy.affine(weight / 2, x, time) + label.view(-1, 1, 1, 1) / 10)
+    above = _Spy()
+    above.rule = lambda weight, x, time, cond: (
+        spy.affine(weight / 2, x, time) - interpolate(cond[:, :1] + cond[:, 1:2] + cond[:, 2:] / 10, scale_factor=2)
+    )
+    return tuple(Network(net.requires_grad_(False), PROCESS) for net in (base, above))
+
+
+def _cascaded(cascade: Callable, s: int) -> tuple[Tensor, Tensor]:
+    """The large pictures of a cascade (600, 1, 4, 4), and the condition of its upsampler (600, 3, 2, 2)."""
+    base, upsampler = _stages()
+    noises = FIRST.clone(), SECOND.clone()
+    made = cascade(base, upsampler, CLASSES.clone(), noises, TIMES.clone(), s, torch.Generator().manual_seed(7))
+    if upsampler.net.input is None:
+        raise Refused("the upsampler is never called")
+    return made, upsampler.net.input[2]
+
+
+def _noise_of_small(cascade: Callable) -> Tensor:
+    """1 + mean, and standard deviation, of what the small pictures contain beside their signal, in units of their level."""
+    (_, clean), (_, noisy) = _cascaded(cascade, 0), _cascaded(cascade, SOME_S)
+    signal, width = PROCESS.coefficients(SOME_S, clean)
+    noise = (noisy[:, :1] - signal * clean[:, :1]) / width
+    return torch.stack([1 + noise.mean(), noise.std()])
+
+
+def _cascade(
+    base: Network,
+    upsampler: Network,
+    label: Tensor,
+    noises: tuple[Tensor, Tensor],
+    times: Tensor,
+    s: int,
+    rng: torch.Generator,
+) -> Tensor:
+    """Large pictures: the base's sample, with noise of time s, upsampled. Ho et al. 2022, section 3.3, with steps of DDIM."""
+    process, steps = base.process, times.tolist()
+
+    def draw(denoiser, x):
+        for t, after in zip(steps, steps[1:]):
+            pred = denoiser(x, t)
+            x = process.add_noise(pred.x0, after, pred.eps)
+        return x
+
+    small = draw(base.given(label), noises[0])
+    eps = torch.randn(small.shape, generator=rng).to(small)
+    noisy = process.add_noise(small, s, eps)
+    return draw(upsampler.given((noisy, s / process.T, label)), noises[1])
+
+
+cascade = Check(
+    "cascade",
+    _cascade,
+    cases=[
+        Case("the upsampler is given the base's sample (s = 0)", lambda f: _cascaded(f, 0)[1][:, 0]),
+        Case("the upsampler is given the class", lambda f: _cascaded(f, 0)[1][:, 2]),
+        Case("the upsampler is given the level s / T", lambda f: _cascaded(f, SOME_S)[1][:, 1]),
+        Case("the noise in the small pictures has the size of their level", _noise_of_small, tolerance=0.05),
+        Case("the large pictures (s = 0)", lambda f: _cascaded(f, 0)[0]),
+        Case("the same rng gives the same pictures", lambda f: torch.equal(_cascaded(f, SOME_S)[0], _cascaded(f, SOME_S)[0])),
+    ],
+    mistakes={
+        "the small pictures stay clean, though a level is given": {"(noisy, s /": "(small, s /"},
+        "the level is not given": {"s / process.T, label": "0.0, label"},
+        "the level is given in steps; a network's times are fractions of T": {"s / process.T, label": "s, label"},
+        "the class is not given to the upsampler": {"s / process.T, label": "s / process.T"},
+        "the upsampler is given neither level nor class": {"given((noisy, s / process.T, label))": "given(noisy)"},
+        "the loop ends before the last move, to time 0": {"steps[1:])": "steps[1:-1])"},
+        "each move stays at its time: add noise of the next time": {"pred.x0, after": "pred.x0, t"},
+        "each move ends at the predicted picture: add the predicted noise, of the next time": {
+            "process.add_noise(pred.x0, after, pred.eps)": "pred.x0"
+        },
+        "each move adds fresh noise; the predicted noise is asked for": {
+            "after, pred.eps)": "after, torch.randn(x.shape, generator=rng))"
+        },
+        "each move adds noise to x_t; add it to the predicted clean picture": {
+            "add_noise(pred.x0, after": "add_noise(x, after"
+        },
+        "the upsampler starts from the small picture, enlarged; it starts from noise of its own": {
+            "label)), noises[1])": "label)), interpolate(small, scale_factor=2))"
+        },
+        "the upsampler starts from the base's noise, enlarged; it starts from noise of its own": {
+            "label)), noises[1])": "label)), interpolate(noises[0], scale_factor=2))"
+        },
+        "the noise is not drawn from rng: pass generator=rng": {
+            "torch.randn(small.shape, generator=rng)": "torch.randn(small.shape)"
+        },
+        "the noise is added on top; the signal must shrink: `process.add_noise` does both": {
+            "process.add_noise(small, s, eps)": "small + float(process.noise(s)) * eps"
+        },
+        "noise is added to the base's initial noise, not to its sample": {
+            "base.given(label), noises[0])\n": "base.given(label), process.add_noise(noises[0], s, noises[0].flip(0)))\n"
+        },
+        "the small pictures are the noise that the base starts from": {
+            "small = draw(base.given(label), noises[0])": "small = noises[0]"
+        },
+    },
+    hint="def draw(denoiser, x): for t, after in zip(steps, steps[1:]): pred = denoiser(x, t); "
+    "x = process.add_noise(pred.x0, after, pred.eps). Call it with base.given(label), then with upsampler.given(...).",
+    shown=(cascades.cascade,),
 )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from course_lib import schedules
-from course_lib.process import DDPM, Process, Time
+from course_lib.process import DDPM, Process, Time, seeded
 from course_lib.teaching.checks.check import Case, Check, after, on
 from course_lib.teaching.checks.spy import PICTURES, PROCESS, T_EACH, Z
 
@@ -196,5 +196,101 @@ posterior = Check(
     },
     hint="With beta = 1 - alpha and s = t - 1: mean = sqrt(alpha_bar_s) beta_t / (1 - alpha_bar_t) x_0 "
     "+ sqrt(alpha_t) (1 - alpha_bar_s) / (1 - alpha_bar_t) x_t; variance = beta_t (1 - alpha_bar_s) / (1 - alpha_bar_t).",
+    shown=(DDPM.posterior,),
+)
+
+
+# reverse_chain: points from one x_0, so that each time has a mean and a variance
+ONE_X0 = torch.tensor([2.0, -2.0]).repeat(1000, 1)
+SOME_T = (30, 5)
+
+
+def _reverse_chain(process: DDPM, x0: Tensor, rng: torch.Generator) -> Tensor:
+    """x_T, x_(T-1), .., x_0 (T + 1, B, ...): from noise to x0, each from the posterior. Ho et al. 2020, eq. 6 and 7."""
+    x_t = torch.randn(x0.shape, generator=rng)
+    chain = [x_t]
+    for t in range(process.T, 0, -1):
+        mean, variance = process.posterior(x_t, x0, t)
+        z = torch.randn(x0.shape, generator=rng)
+        x_t = mean + variance.sqrt() * z
+        chain.append(x_t)
+    return torch.stack(chain)
+
+
+def _chain(reverse_chain: Callable, x0: Tensor = ONE_X0) -> Tensor:
+    """What the function gives: (T + 1, B, ...)."""
+    return torch.as_tensor(reverse_chain(PROCESS, x0.clone(), seeded(3)))
+
+
+def _residual(chain: Tensor) -> Tensor:
+    """What the steps from SOME_T add to the posterior's mean, in its standard deviations: (B, 4)."""
+    found = []
+    for t in SOME_T:
+        mean, variance = PROCESS.posterior(chain[PROCESS.T - t].float(), ONE_X0, t)
+        found.append((chain[PROCESS.T - t + 1] - mean) / variance.sqrt())
+    return torch.cat(found, 1)
+
+
+def _moments(values: Tensor) -> Tensor:
+    """2 + mean, and standard deviation, of each column."""
+    return torch.cat([2 + values.mean(0), values.std(0)])
+
+
+def _with_x_t(chain: Tensor) -> Tensor:
+    """1 + the correlation of a step's noise with the x_t before it."""
+    pair = torch.stack([_residual(chain)[:, 0], chain[PROCESS.T - SOME_T[0]][:, 0]])
+    return 1 + torch.corrcoef(pair)[0, 1].nan_to_num(0)
+
+
+reverse_chain = Check(
+    "reverse_chain",
+    _reverse_chain,
+    cases=[
+        Case("T + 1 rows, from x_T to x_0", lambda f: len(_chain(f))),
+        Case("pictures too", lambda f: torch.tensor(_chain(f, PICTURES).shape)),
+        Case("x_T is standard normal noise", lambda f: _moments(_chain(f)[0]), tolerance=0.05),
+        Case("the last is x_0 itself", lambda f: _chain(f)[-1]),
+        Case("a step's noise has the posterior's standard deviation", lambda f: _moments(_residual(_chain(f))), tolerance=0.05),
+        Case("a step's noise does not depend on x_t", lambda f: _with_x_t(_chain(f)), tolerance=0.1),
+        Case("the same rng gives the same chain", lambda f: torch.equal(_chain(f), _chain(f))),
+    ],
+    mistakes={
+        "no noise is added to the mean": {"mean + variance.sqrt() * z": "mean"},
+        "the noise is multiplied by the variance; its square root belongs there": {"variance.sqrt() * z": "variance * z"},
+        "the chain is in the order x_0 to x_T": {"torch.stack(chain)": "torch.stack(chain[::-1])"},
+        "only the last is returned": {"torch.stack(chain)": "x_t"},
+        "the first, x_T, is missing": {"chain = [x_t]": "chain = []"},
+        "the loop ends before t = 1, so that x_0 is missing": {"process.T, 0, -1": "process.T, 1, -1"},
+        "the loop runs forward, from t = 1 to T": {"range(process.T, 0, -1)": "range(1, process.T + 1)"},
+        "the loop never uses the x_t that the step before made": {
+            "        x_t = mean": "        x = mean",
+            "append(x_t)": "append(x)",
+        },
+        "the chain starts from x_0, not from noise": {
+            "x_t = torch.randn(x0.shape, generator=rng)\n    chain": "x_t = x0\n    chain"
+        },
+        "the chain starts from q(x_T | x_0), which still contains x_0; start from noise alone": {
+            "x_t = torch.randn(x0.shape, generator=rng)\n    chain": "x_t = process.add_noise(x0, process.T, torch.randn("
+            "x0.shape, generator=rng))\n    chain"
+        },
+        "all steps add the same noise: draw z anew in each": {
+            "        z = torch.randn(x0.shape, generator=rng)\n": "        z = chain[0]\n"
+        },
+        "each step is drawn from q(x_t | x_0), without x_t": {
+            "x_t = mean + variance.sqrt() * z": "x_t = process.add_noise(x0, t - 1, z)"
+        },
+        "a step's noise has the variance beta_t, that of a step forward": {
+            "variance.sqrt() * z": "process.beta(t).sqrt().float() * z"
+        },
+        "the noise is not drawn from rng: pass generator=rng": [
+            {"        z = torch.randn(x0.shape, generator=rng)": "        z = torch.randn(x0.shape)"},
+            {
+                "        z = torch.randn(x0.shape, generator=rng)": "        z = torch.randn(x0.shape)",
+                "x_t = torch.randn(x0.shape, generator=rng)\n    chain": "x_t = torch.randn(x0.shape)\n    chain",
+            },
+        ],
+    },
+    hint="x_t = noise; for t in range(process.T, 0, -1): mean, variance = my_posterior(process, x_t, x0, t); "
+    "x_t = mean + variance.sqrt() * (fresh noise). Keep all of them, x_T too, and torch.stack them.",
     shown=(DDPM.posterior,),
 )

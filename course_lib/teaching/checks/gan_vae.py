@@ -1,4 +1,4 @@
-"""Lesson 05: GAN and VAE."""
+"""Lesson 05: VAE and GAN."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ elbo = Check(
     shown=(gan_vae.elbo,),
 )
 
-# The two losses of a GAN
+# adversarial_value
 REAL, FAKE = normal(6, 3, seed=6), normal(4, 3, seed=4)
 TRAINED = _filled(GAN(nn.Identity(), nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)), 3), 6)
 UNDECIDED = GAN(nn.Identity(), nn.Sequential(nn.Linear(3, 1)), 3)
@@ -196,55 +196,144 @@ adversarial_value = Check(
 )
 
 
-def _non_saturating_loss(gan: GAN, fake: Tensor) -> Tensor:
-    """-E log D(G(z)). Goodfellow et al. 2014, section 3."""
-    return -nn.functional.logsigmoid(gan.logits(fake)).mean()
+# train_gan
 
 
-_LOG_D = "nn.functional.logsigmoid(gan.logits(fake))"
+class _Table(nn.Module):
+    """A generator whose samples are its parameters (6, 2), whatever z is, so that the order of random draws does not matter.
 
-non_saturating_loss = Check(
-    "non_saturating_loss",
-    _non_saturating_loss,
+    `seen` holds each z that it was given.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.points, self.seen = nn.Parameter(normal(6, 2, seed=8)), []
+
+    def forward(self, z: Tensor) -> Tensor:
+        self.seen.append(z.detach().clone())
+        return self.points + 0 * z.sum()
+
+
+def _trained(steps: int, momentum: float, part: str) -> Callable:
+    """A case's `run`: all parameters of a part of the GAN after so many steps."""
+
+    def run(train: Callable) -> Tensor:
+        gan = train(_small_gan(), _Batches(), steps, 0.05, momentum, seeded(0))
+        return torch.cat([p.flatten() for p in getattr(gan, part).parameters()])
+
+    return run
+
+
+class _Batches:
+    """Data for `train_gan`: the same batch (6, 2) each time, and how often it was asked for."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, rng: torch.Generator | None = None) -> Tensor:
+        self.calls += 1
+        return normal(6, 2, seed=9) + 1
+
+
+def _small_gan() -> GAN:
+    return GAN(_Table(), _filled(nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1)), 10), 2)
+
+
+def _new_batches(train: Callable) -> Tensor:
+    train(_small_gan(), data := _Batches(), 4, 0.05, 0.0, seeded(0))
+    return torch.tensor(data.calls >= 4)
+
+
+def _new_noise(train: Callable) -> Tensor:
+    gan = train(_small_gan(), _Batches(), 4, 0.05, 0.0, seeded(0))
+    return torch.tensor(len({tuple(z.flatten().tolist()) for z in gan.generator.seen}) >= 4)
+
+
+def _train_gan(gan: GAN, data: Callable, steps: int, lr: float, momentum: float, rng: torch.Generator) -> GAN:
+    """The GAN after `steps` alternate steps of both networks. Goodfellow et al. 2014, Algorithm 1."""
+    betas = momentum, 0.99
+    D = torch.optim.Adam(gan.discriminator.parameters(), lr, betas)
+    G = torch.optim.Adam(gan.generator.parameters(), lr, betas)
+    for _ in range(steps):
+        x = data(rng)
+        fake = gan.sample(len(x), rng).detach()
+        value = nn.functional.logsigmoid(gan.logits(x)).mean() + nn.functional.logsigmoid(-gan.logits(fake)).mean()
+        D.zero_grad()
+        (-value).backward()
+        D.step()
+
+        fake = gan.sample(len(x), rng)
+        loss_of_G = -nn.functional.logsigmoid(gan.logits(fake)).mean()
+        G.zero_grad()
+        loss_of_G.backward()
+        G.step()
+    return gan
+
+
+_D_STEP = "D.zero_grad()\n        (-value).backward()\n        D.step()\n"
+_G_STEP = "G.zero_grad()\n        loss_of_G.backward()\n        G.step()\n"
+_LOSS_OF_G = "-nn.functional.logsigmoid(gan.logits(fake)).mean()"
+
+train_gan = Check(
+    "train_gan",
+    _train_gan,
     cases=[
-        Case("a trained discriminator", on(TRAINED, FAKE)),
-        Case("one that always outputs one half: log 2", on(UNDECIDED, FAKE)),
-        Case("one that rejects all, with large logits: large, but finite", on(SURE, LOW)),
-        Case("one that accepts all: 0", on(SURE, HIGH)),
-        Case("its gradient where all is rejected: as large as can be", _slope_for(SURE)),
-        Case("its gradient for a trained discriminator", _slope_for(TRAINED)),
+        Case("the discriminator after one step", _trained(1, 0.0, "discriminator")),
+        Case("the generator after one step", _trained(1, 0.0, "generator")),
+        Case("the discriminator after four steps", _trained(4, 0.0, "discriminator")),
+        Case("the generator after four steps", _trained(4, 0.0, "generator")),
+        Case("the discriminator after four steps with momentum", _trained(4, 0.9, "discriminator")),
+        Case("the generator after four steps with momentum", _trained(4, 0.9, "generator")),
+        Case("a new batch of data in every step", _new_batches),
+        Case("new noise in every step", _new_noise),
     ],
     mistakes={
-        "this is the minimax game's term, log(1 - D(G(z))), whose gradient vanishes where D rejects the pictures": [
-            {"-nn.functional.logsigmoid(": "nn.functional.logsigmoid(-"},
-            {f"-{_LOG_D}": "(1 - gan.logits(fake).sigmoid()).log()"},
-        ],
-        "the sign is turned: a generator that minimises it makes D(G(z)) small": {"-nn": "nn"},
-        "it is small where D rejects the pictures: -log(1 - D(G(z))) is a loss of the discriminator": {
-            "(gan.logits": "(-gan.logits"
+        "the discriminator minimises V; it has to maximise it": {"(-value).": "value."},
+        "the generator minimises log(1 - D(G(z))), the minimax term, which is flat where D rejects its samples": {
+            _LOSS_OF_G: "nn.functional.logsigmoid(-gan.logits(fake)).mean()"
         },
-        "the logarithm is missing: the gradient of -D(G(z)) vanishes as the minimax term's does": {
-            _LOG_D: "gan.logits(fake).sigmoid()"
-        },
-        "D is rounded to 0 before its logarithm is taken: use logsigmoid": {_LOG_D: "gan.logits(fake).sigmoid().log()"},
-        "the logits themselves are averaged, with no logarithm of D": {_LOG_D: "gan.logits(fake)"},
-        "a small number is added to D before its logarithm is taken, which flattens the gradient; use logsigmoid": [
-            {_LOG_D: f"(gan.logits(fake).sigmoid() + {small}).log()"} for small in _SMALL
+        "the generator's loss has the sign turned: it makes D(G(z)) small": {"= -nn": "= nn"},
+        "the generator minimises the discriminator's loss": {_LOSS_OF_G: "-nn.functional.logsigmoid(-gan.logits(fake)).mean()"},
+        "the gradients are not set to zero: the discriminator's still holds what the generator's loss left there": [
+            {"D.zero_grad()\n": "\n"},
+            {"D.zero_grad()\n": "\n", "G.zero_grad()\n": "\n"},
         ],
-        "the loss is one number for each of the batch; its mean is asked for": {".mean()": ""},
-        "this is the hinge loss, which has no logarithm of D": {f"-{_LOG_D}": "nn.functional.relu(1 - gan.logits(fake))"},
-        "this is the least-squares loss, (D - 1)^2": [
-            {f"-{_LOG_D}": "(gan.logits(fake) - 1).square()"},
-            {f"-{_LOG_D}": "(gan.logits(fake).sigmoid() - 1).square()"},
-        ],
-        "the loss is summed over the batch, not averaged": {".mean()": ".sum()"},
-        "the sigmoid is taken twice: logsigmoid takes the logits as they are": {"logits(fake)": "logits(fake).sigmoid()"},
-        "the generated pictures are detached: the generator's gradient goes through them": {
-            "logits(fake)": "logits(fake.detach())"
+        "the generator's gradient is not set to zero: it adds up over the steps": {"G.zero_grad()\n": "\n"},
+        "both losses are computed before either network is changed; the generator's step follows the discriminator's": {
+            _D_STEP: "\n",
+            _G_STEP: "G.zero_grad()\n        loss_of_G.backward()\n        D.zero_grad()\n        (-value).backward()\n"
+            "        D.step()\n        G.step()\n",
         },
-        "the loss is halved": {".mean()": ".mean() / 2"},
-        "D(G(z)) is averaged before its logarithm is taken": {f"{_LOG_D}.mean()": "gan.logits(fake).sigmoid().mean().log()"},
+        "Adam's first beta is its default, 0.9, whatever `momentum` is": [
+            {"momentum, 0.99": "0.9, 0.99"},
+            {"momentum, 0.99": "0.9, 0.999"},
+        ],
+        "Adam's second beta is its default, 0.999": {"0.99\n": "0.999\n"},
+        "the discriminator is never trained": {_D_STEP: "\n"},
+        "the generator is never trained": {_G_STEP: "\n"},
+        "one optimizer has the parameters of both networks: each loss changes both": [
+            {"gan.generator.parameters()": "gan.parameters()"},
+            {"gan.discriminator.parameters()": "gan.parameters()", "gan.generator.parameters()": "gan.parameters()"},
+        ],
+        "only one step is taken: the loop is missing, or `return` stands inside it": {"range(steps)": "range(1)"},
+        "the optimizers are those of plain gradient descent, not Adam": {
+            "Adam(gan.discriminator.parameters(), lr, betas)": "SGD(gan.discriminator.parameters(), lr)",
+            "Adam(gan.generator.parameters(), lr, betas)": "SGD(gan.generator.parameters(), lr)",
+        },
+        "lr is not passed to the optimizers": {
+            "discriminator.parameters(), lr, betas": "discriminator.parameters(), betas=betas",
+            "generator.parameters(), lr, betas": "generator.parameters(), betas=betas",
+        },
+        "the data are drawn once, before the loop: each step needs a new batch": {
+            "for _ in": "x = data(rng)\n    for _ in",
+            "        x = data(rng)\n": "\n",
+        },
+        "the noise is drawn once, before the loop: each step needs new noise": {
+            "for _ in": "z = gan.latents(6, rng)\n    for _ in",
+            "gan.sample(len(x), rng).detach()": "gan.draw(z).detach()",
+            "fake = gan.sample(len(x), rng)\n": "fake = gan.draw(z)\n",
+        },
     },
-    hint="-logsigmoid(gan.logits(fake)).mean(): raise log D(G(z)), do not lower log(1 - D(G(z))).",
-    shown=(gan_vae.non_saturating_loss,),
+    hint="in each step: x and fake, zero_grad, backward of -V(x, fake.detach()), step of the discriminator's Adam; then a new "
+    "fake, zero_grad, backward of -log D(fake), step of the generator's Adam.",
 )

@@ -176,3 +176,76 @@ self_attention = Check(
     hint="weights = softmax, over the last axis, of q @ k.transpose(-1, -2) / sqrt(d), d = q.shape[-1]; then weights @ v.",
     shown=(unet.Attention,),
 )
+
+
+# unet_forward
+
+Block = unet.Block
+
+
+def _unet_forward(net: unet.UNet, x: Tensor, emb: Tensor) -> Tensor:
+    """A U-Net: each block of the encoder puts its output on a stack, each block of the decoder takes one off it."""
+    h, skips = net.inward(x), []
+    for layer in net.encoder.values():
+        if isinstance(layer, Block):
+            h = layer(h, emb)
+            skips.append(h)
+        else:
+            h = layer(h)  # halves height and width
+    for layer in net.decoder.values():
+        if isinstance(layer, Block):
+            h = layer(torch.cat([h, skips.pop()], 1), emb)
+        else:
+            h = layer(h)  # doubles height and width
+    return net.outward(h)
+
+
+def _unet(seed: int, *args) -> unet.UNet:
+    """A small U-Net all of whose parameters have an effect."""
+    with torch.random.fork_rng(devices=[]):
+        net = unet.UNet(8, 1, *args, classes=0, dim=6).requires_grad_(False)
+    count = sum(p.numel() for p in net.parameters())
+    torch.nn.utils.vector_to_parameters(0.3 * torch.randn(count, generator=seeded(seed)), net.parameters())
+    return net
+
+
+ONE_SIZE, THREE_SIZES, TWO_EACH = _unet(0, (8,), 3), _unet(1, (8, 16, 24), 1), _unet(2, (8, 16), 2)
+PICTURE = torch.randn(3, 1, 8, 8, generator=seeded(2))
+
+unet_forward = Check(
+    "unet_forward",
+    _unet_forward,
+    cases=[
+        Case("three blocks at one size: only the order of the skips can be wrong", on(ONE_SIZE, PICTURE, EMB)),
+        Case("one block at each of three sizes: down and up again", on(THREE_SIZES, PICTURE, EMB)),
+        Case("two blocks at each of two sizes", on(TWO_EACH, PICTURE, EMB)),
+        Case("another embedding", on(TWO_EACH, PICTURE, EMB.flip(0))),
+        Case("members of a batch do not mix", on(THREE_SIZES, PICTURE[1:2], EMB[1:2])),
+    ],
+    mistakes={
+        "the first map on the stack is taken; the last one in must be the first one out": {"skips.pop()": "skips.pop(0)"},
+        "the skip comes first in the concatenation; h must come first, then the skip": {"[h, skips.pop()]": "[skips.pop(), h]"},
+        "the stack holds each block's input; it must hold its output": {
+            "h = layer(h, emb)\n            skips.append(h)": "skips.append(h)\n            h = layer(h, emb)"
+        },
+        "the last skip is used again and again: take it off the stack": {"skips.pop()": "skips[-1]"},
+        "a layer between two sizes is left out, or its output is put on the stack: it takes h, and only the outputs of blocks "
+        "belong on the stack": [
+            {"h = layer(h)  # halves height and width": "h = layer(h)\n            skips.append(h)"},
+            {"h = layer(h)  # halves height and width": "pass", "h = layer(h)  # doubles height and width": "pass"},
+        ],
+        "net.outward is missing": {"net.outward(h)": "h"},
+        "x is added to the output: this U-Net has no such path": {"return net": "return x + net"},
+        "the skips are zeros": {"skips.pop()": "0 * skips.pop()"},
+        "each block gets its own output as a skip, not the encoder's": {"skips.pop()": "h[:, : skips.pop().shape[1]]"},
+        "silu is applied to the embedding once more; it comes with it applied": {
+            "h, skips = net": "emb = torch.nn.functional.silu(emb)\n    h, skips = net"
+        },
+        "the decoder's blocks get no embedding": {"1), emb)": "1), 0 * emb)"},
+        "the encoder's blocks get no embedding": {"h = layer(h, emb)": "h = layer(h, 0 * emb)"},
+    },
+    hint="h = net.inward(x). Go through net.encoder.values(): a Block takes (h, emb), and its output also goes on the stack; "
+    "any other layer takes h. Then through net.decoder.values(): a Block takes torch.cat([h, skips.pop()], 1), emb. Last, "
+    "net.outward.",
+    shown=(unet.UNet.run,),
+)

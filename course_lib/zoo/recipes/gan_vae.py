@@ -5,30 +5,33 @@ The three `train_...` read alike on purpose: they differ only where diffusion, V
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from course_lib import metrics, validate
 from course_lib.datasets import digits
 from course_lib.datasets.points import grid
 from course_lib.denoisers import Network, device_of
-from course_lib.methods.gan_vae import adversarial_value, elbo, non_saturating_loss, sample_generator
+from course_lib.methods.gan_vae import adversarial_value, elbo, gradient_penalty, non_saturating_loss, sample_generator
 from course_lib.nets.classifier import Classifier
-from course_lib.nets.generators import GAN, VAE, ConvDecoder, ConvEncoder, layers
+from course_lib.nets.generators import GAN, VAE, ConvDecoder, ConvEncoder, FourierFeatures, layers
 from course_lib.nets.mlp import MLP
 from course_lib.nets.unet import UNet
 from course_lib.process import DDPM, randint, seeded
 from course_lib.schedules import cosine_beta
-from course_lib.training import EMA, TrainingState, alternate, denoising_loss, train
+from course_lib.training import EMA, TrainingState, alternate, denoising_loss, min_snr_times, train
 from course_lib.zoo.checkpoints import FOLDER
 from course_lib.zoo.recipes.recipe import Figure, Recipe, learner_of, shipped_net
 
 Data = Callable[[torch.Generator], Tensor]
+
+
+STEPS = {"GAN": 1445, "VAE": 2600, "diffusion": 557}
+"""Steps on the digits that cost the same processor time, a minute of one core (tests/benchmarks/three_generators.py)."""
 
 
 @cache
@@ -36,10 +39,15 @@ def _pictures() -> Tensor:
     return digits.load("train")[0]
 
 
-def some_digits(rng: torch.Generator) -> Tensor:
-    """A batch to train on, (32, 1, 16, 16)."""
+def some_digits(rng: torch.Generator, batch: int = 32) -> Tensor:
+    """A batch to train on, (batch, 1, 16, 16)."""
     x = _pictures()
-    return x[randint(0, len(x), 32, rng=rng)]
+    return x[randint(0, len(x), batch, rng=rng)]
+
+
+def more_digits(rng: torch.Generator) -> Tensor:
+    """A batch of twice as many, as `train_digits` has it."""
+    return some_digits(rng, 64)
 
 
 def some_points(rng: torch.Generator) -> Tensor:
@@ -72,9 +80,11 @@ def gan(seed: int = 0, latent: int = 32) -> GAN:
 
 
 def points_diffusion(seed: int = 0) -> Network:
-    """An untrained denoiser for points (B, 2)."""
+    """An untrained denoiser for points (B, 2), which it sees with their Fourier features, as the GAN's discriminator does."""
     torch.manual_seed(seed)
-    return Network(MLP(dim=2, width=64, depth=3), DDPM(cosine_beta(1000)), "v")
+    net = MLP(dim=2, width=64, depth=3)
+    net.inward = nn.Sequential(FourierFeatures(), nn.Linear(34, 64))
+    return Network(net, DDPM(cosine_beta(1000)), "v")
 
 
 def points_vae(seed: int = 0, latent: int = 2) -> VAE:
@@ -88,27 +98,34 @@ def points_gan(seed: int = 0, latent: int = 2) -> GAN:
     """An untrained GAN for points (B, 2)."""
     validate.sizes(latent=latent)
     torch.manual_seed(seed)
-    return GAN(layers(latent, 128, 128, 128, 2), layers(2, 128, 128, 128, 1), latent)
+    discriminator = nn.Sequential(FourierFeatures(), layers(34, 128, 128, 128, 1))
+    return GAN(layers(latent, 128, 128, 128, 2), discriminator, latent)
 
 
-# The three trainings. All have the same budget of time
+# The three trainings
 
 
 def train_diffusion(
-    network: Network, seconds: float | None = 60, seed: int = 0, steps: int = 10**6, data: Data = some_digits
+    network: Network,
+    seconds: float | None = None,
+    seed: int = 0,
+    steps: int = STEPS["diffusion"],
+    data: Data = more_digits,
+    uniform: bool = False,
 ) -> Iterator[TrainingState]:
-    """One network, one loss. Ho et al. 2020, Algorithm 1."""
+    """One network, one loss. Ho et al. 2020, Algorithm 1; as in `train_digits` but for the classes, or with `uniform` times."""
     rng, learner = seeded(seed), learner_of(network)
 
     def loss() -> Tensor:
         x = data(rng).to(device_of(learner))
-        return denoising_loss(learner, x, rng)
+        t = None if uniform else min_snr_times(learner.process, len(x), rng)
+        return denoising_loss(learner, x, rng, t)
 
-    return train(loss, learner.net, steps, 3e-3, seconds, EMA(learner.net, 0.995, into=network.net))
+    return train(loss, learner.net, steps, 3e-3, seconds, EMA(learner.net, 0.995, into=network.net), muon=0.02)
 
 
 def train_vae(
-    vae: VAE, seconds: float | None = 60, seed: int = 0, steps: int = 10**6, data: Data = some_digits
+    vae: VAE, seconds: float | None = None, seed: int = 0, steps: int = STEPS["VAE"], data: Data = some_digits
 ) -> Iterator[TrainingState]:
     """Two networks, one loss. Kingma and Welling 2014, Algorithm 1."""
     rng, learner = seeded(seed), learner_of(vae)
@@ -121,26 +138,35 @@ def train_vae(
 
 
 def train_gan(
-    gan: GAN, seconds: float | None = 60, seed: int = 0, steps: int = 10**6, data: Data = some_digits, momentum: float = 0.0
+    gan: GAN,
+    seconds: float | None = None,
+    seed: int = 0,
+    steps: int = STEPS["GAN"],
+    data: Data = some_digits,
+    lr: float = 2e-3,
+    momentum: float = 0.0,
+    generator_loss: Callable[[GAN, Tensor], Tensor] = non_saturating_loss,
+    r1: float = 0.0,
 ) -> Iterator[TrainingState]:
     """Two networks, two losses, alternate steps. Goodfellow et al. 2014, Algorithm 1, with the non-saturating loss.
 
-    `momentum` is Adam's first beta; 0 is more stable where two networks are trained against each other (Karras et al. 2018).
+    `momentum` is Adam's first beta (0 in Karras et al. 2018), `r1` the weight gamma of the gradient penalty R1.
     """
     rng, learner = seeded(seed), learner_of(gan)
     batch = len(data(rng))
 
-    def discriminator_loss() -> Tensor:
+    def loss_of_discriminator() -> Tensor:
         x = data(rng).to(device_of(learner))
-        return -adversarial_value(learner, x, fake=learner.sample(batch, rng).detach())
+        loss = -adversarial_value(learner, x, fake=learner.sample(batch, rng).detach())
+        return loss + r1 / 2 * gradient_penalty(learner, x) if r1 else loss
 
-    def generator_loss() -> Tensor:
-        return non_saturating_loss(learner, fake=learner.sample(batch, rng))
+    def loss_of_generator() -> Tensor:
+        return generator_loss(learner, learner.sample(batch, rng))
 
     D, G, betas = learner.discriminator, learner.generator, (momentum, 0.99)
     return alternate(
-        train(discriminator_loss, D, steps, 2e-3, seconds, EMA(D, 0.995, into=gan.discriminator), betas=betas),
-        train(generator_loss, G, steps, 2e-3, seconds, EMA(G, 0.995, into=gan.generator), betas=betas),
+        train(loss_of_discriminator, D, steps, lr, seconds, EMA(D, 0.995, into=gan.discriminator), betas=betas),
+        train(loss_of_generator, G, steps, lr, seconds, EMA(G, 0.995, into=gan.generator), betas=betas),
     )
 
 
@@ -151,11 +177,9 @@ def train_gan(
 def generator_figures(
     model: Network | GAN | VAE, n: int = 1000, evaluator: Classifier | None = None, folder: Path = FOLDER
 ) -> dict[str, Figure]:
-    """The metrics of n samples against n held-out digits, by the shipped classifier or `evaluator`, and the sampling speed."""
+    """The metrics of n samples against n held-out digits, by the shipped classifier or `evaluator`."""
     evaluator = (evaluator or shipped_net(Classifier(), "classifier", folder)).eval()
-    started = time.perf_counter()
     x = sample_generator(model, n, seeded(1))
-    seconds = time.perf_counter() - started
     held_out, train_, made = (evaluator.features(y) for y in (digits.load("held_out")[0][:n], digits.load("train")[0][:n], x))
     precision, recall = metrics.precision_recall(held_out, made)
     return {
@@ -163,7 +187,6 @@ def generator_figures(
         "the same, real against real": Figure.error(metrics.frechet_distance(train_, held_out)),
         "precision": Figure.share(precision),
         "recall": Figure.share(recall),
-        "samples a second": Figure(n / seconds),
     }
 
 
