@@ -117,7 +117,7 @@ print(f"after 600 steps the bound is {gap(vae):.1f} nats below the true log-like
 # On average it lies below $\log p$ of the data's density $p$. That is a theorem: $\mathbb E \log p - \mathbb E\,\mathrm{ELBO} =
 # \mathrm{KL}(p\,\|\,p_\theta) + \mathbb E\,\mathrm{KL}(q(z \mid x)\,\|\,p_\theta(z \mid x)) \ge 0$. Both parts are the gap: the
 # model is not the mixture, and $q$ is not the posterior. By *how much* is a measurement. Two references: the best single
-# Gaussian, 2.08 nats below, and a VAE that is not trained. After 600 steps your VAE is hardly better than the single Gaussian.
+# Gaussian, {{vae-elbo-gap.gaussian}} nats below, and a VAE that is not trained. After 600 steps your VAE is hardly better than the single Gaussian.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -369,7 +369,7 @@ claim(
     "diffusion-covers-modes",
     "At equal cost the GAN drops modes. Diffusion has all 25, and fewer samples outside than a VAE or a GAN with R1.",
     figures=covers("diffusion"),
-    measured="{modes.a:.1f} of 25 modes with the GAN, {modes.b:.1f} with {who}; outside {who} {outside.a:.1%}, the VAE "
+    measured="{modes:.1f} of 25 modes, GAN beside {who}; outside {who} {outside.a:.1%}, the VAE "
     "{outside.b:.1%}, the GAN with R1 {r1.b:.1%}",
     holds=lambda modes, fewest, outside, r1: all_of(modes.lower, fewest == 25, outside.lower, r1.lower),
     null={
@@ -485,9 +485,9 @@ print(check.train_gan(ignoring_momentum).diagnosis)
 # cost 60 s of one core, three trainings, 1,000 samples beside 1,000 held-out digits. Diffusion samples in 25 steps of DDIM.
 #
 # One recipe each, **not equally tuned**. Diffusion has min-SNR times (lesson 02) and Muon. In one training of half the cost
-# each (seed 9, `tests/benchmarks/HISTORY.md`), other choices were better. Twice the rate gave the GAN a Frechet distance
-# (lesson 00) of 1.23 instead of 1.67, R1 with $\gamma = 0.1$ gave it 1.58; Muon gave the VAE 2.91 instead of 3.18. They are not
-# used here. So the figures rank these three recipes, not the three methods.
+# each (`tests/benchmarks/HISTORY.md`), other choices had a smaller Frechet distance (lesson 00): twice the rate, or R1 with
+# $\gamma = 0.1$, for the GAN; Muon for the VAE. They are not used here. So the figures rank these three recipes, not the three
+# methods.
 
 # %% tags=["nbval-ignore-output"]
 predict(
