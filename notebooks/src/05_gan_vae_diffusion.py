@@ -117,7 +117,8 @@ print(f"after 600 steps the bound is {gap(vae):.1f} nats below the true log-like
 # On average it lies below $\log p$ of the data's density $p$. That is a theorem: $\mathbb E \log p - \mathbb E\,\mathrm{ELBO} =
 # \mathrm{KL}(p\,\|\,p_\theta) + \mathbb E\,\mathrm{KL}(q(z \mid x)\,\|\,p_\theta(z \mid x)) \ge 0$. Both parts are the gap: the
 # model is not the mixture, and $q$ is not the posterior. By *how much* is a measurement. Two references: the best single
-# Gaussian, {{vae-elbo-gap.gaussian}} nats below, and a VAE that is not trained. After 600 steps your VAE is hardly better than the single Gaussian.
+# Gaussian, {{vae-elbo-gap.gaussian}} nats below, and a VAE that is not trained. After 600 steps your VAE is hardly better than
+# the single Gaussian.
 
 # %% tags=["nbval-ignore-output"]
 predict(
