@@ -74,6 +74,12 @@ def test_source_and_notebook_are_in_step(source):
 
 
 @each_lesson
+def test_no_text_stands_on_the_line_that_begins_a_text_cell(source):
+    """It would be lost: jupytext takes it for the cell's title."""
+    assert not re.findall(r"^# %% \[markdown\] +[^ ].*$", source.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@each_lesson
 def test_every_cell_was_run_in_order_and_none_raised(source):
     code = [cell for cell in stored(source).cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
