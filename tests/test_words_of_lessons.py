@@ -99,6 +99,12 @@ def test_a_lesson_ends_with_the_same_sections(source):
 
 
 @each_lesson
+def test_headings_are_plain_text(source):
+    """A table of contents and a link show the source of mathematics, not the mathematics."""
+    assert not [line for line in re.findall(r"^#+ .*$", "\n".join(markdown(source)), re.MULTILINE) if "$" in line]
+
+
+@each_lesson
 def test_what_diffusers_calls_it_runs(source):
     """The section "In practice" is code that nobody runs in the notebook, and that has to work all the same."""
     practice = glossary.section(read(source), "In practice")

@@ -29,8 +29,6 @@ course_map("06")
 # 32 × 32.
 
 # %%
-from itertools import pairwise  # noqa: F401, used by an answer to exercise 3
-
 import matplotlib.pyplot as plt
 import torch
 from torch.nn.functional import avg_pool2d, interpolate
@@ -203,7 +201,7 @@ plots.show(
 # Write the whole sampler, 8 to 14 lines. `base.given(label)` and `upsampler.given((small, level, label))` are denoisers:
 # `denoiser(x, t)` returns a prediction with `.x0` and `.eps`. `noises` is a pair: the initial noise of the small pictures
 # (B, C, h, w) and of the large ones. `times` is a falling row of times with 0 at the end. Both stages use the same `times`;
-# `pairwise(times.tolist())` of itertools gives each $t$ with its $t'$. Here `s` is one number:
+# `itertools.pairwise(times.tolist())` gives each $t$ with its $t'$. Here `s` is one number:
 # `base.process.add_noise(x, s, eps)` takes one number too, and the level is `s / base.process.T`. Noise for the small pictures
 # has their shape and comes from `rng`. Return the large pictures.
 
@@ -575,11 +573,12 @@ claim(
 # The difference is {{cascade-at-equal-cost.distance.difference}}. With this error a verdict needs
 # more than {{cascade-at-equal-cost.distance.difference.margin}}, so three trainings are too few. Those of one stage vary much.
 # Every cascade has a smaller distance than every network of one stage: {{cascade-at-equal-cost.cascades}} beside
-# {{cascade-at-equal-cost.stages}}. One stage has more recall than the cascade. With twice its sampling steps no change is seen:
-# its distance is 1.02 both times. The cascade takes about twice as long to sample as one stage in 20 steps.
+# {{cascade-at-equal-cost.stages}}. One stage has more recall than the cascade. With twice its sampling steps no change is seen
+# in the table. The cascade takes about twice as long to sample as one stage in 20 steps.
 #
 # In training a picture of the base takes 1.5 ms, one of 32 × 32 takes 1.9 to 2.0 ms, not four times as much. The networks of
-# 32 × 32 work on patches of 2 × 2 pixels, so on 16 × 16 positions too. So this comparison does not test whether low resolution saves much cost.
+# 32 × 32 work on patches of 2 × 2 pixels, so on 16 × 16 positions too. So this comparison does not test whether low resolution
+# saves much cost.
 #
 # ## Failure museum: the level is not given
 #

@@ -724,6 +724,7 @@ WRONG = {
         ("must divide", _line(lambda p, t: dict(outside=p.alpha(t) ** 0.5))),
         ("noise is added, not subtracted", _line(lambda p, t: dict(top=-p.beta(t)))),
         ("at the last step too, with sigma_t^2 = beta_t", _line(lambda p, t: dict(sigma=p.beta(t) ** 0.5))),
+        ("at the last step, t = 1", _line(lambda p, t: {} if t > 1 else dict(sigma=p.beta(t) ** 0.5))),
         ("sigma_t^2 is beta_t", _line(lambda p, t: dict(sigma=p.beta(t) ** 0.5 if t > 1 else 0))),
         ("variance sigma_t^2 multiplies z", _line(lambda p, t: dict(sigma=_variance(p, t)))),
         ("z is forgotten", _line(lambda p, t: dict(sigma=0))),

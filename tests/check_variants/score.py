@@ -138,7 +138,7 @@ RIGHT = {
 WRONG = {
     "score_from_eps": [
         ("the sign is missing", lambda process, eps, t: eps / process.coefficients(t, eps)[1]),
-        ("factor is missing, as on the slide", lambda process, eps, t: -1 * eps),
+        ("factor is missing", lambda process, eps, t: -1 * eps),
         ("square root is missing", divided(lambda process, t: 1 - process.alpha_bar(t))),
         ("multiplied where it must be divided", lambda process, eps, t: -eps * process.coefficients(t, eps)[1]),
         ("sqrt(alpha_bar_t) stands", divided(lambda process, t: process.alpha_bar(t) ** 0.5)),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from types import SimpleNamespace
 
 import torch
@@ -265,10 +264,10 @@ def _cascade(
     rng: torch.Generator,
 ) -> Tensor:
     """Large pictures: the base's sample, with noise of time s, upsampled. Ho et al. 2022, section 3.3, with steps of DDIM."""
-    process = base.process
+    process, steps = base.process, times.tolist()
 
     def draw(denoiser, x):
-        for t, after in pairwise(times.tolist()):
+        for t, after in zip(steps, steps[1:]):
             pred = denoiser(x, t)
             x = process.add_noise(pred.x0, after, pred.eps)
         return x
@@ -296,7 +295,7 @@ cascade = Check(
         "the level is given in steps; a network's times are fractions of T": {"s / process.T, label": "s, label"},
         "the class is not given to the upsampler": {"s / process.T, label": "s / process.T"},
         "the upsampler is given neither level nor class": {"given((noisy, s / process.T, label))": "given(noisy)"},
-        "the loop ends before the last move, to time 0": {"times.tolist())": "times.tolist()[:-1])"},
+        "the loop ends before the last move, to time 0": {"steps[1:])": "steps[1:-1])"},
         "each move stays at its time: add noise of the next time": {"pred.x0, after": "pred.x0, t"},
         "each move ends at the predicted picture: add the predicted noise, of the next time": {
             "process.add_noise(pred.x0, after, pred.eps)": "pred.x0"
@@ -326,7 +325,7 @@ cascade = Check(
             "small = draw(base.given(label), noises[0])": "small = noises[0]"
         },
     },
-    hint="def draw(denoiser, x): for t, after in pairwise(times.tolist()): pred = denoiser(x, t); "
+    hint="def draw(denoiser, x): for t, after in zip(steps, steps[1:]): pred = denoiser(x, t); "
     "x = process.add_noise(pred.x0, after, pred.eps). Call it with base.given(label), then with upsampler.given(...).",
     shown=(cascades.cascade,),
 )

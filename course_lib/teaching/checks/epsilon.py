@@ -275,7 +275,7 @@ sampling_loop = Check(
         Case("x is left as it was", lambda f: _Moves(f).x[:5]),
     ],
     mistakes={
-        "the bar is lost: sqrt(1 - alpha_t) stands where sqrt(1 - alpha_bar_t) belongs, as on a slide": {
+        "the bar is lost: sqrt(1 - alpha_t) stands where sqrt(1 - alpha_bar_t) belongs": {
             "(1 - bar).sqrt()": "(1 - alpha).sqrt()"
         },
         "a square root is missing below: 1 - alpha_bar_t stands where sqrt(1 - alpha_bar_t) belongs": {"bar).sqrt()": "bar)"},
@@ -289,6 +289,7 @@ sampling_loop = Check(
         "the predicted noise is added, not subtracted": {"x - (1": "x + (1"},
         "the predicted x_0 is subtracted, not the predicted noise: .eps is what you want": {".eps": ".x0"},
         "noise is added at the last step too, with sigma_t^2 = beta_t: Algorithm 2 has z = 0 at t = 1": {"shrink * ": ""},
+        "noise is added at the last step, t = 1: Algorithm 2 has z = 0 there": {"shrink *": "(shrink if t > 1 else 1) *"},
         "sigma_t^2 is beta_t; Ho et al. allow it, but this exercise asks for the posterior's variance (eq. 7)": {
             "shrink *": "(t > 1) *"
         },

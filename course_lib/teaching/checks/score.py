@@ -37,7 +37,7 @@ score_from_eps = Check(
     ],
     mistakes={
         "the sign is missing: noise leads away from the data, the score leads to it": {"-eps": "eps"},
-        "the factor is missing, as on the slide: noise and score differ in size": {" / b.view(shape)": ""},
+        "the factor is missing: noise and score differ in size": {" / b.view(shape)": ""},
         "the square root is missing: 1 - alpha_bar_t is the variance, the score needs its root": {"b.view": "(b**2).view"},
         "it is multiplied where it must be divided: eps = -sqrt(1 - alpha_bar_t) score": {"/ b": "* b"},
         "sqrt(alpha_bar_t) stands where sqrt(1 - alpha_bar_t) belongs": {"process.noise(t)": "process.signal(t)"},
