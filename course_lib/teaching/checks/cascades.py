@@ -14,7 +14,7 @@ from course_lib.denoisers import Network
 from course_lib.methods import cascades
 from course_lib.nets.embeddings import LabelEmbedding
 from course_lib.nets.upsampler import Upsampler
-from course_lib.process import DDPM, randn_like
+from course_lib.process import Process, randn_like
 from course_lib.teaching.checks import spy
 from course_lib.teaching.checks.check import Case, Check, on
 from course_lib.teaching.checks.outcome import Refused
@@ -25,7 +25,7 @@ from course_lib.training import denoising_loss
 PICTURES, EPS, S = normal(3, 2, 6, 8, seed=1), normal(3, 2, 3, 4, seed=2), torch.tensor([0, 10, 40])
 
 
-def _augmented(process: DDPM, x0: Tensor, s: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+def _augmented(process: Process, x0: Tensor, s: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
     """x0 at half its size with noise eps of times s, and s as a fraction of T. Ho et al. 2022, section 3.3."""
     low = avg_pool2d(x0, 2)
     a, b = process.coefficients(s, low)
