@@ -80,7 +80,7 @@ plots.show(
 #
 # - `draw(rng)`, a new batch $x_0$ of shape `(B, ...)`;
 # - `network.process`, with `sample_t(len(x0), rng)`, one $t$ for each of the batch, and `add_noise(x0, t, eps)`;
-# - `randn_like(x0, rng)`, standard normal noise of the shape of `x0` (`torch.randn_like` takes no generator);
+# - `randn_like(x0, rng)`, standard normal noise of the shape of `x0` (`torch.randn_like` takes no `generator`);
 # - `network(x_t, t).eps`, the prediction $\epsilon_\theta(x_t, t)$;
 # - `optimizer`, with `zero_grad()` and `step()`; `loss.backward()` computes the gradient.
 #
@@ -414,16 +414,16 @@ fig, axes = plt.subplots(1, 4, figsize=(11.5, 4.0), sharey=True)
 shown = {"Real": real, "Your network": yours, "Shipped network": made, "Null: a circle": around}
 for ax, (name, x) in zip(axes, shown.items()):
     plots.points(x, None, f"{name}\n{in_spots(x)['outside'].mean:.0%} outside", ax, size=7, reach=1.6)
-plots.show(
-    fig,
-    alt="Four scatter plots. Real: eight round spots on a circle. Shipped network: the same, with a few points between them. "
-    "Your network: eight spots joined by many points between them. The null model: a circle of even density, without spots.",
-)
 for name, i, x in (("yours", 2, yours), ("shipped", 0, made)):
     print(
         f"{name}: loss {100 * measured(i)['above'].mean:.1f} % above its floor,"
         f" {in_spots(x)['outside']:.1%} of the samples outside"
     )
+plots.show(
+    fig,
+    alt="Four scatter plots. Real: eight round spots on a circle. Shipped network: the same, with a few points between them. "
+    "Your network: eight spots joined by many points between them. The null model: a circle of even density, without spots.",
+)
 
 # %%
 claim(

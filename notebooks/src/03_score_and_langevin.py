@@ -349,7 +349,7 @@ levels_shown, SHADES = (1, 2, 5, 10, 20, 50, 100), ("#f7fbff", "#c6dbef", "#6bae
 places = {t: dense_and_sparse(t) for t in (*levels_shown, 200)}
 print(
     "share of the square where data are sparse:",
-    *(f"t = {t}: {100 * len(x) / len(square):.0f} %" for t, (_, x) in places.items()),
+    *(f"\n  t = {t}: {100 * len(x) / len(square):.0f} %" for t, (_, x) in places.items()),
 )
 errors = {t: [relative(network, x, t) for x in places[t]] for t in levels_shown}
 fig, (left, right) = plt.subplots(1, 2, figsize=(11.5, 4.8))
@@ -682,14 +682,14 @@ plots.show(
 
 
 # %%
-def in_spots(x):
+def in_spots(x, trained="no training"):
     """The largest error of a spot's share, the share of points x (n, 2) outside all spots, and the spots' width."""
     distance, spot = torch.cdist(x.double(), data.means).min(1)
     worst = max((share(spot == k) for k in range(8)), key=lambda s: abs(s.mean - 1 / 8))
     outside = [metrics.modes(part, data, within=3)[1] for part in x.split(250)]
     width = [(part.square().mean() / 2).sqrt() for part in distance.split(250)]
     sets = lambda values: estimate(values, runs="sets of 250 points")
-    return dict(worst=worst, outside=sets(outside), width=sets(width))
+    return dict(worst=worst, outside=sets(outside), width=sets(width), trained=trained)
 
 
 unequal = GaussianMixture([0.07, 0.18] + 6 * [0.125], data.means, data.stds).sample(n, seeded(6))[0]
@@ -697,9 +697,9 @@ claim(
     "score-annealed-learned",
     "Annealed Langevin with a learned score samples the data: each of the eight spots has its share, to within 0.03, and fewer "
     "than 5 % of the points lie outside (farther than three standard deviations from all spots).",
-    figures=in_spots(made),
+    figures=in_spots(made, "one training"),
     measured="the share farthest from 1/8 is {worst:.3f}, {outside:.1%} lie outside, the spots' width is {width:.3f} "
-    "(one training)",
+    "({trained})",
     holds=lambda worst, outside: all_of(worst.within(1 / 8 - 0.03, 1 / 8 + 0.03), outside.below(0.05)),
     null={"a circle without spots": in_spots(around), "spots of unequal shares": in_spots(unequal)},
 )
@@ -743,7 +743,7 @@ paths(exact, network)
 # ## Failure museum
 #
 # Three mistakes of a few characters in exercise 2, on the two spots, with the exact score. The figure in each title is the
-# share of points in the lower left: 0.20 is right. A fourth, a turned sign, cannot be drawn: the points leave the picture
+# share of points in the lower left: a fifth is right. A fourth, a turned sign, cannot be drawn: the points leave the picture
 # within the first level.
 
 
