@@ -209,12 +209,12 @@ def test_only_an_exercise_has_a_solution():
 
 
 def exercises():
-    """Each exercise of the lessons: its name, the function in its cell, and the imports that the lesson has by then."""
+    """Each exercise of the lessons: its name, the function in its cell, and the lesson's imports and exercises before it."""
     for file in sorted((Path(__file__).parents[1] / "notebooks/src").glob("*.py")):
         lesson = compile(
             file.read_text(encoding="utf-8"), file.name, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         )
-        imports = []
+        imports, before = [], []
         for node in lesson.body:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 imports.append(node)
@@ -223,15 +223,17 @@ def exercises():
                 and isinstance(node.body[-1], ast.Expr)
                 and "..." in ast.unparse(node.body[-1])
             ):
-                yield pytest.param(node.name.removeprefix("my_"), node, list(imports), id=node.name)
+                name = node.name.removeprefix("my_")
+                yield pytest.param(name, node, list(imports), list(before), id=node.name)
+                before.append(name)
 
 
-@pytest.mark.parametrize("name, cell, imports", [*exercises()])
-def test_a_solution_is_an_answer_to_the_exercise_as_it_was_set(name, cell, imports):
+@pytest.mark.parametrize("name, cell, imports, before", [*exercises()])
+def test_a_solution_is_an_answer_to_the_exercise_as_it_was_set(name, cell, imports, before):
     text = check.solution(name).text
     (answer,) = ast.parse(text).body
     assert ast.unparse(answer.args) == ast.unparse(cell.args) and answer.name == f"my_{name}"
-    exec(compile(ast.Module(imports, []), "imports", "exec"), lesson := {})
+    exec(compile(ast.Module(imports, []), "imports", "exec"), lesson := {f"my_{name}": CHECKS[name].answer for name in before})
     assert "torch" in lesson, "a student's answer may need it"
     exec(text, lesson)
     assert CHECKS[name](lesson[f"my_{name}"], strict=True).right

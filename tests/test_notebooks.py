@@ -136,7 +136,7 @@ def test_the_readmes_claims_are_rows_of_the_page_of_claims():
     for row in shown[2:]:
         plain = re.sub(r"\[([0-9]{2})\]\(notebooks/\1_\w+\.ipynb\)", r"\1", row)
         assert plain in page.splitlines(), f"run: course build NN; the README has {row}"
-    assert {row.rpartition(" | ")[2] for row in shown[2:]} == {"yes |", "no |"}, "show what does not hold, too"
+    assert {row.rpartition(" | ")[2] for row in shown[2:]} >= {"yes |", "no |"}, "show what does not hold, too"
     assert claim_table.in_readme(readme, sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))) == readme
 
 

@@ -90,7 +90,7 @@ ORDERS = (
           "collapse"),
     Order("05", "share of its samples outside all modes, with one change", "three_generators", "share out of any mode",
           COLLAPSE, "collapse"),
-    Order("06", f"{FRECHET} of a cascade with an early base, at noise level s", "cascade", "Frechet distance",
+    Order("06", f"{FRECHET} of a cascade with an undertrained base, at noise level s", "cascade", "Frechet distance",
           {s: keys | {"base": "early"} for s, keys in LEVELS.items()}),
     Order("06", f"{FRECHET} of real halves enlarged, at noise level s", "cascade", "Frechet distance",
           {s: keys | {"base": "real"} for s, keys in LEVELS.items()}),

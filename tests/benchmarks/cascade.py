@@ -3,10 +3,10 @@
     python tests/benchmarks/cascade.py [--seeds 0 1 2] [--n 200]
 
 Four networks for each seed are trained on one thread and kept in build/cascade: a base of 16 x 16 (with a snapshot after a
-quarter of its steps: stopped early), an upsampler with noise augmentation and one without, and one stage of 32 x 32. All have
-the digits' recipe: times by `min_snr_times`, Muon, a tenth of the labels dropped. The steps of one stage cost as much processor
-time as those of base and upsampler together, by `cost`, which is measured in turns. Each training is sampled from noise of its
-own seed. Lesson 06 shows the results.
+quarter of its steps: the undertrained base), an upsampler with noise augmentation and one without, and one stage of 32 x 32.
+All have the digits' recipe: times by `min_snr_times`, Muon, a tenth of the labels dropped. The steps of one stage cost as much
+processor time as those of base and upsampler together, by `cost`, which is measured in turns. Each training is sampled from
+noise of its own seed. Lesson 06 shows the results.
 """
 
 from collections.abc import Iterator
@@ -71,7 +71,7 @@ KINDS = {
 
 @cache
 def trained(kind: str, seed: int) -> Network:
-    """The network of that kind; 'early' is the base stopped early."""
+    """The network of that kind; 'early' is the undertrained base."""
     of = "base" if kind == "early" else kind
     (build, training), path = KINDS[of], lambda kind: BUILD / f"cascade/{kind}-{seed}.safetensors"
     network, snapshots = build(seed), {EARLY: path("early")} if of == "base" else {}

@@ -1,4 +1,4 @@
-"""Recipes for lesson 06: a base that is stopped early, an upsampler, and the classifier that evaluates at 32 x 32."""
+"""Recipes for lesson 06: an undertrained base, an upsampler, and the classifier that evaluates at 32 x 32."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def classifier32_figures(net: Classifier) -> dict[str, Figure]:
 
 
 def train_base(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 100) -> Iterator[TrainingState]:
-    """The first quarter of `train_digits` over four times as many steps or seconds: stopped early, on purpose."""
+    """The first quarter of `train_digits` over four times as many steps or seconds: undertrained, on purpose."""
     limit = None if seconds is None else EARLY * validate.positive("seconds", seconds)
     for progress in train_digits(network, limit, seed, EARLY * steps):
         yield replace(progress, done=min(1.0, EARLY * progress.done))
@@ -110,6 +110,6 @@ def upsampler_figures(
 
 CLASSIFIER32 = Recipe("classifier of digits, 32 x 32, used as evaluator", classifier, train_classifier32, classifier32_figures)
 BASE = Recipe(
-    "class-conditional digits, 16 x 16, stopped early", digits_network, train_base, digits_figures, (1, 16, 16), 10, bits=16
+    "class-conditional digits, 16 x 16, undertrained", digits_network, train_base, digits_figures, (1, 16, 16), 10, bits=16
 )
 UPSAMPLER = Recipe("digits from 16 x 16 to 32 x 32", upsampler_network, train_upsampler, upsampler_figures, bits=16)
