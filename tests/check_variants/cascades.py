@@ -342,7 +342,7 @@ def in_two_loops(base, upsampler, label, noises, times, s, rng):
     return x
 
 
-def by_helper(base, upsampler, label, noises, times, s, rng):
+def by_result(base, upsampler, label, noises, times, s, rng):
     small = run(base.given(label), noises[0], times)
     level = torch.full((len(small),), s / base.process.T)
     noisy = base.process.add_noise(small, torch.full((len(small),), s), randn_like(small, rng))
@@ -432,7 +432,7 @@ def by_ddpm(base, upsampler, label, noises, times, s, rng):
 
 
 enlarged = lambda x: interpolate(x, scale_factor=2)
-RIGHT["cascade"] = [in_two_loops, by_helper, by_the_librarys_ddim, by_the_library, by_formula]
+RIGHT["cascade"] = [in_two_loops, by_result, by_the_librarys_ddim, by_the_library, by_formula]
 WRONG["cascade"] = [
     ("small pictures stay clean", _wrong(second=lambda small, noisy, level, label: (small, level, label))),
     ("the level is not given", _wrong(second=lambda small, noisy, level, label: (noisy, 0.0, label))),
