@@ -95,9 +95,10 @@ network
 # ## From noise to digits
 #
 # Sixteen pictures of noise, and 25 steps back, by DDIM, a deterministic sampler that lesson 14 derives. Drag the slider or a
-# panel, press play, or use the arrow keys. **Left** is the present picture $x_t$. In the **middle** is the clean picture
-# $\hat x_0$ that the network predicts from it: blurred at first, then a rough shape, then a digit. **Right** is the predicted
-# noise; its two colours are positive and negative. The curve is $\bar\alpha$ at the present time.
+# panel, press play, or use the arrow keys. Each noise is given a label, 0 to 9 in turn; `w` is explained in the next section.
+# **Left** is the present picture $x_t$. In the **middle** is the clean picture
+# $\hat x_0$ that the network predicts from it: at first a blur that already shows the class, later the strokes of one digit.
+# **Right** is the predicted noise; its two colours are positive and negative. The curve is $\bar\alpha$ at the present time.
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.guidance import classifier_free
@@ -136,7 +137,9 @@ guidance_explorer(network)
 #   and covariances are equal. With features of the Inception network it is called FID.
 # - **Precision** is the share of samples that lie close to a real digit: not farther than that digit's third nearest real
 #   neighbour, in features. **Recall** is the same with the roles exchanged: the share of real digits close to a sample. A
-#   model that draws one perfect digit over and over has precision 1 and recall near 0.
+#   model that draws one perfect digit over and over has precision 1 and recall near 0. Higher is not always better:
+#   between two sets of real digits both are below 1, and a recall above theirs may only mean samples that are spread too far.
+# - The **noise floor** of a metric is its value between two sets of *real* digits. No model can be expected to be below it.
 
 # %% tags=["nbval-ignore-output", "summary"]
 figures = recipes.digits_figures(network, n=500)
@@ -154,9 +157,8 @@ for name, value in figures.items():
 # - It depends on the network that makes the features. FID takes Inception, trained on ImageNet; ours is a classifier of
 #   digits. Distances from different networks cannot be compared.
 # - It is biased: fewer samples give a larger distance, even between two sets of real pictures. The next cell measures that, on
-#   training digits beside held-out ones. The classifier was trained on the former, so this floor is slightly too large.
-#   So compare distances of equal $n$ only, and compare each with its **noise floor**, the same distance between two sets of
-#   real pictures.
+#   training digits beside held-out ones. The classifier was trained on the former, so this floor may be too large.
+#   So compare distances of equal $n$ only, and compare each with its noise floor.
 # - It sees means and covariances alone, and it does not notice copies of training pictures (lesson 20).
 #
 # </details>
@@ -176,7 +178,8 @@ for n in (100, 200, 500, 1000):
 # - A network of 0.4 M parameters was trained for a minute, and draws digits. Lesson 20 measures whether such digits are copies.
 # - It was trained for one task: predict the noise in a noisy picture, here in the form $v$. A sample is that prediction,
 #   applied 25 times.
-# - Guidance makes the digits more alike. Lessons 07 and 08 measure what it does to accuracy, precision and recall.
+# - Under the slider, guidance makes digits more alike. Lessons 07 and 08 measure what it does to accuracy, precision and
+#   recall.
 #
 # ## At full size
 #

@@ -20,8 +20,8 @@ course_map("01")
 # %% [markdown]
 # ## A single step
 #
-# The **forward process** $q$ turns a picture $x_0$ into noise, in $T$ steps. Nothing in it is learned. Each step shrinks the
-# picture a little and adds a little fresh Gaussian noise $z_t$:
+# The **forward process** $q$ turns a picture $x_0$ into noise, in $T$ steps. Nothing in it is learned. Pixels run from -1
+# (black) to 1 (white). Each step shrinks the picture a little and adds a little fresh Gaussian noise $z_t$:
 #
 # $$x_t = \sqrt{1 - \beta_t}\; x_{t-1} + \sqrt{\beta_t}\; z_t, \qquad
 # z_t \sim \mathcal{N}(0, \mathbf{I}), \quad t = 1, \dots, T$$
@@ -78,8 +78,9 @@ plots.show(figure, alt="Three digits, each fading into noise over ten columns, f
 # + \underbrace{\sqrt{\alpha_2 (1 - \alpha_1)}\; z_1 + \sqrt{1 - \alpha_2}\; z_2}_{\text{Gaussian}},
 # \qquad \text{variance } \alpha_2 (1 - \alpha_1) + (1 - \alpha_2) = 1 - \alpha_1 \alpha_2$$
 #
-# The sum of two independent Gaussians is a Gaussian, and their variances add. The same holds for the third step, and for every
-# other. With the product $\bar\alpha_t = \alpha_1 \alpha_2 \cdots \alpha_t$ (read *alpha bar*),
+# The sum of two independent Gaussians is a Gaussian, and their variances add. And so on: if $x_{t-1}$ has noise of variance
+# $1 - \bar\alpha_{t-1}$, then $x_t$ has $\alpha_t (1 - \bar\alpha_{t-1}) + 1 - \alpha_t = 1 - \bar\alpha_t$. With the product
+# $\bar\alpha_t = \alpha_1 \alpha_2 \cdots \alpha_t$ (read *alpha bar*),
 #
 # $$\boxed{x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1 - \bar\alpha_t}\; \epsilon,
 # \qquad \epsilon \sim \mathcal{N}(0, \mathbf{I})}$$
@@ -313,8 +314,9 @@ plots.show(figure, alt="Heat map: two bright bands at -1 and 1 widen and merge i
 #
 # The way back starts from $\mathcal{N}(0, \mathbf{I})$. That is right only if $x_T$ contains nothing of its $x_0$. The
 # **Kullback-Leibler divergence** $\mathrm{KL}(q\,\|\,p) = \mathbb{E}_q[\log q - \log p]$ measures how far one distribution is
-# from another. It is 0 where they are equal. Given $x_0$, both are Gaussians here, and the divergence is a formula. Per
-# dimension, in bits:
+# from another. It is 0 where they are equal. Given $x_0$, both are Gaussians here. For one pixel $\mathrm{KL}(\mathcal{N}(m,
+# s^2)\,\|\,\mathcal{N}(0, 1)) = \frac12 (m^2 + s^2 - 1 - \ln s^2)$, in nats. Put in $m^2 = \bar\alpha_t x_0^2$ and $s^2 = 1 -
+# \bar\alpha_t$; the bar is the mean over pixels, and $1 / \ln 2$ turns nats into bits:
 #
 # $$\mathrm{KL}\left(q(x_t \mid x_0)\,\|\,\mathcal{N}(0, \mathbf{I})\right) =
 # \frac{1}{2 \ln 2}\left(\bar\alpha_t\, \overline{x_0^2} - \bar\alpha_t - \ln(1 - \bar\alpha_t)\right)$$
@@ -372,7 +374,8 @@ claim(
 # %% [markdown]
 # Ho et al. report about $10^{-5}$ bits per dimension for the linear schedule on photographs (section 4). Our limit is ten
 # times that. The divergence of a whole picture is the sum over its dimensions, 256 for a digit. The cosine schedule stays
-# farther from pure noise than the linear one almost to the end. Nearly all of its fall is in the last 20 steps.
+# farther from pure noise than the linear one almost to the end. More than half of its fall, in orders of magnitude, is in the
+# last 20 steps.
 #
 # This null model is in use: the schedule of Stable Diffusion does not end in pure noise.
 
@@ -467,10 +470,10 @@ plots.show(figure, alt="Three rows from t = 900 to t = 0: noise in which three d
 # above, one for each $x_0$ that could have led here, weighted by its probability. Such a mixture is in general not a
 # Gaussian. It may have two peaks.
 #
-# It is often said that for small increments of $t$ the step back is Gaussian. There are two distributions to tell apart. The
-# *model* $p_\theta(x_{t-1} \mid x_t)$ is Gaussian because we choose it so. With small increments the *true* distribution
-# $q(x_{t-1} \mid x_t)$ is nearly Gaussian too, so that the model can be right. On the pair it is known:
-# $q(x_{t-1} \mid x_t) \propto q(x_{t-1})\, q(x_t \mid x_{t-1})$, on a grid.
+# Sohl-Dickstein et al. (2015, section 2.2, after Feller 1949) use that for small increments of $t$ the step back is Gaussian,
+# as the step forward is. There are two distributions to tell apart. The *model* $p_\theta(x_{t-1} \mid x_t)$ is Gaussian
+# because we choose it so. With small increments the *true* distribution $q(x_{t-1} \mid x_t)$ is nearly Gaussian too, so that
+# the model can be right. On the pair it is known: $q(x_{t-1} \mid x_t) \propto q(x_{t-1})\, q(x_t \mid x_{t-1})$, on a grid.
 #
 # For a fair comparison, the same cosine is cut into $T$ = 4, 8, .. 1024 steps, and we take the step back from $t = T/4$, where
 # $\bar\alpha_t$ is 0.85 in all of them. Only the size of the step differs. We take an $x_t$ between the two parts: it came from
@@ -539,8 +542,8 @@ plots.show(
 # however large its network. With 256 steps the two curves look the same.
 #
 # That is one $x_t$. Next are the mean over all $x_t$, weighted by $q(x_t)$, and the worst of them, at three times. How fast has
-# this distance to fall? A chain has $T$ steps, and total variations at most add up. If each step's distance falls faster than
-# $1/T$, the sum over the chain goes to 0.
+# this distance to fall? A chain has $T$ steps, and total variations at most add up. If the distance falls faster than $1/T$ at
+# every time, the sum over the chain goes to 0. We look at three times.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -673,8 +676,9 @@ check.add_noise(lost_bar)
 # - At $t = T$ digits are {{x-t-is-gaussian-at-the-end.digits}} bits per dimension from pure noise under the linear schedule.
 #   It spends {{linear-schedule-idle-steps.linear}} of its 1,000 steps where the squared factor of the picture is below 1 %.
 # - Given $x_0$, the step back is a Gaussian in closed form. Without $x_0$ it is not: where steps are large it may have two
-#   peaks, here up to {{reverse-step-tends-to-gaussian.two_peaks}}. It tends to a Gaussian, faster than $1/T$. That is why
-#   sampling with Gaussian steps (lesson 02) takes many of them. A deterministic sampler does not rely on it (lesson 14).
+#   peaks, here up to {{reverse-step-tends-to-gaussian.two_peaks}}. At the three times measured, for this pair, it tends to a
+#   Gaussian faster than $1/T$. That is why sampling with Gaussian steps (lesson 02) takes many of them. A deterministic
+#   sampler does not rely on it (lesson 14).
 #
 # ## At full size
 #

@@ -204,8 +204,8 @@ plots.show(
 # large $t$ almost all of $x_t$ is noise, and the floor is near 0. The bump is where the spots begin to overlap.
 #
 # **Right:** at $t = 1$ the relative error is 80 %. There $\epsilon^*$ itself is small, 0.10 (root mean square), and the error
-# is 0.08. Towards $t = T$ it grows to 1. The claim below gives one figure for all $t$: the mean squared error divided by the
-# mean square of $\epsilon^*$, and the root of that. Large $t$ dominate it.
+# is 0.08. Towards $t = T$ the size of $\epsilon^*$ grows to 1. The claim below gives one figure for all $t$: the mean squared
+# error divided by the mean square of $\epsilon^*$, and the root of that. Large $t$ dominate it.
 #
 # Is the error small? The null model of the next claim lacks the spots: it is the best denoiser of a single Gaussian with the
 # ring's variance, which is linear in $x_t$.
@@ -237,8 +237,8 @@ claim(
 )
 
 # %% [markdown]
-# Here and in all lessons "±" is one standard error. A bar in a plot is the margin that a verdict needs: about two standard
-# errors, more where there are few runs.
+# Here and in all lessons "±" is one standard error. In this lesson a bar in a plot is the margin that a verdict needs: about
+# two standard errors, more where there are few runs.
 #
 # ## Five views of one prediction
 #
@@ -370,9 +370,10 @@ check.solution("sampling_loop")
 
 # %% [markdown]
 # The library's `ddpm` is the same loop over any falling row of times. It yields each step, so that the chain can be watched:
-# here 300 points in 100 steps. **Left** $x_t$, **middle** the predicted $x_0$, **right** minus the predicted noise, as arrows.
-# Play it, or drag the slider. At first every arrow points to the middle of the ring: at $t = T$ the mean of all
-# possible $x_0$ *is* the middle. Then the field splits into eight.
+# here 300 points in 100 steps. **Left** $x_t$, **middle** the predicted $x_0$, **right** minus the predicted noise, as
+# arrows. Play it, or drag the slider. At first every arrow points to the middle of the ring: at $t = T$ the mean of all
+# possible $x_0$ *is* the middle. Then the field splits into eight. (At first the network's predicted $x_0$ are scattered: its
+# small error is multiplied by the ratio of noise to signal, which is large there.)
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.samplers import ddpm
@@ -454,7 +455,8 @@ claim(
 #   + \sum_{t > 1} \underbrace{D_{\mathrm{KL}}(q(x_{t-1} \mid x_t, x_0) \,\|\, p_\theta(x_{t-1} \mid x_t))}_{L_{t-1}}
 #   \underbrace{- \log p_\theta(x_0 \mid x_1)}_{L_0} \Big].$$
 #
-# All but $L_0$ compare two Gaussians, so each is a squared distance of two means (eq. 8). Written with noises (eq. 12):
+# $L_T$ has nothing to learn. Each $L_{t-1}$ compares two Gaussians of fixed variance, so it is a weighted squared distance of
+# their means, plus a constant (eq. 8). Written with noises (eq. 12):
 #
 # $$L_{t-1} = \mathbb{E}\left[ w_t\, \|\epsilon - \epsilon_\theta(x_t, t)\|^2 \right] + \text{const}, \qquad
 #   w_t = \frac{\beta_t^2}{2 \sigma_t^2\, \alpha_t\, (1 - \bar\alpha_t)}.$$
@@ -496,8 +498,9 @@ plots.show(
 
 # %% [markdown]
 # Half of the weighted loss lies at small $t$, where the noise is smaller than the spots' own width. Most of that is floor,
-# which has no gradient. Of the network's own error, weighted, half lies there too. The simple loss gives more weight to larger
-# $t$, where denoising is more difficult (Ho et al., section 3.4). Does that cost likelihood, and does it gain samples?
+# whose gradient is 0 on average, but not in a batch. Of the network's own error, weighted, half lies there too. The simple
+# loss gives more weight to larger $t$, where denoising is more difficult (Ho et al., section 3.4). Does that cost likelihood,
+# and does it gain samples?
 #
 # Small networks, alike in all but the loss, were trained for 600 and 3,000 steps, eight trainings (seeds) each, with gradients
 # clipped at norm 1. `tests/benchmarks/loss_weights.py` trains them.
@@ -546,7 +549,7 @@ plots.show(
 )
 
 # %% [markdown]
-# After 600 steps no arm is better than the circle without spots, so the comparison is that of 3,000 steps.
+# After 600 steps no arm is clearly better than the circle without spots, so the comparison is that of 3,000 steps.
 
 # %%
 arms = lambda figure, way, other: compare(of(figure, way), of(figure, other))
@@ -590,11 +593,12 @@ claim(
 )
 
 # %% [markdown]
-# So the bound as a loss gives the tighter bound, if $t$ is drawn by weight. Its samples cannot be told apart from those of the
-# simple loss (last column but one of the table). With uniform $t$ it is worst in both. These two arms differ in the variance
-# alone: {{eps-variance-alone.outside}} of the samples lie outside. So on the ring the variance harms. Whether the weights
-# themselves harm the samples, these trainings do not decide. On CIFAR10 Ho et al. report a Frechet distance (lesson 00) of 3.17
-# for the simple loss and 13.51 for the bound. The codes have 3.75 and 3.70 bits per dimension (Tables 1 and 2).
+# So the bound as a loss gives the tighter bound, if $t$ is drawn by weight. Its samples cannot be told apart from those of
+# the simple loss (last column but one of the table). With uniform $t$ it is worst in both. These two arms have the same
+# expected loss, and differ in how $t$ is drawn: {{eps-variance-alone.outside}} of the samples lie outside. The difference is
+# the variance of the gradient, and what clipping makes of it; the two are not separated here. Whether the weights themselves
+# harm the samples, these trainings do not decide. On CIFAR10 Ho et al. report a Frechet distance (lesson 00) of 3.17 for the
+# simple loss and 13.51 for the bound. The codes have 3.75 and 3.70 bits per dimension (Tables 1 and 2).
 #
 # > **Two refinements that large models use**
 # >
@@ -806,8 +810,8 @@ plots.show(
 # samples look cleaner than the data, but their variety is too small. The eye misses that; the check does not.
 #
 # Why is the right loop not at 0.100 either? With 1,000 steps it is a little too narrow: $\tilde\beta_t$ is the variance of
-# $x_{t-1}$ for a *known* $x_0$, and $q(x_{t-1} \mid x_t)$ is wider. With 25 steps that is outweighed by points left between
-# the spots.
+# $x_{t-1}$ for a *known* $x_0$, and $q(x_{t-1} \mid x_t)$ is wider. With 25 steps points left between the spots probably
+# outweigh that.
 #
 # ## What you saw
 #

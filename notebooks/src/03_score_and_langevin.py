@@ -164,9 +164,9 @@ print(f"the plain means differ from the formula by {misses:.1f} of their own sta
 #
 # $$\boxed{\;\mathbb{E}[\epsilon \mid x_t] = -\sqrt{1 - \bar\alpha_t}\; \nabla \log q(x_t)\;}$$
 #
-# The left side is what the epsilon loss trains a network to predict (lesson 02). So **every network trained on that loss
-# predicts a score**, and nobody had to know $q$. The minus is there because noise leads away from the data and the score leads
-# to them.
+# The left side is what the epsilon loss trains a network to predict (lesson 02). So **the best prediction is a score**, a
+# trained network estimates it, and nobody had to know $q$. The minus is there because noise leads away from the data and the
+# score leads to them.
 #
 # Learning the marginal score from the conditional one is **denoising score matching**. Its theorem (Vincent 2011) holds for any
 # $s$, with a constant that does not depend on $s$:
@@ -289,8 +289,9 @@ for i in (0, 4, 6):
     print(f"t = {times[i]:3d}: without the factor the exact noise is {1 / float(no_factor[1][i]):,.0f} times too small")
 
 # %% [markdown]
-# Why from $t = 10$ on? There the error of this network is below 20 % of the noise that it should predict (lesson 02). **At $t
-# = 1$ the network is wrong:** its direction is roughly right, but its scale is {{score-eps-learned.scale.mean}} instead of 1.
+# Why from $t = 10$ on? The range was chosen after looking at this one network. There the error of this network is below 20 %
+# of the noise that it should predict (lesson 02). **At $t = 1$ the network is wrong:** its direction is roughly right, but
+# its scale is {{score-eps-learned.scale.mean}} instead of 1. Both together give the error of 80 %.
 #
 # **The factor counts.** A sampler that steps along the score needs its size. With $-\epsilon$ in place of the score, its steps
 # at $t = 1$ would be 100 times too short.
@@ -403,9 +404,10 @@ claim(
 # that part does not simply fall with $t$. It rises from $t = 10$ to 20, where the spots are still apart. At $t = 1$ and 2 the
 # error is large everywhere, since the noise to be predicted is small there (lesson 02).
 #
-# So one wants large noise, and small noise to end with: one reason for many noise levels. There is another. Pictures are
-# believed to lie near a **manifold**, a surface of far fewer dimensions than they have pixels. Then $q$ has no density in pixel
-# space, and no score. With noise it has both everywhere (Song and Ermon 2019, sections 3.1 and 4).
+# At large noise hardly any place is sparse. So one begins there, and ends with small noise: one reason for many noise levels.
+# There is another. Pictures are believed to lie near a **manifold**, a surface of far fewer dimensions than they have pixels.
+# Then $q$ has no density in pixel space, and no score. With noise it has both everywhere (Song and Ermon 2019, sections 3.1
+# and 4).
 #
 # ## Langevin dynamics
 #
@@ -594,8 +596,9 @@ for epsilon in (1.0, 3.0):
     print(f"plain, step size {epsilon:g}: share {share(in_light(x)):.2f}, {share(outside(x)):.0%} outside both spots")
 
 # %% [markdown]
-# Larger steps do not find the weights. With the largest ones the share moves a little, but a third of the points lies outside
-# the spots.
+# At these sizes larger steps do not find the weights. With the largest ones the share moves a little, but a third of the points
+# lies outside the spots. Steps as long as those of annealing at its largest noise would diverge without that noise. So the two
+# cannot be separated further.
 
 # %%
 walk = lambda mixture, x: my_annealed_langevin(ExactDenoiser(mixture, levels), x, levels.times(40), 50, 0.004, seeded(0))
@@ -710,9 +713,9 @@ claim(
 #
 # ## Watch it
 #
-# The same walk with 300 points. **Left** the points, **middle** the prediction of Tweedie's formula for each, **right** the
-# learned field. Play it, drag the slider, use the arrow keys. Unlike in lesson 02 the points never settle. At each level they
-# move until noise and drift are in balance, in ever smaller steps.
+# The same walk with 300 points. **Left** the points, **middle** the prediction of Tweedie's formula for each (scattered at
+# first, as in lesson 02), **right** the learned field. Play it, drag the slider, use the arrow keys. Unlike in lesson 02 the
+# points never settle. At each level they move until noise and drift are in balance, in ever smaller steps.
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.samplers import Step, annealed_langevin

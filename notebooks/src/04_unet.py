@@ -226,7 +226,8 @@ check.solution("self_attention")
 # Now the whole network. Going down, a convolution of stride 2 (at every second position) halves the size. Going up, a
 # transposed convolution makes 2 × 2 positions of each. On the way down each block's output is also put on a stack. On the way
 # up each block takes the last map off the stack, and gets its own input and that map side by side, as more channels (so did
-# Ronneberger et al.). The last map in is the first one out: the sizes then agree.
+# Ronneberger et al.). The last map in is the first one out: the sizes then agree. Only outputs of blocks are stacked. So the
+# deepest map of the encoder is both the input of the first decoder block and its skip.
 #
 # ### Exercise 4: `unet_forward` (difficulty 3, 11 minutes)
 #
@@ -413,7 +414,8 @@ claim(
 # ## What does each part contribute?
 #
 # An **ablation** removes or exchanges one part, trains again, and compares. The recipe is that of lesson 00, cut to 240
-# steps. Each arm has five trainings, the transformer three, and training $i$ of all arms has the same batches and noise. It
+# steps. Each arm has five trainings, the transformer three, the full U-Net
+# six (the claims use those whose seeds are paired), and training $i$ of all arms has the same batches and noise. It
 # takes half an hour of one core, so it was done once, by
 #
 #     python tests/benchmarks/unet_ablation.py
@@ -423,7 +425,8 @@ claim(
 # - A skip connection is "removed" by zeros in its place: the same work and as many parameters, without the information.
 # - Without the path that skips them, blocks cannot start at zero as they otherwise do: no gradient would arrive. So they are
 #   compared with a U-Net that has the paths and the same random start.
-# - The other arms have fewer parameters: 380,000 without time or self-attention, 385,000 with addition, of 413,000. Without
+# - Some arms have fewer parameters: 380,000 without time or self-attention, 385,000 with addition, 403,000 without residual
+#   paths, of 413,000. So "without" always means without the part *and* its parameters. Without
 #   self-attention, with addition and with random Fourier features the random start differs, too.
 # - Self-attention makes a step more expensive. So the U-Net without it, and the transformer below, were also trained for
 #   **equal processor time**: as many steps as cost the same. The costs were measured in turns in one run.
@@ -629,7 +632,7 @@ worse("unet-transformer-time", "With a transformer, at equal processor time", "a
 # ## Failure museum: the wrong unit of time
 #
 # The embedding is made for $t$ in steps, 0 to 1,000. Many programs keep time as a fraction, and pass $t / T$. Nothing
-# crashes. But all times then get nearly the same vector: the dotted line of this lesson's first figure. Trained so, the
+# crashes. But all times then get nearly the same vector: the dotted line in the figure below exercise 1. Trained so, the
 # network is worse than with $t$ in steps:
 
 # %%
@@ -649,11 +652,12 @@ print("softmax over the wrong axis:", check.self_attention(columns_first).diagno
 #   the growth with the middle pixel, {{unet-erf-widens.naive}} pixels, is a confound.
 # - Zeros in place of the skip connections' maps multiply the Frechet distance by {{unet-skip-connections.ratio}} after 240
 #   steps.
-# - Without the time it is multiplied by {{unet-time.ratio}}. A time as a fraction, where steps are expected, costs
-#   {{unet-time-as-fraction.ratio}}. Even so a noisy digit shows its time, with a mean error of
-#   {{unet-noise-level-visible.off}} steps.
+# - Without the time it is multiplied by {{unet-time.ratio}}. A time as a fraction, where steps are expected, raises the loss:
+#   {{unet-time-as-fraction.loss}}. (Its distance grows no more than between two sets of trainings of the same network.) Even
+#   so a noisy digit shows its time, with a mean error of {{unet-noise-level-visible.off}} steps.
 # - After equally many steps, self-attention cannot be told apart from none. At equal processor time the loss is lower without
-#   it, {{unet-attention-time.loss}}; the Frechet distances cannot be told apart.
+#   it, {{unet-attention-time.loss}}; the Frechet distances cannot be told apart. With other seeds the full U-Net differs from
+#   itself by as much: the verdict rests on pairing by seed, and may be chance.
 # - Nor can random Fourier features be told apart from the sinusoidal embedding, or addition from adaptive group
 #   normalisation. That is no proof that they are equal. A random start makes the loss higher; the distances cannot be told
 #   apart.

@@ -254,11 +254,11 @@ plots.show(
 )
 
 # %% [markdown]
-# In the minimax game one missing mode costs 0.03 nats, 24 missing ones 1.22. The negative log-likelihood grows *without bound*:
-# $-\log p_G(x)$ of a real point in a missing mode is infinite, in the limit. The ELBO and the denoising loss (lesson 02) bound
-# a likelihood. And the cost reaches $G$ only through the slope of $D$ at $G$'s **own samples**. There $D^*$ is a constant, $k /
-# (25 + k)$, with slope 0: no gradient says that a mode is missing. A smooth $D$ can slope towards an empty mode. This is a
-# hypothesis; the GAN without Fourier features, below, agrees with it.
+# In the minimax game one missing mode costs 0.03 nats, 24 missing ones 1.22. The negative log-likelihood grows *without
+# bound*: $-\log p_G(x)$ of a real point in a missing mode is infinite, in the limit. The ELBO bounds the likelihood, and the
+# denoising loss is such a bound with other weights (lesson 02). And the cost reaches $G$ only through the slope of $D$ at
+# $G$'s **own samples**. There $D^*$ is a constant, $k / (25 + k)$, with slope 0: no gradient says that a mode is missing. A
+# smooth $D$ can slope towards an empty mode. This is a hypothesis; the GAN without Fourier features, below, agrees with it.
 #
 # - **Mode dropping**: some modes of the data get no samples.
 # - **Mode collapse**: the samples fall onto a few points or modes, whatever $z$ is.
@@ -410,8 +410,9 @@ claim(
 # %% [markdown]
 # ## Failure museum: what makes this GAN lose modes?
 #
-# One difference at a time, 600 steps, three trainings each: the part `collapse` of the same script. The null model is the
-# recipe again, with other seeds: what chance alone makes.
+# One difference at a time, 600 steps, three trainings each: the part `collapse` of the same script. The recipe is the GAN
+# above: momentum 0, the non-saturating loss, Fourier features, no R1. The null model is the recipe again, with other seeds:
+# what chance alone makes.
 
 # %%
 collapse = figures.load("three_generators", "collapse")
@@ -465,9 +466,7 @@ claim(
 # %% [markdown]
 # - At this learning rate, **momentum** costs modes: {{gan-momentum-collapse.modes}}, with 0.9 beside 0.
 # - **R1**, and a discriminator **without Fourier features**, cover all 25 modes here. Every change with more modes also
-#   has more samples outside, so slower training is not excluded after 600 steps. At 30 s it is not the whole reason: with R1,
-#   {{gan-r1-keeps-modes.outside.a.mean}} are outside after 2,049 steps, of the recipe {{gan-minimax-loss.outside.b.mean}} after
-#   600.
+#   has more samples outside. So it may be that these GANs train more slowly, and lose modes later; that is not excluded.
 # - **Half the rate** cannot be judged from three trainings: its difference from the recipe lies within the margin.
 # - With the **minimax loss**, {{gan-minimax-loss.outside.a.mean}} of the samples are outside, as many as of uniform noise
 #   ({{gan-minimax-loss.noise}}). Its {{gan-minimax-loss.modes.a.mean}} modes therefore say nothing.
@@ -488,7 +487,7 @@ print(check.train_gan(ignoring_momentum).diagnosis)
 # One recipe each, **not equally tuned**. Diffusion has min-SNR times (lesson 02) and Muon. In one training of half the cost
 # each (`tests/benchmarks/HISTORY.md`), other choices had a smaller Frechet distance (lesson 00): twice the rate, or R1 with
 # $\gamma = 0.1$, for the GAN; Muon for the VAE. They are not used here. So the figures rank these three recipes, not the three
-# methods.
+# methods. They cannot be compared with those of lesson 00, whose network is given the class.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -673,9 +672,9 @@ claim(
 )
 
 # %% [markdown]
-# Fine detail is {{vae-blur.real}} of the variance of real digits, {{vae-blur.reconstructed}} of reconstructions, and
-# {{vae-blur.detail.a.mean}} of new means. Reconstructions are decoder means, too. So being a mean explains a part of the loss
-# at most. The rest comes with $z$ from the prior in place of the encoder's: some new means are no digit. Noise that is
+# Fine detail is {{vae-blur.real}} of the variance of real digits, {{vae-blur.reconstructed}} of reconstructions (of one VAE),
+# and {{vae-blur.detail.a.mean}} of new means. Reconstructions are decoder means, too. So being a mean explains a part of the
+# loss at most. The rest comes with $z$ from the prior in place of the encoder's: some new means are no digit. Noise that is
 # independent in each pixel adds grain, not the missing strokes.
 #
 # ## What you saw

@@ -260,10 +260,11 @@ plots.show(
 # %% [markdown]
 # ## When does the noise help?
 #
-# Three kinds of small pictures: halves of **real** digits, samples of a **finished base** (400 training steps), and samples of
-# an **undertrained base** (the same training after 100 steps). Two upsamplers: one trained **with** augmentation ($S = 600$),
-# one **without** ($S = 0$). Base and upsamplers were trained three times, each sampled with noise of its own: 200 pictures per
-# training. (The script is `tests/benchmarks/cascade.py`.)
+# Three kinds of small pictures: halves of **real** digits, samples of a **finished base** (400 training steps), and samples
+# of an **undertrained base** (the same training after 100 steps). Two upsamplers: one trained **with** augmentation ($S =
+# 600$), one **without** ($S = 0$). Base and upsamplers were trained three times, each sampled with noise of its own: 200
+# pictures per training. Verdicts are of differences paired by training, except beside one stage. (The script is
+# `tests/benchmarks/cascade.py`.)
 #
 # Two figures are measured by a classifier of 32 × 32 digits. The Frechet distance (lesson 00) is small where the pictures are
 # distributed as real ones. The class accuracy is the share of pictures that it assigns to the class that was asked for.
@@ -496,7 +497,8 @@ claim_truncated("cascade-truncated-undertrained", "early")
 claim_truncated("cascade-truncated-finished", "base", expected=None)
 
 # %% [markdown]
-# At $s = 200$ the truncated way is worse for the undertrained base. For the finished base the two ways cannot be told apart.
+# At $s = 200$, with DDIM, the truncated way is worse for the undertrained base. (DDIM's $x_s$ contains predicted noise, not
+# fresh noise; another sampler may differ.) For the finished base the two ways cannot be told apart.
 #
 # ## A cascade beside one stage, at equal cost
 #
@@ -570,11 +572,12 @@ claim(
 )
 
 # %% [markdown]
-# The difference is {{cascade-at-equal-cost.distance.difference}}. With this error a verdict needs
-# more than {{cascade-at-equal-cost.distance.difference.margin}}, so three trainings are too few. Those of one stage vary much.
-# Every cascade has a smaller distance than every network of one stage: {{cascade-at-equal-cost.cascades}} beside
-# {{cascade-at-equal-cost.stages}}. One stage has more recall than the cascade. With twice its sampling steps no change is seen
-# in the table. The cascade takes about twice as long to sample as one stage in 20 steps.
+# The difference is {{cascade-at-equal-cost.distance.difference}}. With this error a verdict needs more than
+# {{cascade-at-equal-cost.distance.difference.margin}}, so three trainings are too few. Those of one stage vary much. Every
+# cascade has a smaller distance than every network of one stage: {{cascade-at-equal-cost.cascades}} beside
+# {{cascade-at-equal-cost.stages}}. One stage has more recall than the cascade, and more than real digits, which may be spread
+# (lesson 05). The level $s$ chosen for the cascade was 0 in all three trainings. With twice its sampling steps no change is
+# seen in the table. The cascade takes about twice as long to sample as one stage in 20 steps.
 #
 # In training a picture of the base takes 1.5 ms, one of 32 × 32 takes 1.9 to 2.0 ms, not four times as much. The networks of
 # 32 × 32 work on patches of 2 × 2 pixels, so on 16 × 16 positions too. So this comparison does not test whether low resolution
@@ -605,8 +608,8 @@ plots.show(
 # %% [markdown]
 # ### Mistake in training, which the check finds
 #
-# Here the network is always given level 0. The check counts the levels that the network is given. In units of the frequency
-# under a uniform $s$, level 0 has 31; the right loss has about 1.
+# Here the network is always given level 0. The check counts the levels that the network is given. If $s$ is uniform, level 0
+# is rare. With the mistake it occurs 31 times as often as that; in the right loss about once.
 
 
 # %%
@@ -651,7 +654,7 @@ guesses(
 # %% [markdown]
 # ## Think about it
 #
-# 1. Train-test mismatch would vanish if the upsampler were trained on the base's *samples*. Why is it trained on halves of real
+# 1. Compounding error would vanish if the upsampler were trained on the base's *samples*. Why is it trained on halves of real
 #    pictures?
 #
 # <details><summary>Answer</summary>
