@@ -114,7 +114,7 @@ def test_checks_note_what_is_right_and_only_in_a_notebook(monkeypatch):
 
 def test_every_exercise_of_a_lesson_is_a_check_and_each_is_known(file):
     found = progress.exercises()
-    assert found["01"] == ["add_noise", "cosine_beta", "posterior"]
+    assert found["01"] == ["add_noise", "cosine_beta", "posterior", "reverse_chain"]
     assert all(hasattr(check, name) for names in found.values() for name in names)
     progress.note("cosine_beta", file)
     shown = progress.progress(file)

@@ -23,11 +23,11 @@ def test_the_index_shows_every_lesson_and_finds_words(folder, open_page):
         assert len(card.inner_text()) > 60 and card.locator("img").count() == 1
     page.get_by_label("Search all lessons").fill("Langevin WEIGHTS")
     first = page.locator("#found a").first
-    assert first.inner_text() == "Plain Langevin gets the weights wrong"
+    assert first.inner_text() == "Does Langevin dynamics find the weights?"
     first.click()
     top = "document.getElementById(decodeURIComponent(location.hash.slice(1)))?.getBoundingClientRect().top"
     page.wait_for_function(f"Math.abs({top}) < 400")  # the browser scrolls once it has laid all out
-    assert page.title().startswith("03 Score and Langevin")
+    assert page.title().startswith("03 The score and Langevin")
     page.go_back()
     page.get_by_label("Search all lessons").fill("zebra")
     assert "Nothing found" in page.locator("#found").inner_text() and not page.errors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from types import SimpleNamespace
 
@@ -233,7 +234,7 @@ def _stages() -> tuple[Network, Network]:
     above.rule = lambda weight, x, time, cond: (
         spy.affine(weight / 2, x, time) - interpolate(cond[:, :1] + cond[:, 1:2] + cond[:, 2:] / 10, scale_factor=2)
     )
-    return tuple(Network(net.requires_grad_(False), PROCESS) for net in (base, above))
+    return tuple(Network(net.requires_grad_(False), deepcopy(PROCESS)) for net in (base, above))
 
 
 def _cascaded(cascade: Callable, s: int) -> tuple[Tensor, Tensor]:

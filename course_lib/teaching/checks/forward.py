@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import deepcopy
 
 import torch
 from torch import Tensor
@@ -201,7 +202,7 @@ posterior = Check(
 
 
 # reverse_chain: points from one x_0, so that each time has a mean and a variance
-ONE_X0 = torch.tensor([2.0, -2.0]).repeat(1000, 1)
+ONE_X0 = torch.tensor([2.0, -2.0]).repeat(4000, 1)
 SOME_T = (30, 5)
 
 
@@ -219,7 +220,7 @@ def _reverse_chain(process: DDPM, x0: Tensor, rng: torch.Generator) -> Tensor:
 
 def _chain(reverse_chain: Callable, x0: Tensor = ONE_X0) -> Tensor:
     """What the function gives: (T + 1, B, ...)."""
-    return torch.as_tensor(reverse_chain(PROCESS, x0.clone(), seeded(3)))
+    return torch.as_tensor(reverse_chain(deepcopy(PROCESS), x0.clone(), seeded(3)))
 
 
 def _residual(chain: Tensor) -> Tensor:
