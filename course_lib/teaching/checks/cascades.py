@@ -219,7 +219,7 @@ upsampler_loss = Check(
 )
 
 # cascade: two networks whose output depends on all of their input; the second records what it is given
-CLASSES, FIRST, SECOND = torch.arange(600) % 10, normal(600, 1, 2, 2, seed=4), normal(600, 1, 4, 4, seed=5)
+CLASSES, FIRST, SECOND = torch.arange(2400) % 10, normal(2400, 1, 2, 2, seed=4), normal(2400, 1, 4, 4, seed=5)
 TIMES, SOME_S = torch.tensor([50, 31, 12, 0]), 20
 
 
@@ -238,7 +238,7 @@ def _stages() -> tuple[Network, Network]:
 
 
 def _cascaded(cascade: Callable, s: int) -> tuple[Tensor, Tensor]:
-    """The large pictures of a cascade (600, 1, 4, 4), and the condition of its upsampler (600, 3, 2, 2)."""
+    """The large pictures of a cascade (2400, 1, 4, 4), and the condition of its upsampler (2400, 3, 2, 2)."""
     base, upsampler = _stages()
     noises = FIRST.clone(), SECOND.clone()
     made = cascade(base, upsampler, CLASSES.clone(), noises, TIMES.clone(), s, torch.Generator().manual_seed(7))
