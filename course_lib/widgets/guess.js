@@ -98,22 +98,31 @@ function ask(root, id, question, onSlides) {
 }
 
 /**
- * A slider with its value in large type.
+ * A slider with its value in large type. Until it is moved it has no thumb and no value: a value to begin with would be a hint.
  * @param {Question} question
  * @param {boolean} onSlides
  */
 function slider(question, onSlides) {
   const { low, high, step, decimals, stops } = question;
-  const range = make("input", { type: "range", min: 0, max: stops, step: 1, value: Math.round(stops / 2) });
+  const range = make("input", { type: "range", min: 0, max: stops, step: 1, value: 0, class: "untouched" });
   range.setAttribute("aria-label", question.question);
-  const value = () => clamp(Number((step * Math.floor(low / step + range.valueAsNumber + 1e-6)).toFixed(decimals)), low, high);
+  const touched = () => !range.classList.contains("untouched");
+  const at = () => clamp(Number((step * Math.floor(low / step + range.valueAsNumber + 1e-6)).toFixed(decimals)), low, high);
   const [output, hands] = [make("output"), make("p", { class: "hands" })];
   const write = () => {
-    output.textContent = say(question, value());
-    range.setAttribute("aria-valuetext", output.textContent);
-    hands.textContent = `Who says more than ${output.textContent}? Who says less?`;
+    output.textContent = touched() ? say(question, at()) : "?";
+    range.setAttribute("aria-valuetext", touched() ? output.textContent : "no guess yet");
+    hands.textContent = touched() ? `Who says more than ${output.textContent}? Who says less?` : "Move the slider.";
   };
-  range.addEventListener("input", write);
+  const touch = () => range.dispatchEvent(new Event("input", { bubbles: true }));
+  range.addEventListener("input", () => {
+    range.classList.remove("untouched");
+    write();
+  });
+  range.addEventListener("click", touch); // where the lowest value is meant, nothing changes
+  range.addEventListener("keydown", ({ key }) => {
+    if (["Home", "ArrowLeft", "ArrowDown", "PageDown"].includes(key)) touch();
+  });
   write();
   const ends = make(
     "div",
@@ -121,7 +130,7 @@ function slider(question, onSlides) {
     ...[low, high].map((end) => make("span", {}, say(question, end))),
   );
   const element = make("div", {}, output, ...(onSlides ? [hands] : []), range, ends);
-  return { element, value, focus: () => range.focus({ preventScroll: true }) };
+  return { element, value: () => (touched() ? at() : null), focus: () => range.focus({ preventScroll: true }) };
 }
 
 /**

@@ -53,7 +53,6 @@ plots.show(figure, alt="Four rows of handwritten digits, each row from 0 to 9.")
 
 # %%
 import torch
-
 from course_lib.process import DDPM, seeded
 from course_lib.schedules import cosine_beta
 
@@ -62,7 +61,9 @@ rng = seeded(0)
 t = torch.linspace(0, 1000, 10).long()
 each = x0[[2, 5, 8]].repeat_interleave(10, 0)  # three digits, ten times each
 x_t = process.add_noise(each, t.repeat(3), torch.randn(each.shape, generator=rng))
-figure = plots.pictures(x_t, columns=[f"t = {time}" for time in t.tolist()], title="From a digit to noise")
+figure = plots.pictures(
+    x_t, columns=[f"t = {time}" for time in t.tolist()], title="From a digit to noise"
+)
 plots.show(figure, alt="Three digits, each fading into noise from left to right.")
 
 # %% [markdown]
@@ -170,7 +171,9 @@ from course_lib.zoo import models
 evaluator, (held_out, _) = models.load("classifier", device="cpu"), digits.load("held_out")
 features = [evaluator.features(x[:1000]).detach() for x in (x0, held_out)]
 for n in (100, 200, 500, 1000):
-    print(f"{n:5} real digits beside {n} others: {metrics.frechet_distance(*(x[:n] for x in features)):.2f}")
+    print(
+        f"{n:5} real digits beside {n} others: {metrics.frechet_distance(*(x[:n] for x in features)):.2f}"
+    )
 
 # %% [markdown]
 # ## What you saw

@@ -35,7 +35,6 @@ import math
 
 import matplotlib.pyplot as plt
 import torch
-
 from course_lib import plots
 from course_lib.datasets import digits, points
 from course_lib.process import DDPM
@@ -66,8 +65,15 @@ def walk(process, x0, rng):
 x0, label = digits.load("train")
 film = walk(linear, x0[[12, 15, 18]], seeded(0))
 t = [0, 20, 60, 120, 200, 300, 400, 600, 800, 1000]
-figure = plots.pictures(film[t].transpose(0, 1).flatten(0, 1), columns=[f"t = {time}" for time in t], title="Single steps")
-plots.show(figure, alt="Three digits, each fading into noise over ten columns, from t = 0 to t = 1000.")
+figure = plots.pictures(
+    film[t].transpose(0, 1).flatten(0, 1),
+    columns=[f"t = {time}" for time in t],
+    title="Single steps",
+)
+plots.show(
+    figure,
+    alt="Three digits, each fading into noise over ten columns, from t = 0 to t = 1000.",
+)
 
 # %% [markdown]
 # ## All the steps at once
@@ -126,8 +132,17 @@ figure, ax = plt.subplots(figsize=(9, 4.2))
 some = times[::50]
 ax.plot(times, mean, label="mean, formula")
 ax.plot(times, variance, "--", label="variance, formula")
-ax.plot(some, walkers[some].mean(1), "o", color=plots.COLOURS[0], ms=8, label="mean, single steps")
-ax.plot(some, walkers[some].var(1), "s", color=plots.COLOURS[1], ms=8, label="variance, single steps")
+ax.plot(
+    some, walkers[some].mean(1), "o", color=plots.COLOURS[0], ms=8, label="mean, single steps"
+)
+ax.plot(
+    some,
+    walkers[some].var(1),
+    "s",
+    color=plots.COLOURS[1],
+    ms=8,
+    label="variance, single steps",
+)
 ax.set(xlabel="time t", ylabel="mean, variance", title="Single steps beside the formula")
 ax.legend()
 plots.show(
@@ -137,7 +152,9 @@ plots.show(
 )
 
 # %%
-deviation = max(float((walkers.mean(1) - mean).abs().max()), float((walkers.var(1) - variance).abs().max()))
+deviation = max(
+    float((walkers.mean(1) - mean).abs().max()), float((walkers.var(1) - variance).abs().max())
+)
 chance = math.sqrt(2 / 20_000)  # the standard error of a variance of 1
 print(
     f"largest deviation of all 1,000 times: {deviation:.2f}, or {deviation / chance:.0f} standard errors (2 to 4 are expected)"
@@ -199,9 +216,20 @@ figure, axes = plt.subplots(1, 2, figsize=(9.5, 4))
 for (name, process), colour in zip(schedules.items(), plots.COLOURS):
     alpha_bar = process.alpha_bar(times)
     axes[0].plot(times, alpha_bar, LINES[name], color=colour, label=name)
-    axes[1].plot(times[1:], (alpha_bar / (1 - alpha_bar))[1:].log10(), LINES[name], color=colour, label=name)
+    axes[1].plot(
+        times[1:],
+        (alpha_bar / (1 - alpha_bar))[1:].log10(),
+        LINES[name],
+        color=colour,
+        label=name,
+    )
 axes[0].set(xlabel="time t", ylabel=r"$\bar\alpha_t$", title="Squared factor of the picture")
-axes[1].set(xlabel="time t", ylabel=r"$\log_{10}$ SNR$(t)$", title="Signal-to-noise ratio", ylim=(-6, 4.5))
+axes[1].set(
+    xlabel="time t",
+    ylabel=r"$\log_{10}$ SNR$(t)$",
+    title="Signal-to-noise ratio",
+    ylim=(-6, 4.5),
+)
 axes[0].legend()
 plots.show(
     figure,
@@ -212,9 +240,18 @@ plots.show(
 # %%
 eps = torch.randn(1, 1, 16, 16, generator=seeded(2)).expand(10, -1, -1, -1)
 t = torch.linspace(0, 900, 10).long()
-rows = [my_add_noise(process, x0[13].expand(10, -1, -1, -1), t, eps) for process in schedules.values()]
+rows = [
+    my_add_noise(process, x0[13].expand(10, -1, -1, -1), t, eps)
+    for process in schedules.values()
+]
 columns = [f"t = {time}" for time in t.tolist()]
-figure = plots.pictures(torch.cat(rows), columns, "The same digit and noise, two schedules", scale=0.065, rows=schedules.keys())
+figure = plots.pictures(
+    torch.cat(rows),
+    columns,
+    "The same digit and noise, two schedules",
+    scale=0.065,
+    rows=schedules.keys(),
+)
 plots.show(
     figure,
     alt="Two rows of the digit 3 with more and more noise. Linear: it cannot be seen from t = 600 on. Cosine: it can still be "
@@ -222,7 +259,9 @@ plots.show(
 )
 
 # %%
-idle = {name: int((process.alpha_bar(times) < 0.01).sum()) for name, process in schedules.items()}
+idle = {
+    name: int((process.alpha_bar(times) < 0.01).sum()) for name, process in schedules.items()
+}
 claim(
     "linear-schedule-idle-steps",
     "The linear schedule spends more than a fifth of its steps where the squared factor of the picture is below 1 %.",
@@ -251,7 +290,10 @@ from course_lib.widgets.player import play
 start = x0[10:22]
 film = walk(cosine, start, seeded(3))
 moments = torch.linspace(0, 1000, 41).long().tolist()
-steps = [Step(t, film[t], Prediction(film[t], *cosine.coefficients(t, start), "x0", start)) for t in moments]
+steps = [
+    Step(t, film[t], Prediction(film[t], *cosine.coefficients(t, start), "x0", start))
+    for t in moments
+]
 play(
     steps,
     draw=lambda step: {
@@ -303,11 +345,16 @@ start, _ = pair.sample(8, seeded(4))
 paths = walk(cosine, start, seeded(5))[every_tenth, :, 0]
 
 figure, ax = plt.subplots(figsize=(9.5, 4.8))
-shown = ax.contourf(every_tenth, x, densities, levels=torch.linspace(0, 1, 26), cmap="viridis", extend="max")
+shown = ax.contourf(
+    every_tenth, x, densities, levels=torch.linspace(0, 1, 26), cmap="viridis", extend="max"
+)
 ax.plot(every_tenth, paths, color="white", lw=1.8)
 ax.set(xlabel="time t", ylabel="$x_t$", title="The exact density of $x_t$, and eight walkers")
 figure.colorbar(shown, label="density", ticks=[0, 0.5, 1])
-plots.show(figure, alt="Heat map: two bright bands at -1 and 1 widen and merge into one around 0; white paths wander along.")
+plots.show(
+    figure,
+    alt="Heat map: two bright bands at -1 and 1 widen and merge into one around 0; white paths wander along.",
+)
 
 # %% [markdown]
 # ## Does everything end in the same noise?
@@ -329,7 +376,9 @@ plots.show(figure, alt="Heat map: two bright bands at -1 and 1 widen and merge i
 def kl_of_digits(process, t):
     """KL(q(x_t | x_0) || N(0, I)), mean over all digits, in bits per dimension; t (N,) from 1 up."""
     alpha_bar = process.alpha_bar(t)
-    return (alpha_bar * x0.square().mean() - alpha_bar - torch.log1p(-alpha_bar)) / (2 * math.log(2))
+    return (alpha_bar * x0.square().mean() - alpha_bar - torch.log1p(-alpha_bar)) / (
+        2 * math.log(2)
+    )
 
 
 def kl_of_pair(process, t):
@@ -342,10 +391,30 @@ def kl_of_pair(process, t):
 some = torch.arange(20, 1001, 20)
 figure, ax = plt.subplots(figsize=(9.5, 4.6))
 for (name, process), colour in zip(schedules.items(), plots.COLOURS):
-    ax.semilogy(some, kl_of_digits(process, some), LINES[name], color=colour, label=f"digits given $x_0$, {name}")
+    ax.semilogy(
+        some,
+        kl_of_digits(process, some),
+        LINES[name],
+        color=colour,
+        label=f"digits given $x_0$, {name}",
+    )
     of_pair = [kl_of_pair(process, int(t)) for t in some]
-    ax.semilogy(some, of_pair, LINES[name], marker="o", ms=5, lw=1.2, color=colour, label=f"pair, {name}")
-ax.set(xlabel="time t", ylabel="bits per dimension", ylim=(1e-10, 10), title="How far $x_t$ is from pure noise")
+    ax.semilogy(
+        some,
+        of_pair,
+        LINES[name],
+        marker="o",
+        ms=5,
+        lw=1.2,
+        color=colour,
+        label=f"pair, {name}",
+    )
+ax.set(
+    xlabel="time t",
+    ylabel="bits per dimension",
+    ylim=(1e-10, 10),
+    title="How far $x_t$ is from pure noise",
+)
 ax.legend(ncols=2)
 plots.show(
     figure,
@@ -354,12 +423,16 @@ plots.show(
 )
 
 # %%
-stable = DDPM(torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2)  # Stable Diffusion's schedule
+stable = DDPM(
+    torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+)  # Stable Diffusion's schedule
 
 
 def at_the_end(process):
     """Bits per dimension from N(0, I) at t = T: of the digits, and of the pair."""
-    return dict(digits=float(kl_of_digits(process, torch.tensor(1000))), pair=kl_of_pair(process, 1000))
+    return dict(
+        digits=float(kl_of_digits(process, torch.tensor(1000))), pair=kl_of_pair(process, 1000)
+    )
 
 
 claim(
@@ -382,7 +455,9 @@ claim(
 # %%
 for name, process in {"linear": linear, "Stable Diffusion": stable}.items():
     bits = 256 * at_the_end(process)["digits"]
-    print(f"{name:16}: factor of x_0 in x_T {float(process.signal(1000)):.4f}, {bits:.2g} bits for all 256 pixels")
+    print(
+        f"{name:16}: factor of x_0 in x_T {float(process.signal(1000)):.4f}, {bits:.2g} bits for all 256 pixels"
+    )
 
 # %% [markdown]
 # $x_T$ still contains $0.07\,x_0$. What survives noise best is what all pixels share: the average brightness. The model
@@ -456,12 +531,19 @@ check.solution("reverse_chain")
 goal = x0[[12, 15, 18]]
 back = my_reverse_chain(linear, goal, seeded(8)).flip(0)  # by t, from 0 to T
 noise = float((back[20] - linear.signal(20) * goal).std())
-print(f"t = 20: noise of standard deviation {noise:.3f}, expected {float(linear.noise(20)):.3f}")
+print(
+    f"t = 20: noise of standard deviation {noise:.3f}, expected {float(linear.noise(20)):.3f}"
+)
 shown = [900, 700, 500, 400, 300, 200, 120, 60, 20, 0]
 figure = plots.pictures(
-    back[shown].transpose(0, 1).flatten(0, 1), columns=[f"t = {t}" for t in shown], title="Backwards, to a given $x_0$"
+    back[shown].transpose(0, 1).flatten(0, 1),
+    columns=[f"t = {t}" for t in shown],
+    title="Backwards, to a given $x_0$",
 )
-plots.show(figure, alt="Three rows from t = 900 to t = 0: noise in which three digits appear, clearly visible from t = 200 on.")
+plots.show(
+    figure,
+    alt="Three rows from t = 900 to t = 0: noise in which three digits appear, clearly visible from t = 200 on.",
+)
 
 # %% [markdown]
 # ## One step back, if x₀ is not known
@@ -496,10 +578,14 @@ GRID = torch.linspace(-5, 5, 5001, dtype=torch.float64)
 def step_back(process, x_t, t, stride=1):
     """q(x_{t-stride} | x_t) of the pair on GRID, exact, and the Gaussian of its mean and variance; x_t (B,), both (B, N)."""
     s = t - stride
-    shrink = process.signal(t) / process.signal(s)  # for a stride of 1 that is sqrt(alpha_t), and what follows sqrt(beta_t)
+    shrink = process.signal(t) / process.signal(
+        s
+    )  # for a stride of 1 that is sqrt(alpha_t), and what follows sqrt(beta_t)
     spread = (process.noise(t) ** 2 - shrink**2 * process.noise(s) ** 2).sqrt()
     before = pair.noised(process.signal(s), process.noise(s)).log_prob(GRID[:, None])
-    exact = (before + torch.distributions.Normal(shrink * GRID, spread).log_prob(x_t[:, None])).softmax(1) / (GRID[1] - GRID[0])
+    exact = (
+        before + torch.distributions.Normal(shrink * GRID, spread).log_prob(x_t[:, None])
+    ).softmax(1) / (GRID[1] - GRID[0])
     mean = torch.trapezoid(exact * GRID, GRID)
     std = torch.trapezoid(exact * (GRID - mean[:, None]) ** 2, GRID).sqrt()
     return exact, torch.distributions.Normal(mean[:, None], std[:, None]).log_prob(GRID).exp()
@@ -517,7 +603,9 @@ def peaks(p):
 
 chains = {2**k: DDPM(my_cosine_beta(2**k)) for k in range(2, 11)}
 left = pair.class_probabilities(x[:, None], chains[4].signal(1), chains[4].noise(1))[:, 0]
-undecided = x[(left - 0.5).abs().argmin()].view(1)  # it came from the left part with a chance of one half
+undecided = x[(left - 0.5).abs().argmin()].view(
+    1
+)  # it came from the left part with a chance of one half
 
 figure, axes = plt.subplots(1, 5, figsize=(9.5, 3.6))
 for ax, T in zip(axes, (4, 8, 16, 32, 256)):
@@ -529,11 +617,14 @@ for ax, T in zip(axes, (4, 8, 16, 32, 256)):
     ax.set(title=f"T = {T}", xlabel="$x_{t-1}$", xlim=(visible[0], visible[-1]), yticks=[])
     ax.locator_params(axis="x", nbins=2)
     beta, distance = float(chains[T].beta(T // 4)), float(total_variation(exact, gauss))
-    print(f"T = {T:>3}: beta = {beta:.3f}, peaks: {peaks(exact[0])}, total variation from the Gaussian {distance:.3f}")
+    print(
+        f"T = {T:>3}: beta = {beta:.3f}, peaks: {peaks(exact[0])}, total variation from the Gaussian {distance:.3f}"
+    )
 axes[0].set_ylabel("density")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
 plots.show(
-    figure, alt="The exact step back has two peaks for T = 4 to 32, less and less deep; at T = 256 it lies on the Gaussian."
+    figure,
+    alt="The exact step back has two peaks for T = 4 to 32, less and less deep; at T = 256 it lies on the Gaussian.",
 )
 
 # %% [markdown]
@@ -565,8 +656,14 @@ def distances(part, shrinking=True):
     for T, chain in chains.items():
         t, stride = T // part, 1 if shrinking else T // 8
         if t >= stride > 0:
-            distance, share = total_variation(*step_back(chain, at, t, stride)), density(chain, t, at)
-            mean[T], worst[T] = float((share * distance).sum() / share.sum()), float(distance.max())
+            distance, share = (
+                total_variation(*step_back(chain, at, t, stride)),
+                density(chain, t, at),
+            )
+            mean[T], worst[T] = (
+                float((share * distance).sum() / share.sum()),
+                float(distance.max()),
+            )
     return mean, worst
 
 
@@ -577,8 +674,17 @@ for part in (2, 4, 8):
 figure, axes = plt.subplots(1, 2, figsize=(9.5, 4.6), sharey=True)
 for ax, of, title in zip(axes, (mean_over, worst), ("mean over $x_t$", "at the worst $x_t$")):
     for (part, by_T), colour, marker in zip(of.items(), plots.COLOURS, plots.MARKERS):
-        ax.loglog(by_T.keys(), by_T.values(), marker + "-", color=colour, ms=8, label=f"at t = T/{part}")
-    ax.loglog([64, 1024], [of[4][64], of[4][64] * 16**-1.5], "k:", lw=4, label=r"$\propto T^{-3/2}$")
+        ax.loglog(
+            by_T.keys(),
+            by_T.values(),
+            marker + "-",
+            color=colour,
+            ms=8,
+            label=f"at t = T/{part}",
+        )
+    ax.loglog(
+        [64, 1024], [of[4][64], of[4][64] * 16**-1.5], "k:", lw=4, label=r"$\propto T^{-3/2}$"
+    )
     ax.set(xlabel="number of steps T", title=title)
     ax.set_xticks([4, 16, 64, 256, 1024], ["4", "16", "64", "256", "1024"], minor=False)
     ax.minorticks_off()
@@ -597,9 +703,20 @@ def of_steps_back(by_part, stride):
     means = [mean for mean, _ in by_part.values()]
     orders = [math.log2(mean[256] / mean[1024]) / 2 for mean in means]
     mean, order = by_part[4][0], min(orders)
-    two = [T for T in chains if 0 < stride(T) and peaks(step_back(chains[T], undecided, T // 4, stride(T))[0][0]) > 1]
+    two = [
+        T
+        for T in chains
+        if 0 < stride(T)
+        and peaks(step_back(chains[T], undecided, T // 4, stride(T))[0][0]) > 1
+    ]
     return dict(
-        falls=all(of[2 * T] < of[T] for both in by_part.values() for of in both for T in of if 2 * T in of),
+        falls=all(
+            of[2 * T] < of[T]
+            for both in by_part.values()
+            for of in both
+            for T in of
+            if 2 * T in of
+        ),
         order=order,
         factor=f"{4**order:.0f} times",
         few=mean[8],
@@ -612,7 +729,9 @@ def of_steps_back(by_part, stride):
 claim(
     "reverse-step-tends-to-gaussian",
     "The exact step back, q(x_{t-1} | x_t), tends to a Gaussian as the increments shrink, faster than in proportion to 1/T.",
-    figures=of_steps_back({part: (mean_over[part], worst[part]) for part in (2, 4, 8)}, lambda T: 1),
+    figures=of_steps_back(
+        {part: (mean_over[part], worst[part]) for part in (2, 4, 8)}, lambda T: 1
+    ),
     measured="mean total variation {few:.2g} at T = 8, {some:.2g} at T = 32, {many:.2g} at T = 256; four times as many steps "
     "leave it {factor} smaller (order {order:.1f}, the lowest of three times); two peaks between the parts up to {two_peaks}",
     holds=lambda falls, order: all_of(falls, order > 1),
@@ -658,10 +777,22 @@ def lost_bar(process, x0, t, eps):
 
 
 t = torch.linspace(100, 1000, 10).long()
-rows = [noised(linear, x0[13].expand(10, -1, -1, -1), t, eps) for noised in (my_add_noise, lost_bar)]
+rows = [
+    noised(linear, x0[13].expand(10, -1, -1, -1), t, eps)
+    for noised in (my_add_noise, lost_bar)
+]
 columns = [f"t = {time}" for time in t.tolist()]
-figure = plots.pictures(torch.cat(rows), columns, "The formula, right and wrong", scale=0.065, rows=["right", "bar lost"])
-plots.show(figure, alt="Two rows of the digit 3. Right: it fades to noise. Bar lost: it stays almost clean up to t = 1000.")
+figure = plots.pictures(
+    torch.cat(rows),
+    columns,
+    "The formula, right and wrong",
+    scale=0.065,
+    rows=["right", "bar lost"],
+)
+plots.show(
+    figure,
+    alt="Two rows of the digit 3. Right: it fades to noise. Bar lost: it stays almost clean up to t = 1000.",
+)
 
 # %%
 check.add_noise(lost_bar)

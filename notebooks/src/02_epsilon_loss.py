@@ -26,7 +26,6 @@ import math
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-
 from course_lib import metrics, plots
 from course_lib.datasets.points import circle, ring
 from course_lib.denoisers import ExactDenoiser, Network
@@ -49,7 +48,14 @@ rng = seeded(0)
 x0, component = data.sample(1500, rng)
 fig, axes = plt.subplots(1, 4, figsize=(11.5, 3.5), sharey=True)
 for ax, t in zip(axes, (0, 50, 200, 1000)):
-    plots.points(process.add_noise(x0, t, randn_like(x0, rng)), component % 2, f"t = {t}", ax, reach=2.4, size=12)
+    plots.points(
+        process.add_noise(x0, t, randn_like(x0, rng)),
+        component % 2,
+        f"t = {t}",
+        ax,
+        reach=2.4,
+        size=12,
+    )
 plots.show(
     fig,
     alt="Four scatter plots, at t = 0, 50, 200 and 1000, two colours in turn: eight spots, blurred spots, a blurred ring, "
@@ -113,13 +119,23 @@ torch.manual_seed(0)
 net = MLP(dim=2, width=48, depth=2)
 optimizer, average = torch.optim.AdamW(net.parameters(), lr=4e-3, fused=True), EMA(net, 0.99)
 optimizer.register_step_post_hook(lambda *_: average.update())
-losses = my_training_loop(Network(net, process), lambda rng: data.sample(512, rng)[0], optimizer, 1200, seeded(0))
+losses = my_training_loop(
+    Network(net, process), lambda rng: data.sample(512, rng)[0], optimizer, 1200, seeded(0)
+)
 mine = Network(average.net, process)
 
 fig, ax = plt.subplots(figsize=(9.5, 4))
 ax.plot(losses, color=BLUE, linewidth=1)
-ax.set(xlabel="training step", ylabel="loss", title="The loss of your training loop", ylim=(0, 1.1))
-plots.show(fig, alt="A line plot of the loss over 1,200 steps: it falls from 0.8 to about 0.2 in 50 steps and stays there.")
+ax.set(
+    xlabel="training step",
+    ylabel="loss",
+    title="The loss of your training loop",
+    ylim=(0, 1.1),
+)
+plots.show(
+    fig,
+    alt="A line plot of the loss over 1,200 steps: it falls from 0.8 to about 0.2 in 50 steps and stays there.",
+)
 
 # %% [markdown]
 # The loss stops far above zero. Is that bad? That depends on how low it *can* go.
@@ -151,8 +167,12 @@ predict(
 
 # %%
 network = models.load("ring")
-linear = ExactDenoiser(GaussianMixture([1.0], torch.zeros(1, 2), [0.51**0.5]), process)  # the ring's variance is 1/2 + 0.1²
-times = torch.unique(torch.logspace(0, 3, 40).round().long())  # 1 .. T, denser where t is small
+linear = ExactDenoiser(
+    GaussianMixture([1.0], torch.zeros(1, 2), [0.51**0.5]), process
+)  # the ring's variance is 1/2 + 0.1²
+times = torch.unique(
+    torch.logspace(0, 3, 40).round().long()
+)  # 1 .. T, denser where t is small
 every_t = np.arange(1, T + 1)
 
 
@@ -162,9 +182,14 @@ def squares(denoisers, t, n=2000, seed=0):
     rng = seeded(1000 * seed + int(t))
     x0, _ = data.sample(n, rng)
     eps = randn_like(x0, rng)
-    eps = eps / eps.square().mean().sqrt()  # its mean square is 1, exactly: that lowers the standard errors below
+    eps = (
+        eps / eps.square().mean().sqrt()
+    )  # its mean square is 1, exactly: that lowers the standard errors below
     x_t = process.add_noise(x0, int(t), eps)
-    best, learned = exact(x_t, int(t)).eps, [denoiser(x_t, int(t)).eps for denoiser in denoisers]
+    best, learned = (
+        exact(x_t, int(t)).eps,
+        [denoiser(x_t, int(t)).eps for denoiser in denoisers],
+    )
     both = [v for eps_theta in learned for v in (eps_theta - eps, eps_theta - best)]
     return [float(v.square().mean()) for v in (best - eps, best, *both)]
 
@@ -174,15 +199,24 @@ def at_every_t(rows):
     return [torch.from_numpy(np.interp(every_t, times, column)) for column in np.array(rows).T]
 
 
-curves = [at_every_t([squares((network, linear, mine), t, seed=seed) for t in times]) for seed in range(3)]
+curves = [
+    at_every_t([squares((network, linear, mine), t, seed=seed) for t in times])
+    for seed in range(3)
+]
 floor, size, loss, left = curves[0][:4]
 
 fig, (a, b) = plt.subplots(1, 2, figsize=(11.5, 4.8))
-a.plot(every_t, floor, color=BLUE, linewidth=7, alpha=0.45, label="floor, by the exact denoiser")
+a.plot(
+    every_t, floor, color=BLUE, linewidth=7, alpha=0.45, label="floor, by the exact denoiser"
+)
 a.plot(every_t, loss, "--", color=RED, label="loss of the network")
 a.plot(every_t, left, ":", color=GREEN, label="error of the network")
 a.set(
-    xscale="log", xlabel="time t", ylabel="mean square per coordinate", title="The loss lies on its floor", ylim=(-0.03, 1.05)
+    xscale="log",
+    xlabel="time t",
+    ylabel="mean square per coordinate",
+    title="The loss lies on its floor",
+    ylim=(-0.03, 1.05),
 )
 a.legend(loc="center left", bbox_to_anchor=(0, 0.3))
 b.plot(every_t, 100 * (left / size).sqrt(), color=RED)
@@ -298,20 +332,35 @@ def sizes_at(t, n=4000):
     a, b = process.coefficients(t, x_t)
     best = exact(x_t, t)
     both = [(FROM_X0_EPS[view](a, b, x0, eps), best.as_view(view)) for view in VIEWS]
-    return torch.tensor([[float(value.square().mean().sqrt()) for value in pair] for pair in both])
+    return torch.tensor(
+        [[float(value.square().mean().sqrt()) for value in pair] for pair in both]
+    )
 
 
 sizes = torch.stack([sizes_at(t) for t in times.tolist()])  # (times, views, 2)
 
 for t in (1, 20, 200, 1000):
     at_t = dict(zip(VIEWS, sizes_at(t).tolist()))
-    print(f"t = {t:4d}", *("   {}: target {:.2f}, best prediction {:.2f}".format(v, *at_t[v]) for v in ("eps", "score")))
+    print(
+        f"t = {t:4d}",
+        *(
+            "   {}: target {:.2f}, best prediction {:.2f}".format(v, *at_t[v])
+            for v in ("eps", "score")
+        ),
+    )
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 5.2), sharey=True)
 NAMES = {"x0": "$x_0$", "eps": "$\\epsilon$", "v": "$v$", "flow": "velocity", "score": "score"}
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 for ax, i, title in zip(axes, (0, 1), ("Target, given $x_0$", "Best prediction, given $x_t$")):
     for view, colour, dash in zip(VIEWS, plots.COLOURS, DASHES):
-        ax.plot(times, sizes[:, VIEWS.index(view), i].clamp(min=0.005), ls=dash, lw=3, color=colour, label=NAMES[view])
+        ax.plot(
+            times,
+            sizes[:, VIEWS.index(view), i].clamp(min=0.005),
+            ls=dash,
+            lw=3,
+            color=colour,
+            label=NAMES[view],
+        )
     ax.set(xscale="log", yscale="log", xlabel="time t", title=title)
 axes[0].set_ylabel("root mean square")
 axes[0].legend(loc="upper right", ncols=2)
@@ -407,14 +456,24 @@ real, around = data.sample(n, seeded(10))[0], circle(n, rng=seeded(11))
 
 def in_spots(x, trained="no training"):
     """How many of the eight spots points x (n, 2) cover, and the share farther than three standard deviations from all."""
-    outside = estimate([metrics.modes(part, data, within=3)[1] for part in x.split(250)], runs="sets of 250 points")
+    outside = estimate(
+        [metrics.modes(part, data, within=3)[1] for part in x.split(250)],
+        runs="sets of 250 points",
+    )
     return dict(covered=metrics.modes(x, data, within=3)[0], outside=outside, trained=trained)
 
 
 fig, axes = plt.subplots(1, 4, figsize=(11.5, 4.0), sharey=True)
-shown = {"Real": real, "Your network": yours, "Shipped network": made, "Null: a circle": around}
+shown = {
+    "Real": real,
+    "Your network": yours,
+    "Shipped network": made,
+    "Null: a circle": around,
+}
 for ax, (name, x) in zip(axes, shown.items()):
-    plots.points(x, None, f"{name}\n{in_spots(x)['outside'].mean:.0%} outside", ax, size=7, reach=1.6)
+    plots.points(
+        x, None, f"{name}\n{in_spots(x)['outside'].mean:.0%} outside", ax, size=7, reach=1.6
+    )
 for name, i, x in (("yours", 2, yours), ("shipped", 0, made)):
     print(
         f"{name}: loss {100 * measured(i)['above'].mean:.1f} % above its floor,"
@@ -434,7 +493,10 @@ claim(
     measured="{covered} of 8 spots, {outside:.1%} of the points farther than three standard deviations from all of them "
     "({trained})",
     holds=lambda covered, outside: all_of(covered == 8, outside.below(0.05)),
-    null={"a circle without spots": in_spots(around), "one spot missing": in_spots(real[real[:, 0] < 0.85])},
+    null={
+        "a circle without spots": in_spots(around),
+        "one spot missing": in_spots(real[real[:, 0] < 0.85]),
+    },
 )
 
 # %% [markdown]
@@ -477,7 +539,13 @@ weight = bound_weight(process, t, sigma2=process.beta(t))
 fig, (a, b) = plt.subplots(1, 2, figsize=(11.5, 4.8))
 a.plot(t, weight / weight.mean(), color=BLUE, label="the bound's $w_t$, over its mean")
 a.axhline(1, color=RED, linestyle="--", label="the simple loss: 1")
-a.set(xscale="log", yscale="log", xlabel="time t", ylabel="weight", title="Weight of a squared error")
+a.set(
+    xscale="log",
+    yscale="log",
+    xlabel="time t",
+    ylabel="weight",
+    title="Weight of a squared error",
+)
 a.legend()
 for part, label, style in (
     (weight * loss, "$w_t$ × loss", dict(color=BLUE)),
@@ -487,7 +555,13 @@ for part, label, style in (
     up_to = part.cumsum(0) / part.sum()
     b.plot(t, up_to, label=label, **style)
     print(f"half of {label.replace('$', '')}: up to t = {int((up_to < 0.5).sum()) + 1}")
-b.set(xscale="log", xlabel="time t", ylabel="share up to t", title="Share of the sum up to time t", ylim=(0, 1.02))
+b.set(
+    xscale="log",
+    xlabel="time t",
+    ylabel="share up to t",
+    title="Share of the sum up to time t",
+    ylim=(0, 1.02),
+)
 b.legend()
 plots.show(
     fig,
@@ -530,16 +604,30 @@ WAYS, BUDGETS = ("simple", "bound", "bound, by t"), (600, 3000)
 of = lambda figure, way, steps=3000: figures.values(runs, figure, way=way, steps=steps)
 
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.8))
-names = {"outside the spots": "Share of samples outside the spots", "nats above": "Bound: nats above the optimum"}
+names = {
+    "outside the spots": "Share of samples outside the spots",
+    "nats above": "Bound: nats above the optimum",
+}
 for ax, (figure, name) in zip(axes, names.items()):
     for way, colour, marker in zip(WAYS, (RED, BLUE, GREEN), plots.MARKERS):
         each = [estimate(of(figure, way, steps)) for steps in BUDGETS]
         ax.errorbar(
-            BUDGETS, [e.mean for e in each], [e.margin for e in each], marker=marker, ms=9, capsize=6, color=colour, label=way
+            BUDGETS,
+            [e.mean for e in each],
+            [e.margin for e in each],
+            marker=marker,
+            ms=9,
+            capsize=6,
+            color=colour,
+            label=way,
         )
-    ax.set(xlabel="training steps", title=name, ylim=(0, None), xlim=(300, 3300), xticks=BUDGETS)
+    ax.set(
+        xlabel="training steps", title=name, ylim=(0, None), xlim=(300, 3300), xticks=BUDGETS
+    )
 axes[0].axhline(in_spots(around)["outside"].mean, color="black", linestyle="--")
-axes[0].text(3250, in_spots(around)["outside"].mean + 0.005, "null: a circle", ha="right", va="bottom")
+axes[0].text(
+    3250, in_spots(around)["outside"].mean + 0.005, "null: a circle", ha="right", va="bottom"
+)
 axes[1].legend()
 plots.show(
     fig,
@@ -553,43 +641,75 @@ plots.show(
 
 # %%
 arms = lambda figure, way, other: compare(of(figure, way), of(figure, other))
-alone = {figure: arms(figure, "simple, again", "simple") for figure in names}  # what chance alone makes of a comparison
-print("3,000 steps".ljust(20), "outside".rjust(16), "nats above".rjust(18), "   beside simple: outside, nats")
+alone = {
+    figure: arms(figure, "simple, again", "simple") for figure in names
+}  # what chance alone makes of a comparison
+print(
+    "3,000 steps".ljust(20),
+    "outside".rjust(16),
+    "nats above".rjust(18),
+    "   beside simple: outside, nats",
+)
 for way in (*WAYS, "simple, again"):
     beside = [arms(figure, way, "simple") for figure in names]
-    says = [{True: "fewer", False: "more", None: "cannot be told apart"}[x.lower] for x in beside]
+    says = [
+        {True: "fewer", False: "more", None: "cannot be told apart"}[x.lower] for x in beside
+    ]
     print(
-        way.ljust(20), f"{beside[0].a:.1%}".rjust(16), f"{beside[1].a:.3f}".rjust(18), "  ", ", ".join(says) * (way != "simple")
+        way.ljust(20),
+        f"{beside[0].a:.1%}".rjust(16),
+        f"{beside[1].a:.3f}".rjust(18),
+        "  ",
+        ", ".join(says) * (way != "simple"),
     )
 
 # %%
 claim(
     "eps-simple-samples",
     "Training on the simple loss gives better samples than training on the bound with t drawn uniformly, at equal steps.",
-    figures=dict(outside=arms("outside the spots", "simple", "bound"), arms="simple beside bound"),
+    figures=dict(
+        outside=arms("outside the spots", "simple", "bound"), arms="simple beside bound"
+    ),
     measured="{outside:.1%} of the samples outside the spots, {arms}, 3,000 steps",
     holds=lambda outside: outside.lower,
-    null={"the simple loss beside itself": dict(outside=alone["outside the spots"], arms="simple again beside simple")},
+    null={
+        "the simple loss beside itself": dict(
+            outside=alone["outside the spots"], arms="simple again beside simple"
+        )
+    },
 )
 
 # %%
 claim(
     "eps-variance-alone",
     "The variance of the loss harms the samples: with t drawn by weight the bound gives better ones than with t uniform.",
-    figures=dict(outside=arms("outside the spots", "bound, by t", "bound"), arms="t by weight beside t uniform"),
+    figures=dict(
+        outside=arms("outside the spots", "bound, by t", "bound"),
+        arms="t by weight beside t uniform",
+    ),
     measured="{outside:.1%} of the samples outside the spots, {arms}, 3,000 steps",
     holds=lambda outside: outside.lower,
-    null={"the simple loss beside itself": dict(outside=alone["outside the spots"], arms="simple again beside simple")},
+    null={
+        "the simple loss beside itself": dict(
+            outside=alone["outside the spots"], arms="simple again beside simple"
+        )
+    },
 )
 
 # %%
 claim(
     "eps-bound-tighter",
     "Training on the bound, with t drawn in proportion to its weights, gives a tighter bound than the simple loss.",
-    figures=dict(nats=arms("nats above", "bound, by t", "simple"), arms="bound, by t, beside simple"),
+    figures=dict(
+        nats=arms("nats above", "bound, by t", "simple"), arms="bound, by t, beside simple"
+    ),
     measured="{nats:.3f} nats per coordinate above the optimum, {arms}, 3,000 steps",
     holds=lambda nats: nats.lower,
-    null={"the simple loss beside itself": dict(nats=alone["nats above"], arms="simple again beside simple")},
+    null={
+        "the simple loss beside itself": dict(
+            nats=alone["nats above"], arms="simple again beside simple"
+        )
+    },
 )
 
 # %% [markdown]
@@ -621,8 +741,14 @@ for name, says in {
     "the recipe": "t drawn by min-SNR weight",
 }.items():
     beside = compare(distance("the recipe"), distance(name))
-    verdict = {True: "the last is better", False: "the last is worse", None: "cannot be told from the last"}[beside.lower]
-    print(f"{says:>26}: {estimate(distance(name)):.3f}   {verdict if name != 'the recipe' else ''}")
+    verdict = {
+        True: "the last is better",
+        False: "the last is worse",
+        None: "cannot be told from the last",
+    }[beside.lower]
+    print(
+        f"{says:>26}: {estimate(distance(name)):.3f}   {verdict if name != 'the recipe' else ''}"
+    )
 
 # %% [markdown]
 # ## The predicted clean picture: a progressive decoder
@@ -643,7 +769,10 @@ moments = [1000, 900, 800, 700, 600, 500, 400, 300, 200, 100]
 noise = randn_like(shown, rng)
 with torch.no_grad():
     noisy = [chain.add_noise(shown, t, noise) for t in moments]
-    clean = [my_from_v(x_t, model(x_t, t).v, *chain.coefficients(t, x_t))[0] for x_t, t in zip(noisy, moments)]
+    clean = [
+        my_from_v(x_t, model(x_t, t).v, *chain.coefficients(t, x_t))[0]
+        for x_t, t in zip(noisy, moments)
+    ]
 rows = [torch.stack([step[i] for step in steps]) for i in range(3) for steps in (noisy, clean)]
 fig = plots.pictures(
     torch.cat(rows),
@@ -672,7 +801,10 @@ predict(
 )
 
 # %%
-train_pictures, pictures = digits.load("train")[0], (pictures[:100] * 127.5 + 127.5).round() / 127.5 - 1  # 0 .. 255
+train_pictures, pictures = (
+    digits.load("train")[0],
+    (pictures[:100] * 127.5 + 127.5).round() / 127.5 - 1,
+)  # 0 .. 255
 at = torch.unique(torch.logspace(0, 3, 20).round().long())
 normal = torch.distributions.Normal(0.0, 1.0)
 
@@ -685,7 +817,9 @@ def code(model, seed):
         eps = randn_like(pictures, rng)
         pred = model(chain.add_noise(pictures, t, eps), t)
         errors.append(float((pred.eps - eps).square().mean()))
-        distortion.append(float((pred.x0.clamp(-1, 1) - pictures).square().mean().sqrt()) * 127.5)  # of 255 grey levels
+        distortion.append(
+            float((pred.x0.clamp(-1, 1) - pictures).square().mean().sqrt()) * 127.5
+        )  # of 255 grey levels
         if t == 1:  # the mean of p(x_0 | x_1) is the predicted x_0, its variance beta_1
             off, sigma = pictures - pred.x0, float(chain.beta(1)) ** 0.5
             above = torch.where(pictures == 1, 1.0, normal.cdf((off + 1 / 255) / sigma))
@@ -693,8 +827,14 @@ def code(model, seed):
             last = float(-(above - below).clamp(min=1e-12).log2().mean())
     t = torch.arange(2, chain.T + 1)
     sigma2 = (1 - chain.alpha_bar(t - 1)) / (1 - chain.alpha_bar(t)) * chain.beta(t)
-    bits = bound_weight(chain, t, sigma2) * torch.from_numpy(np.interp(t, at, errors)) / math.log(2)
-    sent = np.append(bits.flip(0).cumsum(0).flip(0).numpy(), 0)  # before t: the terms that send x_t, .. x_(T-1)
+    bits = (
+        bound_weight(chain, t, sigma2)
+        * torch.from_numpy(np.interp(t, at, errors))
+        / math.log(2)
+    )
+    sent = np.append(
+        bits.flip(0).cumsum(0).flip(0).numpy(), 0
+    )  # before t: the terms that send x_t, .. x_(T-1)
     return sent[at - 1], np.array(distortion), last
 
 
@@ -703,7 +843,11 @@ def unseen(codes, limit=0.95):
     total, last = [rate.max() + last for rate, _, last in codes], [last for *_, last in codes]
     seen = [np.interp(-limit, -distortion[::-1], rate[::-1]) for rate, distortion, _ in codes]
     noises = lambda values: estimate(values, runs="noises")
-    return dict(unseen=noises([1 - a / b for a, b in zip(seen, total)]), bits=noises(total), last=noises(last))
+    return dict(
+        unseen=noises([1 - a / b for a, b in zip(seen, total)]),
+        bits=noises(total),
+        last=noises(last),
+    )
 
 
 mean_pixel, variance = train_pictures.mean(0), train_pictures.var(0).clamp(min=1e-6)
@@ -712,7 +856,13 @@ mean_pixel, variance = train_pictures.mean(0), train_pictures.var(0).clamp(min=1
 def independent(x_t, t):
     """The prediction of a model without shapes: each pixel is a Gaussian of its own mean and variance."""
     a, b = chain.coefficients(t, x_t)
-    return Prediction(x_t, a, b, "x0", mean_pixel + a * variance / (a**2 * variance + b**2) * (x_t - a * mean_pixel))
+    return Prediction(
+        x_t,
+        a,
+        b,
+        "x0",
+        mean_pixel + a * variance / (a**2 * variance + b**2) * (x_t - a * mean_pixel),
+    )
 
 
 codes = [code(model, seed) for seed in range(3)]
@@ -722,11 +872,16 @@ fig, ax = plt.subplots(figsize=(9.5, 4.6))
 ax.plot(rate, distortion, "o-", color=BLUE)
 for t in (1000, 300, 100):
     i = int((at - t).abs().argmin())
-    ax.annotate(f"t = {at[i]}", (rate[i], distortion[i]), textcoords="offset points", xytext=(12, 4))
+    ax.annotate(
+        f"t = {at[i]}", (rate[i], distortion[i]), textcoords="offset points", xytext=(12, 4)
+    )
 ax.axhline(0.95, color=RED, linestyle="--")
 ax.text(rate.max(), 1.5, "0.95 grey levels", color=RED, ha="right", va="bottom")
 ax.set(
-    xlabel="bits per pixel, sent so far", ylabel="error, in grey levels of 255", title="Distortion over rate", ylim=(0, None)
+    xlabel="bits per pixel, sent so far",
+    ylabel="error, in grey levels of 255",
+    title="Distortion over rate",
+    ylim=(0, None),
 )
 plots.show(
     fig,
@@ -741,7 +896,9 @@ claim(
     figures=unseen(codes),
     measured="{unseen:.1%} of {bits:.2f} bits per pixel, of which L_0 has {last:.2f}, on 100 held-out digits",
     holds=lambda unseen: unseen.above(0.5),
-    null={"a model of independent pixels": unseen([code(independent, seed) for seed in range(3)])},
+    null={
+        "a model of independent pixels": unseen([code(independent, seed) for seed in range(3)])
+    },
 )
 
 # %% [markdown]
@@ -752,7 +909,10 @@ claim(
 # %% tags=["nbval-ignore-output"]
 rng = seeded(5)
 wanted = models.load("digits").given(torch.arange(16) % 10)
-play(list(ddpm(wanted, torch.randn(16, 1, 16, 16, generator=rng), chain.times(50), rng)), max_mb=0.3)
+play(
+    list(ddpm(wanted, torch.randn(16, 1, 16, 16, generator=rng), chain.times(50), rng)),
+    max_mb=0.3,
+)
 
 # %% [markdown]
 # ## Failure museum
@@ -769,10 +929,18 @@ def wrong_loop(denoiser, x, rng, noise_at_the_last=False, lost_bar=False):
     """Exercise 3, with or without two mistakes."""
     process = denoiser.process
     for t in range(process.T, 0, -1):
-        alpha, alpha_bar, before = process.alpha(t), process.alpha_bar(t), process.alpha_bar(t - 1)
-        sigma2 = (1 - alpha) * (1 if noise_at_the_last and t == 1 else (1 - before) / (1 - alpha_bar))  # beta_1 at t = 1
+        alpha, alpha_bar, before = (
+            process.alpha(t),
+            process.alpha_bar(t),
+            process.alpha_bar(t - 1),
+        )
+        sigma2 = (1 - alpha) * (
+            1 if noise_at_the_last and t == 1 else (1 - before) / (1 - alpha_bar)
+        )  # beta_1 at t = 1
         variance = 1 - (alpha if lost_bar else alpha_bar)
-        x = (x - (1 - alpha) / variance.sqrt() * denoiser(x, t).eps) / alpha.sqrt() + sigma2.sqrt() * randn_like(x, rng)
+        x = (
+            x - (1 - alpha) / variance.sqrt() * denoiser(x, t).eps
+        ) / alpha.sqrt() + sigma2.sqrt() * randn_like(x, rng)
     return x
 
 
@@ -786,7 +954,9 @@ museum = (
 
 def spread(x):
     """The standard deviation of points around the nearest of the eight means: 0.10 on the ring itself."""
-    return float((torch.cdist(x.double(), data.means).min(1).values.square().mean() / 2).sqrt())
+    return float(
+        (torch.cdist(x.double(), data.means).min(1).values.square().mean() / 2).sqrt()
+    )
 
 
 fig, axes = plt.subplots(1, 4, figsize=(11.5, 4.2), sharey=True)

@@ -29,7 +29,6 @@ course_map("03")
 # %%
 import matplotlib.pyplot as plt
 import torch
-
 from course_lib import metrics, plots
 from course_lib.datasets.points import circle, pair, ring
 from course_lib.denoisers import ExactDenoiser
@@ -67,7 +66,9 @@ max_error = 0
 for t in (1, 20, 200, 1000):
     x, at = noisy(t, 5000), (process.signal(t), process.noise(t))
     by_hand, by_torch = data.score(x, *at), score_by_autograd(data, x, *at)
-    max_error = max(max_error, float((by_hand - by_torch).norm(dim=1).max() / by_hand.norm(dim=1).max()))
+    max_error = max(
+        max_error, float((by_hand - by_torch).norm(dim=1).max() / by_hand.norm(dim=1).max())
+    )
     print(f"t = {t:4d}   a typical arrow is {by_hand.norm(dim=1).median():5.1f} long")
 
 # %%
@@ -134,7 +135,9 @@ x_t = process.add_noise(x0, t, randn_like(x0, rng))
 tweedie = (x_t + b**2 * score_by_autograd(two, x_t, a, b)) / a
 
 groups = x_t.flatten().argsort().chunk(30)
-middle, mean, formula = (torch.stack([v[i].mean() for i in groups]) for v in (x_t, x0, tweedie))
+middle, mean, formula = (
+    torch.stack([v[i].mean() for i in groups]) for v in (x_t, x0, tweedie)
+)
 error = torch.stack([(x0 - tweedie)[i].std() / len(i) ** 0.5 for i in groups])
 misses = float(((mean - formula) / error).square().mean().sqrt())  # in standard errors
 
@@ -144,7 +147,9 @@ style = dict(s=7, alpha=0.35, color=BLUE, linewidths=0)
 ax.scatter(x_t[:4000], x0[:4000], label="pairs $(x_t, x_0)$", **style)
 formula = (along + b**2 * score_by_autograd(two, along, a, b)) / a
 ax.plot(along, formula, color=RED, label="Tweedie's formula, from the score")
-ax.plot(middle, mean, "o", color="black", markersize=8, label="plain mean of $x_0$ in 30 groups")
+ax.plot(
+    middle, mean, "o", color="black", markersize=8, label="plain mean of $x_0$ in 30 groups"
+)
 ax.set(title=f"The best prediction of $x_0$ at t = {t}", xlabel="$x_t$", ylabel="$x_0$")
 ax.set(xlim=(-2.6, 2.6), ylim=(-1.8, 2.9))
 ax.legend(loc="upper left", markerscale=1.5)
@@ -155,7 +160,9 @@ plots.show(
 )
 
 # %%
-print(f"the plain means differ from the formula by {misses:.1f} of their own standard errors (1.0 would be chance alone)")
+print(
+    f"the plain means differ from the formula by {misses:.1f} of their own standard errors (1.0 would be chance alone)"
+)
 
 # %% [markdown]
 # ## The noise is a score
@@ -217,7 +224,9 @@ predict(
 
 # %%
 times = [1, 2, 5, 10, 20, 50, 100, 200, 400, 700, 1000]
-one_gaussian = ExactDenoiser(GaussianMixture([1.0], torch.zeros(1, 2), [0.51**0.5]), process)  # variance 1/2 + 0.1²
+one_gaussian = ExactDenoiser(
+    GaussianMixture([1.0], torch.zeros(1, 2), [0.51**0.5]), process
+)  # variance 1/2 + 0.1²
 
 
 @torch.no_grad()
@@ -231,7 +240,12 @@ def scores_of(denoiser, factor=True, n=5000, seed=0):
         with torch.enable_grad():
             exact_score = score_by_autograd(data, x, process.signal(t), process.noise(t))
         along = (learned * exact_score).sum()
-        rows.append([float(along / learned.norm() / exact_score.norm()), float(along / exact_score.square().sum())])
+        rows.append(
+            [
+                float(along / learned.norm() / exact_score.norm()),
+                float(along / exact_score.square().sum()),
+            ]
+        )
     return torch.tensor(rows).T
 
 
@@ -267,10 +281,20 @@ late = torch.tensor(times) >= 10
 
 def of_scores(denoiser):
     """Cosine and scale in five sets of points: the worst from t = 10 on, and those at t = 1."""
-    rows = torch.stack([scores_of(denoiser, n=1000, seed=seed) for seed in range(5)])  # (5, 2, 11)
+    rows = torch.stack(
+        [scores_of(denoiser, n=1000, seed=seed) for seed in range(5)]
+    )  # (5, 2, 11)
     cosine, scale = rows[..., late].unbind(1)
-    made = dict(cosine=cosine.amin(1), least=scale.amin(1), most=scale.amax(1), first=rows[:, 0, 0], scale=rows[:, 1, 0])
-    return {name: estimate(values, runs="sets of 1,000 points") for name, values in made.items()}
+    made = dict(
+        cosine=cosine.amin(1),
+        least=scale.amin(1),
+        most=scale.amax(1),
+        first=rows[:, 0, 0],
+        scale=rows[:, 1, 0],
+    )
+    return {
+        name: estimate(values, runs="sets of 1,000 points") for name, values in made.items()
+    }
 
 
 claim(
@@ -280,13 +304,20 @@ claim(
     figures=of_scores(network) | dict(trained="one training"),
     measured="cosine {cosine:.3f} or more, scale {least:.3f} to {most:.3f}; at t = 1 cosine {first:.2f}, scale {scale:.2f} "
     "({trained})",
-    holds=lambda cosine, least, most: all_of(cosine.above(0.97), least.above(0.9), most.below(1.1)),
-    null={"one Gaussian, which lacks the spots": of_scores(one_gaussian) | dict(trained="no training")},
+    holds=lambda cosine, least, most: all_of(
+        cosine.above(0.97), least.above(0.9), most.below(1.1)
+    ),
+    null={
+        "one Gaussian, which lacks the spots": of_scores(one_gaussian)
+        | dict(trained="no training")
+    },
 )
 
 # %%
 for i in (0, 4, 6):
-    print(f"t = {times[i]:3d}: without the factor the exact noise is {1 / float(no_factor[1][i]):,.0f} times too small")
+    print(
+        f"t = {times[i]:3d}: without the factor the exact noise is {1 / float(no_factor[1][i]):,.0f} times too small"
+    )
 
 # %% [markdown]
 # Why from $t = 10$ on? The range was chosen after looking at this one network. There the error of this network is below 20 %
@@ -314,7 +345,9 @@ predict(
 # %%
 from course_lib.zoo.recipes import ring_network
 
-square = 4 * torch.rand(24_000, 2, generator=seeded(8), dtype=torch.float64) - 2  # even over the plane of the picture
+square = (
+    4 * torch.rand(24_000, 2, generator=seeded(8), dtype=torch.float64) - 2
+)  # even over the plane of the picture
 
 
 @torch.no_grad()
@@ -355,14 +388,30 @@ print(
 errors = {t: [relative(network, x, t) for x in places[t]] for t in levels_shown}
 fig, (left, right) = plt.subplots(1, 2, figsize=(11.5, 4.8))
 error, size = (v.view(120, 120).T for v in off(network, plane, 20))
-shown = left.contourf(fine, fine, (error / size).clamp(0.01, 0.999), levels=[0.01, 0.03, 0.1, 0.3, 1], colors=SHADES)
-left.contour(fine, fine, log_q(plane, 20).view(120, 120).T, levels=[threshold(20)], colors="black")
+shown = left.contourf(
+    fine,
+    fine,
+    (error / size).clamp(0.01, 0.999),
+    levels=[0.01, 0.03, 0.1, 0.3, 1],
+    colors=SHADES,
+)
+left.contour(
+    fine, fine, log_q(plane, 20).view(120, 120).T, levels=[threshold(20)], colors="black"
+)
 left.set(title="Relative error at t = 20", xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
 fig.colorbar(shown, ax=left)
-for i, (name, colour, marker) in enumerate((("points of $q(x_t)$", BLUE, "o"), ("where data are sparse", RED, "s"))):
+for i, (name, colour, marker) in enumerate(
+    (("points of $q(x_t)$", BLUE, "o"), ("where data are sparse", RED, "s"))
+):
     made = [estimate(errors[t][i], runs="sets of points") for t in levels_shown]
     right.errorbar(
-        levels_shown, [e.mean for e in made], [e.margin for e in made], marker=marker, color=colour, capsize=6, label=name
+        levels_shown,
+        [e.mean for e in made],
+        [e.margin for e in made],
+        marker=marker,
+        color=colour,
+        capsize=6,
+        label=name,
     )
 right.set(title="Relative error of the score", xlabel="time t", xscale="log", ylim=(0, None))
 right.set_xticks(levels_shown, [str(t) for t in levels_shown], minor=False)
@@ -381,8 +430,13 @@ plots.show(
 def ratios(denoiser, places):
     """The relative error where data are sparse over that where they are dense, of eight sets of points: mean over the times."""
     each = {t: [relative(denoiser, x, t) for x in places[t]] for t in levels_shown}
-    worse = sum(compare(sparse, dense, "sets of points", paired=False).higher is True for dense, sparse in each.values())
-    over_times = torch.tensor([[b / a for a, b in zip(*both)] for both in each.values()]).mean(0)
+    worse = sum(
+        compare(sparse, dense, "sets of points", paired=False).higher is True
+        for dense, sparse in each.values()
+    )
+    over_times = torch.tensor([[b / a for a, b in zip(*both)] for both in each.values()]).mean(
+        0
+    )
     return dict(ratio=estimate(over_times, runs="sets of points"), worse=worse)
 
 
@@ -394,8 +448,11 @@ claim(
     measured="ratio {ratio:.2f}; larger at {worse} of the seven t ({trained})",
     holds=lambda ratio: ratio.above(1),
     null={
-        "the network before its training": ratios(ring_network(seed=1), places) | dict(trained="no training"),
-        "dense beside dense": ratios(network, {t: (dense, noisy(t, 4000, seed=2)) for t, (dense, _) in places.items()}),
+        "the network before its training": ratios(ring_network(seed=1), places)
+        | dict(trained="no training"),
+        "dense beside dense": ratios(
+            network, {t: (dense, noisy(t, 4000, seed=2)) for t, (dense, _) in places.items()}
+        ),
     },
 )
 
@@ -470,7 +527,9 @@ levels = VarianceExploding(geometric_sigma(40, 0.1, 20.0))  # 0.1 .. 20, one fac
 n = 4000
 start = 16 * torch.rand(n, 2, generator=seeded(9)) - 8
 in_light = lambda x: x.sum(1) < 0  # the lower left half
-outside = lambda x: torch.cdist(x.double(), modes.means).min(1).values > 3  # farther than three standard deviations
+outside = lambda x: (
+    torch.cdist(x.double(), modes.means).min(1).values > 3
+)  # farther than three standard deviations
 
 
 @torch.no_grad()
@@ -484,10 +543,14 @@ def plain_langevin(mixture, x, rng, steps=2000, epsilon=0.1):
 
 def of_points(x, x_equal):
     """The light spot's share of points of both mixtures, and the share of the first ones outside both spots."""
-    return dict(light=share(in_light(x)), equal=share(in_light(x_equal)), outside=share(outside(x)))
+    return dict(
+        light=share(in_light(x)), equal=share(in_light(x_equal)), outside=share(outside(x))
+    )
 
 
-plain, plain_equal = (plain_langevin(mixture, start[:1500], seeded(0)) for mixture in (modes, equal))
+plain, plain_equal = (
+    plain_langevin(mixture, start[:1500], seeded(0)) for mixture in (modes, equal)
+)
 fresh, fresh_equal = (mixture.sample(n, seeded(2))[0] for mixture in (modes, equal))
 claim(
     "score-plain-langevin",
@@ -496,7 +559,9 @@ claim(
     figures=of_points(plain, plain_equal),
     measured="a share of {light:.2f} where 0.20 is right, and of {equal:.2f} where 0.50 is right; "
     "{outside:.1%} outside both modes",
-    holds=lambda light, outside: all_of(light.above(0.23), outside.below(0.05)),  # 0.03 too many, or more
+    holds=lambda light, outside: all_of(
+        light.above(0.23), outside.below(0.05)
+    ),  # 0.03 too many, or more
     null={
         "points of the mixture itself": of_points(fresh, fresh_equal),
         "the start": of_points(start, start),
@@ -510,8 +575,13 @@ claim(
 # %%
 for shift in (-4.0, 0.0, 4.0):
     moved = start[:500] + shift
-    begin, end = (float(in_light(x).double().mean()) for x in (moved, plain_langevin(modes, moved, seeded(0), 500)))
-    print(f"square moved by {shift:+.0f}: share at the start {begin:.2f}, after 500 steps {end:.2f}")
+    begin, end = (
+        float(in_light(x).double().mean())
+        for x in (moved, plain_langevin(modes, moved, seeded(0), 500))
+    )
+    print(
+        f"square moved by {shift:+.0f}: share at the start {begin:.2f}, after 500 steps {end:.2f}"
+    )
 
 # %% [markdown]
 # The end follows the start. **Why?** Near one spot, $q$ is a weight times one Gaussian. Then $\log q$ is a *constant* plus the
@@ -532,8 +602,13 @@ for ax, noise in zip(axes, (0.1, 6.0)):
     for at in (-(50**0.5), 50**0.5):
         ax.axvline(at, color="black", linewidth=1, linestyle=":")
     ax.set(title=f"Noise {noise:g}", xlabel="place (dotted: the spots)", ylabel="score")
-    at_light = [float(mixture.score(modes.means[:1], 1.0, noise).sum() / 2**0.5) for mixture in (modes, equal)]
-    print(f"noise {noise:g}: at the light spot {at_light[0]:.3f} for weights 0.2 and 0.8, {at_light[1]:.3f} for equal ones")
+    at_light = [
+        float(mixture.score(modes.means[:1], 1.0, noise).sum() / 2**0.5)
+        for mixture in (modes, equal)
+    ]
+    print(
+        f"noise {noise:g}: at the light spot {at_light[0]:.3f} for weights 0.2 and 0.8, {at_light[1]:.3f} for equal ones"
+    )
 axes[1].legend(loc="lower left")
 plots.show(
     fig,
@@ -593,7 +668,9 @@ check.solution("annealed_langevin")
 # %%
 for epsilon in (1.0, 3.0):
     x = plain_langevin(modes, start[:1000], seeded(0), epsilon=epsilon)
-    print(f"plain, step size {epsilon:g}: share {share(in_light(x)):.2f}, {share(outside(x)):.0%} outside both spots")
+    print(
+        f"plain, step size {epsilon:g}: share {share(in_light(x)):.2f}, {share(outside(x)):.0%} outside both spots"
+    )
 
 # %% [markdown]
 # At these sizes larger steps do not find the weights. With the largest ones the share moves a little, but a third of the points
@@ -601,10 +678,14 @@ for epsilon in (1.0, 3.0):
 # cannot be separated further.
 
 # %%
-walk = lambda mixture, x: my_annealed_langevin(ExactDenoiser(mixture, levels), x, levels.times(40), 50, 0.004, seeded(0))
+walk = lambda mixture, x: my_annealed_langevin(
+    ExactDenoiser(mixture, levels), x, levels.times(40), 50, 0.004, seeded(0)
+)
 annealed, annealed_equal = walk(modes, start), walk(equal, start)
 
-fig, axes = plt.subplots(1, 4, figsize=(11.5, 4.2), width_ratios=(1, 1, 1, 1.25), layout="constrained")
+fig, axes = plt.subplots(
+    1, 4, figsize=(11.5, 4.2), width_ratios=(1, 1, 1, 1.25), layout="constrained"
+)
 for ax, (name, x) in zip(axes, {"Real": fresh, "Plain": plain, "Annealed": annealed}.items()):
     plots.points(x[:1500], None, name, ax, reach=9, size=5)
     ax.set(xlabel="", ylabel="")
@@ -625,7 +706,13 @@ for colour, marker, name, pair_of in (
         label=name,
     )
 axes[3].plot([0, 0.6], [0, 0.6], "k:", label="right")
-axes[3].set(xlabel="weight of the light spot", title="Share reached", xlim=(0, 0.65), ylim=(0, 0.65), xticks=[0, 0.2, 0.5])
+axes[3].set(
+    xlabel="weight of the light spot",
+    title="Share reached",
+    xlim=(0, 0.65),
+    ylim=(0, 0.65),
+    xticks=[0, 0.2, 0.5],
+)
 axes[3].legend(loc="lower right", fontsize=12)
 plots.show(
     fig,
@@ -665,7 +752,9 @@ predict(
 
 # %%
 noise = process.noise(torch.arange(1, process.T + 1))
-levels_used = torch.searchsorted(noise, geometric_sigma(20, 0.05, float(noise[-1])) * (1 - 1e-9)) + 1
+levels_used = (
+    torch.searchsorted(noise, geometric_sigma(20, 0.05, float(noise[-1])) * (1 - 1e-9)) + 1
+)
 falling = torch.cat([levels_used.flip(0), torch.zeros(1, dtype=torch.long)])
 print("t:", *falling.tolist())
 
@@ -675,7 +764,9 @@ made = my_annealed_langevin(network, x_T, falling, 40, 5e-4, rng)
 real, around = data.sample(n, seeded(4))[0], circle(n, rng=seeded(5))
 
 fig, axes = plt.subplots(1, 3, figsize=(11.5, 4.6), sharey=True)
-for ax, (name, x) in zip(axes, {"Real": real, "Annealed Langevin": made, "Null model: a circle": around}.items()):
+for ax, (name, x) in zip(
+    axes, {"Real": real, "Annealed Langevin": made, "Null model: a circle": around}.items()
+):
     plots.points(x, None, name, ax, size=9)
 plots.show(
     fig,
@@ -695,7 +786,9 @@ def in_spots(x, trained="no training"):
     return dict(worst=worst, outside=sets(outside), width=sets(width), trained=trained)
 
 
-unequal = GaussianMixture([0.07, 0.18] + 6 * [0.125], data.means, data.stds).sample(n, seeded(6))[0]
+unequal = GaussianMixture([0.07, 0.18] + 6 * [0.125], data.means, data.stds).sample(
+    n, seeded(6)
+)[0]
 claim(
     "score-annealed-learned",
     "Annealed Langevin with a learned score samples the data: each of the eight spots has its share, to within 0.03, and fewer "
@@ -703,8 +796,13 @@ claim(
     figures=in_spots(made, "one training"),
     measured="the share farthest from 1/8 is {worst:.3f}, {outside:.1%} lie outside, the spots' width is {width:.3f} "
     "({trained})",
-    holds=lambda worst, outside: all_of(worst.within(1 / 8 - 0.03, 1 / 8 + 0.03), outside.below(0.05)),
-    null={"a circle without spots": in_spots(around), "spots of unequal shares": in_spots(unequal)},
+    holds=lambda worst, outside: all_of(
+        worst.within(1 / 8 - 0.03, 1 / 8 + 0.03), outside.below(0.05)
+    ),
+    null={
+        "a circle without spots": in_spots(around),
+        "spots of unequal shares": in_spots(unequal),
+    },
 )
 
 # %% [markdown]
@@ -755,7 +853,9 @@ from functools import partial
 
 
 @torch.no_grad()
-def walk_wrongly(denoiser, x, times, n, epsilon, rng, scaled=True, root=True, upwards=False, sign=1):
+def walk_wrongly(
+    denoiser, x, times, n, epsilon, rng, scaled=True, root=True, upwards=False, sign=1
+):
     """Algorithm 1, right or wrong."""
     sigma = denoiser.process.noise(times[:-1])
     alphas = epsilon * (sigma / sigma[-1]) ** 2 if scaled else epsilon * torch.ones_like(sigma)
@@ -779,7 +879,14 @@ for name, wrong in museum.items():
     print(f"{name}: {check.annealed_langevin(wrong).diagnosis}")
 fig, axes = plt.subplots(1, 4, figsize=(11.5, 3.7), sharey=True)
 for ax, (name, x) in zip(axes, ends.items()):
-    plots.points(x, None, f"{name}\n{float(in_light(x).double().mean()):.2f} lower left", ax, reach=9, size=6)
+    plots.points(
+        x,
+        None,
+        f"{name}\n{float(in_light(x).double().mean()):.2f} lower left",
+        ax,
+        reach=9,
+        size=6,
+    )
     ax.title.set_fontsize(14)
 plots.show(
     fig,
@@ -813,7 +920,12 @@ plots.show(
 # at work as the *corrector* of samplers (Song et al. 2021). The score is what all guidance changes (lessons 07 and 08).
 
 # %% tags=["nbval-ignore-output"]
-guesses("score-eps-learned.first", "score-low-density.ratio", "score-plain-langevin.light", "score-annealed-learned.width")
+guesses(
+    "score-eps-learned.first",
+    "score-low-density.ratio",
+    "score-plain-langevin.light",
+    "score-annealed-learned.width",
+)
 
 # %% [markdown]
 # ## Think about it

@@ -33,7 +33,6 @@ from copy import deepcopy
 
 import matplotlib.pyplot as plt
 import torch
-
 from course_lib import plots
 from course_lib.datasets import digits
 from course_lib.denoisers import NULL, Network
@@ -52,13 +51,26 @@ network = models.load("digits")
 x0, label = digits.load("held_out")
 
 fig, ax = plt.subplots(figsize=(11.5, 4.6))
-ax.set(xlim=(-0.9, 7.9), ylim=(-1, 2.8), title="The U-Net of the digits: blocks as channels × height × width")
+ax.set(
+    xlim=(-0.9, 7.9),
+    ylim=(-1, 2.8),
+    title="The U-Net of the digits: blocks as channels × height × width",
+)
 ax.axis("off")
-arrow = lambda start, end, colour: ax.annotate("", end, start, arrowprops=dict(arrowstyle="-|>", lw=2.5, color=colour))
+arrow = lambda start, end, colour: ax.annotate(
+    "", end, start, arrowprops=dict(arrowstyle="-|>", lw=2.5, color=colour)
+)
 for level, shape in enumerate(("16 × 16 × 16", "32 × 8 × 8", "64 × 4 × 4")):
     left, right, y = level, 7 - level, 2 - level
     for x in (left, right):
-        ax.text(x, y, shape, ha="center", va="center", bbox=dict(boxstyle="round", fc="white", ec=BLUE, lw=2.5))
+        ax.text(
+            x,
+            y,
+            shape,
+            ha="center",
+            va="center",
+            bbox=dict(boxstyle="round", fc="white", ec=BLUE, lw=2.5),
+        )
     arrow((left + 0.75, y), (right - 0.75, y), RED)
     ax.text(3.5, y + 0.1, "skip connection", ha="center", color=RED)
     if level:
@@ -130,17 +142,32 @@ from course_lib.nets.embeddings import fourier
 
 t = torch.arange(1001.0)
 frequency = 16 * torch.randn(64, generator=seeded(0))
-embedded = {"sinusoidal": my_sinusoidal(t, 128), "random Fourier": fourier(t / 1000, frequency)}
+embedded = {
+    "sinusoidal": my_sinusoidal(t, 128),
+    "random Fourier": fourier(t / 1000, frequency),
+}
 
 fig, axes = plt.subplots(1, 3, figsize=(11.5, 4.4))
 for ax, (name, rows) in zip(axes, embedded.items()):
-    shown = ax.imshow(rows.T, aspect="auto", extent=(0, 1000, 127, 0), cmap="cividis", vmin=-1, vmax=1)
+    shown = ax.imshow(
+        rows.T, aspect="auto", extent=(0, 1000, 127, 0), cmap="cividis", vmin=-1, vmax=1
+    )
     ax.set(title=name, xlabel="time t", ylabel="entry of the vector", xticks=[0, 500, 1000])
-fig.colorbar(shown, ax=axes[:2], orientation="horizontal", shrink=0.5, ticks=[-1, 0, 1], label="value")
+fig.colorbar(
+    shown, ax=axes[:2], orientation="horizontal", shrink=0.5, ticks=[-1, 0, 1], label="value"
+)
 embedded["t / T, sinusoidal"] = my_sinusoidal(t / 1000, 128)
-for (name, rows), colour, line in zip(embedded.items(), (BLUE, RED, "black"), ("-", "--", ":")):
+for (name, rows), colour, line in zip(
+    embedded.items(), (BLUE, RED, "black"), ("-", "--", ":")
+):
     axes[2].plot(t, torch.cosine_similarity(rows[[500]], rows), line, color=colour, label=name)
-axes[2].set(title="similarity to t = 500", xlabel="time t", ylabel="cosine similarity", ylim=(-0.4, 1.9), yticks=[0, 0.5, 1])
+axes[2].set(
+    title="similarity to t = 500",
+    xlabel="time t",
+    ylabel="cosine similarity",
+    ylim=(-0.4, 1.9),
+    yticks=[0, 0.5, 1],
+)
 axes[2].legend(loc="upper left")
 plots.show(
     fig,
@@ -262,17 +289,28 @@ net = deepcopy(network.net)
 net.run = lambda x, emb: my_unet_forward(net, x, emb)
 net.time.forward = lambda time: net.time.mlp(my_sinusoidal(1000 * time, net.time.dim))
 for block in (layer for layer in net.modules() if isinstance(layer, Block)):
-    block.forward = lambda x, emb, block=block: block.attention(my_residual_block(block, x, emb))
+    block.forward = lambda x, emb, block=block: block.attention(
+        my_residual_block(block, x, emb)
+    )
     if heads := getattr(block.attention, "heads", 0):
-        attend = lambda h, a: my_self_attention(*a.queries_keys_values(h)).transpose(-1, -2).reshape(h.shape)
-        block.attention.forward = lambda h, a=block.attention, attend=attend: h + a.out(attend(h, a))
+        attend = lambda h, a: (
+            my_self_attention(*a.queries_keys_values(h)).transpose(-1, -2).reshape(h.shape)
+        )
+        block.attention.forward = lambda h, a=block.attention, attend=attend: (
+            h + a.out(attend(h, a))
+        )
 
 noise = network.draw_noise(10, seeded(1))
 yours = sample(Network(net, network.process, "v").given(torch.arange(10)), noise, 25)
 theirs = sample(network.given(torch.arange(10)), noise, 25)
-print("the library's network draws the same pictures:", torch.allclose(yours, theirs, atol=1e-3))
+print(
+    "the library's network draws the same pictures:", torch.allclose(yours, theirs, atol=1e-3)
+)
 figure = plots.pictures(yours, columns=10, title="Digits by your U-Net, from 0 to 9")
-plots.show(figure, alt="Ten generated digits in a row, from 0 to 9. Most are easy to read; the 5 is broken in two.")
+plots.show(
+    figure,
+    alt="Ten generated digits in a row, from 0 to 9. Most are easy to read; the 5 is broken in two.",
+)
 
 # %% [markdown]
 # ## Look inside
@@ -333,14 +371,18 @@ def radius(weights):
 
 def slopes(denoiser, t, pictures):
     """The sizes of the derivatives of the middle pixel of v by x_t (B, 16, 16)."""
-    x_t = network.process.add_noise(pictures, t, torch.randn(pictures.shape, generator=seeded(t))).requires_grad_()
+    x_t = network.process.add_noise(
+        pictures, t, torch.randn(pictures.shape, generator=seeded(t))
+    ).requires_grad_()
     denoiser.given(NULL)(x_t, t).v[:, 0, 8, 8].sum().backward()
     return x_t.grad[:, 0].abs()
 
 
 times = [1, 10, 25, 50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 950, 1000]
 nets = {"trained": network, "random weights": random}
-found = {name: [slopes(denoiser, t, x0[:100]) for t in times] for name, denoiser in nets.items()}
+found = {
+    name: [slopes(denoiser, t, x0[:100]) for t in times] for name, denoiser in nets.items()
+}
 
 from matplotlib.colors import LogNorm
 
@@ -351,7 +393,9 @@ for ax, t in zip(axes, (1, 25, 100, 200, 500, 800)):
     weights[8, 8] = torch.nan
     shown = ax.imshow(weights / weights[others].max(), cmap="cividis", norm=LogNorm(0.001, 1))
     ax.set(title=f"t = {t}", xticks=[], yticks=[])
-fig.colorbar(shown, ax=axes, orientation="horizontal", shrink=0.5, label="share of the largest shown")
+fig.colorbar(
+    shown, ax=axes, orientation="horizontal", shrink=0.5, label="share of the largest shown"
+)
 fig.suptitle("Effective receptive field of the output's middle pixel", fontsize=17)
 plots.show(
     fig,
@@ -367,11 +411,20 @@ for label_, name, shown, line, colour in (
     ("trained", "trained", others, "-o", BLUE),
     ("trained, with the middle pixel", "trained", distance >= 0, ":D", GREEN),
 ):
-    radii = torch.stack([radius(weights * shown) for weights in found[name]])  # (times, digits)
+    radii = torch.stack(
+        [radius(weights * shown) for weights in found[name]]
+    )  # (times, digits)
     error = radii.std(1) / radii.shape[1] ** 0.5
-    ax.errorbar(times, radii.mean(1), error, fmt=line, color=colour, ms=6, capsize=3, label=label_)
+    ax.errorbar(
+        times, radii.mean(1), error, fmt=line, color=colour, ms=6, capsize=3, label=label_
+    )
 ax.axhline(float(distance[others].mean()), color="black", ls="-.", label="equal weights")
-ax.set(title="Mean radius of the effective receptive field", xlabel="time t", ylabel="mean radius, in pixels", ylim=(0, 9.5))
+ax.set(
+    title="Mean radius of the effective receptive field",
+    xlabel="time t",
+    ylabel="mean radius, in pixels",
+    ylim=(0, 9.5),
+)
 ax.set_yticks(range(0, 7, 2))
 ax.legend(loc="upper center", ncols=2)
 plots.show(
@@ -458,20 +511,30 @@ runs = figures.load("unet_ablation")
 cost, runs = runs.attrs["milliseconds a step"], runs.sort_values("seed", kind="stable")
 FULL, AGAIN, STARTED = "the full U-Net", "the full U-Net again", "residual paths, random start"
 FIGURES = {"distance": "Frechet distance", "loss": "held-out loss"}
-arms = [(part, equal) for equal in ("steps", "time") for part in cost if ((runs.part == part) & (runs.equal == equal)).any()]
+arms = [
+    (part, equal)
+    for equal in ("steps", "time")
+    for part in cost
+    if ((runs.part == part) & (runs.equal == equal)).any()
+]
 name_of = lambda part, equal: part + (", equal time" if equal == "time" else "")
 
 
 def of(figure, part, equal="steps"):
     """A figure of each training of a part."""
-    values = figures.values(runs, FIGURES[figure], part=FULL if part == AGAIN else part, equal=equal)
+    values = figures.values(
+        runs, FIGURES[figure], part=FULL if part == AGAIN else part, equal=equal
+    )
     return values[3:] if part == AGAIN else values
 
 
 def against(part, equal="steps", other=FULL):
     """Distance and loss of a part beside another's, paired by seed; those of the null model have other seeds."""
     pairs = {figure: (of(figure, part, equal), of(figure, other)) for figure in FIGURES}
-    found = {figure: compare(a, b[: len(a)], paired=part != AGAIN) for figure, (a, b) in pairs.items()}
+    found = {
+        figure: compare(a, b[: len(a)], paired=part != AGAIN)
+        for figure, (a, b) in pairs.items()
+    }
     return {"ratio": found["distance"].a.mean / found["distance"].b.mean, **found}
 
 
@@ -484,7 +547,9 @@ def worse(id, arm, part, than="the full U-Net's", equal="steps", other=FULL, exp
         measured="Frechet distance {distance:.2f} ({ratio:.1f} times), held-out loss {loss:.4f}",
         holds=lambda distance, loss: all_of(distance.higher, loss.higher),
         null={"the full U-Net again, from other seeds": against(AGAIN)},
-        control={"no skip connections": against("no skip connections")} if expected is False else None,
+        control={"no skip connections": against("no skip connections")}
+        if expected is False
+        else None,
         expected=expected,
     )
 
@@ -492,17 +557,26 @@ def worse(id, arm, part, than="the full U-Net's", equal="steps", other=FULL, exp
 print(f"{'':30}steps  ms/step  parameters  Frechet distance     held-out loss")
 for part, equal in arms:
     row = figures.where(runs, part=part, equal=equal).iloc[0]
-    distance_, loss = f"{estimate(of('distance', part, equal)):.2f}", f"{estimate(of('loss', part, equal)):.4f}"
-    print(f"{name_of(part, equal):30}{row.steps:5}{cost[part]:9.0f}{row.parameters:12,}{distance_:>18}{loss:>18}")
+    distance_, loss = (
+        f"{estimate(of('distance', part, equal)):.2f}",
+        f"{estimate(of('loss', part, equal)):.4f}",
+    )
+    print(
+        f"{name_of(part, equal):30}{row.steps:5}{cost[part]:9.0f}{row.parameters:12,}{distance_:>18}{loss:>18}"
+    )
 
 # %%
 shown = [(AGAIN, "steps"), *(arm for arm in arms if arm[0] != FULL)]
 fig, axes = plt.subplots(1, 2, figsize=(11.8, 6.6), sharey=True)
-for ax, figure, unit, ticks in zip(axes, FIGURES, (1, 0.001), ((-0.5, 0, 0.5, 1, 2, 5, 10, 20), (-5, 0, 5, 10, 20, 50, 100))):
+for ax, figure, unit, ticks in zip(
+    axes, FIGURES, (1, 0.001), ((-0.5, 0, 0.5, 1, 2, 5, 10, 20), (-5, 0, 5, 10, 20, 50, 100))
+):
     for y, (part, equal) in enumerate(shown):
         other = STARTED if part == "no residual paths" else FULL
         found = against(part, equal, other)[figure]
-        colour, marker = {True: (RED, "s"), False: (GREEN, "D"), None: (BLUE, "o")}[found.higher]
+        colour, marker = {True: (RED, "s"), False: (GREEN, "D"), None: (BLUE, "o")}[
+            found.higher
+        ]
         mean, error = found.difference.mean / unit, found.difference.error / unit
         ax.errorbar(mean, y, xerr=error, fmt=marker, color=colour, ms=10, capsize=5, lw=2.5)
         each = of(figure, part, equal)
@@ -512,9 +586,13 @@ for ax, figure, unit, ticks in zip(axes, FIGURES, (1, 0.001), ((-0.5, 0, 0.5, 1,
     ax.set_xscale("symlog", linthresh=ticks[3])
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()
-    ax.set_xlabel("difference" + ", in thousandths" * (unit < 1) + f"\n(logarithmic beyond {ticks[3]})")
+    ax.set_xlabel(
+        "difference" + ", in thousandths" * (unit < 1) + f"\n(logarithmic beyond {ticks[3]})"
+    )
     ax.set_title(f"{FIGURES[figure]}, minus the full U-Net's", fontsize=15)
-axes[0].set_yticks(range(len(shown)), [name_of(*arm).replace(", equal", ",\nequal") for arm in shown])
+axes[0].set_yticks(
+    range(len(shown)), [name_of(*arm).replace(", equal", ",\nequal") for arm in shown]
+)
 axes[0].invert_yaxis()
 plots.show(
     fig,
@@ -536,11 +614,25 @@ plots.show(
 # %%
 from IPython.display import display
 
-display(worse("unet-skip-connections", "Without the skip connections' maps", "no skip connections"))
 display(
-    worse("unet-residual-paths", "Without residual paths", "no residual paths", "with them, at a random start", other=STARTED)
+    worse("unet-skip-connections", "Without the skip connections' maps", "no skip connections")
 )
-worse("unet-zero-start", "With a random start of each block's last convolution", STARTED, "with 0 there", expected=None)
+display(
+    worse(
+        "unet-residual-paths",
+        "Without residual paths",
+        "no residual paths",
+        "with them, at a random start",
+        other=STARTED,
+    )
+)
+worse(
+    "unet-zero-start",
+    "With a random start of each block's last convolution",
+    STARTED,
+    "with 0 there",
+    expected=None,
+)
 
 # %% [markdown]
 # ### The time
@@ -550,7 +642,11 @@ worse("unet-zero-start", "With a random start of each block's last convolution",
 # %%
 display(worse("unet-time", "Without the time", "no time"))
 worse(
-    "unet-random-fourier", "With random Fourier features", "random Fourier time", "with the sinusoidal embedding", expected=None
+    "unet-random-fourier",
+    "With random Fourier features",
+    "random Fourier time",
+    "with the sinusoidal embedding",
+    expected=None,
 )
 
 # %% [markdown]
@@ -559,9 +655,21 @@ worse(
 # Equal steps and equal processor time may give different verdicts.
 
 # %%
-display(worse("unet-self-attention", "Without self-attention, after equally many steps", "no self-attention", expected=None))
+display(
+    worse(
+        "unet-self-attention",
+        "Without self-attention, after equally many steps",
+        "no self-attention",
+        expected=None,
+    )
+)
 at_equal_time = dict(equal="time", expected=False)
-worse("unet-attention-time", "Without self-attention, at equal processor time", "no self-attention", **at_equal_time)
+worse(
+    "unet-attention-time",
+    "Without self-attention, at equal processor time",
+    "no self-attention",
+    **at_equal_time,
+)
 
 # %% [markdown]
 # ### Addition or adaptive norm?
@@ -572,7 +680,13 @@ worse("unet-attention-time", "Without self-attention, at equal processor time", 
 
 # %%
 ADDED = "addition, not adaptive norm"
-worse("unet-adaptive-norm", "With addition", ADDED, "with adaptive group normalisation", expected=None)
+worse(
+    "unet-adaptive-norm",
+    "With addition",
+    ADDED,
+    "with adaptive group normalisation",
+    expected=None,
+)
 
 # %% [markdown]
 # ### How can a network do without the time?
@@ -588,7 +702,9 @@ a, b = network.process.signal(every_t), network.process.noise(every_t)
 true_t = torch.randint(1, network.process.T + 1, (1000,), generator=seeded(0))
 x_t = network.process.add_noise(x0, true_t, torch.randn(x0.shape, generator=seeded(1)))
 pixels = x_t[:, 0, edge].double()  # (1000, 60)
-squares = pixels.square().sum(1, True) + 2 * a * pixels.sum(1, True) + 60 * a**2  # of x_t + a, at every t
+squares = (
+    pixels.square().sum(1, True) + 2 * a * pixels.sum(1, True) + 60 * a**2
+)  # of x_t + a, at every t
 log_p = -squares / (2 * b**2) - 60 * b.log()
 likely_t = every_t[log_p.argmax(1)]
 
@@ -625,8 +741,15 @@ claim(
 # U-Net's time (see the table). So at equal processor time it has fewer than half of the steps.
 
 # %%
-display(worse("unet-transformer", "With a transformer, after equally many steps", "a transformer"))
-worse("unet-transformer-time", "With a transformer, at equal processor time", "a transformer", equal="time")
+display(
+    worse("unet-transformer", "With a transformer, after equally many steps", "a transformer")
+)
+worse(
+    "unet-transformer-time",
+    "With a transformer, at equal processor time",
+    "a transformer",
+    equal="time",
+)
 
 # %% [markdown]
 # ## Failure museum: the wrong unit of time
@@ -640,7 +763,10 @@ worse("unet-time-as-fraction", "With t / T", "time as a fraction", "with t in st
 
 # %%
 columns_first = lambda q, k, v: (q @ k.mT / q.shape[-1] ** 0.5).softmax(-2) @ v
-print("time as a fraction:", check.sinusoidal(lambda time, dim: my_sinusoidal(time / 1000, dim)).diagnosis)
+print(
+    "time as a fraction:",
+    check.sinusoidal(lambda time, dim: my_sinusoidal(time / 1000, dim)).diagnosis,
+)
 print("softmax over the wrong axis:", check.self_attention(columns_first).diagnosis)
 
 # %% [markdown]

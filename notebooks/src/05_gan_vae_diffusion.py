@@ -56,8 +56,6 @@ course_map("05")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from torch import nn
-
 from course_lib import metrics, plots
 from course_lib.datasets import digits, points
 from course_lib.mixtures import GaussianMixture
@@ -69,6 +67,7 @@ from course_lib.teaching.evidence import all_of, compare, estimate
 from course_lib.training import show_progress, train
 from course_lib.widgets.guess import guesses, predict
 from course_lib.zoo import figures, models, recipes
+from torch import nn
 
 
 def my_elbo(vae, x, eps):
@@ -133,14 +132,22 @@ predict(
 runs = figures.load("three_generators")
 on_points, on_digits = (figures.where(runs, data=data) for data in ("points", "digits"))
 single = GaussianMixture([1.0], torch.zeros(1, 2), [float(x.std())])
-of_vae = figures.values(on_points, "log-likelihood", model="VAE") - figures.values(on_points, "ELBO", model="VAE")
+of_vae = figures.values(on_points, "log-likelihood", model="VAE") - figures.values(
+    on_points, "ELBO", model="VAE"
+)
 claim(
     "vae-elbo-gap",
     "The ELBO of a trained VAE is nearer to the true log-likelihood of 25 Gaussians than the best single Gaussian.",
-    figures=dict(gap=estimate(of_vae), gaussian=float(log_p - single.log_prob(x.double()).mean())),
+    figures=dict(
+        gap=estimate(of_vae), gaussian=float(log_p - single.log_prob(x.double()).mean())
+    ),
     measured="{gap:.2f} nats per point below it, the single Gaussian {gaussian:.2f}",
     holds=lambda gap, gaussian: gap.below(gaussian),
-    null={"a VAE that is not trained": dict(gap=estimate([gap(recipes.points_vae(seed)) for seed in range(3)]))},
+    null={
+        "a VAE that is not trained": dict(
+            gap=estimate([gap(recipes.points_vae(seed)) for seed in range(3)])
+        )
+    },
 )
 
 # %% [markdown]
@@ -182,7 +189,10 @@ check.solution("adversarial_value")
 
 # %%
 pair, line = points.pair(), torch.linspace(-2.5, 2.5, 201)[:, None]
-real, generated = pair.log_prob(line.double()).exp(), torch.distributions.Normal(0, 1).log_prob(line[:, 0]).exp()
+real, generated = (
+    pair.log_prob(line.double()).exp(),
+    torch.distributions.Normal(0, 1).log_prob(line[:, 0]).exp(),
+)
 best, weight = real / (real + generated), (real + generated) / (real + generated).sum()
 
 
@@ -190,7 +200,11 @@ def discriminator(seed, steps):
     """D at `line`, after so many steps up V."""
     torch.manual_seed(seed)
     gan, rng = GAN(nn.Identity(), layers(1, 64, 64, 1), latent=1), seeded(seed)
-    loss = lambda: -my_adversarial_value(gan, pair.sample(512, rng)[0], torch.randn(512, 1, generator=rng))
+    loss = lambda: (
+        -my_adversarial_value(
+            gan, pair.sample(512, rng)[0], torch.randn(512, 1, generator=rng)
+        )
+    )
     for _ in train(loss, gan.discriminator, steps, lr=5e-3) if steps else ():
         pass
     return gan.logits(line).sigmoid().detach()
@@ -202,7 +216,12 @@ ax.fill_between(line[:, 0], real, alpha=0.25, color=GREEN, label="data, $p$")
 ax.fill_between(line[:, 0], generated, alpha=0.25, color=ORANGE, label="generated, $p_G$")
 ax.plot(line, best, color="black", label="best $D^*$")
 ax.plot(line, learned[0], "--", color=RED, label="trained $D$")
-ax.set(title="A trained discriminator approaches $p / (p + p_G)$", xlabel="x", ylabel="D(x), and densities", ylim=(0, 1.7))
+ax.set(
+    title="A trained discriminator approaches $p / (p + p_G)$",
+    xlabel="x",
+    ylabel="D(x), and densities",
+    ylim=(0, 1.7),
+)
 ax.legend(ncols=4, loc="upper center", fontsize=14)
 plots.show(
     fig,
@@ -215,10 +234,16 @@ error = lambda D: float(((D - best).abs() * weight).sum())
 claim(
     "gan-best-discriminator",
     "A discriminator trained against a fixed generator approaches p / (p + p_G): it is nearer to it than the constant 1/2.",
-    figures=dict(error=estimate([error(D) for D in learned]), constant=error(torch.full_like(best, 0.5))),
+    figures=dict(
+        error=estimate([error(D) for D in learned]), constant=error(torch.full_like(best, 0.5))
+    ),
     measured="mean distance {error:.3f}, of the constant {constant:.2f}",
     holds=lambda error, constant: error.below(constant),
-    null={"a discriminator that is not trained": dict(error=estimate([error(D) for D in untrained]))},
+    null={
+        "a discriminator that is not trained": dict(
+            error=estimate([error(D) for D in untrained])
+        )
+    },
 )
 
 # %% [markdown]
@@ -243,9 +268,20 @@ k = np.arange(1, 26)
 V = k / 25 * np.log(k / (k + 25)) + np.log(25 / (k + 25))
 fig, ax = plt.subplots(figsize=(10, 4.2))
 ax.plot(k, V + np.log(4), color=BLUE, label="minimax game: 2 JSD")
-ax.plot(k, np.log(25 / k) - V - np.log(4), "--", color=RED, label="non-saturating: KL($p_G$, $p$) − 2 JSD")
+ax.plot(
+    k,
+    np.log(25 / k) - V - np.log(4),
+    "--",
+    color=RED,
+    label="non-saturating: KL($p_G$, $p$) − 2 JSD",
+)
 ax.axhline(np.log(4), color="black", linestyle=":", label="the most that 2 JSD can be: log 4")
-ax.set(title="What missing modes cost", xlabel="modes that the generator has, of 25", ylabel="nats", ylim=(0, 2.2))
+ax.set(
+    title="What missing modes cost",
+    xlabel="modes that the generator has, of 25",
+    ylabel="nats",
+    ylim=(0, 2.2),
+)
 ax.legend()
 plots.show(
     fig,
@@ -301,14 +337,23 @@ check.solution("train_gan")
 # is given each point with random Fourier features (lesson 04; Tancik et al. 2020), so that it resolves modes of width 0.05.
 
 # %% tags=["nbval-ignore-output"]
-trained = {m: my_train_gan(recipes.points_gan(seed=0), recipes.some_points, 500, 2e-3, m, seeded(0)) for m in (0.0, 0.9)}
+trained = {
+    m: my_train_gan(recipes.points_gan(seed=0), recipes.some_points, 500, 2e-3, m, seeded(0))
+    for m in (0.0, 0.9)
+}
 fig, axes = plt.subplots(1, 4, figsize=(11.8, 4.6), sharey=True)
 with torch.no_grad():
     shown = {"data": x, "your VAE": vae.sample(2000, seeded(3))}
     shown |= {f"GAN, momentum {m}": gan.sample(2000, seeded(3)) for m, gan in trained.items()}
 for ax, (name, made) in zip(axes, shown.items()):
     covered, outside = metrics.modes(made, grid)
-    plots.points(made[:2000], title=f"{name}\n{covered} modes\n{outside:.0%} outside", ax=ax, size=5, reach=1.4)
+    plots.points(
+        made[:2000],
+        title=f"{name}\n{covered} modes\n{outside:.0%} outside",
+        ax=ax,
+        size=5,
+        reach=1.4,
+    )
     ax.set(xticks=[-1, 0, 1], ylabel="")
 plots.show(
     fig,
@@ -335,21 +380,33 @@ plots.show(
 
 # %% tags=["nbval-ignore-output"]
 predict(
-    "diffusion-covers-modes.modes", "How many of the 25 modes does the GAN cover, without R1?", low=0, high=25, unit="modes"
+    "diffusion-covers-modes.modes",
+    "How many of the 25 modes does the GAN cover, without R1?",
+    low=0,
+    high=25,
+    unit="modes",
 )
 
 # %%
 MODES, OUT = "modes covered, of 25", "share out of any mode"
 ARMS = ("GAN", "GAN with R1", "GAN without Fourier features", "VAE", "diffusion")
 nulls = figures.raw("three_generators")["nulls of points"]
-of_points = {arm: {figure: figures.values(on_points, figure, model=arm) for figure in (MODES, OUT)} for arm in ARMS}
-samples = {row.model: torch.tensor(row.samples) for row in on_points.itertuples() if row.seed == 0}
+of_points = {
+    arm: {figure: figures.values(on_points, figure, model=arm) for figure in (MODES, OUT)}
+    for arm in ARMS
+}
+samples = {
+    row.model: torch.tensor(row.samples) for row in on_points.itertuples() if row.seed == 0
+}
 fig, axes = plt.subplots(1, 5, figsize=(11.8, 3.9), sharey=True)
 for ax, arm in zip(axes, ARMS):
     named = arm.replace(" without Fourier", "\nno Fourier").replace(" with", "\nwith")
     plots.points(samples[arm], ax=ax, size=8, reach=1.4)
     ax.set(xticks=[-1, 0, 1], ylabel="")
-    ax.set_title(f"{named}\n{of_points[arm][MODES].mean():.1f} modes\n{of_points[arm][OUT].mean():.0%} outside", fontsize=14)
+    ax.set_title(
+        f"{named}\n{of_points[arm][MODES].mean():.1f} modes\n{of_points[arm][OUT].mean():.0%} outside",
+        fontsize=14,
+    )
 plots.show(
     fig,
     alt="Five scatter plots. GAN: two dense spots at the top, and lines. GAN with R1, GAN without Fourier features: points "
@@ -358,7 +415,9 @@ plots.show(
 
 # %%
 arms = lambda figure, a, b: compare(of_points[a][figure], of_points[b][figure])
-of_noise = lambda figure, arm: compare([nulls["uniform noise"][figure]] * 3, of_points[arm][figure])
+of_noise = lambda figure, arm: compare(
+    [nulls["uniform noise"][figure]] * 3, of_points[arm][figure]
+)
 covers = lambda arm: dict(
     modes=arms(MODES, "GAN", arm),
     fewest=float(of_points[arm][MODES].min()),
@@ -372,20 +431,32 @@ claim(
     figures=covers("diffusion"),
     measured="{modes:.1f} of 25 modes, GAN beside {who}; outside {who} {outside.a:.1%}, the VAE "
     "{outside.b:.1%}, the GAN with R1 {r1.b:.1%}",
-    holds=lambda modes, fewest, outside, r1: all_of(modes.lower, fewest == 25, outside.lower, r1.lower),
+    holds=lambda modes, fewest, outside, r1: all_of(
+        modes.lower, fewest == 25, outside.lower, r1.lower
+    ),
     null={
-        "uniform noise": dict(outside=of_noise(OUT, "VAE"), r1=of_noise(OUT, "GAN with R1"), who="noise"),
+        "uniform noise": dict(
+            outside=of_noise(OUT, "VAE"), r1=of_noise(OUT, "GAN with R1"), who="noise"
+        ),
         "the GAN itself": covers("GAN"),
     },
 )
 
 # %%
-beside_gan = lambda arm: dict(who=f"{arm} beside GAN", modes=arms(MODES, arm, "GAN"), outside=arms(OUT, arm, "GAN"))
-measured = "{modes:.1f} of 25 modes and {outside:.1%} outside, {who}; of uniform noise {noise:.1%}"
-keeps = lambda modes, outside, noise: all_of(modes.higher, outside.higher, outside.a.below(noise))
+beside_gan = lambda arm: dict(
+    who=f"{arm} beside GAN", modes=arms(MODES, arm, "GAN"), outside=arms(OUT, arm, "GAN")
+)
+measured = (
+    "{modes:.1f} of 25 modes and {outside:.1%} outside, {who}; of uniform noise {noise:.1%}"
+)
+keeps = lambda modes, outside, noise: all_of(
+    modes.higher, outside.higher, outside.a.below(noise)
+)
 noise = nulls["uniform noise"][OUT]
 weak = {
-    "uniform noise": dict(who="noise beside GAN", modes=of_noise(MODES, "GAN"), outside=of_noise(OUT, "GAN")),
+    "uniform noise": dict(
+        who="noise beside GAN", modes=of_noise(MODES, "GAN"), outside=of_noise(OUT, "GAN")
+    ),
     "diffusion": beside_gan("diffusion"),
 }
 claim(
@@ -416,15 +487,35 @@ claim(
 
 # %%
 collapse = figures.load("three_generators", "collapse")
-CHANGES = ["the recipe", "the recipe again", "momentum 0.9", "half the rate", "minimax loss", "no Fourier features", "R1"]
-LABELS = [change.replace("the recipe ", "the recipe\n").replace("no Fourier ", "no Fourier\n") for change in CHANGES]
+CHANGES = [
+    "the recipe",
+    "the recipe again",
+    "momentum 0.9",
+    "half the rate",
+    "minimax loss",
+    "no Fourier features",
+    "R1",
+]
+LABELS = [
+    change.replace("the recipe ", "the recipe\n").replace("no Fourier ", "no Fourier\n")
+    for change in CHANGES
+]
 fig, axes = plt.subplots(2, 1, figsize=(11.8, 6.4), sharex=True)
-for ax, figure, title in zip(axes, (MODES, OUT), ("Modes covered, of 25", "Share of samples outside all modes")):
+for ax, figure, title in zip(
+    axes, (MODES, OUT), ("Modes covered, of 25", "Share of samples outside all modes")
+):
     of = figures.values(collapse, figure, change=CHANGES)  # (changes, seeds)
     ax.bar(range(len(of)), of.mean(1), color=[GREEN, GREEN, *[BLUE] * 5])
     ax.plot(range(len(of)), of, "o", color="black", ms=6)
-    ax.axhline(nulls["uniform noise"][figure], color="black", linestyle=":", label="uniform noise")
-    ax.set(title=title, xticks=range(len(of)), xticklabels=LABELS, ylim=(0, 27 if figure == MODES else 1.05))
+    ax.axhline(
+        nulls["uniform noise"][figure], color="black", linestyle=":", label="uniform noise"
+    )
+    ax.set(
+        title=title,
+        xticks=range(len(of)),
+        xticklabels=LABELS,
+        ylim=(0, 27 if figure == MODES else 1.05),
+    )
     ax.set_ylabel("modes" if figure == MODES else "share")
 axes[1].legend()
 axes[1].tick_params(axis="x", labelsize=13)
@@ -437,7 +528,8 @@ plots.show(
 
 # %%
 changed = lambda figure, change: compare(
-    figures.values(collapse, figure, change=change), figures.values(collapse, figure, change="the recipe")
+    figures.values(collapse, figure, change=change),
+    figures.values(collapse, figure, change="the recipe"),
 )
 seeds = "other seeds beside the recipe"
 claim(
@@ -454,12 +546,19 @@ claim(
     "gan-minimax-loss",
     "With the minimax loss the same GAN has more samples outside the modes after as many steps.",
     figures=dict(
-        outside=changed(OUT, "minimax loss"), modes=changed(MODES, "minimax loss"), noise=noise, who="minimax beside the recipe"
+        outside=changed(OUT, "minimax loss"),
+        modes=changed(MODES, "minimax loss"),
+        noise=noise,
+        who="minimax beside the recipe",
     ),
     measured="{outside:.1%} outside and {modes:.1f} of 25 modes, {who}; of uniform noise {noise:.1%} outside",
     holds=lambda outside: outside.higher,
     null={
-        "the recipe again": dict(outside=changed(OUT, "the recipe again"), modes=changed(MODES, "the recipe again"), who=seeds)
+        "the recipe again": dict(
+            outside=changed(OUT, "the recipe again"),
+            modes=changed(MODES, "the recipe again"),
+            who=seeds,
+        )
     },
 )
 
@@ -475,7 +574,9 @@ claim(
 # `momentum`:
 
 # %%
-ignoring_momentum = lambda gan, data, steps, lr, momentum, rng: my_train_gan(gan, data, steps, lr, 0.9, rng)
+ignoring_momentum = lambda gan, data, steps, lr, momentum, rng: my_train_gan(
+    gan, data, steps, lr, 0.9, rng
+)
 print(check.train_gan(ignoring_momentum).diagnosis)
 
 # %% [markdown]
@@ -501,7 +602,9 @@ FIGURES = ("Frechet distance", "precision", "recall")
 NAMES = ("GAN", "VAE", "diffusion")
 extra = figures.raw("three_generators")
 floor = extra["references"]
-of_digits = lambda figure, model, seconds=60: figures.values(on_digits, figure, model=model, seconds=seconds)
+of_digits = lambda figure, model, seconds=60: figures.values(
+    on_digits, figure, model=model, seconds=seconds
+)
 fig, axes = plt.subplots(1, 3, figsize=(11.8, 4.2))
 for ax, figure in zip(axes, FIGURES):
     of = np.stack([of_digits(figure, name) for name in NAMES])  # (models, seeds)
@@ -519,17 +622,29 @@ plots.show(
 # %% tags=["nbval-ignore-output"]
 from course_lib.methods.gan_vae import sample_generator
 
-shipped = {name: models.load(kind) for name, kind in {"GAN": "gan", "VAE": "vae", "diffusion": "diffusion"}.items()}
+shipped = {
+    name: models.load(kind)
+    for name, kind in {"GAN": "gan", "VAE": "vae", "diffusion": "diffusion"}.items()
+}
 held_out, _ = digits.load("held_out")
 made = [sample_generator(shipped[name], 10, seeded(5)) for name in NAMES]
 plots.show(
-    plots.pictures(torch.cat([held_out[:10], *made]), columns=10, rows=("real", *NAMES), title="Ten digits of each"),
+    plots.pictures(
+        torch.cat([held_out[:10], *made]),
+        columns=10,
+        rows=("real", *NAMES),
+        title="Ten digits of each",
+    ),
     alt="Four rows of ten digits. Real ones; those of the GAN and of diffusion, some malformed; those of the VAE, softer.",
 )
 
 # %%
 versus = lambda figure, a, b: compare(of_digits(figure, a), of_digits(figure, b))
-both = lambda a, b: dict(distance=versus("Frechet distance", a, b), precision=versus("precision", a, b), who=f"{a} beside {b}")
+both = lambda a, b: dict(
+    distance=versus("Frechet distance", a, b),
+    precision=versus("precision", a, b),
+    who=f"{a} beside {b}",
+)
 claim(
     "three-fidelity",
     "After the same minute of computing, diffusion has a smaller Frechet distance and a higher precision than the GAN.",
@@ -545,7 +660,10 @@ claim(
     "three-vae",
     "The VAE's samples are the farthest from real digits, and the least precise.",
     figures=both("VAE", "GAN")
-    | dict(diffusion=versus("precision", "VAE", "diffusion"), farther=versus("Frechet distance", "VAE", "diffusion")),
+    | dict(
+        diffusion=versus("precision", "VAE", "diffusion"),
+        farther=versus("Frechet distance", "VAE", "diffusion"),
+    ),
     measured="distance {distance:.2f}, precision {precision:.2f}, {who}",
     holds=lambda distance, farther, precision, diffusion: all_of(
         distance.higher, farther.higher, precision.lower, diffusion.lower
@@ -555,7 +673,10 @@ claim(
 
 # %%
 pairs = floor["two digits at once"]
-of_pairs = dict(recall=compare([pairs["recall"]] * 3, of_digits("recall", "GAN")), precision=estimate([pairs["precision"]] * 3))
+of_pairs = dict(
+    recall=compare([pairs["recall"]] * 3, of_digits("recall", "GAN")),
+    precision=estimate([pairs["precision"]] * 3),
+)
 of_pairs |= dict(who="two digits at once beside GAN")
 claim(
     "three-coverage",
@@ -583,7 +704,10 @@ claim(
 # the GAN is nearer to that than diffusion. So a recall above it may be spread, and counts only together with a precision.
 
 # %%
-ms = {name: [round[name] for round in extra["milliseconds a sample"]] for name in (*NAMES, "one pass of the U-Net")}
+ms = {
+    name: [round[name] for round in extra["milliseconds a sample"]]
+    for name in (*NAMES, "one pass of the U-Net")
+}
 claim(
     "three-speed",
     "A GAN and a VAE take less time per sample than 25 steps of diffusion.",
@@ -595,7 +719,11 @@ claim(
     ),
     measured="{who} {gan.a:.2f} ms per sample of one core, VAE {vae.a:.2f}, diffusion {gan.b:.2f}; one U-Net pass {once:.2f}",
     holds=lambda gan, vae: all_of(gan.lower, vae.lower),
-    null={"diffusion beside itself": dict(gan=compare(ms["diffusion"], ms["diffusion"], "rounds"), who="diffusion")},
+    null={
+        "diffusion beside itself": dict(
+            gan=compare(ms["diffusion"], ms["diffusion"], "rounds"), who="diffusion"
+        )
+    },
 )
 
 # %% [markdown]
@@ -614,14 +742,18 @@ from course_lib.samplers import Step, sample
 from course_lib.widgets.player import play
 
 rng = seeded(4)
-ends = {name: torch.randn(2, 9, shipped[name].latent, generator=rng) for name in ("GAN", "VAE")}
+ends = {
+    name: torch.randn(2, 9, shipped[name].latent, generator=rng) for name in ("GAN", "VAE")
+}
 ends["diffusion"] = torch.randn(2, 9, 1, 16, 16, generator=rng)
 
 
 @torch.no_grad()
 def sample_between(name, share):
     noise = slerp(*ends[name], share)
-    return sample(shipped[name], noise, 20) if name == "diffusion" else shipped[name].draw(noise)
+    return (
+        sample(shipped[name], noise, 20) if name == "diffusion" else shipped[name].draw(noise)
+    )
 
 
 walk = [Step(share, torch.zeros(9, 1, 16, 16)) for share in torch.linspace(0, 1, 21).tolist()]
@@ -642,7 +774,12 @@ with torch.no_grad():
     reconstructed, fresh = vae.decode(vae.encode(real)[0]), vae.sample(16, seeded(6))
 noisy = fresh + vae.std * torch.randn(fresh.shape, generator=seeded(7)).to(fresh.device)
 fig, axes = plt.subplots(1, 4, figsize=(11.8, 4.0))
-titles = ("real", "reconstruction", "new: the mean", f"new: p(x | z), σ = {float(vae.std):.2f}")
+titles = (
+    "real",
+    "reconstruction",
+    "new: the mean",
+    f"new: p(x | z), σ = {float(vae.std):.2f}",
+)
 for ax, made, name in zip(axes, (real[:16], reconstructed[:16], fresh, noisy), titles):
     plots.pictures(made, columns=4, title=name, ax=ax)
 plots.show(
@@ -653,9 +790,13 @@ plots.show(
 
 # %%
 residual = lambda x: x - nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
-fine_detail = lambda x: float(residual(x).square().sum() / (x - x.mean((2, 3), keepdim=True)).square().sum())
+fine_detail = lambda x: float(
+    residual(x).square().sum() / (x - x.mean((2, 3), keepdim=True)).square().sum()
+)
 detail = lambda a: dict(
-    detail=versus("fine detail", a, "GAN"), diffusion=versus("fine detail", a, "diffusion"), who=f"{a} beside GAN"
+    detail=versus("fine detail", a, "GAN"),
+    diffusion=versus("fine detail", a, "diffusion"),
+    who=f"{a} beside GAN",
 )
 of_real = floor["real digits"]["fine detail"]
 claim(
@@ -666,7 +807,10 @@ claim(
     "VAE's reconstructions {reconstructed:.1%}",
     holds=lambda detail, diffusion: all_of(detail.lower, diffusion.lower),
     null={
-        "real digits": dict(detail=compare([of_real] * 3, of_digits("fine detail", "GAN")), who="real digits beside GAN"),
+        "real digits": dict(
+            detail=compare([of_real] * 3, of_digits("fine detail", "GAN")),
+            who="real digits beside GAN",
+        ),
         "diffusion": detail("diffusion"),
     },
 )

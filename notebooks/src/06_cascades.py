@@ -31,8 +31,6 @@ course_map("06")
 # %%
 import matplotlib.pyplot as plt
 import torch
-from torch.nn.functional import avg_pool2d, interpolate
-
 from course_lib import plots
 from course_lib.datasets import digits
 from course_lib.methods.cascades import augmented, cascade, enlarged, film
@@ -44,6 +42,7 @@ from course_lib.teaching.evidence import all_of, compare, estimate
 from course_lib.widgets.guess import guesses, predict
 from course_lib.widgets.player import play
 from course_lib.zoo import figures, models
+from torch.nn.functional import avg_pool2d, interpolate
 
 plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
@@ -118,7 +117,9 @@ check.solution("augmented")
 # %%
 levels, rng = (0, 100, 200, 400, 600), seeded(0)
 eps = torch.randn(10, 1, 16, 16, generator=rng)
-rows = {f"s = {s}": my_augmented(process, large[:10], torch.full((10,), s), eps)[0] for s in levels}
+rows = {
+    f"s = {s}": my_augmented(process, large[:10], torch.full((10,), s), eps)[0] for s in levels
+}
 made = torch.cat(list(rows.values()))
 fig = plots.pictures(made, 10, "Small pictures with noise of time s", rows=rows)
 plots.show(
@@ -230,7 +231,9 @@ check.solution("cascade")
 labels = torch.arange(16) % 10
 rng, times = seeded(1), process.times(20)
 noises = digits_model.draw_noise(16, rng), upsampler.draw_noise(16, rng)
-steps = list(cascade(digits_model.given(labels), upsampler, noises, times, s=100, rng=rng, label=labels))
+steps = list(
+    cascade(digits_model.given(labels), upsampler, noises, times, s=100, rng=rng, label=labels)
+)
 play(
     film(steps, process.T),
     draw=lambda step: {"xₜ": step.x, "x̂₀: predicted": enlarged(step.x0, 32)},
@@ -400,7 +403,11 @@ claim(
     figures=dict(gain=compare(gain("early", 200), gain("early", 0))),
     measured="the class raises the class accuracy by {gain.a:.2f} at s = 200, by {gain.b:.2f} at s = 0",
     holds=lambda gain: gain.higher,
-    null={"real halves, which show their class": dict(gain=compare(gain("real", 200), gain("real", 0)))},
+    null={
+        "real halves, which show their class": dict(
+            gain=compare(gain("real", 200), gain("real", 0))
+        )
+    },
 )
 
 # %%
@@ -448,8 +455,12 @@ claim(
     "{first} ({arms}), {finished:.0%} for {second} ({others}); {real:.0%} for real halves",
     holds=lambda undertrained, finished: all_of(undertrained.below(1), finished.below(1)),
     null={
-        "real halves as the first": dict(undertrained=real, first="real halves", arms=arms_of_real),
-        "real halves as the second": dict(finished=real, second="real halves", others=arms_of_real),
+        "real halves as the first": dict(
+            undertrained=real, first="real halves", arms=arms_of_real
+        ),
+        "real halves as the second": dict(
+            finished=real, second="real halves", others=arms_of_real
+        ),
     },
 )
 
@@ -474,7 +485,9 @@ claim(
 # %%
 def truncated(base):
     """The Frechet distance at s = 200, truncated beside non-truncated."""
-    return compare(*(of("Frechet distance", base, s=200, truncated=cut) for cut in (True, False)))
+    return compare(
+        *(of("Frechet distance", base, s=200, truncated=cut) for cut in (True, False))
+    )
 
 
 def claim_truncated(id, base, **more):
@@ -483,10 +496,16 @@ def claim_truncated(id, base, **more):
     return claim(
         id,
         f"For the {BASES[base]} truncated augmentation gives a higher distance than non-truncated, s = 200.",
-        figures=dict(distance=truncated(base), arms="truncated beside non-truncated, both s = 200"),
+        figures=dict(
+            distance=truncated(base), arms="truncated beside non-truncated, both s = 200"
+        ),
         measured="Frechet distance {distance:.2f}, {arms}",
         holds=lambda distance: distance.higher,
-        null={"less noise, no truncation": dict(distance=less, arms="s = 100 beside s = 200, both non-truncated")},
+        null={
+            "less noise, no truncation": dict(
+                distance=less, arms="s = 100 beside s = 200, both non-truncated"
+            )
+        },
         **more,
     )
 
@@ -541,7 +560,9 @@ print(f"levels s chosen for the three trainings: {[levels[i] for i in chosen]}\n
 networks = {"base": ("base", 64), "with": ("upsampler", 32), "single": ("one stage", 32)}
 for kind, (name, batch) in networks.items():
     ms = runs.attrs["training ms a step"][kind]
-    print(f"training step of {name:10} {ms:5.1f} ms for {batch} pictures: {ms / batch:.1f} ms per picture")
+    print(
+        f"training step of {name:10} {ms:5.1f} ms for {batch} pictures: {ms / batch:.1f} ms per picture"
+    )
 
 
 # %%

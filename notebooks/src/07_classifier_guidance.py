@@ -41,7 +41,6 @@ course_map("07")
 
 # %%
 import torch
-
 from course_lib.teaching import checks as check
 
 
@@ -65,7 +64,6 @@ check.solution("guided_score")
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-
 from course_lib import metrics, plots
 from course_lib.datasets import digits
 from course_lib.datasets.points import triangle
@@ -105,7 +103,10 @@ claim(
 # %%
 n = 3000
 z, times = torch.randn(n, 2, generator=seeded(1), dtype=torch.float64), process.times(100)
-ends = {w: result(ddim(ClassifierGuided(unconditional, bayes, 0, w), z, times)) for w in (0.0, 1.0, 4.0)}
+ends = {
+    w: result(ddim(ClassifierGuided(unconditional, bayes, 0, w), z, times))
+    for w in (0.0, 1.0, 4.0)
+}
 read = lambda x: data.class_probabilities(x).argmax(1)
 
 fig, axes = plt.subplots(1, 3, figsize=(11.5, 4.3), sharey=True)
@@ -125,7 +126,10 @@ own = read(data.given(0).sample(100_000, seeded(3))[0].double())
 share = lambda labels: torch.bincount(labels, minlength=3) / len(labels)
 of_all, of_class = share(read(ends[0.0])) - share(real), share(read(ends[1.0])) - share(own)
 spread = {w: float((x - x.mean(0)).square().sum(1).mean().sqrt()) for w, x in ends.items()}
-print("read as class 0, 1, 2   guided, w = 1:", *(f"{v:.2f}" for v in share(read(ends[1.0])).tolist()))
+print(
+    "read as class 0, 1, 2   guided, w = 1:",
+    *(f"{v:.2f}" for v in share(read(ends[1.0])).tolist()),
+)
 print("                        real class 0: ", *(f"{v:.2f}" for v in share(own).tolist()))
 claim(
     "guidance-shares",
@@ -172,21 +176,37 @@ check.solution("classifier_loss")
 # neither was trained on, in ever more noise.
 
 # %%
-network, guide, evaluator = (models.load(name) for name in ("digits", "noisy_classifier", "classifier"))
+network, guide, evaluator = (
+    models.load(name) for name in ("digits", "noisy_classifier", "classifier")
+)
 clean = lambda x_t, t: evaluator(x_t)  # it does not know t
 x0, label = digits.load("held_out")
-eps, moments = torch.randn(x0.shape, generator=seeded(4)), [0, 100, 200, 300, 400, 500, 600, 700, 800]
+eps, moments = (
+    torch.randn(x0.shape, generator=seeded(4)),
+    [0, 100, 200, 300, 400, 500, 600, 700, 800],
+)
 rate = {"noise-aware": [], "clean": []}
 with torch.no_grad():
     for t in moments:
         x_t = network.process.add_noise(x0, t, eps)
         for name, classifier in (("noise-aware", guide), ("clean", clean)):
             log_p = classifier(x_t, t).log_softmax(1)
-            rate[name].append((metrics.accuracy(log_p, label), float(-log_p[torch.arange(len(label)), label].mean())))
+            rate[name].append(
+                (
+                    metrics.accuracy(log_p, label),
+                    float(-log_p[torch.arange(len(label)), label].mean()),
+                )
+            )
 aware, unaware = (np.array(rate[name]) for name in rate)
 
 fig, axes = plt.subplots(1, 3, figsize=(11.5, 4.2), width_ratios=(1.1, 1, 1))
-shown = torch.cat([network.process.add_noise(x0[i : i + 1], t, eps[i : i + 1]) for i in (3, 5, 8) for t in moments[::2]])
+shown = torch.cat(
+    [
+        network.process.add_noise(x0[i : i + 1], t, eps[i : i + 1])
+        for i in (3, 5, 8)
+        for t in moments[::2]
+    ]
+)
 plots.pictures(shown, columns=5, ax=axes[0], title="t = " + ", ".join(map(str, moments[::2])))
 axes[0].title.set_size(15)
 for k, ax in ((0, axes[1]), (1, axes[2])):
@@ -211,7 +231,9 @@ claim(
     "little it knows.",
     measured=f"at t = 400 it reads {100 * unaware[middle, 0]:.0f} %, the noise-aware one {100 * aware[middle, 0]:.0f} %; "
     f"its −log P rises to {worst:.0f}, that of the noise-aware one stays under log 10 = 2.3",
-    holds=unaware[middle, 0] < aware[middle, 0] - 0.1 and worst > 3 and aware[:, 1].max() < np.log(10),
+    holds=unaware[middle, 0] < aware[middle, 0] - 0.1
+    and worst > 3
+    and aware[:, 1].max() < np.log(10),
 )
 
 # %% [markdown]
@@ -234,7 +256,10 @@ from course_lib.widgets import tradeoff
 from course_lib.widgets.guidance import guidance_explorer
 from course_lib.widgets.guided_models import by_classifier
 
-guidance_explorer({"classifier": by_classifier(network, guide)}, curve=tradeoff.measured(guides=("classifier",)))
+guidance_explorer(
+    {"classifier": by_classifier(network, guide)},
+    curve=tradeoff.measured(guides=("classifier",)),
+)
 
 # %% [markdown]
 # ## What it buys, and what it costs
@@ -250,9 +275,21 @@ ws = [0, 0.5, 1, 1.5, 2, 3, 5, 8]
 
 fig, axes = plt.subplots(1, 3, figsize=(11.5, 4.4), sharey=True)
 for ax, figure in zip(axes, ("class accuracy", "precision", "recall")):
-    for kind, name, colour, line in (("classifier", "noise-aware", BLUE, "o-"), ("clean classifier", "clean", RED, "s--")):
+    for kind, name, colour, line in (
+        ("classifier", "noise-aware", BLUE, "o-"),
+        ("clean classifier", "clean", RED, "s--"),
+    ):
         seeds = figures.values(in_25_steps, figure, guide=kind, w=ws)  # (values of w, seeds)
-        ax.errorbar(ws, seeds.mean(1), seeds.std(1, ddof=1), fmt=line, color=colour, ms=8, capsize=5, label=name)
+        ax.errorbar(
+            ws,
+            seeds.mean(1),
+            seeds.std(1, ddof=1),
+            fmt=line,
+            color=colour,
+            ms=8,
+            capsize=5,
+            label=name,
+        )
     if figure != "class accuracy":
         ax.axhline(runs.attrs["real"][figure], color=GREEN, ls=":", label="real digits")
     ax.set(xlabel="w", title=figure, ylim=(0, 1.02))
@@ -265,10 +302,13 @@ plots.show(
 
 # %%
 accuracy, precision, recall = (
-    figures.values(in_25_steps, figure, guide="classifier", w=ws) for figure in ("class accuracy", "precision", "recall")
+    figures.values(in_25_steps, figure, guide="classifier", w=ws)
+    for figure in ("class accuracy", "precision", "recall")
 )
 for i, w in enumerate(ws):
-    print(f"w = {w:<3}  accuracy {accuracy[i].mean():.2f}  precision {precision[i].mean():.2f}  recall {recall[i].mean():.2f}")
+    print(
+        f"w = {w:<3}  accuracy {accuracy[i].mean():.2f}  precision {precision[i].mean():.2f}  recall {recall[i].mean():.2f}"
+    )
 
 # %%
 at = ws.index
@@ -305,14 +345,18 @@ claim(
 
 # %%
 worse, worse_precision = (
-    figures.values(in_25_steps, figure, guide="clean classifier", w=8) for figure in ("class accuracy", "precision")
+    figures.values(in_25_steps, figure, guide="clean classifier", w=8)
+    for figure in ("class accuracy", "precision")
 )
 claim(
     "guidance-clean-fails",
     "A classifier that was trained on clean pictures fails as a guide where the noise-aware one does not.",
     measured=f"at w = 8 accuracy {worse.mean():.2f} against {accuracy[at(8)].mean():.2f}, precision "
     f"{worse_precision.mean():.2f} against {precision[at(8)].mean():.2f}, every seed",
-    holds=bool((worse < accuracy[at(8)] - 0.3).all() and (worse_precision < precision[at(8)] - 0.1).all()),
+    holds=bool(
+        (worse < accuracy[at(8)] - 0.3).all()
+        and (worse_precision < precision[at(8)] - 0.1).all()
+    ),
 )
 
 # %% [markdown]
@@ -324,9 +368,14 @@ claim(
 # %%
 steps = [25, 250]
 at_2 = figures.where(runs, guide="classifier", w=2, n=200)
-few, right = ({k: figures.values(at_2, figure, steps=k) for k in steps} for figure in ("Frechet distance", "class accuracy"))
+few, right = (
+    {k: figures.values(at_2, figure, steps=k) for k in steps}
+    for figure in ("Frechet distance", "class accuracy")
+)
 for k in steps:
-    print(f"{k:>4} steps: accuracy {right[k].mean():.2f}, Frechet distance {few[k].mean():.2f} ± {few[k].std(ddof=1):.2f}")
+    print(
+        f"{k:>4} steps: accuracy {right[k].mean():.2f}, Frechet distance {few[k].mean():.2f} ± {few[k].std(ddof=1):.2f}"
+    )
 
 # %%
 claim(
@@ -334,7 +383,8 @@ claim(
     "25 steps are enough: 250 give no better digits.",
     measured=f"w = 2, three seeds: Frechet distance {few[25].mean():.2f} in 25 steps, {few[250].mean():.2f} in 250; "
     f"accuracy {right[25].mean():.2f} and {right[250].mean():.2f}",
-    holds=few[25].mean() < 1.15 * few[250].mean() and right[25].mean() > right[250].mean() - 0.02,
+    holds=few[25].mean() < 1.15 * few[250].mean()
+    and right[25].mean() > right[250].mean() - 0.02,
 )
 
 # %% [markdown]
@@ -367,7 +417,9 @@ class Guided:
 
     def __call__(self, x_t, t):
         unconditional = network.given(NULL)
-        return unconditional(x_t, t).replace(score=self.score(unconditional, self.classifier, x_t, t, labels, 5.0))
+        return unconditional(x_t, t).replace(
+            score=self.score(unconditional, self.classifier, x_t, t, labels, 5.0)
+        )
 
 
 labels = torch.arange(16) % 10
@@ -376,7 +428,9 @@ museum = {
     "right": Guided(mistaken(None), guide),
     "gradient of P": Guided(mistaken("P"), guide),
     "a turned sign": Guided(mistaken("turned"), guide),
-    "a clean classifier": Guided(mistaken(None), lambda x_t, t: network.process.signal(t).float() * evaluator(x_t)),
+    "a clean classifier": Guided(
+        mistaken(None), lambda x_t, t: network.process.signal(t).float() * evaluator(x_t)
+    ),
 }
 fig, axes = plt.subplots(1, 4, figsize=(11.5, 3.5))
 for ax, (name, denoiser) in zip(axes, museum.items()):
@@ -386,7 +440,10 @@ for ax, (name, denoiser) in zip(axes, museum.items()):
     plots.pictures(x, columns=4, ax=ax, title=f"{name}")
     print(f"{name}: the judge reads {hits} of 16 as asked")
     ax.title.set_size(15)
-plots.show(fig, alt="Sixteen digits four times: as asked; some as asked; none as asked; any digits, with grey specks.")
+plots.show(
+    fig,
+    alt="Sixteen digits four times: as asked; some as asked; none as asked; any digits, with grey specks.",
+)
 
 # %%
 for kind, name in (

@@ -33,7 +33,6 @@ course_map("08")
 
 # %%
 import torch
-
 from course_lib.teaching import checks as check
 
 
@@ -55,7 +54,6 @@ check.solution("label_dropout")
 # %% tags=["nbval-ignore-output"]
 import matplotlib.pyplot as plt
 import numpy as np
-
 from course_lib import metrics, plots
 from course_lib.datasets import digits
 from course_lib.datasets.points import triangle
@@ -83,7 +81,9 @@ def loss():
     return denoising_loss(learner.given(label).drop_condition(0.1, rng), x0, rng)
 
 
-progress = show_progress(train(loss, learner.net, steps=1200, lr=3e-3, ema=average), "three classes and null")
+progress = show_progress(
+    train(loss, learner.net, steps=1200, lr=3e-3, ema=average), "three classes and null"
+)
 network, exact = Network(average.net, process, "v"), ExactDenoiser(data, process)
 
 # %% [markdown]
@@ -110,7 +110,9 @@ plane = tilted_density.Plane(2.2, 61)
 places = plane.places.float()
 exact_p = ExactClassifier(data, process)(places, t).exp()
 learned_p = implicit(places, t)
-colours = torch.tensor([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in (BLUE, ORANGE, GREEN)])
+colours = torch.tensor(
+    [[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in (BLUE, ORANGE, GREEN)]
+)
 mixed = lambda p: (p @ colours).clamp(0, 1).view(61, 61, 3).transpose(0, 1).numpy()
 
 fig, axes = plt.subplots(1, 3, figsize=(11.5, 4.3), width_ratios=(1, 1, 1.1))
@@ -121,7 +123,9 @@ for ax, p, name in ((axes[0], exact_p, "exact"), (axes[1], learned_p, "in the ne
 axes[0].set_ylabel("$x_2$")
 axes[2].scatter(exact_p[::7], learned_p[::7], s=14, alpha=0.5, color=BLUE, linewidths=0)
 axes[2].plot([0, 1], [0, 1], "k:", lw=1.5)
-axes[2].set(title="one against the other", xlabel="exact", ylabel="in the network", aspect="equal")
+axes[2].set(
+    title="one against the other", xlabel="exact", ylabel="in the network", aspect="equal"
+)
 plots.show(
     fig,
     alt="Two maps of the plane in three colours that meet in the middle, alike; and a scatter of one against the other, on the "
@@ -194,23 +198,33 @@ class AsWritten:
 
     def __call__(self, x, t):
         uncond, cond = exact(x, t), exact.given(0)(x, t)
-        slope = process.noise(t) * grad_log_p(lambda x: ExactClassifier(data, process)(x, t)[:, 0], x)
+        slope = process.noise(t) * grad_log_p(
+            lambda x: ExactClassifier(data, process)(x, t)[:, 0], x
+        )
         return uncond.replace(eps=self.formula(uncond.eps, cond.eps, slope))
 
 
 w = 3.0
 conventions = {
     "here": lambda uncond, cond, slope: uncond + w * (cond - uncond),
-    "Ho and Salimans, their w = 2": lambda uncond, cond, slope: (1 + (w - 1)) * cond - (w - 1) * uncond,
+    "Ho and Salimans, their w = 2": lambda uncond, cond, slope: (
+        (1 + (w - 1)) * cond - (w - 1) * uncond
+    ),
     "Imagen, their w = 3": lambda uncond, cond, slope: w * cond + (1 - w) * uncond,
     "Dhariwal and Nichol, s = 3": lambda uncond, cond, slope: uncond - w * slope,
-    "the same on a conditional model, s = 2": lambda uncond, cond, slope: cond - (w - 1) * slope,
+    "the same on a conditional model, s = 2": lambda uncond, cond, slope: (
+        cond - (w - 1) * slope
+    ),
 }
 z, times = torch.randn(2000, 2, generator=seeded(1), dtype=torch.float64), process.times(50)
-samples = {name: result(ddim(AsWritten(formula), z, times)) for name, formula in conventions.items()}
+samples = {
+    name: result(ddim(AsWritten(formula), z, times)) for name, formula in conventions.items()
+}
 ours = result(ddim(ClassifierFree(exact.given(0), exact, w), z, times))
 for name, x in samples.items():
-    print(f"{name:40} {'the same points' if (x - ours).abs().max() < 1e-6 else 'OTHER points'}")
+    print(
+        f"{name:40} {'the same points' if (x - ours).abs().max() < 1e-6 else 'OTHER points'}"
+    )
 
 # %%
 claim(
@@ -239,7 +253,10 @@ from course_lib.widgets.guided import guided_plane
 guided_plane(data, process)
 
 # %%
-tv = {w: tilted_density.distance(data, 0, w, process, process.times(100)) for w in (0.0, 0.5, 1.0, 2.0, 3.0, 8.0)}
+tv = {
+    w: tilted_density.distance(data, 0, w, process, process.times(100))
+    for w in (0.0, 0.5, 1.0, 2.0, 3.0, 8.0)
+}
 for w, share in tv.items():
     print(f"w = {w:<4}  distance {share:.2f}")
 
@@ -270,9 +287,18 @@ from course_lib.widgets import tradeoff
 from course_lib.widgets.guidance import guidance_explorer
 from course_lib.widgets.guided_models import by_classifier, by_classifier_free, by_student
 
-model, guide, evaluator = (models.load(name) for name in ("digits", "noisy_classifier", "classifier"))
-guides = {"classifier-free": by_classifier_free(model), "classifier": by_classifier(model, guide)}
-guidance_explorer(guides, curve=tradeoff.measured(), quick={"classifier-free": by_student(models.load("guided"))})
+model, guide, evaluator = (
+    models.load(name) for name in ("digits", "noisy_classifier", "classifier")
+)
+guides = {
+    "classifier-free": by_classifier_free(model),
+    "classifier": by_classifier(model, guide),
+}
+guidance_explorer(
+    guides,
+    curve=tradeoff.measured(),
+    quick={"classifier-free": by_student(models.load("guided"))},
+)
 
 # %% [markdown]
 # ## Against lesson 07's curve
@@ -294,7 +320,16 @@ fig, axes = plt.subplots(1, 3, figsize=(11.5, 4.4), sharey=True)
 for ax, figure in zip(axes, ("class accuracy", "precision", "recall")):
     for kind, colour, line in both:
         seeds = over_w(figure, kind)
-        ax.errorbar(ws, seeds.mean(1), seeds.std(1, ddof=1), fmt=line, color=colour, ms=8, capsize=5, label=kind)
+        ax.errorbar(
+            ws,
+            seeds.mean(1),
+            seeds.std(1, ddof=1),
+            fmt=line,
+            color=colour,
+            ms=8,
+            capsize=5,
+            label=kind,
+        )
     if figure != "class accuracy":
         ax.axhline(runs.attrs["real"][figure], color=GREEN, ls=":", label="real digits")
     ax.set(xlabel="w", title=figure, ylim=(0, 1.02))
@@ -307,11 +342,21 @@ plots.show(
 
 # %%
 for i, w in enumerate(ws):
-    row = (f"{over_w(f, kind)[i].mean():.2f}" for f in ("class accuracy", "precision", "recall") for kind, *_ in both)
-    print("w = {:<3}  accuracy {} and {}   precision {} and {}   recall {} and {}".format(w, *row))
+    row = (
+        f"{over_w(f, kind)[i].mean():.2f}"
+        for f in ("class accuracy", "precision", "recall")
+        for kind, *_ in both
+    )
+    print(
+        "w = {:<3}  accuracy {} and {}   precision {} and {}   recall {} and {}".format(
+            w, *row
+        )
+    )
 
 # %%
-accuracy, precision, recall = (over_w(f, "classifier-free") for f in ("class accuracy", "precision", "recall"))
+accuracy, precision, recall = (
+    over_w(f, "classifier-free") for f in ("class accuracy", "precision", "recall")
+)
 at = ws.index
 claim(
     "cfg-tradeoff",
@@ -319,7 +364,9 @@ claim(
     measured=f"from w = 1 to 3: precision {precision[at(1)].mean():.2f} to {precision[at(3)].mean():.2f}, recall "
     f"{recall[at(1)].mean():.2f} to {recall[at(3)].mean():.2f}, accuracy {accuracy[at(1)].mean():.2f} to "
     f"{accuracy[at(3)].mean():.2f}, in every seed",
-    holds=bool((precision[at(3)] > precision[at(1)]).all() and (recall[at(3)] < recall[at(1)]).all()),
+    holds=bool(
+        (precision[at(3)] > precision[at(1)]).all() and (recall[at(3)] < recall[at(1)]).all()
+    ),
 )
 
 # %%
@@ -344,13 +391,20 @@ claim(
 
 # %%
 x0, label = (part[:200] for part in digits.load("held_out"))
-everyone, moments, cosines, lengths = torch.arange(200), [50, 150, 300, 450, 600, 750, 900], [], []
+everyone, moments, cosines, lengths = (
+    torch.arange(200),
+    [50, 150, 300, 450, 600, 750, 900],
+    [],
+    [],
+)
 for t in moments:
     x = model.process.add_noise(x0, t, randn_like(x0, seeded(t)))
     slope = grad_log_p(lambda x, t=t: guide(x, t).log_softmax(1)[everyone, label], x)
     with torch.no_grad():
         score_difference = model.given(label)(x, t).score - model.given(NULL)(x, t).score
-    cosines.append(float(torch.cosine_similarity(slope.flatten(1), score_difference.flatten(1)).mean()))
+    cosines.append(
+        float(torch.cosine_similarity(slope.flatten(1), score_difference.flatten(1)).mean())
+    )
     lengths.append([float(v.flatten(1).norm(dim=1).mean()) for v in (score_difference, slope)])
 own, theirs = np.array(lengths).T
 
@@ -392,19 +446,34 @@ claim(
 # %%
 rates = [0.02, 0.1, 0.2, 0.5]
 at_2 = figures.where(runs, guide="classifier-free", w=2)
-distance, fidelity = (figures.values(at_2, figure, dropped=rates) for figure in ("Frechet distance", "precision"))
+distance, fidelity = (
+    figures.values(at_2, figure, dropped=rates) for figure in ("Frechet distance", "precision")
+)
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.2))
-for ax, trainings, name in ((axes[0], distance, "Frechet distance"), (axes[1], fidelity, "precision")):
+for ax, trainings, name in (
+    (axes[0], distance, "Frechet distance"),
+    (axes[1], fidelity, "precision"),
+):
     ax.plot(rates, trainings, "o", color=BLUE, ms=9)
     ax.plot(rates, trainings.mean(1), "-", color=BLUE)
-    ax.set(xscale="log", xlabel="share of labels dropped", title=f"{name} at w = 2", ylim=(0, None))
+    ax.set(
+        xscale="log",
+        xlabel="share of labels dropped",
+        title=f"{name} at w = 2",
+        ylim=(0, None),
+    )
     ax.set_xticks(rates, rates)
     ax.minorticks_off()
-plots.show(fig, alt="Frechet distance and precision at w = 2 over the dropout rate; a dot for each training.")
+plots.show(
+    fig,
+    alt="Frechet distance and precision at w = 2 over the dropout rate; a dot for each training.",
+)
 
 # %%
 for r, far, near in zip(rates, distance, fidelity):
-    print(f"dropped {r:<4}  Frechet distance {far[0]:.2f}, {far[1]:.2f}   precision {near[0]:.2f}, {near[1]:.2f}")
+    print(
+        f"dropped {r:<4}  Frechet distance {far[0]:.2f}, {far[1]:.2f}   precision {near[0]:.2f}, {near[1]:.2f}"
+    )
 claim(
     "cfg-dropout-rate",
     "Dropping half of the labels is worse for guided samples than dropping one in ten.",
@@ -435,7 +504,9 @@ def denoising_error(x0, c, seed=0):
     rng, total = seeded(seed), 0
     for t in (150, 225, 300, 375, 450, 525, 600, 675):
         eps = randn_like(x0, rng)
-        total = total + (model.given(c)(process.add_noise(x0, t, eps), t).eps - eps).square().flatten(1).mean(1)
+        total = total + (
+            model.given(c)(process.add_noise(x0, t, eps), t).eps - eps
+        ).square().flatten(1).mean(1)
     return total
 
 
@@ -470,12 +541,19 @@ for ax, (name, denoiser) in zip(axes, museum.items()):
     with torch.no_grad():
         hits = int((evaluator(x.clamp(-1, 1)).argmax(1) == label).sum())
     print(f"{name}: the judge reads {hits} of 16 as asked")
-plots.show(fig, alt="Sixteen digits four times: as asked; anything but as asked; distorted where a 0 is asked; burnt out.")
+plots.show(
+    fig,
+    alt="Sixteen digits four times: as asked; anything but as asked; distorted where a 0 is asked; burnt out.",
+)
 
 # %%
 for name, mix in {
-    "swapped": lambda cond, uncond, x_t, t, w: cond(x_t, t).eps + w * (uncond(x_t, t).eps - cond(x_t, t).eps),
-    "their w for ours": lambda cond, uncond, x_t, t, w: (1 + w) * cond(x_t, t).eps - w * uncond(x_t, t).eps,
+    "swapped": lambda cond, uncond, x_t, t, w: (
+        cond(x_t, t).eps + w * (uncond(x_t, t).eps - cond(x_t, t).eps)
+    ),
+    "their w for ours": lambda cond, uncond, x_t, t, w: (
+        (1 + w) * cond(x_t, t).eps - w * uncond(x_t, t).eps
+    ),
 }.items():
     print(f"{name}: {check.guided_mix(mix).diagnosis}")
 

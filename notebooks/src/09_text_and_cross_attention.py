@@ -29,7 +29,6 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-
 from course_lib import plots
 from course_lib.datasets import captions, scenes, shapes
 from course_lib.guidance import classifier_free
@@ -121,7 +120,10 @@ paraphraser = models.load("paraphraser")
 @torch.no_grad()
 def plain(prompts):
     """The plain forms that the paraphraser writes."""
-    return [" ".join(captions.words(row)) for row in paraphraser(captions.tokens(prompts)).argmax(2)]
+    return [
+        " ".join(captions.words(row))
+        for row in paraphraser(captions.tokens(prompts)).argmax(2)
+    ]
 
 
 for caption in (
@@ -225,7 +227,9 @@ from course_lib.widgets.player import play
 
 def film(caption, n, w=3.0, steps=25, seed=0):
     guided = classifier_free(network, caption, w)
-    return list(ddim(guided, network.draw_noise(n, seeded(seed)), network.process.times(steps)))
+    return list(
+        ddim(guided, network.draw_noise(n, seeded(seed)), network.process.times(steps))
+    )
 
 
 play(film("a large yellow star above a small blue circle", 9, steps=24)[::2])
@@ -268,7 +272,9 @@ def right(name, split):
 
 def mean(rows):
     """The mean over the seeds in which it was asked; NaN where in none."""
-    return np.array([row[~np.isnan(row)].mean() if (~np.isnan(row)).any() else np.nan for row in rows])
+    return np.array(
+        [row[~np.isnan(row)].mean() if (~np.isnan(row)).any() else np.nan for row in rows]
+    )
 
 
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.8))
@@ -279,7 +285,16 @@ axes[0].set(title="By attribute, captions as in training")
 names = {"train": "as in training", "new pairs": "new pairs", "new objects": "new objects"}
 for (split, name), colour, mark in zip(names.items(), (BLUE, GREEN, RED), "osD"):
     seeds = right("all", split)
-    axes[1].errorbar(ws, seeds.mean(1), seeds.std(1, ddof=1), fmt=f"{mark}-", color=colour, ms=8, capsize=5, label=name)
+    axes[1].errorbar(
+        ws,
+        seeds.mean(1),
+        seeds.std(1, ddof=1),
+        fmt=f"{mark}-",
+        color=colour,
+        ms=8,
+        capsize=5,
+        label=name,
+    )
 axes[1].set(title="All of it right")
 for ax in axes:
     ax.set(xlabel="guidance w", ylim=(0, 1.04), ylabel="share of pictures")
@@ -293,10 +308,16 @@ plots.show(
 # %%
 at = {split: dict(zip(ws, right("all", split).mean(1))) for split in names}
 for split, name in names.items():
-    print(f"{name:16}" + "".join(f"  w = {w:g}: {100 * share:3.0f} %" for w, share in at[split].items()))
+    print(
+        f"{name:16}"
+        + "".join(f"  w = {w:g}: {100 * share:3.0f} %" for w, share in at[split].items())
+    )
 
 # %%
-part = {name: dict(zip(ws, mean(right(name, "train")))) for name in ("colour", "relation", "shape", "binding")}
+part = {
+    name: dict(zip(ws, mean(right(name, "train"))))
+    for name in ("colour", "relation", "shape", "binding")
+}
 claim(
     "text-guidance-listens",
     "Guidance makes the network listen: at w = 3 fewer than half as many pictures miss something that was said as at w = 1.",
@@ -367,11 +388,16 @@ from course_lib.nets.hooks import cross_attention_maps
 rng = seeded(6)
 pairs = scenes.sample(100, rng, ("pair",))
 where = shapes.layout(pairs, rng)
-real, sentences = shapes.paint(pairs, where), captions.describe(pairs)  # "a large red circle left of a small blue star"
+real, sentences = (
+    shapes.paint(pairs, where),
+    captions.describe(pairs),
+)  # "a large red circle left of a small blue star"
 cover = torch.zeros(100, 2, 16, 16)
 for (b, k), mask in shapes.masks(pairs, where, side=16):
     cover[b, k] = mask
-first = torch.tensor([2, 3, 4]).expand(100, 3)  # size, colour and noun of the first object; the start token has number 0
+first = torch.tensor([2, 3, 4]).expand(
+    100, 3
+)  # size, colour and noun of the first object; the start token has number 0
 second = torch.tensor([[len(s.split()) - i for i in (2, 1, 0)] for s in sentences])
 
 
@@ -392,11 +418,19 @@ for t in times:
 own, other, chance = torch.stack(own), torch.stack(other), float(cover.mean())
 
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.4), sharey=True)
-for ax, shares, title in zip(axes, (own, other), ("on the object it names", "on the other object")):
-    for i, (name, colour, mark) in enumerate(zip(("size", "colour", "noun"), (ORANGE, RED, BLUE), "sDo")):
+for ax, shares, title in zip(
+    axes, (own, other), ("on the object it names", "on the other object")
+):
+    for i, (name, colour, mark) in enumerate(
+        zip(("size", "colour", "noun"), (ORANGE, RED, BLUE), "sDo")
+    ):
         ax.plot(times, shares[:, i], f"{mark}-", color=colour, ms=8, label=name)
     ax.axhline(chance, color="black", ls=":", label="chance")
-    ax.set(title=title, xlabel="time t (noise grows)", ylabel="share of a word's attention" if ax is axes[0] else "")
+    ax.set(
+        title=title,
+        xlabel="time t (noise grows)",
+        ylabel="share of a word's attention" if ax is axes[0] else "",
+    )
 axes[0].legend()
 plots.show(
     fig,
@@ -425,21 +459,29 @@ without_positions = replace(network, net=net)
 prompts, scene = pair_prompts(48, "train", seed=7)
 models_of_text = {"as trained": network, "without positions": without_positions}
 made = {
-    name: sample(classifier_free(model, prompts, 3.0), model.draw_noise(len(prompts), seeded(1)), 15)
+    name: sample(
+        classifier_free(model, prompts, 3.0), model.draw_noise(len(prompts), seeded(1)), 15
+    )
     for name, model in models_of_text.items()
 }
 
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 3.6))
 for ax, (name, x) in zip(axes, made.items()):
     plots.pictures(x[:12], columns=6, ax=ax, title=name)
-plots.show(fig, alt="Twelve captions drawn twice: two clean objects each; and without positions, objects that are mixed up.")
+plots.show(
+    fig,
+    alt="Twelve captions drawn twice: two clean objects each; and without positions, objects that are mixed up.",
+)
 
 # %%
 score = {name: scenes.agreement(evaluator.detect(x), scene) for name, x in made.items()}
 for name, shares in score.items():
     print(
         f"{name:18}"
-        + "  ".join(f"{part} {10 * round(10 * shares[part]):3d} %" for part in ("shape", "colour", "binding", "all"))
+        + "  ".join(
+            f"{part} {10 * round(10 * shares[part]):3d} %"
+            for part in ("shape", "colour", "binding", "all")
+        )
     )
 
 # %%
@@ -447,7 +489,9 @@ claim(
     "text-order-of-words",
     "Which colour goes with which shape hangs on the order of the words: without positions the binding is lost.",
     measured="binding right in "
-    + ", ".join(f"{10 * round(10 * shares['binding'])} % {name}" for name, shares in score.items()),
+    + ", ".join(
+        f"{10 * round(10 * shares['binding'])} % {name}" for name, shares in score.items()
+    ),
     holds=score["without positions"]["binding"] < 0.5 * score["as trained"]["binding"],
 )
 

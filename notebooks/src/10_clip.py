@@ -35,7 +35,6 @@ course_map("10")
 
 # %%
 import torch
-
 from course_lib.teaching import checks as check
 
 
@@ -58,7 +57,6 @@ check.solution("contrastive_loss")
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-
 from course_lib import plots
 from course_lib.datasets import captions, scenes, shapes
 from course_lib.denoisers import NULL
@@ -69,7 +67,11 @@ from course_lib.zoo.recipes.clip import hard_negatives, retrieval, zero_shot
 
 plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
-clip, noisy_clip, evaluator = models.load("clip"), models.load("noisy_clip"), models.load("reader")
+clip, noisy_clip, evaluator = (
+    models.load("clip"),
+    models.load("noisy_clip"),
+    models.load("reader"),
+)
 
 
 @torch.no_grad()
@@ -85,18 +87,34 @@ table = cosines(x, prompts)
 
 fig, (top, ax) = plt.subplots(2, 1, figsize=(11.5, 7), height_ratios=(1, 5.4), sharex=True)
 for i, picture in enumerate((x + 1) / 2):
-    top.imshow(picture.permute(1, 2, 0), extent=(i - 0.42, i + 0.42, 0, 0.84), interpolation="nearest")
+    top.imshow(
+        picture.permute(1, 2, 0), extent=(i - 0.42, i + 0.42, 0, 0.84), interpolation="nearest"
+    )
 top.set(xlim=(-0.5, 7.5), ylim=(0, 0.84), aspect="equal")
 top.axis("off")
 ax.imshow(table.T, cmap="cividis", vmin=-1, vmax=1, aspect="auto")
 for i in range(8):
     for j in range(8):
         ax.text(
-            i, j, f"{table[i, j]:.1f}", ha="center", va="center", color="black" if table[i, j] > 0 else "white", fontsize=13
+            i,
+            j,
+            f"{table[i, j]:.1f}",
+            ha="center",
+            va="center",
+            color="black" if table[i, j] > 0 else "white",
+            fontsize=13,
         )
-ax.set(xticks=[], yticks=range(8), yticklabels=prompts, title="cosine of each picture with each caption")
+ax.set(
+    xticks=[],
+    yticks=range(8),
+    yticklabels=prompts,
+    title="cosine of each picture with each caption",
+)
 ax.tick_params(axis="y", labelsize=13)
-plots.show(fig, alt="Eight pictures above a table of their cosines with eight captions: near 1 on the diagonal, low elsewhere.")
+plots.show(
+    fig,
+    alt="Eight pictures above a table of their cosines with eight captions: near 1 on the diagonal, low elsewhere.",
+)
 
 # %% [markdown]
 # Now the measure: 64 pictures of two objects, 64 captions, some of which differ in one word only. By luck a caption would
@@ -105,7 +123,9 @@ plots.show(fig, alt="Eight pictures above a table of their cosines with eight ca
 # %%
 found = {split: retrieval(clip, split=split) for split in scenes.SPLITS}
 for split, (caption, picture) in found.items():
-    print(f"{split:12} caption finds picture {100 * caption:.0f} %, picture finds caption {100 * picture:.0f} %")
+    print(
+        f"{split:12} caption finds picture {100 * caption:.0f} %, picture finds caption {100 * picture:.0f} %"
+    )
 
 # %%
 claim(
@@ -155,20 +175,43 @@ for name, text in example.items():
 # network for the same 2,000 steps on other batches (`python tests/benchmarks/clip_batches.py`):
 
 # %%
-mixes = {f"{row['batch']}, {row['pairs']} pairs": row for _, row in figures.load("clip_batches").iterrows()}
-print(f"{'batch':16}{'colours swapped':>17}{'relation turned':>17}{'finds among 64':>16}{'new objects':>13}")
+mixes = {
+    f"{row['batch']}, {row['pairs']} pairs": row
+    for _, row in figures.load("clip_batches").iterrows()
+}
+print(
+    f"{'batch':16}{'colours swapped':>17}{'relation turned':>17}{'finds among 64':>16}{'new objects':>13}"
+)
 for name, f in mixes.items():
-    columns = ("told apart: colours swapped", "told apart: relation turned", "caption finds picture", "zero-shot: new objects")
+    columns = (
+        "told apart: colours swapped",
+        "told apart: relation turned",
+        "caption finds picture",
+        "zero-shot: new objects",
+    )
     swapped, turned, retrieved, new = (f"{100 * f[column]:.1f} %" for column in columns)
     print(f"{name:16}{swapped:>17}{turned:>17}{retrieved:>16}{new:>13}")
 
 fig, ax = plt.subplots(figsize=(10, 4.4))
-for i, (what, colour) in enumerate((("another colour", GREEN), ("relation turned", ORANGE), ("colours swapped", BLUE))):
+for i, (what, colour) in enumerate(
+    (("another colour", GREEN), ("relation turned", ORANGE), ("colours swapped", BLUE))
+):
     at = np.arange(len(mixes)) + 0.27 * (i - 1)
-    ax.bar(at, [f[f"told apart: {what}"] for f in mixes.values()], 0.25, color=colour, label=what)
+    ax.bar(
+        at, [f[f"told apart: {what}"] for f in mixes.values()], 0.25, color=colour, label=what
+    )
 ax.axhline(0.5, color="black", ls=":", label="luck")
-ax.set(xticks=range(len(mixes)), xticklabels=mixes, ylim=(0.4, 1.35), yticks=(0.5, 0.75, 1), ylabel="told apart")
-ax.set(title="What CLIP notices, by what its batches held", xlabel="pictures in a batch, and how many show two objects")
+ax.set(
+    xticks=range(len(mixes)),
+    xticklabels=mixes,
+    ylim=(0.4, 1.35),
+    yticks=(0.5, 0.75, 1),
+    ylabel="told apart",
+)
+ax.set(
+    title="What CLIP notices, by what its batches held",
+    xlabel="pictures in a batch, and how many show two objects",
+)
 ax.legend(ncols=2, loc="upper center")
 plots.show(
     fig,
@@ -184,7 +227,8 @@ claim(
     measured=f"right caption preferred to another colour in {100 * plain['told apart: another colour']:.0f} %, to swapped "
     f"colours in {100 * plain['told apart: colours swapped']:.0f} %, to the relation turned round in "
     f"{100 * plain['told apart: relation turned']:.0f} %",
-    holds=plain["told apart: another colour"] > 0.95 and plain["told apart: colours swapped"] < 0.6,
+    holds=plain["told apart: another colour"] > 0.95
+    and plain["told apart: colours swapped"] < 0.6,
 )
 
 # %%
@@ -244,12 +288,20 @@ def finds(model, t, stated_t):
     return retrieval(model, t, 64, 10, "train", stated_t)[0]
 
 
-naive, aware = [finds(clip, t, stated_t=0) for t in times], [finds(noisy_clip, t, stated_t=t) for t in times]
+naive, aware = (
+    [finds(clip, t, stated_t=0) for t in times],
+    [finds(noisy_clip, t, stated_t=t) for t in times],
+)
 fig, ax = plt.subplots(figsize=(9, 4.4))
 ax.plot(times, aware, "o-", color=BLUE, ms=9, label="CLIP that knows noise")
 ax.plot(times, naive, "s--", color=RED, ms=9, label="CLIP of clean pictures")
 ax.axhline(1 / 64, color="black", ls=":", label="luck")
-ax.set(title="A caption finds its picture among 64", xlabel="time t (noise grows)", ylabel="share", ylim=(0, 1.04))
+ax.set(
+    title="A caption finds its picture among 64",
+    xlabel="time t (noise grows)",
+    ylabel="share",
+    ylim=(0, 1.04),
+)
 ax.legend()
 plots.show(
     fig,
@@ -287,7 +339,11 @@ def film(guide, w, **options):
 
 
 W = 10.0
-plain, knowing, by_clean = film(clip, 0.0), film(noisy_clip, W), film(clip, W, knows_noise=False)
+plain, knowing, by_clean = (
+    film(clip, 0.0),
+    film(noisy_clip, W),
+    film(clip, W, knows_noise=False),
+)
 for i in range(0, 9, 3):
     print(" | ".join(f"{caption:36}" for caption in prompts[i : i + 3]))
 play(
@@ -308,12 +364,22 @@ runs = figures.load("clip_guidance")
 ws = sorted(runs["w"].unique().tolist())
 RIGHT = "right: binding"
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.8))
-for name, colour, label in (("noisy_clip", BLUE, "CLIP knows noise"), ("clip", RED, "clean CLIP")):
+for name, colour, label in (
+    ("noisy_clip", BLUE, "CLIP knows noise"),
+    ("clip", RED, "clean CLIP"),
+):
     for kind, line in (("one", "o-"), ("pair", "s--")):
         shares = figures.values(runs, RIGHT, clip=name, kind=kind, w=ws)
         words = f"{label}, {'one object' if kind == 'one' else 'two objects'}"
         axes[0].errorbar(
-            range(len(ws)), shares.mean(1), shares.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=words
+            range(len(ws)),
+            shares.mean(1),
+            shares.std(1, ddof=1),
+            fmt=line,
+            color=colour,
+            ms=9,
+            capsize=5,
+            label=words,
         )
     cosine = figures.values(runs, "cosine", clip=name, kind="one", w=ws).mean(1)
     axes[1].plot(range(len(ws)), cosine, "o-", color=colour, ms=9, label=label)
@@ -322,12 +388,21 @@ axes[1].set(title="cosine, by the clean CLIP", ylabel="mean cosine, one object")
 for ax in axes:
     ax.set(xlabel="w", xticks=range(len(ws)), xticklabels=[f"{w:g}" for w in ws])
     ax.legend(fontsize=13)
-plots.show(fig, alt="Left, the share of right pictures over w; right, the cosine that the clean CLIP gives them.")
+plots.show(
+    fig,
+    alt="Left, the share of right pictures over w; right, the cosine that the clean CLIP gives them.",
+)
 
 # %%
-best = {name: figures.values(runs, RIGHT, clip=name, kind="one", w=ws).mean(1) for name in ("noisy_clip", "clip")}
+best = {
+    name: figures.values(runs, RIGHT, clip=name, kind="one", w=ws).mean(1)
+    for name in ("noisy_clip", "clip")
+}
 for name, shares in best.items():
-    print(f"{name:12}" + "".join(f"  w = {w:g}: {100 * share:3.0f} %" for w, share in zip(ws, shares)))
+    print(
+        f"{name:12}"
+        + "".join(f"  w = {w:g}: {100 * share:3.0f} %" for w, share in zip(ws, shares))
+    )
 
 # %%
 low = ws.index(3.0)

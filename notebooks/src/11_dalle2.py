@@ -33,7 +33,6 @@ course_map("11")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-
 from course_lib import plots
 from course_lib.datasets import captions, scenes, shapes
 from course_lib.methods.unclip import UnCLIP
@@ -91,7 +90,10 @@ from course_lib.process import seeded
 rng = seeded(3)
 pairs = scenes.sample(500, rng, ("pair",))
 prompts, _ = captions.tell(pairs, rng)
-true, another = unclip.embed_images(shapes.draw(pairs, rng)), unclip.embed_images(shapes.draw(pairs, rng))
+true, another = (
+    unclip.embed_images(shapes.draw(pairs, rng)),
+    unclip.embed_images(shapes.draw(pairs, rng)),
+)
 candidates = {
     "another picture of the scene": another,
     "imagined by the prior": unclip.sample_prior(prompts, steps=20, rng=rng),
@@ -105,7 +107,10 @@ for (name, cosine), colour in zip(cosines.items(), (GREEN, BLUE, RED, "black")):
     angle = cosine.clamp(-1, 1).arccos().rad2deg().numpy()
     ax.hist(angle, bins=np.arange(0, 130, 4), histtype="step", lw=3, color=colour, label=name)
 ax.set(
-    title="How far from the picture's vector?", xlabel="angle in degrees", ylabel="pictures of 500", xticks=range(0, 121, 30)
+    title="How far from the picture's vector?",
+    xlabel="angle in degrees",
+    ylabel="pictures of 500",
+    xticks=range(0, 121, 30),
 )
 ax.legend(loc="upper right")
 plots.show(
@@ -115,13 +120,22 @@ plots.show(
 )
 
 # %%
-sized = np.array([sum(word in ("small", "little", "big", "large") for word in caption.split()) for caption in prompts])
+sized = np.array(
+    [
+        sum(word in ("small", "little", "big", "large") for word in caption.split())
+        for caption in prompts
+    ]
+)
 print(f"{'mean cosine':30}{'all':>6}{'both sizes said':>18}{'a size left open':>19}")
 for name, cosine in cosines.items():
-    print(f"{name:30}{cosine.mean():6.2f}{cosine[sized == 2].mean():18.2f}{cosine[sized < 2].mean():19.2f}")
+    print(
+        f"{name:30}{cosine.mean():6.2f}{cosine[sized == 2].mean():18.2f}{cosine[sized < 2].mean():19.2f}"
+    )
 
 # %%
-prior, own = (cosines[name].numpy() for name in ("imagined by the prior", "the vector of the caption"))
+prior, own = (
+    cosines[name].numpy() for name in ("imagined by the prior", "the vector of the caption")
+)
 claim(
     "unclip-prior-is-nearer",
     "The vector that the prior imagines is nearer to the picture's than the caption's own vector is.",
@@ -167,7 +181,12 @@ def with_original(k):
 
 together = [Step(step.t, torch.zeros(9, 3, 32, 32)) for step in films[0]]
 at = {step.t: i for i, step in enumerate(films[0])}
-play(together[::2], draw=lambda step: {f"picture {k + 1}": with_original(k)(films[k][at[step.t]]) for k in range(3)})
+play(
+    together[::2],
+    draw=lambda step: {
+        f"picture {k + 1}": with_original(k)(films[k][at[step.t]]) for k in range(3)
+    },
+)
 
 # %% [markdown]
 # How much comes back? `python tests/benchmarks/unclip.py` drew one variation for each of 180 pictures, and the reader of lesson
@@ -175,30 +194,48 @@ play(together[::2], draw=lambda step: {f"picture {k + 1}": with_original(k)(film
 
 # %%
 runs = figures.load("unclip")
-variations, differences, of_captions = (figures.where(runs, what=w) for w in ("variations", "difference", "captions"))
+variations, differences, of_captions = (
+    figures.where(runs, what=w) for w in ("variations", "difference", "captions")
+)
 parts = ("count", "shape", "colour", "binding", "relation", "size")
 kept = {part: figures.values(variations, f"right: {part}", by="decoder") for part in parts}
-moved = {by: figures.values(variations, "apart", by=by).mean() for by in ("decoder", "redrawn")}
+moved = {
+    by: figures.values(variations, "apart", by=by).mean() for by in ("decoder", "redrawn")
+}
 
 fig, ax = plt.subplots(figsize=(10, 4.4))
-ax.bar(parts, [kept[p].mean() for p in parts], yerr=[kept[p].std(ddof=1) for p in parts], color=BLUE, capsize=6)
+ax.bar(
+    parts,
+    [kept[p].mean() for p in parts],
+    yerr=[kept[p].std(ddof=1) for p in parts],
+    color=BLUE,
+    capsize=6,
+)
 ax.set(title="What stays in a variation", ylabel="share of pictures", ylim=(0, 1.08))
 for i, part in enumerate(parts):
     top = kept[part].mean() + kept[part].std(ddof=1) + 0.02  # above the error bar
     ax.text(i, top, f"{100 * kept[part].mean():.0f} %", ha="center", fontsize=15)
-plots.show(fig, alt="The share of variations in which count, shape, colour, binding, relation and size are as in the original.")
+plots.show(
+    fig,
+    alt="The share of variations in which count, shape, colour, binding, relation and size are as in the original.",
+)
 
 # %%
-print(f"an object's distance from where it was: {moved['decoder']:.1f} pixels; drawn anew {moved['redrawn']:.1f} pixels")
+print(
+    f"an object's distance from where it was: {moved['decoder']:.1f} pixels; drawn anew {moved['redrawn']:.1f} pixels"
+)
 
 # %%
 claim(
     "unclip-variations",
     "Variations keep colours, sizes and sides of what the picture shows, and vary where it lies.",
     measured="kept: "
-    + ", ".join(f"{part} {100 * kept[part].mean():.0f} %" for part in ("colour", "size", "relation"))
+    + ", ".join(
+        f"{part} {100 * kept[part].mean():.0f} %" for part in ("colour", "size", "relation")
+    )
     + f"; objects lie {moved['decoder']:.1f} pixels from where they lay, drawn anew {moved['redrawn']:.1f}",
-    holds=min(kept[part].mean() for part in ("colour", "size", "relation")) > 0.6 and moved["decoder"] > 0.5 * moved["redrawn"],
+    holds=min(kept[part].mean() for part in ("colour", "size", "relation")) > 0.6
+    and moved["decoder"] > 0.5 * moved["redrawn"],
 )
 
 # %%
@@ -251,7 +288,10 @@ rng = seeded(21)
 first, second = scenes.sample(9, rng, ("one", "pair")), scenes.sample(9, rng, ("one", "pair"))
 a, b = (unclip.embed_images(shapes.draw(scene, rng)) for scene in (first, second))
 start = unclip.decoder.draw_noise(9, rng)
-walk = [Step(share, unclip.film(slerp(a, b, share), start, steps=15)[-1].x) for share in torch.linspace(0, 1, 17).tolist()]
+walk = [
+    Step(share, unclip.film(slerp(a, b, share), start, steps=15)[-1].x)
+    for share in torch.linspace(0, 1, 17).tolist()
+]
 play(walk, draw=lambda step: {"from one picture to another": step.x})
 
 # %% [markdown]
@@ -266,7 +306,9 @@ play(walk, draw=lambda step: {"from one picture to another": step.x})
 
 # %%
 shares = sorted(differences["share"].unique().tolist())
-over_shares = lambda figure: figures.values(differences, figure, by="decoder", share=shares).mean(1)
+over_shares = lambda figure: figures.values(
+    differences, figure, by="decoder", share=shares
+).mean(1)
 
 fig, ax = plt.subplots(figsize=(10, 4.4))
 for label, figure, colour, mark in (
@@ -275,9 +317,17 @@ for label, figure, colour, mark in (
     ("shape still right", "kept: shape", GREEN, "D"),
 ):
     ax.plot(shares, over_shares(figure), f"{mark}-", color=colour, ms=9, label=label)
-ax.set(title="Turned towards another colour", xlabel="share of the arc", ylabel="share of 180 pictures", ylim=(-0.04, 1.08))
+ax.set(
+    title="Turned towards another colour",
+    xlabel="share of the arc",
+    ylabel="share of 180 pictures",
+    ylim=(-0.04, 1.08),
+)
 ax.legend()
-plots.show(fig, alt="Over the share of the arc the old colour falls, the new one rises, and the shape stays.")
+plots.show(
+    fig,
+    alt="Over the share of the arc the old colour falls, the new one rises, and the shape stays.",
+)
 
 # %%
 both = over_shares("right: binding")
@@ -311,7 +361,11 @@ play(unclip.film(z, unclip.decoder.draw_noise(9, rng), steps=24)[::2])
 # who is who. Is the weakness gone then? Same captions, same reader, the network of lesson 09 beside ours:
 
 # %%
-ways = {"text": "lesson 09: the words", "prior": "unCLIP: prior, decoder", "caption": "decoder, no prior"}
+ways = {
+    "text": "lesson 09: the words",
+    "prior": "unCLIP: prior, decoder",
+    "caption": "decoder, no prior",
+}
 titles = {"train": "as in training", "new pairs": "new pairs", "new objects": "new objects"}
 table = {
     (by, split, part): figures.values(of_captions, f"right: {part}", by=by, split=split)
@@ -324,17 +378,35 @@ for ax, (split, title) in zip(axes, titles.items()):
     for k, (by, colour) in enumerate(zip(ways, (GREEN, BLUE, RED))):
         rows = [table[by, split, part] for part in ("shape", "colour", "binding", "all")]
         x = np.arange(4) + 0.27 * (k - 1)
-        ax.bar(x, [r.mean() for r in rows], 0.25, yerr=[r.std(ddof=1) for r in rows], color=colour, label=ways[by])
-    ax.set(title=title, xticks=range(4), xticklabels=("shape", "colour", "binding", "all"), ylim=(0, 1.05))
+        ax.bar(
+            x,
+            [r.mean() for r in rows],
+            0.25,
+            yerr=[r.std(ddof=1) for r in rows],
+            color=colour,
+            label=ways[by],
+        )
+    ax.set(
+        title=title,
+        xticks=range(4),
+        xticklabels=("shape", "colour", "binding", "all"),
+        ylim=(0, 1.05),
+    )
 axes[0].set(ylabel="share of pictures")
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncol=3)
 plots.show(
-    fig, alt="Shares of right pictures in three splits, for the words themselves, unCLIP, and the decoder without prior."
+    fig,
+    alt="Shares of right pictures in three splits, for the words themselves, unCLIP, and the decoder without prior.",
 )
 
 # %%
 for by, name in ways.items():
-    print(f"{name:24}" + "  ".join(f"{split} {100 * table[by, split, 'binding'].mean():3.0f} %" for split in titles))
+    print(
+        f"{name:24}"
+        + "  ".join(
+            f"{split} {100 * table[by, split, 'binding'].mean():3.0f} %" for split in titles
+        )
+    )
 
 # %%
 binding = {by: table[by, "train", "binding"].mean() for by in ways}

@@ -30,7 +30,6 @@ course_map("12")
 # %%
 import matplotlib.pyplot as plt
 import torch
-
 from course_lib import plots
 from course_lib.datasets import captions, scenes, shapes
 from course_lib.guidance import classifier_free
@@ -59,9 +58,15 @@ print(
 # %%
 fig, axes = plt.subplots(3, 1, figsize=(9.5, 8.2), height_ratios=(1, 4, 1))
 plots.pictures(pictures[:8], columns=8, ax=axes[0], title="eight pictures")
-maps = (latent[:8].transpose(0, 1) / 3).flatten(0, 1)[:, None]  # channel by channel, from black, -3, to white, 3
-plots.pictures(enlarged(maps, 32), columns=8, ax=axes[1], title="their latents: four channels, a row each")
-plots.pictures(reconstructed[:8], columns=8, ax=axes[2], title="what the decoder makes of the latents")
+maps = (latent[:8].transpose(0, 1) / 3).flatten(0, 1)[
+    :, None
+]  # channel by channel, from black, -3, to white, 3
+plots.pictures(
+    enlarged(maps, 32), columns=8, ax=axes[1], title="their latents: four channels, a row each"
+)
+plots.pictures(
+    reconstructed[:8], columns=8, ax=axes[2], title="what the decoder makes of the latents"
+)
 plots.show(
     fig,
     alt="Eight pictures of shapes; below them four rows of 8 by 8 grey maps, in which the shapes can be found again as "
@@ -122,8 +127,16 @@ nats, spread = float(kl_term(mean, log_variance)), float((log_variance / 2).exp(
 print(f"KL: {nats:.1f} nats for each of 256 numbers; sigma, on average, {spread:.2f}")
 noise = torch.randn(8, 4, 8, 8, generator=rng)
 fig, ax = plt.subplots(figsize=(11.5, 2.2))
-plots.pictures(autoencoder.decode(noise), columns=8, ax=ax, title="pure noise, decoded: the autoencoder alone cannot draw")
-plots.show(fig, alt="Eight pictures of coloured smears without any shape: what the decoder makes of random latents.")
+plots.pictures(
+    autoencoder.decode(noise),
+    columns=8,
+    ax=ax,
+    title="pure noise, decoded: the autoencoder alone cannot draw",
+)
+plots.show(
+    fig,
+    alt="Eight pictures of coloured smears without any shape: what the decoder makes of random latents.",
+)
 
 # %% [markdown]
 # ## Unit variance
@@ -170,7 +183,9 @@ def readable(size):
     shares = []
     for t in ts:
         noisy = process.add_noise(size * some, t, eps) / process.signal(t).float() / size
-        shares.append(scenes.agreement(detector.detect(autoencoder.decode(noisy)), scene[:150])["all"])
+        shares.append(
+            scenes.agreement(detector.detect(autoencoder.decode(noisy)), scene[:150])["all"]
+        )
     return shares
 
 
@@ -178,14 +193,27 @@ readable_share = {1.0: readable(1.0), 5.5: readable(5.5)}
 fig, ax = plt.subplots(figsize=(9.5, 4.4))
 ax.plot(ts, readable_share[1.0], "o-", color=BLUE, ms=8, label="latents of unit variance")
 ax.plot(ts, readable_share[5.5], "s--", color=RED, ms=8, label="5.5 times as large")
-ax.set(title="Noisy latents that can still be read", xlabel="t", ylabel="share read right", ylim=(-0.03, 1.05))
+ax.set(
+    title="Noisy latents that can still be read",
+    xlabel="t",
+    ylabel="share read right",
+    ylim=(-0.03, 1.05),
+)
 ax.legend(loc="upper right")
-plots.show(fig, alt="Two falling curves over t: larger latents can be read until much later than those of unit variance.")
+plots.show(
+    fig,
+    alt="Two falling curves over t: larger latents can be read until much later than those of unit variance.",
+)
 
 # %%
-half = {size: next(t for t, share in zip(ts, shares) if share < 0.5) for size, shares in readable_share.items()}
+half = {
+    size: next(t for t, share in zip(ts, shares) if share < 0.5)
+    for size, shares in readable_share.items()
+}
 before = (latent / float(autoencoder.scale)).std()
-print(f"standard deviation of our latents before scaling {before:.1f}, after {latent.std():.1f}")
+print(
+    f"standard deviation of our latents before scaling {before:.1f}, after {latent.std():.1f}"
+)
 claim(
     "latent-scaling",
     "Latents that are not scaled meet the schedule at another place: noise that should hide them does not.",
@@ -224,16 +252,25 @@ play(
 )
 
 # %% tags=["nbval-ignore-output"]
-for caption, read in zip(pairs_of_prompts, captions.describe(detector.detect(autoencoder.decode(steps[-1].x)))):
+for caption, read in zip(
+    pairs_of_prompts, captions.describe(detector.detect(autoencoder.decode(steps[-1].x)))
+):
     print(f"asked: {caption:48} read: {read}")
 
 # %% tags=["nbval-ignore-output"]
 sentences, described = pair_prompts(100, "train", seed=5)
 right = {}
 for w in (1.0, 3.0):
-    latents = sample(classifier_free(network, sentences, w), network.draw_noise(100, seeded(5)), 20)
+    latents = sample(
+        classifier_free(network, sentences, w), network.draw_noise(100, seeded(5)), 20
+    )
     right[w] = scenes.agreement(detector.detect(autoencoder.decode(latents)), described)
-    print(f"w = {w:g}: " + ", ".join(f"{name} {right[w][name]:.0%}" for name in ("shape", "colour", "binding", "all")))
+    print(
+        f"w = {w:g}: "
+        + ", ".join(
+            f"{name} {right[w][name]:.0%}" for name in ("shape", "colour", "binding", "all")
+        )
+    )
 
 # %%
 claim(
@@ -256,7 +293,9 @@ cost = found["milliseconds for 64 pictures, one thread"]
 print("for 64 pictures, in ms    training step   evaluation   decoding")
 for f, row in cost.items():
     name = f"f = {f}" if f.isdigit() else f
-    print(f"{name:22} {row['a training step']:16.0f} {row['an evaluation']:12.0f} {row['decoding']:10.0f}")
+    print(
+        f"{name:22} {row['a training step']:16.0f} {row['an evaluation']:12.0f} {row['decoding']:10.0f}"
+    )
 
 # %%
 step = {f: row["a training step"] for f, row in cost.items()}
@@ -289,18 +328,36 @@ rows = {names[f]: row for f, row in found["after as much training"].items()} | {
 fig, ax = plt.subplots(figsize=(11.5, 4.8))
 for i, (name, row) in enumerate(rows.items()):
     values = [100 * row[f"{mark} (w = 3)"] for mark in marks]
-    ax.bar([j + 0.2 * (i - 1.5) for j in range(4)], values, 0.19, color=(RED, ORANGE, BLUE, "0.6")[i], label=name)
-ax.set(xticks=range(4), ylim=(0, 135), yticks=range(0, 101, 20), ylabel="%", title="right, of 200 captions, w = 3")
-ax.set_xticklabels(["binding", "everything", "everything,\nnew pairs", "everything,\nnew objects"])
+    ax.bar(
+        [j + 0.2 * (i - 1.5) for j in range(4)],
+        values,
+        0.19,
+        color=(RED, ORANGE, BLUE, "0.6")[i],
+        label=name,
+    )
+ax.set(
+    xticks=range(4),
+    ylim=(0, 135),
+    yticks=range(0, 101, 20),
+    ylabel="%",
+    title="right, of 200 captions, w = 3",
+)
+ax.set_xticklabels(
+    ["binding", "everything", "everything,\nnew pairs", "everything,\nnew objects"]
+)
 ax.legend(loc="upper center", ncols=2, fontsize=14)
-plots.show(fig, alt="How much of 200 captions is right after equal training at f = 1, 2 and 4, and in lesson 09's pixel model.")
+plots.show(
+    fig,
+    alt="How much of 200 captions is right after equal training at f = 1, 2 and 4, and in lesson 09's pixel model.",
+)
 
 # %%
 right_all = {name: 100 * row["all, train (w = 3)"] for name, row in rows.items()}
 claim(
     "latent-equal-time",
     "After equal training time, latents at f = 4 show more of a caption than latents at f = 2, and than pixels.",
-    measured="everything right in " + ", ".join(f"{right_all[name]:.0f} % ({name})" for name in names.values()),
+    measured="everything right in "
+    + ", ".join(f"{right_all[name]:.0f} % ({name})" for name in names.values()),
     holds=right_all[names["4"]] > max(right_all[names["1"]], right_all[names["2"]]) + 5,
 )
 
@@ -310,8 +367,13 @@ claim(
 # much, and it takes several times as many.
 
 # %%
-batch, per = {"text2shape": 32, "latent2shape": 64}, {"text2shape": step["1"] / 64, "latent2shape": step["4"] / 64}
-spent = {name: records[name]["steps"] * batch[name] * per[name] / 60_000 for name in batch}  # minutes
+batch, per = (
+    {"text2shape": 32, "latent2shape": 64},
+    {"text2shape": step["1"] / 64, "latent2shape": step["4"] / 64},
+)
+spent = {
+    name: records[name]["steps"] * batch[name] * per[name] / 60_000 for name in batch
+}  # minutes
 pixels, latents = right_all["lesson 09's pixels"], right_all[names["4"]]
 claim(
     "latent-less-time",
@@ -336,12 +398,20 @@ claim(
 # %%
 z_0 = steps[-1].x
 fig, axes = plt.subplots(3, 1, figsize=(11.5, 5.4))
-for ax, (name, factor) in zip(axes, (("right", 1), ("scale not undone", 1 / 5.5), ("scale undone twice", 5.5))):
+for ax, (name, factor) in zip(
+    axes, (("right", 1), ("scale not undone", 1 / 5.5), ("scale undone twice", 5.5))
+):
     plots.pictures(autoencoder.decode(factor * z_0), columns=8, ax=ax, title=name)
-plots.show(fig, alt="Three rows of eight pictures: clear shapes; dark remnants of them; shapes burnt out to blots.")
+plots.show(
+    fig,
+    alt="Three rows of eight pictures: clear shapes; dark remnants of them; shapes burnt out to blots.",
+)
 
 # %%
-for name, mistaken in {"its inverse": lambda z: z.std(), "by channel": lambda z: 1 / z.std(dim=(0, 2, 3))}.items():
+for name, mistaken in {
+    "its inverse": lambda z: z.std(),
+    "by channel": lambda z: 1 / z.std(dim=(0, 2, 3)),
+}.items():
     print(f"{name}: {check.latent_scale(mistaken).diagnosis}")
 
 # %% [markdown]

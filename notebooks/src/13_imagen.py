@@ -35,7 +35,6 @@ course_map("13")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-
 from course_lib import plots
 from course_lib.datasets import captions
 from course_lib.guidance import DynamicThreshold, StaticThreshold, classifier_free
@@ -114,7 +113,12 @@ check.solution("masked_loss")
 
 # %%
 language = models.load("language")
-sentences = ("a blue ? left of a red star", "a small ? circle", "three green ?", "a white star ? of a pink square")
+sentences = (
+    "a blue ? left of a red star",
+    "a small ? circle",
+    "three green ?",
+    "a white star ? of a pink square",
+)
 fig, axes = plt.subplots(2, 2, figsize=(11.5, 7))
 for ax, sentence in zip(axes.flat, sentences):
     texts = sentence.split()
@@ -123,9 +127,16 @@ for ax, sentence in zip(axes.flat, sentences):
     with torch.no_grad():
         p = language(row)[0, 1 + texts.index("?")].softmax(0)
     best = p.topk(6)
-    ax.barh([captions.WORDS[i] for i in best.indices.tolist()][::-1], best.values.tolist()[::-1], color=BLUE)
+    ax.barh(
+        [captions.WORDS[i] for i in best.indices.tolist()][::-1],
+        best.values.tolist()[::-1],
+        color=BLUE,
+    )
     ax.set(title=sentence.replace("?", "▢"), xlim=(0, 1), xlabel="probability")
-plots.show(fig, alt="What the language model guesses for a hidden word in four captions: fitting words share the probability.")
+plots.show(
+    fig,
+    alt="What the language model guesses for a hidden word in four captions: fitting words share the probability.",
+)
 
 # %% [markdown]
 # It knows what *can* stand there: a noun, a plural, half of "left of". And it knows what never does: "a blue circle",
@@ -158,10 +169,15 @@ probes = {
     "text to text": models.load("paraphraser").encoder,
     "text to text, small": models.load("paraphraser_small").encoder,
 }
-read = {name: [100 * share for share in read_from_nouns(text).values()] for name, text in probes.items()}
+read = {
+    name: [100 * share for share in read_from_nouns(text).values()]
+    for name, text in probes.items()
+}
 print(f"{'':22}{'numbers':>9}{'colour':>9}{'which of the two':>19}")
 for name, (colour, which) in read.items():
-    print(f"{name:22}{sum(p.numel() for p in probes[name].parameters()):9,}{colour:7.0f} %{which:17.0f} %")
+    print(
+        f"{name:22}{sum(p.numel() for p in probes[name].parameters()):9,}{colour:7.0f} %{which:17.0f} %"
+    )
 
 # %%
 claim(
@@ -211,7 +227,10 @@ prompts = [
 ]
 guided = StaticThreshold(classifier_free(base, prompts, 2.0))
 steps = list(ddim(guided, base.draw_noise(4, seeded(4)), base.process.times(20)))
-play(steps, draw=lambda step: {"xₜ": enlarged(step.x, 32), "x̂₀: predicted": enlarged(step.x0, 32)})
+play(
+    steps,
+    draw=lambda step: {"xₜ": enlarged(step.x, 32), "x̂₀: predicted": enlarged(step.x0, 32)},
+)
 
 # %% tags=["nbval-ignore-output"]
 for prompt, read_as in zip(prompts, captions.describe(detect_small(detector, steps[-1].x))):
@@ -228,7 +247,9 @@ for prompt, read_as in zip(prompts, captions.describe(detect_small(detector, ste
 
 # %% tags=["nbval-ignore-output"]
 sensitivity = caption_sensitivity(base, 400)
-print(f"the caption takes away {100 * sensitivity['error saved by the caption']:.0f} % of the error")
+print(
+    f"the caption takes away {100 * sensitivity['error saved by the caption']:.0f} % of the error"
+)
 print(
     f"the right caption fits better than the exchanged one in {100 * sensitivity['binding']:.0f} % of the pictures "
     "(chance: 50 %)"
@@ -266,9 +287,17 @@ def finished(base):
 
 
 fig, ax = plt.subplots(figsize=(10, 4.4))
-for name, colour, line, label in ((FIRST, ORANGE, "^--", "all times alike"), (OURS, BLUE, "o-", "half of them t ≤ 300")):
+for name, colour, line, label in (
+    (FIRST, ORANGE, "^--", "all times alike"),
+    (OURS, BLUE, "o-", "half of them t ≤ 300"),
+):
     ax.plot(*finished(name), line, color=colour, ms=10, label=label)
-ax.set(title="Real pictures, noised and finished", xlabel="t of the noise that was added", ylabel="% all right", ylim=(0, 105))
+ax.set(
+    title="Real pictures, noised and finished",
+    xlabel="t of the noise that was added",
+    ylabel="% all right",
+    ylim=(0, 105),
+)
 ax.legend(title="trained at", loc="lower right")
 plots.show(
     fig,
@@ -279,7 +308,10 @@ plots.show(
 # %%
 kept = {name: dict(zip(*finished(name))) for name in (FIRST, OURS)}
 for name, label in ((FIRST, "all times alike"), (OURS, "half of them t ≤ 300")):
-    print(f"{label:22}" + "".join(f"   t = {t:4}: {share:3.0f} %" for t, share in kept[name].items()))
+    print(
+        f"{label:22}"
+        + "".join(f"   t = {t:4}: {share:3.0f} %" for t, share in kept[name].items())
+    )
 
 # %%
 claim(
@@ -288,7 +320,8 @@ claim(
     measured=f"all right of real pictures noised to t = 200 and finished, and of pictures from nothing: {kept[FIRST][200]:.0f} "
     f"and {kept[FIRST][1000]:.0f} %; with half of the training at t of 300 and less {kept[OURS][200]:.0f} and "
     f"{kept[OURS][1000]:.0f} %",
-    holds=kept[FIRST][200] < kept[FIRST][1000] + 5 and kept[OURS][1000] > kept[FIRST][1000] + 10,
+    holds=kept[FIRST][200] < kept[FIRST][1000] + 5
+    and kept[OURS][1000] > kept[FIRST][1000] + 10,
 )
 
 # %% [markdown]
@@ -318,7 +351,11 @@ best = {}
 fig, axes = plt.subplots(1, 2, figsize=(12, 5))
 for name in bases:
     text, unet = name.split("-")
-    style = {"color": BLUE if text == "large" else ORANGE, "ls": "-" if unet == "large" else "--", "ms": 10}
+    style = {
+        "color": BLUE if text == "large" else ORANGE,
+        "ls": "-" if unet == "large" else "--",
+        "ms": 10,
+    }
     style |= {"marker": "o" if unet == "large" else "^", "label": f"{text} text, {unet} U-Net"}
     ws, right = over_w("sizes", "all", base=name)
     _, distance = over_w("sizes", "Frechet distance", base=name)
@@ -326,21 +363,41 @@ for name in bases:
     axes[1].plot(100 * right, distance, **style)
     if name == "large-large":
         for i in (0, -1):
-            axes[1].annotate(f"w = {ws[i]:g}", (100 * right[i], distance[i]), xytext=(9, 0), textcoords="offset points")
+            axes[1].annotate(
+                f"w = {ws[i]:g}",
+                (100 * right[i], distance[i]),
+                xytext=(9, 0),
+                textcoords="offset points",
+            )
     best[name] = 100 * right.max()
 axes[0].set(title="all right", xlabel="guidance w", ylabel="% of the pictures", ylim=(0, 100))
-axes[1].set(title="distance against agreement", xlabel="% with all right", ylabel="Frechet distance", yscale="log")
+axes[1].set(
+    title="distance against agreement",
+    xlabel="% with all right",
+    ylabel="Frechet distance",
+    yscale="log",
+)
 axes[1].set(xlim=(0, 100), yticks=(1, 2, 5, 10, 20, 50), yticklabels=(1, 2, 5, 10, 20, 50))
 axes[1].minorticks_off()
 axes[0].legend()
-plots.show(fig, alt="All right over w for bases of two sizes, and Frechet distance against it, each curve traced by w.")
+plots.show(
+    fig,
+    alt="All right over w for bases of two sizes, and Frechet distance against it, each curve traced by w.",
+)
 
 # %%
-print(f"{'':24}{'encoder':>9}{'U-Net':>9}{'heard':>8}{'all right, best w':>20}{'distance, w = 1':>18}")
+print(
+    f"{'':24}{'encoder':>9}{'U-Net':>9}{'heard':>8}{'all right, best w':>20}{'distance, w = 1':>18}"
+)
 for name, row in bases.items():
-    words, distance = "{} text, {} U-Net".format(*name.split("-")), over_w("sizes", "Frechet distance", base=name)[1][0]
+    words, distance = (
+        "{} text, {} U-Net".format(*name.split("-")),
+        over_w("sizes", "Frechet distance", base=name)[1][0],
+    )
     sizes = f"{row['text parameters']:9,}{row['U-Net parameters']:9,}"
-    print(f"{words:24}{sizes}{100 * row['binding']:6.0f} %{best[name]:18.0f} %{distance:18.1f}")
+    print(
+        f"{words:24}{sizes}{100 * row['binding']:6.0f} %{best[name]:18.0f} %{distance:18.1f}"
+    )
 
 # %%
 claim(
@@ -392,25 +449,39 @@ check.solution("dynamic_threshold")
 # Below, the same noise and captions at $w = 10$: what each makes of the pictures, and how far they reach on the way.
 
 # %% tags=["nbval-ignore-output"]
-WITHIN = {"none": lambda denoiser: denoiser, "static": StaticThreshold, "dynamic": DynamicThreshold}
+WITHIN = {
+    "none": lambda denoiser: denoiser,
+    "static": StaticThreshold,
+    "dynamic": DynamicThreshold,
+}
 texts = [*prompts, "a white star left of a red square", "a yellow triangle above a red square"]
 noise = base.draw_noise(6, seeded(5))
 rows, reach = {}, {}
 for name, within in WITHIN.items():
     hard = within(classifier_free(base, texts, 10.0))
     run = list(ddim(hard, noise, base.process.times(20)))
-    rows[name], reach[name] = run[-1].x, [float(step.x0.abs().flatten(1).quantile(0.995, 1).mean()) for step in run[:-1]]
+    rows[name], reach[name] = (
+        run[-1].x,
+        [float(step.x0.abs().flatten(1).quantile(0.995, 1).mean()) for step in run[:-1]],
+    )
 fig, axes = plt.subplots(1, 2, figsize=(12, 4.2), width_ratios=[1.4, 1])
 plots.pictures(
-    enlarged(torch.cat(list(rows.values())), 32), columns=6, ax=axes[0], title="w = 10, straight from the base", rows=list(rows)
+    enlarged(torch.cat(list(rows.values())), 32),
+    columns=6,
+    ax=axes[0],
+    title="w = 10, straight from the base",
+    rows=list(rows),
 )
-for (name, values), colour, line in zip(reach.items(), (RED, ORANGE, BLUE), ("s--", "^:", "o-")):
+for (name, values), colour, line in zip(
+    reach.items(), (RED, ORANGE, BLUE), ("s--", "^:", "o-")
+):
     axes[1].plot(base.process.times(20)[:-1], values, line, color=colour, ms=8, label=name)
 axes[1].set(title="how far x̂₀ reaches", xlabel="t", ylabel="99.5 % quantile of |x̂₀|")
 axes[1].invert_xaxis()
 axes[1].legend()
 plots.show(
-    fig, alt="Six captions drawn at w = 10 without, with static and with dynamic thresholding; reach over time for each."
+    fig,
+    alt="Six captions drawn at w = 10 without, with static and with dynamic thresholding; reach over time for each.",
 )
 
 # %% [markdown]
@@ -425,18 +496,31 @@ for name, colour, line in zip(WITHIN, (RED, ORANGE, BLUE), ("s--", "^:", "o-")):
         ws, values = over_w("thresholds", figure, within=name)
         ax.plot(ws, unit * values, line, color=colour, ms=10, label=name)
 axes[0].set(title="all right", xlabel="guidance w", ylabel="% of the pictures", ylim=(0, 100))
-axes[1].set(title="distance from real pictures", xlabel="guidance w", ylabel="Frechet distance", yscale="log")
+axes[1].set(
+    title="distance from real pictures",
+    xlabel="guidance w",
+    ylabel="Frechet distance",
+    yscale="log",
+)
 axes[1].set(yticks=(1, 2, 5, 10, 20, 50), yticklabels=(1, 2, 5, 10, 20, 50))
 axes[1].minorticks_off()
 axes[1].legend()
-plots.show(fig, alt="Pictures in which all is right, and Frechet distance from real pictures, over w, for each thresholding.")
+plots.show(
+    fig,
+    alt="Pictures in which all is right, and Frechet distance from real pictures, over w, for each thresholding.",
+)
 
 # %%
-high = {name: 100 * np.mean([v for w, v in zip(*over_w("thresholds", "all", within=name)) if w >= 7]) for name in WITHIN}
+high = {
+    name: 100
+    * np.mean([v for w, v in zip(*over_w("thresholds", "all", within=name)) if w >= 7])
+    for name in WITHIN
+}
 claim(
     "imagen-dynamic-threshold",
     "At high guidance dynamic thresholding is better than static, and static better than none.",
-    measured="all right, mean of w = 7 to 15: " + ", ".join(f"{name} {share:.0f} %" for name, share in high.items()),
+    measured="all right, mean of w = 7 to 15: "
+    + ", ".join(f"{name} {share:.0f} %" for name, share in high.items()),
     holds=high["dynamic"] > high["static"] > high["none"],
     expected=False,
 )
@@ -475,7 +559,8 @@ claim(
     "imagen-efficient-unet",
     "Halving before the convolutions, with the same numbers, makes an upsampler's step at least twice as fast.",
     measured=f"{ratio:.1f} times as fast",
-    holds=cost["usual order"]["parameters"] == cost["efficient order"]["parameters"] and ratio > 2,
+    holds=cost["usual order"]["parameters"] == cost["efficient order"]["parameters"]
+    and ratio > 2,
 )
 
 # %% [markdown]
@@ -488,34 +573,54 @@ claim(
 
 # %%
 upsampler = models.load("imagen_upsampler")
-small = sample(StaticThreshold(classifier_free(base, texts, 2.0)), base.draw_noise(len(texts), seeded(1)), 20)
+small = sample(
+    StaticThreshold(classifier_free(base, texts, 2.0)),
+    base.draw_noise(len(texts), seeded(1)),
+    20,
+)
 given = augmented(upsampler.process, small, NOISE, seeded(2))
 large = sample(upsampler.given(given), upsampler.draw_noise(len(texts), seeded(1)), 20)
-rows = {"the base": enlarged(small, 32), "interpolated": upsample_bilinear(small), "upsampled": large}
+rows = {
+    "the base": enlarged(small, 32),
+    "interpolated": upsample_bilinear(small),
+    "upsampled": large,
+}
 fig, ax = plt.subplots(figsize=(11.5, 6.2))
 plots.pictures(torch.cat(list(rows.values())), columns=6, ax=ax, rows=list(rows))
-plots.show(fig, alt="Six captions drawn at 16 x 16: as squares, blurred by interpolation, and upsampled to sharp 32 x 32.")
+plots.show(
+    fig,
+    alt="Six captions drawn at 16 x 16: as squares, blurred by interpolation, and upsampled to sharp 32 x 32.",
+)
 
 # %%
 found = models.records()["imagen_upsampler"]["figures"]
-print(f"{'of 200 pictures of two objects':32}{'Frechet distance':>18}{'all right':>12}{'PSNR':>10}")
+print(
+    f"{'of 200 pictures of two objects':32}{'Frechet distance':>18}{'all right':>12}{'PSNR':>10}"
+)
 for whose, of in {"real": "real halves", "the base's": "the base's"}.items():
     for how in (", interpolated", ""):
         psnr = found.get(f"PSNR in decibels, {whose}{how}")
-        name, near = f"{of}, {'interpolated' if how else 'upsampled'}", "" if psnr is None else f"{psnr:7.1f} dB"
-        print(f"{name:32}{found[f'Frechet distance, {whose}{how}']:18.2f}{100 * found[f'all, {whose}{how}']:10.0f} %{near:>10}")
+        name, near = (
+            f"{of}, {'interpolated' if how else 'upsampled'}",
+            "" if psnr is None else f"{psnr:7.1f} dB",
+        )
+        print(
+            f"{name:32}{found[f'Frechet distance, {whose}{how}']:18.2f}{100 * found[f'all, {whose}{how}']:10.0f} %{near:>10}"
+        )
 print(f"{'real against real':32}{found['Frechet distance, real against real']:18.2f}")
 
 # %%
 distance, right = (
-    {how: found[f"{figure}, the base's{how}"] for how in ("", ", interpolated")} for figure in ("Frechet distance", "all")
+    {how: found[f"{figure}, the base's{how}"] for how in ("", ", interpolated")}
+    for figure in ("Frechet distance", "all")
 )
 claim(
     "imagen-upsampler",
     "An upsampler brings what the base draws nearer to real pictures than interpolation does, and loses nothing of it.",
     measured=f"Frechet distance {distance['']:.1f} against {distance[', interpolated']:.1f}, all right in "
     f"{100 * right['']:.0f} % against {100 * right[', interpolated']:.0f} %",
-    holds=distance[""] < distance[", interpolated"] and right[""] > right[", interpolated"] - 0.03,
+    holds=distance[""] < distance[", interpolated"]
+    and right[""] > right[", interpolated"] - 0.03,
 )
 
 # %% [markdown]
@@ -542,36 +647,71 @@ for category, first in zip(drawbench.CATEGORIES, range(0, 200, drawbench.EACH)):
     print(f"{category:9} {drawbench.captions()[first + 4]}")
 
 # %%
-names = ["text to pixels", "DALL-E 2", "latent diffusion", "Imagen"]  # of lessons 09, 11, 12 and this one
+names = [
+    "text to pixels",
+    "DALL-E 2",
+    "latent diffusion",
+    "Imagen",
+]  # of lessons 09, 11, 12 and this one
 columns = (*drawbench.CATEGORIES, "all")
 fig, ax = plt.subplots(figsize=(12, 4.6))
 for i, name in enumerate(names):
     runs = 100 * np.array([[one[c] for c in columns] for one in bench["scores"][name]])
     at = np.arange(len(columns)) + (i - (len(names) - 1) / 2) * 0.8 / len(names)
     spread = runs.std(0, ddof=1)
-    ax.bar(at, runs.mean(0), 0.75 / len(names), yerr=spread, capsize=4, color=plots.COLOURS[i], label=name)
-ax.set(xticks=range(len(columns)), xticklabels=columns, ylabel="% right", ylim=(0, 122), title="DrawBench in miniature")
+    ax.bar(
+        at,
+        runs.mean(0),
+        0.75 / len(names),
+        yerr=spread,
+        capsize=4,
+        color=plots.COLOURS[i],
+        label=name,
+    )
+ax.set(
+    xticks=range(len(columns)),
+    xticklabels=columns,
+    ylabel="% right",
+    ylim=(0, 122),
+    title="DrawBench in miniature",
+)
 ax.set_yticks(range(0, 101, 20))
 ax.legend(loc="upper center", ncols=len(names))
-plots.show(fig, alt="Share of right pictures by category of the miniature DrawBench, a bar for each system.")
+plots.show(
+    fig,
+    alt="Share of right pictures by category of the miniature DrawBench, a bar for each system.",
+)
 
 # %%
 print(f"{'':18}" + "".join(f"{c:>10}" for c in columns))
 for name in names:
-    print(f"{name:18}" + "".join(f"{100 * np.mean([one[c] for one in bench['scores'][name]]):9.0f}%" for c in columns))
+    print(
+        f"{name:18}"
+        + "".join(
+            f"{100 * np.mean([one[c] for one in bench['scores'][name]]):9.0f}%"
+            for c in columns
+        )
+    )
 print()
 for pair, (first, second) in bench["preferred"].items():
     a, b = pair.split(" | ")
     if a in names and b in names:
-        print(f"{a} shows more of the caption in {100 * first:.0f} %, {b} in {100 * second:.0f} %, they are even in the rest")
+        print(
+            f"{a} shows more of the caption in {100 * first:.0f} %, {b} in {100 * second:.0f} %, they are even in the rest"
+        )
 
 # %%
-right = {name: {c: 100 * np.mean([one[c] for one in bench["scores"][name]]) for c in columns} for name in names}
+right = {
+    name: {c: 100 * np.mean([one[c] for one in bench["scores"][name]]) for c in columns}
+    for name in names
+}
 hard = ("count", "binding", "unusual")
 claim(
     "drawbench-imagen-before-unclip",
     "Imagen draws what is hard (counts, binding, unusual combinations) better than DALL-E 2 does.",
-    measured=", ".join(f"{c} {right['Imagen'][c]:.0f} % against {right['DALL-E 2'][c]:.0f} %" for c in hard),
+    measured=", ".join(
+        f"{c} {right['Imagen'][c]:.0f} % against {right['DALL-E 2'][c]:.0f} %" for c in hard
+    ),
     holds=all(right["Imagen"][c] > right["DALL-E 2"][c] for c in hard),
     expected=False,
 )
@@ -580,7 +720,10 @@ claim(
 claim(
     "drawbench-latent-keeps-up",
     "The latent model shows as much of what is asked as the pixel model, which was trained several times as long.",
-    measured=", ".join(f"{name} {right[name]['all']:.0f} %" for name in sorted(names, key=lambda n: -right[n]["all"])),
+    measured=", ".join(
+        f"{name} {right[name]['all']:.0f} %"
+        for name in sorted(names, key=lambda n: -right[n]["all"])
+    ),
     holds=right["latent diffusion"]["all"] > right["text to pixels"]["all"] - 3,
     expected=False,
 )
@@ -609,7 +752,9 @@ def s_of(x0, p, floor=1.0):
 
 mistaken = {
     "clipped, not divided": lambda x0, p: x0.clamp(-s_of(x0, p), s_of(x0, p)),
-    "one s for all pictures": lambda x0, p: x0.clamp(-(s := x0.abs().quantile(p).clamp(min=1)), s) / s,
+    "one s for all pictures": lambda x0, p: (
+        x0.clamp(-(s := x0.abs().quantile(p).clamp(min=1)), s) / s
+    ),
     "s may be under 1": lambda x0, p: x0.clamp(-(s := s_of(x0, p, floor=0)), s) / s,
 }
 for name, fn in mistaken.items():

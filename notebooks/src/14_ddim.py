@@ -36,7 +36,6 @@ course_map("14")
 
 # %%
 import torch
-
 from course_lib.teaching import checks as check
 
 
@@ -58,7 +57,6 @@ check.solution("ddim_step")
 
 # %%
 import matplotlib.pyplot as plt
-
 from course_lib import plots
 from course_lib.datasets import digits
 from course_lib.process import seeded
@@ -143,7 +141,10 @@ for ax, name, made in zip(axes, ("DDIM", "DDPM"), (by_steps, noisy)):
     plots.pictures(torch.cat([made[k][2:10] for k in shown]), columns=8, ax=ax, rows=shown)
     ax.set_ylabel("steps")
     ax.set_title(f"{name}: a noise in each column")
-plots.show(fig, alt="Eight noises, 5 to 100 steps. Under DDIM each column is one digit; under DDPM each row has other digits.")
+plots.show(
+    fig,
+    alt="Eight noises, 5 to 100 steps. Under DDIM each column is one digit; under DDPM each row has other digits.",
+)
 
 # %% [markdown]
 # How alike are two pictures? By the cosine of their features in the classifier, less the mean over all real digits of that
@@ -159,7 +160,11 @@ usual = torch.stack([real[classes == c].mean(0) for c in range(10)])[label]
 
 @torch.no_grad()
 def alike(x, y):
-    return float(torch.cosine_similarity(evaluator.features(x) - usual, evaluator.features(y) - usual).mean())
+    return float(
+        torch.cosine_similarity(
+            evaluator.features(x) - usual, evaluator.features(y) - usual
+        ).mean()
+    )
 
 
 unrelated = alike(by_steps[1000], by_steps[1000].roll(10, 0))
@@ -191,17 +196,34 @@ real = runs.attrs["the same, real against real"]
 
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.8))
 for ax, figure in zip(axes, ("Frechet distance", "class accuracy")):
-    for eta, colour, line, name in ((0.0, BLUE, "o-", "DDIM, η = 0"), (1.0, RED, "s--", "DDPM, η = 1")):
+    for eta, colour, line, name in (
+        (0.0, BLUE, "o-", "DDIM, η = 0"),
+        (1.0, RED, "s--", "DDPM, η = 1"),
+    ):
         seeds = figures.values(runs, figure, steps=counts, eta=eta)  # (step counts, seeds)
-        ax.errorbar(counts, seeds.mean(1), seeds.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=name)
+        ax.errorbar(
+            counts,
+            seeds.mean(1),
+            seeds.std(1, ddof=1),
+            fmt=line,
+            color=colour,
+            ms=9,
+            capsize=5,
+            label=name,
+        )
     ax.set(xscale="log", xlabel="steps", title=figure)
 axes[0].axhline(real, color=GREEN, ls=":", label="real against real")
 axes[0].set(ylim=(0, None))
 axes[0].legend()
-plots.show(fig, alt="Frechet distance and accuracy over steps. DDIM's distance is the smaller throughout, most so at few.")
+plots.show(
+    fig,
+    alt="Frechet distance and accuracy over steps. DDIM's distance is the smaller throughout, most so at few.",
+)
 
 # %%
-FAST, SLOW = (figures.values(runs, "Frechet distance", steps=counts, eta=eta) for eta in (0, 1))
+FAST, SLOW = (
+    figures.values(runs, "Frechet distance", steps=counts, eta=eta) for eta in (0, 1)
+)
 for k, zero, one in zip(counts, FAST.mean(1), SLOW.mean(1)):
     print(f"{k:>5} steps: eta = 0 {zero:.3f}, eta = 1 {one:.3f}")
 
@@ -242,13 +264,22 @@ from course_lib.denoisers import NULL
 film = list(ddim(network.given(NULL), start, process.times(50)))
 end = film[-1].x
 with torch.no_grad():
-    read = [float((evaluator(step.x0).argmax(1) == evaluator(end).argmax(1)).float().mean()) for step in film]
+    read = [
+        float((evaluator(step.x0).argmax(1) == evaluator(end).argmax(1)).float().mean())
+        for step in film
+    ]
 centred = lambda x: x.flatten(1) - x.flatten(1).mean(1, keepdim=True)
-pixels = [float(torch.cosine_similarity(centred(step.x0), centred(end)).mean()) for step in film]
+pixels = [
+    float(torch.cosine_similarity(centred(step.x0), centred(end)).mean()) for step in film
+]
 
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.2), width_ratios=(1, 1.1))
 moments = [0, 5, 10, 20, 30, 50]
-plots.pictures(torch.cat([torch.stack([film[i].x0[j] for i in moments]) for j in (12, 13, 15, 18)]), columns=6, ax=axes[0])
+plots.pictures(
+    torch.cat([torch.stack([film[i].x0[j] for i in moments]) for j in (12, 13, 15, 18)]),
+    columns=6,
+    ax=axes[0],
+)
 axes[0].set_title("the guess after " + ", ".join(map(str, moments)) + " steps", fontsize=15)
 axes[1].plot(read, "-", color=BLUE, label="read as at the end")
 axes[1].plot(pixels, "--", color=RED, label="correlation of pixels")
@@ -320,10 +351,14 @@ for k, decibels in quality.items():
 rows = [pictures[:10], back[200][0][:10], *(back[k][1][:10] for k in (10, 50, 200))]
 fig, ax = plt.subplots(figsize=(9.5, 5))
 plots.pictures(
-    torch.cat(rows), columns=10, ax=ax, rows=["picture", "its noise", "back, 10 steps", "back, 50 steps", "back, 200 steps"]
+    torch.cat(rows),
+    columns=10,
+    ax=ax,
+    rows=["picture", "its noise", "back, 10 steps", "back, 50 steps", "back, 200 steps"],
 )
 plots.show(
-    fig, alt="Ten digits, their noises, and what comes back: another stroke here and there at 10 steps, the same at 200."
+    fig,
+    alt="Ten digits, their noises, and what comes back: another stroke here and there at 10 steps, the same at 200.",
 )
 
 # %%
@@ -354,7 +389,13 @@ walk = []
 for share in torch.linspace(0, 1, 25).tolist():
     walk.append(Step(share, sample(network.given(nine), slerp(a, b, share), 20)))
 first, last = walk[0].x, walk[-1].x
-play(walk, draw=lambda step: {"DDIM from the arc": step.x, "a mere fade": (1 - step.t) * first + step.t * last})
+play(
+    walk,
+    draw=lambda step: {
+        "DDIM from the arc": step.x,
+        "a mere fade": (1 - step.t) * first + step.t * last,
+    },
+)
 
 # %% [markdown]
 # Is what lies half way as real as the ends? 300 pairs of noises, each pair with one class: the Frechet distance from
@@ -367,7 +408,12 @@ many = torch.arange(300) % 10
 a, b = torch.randn(2, 300, 1, 16, 16, generator=seeded(8))
 draw = lambda x: result(ddim(network.given(many), x, process.times(20)))
 ends, arc, line = draw(a), draw(slerp(a, b, 0.5)), draw((a + b) / 2)
-between = {"the ends": ends, "the arc's middle": arc, "the line's middle": line, "half faded": (ends + draw(b)) / 2}
+between = {
+    "the ends": ends,
+    "the arc's middle": arc,
+    "the line's middle": line,
+    "half faded": (ends + draw(b)) / 2,
+}
 far = {}
 with torch.no_grad():
     real_features = evaluator.features(digits.load("held_out")[0])
@@ -375,7 +421,9 @@ with torch.no_grad():
         features = evaluator.features(x)
         far[name] = metrics.frechet_distance(features, real_features)
         precision, recall = metrics.precision_recall(real_features, features)
-        print(f"{name:18} distance {far[name]:.2f}, precision {precision:.2f}, recall {recall:.2f}")
+        print(
+            f"{name:18} distance {far[name]:.2f}, precision {precision:.2f}, recall {recall:.2f}"
+        )
 
 # %%
 middle = "the arc's middle"
@@ -400,8 +448,15 @@ claim(
 def step(denoiser, x_t, t, s, eta, z, old_noise=False, no_room=False, lost_bar=False):
     """Exercise 1, right or wrong."""
     bar = (lambda t: denoiser.process.alpha(t)) if lost_bar else denoiser.process.alpha_bar
-    pred, sigma = denoiser(x_t, t), eta * ((1 - bar(s)) / (1 - bar(t)) * (1 - bar(t) / bar(s))).clamp(min=0).sqrt()
-    direction = (1 - bar(t if old_noise else s) - (0 if no_room or old_noise else sigma**2)).clamp(min=0).sqrt()
+    pred, sigma = (
+        denoiser(x_t, t),
+        eta * ((1 - bar(s)) / (1 - bar(t)) * (1 - bar(t) / bar(s))).clamp(min=0).sqrt(),
+    )
+    direction = (
+        (1 - bar(t if old_noise else s) - (0 if no_room or old_noise else sigma**2))
+        .clamp(min=0)
+        .sqrt()
+    )
     return bar(s).sqrt() * pred.x0 + direction * pred.eps + sigma * z
 
 
@@ -421,7 +476,10 @@ for ax, (name, wrong) in zip(axes, museum.items()):
             x = step(network.given(label[:16]), x, t, s, float("no_room" in wrong), z, **wrong)
     plots.pictures(x, columns=4, ax=ax, title=name)
     ax.title.set_size(15)
-plots.show(fig, alt="Sixteen digits four times: clean; buried in grain; buried in grain; clean, but thin and plain.")
+plots.show(
+    fig,
+    alt="Sixteen digits four times: clean; buried in grain; buried in grain; clean, but thin and plain.",
+)
 
 # %%
 for name, wrong in museum.items():

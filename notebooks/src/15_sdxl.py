@@ -27,7 +27,6 @@ course_map("15")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-
 from course_lib import plots
 from course_lib.guidance import classifier_free
 from course_lib.methods.sdxl import ExpertSwitch
@@ -47,10 +46,14 @@ x, tokens, micro = collection(4000)
 whole = (micro == torch.tensor(WHOLE)).all(1)
 fig, ax = plt.subplots(figsize=(11.5, 3.6))
 plots.pictures(
-    x[:36], columns=12, ax=ax, title=f"as they are found: {100 * float(whole.float().mean()):.0f} % are large and whole"
+    x[:36],
+    columns=12,
+    ax=ax,
+    title=f"as they are found: {100 * float(whole.float().mean()):.0f} % are large and whole",
 )
 plots.show(
-    fig, alt="36 captioned pictures of shapes, many of them made of coarse blocks, or with objects cut off at top and left."
+    fig,
+    alt="36 captioned pictures of shapes, many of them made of coarse blocks, or with objects cut off at top and left.",
 )
 
 # %% [markdown]
@@ -74,7 +77,10 @@ def real(kind, figure):
 
 
 for kind in ("large and whole", "decoded", "side 16", "side 8"):
-    print(f"{kind:16} all right {100 * real(kind, 'all'):5.0f} %   detail {real(kind, 'detail'):.3f}   ", end="")
+    print(
+        f"{kind:16} all right {100 * real(kind, 'all'):5.0f} %   detail {real(kind, 'detail'):.3f}   ",
+        end="",
+    )
     print(f"Frechet distance {real(kind, 'Frechet distance'):.2f}")
 
 # %% [markdown]
@@ -121,24 +127,45 @@ prompts = [
     "a white square above a red triangle",
     "a big blue star in the middle",
 ]
-making = {"32, whole": WHOLE, "side 16": (16, 0, 0), "side 8": (8, 0, 0), "cut 8, 8": (32, 8, 8), "cut 0, 12": (32, 0, 12)}
+making = {
+    "32, whole": WHOLE,
+    "side 16": (16, 0, 0),
+    "side 8": (8, 0, 0),
+    "cut 8, 8": (32, 8, 8),
+    "cut 0, 12": (32, 0, 12),
+}
 z_T = base.draw_noise(6, seeded(3))
 guided = lambda micro: classifier_free(base, (prompts, micro), 3.0)
-rows = autoencoder.decode(torch.cat([sample(guided(micro), z_T, 20) for micro in making.values()]))
+rows = autoencoder.decode(
+    torch.cat([sample(guided(micro), z_T, 20) for micro in making.values()])
+)
 fig, ax = plt.subplots(figsize=(10, 7))
-plots.pictures(rows, columns=6, ax=ax, title="the same noise, told another story of its making", rows=list(making))
-plots.show(fig, alt="Six captions drawn as large and whole, as once 16 or 8 pixels wide, and as cut at the top and left.")
+plots.pictures(
+    rows,
+    columns=6,
+    ax=ax,
+    title="the same noise, told another story of its making",
+    rows=list(making),
+)
+plots.show(
+    fig,
+    alt="Six captions drawn as large and whole, as once 16 or 8 pixels wide, and as cut at the top and left.",
+)
 
 # %% [markdown]
 # Scrub: on the left what is asked for is large and whole, in the middle the same noise as if it had been 8 pixels wide, on the
 # right as if the top and the left were missing. All three begin alike. When do they part?
 
 # %%
-films = {name: list(ddim(guided(making[name]), z_T, base.process.times(20))) for name in ("32, whole", "side 8", "cut 8, 8")}
+films = {
+    name: list(ddim(guided(making[name]), z_T, base.process.times(20)))
+    for name in ("32, whole", "side 8", "cut 8, 8")
+}
 play(
     films["32, whole"],
     draw=lambda step: {
-        name: autoencoder.decode(next(other.x0 for other in film if other.t == step.t)) for name, film in films.items()
+        name: autoencoder.decode(next(other.x0 for other in film if other.t == step.t))
+        for name, film in films.items()
     },
 )
 
@@ -157,7 +184,13 @@ play(
 # real pictures hold after the autoencoder. Made by `python tests/benchmarks/sdxl.py`.
 
 # %%
-COLUMNS = {"all": "right", "shape": "shapes", "colour": "colours", "touch the border": "border", "detail": "detail"}
+COLUMNS = {
+    "all": "right",
+    "shape": "shapes",
+    "colour": "colours",
+    "touch the border": "border",
+    "detail": "detail",
+}
 
 
 def share(kind, figure):
@@ -166,7 +199,9 @@ def share(kind, figure):
 
 
 def table(kinds):
-    print(f"{'':22}" + "".join(f"{name:>10}" for name in COLUMNS.values()) + f"{'distance':>10}")
+    print(
+        f"{'':22}" + "".join(f"{name:>10}" for name in COLUMNS.values()) + f"{'distance':>10}"
+    )
     for kind in kinds:
         percent = "".join(f"{100 * share(kind, figure).mean():9.0f}%" for figure in COLUMNS)
         print(f"{kind:22}{percent}{seeds(kind, 'Frechet distance').mean():10.2f}")
@@ -176,17 +211,29 @@ FOUR = ("before", "large only", "all, not told", "told")
 fig, axes = plt.subplots(1, 3, figsize=(12, 4.2))
 for ax, figure in zip(axes, ("all", "touch the border", "detail")):
     percent = 100 * np.array([share(kind, figure) for kind in FOUR])
-    ax.bar(range(4), percent.mean(1), yerr=percent.std(1, ddof=1), capsize=6, color=("0.6", ORANGE, RED, BLUE))
+    ax.bar(
+        range(4),
+        percent.mean(1),
+        yerr=percent.std(1, ddof=1),
+        capsize=6,
+        color=("0.6", ORANGE, RED, BLUE),
+    )
     ax.set(title={"all": "right"}.get(figure, figure), xticks=range(4), ylabel="%")
     ax.set_xticklabels(("before", "large\nonly", "not\ntold", "told"), fontsize=12)
     ax.set_ylim(0, 115 if figure == "detail" else 100)
-plots.show(fig, alt="Four networks: share of right pictures, of pictures that touch the border, and their detail.")
+plots.show(
+    fig,
+    alt="Four networks: share of right pictures, of pictures that touch the border, and their detail.",
+)
 
 # %%
 table(FOUR)
 
 # %%
-without, with_micro = seeds("all, not told", "touch the border"), seeds("told", "touch the border")
+without, with_micro = (
+    seeds("all, not told", "touch the border"),
+    seeds("told", "touch the border"),
+)
 coarse, fine = share("all, not told", "detail"), share("told", "detail")
 claim(
     "sdxl-micro-conditioning",
@@ -238,7 +285,9 @@ table(("told", "told, asked for side 8", "told, asked for cut"))
 # %%
 print(f"{'':16}{'U-Net':>12}{'text':>10}{'loss':>8}")
 for _, row in figures.where(runs, what="training").iterrows():
-    print(f"{row['kind']:16}{row['U-Net parameters']:12,.0f}{row['text parameters']:10,.0f}{row['loss']:8.3f}")
+    print(
+        f"{row['kind']:16}{row['U-Net parameters']:12,.0f}{row['text parameters']:10,.0f}{row['loss']:8.3f}"
+    )
 
 # %% [markdown]
 # ## A refiner for the last steps
@@ -282,7 +331,10 @@ plots.pictures(
     title="who knows fine pictures takes over from who draws coarse ones",
     rows=list(ends),
 )
-plots.show(fig, alt="Four rows of six pictures: coarse blocks, and ever finer shapes the sooner the second network takes over.")
+plots.show(
+    fig,
+    alt="Four rows of six pictures: coarse blocks, and ever finer shapes the sooner the second network takes over.",
+)
 
 # %% [markdown]
 # ## What each is worth
@@ -291,7 +343,14 @@ plots.show(fig, alt="Four rows of six pictures: coarse blocks, and ever finer sh
 # too: it has most to mend there.)
 
 # %%
-EACH = ("told", "two encoders", "larger U-Net", "told, refined", "all, not told", "all, not told, refined")
+EACH = (
+    "told",
+    "two encoders",
+    "larger U-Net",
+    "told, refined",
+    "all, not told",
+    "all, not told, refined",
+)
 table(EACH)
 
 # %%
@@ -300,17 +359,35 @@ shown = EACH[:4]
 for i, figure in enumerate(("all", "colour", "detail")):
     percent = 100 * np.array([share(kind, figure) for kind in shown])
     at = np.arange(len(shown)) + 0.27 * (i - 1)
-    ax.bar(at, percent.mean(1), 0.25, yerr=percent.std(1, ddof=1), capsize=5, color=plots.COLOURS[i], label=COLUMNS[figure])
-ax.set(xticks=range(len(shown)), ylabel="%", ylim=(0, 130), title="each addition alone, three seeds")
+    ax.bar(
+        at,
+        percent.mean(1),
+        0.25,
+        yerr=percent.std(1, ddof=1),
+        capsize=5,
+        color=plots.COLOURS[i],
+        label=COLUMNS[figure],
+    )
+ax.set(
+    xticks=range(len(shown)),
+    ylabel="%",
+    ylim=(0, 130),
+    title="each addition alone, three seeds",
+)
 ax.set_xticklabels(("told", "+ second encoder", "+ larger U-Net", "+ refiner"))
 ax.legend(ncols=3, loc="upper center")
-plots.show(fig, alt="Right pictures, right colours and detail of the told network and with each addition alone.")
+plots.show(
+    fig,
+    alt="Right pictures, right colours and detail of the told network and with each addition alone.",
+)
 
 # %%
 plain = seeds("told", "all")
 gains = {kind: 100 * (seeds(kind, "all") - plain) for kind in EACH[1:4]}
 for kind, gain in gains.items():
-    print(f"{kind:16} {gain.mean():+5.1f} points, seed by seed {', '.join(f'{g:+.1f}' for g in gain)}")
+    print(
+        f"{kind:16} {gain.mean():+5.1f} points, seed by seed {', '.join(f'{g:+.1f}' for g in gain)}"
+    )
 
 # %%
 claim(
@@ -337,7 +414,10 @@ claim(
 # drawn on the finer maps, and in the last steps. (Captions of full size are another matter: there one encoder misses much.)
 
 # %%
-refined = {kind: 100 * (seeds(f"{kind}, refined", "all") - seeds(kind, "all")) for kind in ("told", "all, not told")}
+refined = {
+    kind: 100 * (seeds(f"{kind}, refined", "all") - seeds(kind, "all"))
+    for kind in ("told", "all, not told")
+}
 claim(
     "sdxl-refiner",
     "A refiner over the last steps makes more pictures right.",
@@ -357,11 +437,16 @@ claim(
 
 # %%
 wrong = {"32, whole": WHOLE, "0, forgotten": (0, 0, 0), "64, unheard of": (64, 0, 0)}
-rows = autoencoder.decode(torch.cat([sample(guided(micro), z_T, 20) for micro in wrong.values()]))
+rows = autoencoder.decode(
+    torch.cat([sample(guided(micro), z_T, 20) for micro in wrong.values()])
+)
 fig, ax = plt.subplots(figsize=(10.5, 4.6))
-plots.pictures(rows, columns=6, ax=ax, title="numbers that the network never met", rows=list(wrong))
+plots.pictures(
+    rows, columns=6, ax=ax, title="numbers that the network never met", rows=list(wrong)
+)
 plots.show(
-    fig, alt="Three rows of six pictures: asked for as large and whole, fine; with side 0, and with side 64, coarse blocks."
+    fig,
+    alt="Three rows of six pictures: asked for as large and whole, fine; with side 0, and with side 64, coarse blocks.",
 )
 
 # %% [markdown]
@@ -369,7 +454,9 @@ plots.show(
 
 # %%
 mistaken = {
-    "added, not side by side": lambda micro, dim: sum(sinusoidal(number.float(), dim) for number in micro.unbind(1)),
+    "added, not side by side": lambda micro, dim: sum(
+        sinusoidal(number.float(), dim) for number in micro.unbind(1)
+    ),
     "the bare numbers": lambda micro, dim: micro.float(),
     "only the side": lambda micro, dim: sinusoidal(micro[:, 0].float(), dim),
 }

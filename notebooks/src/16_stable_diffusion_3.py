@@ -33,7 +33,6 @@ course_map("16")
 
 # %%
 import torch
-
 from course_lib.teaching import checks as check
 
 
@@ -57,7 +56,6 @@ check.solution("flow_loss")
 
 # %%
 import matplotlib.pyplot as plt
-
 from course_lib import plots
 from course_lib.datasets import words
 from course_lib.datasets.points import pair
@@ -74,13 +72,20 @@ BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
 start = torch.linspace(-2.2, 2.2, 14, dtype=torch.float64)[:, None]
 flow, chain = RectifiedFlow(), DDPM(linear_beta(1000))
 walks = {
-    "rectified flow": list(rectified_flow(ExactDenoiser(pair(), flow), start, flow.times(100))),
+    "rectified flow": list(
+        rectified_flow(ExactDenoiser(pair(), flow), start, flow.times(100))
+    ),
     "DDIM": list(ddim(ExactDenoiser(pair(), chain), start, chain.times(100))),
 }
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.2), sharey=True)
 for ax, (name, walk) in zip(axes, walks.items()):
     end = walk[0].t
-    ax.plot([step.t / end for step in walk], torch.cat([step.x.T for step in walk]), color=BLUE, lw=1.8)
+    ax.plot(
+        [step.t / end for step in walk],
+        torch.cat([step.x.T for step in walk]),
+        color=BLUE,
+        lw=1.8,
+    )
     ax.set(title=name, xlabel="t, as a share of T", xlim=(1, 0))
 axes[0].set_ylabel("$x_t$")
 plots.show(
@@ -106,7 +111,11 @@ from course_lib.denoisers import NULL
 from course_lib.process import seeded
 from course_lib.zoo.recipes.sd3 import prompted
 
-network, autoencoder, detector = models.load("sd3"), models.load("autoencoder"), models.load("reader")
+network, autoencoder, detector = (
+    models.load("sd3"),
+    models.load("autoencoder"),
+    models.load("reader"),
+)
 process = network.process
 rng = seeded(16)
 x, texts = prompted(128, rng)
@@ -116,7 +125,9 @@ grid = torch.linspace(0.05, 0.95, 13)
 
 @torch.no_grad()
 def loss_at(cond, t):
-    return float((network.given(cond)(process.add_noise(z, t, eps), t).flow - (eps - z)).square().mean())
+    return float(
+        (network.given(cond)(process.add_noise(z, t, eps), t).flow - (eps - z)).square().mean()
+    )
 
 
 gain = [loss_at(NULL, t) - loss_at(texts, t) for t in grid.tolist()]
@@ -126,7 +137,12 @@ axes[0].axhline(1, color=RED, ls="--", label="uniform")
 axes[0].set(title="logit-normal times", xlabel="t", ylabel="density")
 axes[0].legend()
 axes[1].plot(grid, gain, "o-", color=GREEN)
-axes[1].set(title="what the prompt is worth", xlabel="t", ylabel="loss without it - with it", ylim=(0, None))
+axes[1].set(
+    title="what the prompt is worth",
+    xlabel="t",
+    ylabel="loss without it - with it",
+    ylim=(0, None),
+)
 plots.show(
     fig,
     alt="Left a lopsided bell over t, highest near 0.75. Right what the prompt is worth over t, highest near 0.8.",
@@ -180,11 +196,20 @@ from course_lib.widgets.player import play
 from course_lib.zoo.recipes.sd3 import spelling_prompts
 
 prompts = ["STAR in yellow", "LOAD in red", "HEAT in pink", "TIDY in green"]
-prompts += ["a red circle left of a blue square", "a small yellow star above a big green circle"]
+prompts += [
+    "a red circle left of a blue square",
+    "a small yellow star above a big green circle",
+]
 prompts += ["a large white triangle in the top left corner", "three pink stars"]
 noise = network.draw_noise(8, seeded(4))
 film = list(rectified_flow(classifier_free(network, prompts, 3.0), noise, process.times(25)))
-play(film, draw=lambda step: {"xₜ, decoded": autoencoder.decode(step.x), "x̂₀, decoded": autoencoder.decode(step.x0)})
+play(
+    film,
+    draw=lambda step: {
+        "xₜ, decoded": autoencoder.decode(step.x),
+        "x̂₀, decoded": autoencoder.decode(step.x0),
+    },
+)
 
 # %% tags=["nbval-ignore-output"]
 new_words, target = spelling_prompts(100, new=True, seed=6)
@@ -192,11 +217,17 @@ spelt, start = {}, network.draw_noise(100, seeded(6))
 for w in (1.0, 3.0):
     latents = sample(classifier_free(network, new_words, w), start, 25, rectified_flow)
     spelt[w] = words.agreement(words.read(autoencoder.decode(latents)), target)
-    print(f"w = {w:g}: letters in their place {spelt[w]['letters']:.0%}, words spelt right {spelt[w]['spelt']:.0%}")
+    print(
+        f"w = {w:g}: letters in their place {spelt[w]['letters']:.0%}, words spelt right {spelt[w]['spelt']:.0%}"
+    )
 made = autoencoder.decode(latents[:24])  # at w = 3
 fig, ax = plt.subplots(figsize=(11.5, 4.6))
-plots.pictures(made, columns=8, ax=ax, title="new words: " + ", ".join(words.spelt(target)[:8]) + ", ...")
-plots.show(fig, alt="Twenty-four pictures, each with a word of three or four capitals in one colour.")
+plots.pictures(
+    made, columns=8, ax=ax, title="new words: " + ", ".join(words.spelt(target)[:8]) + ", ..."
+)
+plots.show(
+    fig, alt="Twenty-four pictures, each with a word of three or four capitals in one colour."
+)
 
 # %%
 claim(
@@ -218,13 +249,18 @@ from course_lib.nets.mmdit import JointBlock
 half_way = film[len(film) // 2]
 with torch.no_grad(), record_activations(network.net, (JointBlock,)) as recorded:
     network.given(prompts[0])(half_way.x[:1], half_way.t)
-weights = torch.stack([w[0, :, :16, 17:21].mean(0) for w in recorded.values()]).mean(0).cpu()  # 16 patches, 4 letters
+weights = (
+    torch.stack([w[0, :, :16, 17:21].mean(0) for w in recorded.values()]).mean(0).cpu()
+)  # 16 patches, 4 letters
 fig, axes = plt.subplots(1, 5, figsize=(11.5, 2.9))
 plots.pictures(autoencoder.decode(film[-1].x[:1]), columns=1, ax=axes[0], title="at the end")
 for ax, letter, of_letter in zip(axes[1:], "STAR", weights.T):
     ax.imshow(of_letter.view(4, 4), vmin=0, vmax=float(weights.max()))
     ax.set(title=letter, xticks=[], yticks=[])
-plots.show(fig, alt="The picture of the word STAR, and four maps of 4 by 4 patches, one for each of its letters.")
+plots.show(
+    fig,
+    alt="The picture of the word STAR, and four maps of 4 by 4 patches, one for each of its letters.",
+)
 
 # %% [markdown]
 # ## How straight are the paths?
@@ -241,8 +277,14 @@ claim(
     "sd3-straight",
     "The flow's paths are straighter than DDIM's, by the same network.",
     measured="path over straight way, flow and DDIM: "
-    + ", ".join(f"{curvature['shipped'][w]:.2f} and {curvature['ddim'][w]:.2f} at {w}" for w in ("w = 1", "w = 3")),
-    holds=all(curvature["shipped"][w] - 1 < 0.7 * (curvature["ddim"][w] - 1) for w in ("w = 1", "w = 3")),
+    + ", ".join(
+        f"{curvature['shipped'][w]:.2f} and {curvature['ddim'][w]:.2f} at {w}"
+        for w in ("w = 1", "w = 3")
+    ),
+    holds=all(
+        curvature["shipped"][w] - 1 < 0.7 * (curvature["ddim"][w] - 1)
+        for w in ("w = 1", "w = 3")
+    ),
 )
 
 # %% [markdown]
@@ -255,18 +297,37 @@ claim(
 def curve(name, figure):
     """Steps, mean and spread of one figure of one model."""
     rows = runs[name]["rows"]
-    return [row["steps"] for row in rows], [row[figure][0] for row in rows], [row[figure][1] for row in rows]
+    return (
+        [row["steps"] for row in rows],
+        [row[figure][0] for row in rows],
+        [row[figure][1] for row in rows],
+    )
 
 
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.6), sharey=True)
-for ax, figure, title in zip(axes, ("spelt", "all"), ("new words spelt right", "two objects, everything right")):
-    for name, colour, line, label in (("shipped", BLUE, "o-", "rectified flow"), ("ddim", RED, "s--", "DDIM")):
+for ax, figure, title in zip(
+    axes, ("spelt", "all"), ("new words spelt right", "two objects, everything right")
+):
+    for name, colour, line, label in (
+        ("shipped", BLUE, "o-", "rectified flow"),
+        ("ddim", RED, "s--", "DDIM"),
+    ):
         steps, mean, std = curve(name, figure)
         ax.errorbar(steps, mean, std, fmt=line, color=colour, ms=9, capsize=5, label=label)
-    ax.set(xscale="log", xticks=steps, xticklabels=steps, xlabel="steps", title=title, ylim=(0, 1.05))
+    ax.set(
+        xscale="log",
+        xticks=steps,
+        xticklabels=steps,
+        xlabel="steps",
+        title=title,
+        ylim=(0, 1.05),
+    )
     ax.minorticks_off()
 axes[0].legend(loc="upper left")
-plots.show(fig, alt="The share of words spelt right and of pictures all right over 1 to 32 steps, for the flow and for DDIM.")
+plots.show(
+    fig,
+    alt="The share of words spelt right and of pictures all right over 1 to 32 steps, for the flow and for DDIM.",
+)
 
 # %%
 at = lambda name, figure, k: dict(zip(*curve(name, figure)[:2]))[k]
@@ -278,7 +339,9 @@ claim(
         f"{title} {at('shipped', figure, 4):.0%} and {at('ddim', figure, 4):.0%}"
         for figure, title in (("spelt", "words spelt right"), ("all", "two objects right"))
     ),
-    holds=all(at("shipped", figure, 4) > at("ddim", figure, 4) + 0.05 for figure in ("spelt", "all")),
+    holds=all(
+        at("shipped", figure, 4) > at("ddim", figure, 4) + 0.05 for figure in ("spelt", "all")
+    ),
 )
 
 # %% [markdown]
@@ -300,11 +363,31 @@ fig, ax = plt.subplots(figsize=(11.5, 4.4))
 for i, (name, colour) in enumerate(zip(named, (BLUE, ORANGE))):
     last = runs[name]["rows"][-1]
     mean, std = zip(*(last[figure] for figure in shown))
-    ax.bar([j + 0.38 * (i - 0.5) for j in range(4)], mean, 0.36, yerr=std, capsize=5, color=colour, label=named[name])
-ax.set(xticks=range(4), ylim=(0, 1.3), ylabel="share right", title="w = 3, 32 steps, three seeds")
-ax.set_xticklabels(["letters of\nnew words", "new words", "binding of\ntwo objects", "two objects,\neverything"])
+    ax.bar(
+        [j + 0.38 * (i - 0.5) for j in range(4)],
+        mean,
+        0.36,
+        yerr=std,
+        capsize=5,
+        color=colour,
+        label=named[name],
+    )
+ax.set(
+    xticks=range(4), ylim=(0, 1.3), ylabel="share right", title="w = 3, 32 steps, three seeds"
+)
+ax.set_xticklabels(
+    [
+        "letters of\nnew words",
+        "new words",
+        "binding of\ntwo objects",
+        "two objects,\neverything",
+    ]
+)
 ax.legend(loc="upper center", ncols=2)
-plots.show(fig, alt="Letters, words, binding and everything right: joint attention beside cross-attention.")
+plots.show(
+    fig,
+    alt="Letters, words, binding and everything right: joint attention beside cross-attention.",
+)
 
 # %%
 final = {name: runs[name]["rows"][-1] for name in named}
@@ -312,9 +395,12 @@ claim(
     "sd3-two-streams",
     "Two streams with joint attention beat cross-attention at equal size and training time.",
     measured=", ".join(
-        f"{figure}: {final['joint'][figure][0]:.0%} against {final['cross'][figure][0]:.0%}" for figure in shown
+        f"{figure}: {final['joint'][figure][0]:.0%} against {final['cross'][figure][0]:.0%}"
+        for figure in shown
     ),
-    holds=all(final["joint"][figure][0] > final["cross"][figure][0] for figure in ("spelt", "all")),
+    holds=all(
+        final["joint"][figure][0] > final["cross"][figure][0] for figure in ("spelt", "all")
+    ),
     expected=False,
 )
 
@@ -337,7 +423,9 @@ from course_lib.zoo import drawbench
 
 bench = figures.raw("drawbench")
 columns = (*drawbench.CATEGORIES, "all")
-mean = lambda name, column: sum(score[column] for score in bench["scores"][name]) / len(bench["scores"][name])
+mean = lambda name, column: (
+    sum(score[column] for score in bench["scores"][name]) / len(bench["scores"][name])
+)
 print(f"{'':19}" + "".join(f"{column:>10}" for column in (*columns, "text")))
 for name in bench["scores"]:
     text = f"{spelt[3.0]['spelt']:10.0%}" if name == "Stable Diffusion 3" else f"{'-':>10}"
@@ -357,12 +445,27 @@ fig, ax = plt.subplots(figsize=(9.5, 6.4))
 ax.imshow(ahead, cmap="cividis", vmin=0, vmax=1)
 for i, j in ahead.isfinite().nonzero().tolist():
     ink = "black" if ahead[i, j] > 0.5 else "white"
-    ax.text(j, i, f"{100 * float(ahead[i, j]):.0f}", ha="center", va="center", color=ink, fontsize=17)
+    ax.text(
+        j,
+        i,
+        f"{100 * float(ahead[i, j]):.0f}",
+        ha="center",
+        va="center",
+        color=ink,
+        fontsize=17,
+    )
 short = [name if len(name) < 10 else name.replace(" ", "\n", 1) for name in names]
-ax.set(xticks=range(len(names)), yticks=range(len(names)), title="% in which the row shows more of the caption")
+ax.set(
+    xticks=range(len(names)),
+    yticks=range(len(names)),
+    title="% in which the row shows more of the caption",
+)
 ax.set_xticklabels(short, fontsize=13)
 ax.set_yticklabels(short, fontsize=13)
-plots.show(fig, alt="Six systems against each other: in what share of the captions one shows more of it than the other.")
+plots.show(
+    fig,
+    alt="Six systems against each other: in what share of the captions one shows more of it than the other.",
+)
 
 # %% [markdown]
 # Do not read it as a ranking of *ideas*. Each was trained once, for as long as its lesson says, and SDXL's network began as
@@ -378,7 +481,10 @@ from course_lib.zoo import systems
 
 prompt = "a large red circle left of a small blue square"
 films = {name: list(load()([prompt] * 4, 0)) for name, load in systems.SYSTEMS.items()}
-moments = [Step(systems.STEPS - i, torch.cat(frames, 1)) for i, frames in enumerate(zip(*films.values()))]
+moments = [
+    Step(systems.STEPS - i, torch.cat(frames, 1))
+    for i, frames in enumerate(zip(*films.values()))
+]
 play(moments, draw=lambda step: dict(zip(films, step.x.split(3, 1))))
 
 # %% [markdown]
@@ -397,19 +503,29 @@ def walk(sign=1, time=lambda t: t, steps=25):
     return x
 
 
-museum = {"right": walk(), "sign turned": walk(sign=-1), "told 1 - t": walk(time=lambda t: 1 - t), "one step": walk(steps=1)}
+museum = {
+    "right": walk(),
+    "sign turned": walk(sign=-1),
+    "told 1 - t": walk(time=lambda t: 1 - t),
+    "one step": walk(steps=1),
+}
 fig, axes = plt.subplots(4, 1, figsize=(11.5, 7.4))
 for ax, (name, z_0) in zip(axes, museum.items()):
     plots.pictures(autoencoder.decode(z_0), columns=8, ax=ax, title=name)
 plots.show(
-    fig, alt="Eight pictures four times: words and shapes; coloured noise; nearly the first again; and, in one step, blurs."
+    fig,
+    alt="Eight pictures four times: words and shapes; coloured noise; nearly the first again; and, in one step, blurs.",
 )
 
 # %%
 mixed = lambda x0, t, eps: torch.lerp(x0, eps, t.view(-1, *[1] * (x0.ndim - 1)))
 wrong = {
-    "sign turned": lambda net, x0, t, eps: (net(mixed(x0, t, eps), t) + eps - x0).square().mean(),
-    "told 1 - t": lambda net, x0, t, eps: (net(mixed(x0, t, eps), 1 - t) - eps + x0).square().mean(),
+    "sign turned": lambda net, x0, t, eps: (
+        (net(mixed(x0, t, eps), t) + eps - x0).square().mean()
+    ),
+    "told 1 - t": lambda net, x0, t, eps: (
+        (net(mixed(x0, t, eps), 1 - t) - eps + x0).square().mean()
+    ),
 }
 for name, loss in wrong.items():
     print(f"{name}: {check.flow_loss(loss).diagnosis}")

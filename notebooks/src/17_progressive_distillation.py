@@ -41,7 +41,6 @@ course_map("17")
 
 # %%
 import torch
-
 from course_lib.teaching import checks as check
 
 
@@ -87,7 +86,6 @@ import copy
 
 import matplotlib.pyplot as plt
 import numpy as np
-
 from course_lib import metrics, plots
 from course_lib.datasets import points
 from course_lib.denoisers import ExactDenoiser, Network
@@ -110,7 +108,13 @@ exact = ExactDenoiser(ring, process)
 def distil(teacher, net, n, steps, rng, view="v"):
     """A student of n steps, from a teacher of 2 n: Salimans and Ho 2022, Algorithm 2."""
     ema, student = EMA(net, 0.99), Network(net, process, view)
-    for _ in train(lambda: progressive_loss(student, teacher, ring.sample(256, rng)[0], n, rng), net, steps, 3e-3, ema=ema):
+    for _ in train(
+        lambda: progressive_loss(student, teacher, ring.sample(256, rng)[0], n, rng),
+        net,
+        steps,
+        3e-3,
+        ema=ema,
+    ):
         pass
     return Network(ema.net, process, view)
 
@@ -151,13 +155,17 @@ plots.show(
 )
 
 # %%
-error = float((samples["student, 1 step"] - samples["exact, 64 steps"]).square().sum(1).mean().sqrt())
+error = float(
+    (samples["student, 1 step"] - samples["exact, 64 steps"]).square().sum(1).mean().sqrt()
+)
 claim(
     "distil-exact-teacher",
     "An exact teacher's student draws the mixture in one step, and from each noise the point that 64 exact steps draw.",
     measured=f"distance over its floor: student {over_floor(samples['student, 1 step']):.0f}, "
     f"one exact step {over_floor(samples['exact, 1 step']):.0f}; student to teacher, point by point, {error:.1f}",
-    holds=over_floor(samples["student, 1 step"]) < 1.5 and over_floor(samples["exact, 1 step"]) > 10 and error < 0.15,
+    holds=over_floor(samples["student, 1 step"]) < 1.5
+    and over_floor(samples["exact, 1 step"]) > 10
+    and error < 0.15,
 )
 
 # %% [markdown]
@@ -174,16 +182,28 @@ claim(
 t = torch.arange(1, 1001)
 a, b = process.signal(t), process.noise(t)
 torch.manual_seed(0)
-last = {view: distil(exact, MLP(2, 64, 3), 1, 300, seeded(0), view) for view in ("x0", "v", "eps")}
+last = {
+    view: distil(exact, MLP(2, 64, 3), 1, 300, seeded(0), view) for view in ("x0", "v", "eps")
+}
 one_step = {view: result(ddim(student, z, process.times(1))) for view, student in last.items()}
 
 fig, axes = plt.subplots(1, 3, figsize=(11.5, 4.3), width_ratios=(1.3, 1, 1))
-for view, factor, colour, line in (("ε", b / a, RED, "-"), ("v", b, BLUE, "--"), ("x₀", torch.ones(1000), GREEN, ":")):
+for view, factor, colour, line in (
+    ("ε", b / a, RED, "-"),
+    ("v", b, BLUE, "--"),
+    ("x₀", torch.ones(1000), GREEN, ":"),
+):
     axes[0].plot(t, factor, line, color=colour, label=view)
 axes[0].set(yscale="log", xlabel="time t", title="Error in x₀ of 1 in a view")
 axes[0].legend()
 plots.points(one_step["v"][:800], title="v, one step", ax=axes[1], size=10)
-plots.points(one_step["eps"][:800], title="ε, one step", ax=axes[2], size=10, reach=float(one_step["eps"].abs().quantile(0.98)))
+plots.points(
+    one_step["eps"][:800],
+    title="ε, one step",
+    ax=axes[2],
+    size=10,
+    reach=float(one_step["eps"].abs().quantile(0.98)),
+)
 axes[2].set(xlabel="$x_1$: mind the scale")
 plots.show(
     fig,
@@ -198,7 +218,9 @@ claim(
     "At one step a student that predicts the noise fails; one that predicts v or x0 does not.",
     measured=f"an error in eps is {amplified / 1000:.0f},000 times as large in x0 at t = T; distance over its floor: "
     f"v {distances['v']:.0f}, x0 {distances['x0']:.0f}, eps more than 1,000",
-    holds=amplified > 1e4 and distances["eps"] > 1000 and max(distances["v"], distances["x0"]) < 20,
+    holds=amplified > 1e4
+    and distances["eps"] > 1000
+    and max(distances["v"], distances["x0"]) < 20,
 )
 
 # %% [markdown]
@@ -217,7 +239,10 @@ labels = torch.arange(16) % 10
 x_T = network.draw_noise(16, seeded(0))
 students = {n: models.load(f"progressive{n}") for n in (32, 16, 8, 4, 2, 1)}
 film = {64: list(ddim(network.given(labels), x_T, process.times(64)))}
-film |= {n: list(ddim(student.given(labels), x_T, process.times(n))) for n, student in students.items()}
+film |= {
+    n: list(ddim(student.given(labels), x_T, process.times(n)))
+    for n, student in students.items()
+}
 
 
 def guess(n, t):
@@ -236,8 +261,19 @@ shown = (8, 4, 2, 1)
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 3.6))
 for ax, name in zip(axes, ("DDIM", "students")):
     rows = [film[64][-1].x[:10]]
-    rows += [film[n][-1].x[:10] if name == "students" else sample(network.given(labels), x_T, n)[:10] for n in shown]
-    plots.pictures(torch.cat(rows), columns=10, ax=ax, title=f"{name}: a noise in each column", rows=(64, *shown))
+    rows += [
+        film[n][-1].x[:10]
+        if name == "students"
+        else sample(network.given(labels), x_T, n)[:10]
+        for n in shown
+    ]
+    plots.pictures(
+        torch.cat(rows),
+        columns=10,
+        ax=ax,
+        title=f"{name}: a noise in each column",
+        rows=(64, *shown),
+    )
     ax.set_ylabel("steps")
 plots.show(
     fig,
@@ -267,9 +303,26 @@ for ax, figure in zip(axes, ("Frechet distance", "class accuracy")):
         ("DDIM", "digits", (*counts, 64), RED, "s--"),
         ("students", "progressive", counts, BLUE, "o-"),
     ):
-        rows = np.array([seeds(model if model == "digits" else f"{model}{k}", k, figure) for k in steps])
-        ax.errorbar(steps, rows.mean(1), rows.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=name)
-    ax.set(xscale="log", xlabel="steps", title=figure, xticks=(*counts, 64), xticklabels=(*counts, 64))
+        rows = np.array(
+            [seeds(model if model == "digits" else f"{model}{k}", k, figure) for k in steps]
+        )
+        ax.errorbar(
+            steps,
+            rows.mean(1),
+            rows.std(1, ddof=1),
+            fmt=line,
+            color=colour,
+            ms=9,
+            capsize=5,
+            label=name,
+        )
+    ax.set(
+        xscale="log",
+        xlabel="steps",
+        title=figure,
+        xticks=(*counts, 64),
+        xticklabels=(*counts, 64),
+    )
 axes[0].axhline(floor, color=GREEN, ls=":", label="real against real")
 axes[0].set(yscale="log")
 axes[0].legend()
@@ -297,11 +350,16 @@ claim(
 )
 
 # %%
-ddim_at, student_at = ({k: seeds(m.format(k), k).mean() for k in counts} for m in ("digits", "progressive{}"))
+ddim_at, student_at = (
+    {k: seeds(m.format(k), k).mean() for k in counts} for m in ("digits", "progressive{}")
+)
 claim(
     "distil-beats-twice-the-steps",
     "At 1, 2 and 4 steps the student beats DDIM with twice the steps.",
-    measured="; ".join(f"{k} step{'s' * (k > 1)} {student_at[k]:.3f}, DDIM's {2 * k} {ddim_at[2 * k]:.3f}" for k in (1, 2, 4)),
+    measured="; ".join(
+        f"{k} step{'s' * (k > 1)} {student_at[k]:.3f}, DDIM's {2 * k} {ddim_at[2 * k]:.3f}"
+        for k in (1, 2, 4)
+    ),
     holds=all(student_at[k] < ddim_at[2 * k] for k in (1, 2, 4)),
 )
 

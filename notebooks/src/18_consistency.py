@@ -30,7 +30,6 @@ course_map("18")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-
 from course_lib import metrics, plots
 from course_lib.datasets import points
 from course_lib.denoisers import ExactDenoiser, Network
@@ -48,16 +47,32 @@ BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
 student = models.load("consistency")
 process = student.process
 pair = ExactDenoiser(points.pair(), process)
-curves = list(ddim(pair, torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None], process.times(500)))
+curves = list(
+    ddim(pair, torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None], process.times(500))
+)
 t = [step.t for step in curves]
 
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.4), sharey=True)
 axes[0].plot(t, torch.cat([step.x for step in curves], 1).T, color=BLUE, lw=1.5)
 axes[0].set(xlabel="time t", title="Nine curves of DDIM", ylabel="x")
 chosen = 4
-axes[1].plot(t, [float(step.x[chosen]) for step in curves], color=BLUE, label="$x_t$, one curve")
-axes[1].plot(t[:-1], [float(step.x0[chosen]) for step in curves[:-1]], "--", color=RED, label="the denoiser's $\\hat x_0$")
-axes[1].plot(t, [float(curves[-1].x[chosen])] * len(t), ":", color=GREEN, label="the consistency function")
+axes[1].plot(
+    t, [float(step.x[chosen]) for step in curves], color=BLUE, label="$x_t$, one curve"
+)
+axes[1].plot(
+    t[:-1],
+    [float(step.x0[chosen]) for step in curves[:-1]],
+    "--",
+    color=RED,
+    label="the denoiser's $\\hat x_0$",
+)
+axes[1].plot(
+    t,
+    [float(curves[-1].x[chosen])] * len(t),
+    ":",
+    color=GREEN,
+    label="the consistency function",
+)
 axes[1].set(xlabel="time t", title="What is said along one of them")
 axes[1].legend(loc="lower left")
 plots.show(
@@ -165,9 +180,17 @@ def learn(n, teacher=None, view="v", steps=1000):
     def loss():
         x0 = ring.sample(256, rng)[0]
         if view == "v":
-            return consistency_loss(Network(net, process, "v"), Network(ema.net, process, "v"), x0, n, teacher, rng)
-        i, eps = torch.randint(n, (len(x0),), generator=rng), torch.randn(x0.shape, generator=rng)
-        times, f = process.times(n), lambda net, t: Network(net, process, view)(process.add_noise(x0, t, eps), t).x0
+            return consistency_loss(
+                Network(net, process, "v"), Network(ema.net, process, "v"), x0, n, teacher, rng
+            )
+        i, eps = (
+            torch.randint(n, (len(x0),), generator=rng),
+            torch.randn(x0.shape, generator=rng),
+        )
+        times, f = (
+            process.times(n),
+            lambda net, t: Network(net, process, view)(process.add_noise(x0, t, eps), t).x0,
+        )
         with torch.no_grad():
             goal = f(ema.net, times[i + 1])
         return pseudo_huber(f(net, times[i]), goal).mean()
@@ -176,7 +199,11 @@ def learn(n, teacher=None, view="v", steps=1000):
     return Network(ema.net, process, view), last.loss
 
 
-learned = {"distilled": learn(16, exact), "trained": learn(16), "no boundary": learn(16, view="x0", steps=500)}
+learned = {
+    "distilled": learn(16, exact),
+    "trained": learn(16),
+    "no boundary": learn(16, view="x0", steps=500),
+}
 
 # %%
 z = torch.randn(4000, 2, generator=seeded(1))
@@ -189,11 +216,16 @@ def over_floor(x):
     return sum(metrics.sliced_wasserstein(x, part) for part in real.split(4000)) / 5 / floor
 
 
-in_one_step = {name: result(consistency(f, z, process.times(1))) for name, (f, _) in learned.items()}
+in_one_step = {
+    name: result(consistency(f, z, process.times(1))) for name, (f, _) in learned.items()
+}
 fig, axes = plt.subplots(1, 3, figsize=(11.5, 4.3))
 for ax, (name, x) in zip(axes, in_one_step.items()):
     plots.points(x[:800], title=f"{name}, one step", ax=ax, size=10)
-plots.show(fig, alt="The ring after one jump, distilled and trained; without the boundary, all points in one.")
+plots.show(
+    fig,
+    alt="The ring after one jump, distilled and trained; without the boundary, all points in one.",
+)
 
 # %%
 one_step = over_floor(result(ddim(exact, z, process.times(1))))
@@ -282,18 +314,42 @@ rivals = {
     "distilled from nothing": lambda k: seeds("consistency", k, runs=from_nothing),
     "trained from nothing": lambda k: seeds("consistency_trained", k, runs=from_nothing),
 }
-styles = ((RED, "s-"), (BLUE, "o-"), (GREEN, "^-"), (ORANGE, "D-"), (GREEN, "^--"), (ORANGE, "D--"))
+styles = (
+    (RED, "s-"),
+    (BLUE, "o-"),
+    (GREEN, "^-"),
+    (ORANGE, "D-"),
+    (GREEN, "^--"),
+    (ORANGE, "D--"),
+)
 fig, ax = plt.subplots(figsize=(11.5, 4.8))
 for (name, distance), (colour, mark) in zip(rivals.items(), styles):
     rows = np.array([distance(k) for k in few])
-    ax.errorbar(few, rows.mean(1), rows.std(1, ddof=1), fmt=mark, color=colour, ms=9, capsize=5, label=name)
+    ax.errorbar(
+        few,
+        rows.mean(1),
+        rows.std(1, ddof=1),
+        fmt=mark,
+        color=colour,
+        ms=9,
+        capsize=5,
+        label=name,
+    )
 ax.axhline(seeds("digits", 64).mean(), color="#000000", ls=":", label="the teacher, 64 steps")
-ax.set(xscale="log", yscale="log", xlabel="steps", ylabel="Frechet distance", xticks=few, xticklabels=few)
+ax.set(
+    xscale="log",
+    yscale="log",
+    xlabel="steps",
+    ylabel="Frechet distance",
+    xticks=few,
+    xticklabels=few,
+)
 ax.set_title("Few steps")
 ax.minorticks_off()
 ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plots.show(
-    fig, alt="Frechet distance at 1, 2 and 4 steps of DDIM and of three kinds of students; two of them from nothing, far above."
+    fig,
+    alt="Frechet distance at 1, 2 and 4 steps of DDIM and of three kinds of students; two of them from nothing, far above.",
 )
 
 # %%
@@ -323,7 +379,9 @@ claim(
 
 # %%
 pair_of_rivals = ("consistency, trained", "distilled from nothing")
-trained, distilled = (np.array([rivals[name](k).mean() for k in few]) for name in pair_of_rivals)
+trained, distilled = (
+    np.array([rivals[name](k).mean() for k in few]) for name in pair_of_rivals
+)
 claim(
     "consistency-start",
     "A denoiser's weights to begin with are worth more than a teacher to learn from.",
@@ -360,23 +418,36 @@ claim(
 guided = models.load("guided")
 names, rows = ("0", "1", "2", "4", "8"), []
 for w in map(float, names):
-    rows.append(sample(classifier_free(guided, labels[:10], w), x_T[:10], 2, consistency, rng=seeded(1)))
+    rows.append(
+        sample(
+            classifier_free(guided, labels[:10], w), x_T[:10], 2, consistency, rng=seeded(1)
+        )
+    )
 fig, ax = plt.subplots(figsize=(9.5, 5))
 plots.pictures(
-    torch.cat(rows), columns=10, ax=ax, title="Two steps at five strengths of guidance, one noise a column", rows=names
+    torch.cat(rows),
+    columns=10,
+    ax=ax,
+    title="Two steps at five strengths of guidance, one noise a column",
+    rows=names,
 )
 ax.set_ylabel("w")
 plots.show(
-    fig, alt="Ten noises at w from 0 to 8. At 0 any digit, from 1 on the digit asked for, cleaner and plainer as w grows."
+    fig,
+    alt="Ten noises at w from 0 to 8. At 0 any digit, from 1 on the digit asked for, cleaner and plainer as w grows.",
 )
 
 # %%
 print("distance           " + "".join(f"   w = {w:g}" for w in (1, 2, 4)))
 for k in few:
     print(
-        f"student, {k} step{'s' if k > 1 else ' '}  " + "".join(f"{seeds('guided', k, w).mean():8.3f}" for w in (1.0, 2.0, 4.0))
+        f"student, {k} step{'s' if k > 1 else ' '}  "
+        + "".join(f"{seeds('guided', k, w).mean():8.3f}" for w in (1.0, 2.0, 4.0))
     )
-print("teacher, 16 steps  " + "".join(f"{seeds('digits', 16, w).mean():8.3f}" for w in (1.0, 2.0, 4.0)))
+print(
+    "teacher, 16 steps  "
+    + "".join(f"{seeds('digits', 16, w).mean():8.3f}" for w in (1.0, 2.0, 4.0))
+)
 
 # %% [markdown]
 # The price: one small network for every $w$, taught for 4,000 steps, is rougher at $w = 1$ than a student of that $w$ alone.
@@ -399,7 +470,9 @@ claim(
 # is the latent consistency model, and no line of the loss has changed.
 
 # %%
-latent_student, network, autoencoder = (models.load(name) for name in ("latent_student", "latent2shape", "autoencoder"))
+latent_student, network, autoencoder = (
+    models.load(name) for name in ("latent_student", "latent2shape", "autoencoder")
+)
 prompts = [
     "a large red circle left of a small blue square",
     "a small yellow star above a large green triangle",
@@ -410,13 +483,24 @@ made = {}
 for k in (1, 2, 4):
     rng = seeded(1)
     z_T = latent_student.draw_noise(4, rng)
-    made[f"{k} jump{'s' * (k > 1)}"] = sample(classifier_free(latent_student, prompts, 3.0), z_T, k, consistency, rng=rng)
-made["teacher,\n25 steps"] = sample(classifier_free(network, prompts, 3.0), network.draw_noise(4, seeded(1)), 25)
+    made[f"{k} jump{'s' * (k > 1)}"] = sample(
+        classifier_free(latent_student, prompts, 3.0), z_T, k, consistency, rng=rng
+    )
+made["teacher,\n25 steps"] = sample(
+    classifier_free(network, prompts, 3.0), network.draw_noise(4, seeded(1)), 25
+)
 fig, ax = plt.subplots(figsize=(9, 9.2))
 plots.pictures(
-    torch.cat([autoencoder.decode(z) for z in made.values()]), columns=4, ax=ax, title="Four captions, w = 3", rows=list(made)
+    torch.cat([autoencoder.decode(z) for z in made.values()]),
+    columns=4,
+    ax=ax,
+    title="Four captions, w = 3",
+    rows=list(made),
 )
-plots.show(fig, alt="Pictures of four captions in 1, 2 and 4 jumps of the student, and in 25 steps of its teacher.")
+plots.show(
+    fig,
+    alt="Pictures of four captions in 1, 2 and 4 jumps of the student, and in 25 steps of its teacher.",
+)
 
 
 # %%
@@ -429,11 +513,21 @@ def right(model, steps, w=3.0):
 
 
 print(f"{'all right, w = 3':20}" + "".join(f"{k:>6}" for k in (1, 2, 4, 8, 25)) + "   steps")
-print(f"{'student':20}" + "".join(f"{100 * right('latent_student', k).mean():5.0f}%" for k in (1, 2, 4)))
-print(f"{'teacher, by DDIM':20}" + "".join(f"{100 * right('latent2shape', k).mean():5.0f}%" for k in (1, 2, 4, 8, 25)))
+print(
+    f"{'student':20}"
+    + "".join(f"{100 * right('latent_student', k).mean():5.0f}%" for k in (1, 2, 4))
+)
+print(
+    f"{'teacher, by DDIM':20}"
+    + "".join(f"{100 * right('latent2shape', k).mean():5.0f}%" for k in (1, 2, 4, 8, 25))
+)
 for w in (1.0, 5.0):
-    student, its_teacher = (right(*row, w).mean() for row in (("latent_student", 4), ("latent2shape", 25)))
-    print(f"w = {w:g}: student, 4 steps {100 * student:.0f} %, teacher, 25 steps {100 * its_teacher:.0f} %")
+    student, its_teacher = (
+        right(*row, w).mean() for row in (("latent_student", 4), ("latent2shape", 25))
+    )
+    print(
+        f"w = {w:g}: student, 4 steps {100 * student:.0f} %, teacher, 25 steps {100 * its_teacher:.0f} %"
+    )
 
 # %%
 jumps = {k: right("latent_student", k).mean() for k in (1, 2, 4)}
@@ -450,7 +544,9 @@ claim(
 claim(
     "consistency-latent-more-jumps",
     "With more jumps the latent student comes near its teacher's 25 steps.",
-    measured=", ".join(f"{k} jump{'s' * (k > 1)} {100 * share:.0f} %" for k, share in jumps.items())
+    measured=", ".join(
+        f"{k} jump{'s' * (k > 1)} {100 * share:.0f} %" for k, share in jumps.items()
+    )
     + f", teacher {100 * stepped[25]:.0f} %",
     holds=jumps[4] > 0.95 * stepped[25],
     expected=False,
@@ -481,8 +577,16 @@ guidance_explorer({"guided student": by_student(guided)}, steps=2)
 
 # %% tags=["nbval-ignore-output"]
 colours = ("red", "blue", "green", "yellow")
-captions = [f"a {colour} {shape}" for shape, colour in zip(("circle", "square", "triangle", "star"), colours)]
-guidance_explorer({"latent student": by_student(latent_student, autoencoder.decode)}, (4, 8, 8), captions, steps=1)
+captions = [
+    f"a {colour} {shape}"
+    for shape, colour in zip(("circle", "square", "triangle", "star"), colours)
+]
+guidance_explorer(
+    {"latent student": by_student(latent_student, autoencoder.decode)},
+    (4, 8, 8),
+    captions,
+    steps=1,
+)
 
 # %% [markdown]
 # One step of so small a network needs no kernel either. Here it is itself in the page, its weights in 8 bits, and draws in your
@@ -502,7 +606,11 @@ for row in latency:
         )
 
 # %%
-slowest = {row["steps"]: row["p95, ms"] for row in latency if (row["model"], row["pictures"]) == ("guided", 16)}
+slowest = {
+    row["steps"]: row["p95, ms"]
+    for row in latency
+    if (row["model"], row["pictures"]) == ("guided", 16)
+}
 claim(
     "consistency-latency",
     "In 2 steps the guided student draws 16 pictures within 100 ms (95 of 100 times), on two cores.",
@@ -520,8 +628,14 @@ claim(
 records = models.records()
 print(f"{'model':22}{'steps of training':>18}{'seconds':>9}")
 for name in ("digits", "progressive", "consistency", "consistency_trained", "guided"):
-    made = [record for key, record in records.items() if key == name or name == "progressive" and key.startswith(name)]
-    print(f"{name:22}{sum(r['steps'] for r in made):>18,}{sum(r['seconds'] for r in made):>9.0f}")
+    made = [
+        record
+        for key, record in records.items()
+        if key == name or name == "progressive" and key.startswith(name)
+    ]
+    print(
+        f"{name:22}{sum(r['steps'] for r in made):>18,}{sum(r['seconds'] for r in made):>9.0f}"
+    )
 
 # %% [markdown]
 # ## What you saw

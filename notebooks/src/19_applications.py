@@ -35,8 +35,6 @@ course_map("19")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from torch.nn.functional import avg_pool2d, interpolate
-
 from course_lib import plots
 from course_lib.datasets import digits
 from course_lib.denoisers import NULL
@@ -47,6 +45,7 @@ from course_lib.samplers import ddpm, result, sample
 from course_lib.teaching.claims import claim
 from course_lib.widgets.dial import dial
 from course_lib.zoo import figures, models
+from torch.nn.functional import avg_pool2d, interpolate
 
 plots.style()
 BLUE, ORANGE, GREEN, RED, PINK = plots.COLOURS[:5]
@@ -64,7 +63,10 @@ def measured(what, figure, at):
 
 
 starts = list(range(0, 1001, 100))
-moved, read, real, far = (measured("edit", f, starts) for f in ("moved", "class accuracy", "precision", "Frechet distance"))
+moved, read, real, far = (
+    measured("edit", f, starts)
+    for f in ("moved", "class accuracy", "precision", "Frechet distance")
+)
 left = 1 - moved.mean(1) / moved.mean(1)[-1]
 few, dials = [20, 11, 2, 3, 14, 5, 16, 27, 8], list(range(0, 1001, 50))
 grid, noisy, ends = process.times(40), [], []
@@ -79,7 +81,11 @@ dial(
     "t₀",
     dials,
     {"the guide, noised to t₀": noisy, "drawn from there": ends},
-    {"read as meant": between(read.mean(1)), "looks real": between(real.mean(1)), "left of the guide": between(left)},
+    {
+        "read as meant": between(read.mean(1)),
+        "looks real": between(real.mean(1)),
+        "left of the guide": between(left),
+    },
 )
 
 # %% [markdown]
@@ -90,10 +96,33 @@ fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.6))
 ax = axes[0]
 ax.plot(moved.mean(1), far.mean(1), "o-", color=BLUE, ms=9)
 for i, error in ((0, (10, 8)), (2, (10, 8)), (4, (8, 10)), (10, (-60, 16))):
-    ax.annotate(f"$t_0$ = {starts[i]}", (moved.mean(1)[i], far.mean(1)[i]), error, textcoords="offset points", fontsize=14)
-ax.set(xlabel="moved away from the guide (root mean square)", title="Frechet distance", ylim=(0, None), xlim=(-0.02, 0.78))
-for values, colour, line, name in ((read, RED, "s-", "read as meant"), (real, BLUE, "o--", "looks real (precision)")):
-    axes[1].errorbar(starts, values.mean(1), values.std(1, ddof=1), fmt=line, color=colour, ms=8, capsize=5, label=name)
+    ax.annotate(
+        f"$t_0$ = {starts[i]}",
+        (moved.mean(1)[i], far.mean(1)[i]),
+        error,
+        textcoords="offset points",
+        fontsize=14,
+    )
+ax.set(
+    xlabel="moved away from the guide (root mean square)",
+    title="Frechet distance",
+    ylim=(0, None),
+    xlim=(-0.02, 0.78),
+)
+for values, colour, line, name in (
+    (read, RED, "s-", "read as meant"),
+    (real, BLUE, "o--", "looks real (precision)"),
+):
+    axes[1].errorbar(
+        starts,
+        values.mean(1),
+        values.std(1, ddof=1),
+        fmt=line,
+        color=colour,
+        ms=8,
+        capsize=5,
+        label=name,
+    )
 axes[1].set(xlabel="$t_0$", title="share of 500 edits", ylim=(0, 1))
 axes[1].legend()
 plots.show(
@@ -104,7 +133,9 @@ plots.show(
 
 # %%
 for t0, m, f, p, r in zip(starts, moved.mean(1), far.mean(1), real.mean(1), read.mean(1)):
-    print(f"t0 = {t0:<5} moved {m:.2f}  Frechet distance {f:.1f}  looks real {p:.2f}  read as meant {r:.2f}")
+    print(
+        f"t0 = {t0:<5} moved {m:.2f}  Frechet distance {f:.1f}  looks real {p:.2f}  read as meant {r:.2f}"
+    )
 
 # %%
 ladder = [starts.index(t) for t in (0, 200, 400, 1000)]
@@ -116,7 +147,9 @@ claim(
     + "; moved "
     + ", ".join(f"{v:.2f}" for v in moved.mean(1)[ladder])
     + "; 500 guides, three seeds",
-    holds=bool((np.diff(far[ladder], axis=0) < 0).all() and (np.diff(moved[ladder], axis=0) > 0).all()),
+    holds=bool(
+        (np.diff(far[ladder], axis=0) < 0).all() and (np.diff(moved[ladder], axis=0) > 0).all()
+    ),
 )
 
 # %%
@@ -140,7 +173,10 @@ claim(
 
 # %%
 starts_measured = [300, 400, 500, 600, 700, 800, 900]
-followed, cost = measured("instruct", "class accuracy", starts_measured), measured("instruct", "moved", starts_measured)
+followed, cost = (
+    measured("instruct", "class accuracy", starts_measured),
+    measured("instruct", "moved", starts_measured),
+)
 sources = pictures[[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]]
 labels, times = (torch.arange(10) + 1) % 10, process.times(25)
 rows = [sources]
@@ -149,11 +185,25 @@ for t0 in (400, 600, 800):
     rows.append(result(sdedit(guided, sources, times[times <= t0], seeded(1))))
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 3.6), width_ratios=(1.6, 1))
 plots.pictures(
-    torch.cat(rows), columns=10, ax=axes[0], title="“be the next digit”, from $t_0$ =", rows=["real", "400", "600", "800"]
+    torch.cat(rows),
+    columns=10,
+    ax=axes[0],
+    title="“be the next digit”, from $t_0$ =",
+    rows=["real", "400", "600", "800"],
 )
-for values, colour, line, name in ((followed, RED, "s-", "read as asked"), (cost, BLUE, "o--", "moved (rms)")):
+for values, colour, line, name in (
+    (followed, RED, "s-", "read as asked"),
+    (cost, BLUE, "o--", "moved (rms)"),
+):
     axes[1].errorbar(
-        starts_measured, values.mean(1), values.std(1, ddof=1), fmt=line, color=colour, ms=8, capsize=5, label=name
+        starts_measured,
+        values.mean(1),
+        values.std(1, ddof=1),
+        fmt=line,
+        color=colour,
+        ms=8,
+        capsize=5,
+        label=name,
     )
 axes[1].set(xlabel="$t_0$", ylim=(0, 1.05), xticks=[300, 500, 700, 900])
 axes[1].legend(loc="lower right", bbox_to_anchor=(1, 0.03))
@@ -169,7 +219,9 @@ claim(
     "An instruction is obeyed only from a late start: from an early one the picture outvotes it.",
     measured=f"read as asked from t0 = 300: {followed[0].mean():.2f}, from 600: {followed[3].mean():.2f}, from 900: "
     f"{followed[-1].mean():.2f}; moved {cost[0].mean():.2f}, {cost[3].mean():.2f}, {cost[-1].mean():.2f}",
-    holds=bool((followed[0] < 0.4).all() and (followed[-1] > 0.9).all() and (cost[-1] > cost[0]).all()),
+    holds=bool(
+        (followed[0] < 0.4).all() and (followed[-1] > 0.9).all() and (cost[-1] > cost[0]).all()
+    ),
 )
 
 # %% [markdown]
@@ -245,16 +297,23 @@ at = torch.tensor([[known_x1, 0.0]], dtype=torch.float64).expand(n, 2)
 filled, share = {}, {}
 for U in (1, 4, 16):
     rng = seeded(2)
-    filled[U] = result(repaint(denoiser, at, torch.tensor([[1.0, 0.0]]), z, process.times(80), U, rng))
+    filled[U] = result(
+        repaint(denoiser, at, torch.tensor([[1.0, 0.0]]), z, process.times(80), U, rng)
+    )
     share[U] = torch.bincount(torch.cdist(filled[U], spots.means).argmin(1), minlength=8) / n
 tv = {U: float((s - exact_share).abs().sum() / 2) for U, s in share.items()}
 
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.8), width_ratios=(1, 1.35))
-plots.points(spots.sample(1500, seeded(1))[0], title="the data; $x_1$ = 0.55 is known", ax=axes[0])
+plots.points(
+    spots.sample(1500, seeded(1))[0], title="the data; $x_1$ = 0.55 is known", ax=axes[0]
+)
 axes[0].axvline(known_x1, color=RED, lw=3)
 names = ["below, −45°", "right, 0°", "above, 45°", "elsewhere"]
 some = lambda s: [float(s[7]), float(s[0]), float(s[1]), float(s[2:7].sum())]
-bars = [("exact", exact_share, "black"), *((f"U = {U}", s, c) for (U, s), c in zip(share.items(), (ORANGE, PINK, BLUE)))]
+bars = [
+    ("exact", exact_share, "black"),
+    *((f"U = {U}", s, c) for (U, s), c in zip(share.items(), (ORANGE, PINK, BLUE))),
+]
 for k, (name, s, colour) in enumerate(bars):
     axes[1].bar(np.arange(4) + 0.2 * k, some(s), 0.18, color=colour, label=name)
 axes[1].set_xticks(np.arange(4) + 0.3, names)
@@ -292,11 +351,20 @@ unchanged = True
 for ax, keep, title in zip(axes, (half, box), ("the lower half", "the middle")):
     rows = [whole, torch.where(keep.bool(), whole, -0.3)]
     for U in (1, 10):
-        rows.append(result(repaint(model, whole, keep, noise, process.times(25), U, seeded(5))))
+        rows.append(
+            result(repaint(model, whole, keep, noise, process.times(25), U, seeded(5)))
+        )
         unchanged = unchanged and torch.equal(rows[-1] * keep, whole * keep)
-    plots.pictures(torch.cat(rows), columns=10, ax=ax, title=f"without {title}", rows=["whole", "known", "U = 1", "U = 10"])
+    plots.pictures(
+        torch.cat(rows),
+        columns=10,
+        ax=ax,
+        title=f"without {title}",
+        rows=["whole", "known", "U = 1", "U = 10"],
+    )
 plots.show(
-    fig, alt="Ten digits, whole, with a hole, and filled twice. With U = 1 some strokes break off at the edge of the hole."
+    fig,
+    alt="Ten digits, whole, with a hole, and filled twice. With U = 1 some strokes break off at the edge of the hole.",
 )
 
 # %%
@@ -315,10 +383,23 @@ fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.3))
 for ax, figure in zip(axes, ("class accuracy", "Frechet distance")):
     for hole, colour, line in (("lower half", BLUE, "o-"), ("middle", RED, "s--")):
         values = measured(hole, figure, rounds)
-        ax.errorbar(rounds, values.mean(1), values.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=f"no {hole}")
+        ax.errorbar(
+            rounds,
+            values.mean(1),
+            values.std(1, ddof=1),
+            fmt=line,
+            color=colour,
+            ms=9,
+            capsize=5,
+            label=f"no {hole}",
+        )
     ax.set(xlabel="U, times each step is taken", title=figure, ylim=(0, None), xticks=rounds)
-axes[1].axhline(runs.attrs["real"]["Frechet distance"], color=GREEN, ls=":", label="real digits")
-axes[0].axhline(runs.attrs["left black"]["lower half"]["class accuracy"], color=BLUE, ls=":", lw=2)
+axes[1].axhline(
+    runs.attrs["real"]["Frechet distance"], color=GREEN, ls=":", label="real digits"
+)
+axes[0].axhline(
+    runs.attrs["left black"]["lower half"]["class accuracy"], color=BLUE, ls=":", lw=2
+)
 axes[0].axhline(runs.attrs["left black"]["middle"]["class accuracy"], color=RED, ls=":", lw=2)
 axes[1].legend()
 plots.show(
@@ -356,20 +437,33 @@ claim(
 # %%
 import base64
 
-album = {row["at"]: row for _, row in figures.where(runs, what="shapes").dropna(subset="pictures").iterrows()}
+album = {
+    row["at"]: row
+    for _, row in figures.where(runs, what="shapes").dropna(subset="pictures").iterrows()
+}
 colour = {
-    at: torch.frombuffer(bytearray(base64.b64decode(row["pictures"])), dtype=torch.uint8).view(-1, 3, 32, 32) / 127.5 - 1
+    at: torch.frombuffer(bytearray(base64.b64decode(row["pictures"])), dtype=torch.uint8).view(
+        -1, 3, 32, 32
+    )
+    / 127.5
+    - 1
     for at, row in album.items()
 }
 hidden = colour["whole"].clone()
 hidden[..., 16:] = -0.3
 fig, ax = plt.subplots(figsize=(8, 5.6))
 plots.pictures(
-    torch.cat([colour["whole"], hidden, colour[1], colour[4]]), columns=5, ax=ax, rows=["whole", "known", "U = 1", "U = 4"]
+    torch.cat([colour["whole"], hidden, colour[1], colour[4]]),
+    columns=5,
+    ax=ax,
+    rows=["whole", "known", "U = 1", "U = 4"],
 )
 for caption in album["whole"]["said"]:
     print(caption)
-plots.show(fig, alt="Five pictures of two shapes, whole, without the right half, and with that half painted as a caption says.")
+plots.show(
+    fig,
+    alt="Five pictures of two shapes, whole, without the right half, and with that half painted as a caption says.",
+)
 
 # %%
 with_words = {U: measured("shapes", "all read right", [U])[0] for U in (1, 4)}
@@ -421,21 +515,35 @@ check.solution("consistent")
 # %%
 whole = pictures[60:68]
 rows, names = {}, ["whole", "measured", "bicubic or A⁺", "one sample", "another", "mean of 8"]
-cases = {"a quarter as large": shrunk(4), "half as large": shrunk(2), "blurred by 2 pixels": blurred(2.0)}
+cases = {
+    "a quarter as large": shrunk(4),
+    "half as large": shrunk(2),
+    "blurred by 2 pixels": blurred(2.0),
+}
 for name, measurement in cases.items():
     y = measurement.A(whole)
     shown_y = interpolate(y, scale_factor=16 // y.shape[-1], mode="nearest")
     small = y.shape != whole.shape
-    simple = interpolate(y, size=(16, 16), mode="bicubic", align_corners=False) if small else measurement.back(y)
+    simple = (
+        interpolate(y, size=(16, 16), mode="bicubic", align_corners=False)
+        if small
+        else measurement.back(y)
+    )
     made = []
     for seed in range(8):
         rng = seeded(seed)
-        made.append(sample(Consistent(model, measurement, y), randn_like(whole, rng), 30, ddpm, rng=rng))
+        made.append(
+            sample(
+                Consistent(model, measurement, y), randn_like(whole, rng), 30, ddpm, rng=rng
+            )
+        )
     rows[name] = [whole, shown_y, simple, made[0], made[1], torch.stack(made).mean(0)]
 
 fig, axes = plt.subplots(1, 3, figsize=(11.5, 3.5))
 for ax, (name, shown) in zip(axes, rows.items()):
-    plots.pictures(torch.cat(shown), columns=8, ax=ax, title=name, rows=names if ax is axes[0] else ())
+    plots.pictures(
+        torch.cat(shown), columns=8, ax=ax, title=name, rows=names if ax is axes[0] else ()
+    )
     ax.title.set_size(15)
 plots.show(
     fig,
@@ -456,7 +564,9 @@ for kind in kinds:
         rows = figures.where(runs, what=what, at=kind)
         if len(rows):
             measures = ("PSNR", "class accuracy", "Frechet distance", "off")
-            mean = {f: np.mean(figures.values(rows, f)) for f in measures if rows[f].notna().all()}
+            mean = {
+                f: np.mean(figures.values(rows, f)) for f in measures if rows[f].notna().all()
+            }
             table[kind, what] = mean
             error = f"{mean['off']:.3f}" if "off" in mean else ""
             print(
@@ -470,17 +580,25 @@ claim(
     "A sample measures y, and bicubic enlargement does not.",
     measured="root mean square of A x - y: samples under 0.0001, bicubic "
     + " and ".join(f"{table[k, 'bicubic']['off']:.2f}" for k in small),
-    holds=all(table[k, "DDNM"]["off"] < 1e-4 for k in kinds) and all(table[k, "bicubic"]["off"] > 0.02 for k in small),
+    holds=all(table[k, "DDNM"]["off"] < 1e-4 for k in kinds)
+    and all(table[k, "bicubic"]["off"] > 0.02 for k in small),
 )
 
 # %%
-without = lambda kind, figure: table[kind, "bicubic" if kind in small else "pseudo-inverse"][figure]
+without = lambda kind, figure: table[kind, "bicubic" if kind in small else "pseudo-inverse"][
+    figure
+]
 claim(
     "inverse-real",
     "What the denoiser adds makes pictures more real than the same measurement undone without one.",
     measured="Frechet distance, without and with: "
-    + ", ".join(f"{k} {without(k, 'Frechet distance'):.1f} and {table[k, 'DDNM']['Frechet distance']:.1f}" for k in kinds),
-    holds=all(table[k, "DDNM"]["Frechet distance"] < without(k, "Frechet distance") for k in kinds),
+    + ", ".join(
+        f"{k} {without(k, 'Frechet distance'):.1f} and {table[k, 'DDNM']['Frechet distance']:.1f}"
+        for k in kinds
+    ),
+    holds=all(
+        table[k, "DDNM"]["Frechet distance"] < without(k, "Frechet distance") for k in kinds
+    ),
 )
 
 # %%
@@ -488,7 +606,9 @@ claim(
     "inverse-psnr",
     "And nearer to the truth, pixel by pixel, whatever was lost: a sample's PSNR is the higher.",
     measured="PSNR without and with, in dB: "
-    + ", ".join(f"{k} {without(k, 'PSNR'):.1f} and {table[k, 'DDNM']['PSNR']:.1f}" for k in kinds)
+    + ", ".join(
+        f"{k} {without(k, 'PSNR'):.1f} and {table[k, 'DDNM']['PSNR']:.1f}" for k in kinds
+    )
     + "; mean of 8: "
     + ", ".join(f"{table[k, 'mean of 8']['PSNR']:.1f}" for k in kinds),
     holds=all(table[k, "DDNM"]["PSNR"] > without(k, "PSNR") for k in kinds),
@@ -524,9 +644,15 @@ def right(process, x_s, known, keep, s, eps):
 
 museum = {
     "right": right,
-    "known, but clean": lambda process, x_s, known, keep, s, eps: keep * known + (1 - keep) * x_s,
-    "mask turned": lambda process, x_s, known, keep, s, eps: right(process, x_s, known, 1 - keep, s, eps),
-    "only at the end": lambda process, x_s, known, keep, s, eps: right(process, x_s, known, keep, s, eps) if s == 0 else x_s,
+    "known, but clean": lambda process, x_s, known, keep, s, eps: (
+        keep * known + (1 - keep) * x_s
+    ),
+    "mask turned": lambda process, x_s, known, keep, s, eps: right(
+        process, x_s, known, 1 - keep, s, eps
+    ),
+    "only at the end": lambda process, x_s, known, keep, s, eps: (
+        right(process, x_s, known, keep, s, eps) if s == 0 else x_s
+    ),
 }
 known, noise = pictures[80:96], network.draw_noise(16, seeded(8))
 fig, axes = plt.subplots(1, 4, figsize=(11.5, 3.5))
@@ -544,12 +670,17 @@ for name, step in museum.items():
     print(f"{name}: {verdict.diagnosis or verdict.headline}")
 
 # %%
-put_in_clean = {hole: measured(f"{hole}, put in clean", "class accuracy", [1])[0] for hole in fit}
+put_in_clean = {
+    hole: measured(f"{hole}, put in clean", "class accuracy", [1])[0] for hole in fit
+}
 claim(
     "inpaint-known-noisy",
     "What is known must go in as noisy as the rest.",
     measured="read as it was, put in noisy and clean: "
-    + "; ".join(f"no {hole} {fit[hole][0].mean():.2f} and {put_in_clean[hole].mean():.2f}" for hole in fit),
+    + "; ".join(
+        f"no {hole} {fit[hole][0].mean():.2f} and {put_in_clean[hole].mean():.2f}"
+        for hole in fit
+    ),
     holds=all(put_in_clean[hole].mean() < fit[hole][0].mean() for hole in fit),
     expected=False,
 )

@@ -52,7 +52,6 @@ course_map("20")
 
 # %%
 import torch
-
 from course_lib.teaching import checks as check
 
 
@@ -75,7 +74,6 @@ import base64
 
 import matplotlib.pyplot as plt
 import numpy as np
-
 from course_lib import metrics, plots
 from course_lib.datasets import digits
 from course_lib.denoisers import NULL
@@ -93,7 +91,9 @@ score, _ = metrics.memorisation(held_out, known)
 distance = torch.cdist(held_out.flatten(1), known.flatten(1)).min(1).values
 suspects = {"the score": score.argsort()[:50], "the distance alone": distance.argsort()[:50]}
 ones = {how: float((held_out_label[i] == 1).float().mean()) for how, i in suspects.items()}
-print(f"the lowest score of 1,000 held-out digits: {score.min():.2f}, the median {score.median():.2f}")
+print(
+    f"the lowest score of 1,000 held-out digits: {score.min():.2f}, the median {score.median():.2f}"
+)
 for how, share in ones.items():
     print(f"of the 50 most suspect by {how}, {share:.0%} are ones")
 
@@ -123,13 +123,21 @@ counts = ["1", "10", "30", "100", "300", "1000"]
 
 def pictures(text):
     """Pictures (n, 1, 16, 16) in [-1, 1], as the benchmark packed them."""
-    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8).view(-1, 1, 16, 16).float() / 127.5 - 1
+    return (
+        torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
+        .view(-1, 1, 16, 16)
+        .float()
+        / 127.5
+        - 1
+    )
 
 
 fig, axes = plt.subplots(1, 6, figsize=(11.5, 3.3))
 for ax, count in zip(axes, counts):
     pages = [page for page in memory.attrs["album"] if page["copies"] == int(count)]
-    both = torch.cat([pictures(page[which]) for page in pages for which in ("picture", "sample")])
+    both = torch.cat(
+        [pictures(page[which]) for page in pages for which in ("picture", "sample")]
+    )
     plots.pictures(both, columns=2, ax=ax, title=f"{count} ×")
     ax.axis("on")
     scores = "\n".join(f"score {page['score']:.2f}" for page in pages)
@@ -146,25 +154,57 @@ plots.show(
 # %%
 def copied(count, w=1.0, step=4000):
     """Copies drawn of pictures that were shown so often, as a share of how often these were shown, of each seed."""
-    return figures.values(memory, f"copies: {count}", w=w, step=step) / memory.attrs["share of training"][count]
+    return (
+        figures.values(memory, f"copies: {count}", w=w, step=step)
+        / memory.attrs["share of training"][count]
+    )
 
 
 rate = {w: np.array([copied(c, w) for c in counts]) for w in (0.0, 1.0, 3.0)}
 often = [int(c) for c in counts]
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.6))
-styles = ((0.0, SKY, "^:", "w = 0, not told the class"), (1.0, BLUE, "o-", "w = 1"), (3.0, RED, "s--", "w = 3"))
+styles = (
+    (0.0, SKY, "^:", "w = 0, not told the class"),
+    (1.0, BLUE, "o-", "w = 1"),
+    (3.0, RED, "s--", "w = 3"),
+)
 for w, colour, line, name in styles:
     v = rate[w]
-    axes[0].errorbar(often, v.mean(1), v.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=name)
+    axes[0].errorbar(
+        often, v.mean(1), v.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=name
+    )
 axes[0].axhline(1, color="black", lw=1.5)
-axes[0].set(xscale="log", xlabel="times a picture is in the training set", title="copies drawn / copies shown")
+axes[0].set(
+    xscale="log",
+    xlabel="times a picture is in the training set",
+    title="copies drawn / copies shown",
+)
 axes[0].legend()
 steps = [250, 500, 1000, 2000, 4000]
-for count, colour, line in (("1000", RED, "s--"), ("300", ORANGE, "D-."), ("100", BLUE, "o-"), ("30", GREEN, "v:")):
+for count, colour, line in (
+    ("1000", RED, "s--"),
+    ("300", ORANGE, "D-."),
+    ("100", BLUE, "o-"),
+    ("30", GREEN, "v:"),
+):
     v = np.array([copied(count, 1.0, step) for step in steps])
-    axes[1].errorbar(steps, v.mean(1), v.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=f"{count} times")
+    axes[1].errorbar(
+        steps,
+        v.mean(1),
+        v.std(1, ddof=1),
+        fmt=line,
+        color=colour,
+        ms=9,
+        capsize=5,
+        label=f"{count} times",
+    )
 axes[1].axhline(1, color="black", lw=1.5)
-axes[1].set(xscale="log", xlabel="training steps", title="the same, over the training, w = 1", xticks=steps)
+axes[1].set(
+    xscale="log",
+    xlabel="training steps",
+    title="the same, over the training, w = 1",
+    xticks=steps,
+)
 axes[1].set_xticks(steps, steps)
 axes[1].minorticks_off()
 axes[1].legend()
@@ -177,7 +217,10 @@ plots.show(
 
 # %%
 for w in rate:
-    print(f"w = {w:g}: " + "   ".join(f"{c} times: {v:.0%}" for c, v in zip(counts, rate[w].mean(1))))
+    print(
+        f"w = {w:g}: "
+        + "   ".join(f"{c} times: {v:.0%}" for c, v in zip(counts, rate[w].mean(1)))
+    )
 
 # %%
 shown = memory.attrs["share of training"]
@@ -193,8 +236,11 @@ claim(
 claim(
     "copy-duplicates",
     "Duplicated pictures are memorised: copies appear at 30 duplicates; from 100 on they come about as often as shown.",
-    measured="drawn / shown: " + ", ".join(f"{c} times {v:.0%}" for c, v in zip(counts[2:], rate[1.0][2:].mean(1))),
-    holds=bool((rate[1.0][2] > 0).all() and rate[1.0][2].mean() < 0.3 and (rate[1.0][3:] > 0.7).all()),
+    measured="drawn / shown: "
+    + ", ".join(f"{c} times {v:.0%}" for c, v in zip(counts[2:], rate[1.0][2:].mean(1))),
+    holds=bool(
+        (rate[1.0][2] > 0).all() and rate[1.0][2].mean() < 0.3 and (rate[1.0][3:] > 0.7).all()
+    ),
 )
 
 # %% [markdown]
@@ -206,7 +252,9 @@ from course_lib.process import seeded
 
 network, label = models.load("digits"), torch.arange(1000) % 10
 noise = network.draw_noise(1000, seeded(0))
-own, _ = metrics.memorisation(result(ddim(network.given(label), noise, network.process.times(25))), known)
+own, _ = metrics.memorisation(
+    result(ddim(network.given(label), noise, network.process.times(25))), known
+)
 claim(
     "copy-shipped-digits",
     "The digits that ship, trained for long, but without duplicates, do not copy.",
@@ -234,16 +282,23 @@ claim(
 
 # %% tags=["nbval-ignore-output"]
 film = memory.attrs["film"]
-share = lambda count: [float(copied(count, 1.0, frame["step"]).mean().clip(0, 1)) for frame in film]
+share = lambda count: [
+    float(copied(count, 1.0, frame["step"]).mean().clip(0, 1)) for frame in film
+]
 dial(
     "training steps",
     [frame["step"] for frame in film],
-    {"drawn": [pictures(f["drawn"]) for f in film], "nearest training picture": [pictures(f["nearest"]) for f in film]},
+    {
+        "drawn": [pictures(f["drawn"]) for f in film],
+        "nearest training picture": [pictures(f["nearest"]) for f in film],
+    },
     {f"copied (shown {c} ×)": share(c) for c in ("1000", "300", "100")},
 )
 
 # %%
-median = lambda step, where: figures.values(memory, f"median distance, {where}", step=step, w=1).mean()
+median = lambda step, where: figures.values(
+    memory, f"median distance, {where}", step=step, w=1
+).mean()
 for step in steps:
     print(
         f"{step:>5} steps: to the nearest training picture {median(step, 'training'):.1f}, held-out "
@@ -288,11 +343,15 @@ weight = (-(z**2).sum(1) / 2).softmax(0)  # how likely each place of the noise i
 minority, ends = {}, {}
 for name, few, many in (("near the others", close, far), ("far from the others", far, close)):
     means = torch.tensor([few, many, others])
-    mixture = GaussianMixture(torch.tensor([0.05, 0.45, 0.5]), means, torch.full((3,), 0.25), torch.tensor([0, 0, 1]))
+    mixture = GaussianMixture(
+        torch.tensor([0.05, 0.45, 0.5]), means, torch.full((3,), 0.25), torch.tensor([0, 0, 1])
+    )
     shares = []
     for w in ws:
         x, _ = guided_points(mixture, 0, w, process, process.times(50), z)
-        of_few, of_many = (float(weight[torch.cdist(x, mixture.means).argmin(1) == k].sum()) for k in (0, 1))
+        of_few, of_many = (
+            float(weight[torch.cdist(x, mixture.means).argmin(1) == k].sum()) for k in (0, 1)
+        )
         shares.append(of_few / (of_few + of_many))
         ends[name, w] = x
     minority[name] = np.array(shares)
@@ -302,12 +361,32 @@ some = torch.multinomial(weight, 500, replacement=True, generator=seeded(0))
 for ax, name in zip(axes, minority):
     few, many = (close, far) if name[0] == "n" else (far, close)
     for w, colour, mark in ((1, SKY, "o"), (4, RED, "^")):
-        ax.scatter(*ends[name, w][some].T, s=14, color=colour, marker=mark, alpha=0.6, linewidths=0, label=f"w = {w}")
+        ax.scatter(
+            *ends[name, w][some].T,
+            s=14,
+            color=colour,
+            marker=mark,
+            alpha=0.6,
+            linewidths=0,
+            label=f"w = {w}",
+        )
     for at, text in ((few, "few"), (many, "many"), (others, "B")):
         ax.annotate(
-            text, at, ha="center", va="center", fontsize=15, weight="bold", bbox=dict(fc="white", ec="none", alpha=0.75, pad=1)
+            text,
+            at,
+            ha="center",
+            va="center",
+            fontsize=15,
+            weight="bold",
+            bbox=dict(fc="white", ec="none", alpha=0.75, pad=1),
         )
-    ax.set(title=f"the few are\n{name}", xlim=(-2.1, 1.6), ylim=(-1.85, 1.85), aspect="equal", xlabel="$x_1$")
+    ax.set(
+        title=f"the few are\n{name}",
+        xlim=(-2.1, 1.6),
+        ylim=(-1.85, 1.85),
+        aspect="equal",
+        xlabel="$x_1$",
+    )
 axes[0].set_ylabel("$x_2$")
 axes[0].legend(loc="upper right", markerscale=2, fontsize=13)
 for (name, shares), colour, line in zip(minority.items(), (RED, BLUE), ("s--", "o-")):
@@ -329,7 +408,8 @@ claim(
     "Guidance erases a minority that resembles others.",
     measured=f"share of the few in A, near B: {100 * minority['near the others'][0]:.0f} % at w = 1, "
     f"{100 * minority['near the others'][two]:.0f} % at w = 2, {100 * minority['near the others'][four]:.0f} % at w = 4",
-    holds=0.08 < minority["near the others"][0] < 0.12 and minority["near the others"][two] < 0.03,
+    holds=0.08 < minority["near the others"][0] < 0.12
+    and minority["near the others"][two] < 0.03,
 )
 
 # %%
@@ -339,7 +419,8 @@ claim(
     measured=f"share of the few in A, far from B: {100 * minority['far from the others'][0]:.0f} % at w = 1, "
     f"{100 * minority['far from the others'][two]:.0f} % at w = 2, {100 * minority['far from the others'][four]:.0f} % at w = "
     f"4",
-    holds=0.08 < minority["far from the others"][0] < 0.12 and minority["far from the others"][four] > 0.18,
+    holds=0.08 < minority["far from the others"][0] < 0.12
+    and minority["far from the others"][four] > 0.18,
 )
 
 # %% [markdown]
@@ -374,7 +455,9 @@ few_drawn = {}
 for kind, (name, colour, line) in pairs.items():
     few_drawn[kind] = figures.values(bias, "minority", kind=kind, w=above)
     v = few_drawn[kind]
-    axes[1].errorbar(above, v.mean(1), v.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=name)
+    axes[1].errorbar(
+        above, v.mean(1), v.std(1, ddof=1), fmt=line, color=colour, ms=9, capsize=5, label=name
+    )
 axes[1].axhline(0.1, color="black", lw=1.5)
 axes[1].set(xlabel="w", title="share of the few, drawn", ylim=(0, 0.16))
 axes[1].legend()
@@ -386,7 +469,12 @@ plots.show(
 
 # %%
 for kind, (name, *_) in pairs.items():
-    print(f"{name}: " + ", ".join(f"w = {w:g}: {100 * v:.1f} %" for w, v in zip(above, few_drawn[kind].mean(1))))
+    print(
+        f"{name}: "
+        + ", ".join(
+            f"w = {w:g}: {100 * v:.1f} %" for w, v in zip(above, few_drawn[kind].mean(1))
+        )
+    )
 
 # %%
 nines, zeros = few_drawn[0].mean(1), few_drawn[2].mean(1)
@@ -458,7 +546,9 @@ generated, inverted = {}, {}
 for name, x_T in (("plain", noise), ("marked", add_mark(noise, key))):
     generated[name] = eight_bits(sample(guided, x_T, 25))
     inverted[name] = result(invert(model, generated[name], chain.times(25)))
-spectrum = lambda x: torch.fft.fftshift(torch.fft.fft2(x, norm="ortho").real.mean((0, 1)) * key.mask)
+spectrum = lambda x: torch.fft.fftshift(
+    torch.fft.fft2(x, norm="ortho").real.mean((0, 1)) * key.mask
+)
 shown = {"the key": torch.fft.fftshift(key.value.real)}
 shown |= {f"found, {name}": spectrum(x) for name, x in inverted.items()}
 
@@ -521,11 +611,20 @@ fig, ax = plt.subplots(figsize=(11.5, 8))
 for k, (kind, colour) in enumerate((("low", BLUE), ("high", RED))):
     for i, edit in enumerate(edits):
         hits = rate_of("detected", kind, edit)
-        style = dict(xerr=hits.std(ddof=1), error_kw=dict(capsize=3, lw=1.5), label=f"{kind} frequencies" if i == 0 else None)
+        style = dict(
+            xerr=hits.std(ddof=1),
+            error_kw=dict(capsize=3, lw=1.5),
+            label=f"{kind} frequencies" if i == 0 else None,
+        )
         ax.barh(i + 0.36 * k - 0.18, hits.mean(), 0.34, color=colour, **style)
 alarms = [rate_of("false alarms", "low", edit).mean() for edit in edits]
 ax.plot(alarms, range(len(edits)), "kD", ms=7, label="false alarms (low), after the same edit")
-ax.set(yticks=range(len(edits)), yticklabels=edits, xlabel="share that passes the limit", xlim=(0, 1.02))
+ax.set(
+    yticks=range(len(edits)),
+    yticklabels=edits,
+    xlabel="share that passes the limit",
+    xlim=(0, 1.02),
+)
 ax.invert_yaxis()
 ax.legend(loc="lower right")
 plots.show(
@@ -542,8 +641,14 @@ for edit, alarm in zip(edits, alarms):
     print(f"{edit:16}{low:6.0%}{high:7.0%}{alarm:10.0%}")
 
 # %%
-spread = {who: np.mean([q["variance within a class"] for q in runs]) for who, runs in mark.attrs["quality"].items()}
-right = {who: np.mean([q["class accuracy"] for q in runs]) for who, runs in mark.attrs["quality"].items()}
+spread = {
+    who: np.mean([q["variance within a class"] for q in runs])
+    for who, runs in mark.attrs["quality"].items()
+}
+right = {
+    who: np.mean([q["class accuracy"] for q in runs])
+    for who, runs in mark.attrs["quality"].items()
+}
 detected = {kind: rate_of("detected", kind, "nothing").mean() for kind in ("low", "high")}
 claim(
     "mark-found",
@@ -571,9 +676,12 @@ claim(
     "The mark survives whatever leaves the picture recognisable.",
     measured="detected, low and high: "
     + ", ".join(
-        f"{e} {rate_of('detected', 'low', e).mean():.0%} and {rate_of('detected', 'high', e).mean():.0%}" for e in after
+        f"{e} {rate_of('detected', 'low', e).mean():.0%} and {rate_of('detected', 'high', e).mean():.0%}"
+        for e in after
     ),
-    holds=all(rate_of("detected", kind, e).mean() > 0.9 for kind in ("low", "high") for e in after),
+    holds=all(
+        rate_of("detected", kind, e).mean() > 0.9 for kind in ("low", "high") for e in after
+    ),
     expected=False,
 )
 
@@ -595,10 +703,17 @@ claim(
 # %%
 photo, photo_label = held_out[-10:], held_out_label[-10:]
 own, fifty, high = network.given(photo_label), chain.times(50), draw_key(16, 6, 9)
-marked = eight_bits(result(ddim(own, add_mark(result(invert(own, photo, fifty)), high), fifty)))
+marked = eight_bits(
+    result(ddim(own, add_mark(result(invert(own, photo, fifty)), high), fifty))
+)
 fig, ax = plt.subplots(figsize=(9.5, 2.2))
-plots.pictures(torch.cat([photo, marked]), columns=10, ax=ax, rows=["real", "real, marked as made"])
-plots.show(fig, alt="Ten real digits, and the same ten with the mark: alike, with strokes a little changed.")
+plots.pictures(
+    torch.cat([photo, marked]), columns=10, ax=ax, rows=["real", "real, marked as made"]
+)
+plots.show(
+    fig,
+    alt="Ten real digits, and the same ten with the mark: alike, with strokes a little changed.",
+)
 
 # %%
 forged = figures.where(figures.load("provenance", "forged"), mark="high")
