@@ -553,9 +553,9 @@ plots.show(
 )
 
 # %% [markdown]
-# Symbols: mean differences from the recipe. Bars: the **margin** that a verdict needs, 4.3 standard errors of three paired
-# trainings (the recipe again has other seeds and is not paired). Orange squares: higher. Green diamonds: lower. Blue circles:
-# cannot be told apart. There are twelve verdicts, each at the level of 5 %, without a correction for their number.
+# Symbols: mean differences from the recipe. Bars: the **margin** that a verdict needs, more than four standard errors of three
+# paired trainings (the recipe again has other seeds and is not paired). Orange squares: higher. Green diamonds: lower. Blue
+# circles: cannot be told apart. There are twelve verdicts, each at the level of 5 %, without a correction for their number.
 #
 # More modes could mean a training that is only slower: the modes may be lost later. After 600 steps the recipe has lost them.
 # So the claim also takes the GANs with R1 and without features after 30 s. These are other trainings, of more than three times
