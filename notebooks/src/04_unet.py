@@ -452,7 +452,7 @@ plots.show(
 #
 # Eleven arms and two figures give 22 verdicts at the level of 5 %: one is expected by chance.
 # The claims therefore ask whether *both* figures are worse, in each of their arms. What decides is the smallest difference,
-# measured in its margin. The first claim is about what a path or an input carries.
+# in margins. The first claim is about what a path or an input carries.
 
 
 # %%
@@ -510,7 +510,7 @@ worse(
 # %% [markdown]
 # - **Random Fourier time, addition, no self-attention**, after equally many steps: neither figure can be told apart.
 # - **Random start**: the loss is higher; the distances cannot be told apart.
-# - **No self-attention, equal time**: the loss is lower; the distances cannot be told apart. This may be the chance one.
+# - **No self-attention, equal time**: the loss is lower; the distances cannot be told apart. This may be chance.
 #
 # Three arms have fewer parameters (see the plot). With addition, without self-attention and with random Fourier features the
 # random start differs too.
@@ -677,7 +677,7 @@ plots.show(
 )
 
 # %% [markdown]
-# (Mean over 100 digits.) From $t = 200$ to $t = 800$ the field widens a little. We chose these two times on the digits of this
+# (100 digits.) From $t = 200$ to $t = 800$ the field widens a little. We chose these two times on the digits of this
 # picture; the claim is about 200 others. With the middle pixel the field would seem to widen much more, because the middle
 # pixel's own share of the sum falls.
 
@@ -705,9 +705,9 @@ claim(
 # ## What you saw
 #
 # - Four functions make a U-Net. Yours draw the digits that the library's draws.
-# - Zeros in place of the skip connections' maps multiply the Frechet distance by {{unet-parts-that-count.skips}} after
-#   240 steps. Without residual paths it is multiplied by {{unet-parts-that-count.paths}}, at a constant time by
-#   {{unet-parts-that-count.time}}.
+# - Zeros in place of the skip connections' maps multiply the Frechet distance by {{unet-parts-that-count.skips}} after 240
+#   steps. Without residual paths it is {{unet-parts-that-count.paths}} times that with them, at a random start. A constant
+#   time multiplies it by {{unet-parts-that-count.time}}.
 # - A time as a fraction, where steps are expected, raises both figures too. Even so a noisy digit shows its time, with a mean
 #   error of {{unet-noise-level-visible.error}} steps.
 # - Of a random start, random Fourier features, addition and no self-attention we cannot say that each makes both figures
