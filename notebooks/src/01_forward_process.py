@@ -147,8 +147,8 @@ ax.set(xlabel="time t", ylabel="mean, variance", title="Single steps beside the 
 ax.legend()
 plots.show(
     figure,
-    alt="Line plot over time: the simulated means and variances lie on the curves of the formula. The mean falls from 1 to "
-    "0, the variance rises from 0 to 1.",
+    alt="Line plot over time: the simulated means and variances lie on the curves of the "
+    "formula. The mean falls from 1 to 0, the variance rises from 0 to 1.",
 )
 
 # %%
@@ -157,7 +157,8 @@ deviation = max(
 )
 chance = math.sqrt(2 / 20_000)  # the standard error of a variance of 1
 print(
-    f"largest deviation of all 1,000 times: {deviation:.2f}, or {deviation / chance:.0f} standard errors (2 to 4 are expected)"
+    f"largest deviation of all 1,000 times: {deviation:.2f}, or {deviation / chance:.0f} "
+    "standard errors (2 to 4 are expected)"
 )
 
 # %% [markdown]
@@ -201,7 +202,8 @@ check.solution("cosine_beta")
 # %% tags=["nbval-ignore-output"]
 predict(
     "linear-schedule-idle-steps.linear",
-    "In how many of the linear schedule's 1,000 steps is ᾱₜ, the squared factor of the picture, below 1 %?",
+    "In how many of the linear schedule's 1,000 steps is ᾱₜ, the squared factor of the "
+    "picture, below 1 %?",
     low=0,
     high=1000,
     unit="steps",
@@ -233,8 +235,8 @@ axes[1].set(
 axes[0].legend()
 plots.show(
     figure,
-    alt="Two line plots over time, of alpha bar and of the logarithm of the SNR. The linear schedule falls early, the "
-    "cosine one evenly.",
+    alt="Two line plots over time, of alpha bar and of the logarithm of the SNR. The linear "
+    "schedule falls early, the cosine one evenly.",
 )
 
 # %%
@@ -254,8 +256,8 @@ figure = plots.pictures(
 )
 plots.show(
     figure,
-    alt="Two rows of the digit 3 with more and more noise. Linear: it cannot be seen from t = 600 on. Cosine: it can still be "
-    "seen at t = 700.",
+    alt="Two rows of the digit 3 with more and more noise. Linear: it cannot be seen from t "
+    "= 600 on. Cosine: it can still be seen at t = 700.",
 )
 
 # %%
@@ -264,7 +266,8 @@ idle = {
 }
 claim(
     "linear-schedule-idle-steps",
-    "The linear schedule spends more than a fifth of its steps where the squared factor of the picture is below 1 %.",
+    "The linear schedule spends more than a fifth of its steps where the squared factor of "
+    "the picture is below 1 %.",
     figures=dict(linear=idle["linear"]),
     measured="{linear} of 1,000 steps",
     holds=lambda linear: linear > 200,
@@ -330,8 +333,8 @@ for ax, t in zip(axes, (0, 200, 400, 600, 1000)):
 axes[0].set_ylabel("density")
 plots.show(
     figure,
-    alt="Five density plots, t = 0 to 1000: two peaks become wider and merge into one, which at t = 1000 lies on the dashed "
-    "curve of the standard normal.",
+    alt="Five density plots, t = 0 to 1000: two peaks become wider and merge into one, which "
+    "at t = 1000 lies on the dashed curve of the standard normal.",
 )
 
 # %% [markdown]
@@ -353,7 +356,8 @@ ax.set(xlabel="time t", ylabel="$x_t$", title="The exact density of $x_t$, and e
 figure.colorbar(shown, label="density", ticks=[0, 0.5, 1])
 plots.show(
     figure,
-    alt="Heat map: two bright bands at -1 and 1 widen and merge into one around 0; white paths wander along.",
+    alt="Heat map: two bright bands at -1 and 1 widen and merge into one around 0; white "
+    "paths wander along.",
 )
 
 # %% [markdown]
@@ -374,7 +378,7 @@ plots.show(
 
 # %%
 def kl_of_digits(process, t):
-    """KL(q(x_t | x_0) || N(0, I)), mean over all digits, in bits per dimension; t (N,) from 1 up."""
+    """KL(q(x_t | x_0) || N(0, I)), mean over all digits, in bits per dimension; t (N,)."""
     alpha_bar = process.alpha_bar(t)
     return (alpha_bar * x0.square().mean() - alpha_bar - torch.log1p(-alpha_bar)) / (
         2 * math.log(2)
@@ -418,8 +422,9 @@ ax.set(
 ax.legend(ncols=2)
 plots.show(
     figure,
-    alt="Divergence over time, logarithmic. Linear: it falls evenly, by about five orders of magnitude. Cosine: it lies above "
-    "the linear curve until about t = 980, then drops by about six orders of magnitude.",
+    alt="Divergence over time, logarithmic. Linear: it falls evenly, by about five orders of "
+    "magnitude. Cosine: it lies above the linear curve until about t = 980, then drops by "
+    "about six orders of magnitude.",
 )
 
 # %%
@@ -437,7 +442,8 @@ def at_the_end(process):
 
 claim(
     "x-t-is-gaussian-at-the-end",
-    "At t = T the data are gone: x_T is Gaussian noise, to less than 0.0001 bits per dimension, under the linear schedule.",
+    "At t = T the data are gone: x_T is Gaussian noise, to less than 0.0001 bits per "
+    "dimension, under the linear schedule.",
     figures=at_the_end(linear),
     measured="{digits:.1e} bits per dimension for digits, {pair:.1e} for the pair",
     holds=lambda digits, pair: max(digits, pair) < 1e-4,
@@ -456,7 +462,8 @@ claim(
 for name, process in {"linear": linear, "Stable Diffusion": stable}.items():
     bits = 256 * at_the_end(process)["digits"]
     print(
-        f"{name:16}: factor of x_0 in x_T {float(process.signal(1000)):.4f}, {bits:.2g} bits for all 256 pixels"
+        f"{name:16}: factor of x_0 in x_T {float(process.signal(1000)):.4f}, "
+        f"{bits:.2g} bits for all 256 pixels"
     )
 
 # %% [markdown]
@@ -530,9 +537,11 @@ check.solution("reverse_chain")
 # %%
 goal = x0[[12, 15, 18]]
 back = my_reverse_chain(linear, goal, seeded(8)).flip(0)  # by t, from 0 to T
-noise = float((back[20] - linear.signal(20) * goal).std())
+noise = back[20] - linear.signal(20) * goal
+found, error = float(noise.std()), float(noise.std()) / math.sqrt(2 * noise.numel())
 print(
-    f"t = 20: noise of standard deviation {noise:.3f}, expected {float(linear.noise(20)):.3f}"
+    f"t = 20: noise of standard deviation {found:.3f} ± {error:.3f} ({noise.numel()} pixels), "
+    f"expected {float(linear.noise(20)):.3f}"
 )
 shown = [900, 700, 500, 400, 300, 200, 120, 60, 20, 0]
 figure = plots.pictures(
@@ -542,7 +551,8 @@ figure = plots.pictures(
 )
 plots.show(
     figure,
-    alt="Three rows from t = 900 to t = 0: noise in which three digits appear, clearly visible from t = 200 on.",
+    alt="Three rows from t = 900 to t = 0: noise in which three digits appear, clearly "
+    "visible from t = 200 on.",
 )
 
 # %% [markdown]
@@ -576,11 +586,12 @@ GRID = torch.linspace(-5, 5, 5001, dtype=torch.float64)
 
 
 def step_back(process, x_t, t, stride=1):
-    """q(x_{t-stride} | x_t) of the pair on GRID, exact, and the Gaussian of its mean and variance; x_t (B,), both (B, N)."""
+    """q(x_{t-stride} | x_t) of the pair, exact, and the Gaussian of its mean and variance.
+
+    x_t is (B,); both are densities on GRID, (B, N).
+    """
     s = t - stride
-    shrink = process.signal(t) / process.signal(
-        s
-    )  # for a stride of 1 that is sqrt(alpha_t), and what follows sqrt(beta_t)
+    shrink = process.signal(t) / process.signal(s)  # for a stride of 1: sqrt(alpha_t)
     spread = (process.noise(t) ** 2 - shrink**2 * process.noise(s) ** 2).sqrt()
     before = pair.noised(process.signal(s), process.noise(s)).log_prob(GRID[:, None])
     exact = (
@@ -592,65 +603,74 @@ def step_back(process, x_t, t, stride=1):
 
 
 def total_variation(p, q):
-    """Half the area between two densities on GRID: 0 where they are one, 1 where they never meet."""
+    """Half the area between two densities on GRID."""
     return torch.trapezoid((p - q).abs(), GRID) / 2
 
 
 def peaks(p):
-    """How many peaks a density p (N,) on GRID has."""
-    return int(((p[1:-1] > p[:-2]) & (p[1:-1] > p[2:])).sum())
+    """Where on GRID a density p (N,) has its peaks: indices."""
+    return 1 + ((p[1:-1] > p[:-2]) & (p[1:-1] > p[2:])).nonzero()[:, 0]
 
 
 chains = {2**k: DDPM(my_cosine_beta(2**k)) for k in range(2, 11)}
 left = pair.class_probabilities(x[:, None], chains[4].signal(1), chains[4].noise(1))[:, 0]
-undecided = x[(left - 0.5).abs().argmin()].view(
-    1
-)  # it came from the left part with a chance of one half
+undecided = x[(left - 0.5).abs().argmin()][None]  # from the left part with probability 1/2
 
-figure, axes = plt.subplots(1, 5, figsize=(9.5, 3.6))
-for ax, T in zip(axes, (4, 8, 16, 32, 256)):
+figure, axes = plt.subplots(2, 3, figsize=(9.5, 6.2))
+panels = [(4, False), (8, False), (16, False), (32, False), (32, True), (256, False)]
+for ax, (T, top) in zip(axes.flat, panels):
     exact, gauss = step_back(chains[T], undecided, T // 4)
     ax.fill_between(GRID, exact[0], alpha=0.35)
     ax.plot(GRID, exact[0], label="exact")
     ax.plot(GRID, gauss[0], "--", color=plots.COLOURS[3], label="Gaussian")
-    visible = GRID[gauss[0] > 1e-2 * gauss[0].max()]
-    ax.set(title=f"T = {T}", xlabel="$x_{t-1}$", xlim=(visible[0], visible[-1]), yticks=[])
+    tops, height = peaks(exact[0]), float(exact[0].max())
+    ax.plot(GRID[tops], exact[0][tops], "kv", ms=9, label="peak of the exact density")
+    visible = GRID[(exact if top else gauss)[0] > (0.95 if top else 0.01) * height]
+    ax.set(xlim=(visible[0], visible[-1]), yticks=[], xlabel="$x_{t-1}$")
+    ax.set_ylim(*(0.95 * height, 1.01 * height) if top else (0, None))
+    ax.set_title(f"T = {T}, the top alone" if top else f"T = {T}")
     ax.locator_params(axis="x", nbins=2)
-    beta, distance = float(chains[T].beta(T // 4)), float(total_variation(exact, gauss))
-    print(
-        f"T = {T:>3}: beta = {beta:.3f}, peaks: {peaks(exact[0])}, total variation from the Gaussian {distance:.3f}"
-    )
-axes[0].set_ylabel("density")
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    if not top:
+        beta, distance = float(chains[T].beta(T // 4)), float(total_variation(exact, gauss))
+        print(
+            f"T = {T:>3}: beta = {beta:.3f}, peaks: {len(tops)}, "
+            f"total variation from the Gaussian {distance:.3f}"
+        )
+for ax in axes[:, 0]:
+    ax.set_ylabel("density")
+handles = axes[0, 0].get_legend_handles_labels()
+figure.legend(*handles, loc="outside lower center", ncols=3)
 plots.show(
     figure,
-    alt="The exact step back has two peaks for T = 4 to 32, less and less deep; at T = 256 it lies on the Gaussian.",
+    alt="Six density plots, exact beside its Gaussian, with a mark on each peak. T = 4, 8, "
+    "16: two peaks, less and less deep a dip. T = 32: two peaks with hardly a dip, seen in "
+    "an enlarged view of the top. T = 256: one peak, on the Gaussian.",
 )
 
 # %% [markdown]
 # With few steps the exact distribution has two peaks, and the Gaussian of the same mean and variance has its maximum
 # *between* them, where at $T = 4$ and 8 there is little probability. A model whose steps are Gaussian cannot match this,
-# however large its network. With 256 steps the two curves look the same.
+# however large its network. At $T = 32$ the smaller peak is all but gone, and with 256 steps the two curves look the same.
 #
-# That is one $x_t$. Next are the mean over all $x_t$, weighted by $q(x_t)$, and the worst of them, at three times. How fast has
-# this distance to fall? A chain has $T$ steps, and total variations at most add up. If the distance falls faster than $1/T$ at
-# every time, the sum over the chain goes to 0. We look at three times.
+# That is one $x_t$. Next are the mean over all $x_t$, weighted by $q(x_t)$, and the worst of them, at three times.
 
 # %% tags=["nbval-ignore-output"]
 predict(
     "reverse-step-tends-to-gaussian.factor",
-    "With four times as many steps, by which factor does the mean distance from a Gaussian fall in the end?",
+    "With four times as many steps, by which factor does the mean distance from a Gaussian "
+    "fall in the end?",
     choices=("2 times", "4 times", "8 times", "16 times", "64 times"),
 )
 
 # %%
-at = torch.linspace(-3.5, 3.5, 281, dtype=torch.float64)
+at = torch.linspace(-3.5, 3.5, 141, dtype=torch.float64)
 
 
 def distances(part, shrinking=True):
-    """Total variation of the step back at t = T / part from its Gaussian: mean over x_t, and at the worst x_t, each by T.
+    """Total variation of the step back at t = T / part from its Gaussian, by T.
 
-    `shrinking=False` keeps the size of the step: an eighth of the chain, whatever T is.
+    Two dicts: the mean over x_t, and the worst x_t. `shrinking=False` keeps the size of the
+    step: an eighth of the chain, whatever T is.
     """
     mean, worst = {}, {}
     for T, chain in chains.items():
@@ -692,14 +712,17 @@ axes[0].set_ylabel("total variation")
 axes[0].legend(loc="lower left")
 plots.show(
     figure,
-    alt="Two log-log plots of total variation over the number of steps T, mean and worst: all lines fall, in the end parallel "
-    "to a dotted line of slope -3/2.",
+    alt="Two log-log plots of total variation over the number of steps T, mean and worst: "
+    "all lines fall, in the end parallel to a dotted line of slope -3/2.",
 )
 
 
 # %%
 def of_steps_back(by_part, stride):
-    """The claim's figures, of pairs (mean, worst) of distances by T, at each place; `stride(T)` is the size of a step."""
+    """The claim's figures, of pairs (mean, worst) of distances by T, at each place.
+
+    `stride(T)` is the size of a step.
+    """
     means = [mean for mean, _ in by_part.values()]
     orders = [math.log2(mean[256] / mean[1024]) / 2 for mean in means]
     mean, order = by_part[4][0], min(orders)
@@ -707,7 +730,7 @@ def of_steps_back(by_part, stride):
         T
         for T in chains
         if 0 < stride(T)
-        and peaks(step_back(chains[T], undecided, T // 4, stride(T))[0][0]) > 1
+        and len(peaks(step_back(chains[T], undecided, T // 4, stride(T))[0][0])) > 1
     ]
     return dict(
         falls=all(
@@ -728,12 +751,14 @@ def of_steps_back(by_part, stride):
 
 claim(
     "reverse-step-tends-to-gaussian",
-    "The exact step back, q(x_{t-1} | x_t), tends to a Gaussian as the increments shrink, faster than in proportion to 1/T.",
+    "The exact step back, q(x_{t-1} | x_t), tends to a Gaussian as the increments shrink, "
+    "faster than in proportion to 1/T.",
     figures=of_steps_back(
         {part: (mean_over[part], worst[part]) for part in (2, 4, 8)}, lambda T: 1
     ),
-    measured="mean total variation {few:.2g} at T = 8, {some:.2g} at T = 32, {many:.2g} at T = 256; four times as many steps "
-    "leave it {factor} smaller (order {order:.1f}, the lowest of three times); two peaks between the parts up to {two_peaks}",
+    measured="mean total variation {few:.2g} at T = 8, {some:.2g} at T = 32, {many:.2g} at T "
+    "= 256; four times as many steps leave it {factor} smaller (order {order:.1f}, the "
+    "lowest of three times); two peaks between the parts up to {two_peaks}",
     holds=lambda falls, order: all_of(falls, order > 1),
     null={
         "steps back that do not shrink, an eighth of the chain at any T": of_steps_back(
@@ -743,28 +768,15 @@ claim(
 )
 
 # %% [markdown]
+# Why does the claim ask for more than $1/T$? A chain has $T$ steps, and total variations at most add up. If the distance of a
+# step falls faster than $1/T$ at every time, the sum over the chain goes to 0.
+#
 # The order of convergence is {{reverse-step-tends-to-gaussian.order}}. Why? A step back of size $\beta \propto 1/T$ depends
 # on the density $q(x_{t-1})$ in a window of width $\sqrt\beta$. In that window $\log q$ is nearly a parabola, which gives a
 # Gaussian. The first term that does not fit contains the third derivative of $\log q$; its size is $\beta^{3/2}$. (Between the
 # parts that derivative is nearly 0, and the distance falls faster.) The three times differ in $\beta_t$ too, so they are not
 # compared with each other.
 #
-# ## In two dimensions
-#
-# Eight Gaussians on a ring, run forward. **Middle:** the mean of all $x_0$ that may have led to each $x_t$ (exact, in closed
-# form). **Right:** from each place, the direction that removes noise on average (the score, lesson 02). At first each
-# walker's origin is clear. Then the Gaussians overlap, and at the end the mean is the middle of the ring for every walker.
-
-# %% tags=["nbval-ignore-output"]
-from course_lib.denoisers import ExactDenoiser
-
-ring = points.ring()
-exact = ExactDenoiser(ring, cosine)
-start, _ = ring.sample(240, seeded(6))
-film = walk(cosine, start, seeded(7))
-play([Step(t, film[t], exact(film[t], t)) for t in [1, *moments[1:]]], field=exact)
-
-# %% [markdown]
 # ## Failure museum: the lost bar
 #
 # $\alpha_t$ or $\bar\alpha_t$? With $\alpha_t$ in the place of $\bar\alpha_t$ our formula gives no error message:
@@ -791,7 +803,8 @@ figure = plots.pictures(
 )
 plots.show(
     figure,
-    alt="Two rows of the digit 3. Right: it fades to noise. Bar lost: it stays almost clean up to t = 1000.",
+    alt="Two rows of the digit 3. Right: it fades to noise. Bar lost: it stays almost clean "
+    "up to t = 1000.",
 )
 
 # %%
