@@ -140,10 +140,10 @@ guidance_explorer(network)
 # - **Precision** is the share of samples that lie close to a real digit: not farther than that digit's third nearest real
 #   neighbour, in features. **Recall** is the same with the roles exchanged: the share of real digits close to a sample. A
 #   model that draws one perfect digit over and over has precision 1 and recall near 0.
-# - The **noise floor** of a metric is its value between two sets of *real* digits. A perfect
-#   model would reach it.
+# - The **noise floor** of a metric is its value between two sets of *real* digits. A perfect model would
+#   reach it.
 #
-# The floor of the Frechet distance is not 0, and it depends on the number of pictures. Guess before you measure it.
+# The floor of the Frechet distance is not 0. Does it depend on the number of pictures? Guess before you measure it.
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.widgets.guess import guesses, predict
