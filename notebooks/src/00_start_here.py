@@ -194,8 +194,8 @@ claim(
 # Here and in all lessons "±" is one standard error. The box is a claim: a statement that its measurement can contradict (lesson
 # 01). What follows from it: compare Frechet distances of equal $n$ only, and each with its noise floor.
 #
-# Now your samples, at $w = 1$ and at $w = 2$. They are compared with 500 digits on which the classifier was not trained. The
-# column "real" is the noise floor: 500 other such digits, compared with the same ones.
+# Now your samples, at $w = 1$ and at $w = 2$. They are compared with half of the held-out digits, on which the
+# classifier was not trained. The column "real" is the noise floor: the other half, compared with the same ones.
 
 # %% tags=["nbval-ignore-output", "summary"]
 from course_lib.samplers import sample
@@ -252,8 +252,8 @@ for metric in columns["real"]:
 #   applied 25 times.
 # - Under the slider, guidance makes digits more alike. Your table has one training alone. Lessons 07 and 08 measure what
 #   guidance does to accuracy, precision and recall.
-# - Even real digits have a Frechet distance from real digits: {{frechet-floor-falls.few}} with 100 pictures,
-#   {{frechet-floor-falls.many}} with 500.
+# - Even real digits have a Frechet distance from real digits: {{frechet-floor-falls.few}} between sets of
+#   {{frechet-floor-falls.n_a}}, {{frechet-floor-falls.many}} between sets of {{frechet-floor-falls.n_b}}.
 #
 # ## At full size
 #

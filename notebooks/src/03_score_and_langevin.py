@@ -834,7 +834,7 @@ paths(exact, network)
 # ## Failure museum
 #
 # Three mistakes of a few characters in exercise 2, on the two spots, with the exact score. The figure in each title is the
-# share of points in the lower left: 0.20 is right. A fourth, a turned sign, cannot be drawn: the points leave the picture
+# share of points in the lower left: a fifth is right. A fourth, a turned sign, cannot be drawn: the points leave the picture
 # within the first level.
 
 
