@@ -634,7 +634,7 @@ plots.show(
 
 # %%
 def of_steps_back(means, stride):
-    """The claim's figures, of mean distances by place and T; `stride(T)` is the size of a step."""
+    """The claim's figures, of mean distances by place and T; steps are of size `stride(T)`."""
     order = min(math.log2(mean[256] / mean[1024]) / 2 for mean in means.values())
     exact = lambda T: step_back(chains[T], undecided, T // 4, stride(T))[0][0]
     two = [T for T in chains if stride(T) and len(peaks(exact(T))) > 1]
