@@ -337,7 +337,7 @@ claim(
 # (again given $t = 0$, with the factor $a$). The network is a small encoder of a U-Net, with 50,586 parameters. Both classify
 # 1,000 held-out digits with noise. (The script is `tests/benchmarks/classifier_guidance.py`.)
 #
-# A uniform guess has the cross-entropy $\log 10 = 2.3$. A classifier above that is worse than no classifier.
+# A uniform guess has the cross-entropy $\log 10 = 2.3$.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -464,14 +464,14 @@ guidance_explorer(
 #
 # Dhariwal and Nichol (2021, table 4) measured this on ImageNet at 256 × 256 pixels, in 250 steps:
 #
-# | model | $w$ (theirs) | FID | precision | recall |
+# | model | $w$ (theirs) | FID | precision, % | recall, % |
 # |---|---|---|---|---|
-# | unconditional | 0 | 26.21 | 0.61 | 0.63 |
-# | unconditional | 1 ($s = 1$) | 33.03 | 0.56 | 0.65 |
-# | unconditional | 10 ($s = 10$) | 12.00 | 0.76 | 0.44 |
-# | conditional | 1 ($s = 0$) | 10.94 | 0.69 | 0.63 |
-# | conditional | 2 ($s = 1$) | 4.59 | 0.82 | 0.52 |
-# | conditional | 11 ($s = 10$) | 9.11 | 0.88 | 0.32 |
+# | unconditional | 0 | 26.21 | 61 | 63 |
+# | unconditional | 1 ($s = 1$) | 33.03 | 56 | 65 |
+# | unconditional | 10 ($s = 10$) | 12.00 | 76 | 44 |
+# | conditional | 1 ($s = 0$) | 10.94 | 69 | 63 |
+# | conditional | 2 ($s = 1$) | 4.59 | 82 | 52 |
+# | conditional | 11 ($s = 10$) | 9.11 | 88 | 32 |
 #
 # Ours: the shipped models, 100 digits in 25 steps, five noises. Errors cover the noise; both networks are one training.
 # Precision, the share of samples close to real digits, measures fidelity. Recall, the share of real digits close to a sample,
@@ -592,9 +592,9 @@ claim(
 )
 
 # %% [markdown]
-# At $w = 8$ more of the conditional model's samples lie close to real digits than other real digits do (dotted line), and they
-# cover fewer of them. So they are less varied than the data, and the Frechet distance is higher than at $w = 1$. At $w = 2$ it
-# is the lowest of the three, as in the paper ($s = 1$); but $w = 1$ and $w = 2$ cannot be told apart.
+# At $w = 8$ more of the conditional model's samples lie close to real digits than other real digits do (dotted line). They
+# cover fewer of them, and the Frechet distance is higher than at $w = 1$. At $w = 2$ it is the lowest of the three, as in the
+# paper ($s = 1$); but $w = 1$ and $w = 2$ cannot be told apart.
 #
 # ### Which samples fail?
 #
