@@ -50,7 +50,7 @@ STEPS = {"base": 400, "with": 700, "without": 700, "single": 1330}
 EARLY = STEPS["base"] // cascades.EARLY
 LEVELS = {"with": (0, 100, 200, 400, 600), "without": (0, 200)}
 SOME = (0, 200)
-"""The levels at which the upsampler of halves and of the undertrained base is also given no class."""
+"""The levels at which the upsampler is also given no class."""
 MOVES = 20
 """DDIM steps of each stage. One stage is also sampled in twice as many, which cost what the cascade's two stages cost."""
 
@@ -134,7 +134,7 @@ def jobs(seeds):
     kinds = [("single", "", 0, False, "class", MOVES), ("single", "", 0, False, "class", 2 * MOVES)]
     for base in ("real", "early", "base"):
         kinds += [(base, kind, s, False, "class", MOVES) for kind in LEVELS for s in LEVELS[kind]]
-        kinds += [(base, "with", s, False, "nothing", MOVES) for s in SOME if base != "base"]
+        kinds += [(base, "with", s, False, "nothing", MOVES) for s in SOME]
         kinds += [(base, "with", 200, True, "class", MOVES)] if base != "real" else []
     kinds += [("base", "interpolation", 0, False, "nothing", 0)]
     keys = ("seed", "base", "upsampler", "s", "truncated", "given", "moves")
