@@ -455,8 +455,8 @@ claim(
 
 # %% [markdown]
 # The level $s = 200$ shows no gain for it. And the class accuracy? The upsampler is given the class, so it may correct a wrong
-# digit where noise hides it. If so, the accuracy rises with noise, and the class adds more to it. What the class adds is measured
-# beside the same upsampler, given no class (the null class, on which it was trained in a tenth of its steps).
+# digit where noise hides it. If so, the accuracy rises with noise, and the class adds more to it. What the class adds is
+# measured beside the same upsampler, given no class (the null class, on which it was trained in a tenth of its steps).
 
 
 # %%
