@@ -208,37 +208,37 @@ def probability_flow(denoiser: Denoiser, x: Tensor, times: Tensor) -> Iterator[S
 
 
 @torch.no_grad()
-def langevin(denoiser: Denoiser, x: Tensor, t: int | float, n: int, epsilon: float, rng: Noise = None) -> Iterator[Step]:
-    """Yields n steps of Langevin dynamics at the noise level of time t. Song and Ermon 2019, eq. 4; epsilon is the step size.
+def langevin(denoiser: Denoiser, x: Tensor, t: int | float, n: int, eta: float, rng: Noise = None) -> Iterator[Step]:
+    """Yields n steps of Langevin dynamics at the noise level of time t. Song and Ermon 2019, eq. 4.
 
-    Raises ValueError if n is not positive, or epsilon is not positive and finite.
+    eta is the step size, their epsilon. Raises ValueError if n is not positive, or eta is not positive and finite.
     """
     validate.instance("denoiser", denoiser, Denoiser)
     validate.batch("x", x)
     validate.at_least("n", n, 1)
-    validate.positive("epsilon", epsilon)
+    validate.positive("eta", eta)
     for _ in range(n):
         pred = denoiser(x, t)
         yield Step(t, x, pred)
-        x = x + epsilon / 2 * pred.score + epsilon**0.5 * randn_like(x, rng)
+        x = x + eta / 2 * pred.score + eta**0.5 * randn_like(x, rng)
     yield Step(t, x)
 
 
 @torch.no_grad()
 def annealed_langevin(
-    denoiser: Denoiser, x: Tensor, times: Tensor, n: int = 100, epsilon: float = 2e-5, rng: Noise = None
+    denoiser: Denoiser, x: Tensor, times: Tensor, n: int = 100, eta: float = 2e-5, rng: Noise = None
 ) -> Iterator[Step]:
     """Yields the steps of Song and Ermon 2019, Algorithm 1: n steps of Langevin dynamics at each noise level, largest first.
 
     The levels are sigma_i = noise(times[i]) for all `times` except the last, which has no noise. The step size is their
-    alpha_i = epsilon sigma_i^2 / sigma_L^2. Raises what `langevin` raises.
+    alpha_i = eta sigma_i^2 / sigma_L^2, with eta for their epsilon. Raises what `langevin` raises.
     """
     pairs = moves("annealed_langevin", denoiser, x, times)
-    validate.positive("epsilon", epsilon)
+    validate.positive("eta", eta)
     sigma = {t: float(denoiser.process.noise(t)) for t, _ in pairs}
     smallest = min(sigma.values())
     for t, sigma_i in sigma.items():
-        *steps, last = langevin(denoiser, x, t, n, epsilon * sigma_i**2 / smallest**2, rng)
+        *steps, last = langevin(denoiser, x, t, n, eta * sigma_i**2 / smallest**2, rng)
         yield from steps
         x = last.x
     yield last

@@ -306,7 +306,7 @@ api(samplers.heun, denoiser=denoiser(EXACT), x=start, times=times(TIMES))
 on_flows = denoiser(EXACT_FLOW, **{"of a chain": EXACT})
 api(samplers.rectified_flow, denoiser=on_flows, x=start, times=times(FLOW.times(3)))
 api(samplers.invert, denoiser=denoiser(EXACT), x0=start.called("x"), times=times(TIMES))
-dynamics = dict(denoiser=denoiser(EXACT), x=start, n=whole(2), epsilon=number(0.1, above=0), rng=rng())
+dynamics = dict(denoiser=denoiser(EXACT), x=start, n=whole(2), eta=number(0.1, above=0), rng=rng())
 api(samplers.langevin, **dynamics, t=time_of(3, 20))
 api(samplers.annealed_langevin, **dynamics, times=times(TIMES))
 api(
@@ -687,7 +687,7 @@ levels = {"rising": CHAIN.times(2).flip(0), "one": CHAIN.times(2)[:1], "text": "
 x_T = {"None": None, "one": (0.5,), "nan": (0.5, math.nan), "text": "ab", "3": 3}
 api(
     paths.paths, exact=a(EXACT, flow=EXACT_FLOW), network=Kind(None, {"text": "x", "another": GIVEN}), steps=whole(2, 1, 20),
-    n=whole(1), epsilon=number(1e-3, above=0), levels=Kind(CHAIN.times(2), levels), x_T=Kind((0.5, 0.5), x_T),
+    n=whole(1), eta=number(1e-3, above=0), levels=Kind(CHAIN.times(2), levels), x_T=Kind((0.5, 0.5), x_T),
 )
 api(student.student, network=net(GUIDED).but(other=GIVEN), w=number(2.0, least=0, most=8), seed=whole(0, None))
 prompts = {"None": None, "none": (), "unknown": ("a dragon",), "numbers": (1,), "a word": "a star"}

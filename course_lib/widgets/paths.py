@@ -43,10 +43,10 @@ def ddpm_rule(process: Process, times: Tensor) -> dict[str, Tensor]:
     return {"t": times[:-1], "keep": alpha**-0.5, "eps": -(1 - alpha) / ((1 - alpha_bar) * alpha).sqrt(), "z": sigma}
 
 
-def langevin_rule(process: Process, times: Tensor, n: int, epsilon: float) -> dict[str, Tensor]:
+def langevin_rule(process: Process, times: Tensor, n: int, eta: float) -> dict[str, Tensor]:
     """The numbers of Algorithm 1 of Song and Ermon 2019, n steps at each level of `times` but its last."""
     sigma = process.noise(times[:-1])
-    size = epsilon * (sigma / sigma[-1]) ** 2
+    size = eta * (sigma / sigma[-1]) ** 2
     rule = {"t": times[:-1], "keep": torch.ones_like(size), "eps": -size / (2 * sigma), "z": size.sqrt()}
     return {name: value.repeat_interleave(n) for name, value in rule.items()}
 
@@ -57,13 +57,13 @@ def paths(
     levels: Tensor | None = None,
     steps: int = 30,
     n: int = 4,
-    epsilon: float = 1e-3,
+    eta: float = 1e-3,
     x_T: tuple[float, float] = (0.9, 0.55),
 ) -> Fragment:
     """Three panels, DDPM, DDIM and annealed Langevin, in which the same x_T is dragged: its path, and where 500 others go.
 
     `exact` is the denoiser of a mixture in the plane over a DDPM. `network`, an MLP without classes over the same process, adds
-    its own paths and arrows. DDPM and DDIM take `steps` moves, Langevin n steps of size `epsilon` at each of the falling times
+    its own paths and arrows. DDPM and DDIM take `steps` moves, Langevin n steps of size `eta` at each of the falling times
     `levels` but the last (see `samplers.annealed_langevin`), by default at 20 from noise(T) down to noise 0.05, a factor apart.
     The 500 start around x_T, with a spread that the reader sets.
     Raises ValueError where the mixture is not in the plane, or the network is of another kind or process.
@@ -74,7 +74,7 @@ def paths(
     if network is not None:
         validate.instance("network", network, Network)
     validate.moves("steps", steps, process)
-    validate.positive("epsilon", epsilon)
+    validate.positive("eta", eta)
     if len(validate.instance("x_T", x_T, tuple, list)) != 2:
         raise ValueError(f"x_T must be two numbers, got {len(x_T)}")
     for coordinate in x_T:
@@ -88,7 +88,7 @@ def paths(
     rules = {
         "DDPM": ddpm_rule(process, times),
         "DDIM": ddim_rule(process, times),
-        "Langevin": langevin_rule(process, levels, validate.at_least("n", n, 1), epsilon),
+        "Langevin": langevin_rule(process, levels, validate.at_least("n", n, 1), eta),
     }
     data = {
         "mixture": {name: getattr(mixture, name).tolist() for name in ("weights", "means", "stds")},

@@ -96,8 +96,8 @@ network
 # ## From noise to digits
 #
 # Sixteen pictures of noise, and 25 steps back, by DDIM, a deterministic sampler that lesson 14 derives. Drag the slider or a
-# panel, press play, or use the arrow keys. Each noise is given a label, 0 to 9 in turn; `w` is explained in the next section.
-# **Left** is the present picture $x_t$. In the **middle** is the clean picture
+# panel, press play, or use the arrow keys. Each noise is given a label, 0 to 9 in turn. (`w=1.0` is the plain prediction with
+# the label; the next section changes it.) **Left** is the present picture $x_t$. In the **middle** is the clean picture
 # $\hat x_0$ that the network predicts from it: at first a blur that already shows the class, later the strokes of one digit.
 # **Right** is the predicted noise; its two colours are positive and negative. The curve is $\bar\alpha$ at the present time.
 
@@ -108,8 +108,8 @@ from course_lib.widgets.player import play
 
 labels = torch.arange(16) % 10
 noise = network.draw_noise(16, seeded(3)).to(device)
-guided = classifier_free(network, labels, w=2.0)
-play(list(ddim(guided, noise, process.times(25))))
+with_labels = classifier_free(network, labels, w=1.0)
+play(list(ddim(with_labels, noise, process.times(25))))
 
 # %% [markdown]
 # ## Steer it
@@ -119,8 +119,9 @@ play(list(ddim(guided, noise, process.times(25))))
 #
 # $$\epsilon = \epsilon_{\text{without}} + w\,(\epsilon_{\text{with}} - \epsilon_{\text{without}})$$
 #
-# At $w = 0$ the label has no effect, and $w = 1$ is the prediction with the label. With larger $w$ the digits become more alike
-# and more typical of their class. Drag $w$: the noise stays the same, so that guidance alone changes the picture.
+# At $w = 0$ the label has no effect, and $w = 1$ is the prediction with the label, as in the player. With larger $w$ the digits
+# become more alike and more typical of their class. Drag $w$: the noise stays the same, so that guidance alone changes the
+# picture.
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.widgets.guidance import guidance_explorer
@@ -138,16 +139,96 @@ guidance_explorer(network)
 #   and covariances are equal. With features of the Inception network it is called FID.
 # - **Precision** is the share of samples that lie close to a real digit: not farther than that digit's third nearest real
 #   neighbour, in features. **Recall** is the same with the roles exchanged: the share of real digits close to a sample. A
-#   model that draws one perfect digit over and over has precision 1 and recall near 0. Higher is not always better:
-#   between two sets of real digits both are below 1, and a recall above theirs may only mean samples that are spread too far.
-# - The **noise floor** of a metric is its value between two sets of *real* digits. No model can be expected to be below it.
+#   model that draws one perfect digit over and over has precision 1 and recall near 0.
+# - The **noise floor** of a metric is its value between two sets of *real* digits. A perfect model would
+#   reach it.
+#
+# The floor of the Frechet distance is not 0. Does it depend on the number of pictures? Guess before you measure it.
 
-# %% tags=["nbval-ignore-output", "summary"]
-figures = recipes.digits_figures(network, n=500)
-for name, value in figures.items():
-    print(f"{name}: {value:.3g}")
+# %% tags=["nbval-ignore-output"]
+from course_lib.widgets.guess import guesses, predict
+
+predict(
+    "frechet-floor-falls.few",
+    "Two sets of 500 real digits have a Frechet distance of about 0.07. And two sets of 100?",
+    low=0,
+    high=1,
+)
+
+# %%
+from course_lib import metrics
+from course_lib.teaching.claims import claim
+from course_lib.teaching.evidence import compare, estimate
+from course_lib.zoo import models
+
+evaluator = models.load("classifier", device="cpu")
+features = evaluator.features(x0).detach()
+
+
+def floors(n):
+    """The Frechet distance of each pair of disjoint sets of n training digits."""
+    sets = features.split(n)
+    return [metrics.frechet_distance(a, b) for a, b in zip(sets[::2], sets[1::2])]
+
+
+few, many = floors(100), floors(500)
+
+
+def of(a, b, n_a=100, n_b=500):
+    """The floors a of sets of n_a beside the floors b of sets of n_b."""
+    difference = compare(a, b, "pairs of sets", paired=False)
+    few, many = (estimate(each, "pairs of sets") for each in (a, b))
+    return dict(few=few, many=many, difference=difference, n_a=n_a, n_b=n_b)
+
+
+claim(
+    "frechet-floor-falls",
+    "With fewer pictures the Frechet distance is larger, though all of them are real digits.",
+    figures=of(few, many),
+    measured="{few:.2f} between sets of {n_a}, {many:.2f} between sets of {n_b}",
+    holds=lambda difference: difference.higher,
+    null={"equal sizes": of(few[:10], few[10:], n_b=100)},
+)
 
 # %% [markdown]
+# Here and in all lessons "±" is one standard error. The box is a claim: a statement that its measurement can contradict (lesson
+# 01). What follows from it: compare Frechet distances of equal $n$ only, and each with its noise floor.
+#
+# Now your samples, at $w = 1$ and at $w = 2$. They are compared with half of the held-out digits, on which the
+# classifier was not trained. The column "real" is the noise floor: the other half, compared with the same ones.
+
+# %% tags=["nbval-ignore-output", "summary"]
+from course_lib.samplers import sample
+from course_lib.teaching.evidence import share
+
+n = 500
+held_out, held_out_label = digits.load("held_out")
+real = evaluator.features(held_out[:n]).detach()
+asked = torch.arange(n) % 10
+noise = network.draw_noise(n, seeded(1)).to(device)
+sets = {"real": (held_out[n:], held_out_label[n:])}
+for w in (1.0, 2.0):
+    made = sample(classifier_free(network, asked, w), noise, 25, batch=n).cpu()
+    sets[f"w = {w:g}"] = (made, asked)
+
+columns = {}
+for name, (x, wanted) in sets.items():
+    made = evaluator.features(x).detach()
+    precision, recall = metrics.precision_recall(real, made)
+    columns[name] = {
+        "class accuracy": f"{share(evaluator(x).argmax(1) == wanted):.3f}",
+        "Frechet distance": f"{metrics.frechet_distance(made, real):.3f}",
+        "precision": f"{precision:.3f}",
+        "recall": f"{recall:.3f}",
+    }
+print(f"{n} pictures each:   ", *(f"{name:16}" for name in columns))
+for metric in columns["real"]:
+    print(f"{metric + ':':20}", *(f"{column[metric]:16}" for column in columns.values()))
+
+# %% [markdown]
+# Read each line against its noise floor. Higher is not always better: a recall above that of real digits may only mean
+# samples that are spread too far.
+#
 # <details><summary>How the Frechet distance is computed, and its limits</summary>
 #
 # Fit a Gaussian to the features of each set, with means $\mu, \mu'$ and covariances $C, C'$. The distance is (Heusel et al.
@@ -157,23 +238,11 @@ for name, value in figures.items():
 #
 # - It depends on the network that makes the features. FID takes Inception, trained on ImageNet; ours is a classifier of
 #   digits. Distances from different networks cannot be compared.
-# - It is biased: fewer samples give a larger distance, even between two sets of real pictures. The next cell measures that, on
-#   training digits beside held-out ones. The classifier was trained on the former, so this floor may be too large.
-#   So compare distances of equal $n$ only, and compare each with its noise floor.
+# - It is biased: fewer samples give a larger distance, as you have just measured. (These were digits on which the classifier
+#   was trained.)
 # - It sees means and covariances alone, and it does not notice copies of training pictures (lesson 20).
 #
 # </details>
-
-# %%
-from course_lib import metrics
-from course_lib.zoo import models
-
-evaluator, (held_out, _) = models.load("classifier", device="cpu"), digits.load("held_out")
-features = [evaluator.features(x[:1000]).detach() for x in (x0, held_out)]
-for n in (100, 200, 500, 1000):
-    print(
-        f"{n:5} real digits beside {n} others: {metrics.frechet_distance(*(x[:n] for x in features)):.2f}"
-    )
 
 # %% [markdown]
 # ## What you saw
@@ -181,15 +250,21 @@ for n in (100, 200, 500, 1000):
 # - A network of 0.4 M parameters was trained for a minute, and draws digits. Lesson 20 measures whether such digits are copies.
 # - It was trained for one task: predict the noise in a noisy picture, here in the form $v$. A sample is that prediction,
 #   applied 25 times.
-# - Under the slider, guidance makes digits more alike. Lessons 07 and 08 measure what it does to accuracy, precision and
-#   recall.
+# - Under the slider, guidance makes digits more alike. Your table has one training alone. Lessons 07 and 08 measure what
+#   guidance does to accuracy, precision and recall.
+# - Even real digits have a Frechet distance from real digits: {{frechet-floor-falls.few}} between sets of
+#   {{frechet-floor-falls.n_a}}, {{frechet-floor-falls.many}} between sets of {{frechet-floor-falls.n_b}}.
 #
 # ## At full size
 #
 # The method is the same, with larger networks. Ho et al. trained networks of 36 M parameters on 32 × 32 pixels (10.6 hours
 # on eight TPU cores), and of 114 M and 256 M on 256 × 256. They drew each sample in 1,000 steps. Stable Diffusion runs the
 # same loop on pictures compressed by an autoencoder (lesson 12), with a sentence in place of the label (lesson 09).
-#
+
+# %% tags=["nbval-ignore-output"]
+guesses("frechet-floor-falls.few")
+
+# %% [markdown]
 # ## Think about it
 #
 # 1. In the middle of the player, find the first step at which you can tell which digit it will be. Why is it so early?
@@ -197,9 +272,9 @@ for n in (100, 200, 500, 1000):
 # <details><summary>Answer</summary>
 #
 # It is the first step: the network is given the label. From pure noise, which says nothing of the picture, the best prediction
-# of a clean picture is the mean of all digits of that class. (Guidance with $w = 2$ moves it twice as far from the mean of all
-# digits.) The starting noise fixes which digit of the class it becomes, and the later steps show it. Change `w=2.0` to `w=0.0`
-# in the player's cell and run it again: now the first prediction is the mean of all digits.
+# of a clean picture is the mean of all digits of that class. The starting noise fixes which digit of the class it becomes, and
+# the later steps show it. Change `w=1.0` to `w=0.0` in the player's cell and run it again: now the first prediction is the mean
+# of all digits.
 #
 # </details>
 #

@@ -30,7 +30,7 @@ course_map("03")
 import matplotlib.pyplot as plt
 import torch
 from course_lib import metrics, plots
-from course_lib.datasets.points import circle, pair, ring
+from course_lib.datasets.points import pair, ring
 from course_lib.denoisers import ExactDenoiser
 from course_lib.mixtures import GaussianMixture
 from course_lib.process import VarianceExploding, randn_like, seeded
@@ -39,7 +39,7 @@ from course_lib.teaching import checks as check
 from course_lib.teaching.claims import claim
 from course_lib.teaching.evidence import all_of, compare, estimate, share
 from course_lib.widgets.guess import guesses, predict
-from course_lib.zoo import models
+from course_lib.zoo import figures, models
 
 plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
@@ -72,9 +72,8 @@ for t in (1, 20, 200, 1000):
     print(f"t = {t:4d}   a typical arrow is {by_hand.norm(dim=1).median():5.1f} long")
 
 # %%
-print(
-    f"largest difference between formula and autograd, relative: {'below 1e-12' if max_error < 1e-12 else f'{max_error:.0e}'}"
-)
+equal_to = "below 1e-12" if max_error < 1e-12 else f"{max_error:.0e}"
+print(f"largest difference between formula and autograd, relative: {equal_to}")
 
 # %% [markdown]
 # The arrows grow as $t$ falls: where the data are concentrated, the gradient is steep. They stop growing at the spots' own
@@ -97,9 +96,10 @@ for ax, t in zip(axes, (20, 100, 600)):
 axes[0].set_ylabel("$x_2$")
 plots.show(
     fig,
-    alt="Three density maps of the noisy ring with arrows of its score. At t = 20 eight spots, each "
-    "with arrows that lead to it; at t = 100 the spots have merged to a ring, and arrows "
-    "lead to the ring; at t = 600 one round cloud, and all arrows lead to its middle.",
+    alt="Three density maps of the noisy ring with arrows of its score. At t = 20 eight "
+    "spots, each with arrows that lead to it; at t = 100 the spots have merged to a ring, "
+    "and arrows lead to the ring; at t = 600 one round cloud, and all arrows lead to its "
+    "middle.",
 )
 
 # %% [markdown]
@@ -155,13 +155,15 @@ ax.set(xlim=(-2.6, 2.6), ylim=(-1.8, 2.9))
 ax.legend(loc="upper left", markerscale=1.5)
 plots.show(
     fig,
-    alt="A scatter plot of two bands of dots, at x0 about -1 and +1. Tweedie's curve rises from the lower "
-    "band to the upper in an S, and the thirty black dots, plain means, lie on it.",
+    alt="A scatter plot of two bands of dots, at x0 about -1 and +1. Tweedie's curve rises "
+    "from the lower band to the upper in an S, and the thirty black dots, plain means, lie "
+    "on it.",
 )
 
 # %%
 print(
-    f"the plain means differ from the formula by {misses:.1f} of their own standard errors (1.0 would be chance alone)"
+    f"the plain means differ from the formula by {misses:.1f} of their own standard errors "
+    "(1.0 would be chance alone)"
 )
 
 # %% [markdown]
@@ -212,12 +214,17 @@ check.solution("score_from_eps")
 # %% [markdown]
 # **Measured.** Your function turns the network's noise into a score; torch gives the exact one, from the density alone.
 # Direction is the **cosine** between the two, over 5,000 points as one long vector. Scale is the size along the exact score: 1
-# is right. The null model is the best denoiser for one single Gaussian of the ring's variance.
+# is right. A null model is the best denoiser for one single Gaussian of the ring's variance.
+#
+# One network may be luck. So five more were trained by its recipe, with other seeds and half the batch: the dots below
+# (`tests/benchmarks/ring_scores.py`). The claim is about these five. Its limit, an error of 30 % of the score from $t = 10$
+# on, was fixed before the five were trained.
 
 # %% tags=["nbval-ignore-output"]
 predict(
     "score-eps-learned.first",
-    "At t = 1 the network's error is 80 % of the noise that it should predict (lesson 02). Which cosine has its score there?",
+    "At t = 1 the network's error is 80 % of the noise that it should predict (lesson 02). "
+    "Which cosine with the exact score has its score there?",
     low=0,
     high=1,
 )
@@ -231,7 +238,10 @@ one_gaussian = ExactDenoiser(
 
 @torch.no_grad()
 def scores_of(denoiser, factor=True, n=5000, seed=0):
-    """Cosine with the exact score, and scale relative to it, at `times`: (2, 11). Without the factor: of -eps."""
+    """Cosine with the exact score, and scale relative to it, at `times`: (2, 11).
+
+    Without the factor it is -eps that is compared.
+    """
     rows = []
     for t in times:
         x = noisy(t, n, seed)
@@ -239,90 +249,82 @@ def scores_of(denoiser, factor=True, n=5000, seed=0):
         learned = my_score_from_eps(process, eps, t) if factor else -eps
         with torch.enable_grad():
             exact_score = score_by_autograd(data, x, process.signal(t), process.noise(t))
-        along = (learned * exact_score).sum()
-        rows.append(
-            [
-                float(along / learned.norm() / exact_score.norm()),
-                float(along / exact_score.square().sum()),
-            ]
-        )
+        along, size = (learned * exact_score).sum(), exact_score.norm()
+        rows.append([float(along / learned.norm() / size), float(along / size**2)])
     return torch.tensor(rows).T
+
+
+runs = figures.load("ring_scores", "scores")
+
+
+def trained(figure, way="trained", at=times):
+    """A figure of each of the five trainings at the times `at`, (times, 5)."""
+    return torch.from_numpy(figures.values(runs, figure, way=way, t=list(at)))
 
 
 of_network, of_null = scores_of(network), scores_of(one_gaussian)
 no_factor = scores_of(exact, factor=False)
-fig, (left, right) = plt.subplots(1, 2, figsize=(11.5, 4.6))
-for (cosine, scale), name, style in (
-    (of_network, "network", dict(color=BLUE, marker="o")),
-    (of_null, "null model: one Gaussian", dict(color=RED, linestyle="--", marker="s")),
-):
-    left.plot(times, cosine, label=name, **style)
-    right.plot(times, scale, label=name, **style)
-right.plot(times, no_factor[1], "-.", color=GREEN, label="exact noise −ε, no factor")
+fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.6))
+for ax, figure, mine, null in zip(axes, ("cosine", "scale"), of_network, of_null):
+    ax.plot(times, mine, color=BLUE, label="network")
+    more = [estimate(values) for values in trained(figure)]
+    means, margins = zip(*((e.mean, e.margin) for e in more))
+    ax.errorbar(times, means, margins, fmt="o", color=BLUE, capsize=6, label="five more")
+    ax.plot(times, null, "s--", color=RED, label="null: one Gaussian")
+left, right = axes
+right.plot(times, no_factor[1], "-.", color=GREEN, label="exact −ε, no factor")
 right.axhline(1, color="black", linestyle=":")
 left.set(title="Direction: cosine with the exact score", xlabel="time t", ylabel="cosine")
-left.set(xscale="log", ylim=(0, 1.4), yticks=[0, 0.5, 1])
+left.set(xscale="log", ylim=(0, 1.1), yticks=[0, 0.5, 1])
 right.set(title="Scale relative to the exact score", xlabel="time t", ylabel="factor")
-right.set(xscale="log", yscale="log", ylim=(0.008, 60))
-left.legend(loc="upper left")
-right.legend(loc="upper left", fontsize=13)
+right.set(xscale="log", yscale="log", ylim=(0.008, 3))
+right.legend(loc="lower right", fontsize=14)
 plots.show(
     fig,
-    alt="Two line plots over time t. Left: the cosine with the exact score. The network's rises from 0.9 "
-    "at t = 1 to 1; the null model's is low until t = 100. Right: the scale. The network's falls "
-    "from 1.5 at t = 1 to 1 from t = 2 on; the null "
-    "model's falls far below it at small t, and so does "
-    "the exact noise without the factor, down to 0.01 at t = 1.",
+    alt="Two line plots over time t, with five trainings as dots. Left: the cosine with the "
+    "exact score. The networks' rises from about 0.9 at t = 1 to 1; that of one Gaussian is "
+    "low until t = 100. Right: the scale. The networks' is above 1 at t = 1 and close to 1 "
+    "from t = 10 on; that of one Gaussian falls far below 1 at small t, and so does that of "
+    "the exact noise without the factor, to 0.01 at t = 1.",
 )
 
+
 # %%
-late = torch.tensor(times) >= 10
+def of_scores(cosine, scale, runs="trainings"):
+    """The largest relative error and the smallest cosine from t = 10 on; both at t = 1."""
+    error = ((scale / cosine) ** 2 + 1 - 2 * scale).clamp(min=0).sqrt()  # |s - s*| / |s*|
+    late = slice(times.index(10), None)
+    values = dict(error=error[late].amax(0), cosine=cosine[late].amin(0))
+    values |= dict(first=cosine[0], scale=scale[0])
+    return {name: estimate(value, runs) for name, value in values.items()}
 
 
-def of_scores(denoiser):
-    """Cosine and scale in five sets of points: the worst from t = 10 on, and those at t = 1."""
-    rows = torch.stack(
-        [scores_of(denoiser, n=1000, seed=seed) for seed in range(5)]
-    )  # (5, 2, 11)
-    cosine, scale = rows[..., late].unbind(1)
-    made = dict(
-        cosine=cosine.amin(1),
-        least=scale.amin(1),
-        most=scale.amax(1),
-        first=rows[:, 0, 0],
-        scale=rows[:, 1, 0],
-    )
-    return {
-        name: estimate(values, runs="sets of 1,000 points") for name, values in made.items()
-    }
-
-
+by_way = lambda way: of_scores(trained("cosine", way), trained("scale", way))
+gaussian = torch.stack([scores_of(one_gaussian, n=1000, seed=seed) for seed in range(5)], -1)
 claim(
     "score-eps-learned",
-    "A network trained on the epsilon loss alone predicts the score: from t = 10 on, with its direction (cosine above 0.97) "
-    "and its scale (to within 10 %).",
-    figures=of_scores(network) | dict(trained="one training"),
-    measured="cosine {cosine:.3f} or more, scale {least:.3f} to {most:.3f}; at t = 1 cosine {first:.2f}, scale {scale:.2f} "
-    "({trained})",
-    holds=lambda cosine, least, most: all_of(
-        cosine.above(0.97), least.above(0.9), most.below(1.1)
-    ),
+    "Networks trained on the epsilon loss alone predict the score: from t = 10 on, the error "
+    "is less than 30 % of its size.",
+    figures=by_way("trained"),
+    measured="error {error:.0%} or less, cosine {cosine:.3f} or more; at t = 1 cosine "
+    "{first:.2f}, scale {scale:.2f}",
+    holds=lambda error: error.below(0.3),
     null={
-        "one Gaussian, which lacks the spots": of_scores(one_gaussian)
-        | dict(trained="no training")
+        "the networks before training": by_way("before training"),
+        "one Gaussian, which lacks the spots": of_scores(*gaussian, "sets of points"),
     },
 )
 
 # %%
 for i in (0, 4, 6):
     print(
-        f"t = {times[i]:3d}: without the factor the exact noise is {1 / float(no_factor[1][i]):,.0f} times too small"
+        f"t = {times[i]:3d}: without the factor the exact noise is "
+        f"{1 / float(no_factor[1][i]):,.0f} times too small"
     )
 
 # %% [markdown]
-# Why from $t = 10$ on? The range was chosen after looking at this one network. There the error of this network is below 20 %
-# of the noise that it should predict (lesson 02). **At $t = 1$ the network is wrong:** its direction is roughly right, but
-# its scale is {{score-eps-learned.scale.mean}} instead of 1. Both together give the error of 80 %.
+# In the plots a bar is the margin that a verdict needs: 2.8 standard errors of five trainings (lesson 02). **At $t = 1$ the
+# networks are wrong:** the direction is roughly right, but the scale is {{score-eps-learned.scale.mean}} instead of 1.
 #
 # **The factor counts.** A sampler that steps along the score needs its size. With $-\epsilon$ in place of the score, its steps
 # at $t = 1$ would be 100 times too short.
@@ -330,136 +332,103 @@ for i in (0, 4, 6):
 # ## Where is a learned score wrong?
 #
 # The expectation in the loss is over $x_t$ that come from data. Where few $x_t$ fall, the loss hardly constrains the network:
-# the problem of **low data density** (Song and Ermon 2019, section 3.2.1). We compare the error of the network's score at
-# points of $q(x_t)$ with its error where data are sparse. Sparse means: $q(x_t)$ is lower than at 99.9 % of points drawn from
-# it. One null model is the network before its training, the other is points of $q(x_t)$ beside more of them.
+# the problem of **low data density** (Song and Ermon 2019, section 3.2.1). We compare the relative error of the score in two
+# sets of points: points of $q(x_t)$, and points of the square $[-2, 2]^2$ where data are sparse. Sparse means: $q(x_t)$ is
+# lower there than at 99.9 % of its own points.
+#
+# That the lack of points is the cause is their explanation. We measure that the error is larger there, no more.
 
 # %% tags=["nbval-ignore-output"]
 predict(
     "score-low-density.ratio",
-    "By which factor is the relative error of the learned score larger where data are sparse, on average over seven t?",
+    "By which factor is the relative error larger where data are sparse, on average over "
+    "seven t?",
     low=0,
     high=10,
 )
 
 # %%
-from course_lib.zoo.recipes import ring_network
-
-square = (
-    4 * torch.rand(24_000, 2, generator=seeded(8), dtype=torch.float64) - 2
-)  # even over the plane of the picture
+sparse_times = (1, 2, 5, 10, 20, 50, 100)  # at t = 200 no part of the square is sparse
 
 
-@torch.no_grad()
-def off(denoiser, x, t):
-    """The error of a score at points x (n, 2), and the exact score, both as lengths (n,)."""
-    score = data.score(x, process.signal(t), process.noise(t))
-    return (denoiser(x, t).score - score).norm(dim=1), score.norm(dim=1)
+def errors(way):
+    """The relative error at points of q(x_t), and where data are sparse: (7, 3) each."""
+    names = ("relative error", "relative error, sparse")
+    return [trained(name, way, sparse_times) for name in names]
 
 
 def log_q(x, t):
-    return data.log_prob(x, process.signal(t), process.noise(t))
+    return data.log_prob(x, process.signal(t), process.noise(t)).view(120, 120).T
 
 
-def threshold(t):
-    """The logarithm of q(x_t) that 99.9 % of its own points exceed."""
-    return float(log_q(noisy(t, 50_000), t).quantile(0.001))
-
-
-def dense_and_sparse(t):
-    """Points of q(x_t) (n, 2), and points of the square below the threshold (m, 2)."""
-    return noisy(t, 4000, seed=1), square[log_q(square, t) < threshold(t)]
-
-
-def relative(denoiser, x, t):
-    """The root mean square of the error over that of the score, for each of eight sets of points."""
-    return [
-        float(error.square().mean().sqrt() / size.square().mean().sqrt())
-        for error, size in (off(denoiser, part, t) for part in x[: 8 * (len(x) // 8)].chunk(8))
-    ]
-
-
-levels_shown, SHADES = (1, 2, 5, 10, 20, 50, 100), ("#f7fbff", "#c6dbef", "#6baed6", "#08519c")
-places = {t: dense_and_sparse(t) for t in (*levels_shown, 200)}
-print(
-    "share of the square where data are sparse:",
-    *(f"\n  t = {t}: {100 * len(x) / len(square):.0f} %" for t, (_, x) in places.items()),
-)
-errors = {t: [relative(network, x, t) for x in places[t]] for t in levels_shown}
-fig, (left, right) = plt.subplots(1, 2, figsize=(11.5, 4.8))
-error, size = (v.view(120, 120).T for v in off(network, plane, 20))
+t = 20
+at = process.signal(t), process.noise(t)
+points = noisy(t, 50_000)
+threshold = data.log_prob(points, *at).quantile(0.001)
+with torch.no_grad():
+    score = data.score(plane, *at)
+    relative = (network(plane, t).score - score).norm(dim=1) / score.norm(dim=1)
+fig, (left, right) = plt.subplots(1, 2, figsize=(11.5, 5.2), width_ratios=(1, 1.15))
 shown = left.contourf(
     fine,
     fine,
-    (error / size).clamp(0.01, 0.999),
+    relative.clamp(0.01, 0.999).view(120, 120).T,
     levels=[0.01, 0.03, 0.1, 0.3, 1],
-    colors=SHADES,
+    colors=("#f7fbff", "#c6dbef", "#6baed6", "#08519c"),
 )
-left.contour(
-    fine, fine, log_q(plane, 20).view(120, 120).T, levels=[threshold(20)], colors="black"
-)
+left.contour(fine, fine, log_q(plane, t), levels=[float(threshold)], colors="black")
+left.plot(*points[:300].T, ".", color=ORANGE, ms=4)
 left.set(title="Relative error at t = 20", xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
-fig.colorbar(shown, ax=left)
-for i, (name, colour, marker) in enumerate(
-    (("points of $q(x_t)$", BLUE, "o"), ("where data are sparse", RED, "s"))
+fig.colorbar(shown, ax=left, shrink=0.8)
+for values, name, colour, marker in zip(
+    errors("trained"), ("points of $q(x_t)$", "where data are sparse"), (BLUE, RED), "os"
 ):
-    made = [estimate(errors[t][i], runs="sets of points") for t in levels_shown]
+    each = [estimate(of_t) for of_t in values]
+    means, margins = zip(*((e.mean, e.margin) for e in each))
     right.errorbar(
-        levels_shown,
-        [e.mean for e in made],
-        [e.margin for e in made],
-        marker=marker,
-        color=colour,
-        capsize=6,
-        label=name,
+        sparse_times, means, margins, marker=marker, color=colour, capsize=6, label=name
     )
-right.set(title="Relative error of the score", xlabel="time t", xscale="log", ylim=(0, None))
-right.set_xticks(levels_shown, [str(t) for t in levels_shown], minor=False)
+right.set(title="Five networks", xlabel="time t", xscale="log", ylim=(0, None))
+right.set(ylabel="relative error of the score")
+right.set_xticks(sparse_times, [str(t) for t in sparse_times], minor=False)
 right.minorticks_off()
-right.legend()
+right.legend(fontsize=14)
 plots.show(
     fig,
-    alt="A map and a line plot. Left: the relative error of the learned score at t = 20. Outlines enclose what is not sparse, "
-    "eight spots; inside the error is small but for their middle, where the score is 0; outside it is up to 1. Right: "
-    "both errors fall from t = 1 to 5; then the error where data are sparse rises from 0.26 at t = 10 to 0.43 at t = 20 and "
-    "falls again, and stays above the error at points of q.",
+    alt="A map and a line plot. Left: the relative error of the learned score at t = 20. "
+    "Dashed lines enclose eight spots with the data points; around these the error is small, "
+    "in the corners and in wedges between the spots it is above 0.3. Right: of five "
+    "networks, both errors fall from t = 1 to 5; then the error where data are sparse rises "
+    "to a second peak at t = 20.",
 )
 
 
 # %%
-def ratios(denoiser, places):
-    """The relative error where data are sparse over that where they are dense, of eight sets of points: mean over the times."""
-    each = {t: [relative(denoiser, x, t) for x in places[t]] for t in levels_shown}
-    worse = sum(
-        compare(sparse, dense, "sets of points", paired=False).higher is True
-        for dense, sparse in each.values()
-    )
-    over_times = torch.tensor([[b / a for a, b in zip(*both)] for both in each.values()]).mean(
-        0
-    )
-    return dict(ratio=estimate(over_times, runs="sets of points"), worse=worse)
+def of_ratios(dense, sparse):
+    """The mean over the seven t of the ratio of both errors, of each training."""
+    verdicts = [compare(b, a).higher for a, b in zip(dense, sparse)]
+    larger = sum(verdict is True for verdict in verdicts)
+    return dict(ratio=estimate((sparse / dense).mean(0)), larger=larger)
 
 
+dense, sparse = errors("trained")
 claim(
     "score-low-density",
-    "Where data are sparse, the relative error of the learned score is larger than where they are dense: over seven t "
-    "from 1 to 100, the mean ratio of both errors is above 1.",
-    figures=ratios(network, places) | dict(trained="one training"),
-    measured="ratio {ratio:.2f}; larger at {worse} of the seven t ({trained})",
+    "Where data are sparse, the relative error of the learned score is larger than where "
+    "they are dense: over seven t from 1 to 100, the mean ratio of both errors is above 1.",
+    figures=of_ratios(dense, sparse),
+    measured="ratio {ratio:.2f}; larger at {larger} of the seven t",
     holds=lambda ratio: ratio.above(1),
-    null={
-        "the network before its training": ratios(ring_network(seed=1), places)
-        | dict(trained="no training"),
-        "dense beside dense": ratios(
-            network, {t: (dense, noisy(t, 4000, seed=2)) for t, (dense, _) in places.items()}
-        ),
-    },
+    null={"the networks before training": of_ratios(*errors("before training"))},
 )
 
 # %% [markdown]
-# With more noise the sparse part of the square shrinks: at larger $t$ the samples of $q(x_t)$ cover more of it. The error in
-# that part does not simply fall with $t$. It rises from $t = 10$ to 20, where the spots are still apart. At $t = 1$ and 2 the
-# error is large everywhere, since the noise to be predicted is small there (lesson 02).
+# **How to read the map.** It shows the shipped network at $t = 20$: the darker, the larger the relative error. The dots are
+# points of $q(x_t)$: there the data are. The dashed lines separate dense from sparse. Around the data the error is mostly below
+# 0.3. It is above 0.3 in the corners, in wedges between the spots and in the middle of the ring, where no data lie. (At the
+# very middle of each spot the exact score is 0, and a relative error means nothing.)
+#
+# The plot on the right has the errors of the five trainings. At $t = 5$ the two cannot be told apart.
 #
 # At large noise hardly any place is sparse. So one begins there, and ends with small noise: one reason for many noise levels.
 # There is another. Pictures are believed to lie near a **manifold**, a surface of far fewer dimensions than they have pixels.
@@ -469,28 +438,29 @@ claim(
 # ## Langevin dynamics
 #
 # Follow the arrows, and all points end on the peaks: eight points, and no variety. **Langevin dynamics** adds noise to each
-# step. For small $\varepsilon$ the **stationary distribution**, the one that a step leaves unchanged, is then nearly $q$ itself
-# (Song and Ermon 2019, eq. 4; $\varepsilon$ is a step size, not a noise):
+# step. For a small step size $\eta$ the **stationary distribution**, the one that a step leaves unchanged, is then nearly $q$
+# itself. (Song and Ermon 2019, eq. 4, write $\varepsilon$ for the step size. We write $\eta$, since $\epsilon$ is the noise.
+# Lesson 14 has another $\eta$.)
 #
-# $$x \;\leftarrow\; x + \frac{\varepsilon}{2}\, \nabla \log q(x) + \sqrt{\varepsilon}\; z, \qquad
+# $$x \;\leftarrow\; x + \frac{\eta}{2}\, \nabla \log q(x) + \sqrt{\eta}\; z, \qquad
 # z \sim \mathcal{N}(0, \mathbf{I}).$$
 #
-# Why does the noise have a root? After $n$ small steps the drift is about $n\,\varepsilon / 2$ times the score, and the noise
-# has standard deviation $\sqrt{n\,\varepsilon}$. Half the step size and twice the steps then change neither.
+# Why does the noise have a root? After $n$ small steps the drift is about $n\,\eta / 2$ times the score, and the noise
+# has standard deviation $\sqrt{n\,\eta}$. Half the step size and twice the steps then change neither.
 #
 # **How large a step?** On one Gaussian of variance $\sigma^2$ the answer is exact. A step multiplies the distance from the
-# mean by $1 - \varepsilon / 2\sigma^2$ and adds a variance of $\varepsilon$. The stationary distribution has the variance
+# mean by $1 - \eta / 2\sigma^2$ and adds a variance of $\eta$. The stationary distribution has the variance
 #
-# $$\frac{\varepsilon}{1 - (1 - \varepsilon / 2 \sigma^2)^2} = \frac{\sigma^2}{1 - \varepsilon / 4 \sigma^2},$$
+# $$\frac{\eta}{1 - (1 - \eta / 2 \sigma^2)^2} = \frac{\sigma^2}{1 - \eta / 4 \sigma^2},$$
 #
-# finite only for $\varepsilon < 4 \sigma^2$. At $\varepsilon = 0.1\, \sigma^2$ it is 3 % too large. All that counts is
-# $\varepsilon$ relative to $\sigma^2$. The next section needs that.
+# finite only for $\eta < 4 \sigma^2$. At $\eta = 0.1\, \sigma^2$ it is 3 % too large. All that counts is $\eta$ relative to
+# $\sigma^2$. Annealing needs that.
 
 
 # %%
-def langevin_step(denoiser, x, t, epsilon, z):
-    """One step of Langevin dynamics from x (B, ...) at noise level t, with normal noise z (B, ...)."""
-    return x + epsilon / 2 * denoiser(x, t).score + epsilon**0.5 * z
+def langevin_step(denoiser, x, t, eta, z):
+    """One step of Langevin dynamics from x (B, ...) at noise level t, with normal noise z."""
+    return x + eta / 2 * denoiser(x, t).score + eta**0.5 * z
 
 
 sigma, start = 0.5, torch.zeros(20_000, 1, dtype=torch.float64)
@@ -501,8 +471,8 @@ for part in (0.1, 1.0, 2.0, 3.0):
     for _ in range(60):
         x = langevin_step(one, x, 1, part * sigma**2, randn_like(x, rng))
     print(
-        f"epsilon = {part:.1f} sigma²   variance after 60 steps {float(x.var()) / sigma**2:.2f} sigma²"
-        f"   by the formula {1 / (1 - part / 4):.2f} sigma²"
+        f"eta = {part:.1f} sigma²   variance after 60 steps {float(x.var()) / sigma**2:.2f} "
+        f"sigma²   by the formula {1 / (1 - part / 4):.2f} sigma²"
     )
 
 # %% [markdown]
@@ -510,14 +480,16 @@ for part in (0.1, 1.0, 2.0, 3.0):
 #
 # Now two spots, far apart: one point in five belongs to the lower left, four in five to the upper right. It is the example of
 # Song and Ermon (2019, section 3.2.2). The walk starts anywhere in a square and takes 2,000 steps. Beside it the same walk
-# runs on a second mixture, with equal weights.
+# runs on a second mixture, with equal weights. We call a share right if it is within 0.03: a tenth of the difference between
+# 0.2 and 0.5.
 
 # %% tags=["nbval-ignore-output"]
 predict(
     "score-plain-langevin.light",
-    "Which share of the points will plain Langevin dynamics put into the light spot, to which 0.20 belong?",
+    "Which share of the points will plain Langevin dynamics put into the light spot, to which "
+    "0.20 belong?",
     low=0,
-    high=1,
+    high=0.8,
 )
 
 # %%
@@ -525,43 +497,38 @@ modes = GaussianMixture([0.2, 0.8], torch.tensor([[-5.0, -5.0], [5.0, 5.0]]), [1
 equal = GaussianMixture([0.5, 0.5], modes.means, modes.stds)
 levels = VarianceExploding(geometric_sigma(40, 0.1, 20.0))  # 0.1 .. 20, one factor apart
 n = 4000
-start = 16 * torch.rand(n, 2, generator=seeded(9)) - 8
+start = 16 * torch.rand(n, 2, generator=seeded(19)) - 8
 in_light = lambda x: x.sum(1) < 0  # the lower left half
-outside = lambda x: (
-    torch.cdist(x.double(), modes.means).min(1).values > 3
-)  # farther than three standard deviations
+outside = lambda x: torch.cdist(x.double(), modes.means).min(1).values > 3  # three deviations
 
 
 @torch.no_grad()
-def plain_langevin(mixture, x, rng, steps=2000, epsilon=0.1):
+def plain_langevin(mixture, x, rng, steps=2000, eta=0.1):
     """Where the points x (n, 2) end after plain Langevin dynamics at noise 0.1."""
     denoiser = ExactDenoiser(mixture, levels)
     for _ in range(steps):
-        x = langevin_step(denoiser, x, 1, epsilon, randn_like(x, rng))
+        x = langevin_step(denoiser, x, 1, eta, randn_like(x, rng))
     return x
 
 
 def of_points(x, x_equal):
-    """The light spot's share of points of both mixtures, and the share of the first ones outside both spots."""
-    return dict(
-        light=share(in_light(x)), equal=share(in_light(x_equal)), outside=share(outside(x))
-    )
+    """The light spot's share of points of both mixtures; of the first, the share outside."""
+    light, equal = share(in_light(x)), share(in_light(x_equal))
+    return dict(light=light, equal=equal, outside=share(outside(x)))
 
 
 plain, plain_equal = (
-    plain_langevin(mixture, start[:1500], seeded(0)) for mixture in (modes, equal)
+    plain_langevin(mixture, start[:1000], seeded(10)) for mixture in (modes, equal)
 )
-fresh, fresh_equal = (mixture.sample(n, seeded(2))[0] for mixture in (modes, equal))
+fresh, fresh_equal = (mixture.sample(n, seeded(12))[0] for mixture in (modes, equal))
 claim(
     "score-plain-langevin",
-    "In 2,000 steps with the exact score, plain Langevin dynamics fills two separated modes, but puts at least 0.03 too many "
-    "points into the one of weight 0.20.",
+    "In 2,000 steps with the exact score, plain Langevin dynamics fills two separated modes, "
+    "but puts at least 0.03 too many points into the one of weight 0.20.",
     figures=of_points(plain, plain_equal),
-    measured="a share of {light:.2f} where 0.20 is right, and of {equal:.2f} where 0.50 is right; "
-    "{outside:.1%} outside both modes",
-    holds=lambda light, outside: all_of(
-        light.above(0.23), outside.below(0.05)
-    ),  # 0.03 too many, or more
+    measured="a share of {light:.2f} where 0.20 is right, and of {equal:.2f} where 0.50 is "
+    "right; {outside:.1%} outside both modes",
+    holds=lambda light, outside: all_of(light.above(0.23), outside.below(0.05)),
     null={
         "points of the mixture itself": of_points(fresh, fresh_equal),
         "the start": of_points(start, start),
@@ -575,12 +542,10 @@ claim(
 # %%
 for shift in (-4.0, 0.0, 4.0):
     moved = start[:500] + shift
-    begin, end = (
-        float(in_light(x).double().mean())
-        for x in (moved, plain_langevin(modes, moved, seeded(0), 500))
-    )
+    end = plain_langevin(modes, moved, seeded(10), 500)
+    begin, end = (share(in_light(x)) for x in (moved, end))
     print(
-        f"square moved by {shift:+.0f}: share at the start {begin:.2f}, after 500 steps {end:.2f}"
+        f"square moved by {shift:+.0f}: share {begin:.2f} at the start, {end:.2f} at the end"
     )
 
 # %% [markdown]
@@ -607,15 +572,16 @@ for ax, noise in zip(axes, (0.1, 6.0)):
         for mixture in (modes, equal)
     ]
     print(
-        f"noise {noise:g}: at the light spot {at_light[0]:.3f} for weights 0.2 and 0.8, {at_light[1]:.3f} for equal ones"
+        f"noise {noise:g}: at the light spot {at_light[0]:.3f} for weights 0.2 and 0.8, "
+        f"{at_light[1]:.3f} for equal ones"
     )
 axes[1].legend(loc="lower left")
 plots.show(
     fig,
-    alt="Two line plots of the score on the line through both spots. With noise 0.1 the curves for weights "
-    "0.5, 0.5 and 0.2, 0.8 lie on each other, a saw-tooth. With noise 6 they differ: for "
-    "equal weights the curve crosses 0 three times, in the middle and short of each spot; for "
-    "0.2, 0.8 it stays above 0 until shortly before the heavy spot.",
+    alt="Two line plots of the score on the line through both spots. With noise 0.1 the "
+    "curves for weights 0.5, 0.5 and 0.2, 0.8 lie on each other, a saw-tooth. With noise 6 "
+    "they differ: for equal weights the curve crosses 0 three times, in the middle and short "
+    "of each spot; for 0.2, 0.8 it stays above 0 until shortly before the heavy spot.",
 )
 
 # %% [markdown]
@@ -631,7 +597,7 @@ plots.show(
 # > **Algorithm 1** (Song and Ermon 2019)
 # > 1. start anywhere
 # > 2. for $i = 1, \dots, L$, from the largest noise $\sigma_1$ to the smallest $\sigma_L$
-# > 3. $\quad \alpha_i = \varepsilon\, \sigma_i^2 / \sigma_L^2$
+# > 3. $\quad \alpha_i = \eta\, \sigma_i^2 / \sigma_L^2$
 # > 4. $\quad$ for $n$ times
 # > 5. $\qquad$ draw $z \sim \mathcal{N}(0, \mathbf{I})$
 # > 6. $\qquad x \leftarrow x + \frac{\alpha_i}{2}\, s_\theta(x, \sigma_i) + \sqrt{\alpha_i}\; z$
@@ -648,8 +614,8 @@ plots.show(
 
 
 # %%
-def my_annealed_langevin(denoiser, x, times, n, epsilon, rng):
-    """Where x (B, ...) ends: n Langevin steps at each level of `times`, from the largest down."""
+def my_annealed_langevin(denoiser, x, times, n, eta, rng):
+    """Where x (B, ...) ends after n Langevin steps at each level, from the largest down."""
     ...  # write it here
 
 
@@ -666,20 +632,19 @@ check.solution("annealed_langevin")
 # ones.
 
 # %%
-for epsilon in (1.0, 3.0):
-    x = plain_langevin(modes, start[:1000], seeded(0), epsilon=epsilon)
+for eta in (1.0, 3.0):
+    x = plain_langevin(modes, start[:500], seeded(10), eta=eta)
     print(
-        f"plain, step size {epsilon:g}: share {share(in_light(x)):.2f}, {share(outside(x)):.0%} outside both spots"
+        f"plain, eta = {eta:g}: share {share(in_light(x)):.2f}, {share(outside(x)):.0%} outside"
     )
 
 # %% [markdown]
-# At these sizes larger steps do not find the weights. With the largest ones the share moves a little, but a third of the points
-# lies outside the spots. Steps as long as those of annealing at its largest noise would diverge without that noise. So the two
-# cannot be separated further.
+# At these sizes larger steps do not find the weights. With the largest ones many points lie outside the spots. Steps as long as
+# those of annealing at its largest noise would diverge without that noise. So the two cannot be separated further.
 
 # %%
 walk = lambda mixture, x: my_annealed_langevin(
-    ExactDenoiser(mixture, levels), x, levels.times(40), 50, 0.004, seeded(0)
+    ExactDenoiser(mixture, levels), x, levels.times(40), 50, 0.004, seeded(10)
 )
 annealed, annealed_equal = walk(modes, start), walk(equal, start)
 
@@ -716,18 +681,20 @@ axes[3].set(
 axes[3].legend(loc="lower right", fontsize=12)
 plots.show(
     fig,
-    alt="Three scatter plots of two round spots and one plot of shares. Real: a faint spot at the lower left, a dense one at "
-    "the upper right. Plain Langevin: both equally dense. Annealed: like the real one. Shares: plain reaches a half for "
-    "weights 0.2 and 0.5 alike; annealed lies on the line of right shares.",
+    alt="Three scatter plots of two round spots and one plot of shares. Real: a faint spot "
+    "at the lower left, a dense one at the upper right. Plain Langevin: both equally dense. "
+    "Annealed: like the real one. Shares: plain reaches a half for weights 0.2 and 0.5 "
+    "alike; annealed lies on the line of right shares.",
 )
 
 # %%
 claim(
     "score-annealed-langevin",
-    "In 2,000 steps, annealed Langevin dynamics gives two separated modes the right weights in both mixtures, to within 0.03.",
+    "In 2,000 steps, annealed Langevin dynamics gives two separated modes the right weights "
+    "in both mixtures, to within 0.03.",
     figures=of_points(annealed, annealed_equal),
-    measured="a share of {light:.2f} where 0.20 is right, and of {equal:.2f} where 0.50 is right; "
-    "{outside:.1%} outside both modes",
+    measured="a share of {light:.2f} where 0.20 is right, and of {equal:.2f} where 0.50 is "
+    "right; {outside:.1%} outside both modes",
     holds=lambda light, equal: all_of(light.within(0.17, 0.23), equal.within(0.47, 0.53)),
     null={
         "plain Langevin dynamics": of_points(plain, plain_equal),
@@ -745,9 +712,10 @@ claim(
 # %% tags=["nbval-ignore-output"]
 predict(
     "score-annealed-learned.width",
-    "The real spots have a standard deviation of 0.10 per coordinate. The sampled ones, where the last level has noise 0.05?",
-    low=0,
-    high=0.3,
+    "The real spots have a standard deviation of 0.10 per coordinate. And the sampled ones, "
+    "where the last level has noise 0.05?",
+    low=0.08,
+    high=0.2,
 )
 
 # %%
@@ -758,72 +726,94 @@ levels_used = (
 falling = torch.cat([levels_used.flip(0), torch.zeros(1, dtype=torch.long)])
 print("t:", *falling.tolist())
 
-n, rng = 3000, seeded(3)
-x_T = torch.randn(n, 2, generator=rng)
-made = my_annealed_langevin(network, x_T, falling, 40, 5e-4, rng)
-real, around = data.sample(n, seeded(4))[0], circle(n, rng=seeded(5))
-
-fig, axes = plt.subplots(1, 3, figsize=(11.5, 4.6), sharey=True)
-for ax, (name, x) in zip(
-    axes, {"Real": real, "Annealed Langevin": made, "Null model: a circle": around}.items()
-):
+rng = seeded(3)
+made = my_annealed_langevin(
+    network, torch.randn(1500, 2, generator=rng), falling, 40, 5e-4, rng
+)
+real = data.sample(1500, seeded(4))[0]
+fig, axes = plt.subplots(1, 2, figsize=(9.5, 4.9), sharey=True)
+for ax, (name, x) in zip(axes, {"Real": real, "Annealed Langevin": made}.items()):
     plots.points(x, None, name, ax, size=9)
 plots.show(
     fig,
-    alt="Three scatter plots. Real and sampled: eight spots on a circle, the sampled ones a little wider. The null model: a "
-    "circle of even density, without spots.",
+    alt="Two scatter plots. Real and sampled: eight spots on a circle, the sampled ones a "
+    "little wider.",
 )
 
+# %% [markdown]
+# That is the shipped network, with your function. The claim is about the five other trainings, with 4,000 points each. Its
+# limits were fixed before these were drawn. A spot's share may be off by half of 1/8. And of the points at most 8 % may lie
+# outside, farther than three standard deviations from all spots. That is the middle between 2.7 %, for spots that are exact but
+# for the noise of 0.05, and 13.5 %, for spots half again as wide as the real ones.
 
 # %%
-def in_spots(x, trained="no training"):
-    """The largest error of a spot's share, the share of points x (n, 2) outside all spots, and the spots' width."""
-    distance, spot = torch.cdist(x.double(), data.means).min(1)
-    worst = max((share(spot == k) for k in range(8)), key=lambda s: abs(s.mean - 1 / 8))
-    outside = [metrics.modes(part, data, within=3)[1] for part in x.split(250)]
-    width = [(part.square().mean() / 2).sqrt() for part in distance.split(250)]
-    sets = lambda values: estimate(values, runs="sets of 250 points")
-    return dict(worst=worst, outside=sets(outside), width=sets(width), trained=trained)
+runs = figures.load("ring_scores", "samples")
 
 
-unequal = GaussianMixture([0.07, 0.18] + 6 * [0.125], data.means, data.stds).sample(
-    n, seeded(6)
-)[0]
+def of_runs(way):
+    """What annealed Langevin dynamics drew with each of five networks, or with five noises."""
+    each = {
+        name: figures.values(runs, name, way=way)
+        for name in ("worst share", "outside", "width")
+    }
+    off = estimate(abs(each["worst share"] - 1 / 8))
+    return dict(off=off, outside=estimate(each["outside"]), width=estimate(each["width"]))
+
+
+def of_sets(mixture):
+    """The same of five sets of points of a mixture."""
+    off, out, width = [], [], []
+    for seed in range(5):
+        x = mixture.sample(4000, seeded(20 + seed))[0].double()
+        distance, spot = torch.cdist(x, data.means).min(1)
+        shares = torch.bincount(spot, minlength=8) / len(x)
+        off.append(float((shares - 1 / 8).abs().max()))
+        out.append(metrics.modes(x, data, within=3)[1])
+        width.append(float((distance.square().mean() / 2).sqrt()))
+    off, out, width = (estimate(values, "sets of points") for values in (off, out, width))
+    return dict(off=off, outside=out, width=width)
+
+
+unequal = GaussianMixture([0.04, 0.21] + 6 * [0.125], data.means, data.stds)
+wide = GaussianMixture(data.weights, data.means, 1.5 * data.stds)
+best = of_runs("exact")
 claim(
     "score-annealed-learned",
-    "Annealed Langevin with a learned score samples the data: each of the eight spots has its share, to within 0.03, and fewer "
-    "than 5 % of the points lie outside (farther than three standard deviations from all spots).",
-    figures=in_spots(made, "one training"),
-    measured="the share farthest from 1/8 is {worst:.3f}, {outside:.1%} lie outside, the spots' width is {width:.3f} "
-    "({trained})",
-    holds=lambda worst, outside: all_of(
-        worst.within(1 / 8 - 0.03, 1 / 8 + 0.03), outside.below(0.05)
-    ),
+    "Annealed Langevin dynamics with a learned score samples the data: each of the eight "
+    "spots has its share, to within a half of it, and fewer than 8 % of the points lie "
+    "outside.",
+    figures=of_runs("trained") | dict(best_outside=best["outside"], best_width=best["width"]),
+    measured="the worst share is off by {off:.3f}, {outside:.1%} lie outside, the spots' "
+    "width is {width:.3f}; with the exact score {best_outside:.1%} lie outside, and the "
+    "width is {best_width:.3f}",
+    holds=lambda off, outside: all_of(off.below(1 / 16), outside.below(0.08)),
     null={
-        "a circle without spots": in_spots(around),
-        "spots of unequal shares": in_spots(unequal),
+        "spots of unequal shares": of_sets(unequal),
+        "spots half again as wide": of_sets(wide),
     },
 )
 
 # %% [markdown]
-# The spots are a little too wide, and most of that is no mistake. The walk ends in $q(x_t)$ at its **last level**, which
-# still has noise of 0.05: $\sqrt{0.10^2 + 0.05^2} = 0.11$. To end with less, add smaller levels.
+# The spots are a little too wide. Most of that is no error of the network, for the exact score has it too. The walk ends in
+# $q(x_t)$ at its **last level**, which still has noise of 0.05: $\sqrt{0.10^2 + 0.05^2} = 0.11$. To end with less, add smaller
+# levels.
 #
 # ## Watch it
 #
-# The same walk with 300 points. **Left** the points, **middle** the prediction of Tweedie's formula for each (scattered at
-# first, as in lesson 02), **right** the learned field. Play it, drag the slider, use the arrow keys. Unlike in lesson 02 the
-# points never settle. At each level they move until noise and drift are in balance, in ever smaller steps.
+# The same walk with 200 points and fewer steps. **Left** are the points. In the **middle** is the prediction of Tweedie's
+# formula for each (scattered at first, as in lesson 02). **Right** is the learned field. Play it, drag the slider, use the
+# arrow keys. Unlike in lesson 02 the points never settle. At each level they move until noise and drift are in balance, in
+# ever smaller steps.
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.samplers import Step, annealed_langevin
 from course_lib.widgets.player import play
 
 rng = seeded(5)
-x_T = torch.randn(300, 2, generator=rng)
-*film, last = annealed_langevin(network, x_T, falling, n=5, epsilon=1e-3, rng=rng)
+x_T = torch.randn(200, 2, generator=rng)
+*film, last = annealed_langevin(network, x_T, falling, n=3, eta=1e-3, rng=rng)
 film += [Step(last.t, last.x, network(last.x, last.t))]  # there is still noise
-play(film, field=network, max_mb=0.45)
+play(film, field=network, max_mb=0.25)
 
 # %% [markdown]
 # ## Where does a start end?
@@ -853,17 +843,15 @@ from functools import partial
 
 
 @torch.no_grad()
-def walk_wrongly(
-    denoiser, x, times, n, epsilon, rng, scaled=True, root=True, upwards=False, sign=1
-):
+def walk_wrongly(denoiser, x, times, n, eta, rng, scaled=True, root=True, upwards=False):
     """Algorithm 1, right or wrong."""
     sigma = denoiser.process.noise(times[:-1])
-    alphas = epsilon * (sigma / sigma[-1]) ** 2 if scaled else epsilon * torch.ones_like(sigma)
+    alphas = eta * (sigma / sigma[-1]) ** 2 if scaled else eta * torch.ones_like(sigma)
     rows = list(zip(times[:-1].tolist(), alphas.tolist()))
     for t, alpha in reversed(rows) if upwards else rows:
         for _ in range(n):
             noise = (alpha**0.5 if root else alpha) * randn_like(x, rng)
-            x = x + sign * alpha / 2 * denoiser(x, t).score + noise
+            x = x + alpha / 2 * denoiser(x, t).score + noise
     return x
 
 
@@ -872,22 +860,15 @@ museum = {
     "one step size for all": partial(walk_wrongly, scaled=False),
     "smallest noise first": partial(walk_wrongly, upwards=True),
 }
-exact_modes, some = ExactDenoiser(modes, levels), start[:800]
-ends = {"right": annealed[:800]}
+exact_modes, some = ExactDenoiser(modes, levels), start[:500]
+ends = {"right": annealed[:500]}
 for name, wrong in museum.items():
-    ends[name] = wrong(exact_modes, some, levels.times(40), 50, 0.004, seeded(0))
+    ends[name] = wrong(exact_modes, some, levels.times(40), 50, 0.004, seeded(10))
     print(f"{name}: {check.annealed_langevin(wrong).diagnosis}")
 fig, axes = plt.subplots(1, 4, figsize=(11.5, 3.7), sharey=True)
 for ax, (name, x) in zip(axes, ends.items()):
-    plots.points(
-        x,
-        None,
-        f"{name}\n{float(in_light(x).double().mean()):.2f} lower left",
-        ax,
-        reach=9,
-        size=6,
-    )
-    ax.title.set_fontsize(14)
+    plots.points(x, None, f"{name}\n{share(in_light(x)):.2f}", ax, reach=9, size=6)
+    ax.title.set_fontsize(15)
 plots.show(
     fig,
     alt="Four scatter plots. Right: two round spots, a faint one and a dense one. A "
@@ -903,19 +884,20 @@ plots.show(
 # ## What you saw
 #
 # - The score is the gradient of $\log q$. Tweedie's formula turns it into the mean of all clean points that may lead to $x_t$.
-# - The network's noise, divided by $-\sqrt{1 - \bar\alpha_t}$, is the score: cosine {{score-eps-learned.cosine}} or more from
-#   $t = 10$ on. At $t = 1$ its scale is {{score-eps-learned.scale}}, which is wrong.
+# - A network's noise, divided by $-\sqrt{1 - \bar\alpha_t}$, estimates the score. From $t = 10$ on the cosine with the exact
+#   one is {{score-eps-learned.cosine}} or more. At $t = 1$ the scale is {{score-eps-learned.scale}}, which is wrong.
 # - Where data are sparse the relative error of the learned score is larger, on average {{score-low-density.ratio}} times.
 # - Plain Langevin dynamics puts {{score-plain-langevin.light.mean}} of its points where a fifth belongs, and
 #   {{score-plain-langevin.equal.mean}} where a half belongs. Annealed Langevin dynamics puts
 #   {{score-annealed-langevin.light.mean}} and {{score-annealed-langevin.equal.mean}} there.
-# - With a network trained on the epsilon loss alone, annealed Langevin dynamics samples the ring:
-#   {{score-annealed-learned.outside}} of the points lie outside the spots.
+# - With networks trained on the epsilon loss alone, annealed Langevin dynamics samples the ring:
+#   {{score-annealed-learned.outside}} of the points lie outside the spots, and with the exact score
+#   {{score-annealed-learned.best_outside}}.
 #
 # ## At full size
 #
 # Song and Ermon (2019, section 5) used ten levels from 1 to 0.01 and one network for all, on pictures of 32 × 32. Each level
-# had 100 steps, with $\varepsilon = 2 \cdot 10^{-5}$. Their second paper (2020) chooses the largest noise as large as the
+# had 100 steps, with $\eta = 2 \cdot 10^{-5}$. Their second paper (2020) chooses the largest noise as large as the
 # largest distance between two training pictures. Our $\sigma = 20$ for a gap of 14 is of that kind. Today the Langevin step is
 # at work as the *corrector* of samplers (Song et al. 2021). The score is what all guidance changes (lessons 07 and 08).
 
@@ -935,7 +917,7 @@ guesses(
 # <details><summary>Answer</summary>
 #
 # With $\epsilon = -\sqrt{1 - \bar\alpha_t}\, s$ line 4 becomes $x_{t-1} = (x_t + \beta_t\, s) / \sqrt{\alpha_t} + \sigma_t z$.
-# The noise has a variance of about $\beta_t$. A Langevin step with that noise, $\varepsilon = \beta_t$, has half the drift.
+# The noise has a variance of about $\beta_t$. A Langevin step with that noise, $\eta = \beta_t$, has half the drift.
 # The rest moves the points from $q(x_t)$ to $q(x_{t-1})$; a Langevin step stays at one level.
 #
 # </details>
@@ -956,8 +938,7 @@ guesses(
 # - **denoising score matching**: learning the marginal score by regression on the conditional one.
 # - **low data density**: regions where few $x_t$ fall, so that the loss hardly constrains a learned score.
 # - **manifold**: a surface of few dimensions, near which data are believed to lie.
-# - **Langevin dynamics**: steps along the score with noise of variance $\varepsilon$; for small steps, nearly $q$ is
-#   stationary.
+# - **Langevin dynamics**: steps along the score with noise of variance $\eta$; for small steps, nearly $q$ is stationary.
 # - **stationary distribution**: the distribution that a step of a random walk leaves unchanged.
 # - **slow mixing**: a chain that hardly ever crosses from one mode to another.
 # - **annealed Langevin dynamics**: Langevin dynamics at falling noise levels.

@@ -44,6 +44,7 @@ from course_lib.teaching.claims import claim
 from course_lib.teaching.evidence import all_of, compare, estimate
 from course_lib.widgets.guess import guesses, predict
 from course_lib.zoo import figures, models
+from matplotlib.colors import LogNorm
 
 plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
@@ -83,9 +84,10 @@ arrow((3, -0.6), (2.3, -0.2), GREEN)
 arrow((4, -0.6), (4.7, -0.2), GREEN)
 plots.show(
     fig,
-    alt="A diagram in the shape of a U. Three blocks go down on the left: 16 channels of 16 × 16, 32 of 8 × 8, 64 of 4 × 4. "
-    "Three blocks of the same sizes go up on the right. An arrow, the skip connection, leads from each left block to the right "
-    "one of its size. Below, arrows from the embedding of time and class point to the blocks.",
+    alt="A diagram in the shape of a U. Three blocks go down on the left: 16 channels of "
+    "16 × 16, 32 of 8 × 8, 64 of 4 × 4. Three of the same sizes go up on the right. A skip "
+    "connection leads from each left block to the right one of its size. Below, arrows from "
+    "the embedding of time and class point to the blocks.",
 )
 
 # %% [markdown]
@@ -171,10 +173,11 @@ axes[2].set(
 axes[2].legend(loc="upper left")
 plots.show(
     fig,
-    alt="Two heat maps of 128 entries over time. Sinusoidal: the entries go from fast to slow waves in order, sines, then "
-    "cosines. Random Fourier: fast and slow waves in no order. A line plot of the cosine similarity to t = 500: both have a "
-    "sharp peak of 1 at 500; away from it the sinusoidal curve falls slowly to 0.3, the Fourier one at once to about 0. The "
-    "sinusoidal embedding of t / T stays near 1 at all times.",
+    alt="Two heat maps of 128 entries over time. Sinusoidal: the entries go from fast to slow "
+    "waves in order, sines, then cosines. Random Fourier: fast and slow waves in no order. A "
+    "line plot of the cosine similarity to t = 500: both have a sharp peak of 1 at 500. Away "
+    "from it the sinusoidal curve falls slowly to 0.3, the Fourier one at once to about 0. "
+    "The sinusoidal embedding of t / T stays near 1 at all times.",
 )
 
 # %% [markdown]
@@ -309,7 +312,7 @@ print(
 figure = plots.pictures(yours, columns=10, title="Digits by your U-Net, from 0 to 9")
 plots.show(
     figure,
-    alt="Ten generated digits in a row, from 0 to 9. Most are easy to read; the 5 is broken in two.",
+    alt="Ten generated digits, 0 to 9. Most are easy to read; the 5 is broken in two.",
 )
 
 # %% [markdown]
@@ -318,7 +321,7 @@ plots.show(
 # The network draws a five in 25 steps. Click a block to see its feature maps large; move the slider to see them change with
 # $t$. Blocks with ◉ have self-attention: choose one, then click a position in the large picture to see that position's
 # attention weights. They say how much of each value enters the mean. They do not say how much the output depends on a
-# position: that is the next section's question.
+# position: an optional section below measures that.
 
 # %%
 from course_lib.widgets.explorer import explore
@@ -327,7 +330,294 @@ five = network.given(5)
 explore(five, ddim(five, network.draw_noise(1, seeded(3)), network.process.times(25)))
 
 # %% [markdown]
-# ## Which input pixels does the output depend on?
+# ## What does each part contribute?
+#
+# An **ablation** removes or exchanges one part, trains again, and compares. The recipe is that of lesson 00, cut to 240
+# steps. Each arm has five trainings, the transformer three. Training $i$ has the same batches and noise in all arms, and is
+# compared with training $i$ of the full U-Net. It takes over half an hour of one core. It was done once, by `python
+# tests/benchmarks/unet_ablation.py`, and ships as `data/figures/unet_ablation.json`. The arms:
+#
+# - **No skip connections**: zeros in place of the encoder's maps. Work and parameters stay the same.
+# - **No residual paths**: a block outputs what its convolutions output. A block's last convolution otherwise starts at 0.
+#   Without the path no gradient would then arrive, so here it starts at random.
+# - **Residual paths, random start**: the full U-Net, but these convolutions start at random. The arm without residual paths
+#   is compared with this one.
+# - **Constant time**: the network is always given the embedding of $t = 500$. Work and parameters stay the same.
+# - **Time as a fraction**: the sinusoidal embedding of $t / T$, not of $t$. **Random Fourier time**: the other embedding.
+# - **Addition, not adaptive norm**: the embedding is added, as by Ho et al.
+# - **No self-attention**: without the attention layers.
+# - **A transformer**: another network, described in the next section.
+#
+# Self-attention makes a step more expensive. So two arms also have a version at **equal processor time**: as many steps as
+# cost the same as 240 of the full U-Net. Costs were measured in turns in one run. Two figures are compared: the Frechet
+# distance (lesson 00) of 500 samples, and the loss of $v$ on held-out digits. The loss varies less between trainings, but it
+# does not say how the samples look.
+#
+# The null model is compared like an arm: five trainings of the full U-Net with new seeds, for start, batches and noise.
+
+# %% tags=["nbval-ignore-output"]
+predict(
+    "unet-parts-that-count.skips",
+    "Zeros in place of the skip connections: "
+    "how many times the full U-Net's Frechet distance?",
+    low=1,
+    high=30,
+    unit="times",
+)
+
+# %% tags=["nbval-ignore-output"]
+predict(
+    "unet-smaller-changes.verdict",
+    "Random start, random Fourier time, addition, no self-attention: "
+    "are both figures worse in each?",
+    choices=["yes", "no", "cannot be told apart"],
+)
+
+# %%
+FULL, STARTED = "the full U-Net", "residual paths, random start"
+AGAIN = "the full U-Net, new seeds"
+ARMS = [
+    AGAIN,
+    "no skip connections",
+    "no residual paths",
+    STARTED,
+    "constant time",
+    "time as a fraction",
+    "random Fourier time",
+    "addition, not adaptive norm",
+    "no self-attention",
+    "no self-attention, equal time",
+    "a transformer",
+    "a transformer, equal time",
+]
+FIGURES = {"Frechet distance": (1, ".2f"), "held-out loss": (1000, ".1f")}  # in thousandths
+TICKS = (-0.5, 0, 0.5, 1, 2, 5, 10, 20), (-5, 0, 5, 10, 20, 50, 100)
+LOOKS = {True: (RED, "s", "worse"), False: (GREEN, "D", "better"), None: (BLUE, "o", "≈")}
+SMALL = dict(ha="right", va="center", fontsize=12, bbox=dict(fc="white", ec="none", pad=1))
+runs = figures.load("unet_ablation").sort_values("seed")
+
+
+def trainings(arm):
+    """The trainings of an arm."""
+    part, _, equal = arm.partition(", equal ")
+    return figures.where(runs, part=part, equal=equal or "steps")
+
+
+def pair(arm, figure):
+    """A figure of an arm's trainings, and of those that they are compared with."""
+    arms = arm, STARTED if arm == "no residual paths" else FULL
+    a, b = (FIGURES[figure][0] * trainings(of)[figure].to_numpy() for of in arms)
+    return a, b[: len(a)]
+
+
+against = {arm: {figure: compare(*pair(arm, figure)) for figure in FIGURES} for arm in ARMS}
+fig, axes = plt.subplots(1, 2, figsize=(11.8, 11), sharey=True)
+for ax, ticks, (figure, (_, spec)) in zip(axes, TICKS, FIGURES.items()):
+    for y, arm in enumerate(ARMS):
+        gap, (a, b) = against[arm][figure].difference, pair(arm, figure)
+        colour, marker, verdict = LOOKS[against[arm][figure].higher]
+        ax.errorbar(gap.mean, y, xerr=gap.margin, fmt=marker, color=colour, ms=10, capsize=6)
+        ax.plot(a - b, [y] * len(a), "k|", ms=14, mew=1.5)
+        text = f"{gap:+{spec}} (margin {gap.margin:{spec}}) {verdict}"
+        ax.annotate(text, (1, y - 0.3), xycoords=ax.get_yaxis_transform(), **SMALL)
+    ax.axvline(0, color="black", lw=1.2, ls=":")
+    ax.set_xscale("symlog", linthresh=ticks[3])
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.minorticks_off()
+    ax.set_xlabel(f"difference (logarithmic beyond {ticks[3]})")
+    ax.set_title(figure + ", in thousandths" * (figure != "Frechet distance"))
+labels = []
+for arm in ARMS:
+    rows, beside = trainings(arm), " (beside the next)" * (arm == "no residual paths")
+    steps, parameters = rows.iloc[0][["steps", "parameters"]]
+    labels.append(f"{arm}{beside}\n{steps} steps, {parameters:,}, n = {len(rows)}")
+axes[0].set_yticks(range(len(ARMS)), labels)
+axes[0].invert_yaxis()
+full = [f"{estimate(pair(FULL, figure)[0]):{spec}}" for figure, (_, spec) in FIGURES.items()]
+title = "Differences from the full U-Net (distance {}, loss {})".format(*full)
+fig.suptitle(title, fontsize=18)
+plots.show(
+    fig,
+    alt="Two panels of differences with margins, a row for each arm: Frechet distance and "
+    "held-out loss. By far the largest: no skip connections and the transformer. Above 0 in "
+    "both: no residual paths, constant time, time as a fraction. The others lie near 0, as "
+    "does the null model. One is below: the loss without self-attention at equal time.",
+)
+
+# %% [markdown]
+# A row is an arm: below its name its steps, its parameters and its number of trainings $n$. **Black strokes** are the
+# differences of its trainings, the **symbol** their mean, which the number repeats with ± one standard error. **Bars** are
+# the margin that a verdict needs: 2.8 standard errors of five paired differences, 4.3 of three. Orange squares: worse. Green
+# diamonds: better. Blue circles (≈): cannot be told apart. "No residual paths" is compared with the arm below it.
+#
+# Eleven arms and two figures give 22 verdicts at the level of 5 %: one is expected by chance.
+# The claims therefore ask whether *both* figures are worse, in each of their arms. What decides is the smallest difference,
+# in margins. The first claim is about what a path or an input carries.
+
+
+# %%
+def figures_of(arms):
+    """Each arm's ratio of distances (name: arm), and the differences that decide."""
+    of = lambda figure: [against[arm][figure] for arm in arms.values()]
+    distances, losses = map(of, FIGURES)
+    in_margins = lambda found: found.difference.mean / found.difference.margin
+    ratios = {name: found.a.mean / found.b.mean for name, found in zip(arms, distances)}
+    return ratios | dict(
+        distance=min(distances, key=in_margins), loss=min(losses, key=in_margins)
+    )
+
+
+def worse(id, statement, expected=True, **arms):
+    """The claim that in each of these arms samples and loss are both worse."""
+    return claim(
+        id,
+        statement,
+        figures=figures_of(arms),
+        measured="Frechet distance times "
+        + ", ".join(f"{{{name}:.1f}}" for name in arms)
+        + "; smallest in margins: distance {distance.difference:+.2f}, "
+        "loss {loss.difference:+.1f} thousandths",
+        holds=lambda distance, loss: all_of(distance.higher, loss.higher),
+        null={AGAIN: figures_of(dict.fromkeys(arms, AGAIN))},
+        expected=expected,
+    )
+
+
+worse(
+    "unet-parts-that-count",
+    "Without skip connections, without residual paths, and at a constant time, "
+    "samples and loss are both worse.",
+    skips="no skip connections",
+    paths="no residual paths",
+    time="constant time",
+)
+
+# %% [markdown]
+# The second is about smaller changes:
+
+# %%
+worse(
+    "unet-smaller-changes",
+    "With a random start, with random Fourier features, with addition, and without "
+    "self-attention, samples and loss are both worse.",
+    start=STARTED,
+    fourier="random Fourier time",
+    added="addition, not adaptive norm",
+    unattended="no self-attention",
+    expected=None,
+)
+
+# %% [markdown]
+# - **Random Fourier time, addition, no self-attention**, after equally many steps: neither figure can be told apart.
+# - **Random start**: the loss is higher; the distances cannot be told apart.
+# - **No self-attention, equal time**: the loss is lower; the distances cannot be told apart. This may be chance.
+#
+# Three arms have fewer parameters (see the plot). With addition, without self-attention and with random Fourier features the
+# random start differs too.
+#
+# Dhariwal and Nichol (2021, table 3) give an FID of 13.06 with AdaGN and of 15.08 with addition, on ImageNet at 128 × 128
+# after 700,000 iterations. These are single figures; the table states no error. Our 240 steps on digits do not show what
+# happens later in a training, or on other data.
+#
+# ## A transformer beside the U-Net
+#
+# Does it have to be a U-Net? A **diffusion transformer** (Peebles and Xie 2023) has one size only, no convolutions and no
+# skip connections across. It cuts the picture into patches, here of 2 × 2 pixels. Each of the 64 patches becomes a vector,
+# and a positional encoding is added. Then come blocks of self-attention and a small network for each position. Time and class
+# enter by an adaptive norm, as above. The last layer turns each vector into a patch again. Ours has 4 blocks and about as
+# many parameters as the U-Net; its source is `Transformer` in `tests/benchmarks/unet_ablation.py`, 25 lines. Lesson 25 (to
+# come) builds one.
+#
+# It was trained with the same batches, noise, optimisers and rates, which were chosen for the U-Net. Its steps cost more:
+# at equal processor time it has 104 of them, the U-Net 240.
+
+# %%
+worse(
+    "unet-transformer",
+    "With a transformer, after equally many steps and at equal processor time, "
+    "samples and loss are both worse.",
+    steps="a transformer",
+    time="a transformer, equal time",
+)
+
+# %% [markdown]
+# ## How can a network do without the time?
+#
+# At a constant time the samples are worse, but far better than without skip connections. The picture shows the noise level.
+# The outermost pixels of these digits are all black, so that in $x_t$ they hold noise of known mean and unknown standard
+# deviation. The most likely $t$ can be computed from these 60 pixels alone.
+
+# %% tags=["nbval-ignore-output"]
+predict(
+    "unet-noise-level-visible.error",
+    "The guess t = 500 has a mean error of 250 steps. And the most likely t, "
+    "given the 60 pixels?",
+    low=0,
+    high=250,
+    unit="steps",
+)
+
+# %%
+edge = torch.ones(16, 16, dtype=torch.bool)
+edge[1:-1, 1:-1] = False
+every_t = torch.arange(1, network.process.T + 1)
+a, b = network.process.signal(every_t), network.process.noise(every_t)
+true_t = torch.randint(1, network.process.T + 1, (1000,), generator=seeded(0))
+x_t = network.process.add_noise(x0, true_t, torch.randn(x0.shape, generator=seeded(1)))
+pixels = x_t[:, 0, edge].double()  # (1000, 60)
+squares = (
+    pixels.square().sum(1, True) + 2 * a * pixels.sum(1, True) + 60 * a**2
+)  # of x_t + a, at every t
+log_p = -squares / (2 * b**2) - 60 * b.log()
+likely_t = every_t[log_p.argmax(1)]
+
+
+def beside_constant(guess):
+    """The error of guesses of the time, in steps, beside that of t = 500."""
+    off = lambda t: (t - true_t).abs()
+    found = compare(off(guess), off(torch.tensor(500)), runs="digits")
+    return dict(gap=found, error=found.a, constant=found.b)
+
+
+claim(
+    "unet-noise-level-visible",
+    "A noisy digit shows its time: from the outermost pixels alone, "
+    "t is found with a smaller error than without the picture.",
+    figures=beside_constant(likely_t),
+    measured="a mean error of {error:.0f} steps; always t = 500: {constant:.0f}; "
+    "difference {gap.difference:+.0f}",
+    holds=lambda gap: gap.lower,
+    null={"the most likely t of another digit": beside_constant(likely_t.roll(1))},
+)
+
+# %% [markdown]
+# So the information is there. (Whether the network uses it in this way was not measured.) Sun et al. (2025) trained many
+# models without the noise level; most became only a little worse, and some better.
+#
+# ## Failure museum: the wrong unit of time
+#
+# The embedding is made for $t$ in steps, 0 to 1,000. Many programs keep time as a fraction, and pass $t / T$. Nothing
+# crashes. But all times then get nearly the same vector: the dotted line in the figure below exercise 1. Trained so, the
+# network is worse than with $t$ in steps:
+
+# %%
+worse(
+    "unet-time-as-fraction",
+    "With t / T, samples and loss are both worse than with t in steps.",
+    fraction="time as a fraction",
+)
+
+# %% [markdown]
+# The checks name this mistake, and a softmax over the wrong axis:
+
+# %%
+columns_first = lambda q, k, v: (q @ k.mT / q.shape[-1] ** 0.5).softmax(-2) @ v
+fractions = check.sinusoidal(lambda time, dim: my_sinusoidal(time / 1000, dim))
+print("time as a fraction:", fractions.diagnosis)
+print("softmax over the wrong axis:", check.self_attention(columns_first).diagnosis)
+
+# %% [markdown]
+# ## Optional: which input pixels does the output depend on?
 #
 # The **receptive field** of an output pixel is the set of input pixels that can influence it. In this network it is the whole
 # picture: group normalisation alone mixes all positions. The **effective receptive field** (Luo et al. 2016) weights the input
@@ -336,20 +626,10 @@ explore(five, ddim(five, network.draw_noise(1, seeded(3)), network.process.times
 #
 # We leave out the middle input pixel. By lesson 02 the best prediction is $v = (a\,x_t - E[x_0 \mid x_t]) / b$. So $v_{8,8}$
 # contains its own pixel of $x_t$ with the weight $a / b$, which falls from 5.9 at $t = 100$ to 0.3 at $t = 800$. That is a
-# **confound**: a second cause, which changes together with the one in question. At all other pixels the derivatives of $v$,
-# $\epsilon$ and $x_0$ agree up to one factor, so one map is enough.
+# **confound**: a second cause, which changes together with the one in question.
 #
 # We take the mean radius: the mean distance of the other pixels from the middle, weighted by the derivative. If all 255 counted
 # equally, it would be {{unet-erf-widens.equal}} pixels.
-
-# %% tags=["nbval-ignore-output"]
-predict(
-    "unet-erf-widens.late",
-    "Equal weights would give a mean radius of 6.2 pixels. And the derivatives of the trained network at t = 800?",
-    low=0,
-    high=12,
-    unit="pixels",
-)
 
 # %%
 rows, columns = torch.meshgrid(torch.arange(16.0) - 8, torch.arange(16.0) - 8, indexing="ij")
@@ -378,17 +658,9 @@ def slopes(denoiser, t, pictures):
     return x_t.grad[:, 0].abs()
 
 
-times = [1, 10, 25, 50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 950, 1000]
-nets = {"trained": network, "random weights": random}
-found = {
-    name: [slopes(denoiser, t, x0[:100]) for t in times] for name, denoiser in nets.items()
-}
-
-from matplotlib.colors import LogNorm
-
 fig, axes = plt.subplots(1, 6, figsize=(11.5, 3.6))
 for ax, t in zip(axes, (1, 25, 100, 200, 500, 800)):
-    weights = found["trained"][times.index(t)] * others
+    weights = slopes(network, t, x0[:100]) * others
     weights = (weights / weights.sum((1, 2), keepdim=True)).mean(0)
     weights[8, 8] = torch.nan
     shown = ax.imshow(weights / weights[others].max(), cmap="cividis", norm=LogNorm(0.001, 1))
@@ -399,50 +671,15 @@ fig.colorbar(
 fig.suptitle("Effective receptive field of the output's middle pixel", fontsize=17)
 plots.show(
     fig,
-    alt="Six heat maps of the effective receptive field, on a logarithmic scale, the middle pixel white. At t = 1 and 25 a "
-    "small bright spot on an even, faint background. From t = 100 to t = 800 the background at the rim fades, and a patch of "
-    "about the size of a digit brightens around the spot.",
-)
-
-# %%
-fig, ax = plt.subplots(figsize=(11.5, 5))
-for label_, name, shown, line, colour in (
-    ("random weights", "random weights", others, "--s", RED),
-    ("trained", "trained", others, "-o", BLUE),
-    ("trained, with the middle pixel", "trained", distance >= 0, ":D", GREEN),
-):
-    radii = torch.stack(
-        [radius(weights * shown) for weights in found[name]]
-    )  # (times, digits)
-    error = radii.std(1) / radii.shape[1] ** 0.5
-    ax.errorbar(
-        times, radii.mean(1), error, fmt=line, color=colour, ms=6, capsize=3, label=label_
-    )
-ax.axhline(float(distance[others].mean()), color="black", ls="-.", label="equal weights")
-ax.set(
-    title="Mean radius of the effective receptive field",
-    xlabel="time t",
-    ylabel="mean radius, in pixels",
-    ylim=(0, 9.5),
-)
-ax.set_yticks(range(0, 7, 2))
-ax.legend(loc="upper center", ncols=2)
-plots.show(
-    fig,
-    alt="Mean radius over time; a line of equal weights at 6.2. Random weights: from 5.1 slowly down to 4.7. Trained: 4.5 at "
-    "t = 1, falls to 3.3 at t = 200, rises to 3.6 at t = 800. Trained, with the middle pixel: 3.6 at t = 1, falls to 2.0 at "
-    "t = 100, rises to 3.3 at t = 800.",
+    alt="Six heat maps on a logarithmic scale, the middle pixel white. At t = 1 and 25 a "
+    "small bright spot on an even background. From t = 100 to t = 800 the rim fades, and a "
+    "patch of about the size of a digit brightens around the spot.",
 )
 
 # %% [markdown]
-# (Mean over 100 digits; bars: one standard error.) **Blue**: the field of the trained network is narrower than that of random
-# weights at every $t$. It narrows up to about $t = 200$. From there to $t = 800$ it widens a little, from 54 % to 59 % of what
-# equal weights would give. At small $t$ the faint, even background of the maps makes the radius large; we did not look for its
-# reason. At $t = 1000$ the derivatives themselves are nearly 0, and their radius means little.
-#
-# **Green**: with the middle pixel the field seems to widen more than four times as much. Most of that is the middle pixel's
-# share of the sum, which falls from 37 % at $t = 200$ to 8 % at $t = 800$. The claim leaves this pixel out. It is about 200
-# other digits than those of the plot, which showed us which two times to compare.
+# (100 digits.) From $t = 200$ to $t = 800$ the field widens a little. We chose these two times on the digits of this
+# picture; the claim is about 200 others. With the middle pixel the field would seem to widen much more, because the middle
+# pixel's own share of the sum falls.
 
 
 # %%
@@ -455,340 +692,30 @@ def widening(denoiser):
 
 claim(
     "unet-erf-widens",
-    "Without the middle pixel, the effective receptive field of the trained network is wider at t = 800 than at t = 200.",
+    "Without the middle pixel, the effective receptive field of the trained network "
+    "is wider at t = 800 than at t = 200.",
     figures=dict(widening(network), equal=float(distance[others].mean())),
-    measured="mean radius {early:.2f} pixels at t = 200, {late:.2f} at t = 800 (one network); equal weights: {equal:.1f}; "
-    "growth with the middle pixel: {naive:.2f}",
+    measured="mean radius {early:.2f} pixels at t = 200, {late:.2f} at t = 800 (one network); "
+    "equal weights: {equal:.1f}; growth with the middle pixel: {naive:.2f}",
     holds=lambda growth: growth.higher,
     null={"random weights": widening(random)},
 )
 
 # %% [markdown]
-# ## What does each part contribute?
-#
-# An **ablation** removes or exchanges one part, trains again, and compares. The recipe is that of lesson 00, cut to 240
-# steps. Each arm has five trainings, the transformer three, the full U-Net
-# six (the claims use those whose seeds are paired), and training $i$ of all arms has the same batches and noise. It
-# takes half an hour of one core, so it was done once, by
-#
-#     python tests/benchmarks/unet_ablation.py
-#
-# and its results ship as `data/figures/unet_ablation.json`. Details that matter:
-#
-# - A skip connection is "removed" by zeros in its place: the same work and as many parameters, without the information.
-# - Without the path that skips them, blocks cannot start at zero as they otherwise do: no gradient would arrive. So they are
-#   compared with a U-Net that has the paths and the same random start.
-# - Some arms have fewer parameters: 380,000 without time or self-attention, 385,000 with addition, 403,000 without residual
-#   paths, of 413,000. So "without" always means without the part *and* its parameters. Without
-#   self-attention, with addition and with random Fourier features the random start differs, too.
-# - Self-attention makes a step more expensive. So the U-Net without it, and the transformer below, were also trained for
-#   **equal processor time**: as many steps as cost the same. The costs were measured in turns in one run.
-# - Two figures are compared: the Frechet distance (lesson 00) of 500 samples, and the loss of $v$ on held-out digits. The
-#   loss varies less between trainings, but it does not say how the samples look.
-# - In the first three trainings the full U-Net's distances lay close together, 1.09 to 1.16. The fourth gave 1.75. So three
-#   were too few.
-# - The null model is the full U-Net again: its trainings 4 to 6 beside its first three. They differ by chance alone.
-# - There are eleven verdicts, each at the level of 5 %, without a correction for their number.
-
-# %% tags=["nbval-ignore-output"]
-predict(
-    "unet-skip-connections.ratio",
-    "Zeros in place of the skip connections: how many times the full U-Net's Frechet distance?",
-    low=1,
-    high=30,
-    unit="times",
-)
-
-# %% tags=["nbval-ignore-output"]
-predict(
-    "unet-self-attention.verdict",
-    "Are both figures worse without self-attention, after equally many steps?",
-    choices=["yes", "no", "cannot be told apart"],
-)
-
-# %%
-runs = figures.load("unet_ablation")
-cost, runs = runs.attrs["milliseconds a step"], runs.sort_values("seed", kind="stable")
-FULL, AGAIN, STARTED = "the full U-Net", "the full U-Net again", "residual paths, random start"
-FIGURES = {"distance": "Frechet distance", "loss": "held-out loss"}
-arms = [
-    (part, equal)
-    for equal in ("steps", "time")
-    for part in cost
-    if ((runs.part == part) & (runs.equal == equal)).any()
-]
-name_of = lambda part, equal: part + (", equal time" if equal == "time" else "")
-
-
-def of(figure, part, equal="steps"):
-    """A figure of each training of a part."""
-    values = figures.values(
-        runs, FIGURES[figure], part=FULL if part == AGAIN else part, equal=equal
-    )
-    return values[3:] if part == AGAIN else values
-
-
-def against(part, equal="steps", other=FULL):
-    """Distance and loss of a part beside another's, paired by seed; those of the null model have other seeds."""
-    pairs = {figure: (of(figure, part, equal), of(figure, other)) for figure in FIGURES}
-    found = {
-        figure: compare(a, b[: len(a)], paired=part != AGAIN)
-        for figure, (a, b) in pairs.items()
-    }
-    return {"ratio": found["distance"].a.mean / found["distance"].b.mean, **found}
-
-
-def worse(id, arm, part, than="the full U-Net's", equal="steps", other=FULL, expected=True):
-    """The claim that both figures are worse for a part than for the other arm."""
-    return claim(
-        id,
-        f"{arm}, samples and loss are both worse than {than}.",
-        figures=against(part, equal, other),
-        measured="Frechet distance {distance:.2f} ({ratio:.1f} times), held-out loss {loss:.4f}",
-        holds=lambda distance, loss: all_of(distance.higher, loss.higher),
-        null={"the full U-Net again, from other seeds": against(AGAIN)},
-        control={"no skip connections": against("no skip connections")}
-        if expected is False
-        else None,
-        expected=expected,
-    )
-
-
-print(f"{'':30}steps  ms/step  parameters  Frechet distance     held-out loss")
-for part, equal in arms:
-    row = figures.where(runs, part=part, equal=equal).iloc[0]
-    distance_, loss = (
-        f"{estimate(of('distance', part, equal)):.2f}",
-        f"{estimate(of('loss', part, equal)):.4f}",
-    )
-    print(
-        f"{name_of(part, equal):30}{row.steps:5}{cost[part]:9.0f}{row.parameters:12,}{distance_:>18}{loss:>18}"
-    )
-
-# %%
-shown = [(AGAIN, "steps"), *(arm for arm in arms if arm[0] != FULL)]
-fig, axes = plt.subplots(1, 2, figsize=(11.8, 6.6), sharey=True)
-for ax, figure, unit, ticks in zip(
-    axes, FIGURES, (1, 0.001), ((-0.5, 0, 0.5, 1, 2, 5, 10, 20), (-5, 0, 5, 10, 20, 50, 100))
-):
-    for y, (part, equal) in enumerate(shown):
-        other = STARTED if part == "no residual paths" else FULL
-        found = against(part, equal, other)[figure]
-        colour, marker = {True: (RED, "s"), False: (GREEN, "D"), None: (BLUE, "o")}[
-            found.higher
-        ]
-        mean, error = found.difference.mean / unit, found.difference.error / unit
-        ax.errorbar(mean, y, xerr=error, fmt=marker, color=colour, ms=10, capsize=5, lw=2.5)
-        each = of(figure, part, equal)
-        each = each - (found.b.mean if part == AGAIN else of(figure, other)[: len(each)])
-        ax.plot(each / unit, [y] * len(each), "k|", ms=14, mew=1.5)
-    ax.axvline(0, color="black", lw=1.2, ls=":")
-    ax.set_xscale("symlog", linthresh=ticks[3])
-    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    ax.minorticks_off()
-    ax.set_xlabel(
-        "difference" + ", in thousandths" * (unit < 1) + f"\n(logarithmic beyond {ticks[3]})"
-    )
-    ax.set_title(f"{FIGURES[figure]}, minus the full U-Net's", fontsize=15)
-axes[0].set_yticks(
-    range(len(shown)), [name_of(*arm).replace(", equal", ",\nequal") for arm in shown]
-)
-axes[0].invert_yaxis()
-plots.show(
-    fig,
-    alt="Two panels of mean differences with standard errors, a row for each arm. Both figures: by far the largest without "
-    "skip connections and for the transformer; worse without residual paths, without time and with time as a fraction. The "
-    "others are nearer 0, as is the full U-Net again; at equal time the loss is lower without self-attention: a green diamond.",
-)
-
-# %% [markdown]
-# **Black strokes** are the trainings, **symbols** their means, bars one standard error. (So is each ± of this lesson.) A
-# verdict needs 2.8 of them for five trainings, 4.3 for three. Orange squares: worse than the other arm. Green diamonds: better.
-# Blue circles: cannot be told apart. The other arm is the full U-Net, and for the residual paths the one with the random start.
-# Each claim asks whether *both* figures are worse.
-#
-# ### Skip connections and residual paths
-#
-# The first claim is about the paths across the U, the others about those around a block's convolutions.
-
-# %%
-from IPython.display import display
-
-display(
-    worse("unet-skip-connections", "Without the skip connections' maps", "no skip connections")
-)
-display(
-    worse(
-        "unet-residual-paths",
-        "Without residual paths",
-        "no residual paths",
-        "with them, at a random start",
-        other=STARTED,
-    )
-)
-worse(
-    "unet-zero-start",
-    "With a random start of each block's last convolution",
-    STARTED,
-    "with 0 there",
-    expected=None,
-)
-
-# %% [markdown]
-# ### The time
-#
-# One arm is not given $t$. Another is given random Fourier features of it.
-
-# %%
-display(worse("unet-time", "Without the time", "no time"))
-worse(
-    "unet-random-fourier",
-    "With random Fourier features",
-    "random Fourier time",
-    "with the sinusoidal embedding",
-    expected=None,
-)
-
-# %% [markdown]
-# ### Self-attention
-#
-# Equal steps and equal processor time may give different verdicts.
-
-# %%
-display(
-    worse(
-        "unet-self-attention",
-        "Without self-attention, after equally many steps",
-        "no self-attention",
-        expected=None,
-    )
-)
-at_equal_time = dict(equal="time", expected=False)
-worse(
-    "unet-attention-time",
-    "Without self-attention, at equal processor time",
-    "no self-attention",
-    **at_equal_time,
-)
-
-# %% [markdown]
-# ### Addition or adaptive norm?
-#
-# Dhariwal and Nichol (2021, table 3) give an FID of 13.06 with AdaGN and of 15.08 with addition, on ImageNet at 128 × 128
-# after 700,000 iterations. These are single figures; the table states no error. Ours are five trainings of 240 steps on
-# digits. They do not show whether a gain lasts when training goes on, or holds for other data.
-
-# %%
-ADDED = "addition, not adaptive norm"
-worse(
-    "unet-adaptive-norm",
-    "With addition",
-    ADDED,
-    "with adaptive group normalisation",
-    expected=None,
-)
-
-# %% [markdown]
-# ### How can a network do without the time?
-#
-# The noise level can be seen in the picture. The outermost pixels of these digits are all black, so that in $x_t$ they hold
-# noise of known mean and unknown standard deviation. The most likely $t$, given these 60 pixels alone:
-
-# %%
-edge = torch.ones(16, 16, dtype=torch.bool)
-edge[1:-1, 1:-1] = False
-every_t = torch.arange(1, network.process.T + 1)
-a, b = network.process.signal(every_t), network.process.noise(every_t)
-true_t = torch.randint(1, network.process.T + 1, (1000,), generator=seeded(0))
-x_t = network.process.add_noise(x0, true_t, torch.randn(x0.shape, generator=seeded(1)))
-pixels = x_t[:, 0, edge].double()  # (1000, 60)
-squares = (
-    pixels.square().sum(1, True) + 2 * a * pixels.sum(1, True) + 60 * a**2
-)  # of x_t + a, at every t
-log_p = -squares / (2 * b**2) - 60 * b.log()
-likely_t = every_t[log_p.argmax(1)]
-
-
-def off(guess):
-    """The mean error of guesses of the time, in steps."""
-    return estimate((guess - true_t).abs(), runs="digits")
-
-
-claim(
-    "unet-noise-level-visible",
-    "A noisy digit shows its time: from its outermost pixels alone, t is found to within 50 of 1,000 steps on average.",
-    figures=dict(off=off(likely_t)),
-    measured="a mean error of {off:.0f} steps",
-    holds=lambda off: off.below(50),
-    null={"always t = 500": dict(off=off(torch.tensor(500)))},
-)
-
-# %% [markdown]
-# So the information is there. (Whether the network uses it in this way was not measured.) Sun et al. (2025) trained many
-# models without the noise level; most became only a little worse, and some better.
-#
-# ## A transformer beside the U-Net
-#
-# Does it have to be a U-Net? A **diffusion transformer** (Peebles and Xie 2023) has one size only, no convolutions and no
-# skip connections across. It cuts the picture into patches, here of 2 × 2 pixels. Each of the 64 patches becomes a vector,
-# and a positional encoding is added. Then come blocks of self-attention and a small network for each position. Time and class
-# enter by an adaptive norm, as above. The last layer turns each vector into a patch again. Ours has 4 blocks and about as
-# many parameters as the U-Net; its source is `Transformer` in `tests/benchmarks/unet_ablation.py`, 25 lines. Lesson 25 (to
-# come) builds one by hand.
-#
-# It was trained with the same batches, noise, rates and optimisers: Muon for the matrices between the first and last layers
-# (`course_lib/muon.py`), AdamW for the rest. The rates were chosen for the U-Net. A step costs the transformer over twice the
-# U-Net's time (see the table). So at equal processor time it has fewer than half of the steps.
-
-# %%
-display(
-    worse("unet-transformer", "With a transformer, after equally many steps", "a transformer")
-)
-worse(
-    "unet-transformer-time",
-    "With a transformer, at equal processor time",
-    "a transformer",
-    equal="time",
-)
-
-# %% [markdown]
-# ## Failure museum: the wrong unit of time
-#
-# The embedding is made for $t$ in steps, 0 to 1,000. Many programs keep time as a fraction, and pass $t / T$. Nothing
-# crashes. But all times then get nearly the same vector: the dotted line in the figure below exercise 1. Trained so, the
-# network is worse than with $t$ in steps:
-
-# %%
-worse("unet-time-as-fraction", "With t / T", "time as a fraction", "with t in steps")
-
-# %%
-columns_first = lambda q, k, v: (q @ k.mT / q.shape[-1] ** 0.5).softmax(-2) @ v
-print(
-    "time as a fraction:",
-    check.sinusoidal(lambda time, dim: my_sinusoidal(time / 1000, dim)).diagnosis,
-)
-print("softmax over the wrong axis:", check.self_attention(columns_first).diagnosis)
-
-# %% [markdown]
 # ## What you saw
 #
 # - Four functions make a U-Net. Yours draw the digits that the library's draws.
+# - Zeros in place of the skip connections' maps multiply the Frechet distance by {{unet-parts-that-count.skips}} after 240
+#   steps. Without residual paths it is {{unet-parts-that-count.paths}} times that with them, at a random start. A constant
+#   time multiplies it by {{unet-parts-that-count.time}}.
+# - A time as a fraction, where steps are expected, raises both figures too. Even so a noisy digit shows its time, with a mean
+#   error of {{unet-noise-level-visible.error}} steps.
+# - Of a random start, random Fourier features, addition and no self-attention we cannot say that each makes both figures
+#   worse. That is no proof that they change nothing.
+# - A transformer with about as many parameters is far behind: {{unet-transformer.steps}} times the Frechet distance
+#   after 240 steps, {{unet-transformer.time}} times at equal processor time. 240 steps do not show whether this lasts.
 # - The effective receptive field of the trained network, without the middle pixel, widens a little from $t = 200$ (mean
-#   radius {{unet-erf-widens.early}} pixels) to $t = 800$ ({{unet-erf-widens.late}}). With random weights it narrows. Most of
-#   the growth with the middle pixel, {{unet-erf-widens.naive}} pixels, is a confound.
-# - Zeros in place of the skip connections' maps multiply the Frechet distance by {{unet-skip-connections.ratio}} after 240
-#   steps.
-# - Without the time it is multiplied by {{unet-time.ratio}}. A time as a fraction, where steps are expected, raises the loss:
-#   {{unet-time-as-fraction.loss}}. (Its distance grows no more than between two sets of trainings of the same network.) Even
-#   so a noisy digit shows its time, with a mean error of {{unet-noise-level-visible.off}} steps.
-# - After equally many steps, self-attention cannot be told apart from none. At equal processor time the loss is lower without
-#   it, {{unet-attention-time.loss}}; the Frechet distances cannot be told apart. With other seeds the full U-Net differs from
-#   itself by as much: the verdict rests on pairing by seed, and may be chance.
-# - Nor can random Fourier features be told apart from the sinusoidal embedding, or addition from adaptive group
-#   normalisation. That is no proof that they are equal. A random start makes the loss higher; the distances cannot be told
-#   apart.
-# - A transformer with about as many parameters is far behind: {{unet-transformer.ratio}} times the Frechet distance after 240
-#   steps, {{unet-transformer-time.ratio}} times at equal processor time. 240 steps do not show whether this lasts.
+#   radius {{unet-erf-widens.early}} pixels) to $t = 800$ ({{unet-erf-widens.late}}). With random weights it narrows.
 #
 # ## At full size
 #
@@ -796,10 +723,14 @@ print("softmax over the wrong axis:", check.self_attention(columns_first).diagno
 # and self-attention at 16 × 16. It trained for 10.6 hours on a TPU v3-8. Dhariwal and Nichol put self-attention at 32 × 32,
 # 16 × 16 and 8 × 8, and improved the FID on ImageNet at 128 × 128 by 0.7. Peebles and Xie's largest transformer, DiT-XL/2,
 # works on latents (lesson 12). It reaches an FID of 2.27 on ImageNet at 256 × 256, with guidance (lesson 08), after 7 million
-# steps. One evaluation costs 118.6 Gflops. Ours has 0.41 million parameters and the same parts.
+# steps. One evaluation costs 118.6 Gflops. Ours has 0.41 million parameters.
 
 # %% tags=["nbval-ignore-output"]
-guesses("unet-erf-widens.late", "unet-skip-connections.ratio", "unet-self-attention.verdict")
+guesses(
+    "unet-parts-that-count.skips",
+    "unet-smaller-changes.verdict",
+    "unet-noise-level-visible.error",
+)
 
 # %% [markdown]
 # ## Think about it
@@ -811,8 +742,8 @@ guesses("unet-erf-widens.late", "unet-skip-connections.ratio", "unet-self-attent
 #
 # The noise is different in every pixel, and $\epsilon$ and $v$ contain it. So the output needs every pixel of the input,
 # which only the finest map holds without loss. The prediction of $x_0$ at large $t$ is a smooth picture, for which the coarse
-# maps may be enough. At small $t$ it is nearly $x_t$ itself, and the argument is the same as for $\epsilon$. (This is an
-# argument, not a measurement: you could train the benchmark's arm with another view.)
+# maps may be enough. At small $t$ it is nearly $x_t$ itself, and the argument is the same as for $\epsilon$. (An argument,
+# not a measurement.)
 #
 # </details>
 #
@@ -853,7 +784,7 @@ guesses("unet-erf-widens.late", "unet-skip-connections.ratio", "unet-self-attent
 # - **diffusion transformer**: a denoiser of self-attention blocks over patches of the picture, without a U-Net's two paths;
 #   DiT.
 #
-# Used again: Frechet distance (lesson 00), v-prediction (lesson 02).
+# Used again: Frechet distance (lesson 00), null model (lesson 01), v-prediction (lesson 02).
 #
 # ## In practice
 #

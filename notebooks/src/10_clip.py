@@ -367,10 +367,10 @@ claim(
 #
 # ## CLIP on noisy pictures
 #
-# The lecture says that CLIP must be **noise-aware** to guide: trained on noisy pictures, and given their time. The arm **128,
-# noisy** of the same benchmark differs from **128** in that alone: three of four training pictures have noise of a random time.
-# Each caption looks for its picture among 64, with noise of time $t$ in all pictures. What does it gain in noise, and what
-# does it cost on clean pictures?
+# The lecture says that CLIP must be noise-aware to guide, as the classifier of lesson 07: trained on noisy pictures, and
+# given their time. The arm **128, noisy** of the same benchmark differs from **128** in that alone: three of four training
+# pictures have noise of a random time. Each caption looks for its picture among 64, with noise of time $t$ in all pictures.
+# What does it gain in noise, and what does it cost on clean pictures?
 
 # %%
 times = [int(t) for t in figures.raw("clip_batches")["runs"][3]["figures"]["found at t"]]
@@ -821,12 +821,12 @@ guesses(
 # - **bag of words**: a model that knows which words occur, and not which belongs to which.
 # - **zero-shot classification**: classifying by sentences, without labelled pictures of the classes.
 # - **hard negative**: a wrong example that is close to the right one.
-# - **noise-aware**: trained on noisy pictures, and given their time.
 # - **CLIP guidance**: moving the score by the gradient of the cosine between noisy picture and caption.
 # - **push**: here the shift of the predicted picture by guidance, $w\, b_t^2\, \nabla \cos$.
 # - **adversarial example**: an input that raises a network's output without showing what the output stands for.
 #
-# Used again: null model (lesson 01), score (lesson 02).
+# Used again: null model (lesson 01), score (lesson 02), classifier guidance (lesson 07), noise-aware classifier (lesson 07),
+# classifier-free guidance (lesson 08).
 #
 # ## In practice
 #

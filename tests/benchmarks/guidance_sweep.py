@@ -1,13 +1,13 @@
 """Fidelity and diversity over w, for classifier and classifier-free guidance; the miniature of two papers' trade-off curves.
 
-    python tests/benchmarks/guidance_sweep.py [w|steps|dropout] [--n 500] [--seeds 0 1 2]
+    python tests/benchmarks/guidance_sweep.py [w|steps] [--n 500] [--seeds 0 1 2]
 
 The shipped network throughout; for classifier guidance, with the null condition, as the unconditional model. A seed is the
 noise that samples start from, and a pair of classifiers: a noise-aware one and one of the same network that was trained on
 clean digits only, for 600 steps, after which it no longer improves. Seed 0 has the shipped noise-aware one. So error bars
-cover noise and three trainings of the classifiers, but not the network's own training; that is covered by the part `dropout`,
-where each seed is a network of its own. DDIM, eta = 0, 25 steps. The shipped classifier, which guides none of them, evaluates
-all.
+cover noise and three trainings of the classifiers, but not the network's own training. DDIM, eta = 0, 25 steps. The shipped
+classifier, which guides none of them, evaluates all. (`dropped` is null in every row: no network of these has another rate of
+label dropout than the shipped one.)
 
 Trained networks are kept in build/guidance. Lessons 07 and 08 show the results. All of it takes about an hour on one
 core.
@@ -32,11 +32,9 @@ from course_lib.samplers import sample
 from course_lib.training import EMA, train
 from course_lib.zoo import models
 from course_lib.zoo.recipes import noisy_classifier as recipe
-from course_lib.zoo.recipes.digits import digits_network, train_digits
 
 GUIDES = ("classifier-free", "classifier", "clean classifier")
-WS, RATES, STEPS = (0, 0.5, 1, 1.5, 2, 3, 5, 8), (0.02, 0.1, 0.2, 0.5), (25, 250)
-DROPOUT_STEPS, DROPOUT_SEEDS = 1500, 2
+WS, STEPS = (0, 0.5, 1, 1.5, 2, 3, 5, 8), (25, 250)
 FEWER = 200  # samples, where the steps are compared
 
 
@@ -68,18 +66,9 @@ def clean_classifier(seed: int, steps: int = 600):
     return model
 
 
-@cache
-def dropout_network(rate: float, seed: int):
-    """The digits' network, trained for DROPOUT_STEPS with that share of labels dropped."""
-    model = digits_network(seed)
-    training = lambda: train_digits(model, seed=seed, steps=DROPOUT_STEPS, dropped=rate, plain=True)
-    load_or_train(BUILD / f"guidance/dropped_{rate}_{seed}.safetensors", model.net, training)
-    return model
-
-
-def guided(guide: str, seed: int, w: float, label: torch.Tensor, rate: float | None) -> Denoiser:
+def guided(guide: str, seed: int, w: float, label: torch.Tensor) -> Denoiser:
     """The denoiser of one row."""
-    network = models.load("digits") if rate is None else dropout_network(rate, seed)
+    network = models.load("digits")
     if guide == "classifier-free":
         return classifier_free(network, label, w)
     classifier = (noisy_classifier if guide == "classifier" else clean_classifier)(seed)
@@ -87,12 +76,12 @@ def guided(guide: str, seed: int, w: float, label: torch.Tensor, rate: float | N
 
 
 @cache
-def row(n: int, guide: str, seed: int, w: float, steps: int, dropped: float | None) -> dict:
+def row(n: int, guide: str, seed: int, w: float, steps: int, dropped: None = None) -> dict:
     """The scores of n samples, and the seconds that sampling took."""
     if w == 0 and guide != "classifier-free":  # without guidance it is the same for all
-        return row(n, "classifier-free", seed, w, steps, dropped)
+        return row(n, "classifier-free", seed, w, steps)
     label = torch.arange(n) % 10
-    denoiser, noise = guided(guide, seed, w, label, dropped), models.load("digits").draw_noise(n, seeded(100 + seed))
+    denoiser, noise = guided(guide, seed, w, label), models.load("digits").draw_noise(n, seeded(100 + seed))
     begun = time.perf_counter()
     made = sample(denoiser, noise, steps, batch=n)
     return {"seconds": round(time.perf_counter() - begun, 1), "figures": figures(made, label)}
@@ -114,15 +103,14 @@ def real(n: int) -> dict:
     return figures(digits.load("train")[0][:n], digits.load("train")[1][:n])
 
 
-def jobs_of(guides=("classifier-free",), ws=(2,), steps=(25,), rates=(None,), most: int | None = None, **fixed):
-    """The jobs for all combinations, of the first `most` seeds."""
+def jobs_of(guides=("classifier-free",), ws=(2,), steps=(25,), **fixed):
+    """The jobs for all combinations."""
     return lambda seeds: [
-        {"guide": guide, "seed": seed, "w": w, "steps": k, "dropped": rate} | fixed
+        {"guide": guide, "seed": seed, "w": w, "steps": k, "dropped": None} | fixed
         for guide in guides
-        for seed in [seed for seed in seeds if most is None or seed < most]
+        for seed in seeds
         for w in ws
         for k in steps
-        for rate in rates
     ]
 
 
@@ -131,10 +119,9 @@ BENCH = Benchmark(
     [
         Part("w", jobs_of(GUIDES, WS), row_of_n, once={"real": real}),
         Part("steps", jobs_of(("classifier",), steps=STEPS, n=FEWER), row_of_n),
-        Part("dropout", jobs_of(rates=RATES, most=DROPOUT_SEEDS), row_of_n),
     ],
     amounts={"n": 500},
-    header={"seeds": 3, "dropout steps": DROPOUT_STEPS, "dropout seeds": DROPOUT_SEEDS},
+    header={"seeds": 3},
 )
 
 if __name__ == "__main__":

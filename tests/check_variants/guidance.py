@@ -1,10 +1,11 @@
-"""Lessons 07 and 08."""
+"""Lesson 07."""
 
 import torch
 from torch.nn.functional import cross_entropy, log_softmax, nll_loss
 
-from course_lib.guidance import ClassifierFree, ClassifierGuided
+from course_lib.guidance import ClassifierGuided
 from course_lib.process import randn_like
+from course_lib.samplers import ddim, result
 
 # guided_score
 
@@ -117,91 +118,9 @@ def double_softmax(classifier, x0, label, rng):
     return cross_entropy(classifier(x_t, t).softmax(1), label)
 
 
-# label_dropout
-
-
-def by_where(label, null, p, rng):
-    return torch.where(torch.rand(label.shape, generator=rng) < p, null, label)
-
-
-def by_fill(label, null, p, rng):
-    return label.masked_fill(torch.rand(len(label), generator=rng) < p, null)
-
-
-def by_bernoulli(label, null, p, rng):
-    drop = torch.bernoulli(torch.full(label.shape, p), generator=rng).bool()
-    out = label.clone()
-    out[drop] = null
-    return out
-
-
-def keeps_p(label, null, p, rng):
-    return torch.where(torch.rand(label.shape, generator=rng) < p, label, null)
-
-
-def all_or_none(label, null, p, rng):
-    return torch.full_like(label, null) if torch.rand(1, generator=rng) < p else label.clone()
-
-
-def in_place(label, null, p, rng):
-    label[torch.rand(label.shape, generator=rng) < p] = null
-    return label
-
-
-def to_zero(label, null, p, rng):
-    return label * (torch.rand(label.shape, generator=rng) >= p)
-
-
-def unseeded(label, null, p, rng):
-    return torch.where(torch.rand(label.shape) < p, null, label)
-
-
-# guided_mix
-
-
-def mixed(cond, uncond, x_t, t, w):
-    return uncond(x_t, t).eps + w * (cond(x_t, t).eps - uncond(x_t, t).eps)
-
-
-def weighted(cond, uncond, x_t, t, w):
-    return w * cond(x_t, t).eps + (1 - w) * uncond(x_t, t).eps
-
-
-def by_lerp(cond, uncond, x_t, t, w):
-    return torch.lerp(uncond(x_t, t).eps, cond(x_t, t).eps, w)
-
-
-def mix_by_library(cond, uncond, x_t, t, w):
-    return ClassifierFree(cond, uncond, w)(x_t, t).eps
-
-
-def through_x0(cond, uncond, x_t, t, w):
-    """All views are linear in each other: mixed pictures, read as noise."""
-    uncond, cond = uncond(x_t, t), cond(x_t, t)
-    return uncond.replace(x0=uncond.x0 + w * (cond.x0 - uncond.x0)).eps
-
-
-def ho_and_salimans(cond, uncond, x_t, t, w):
-    return (1 + w) * cond(x_t, t).eps - w * uncond(x_t, t).eps
-
-
-def swapped(cond, uncond, x_t, t, w):
-    return mixed(uncond, cond, x_t, t, w)
-
-
-def turned(cond, uncond, x_t, t, w):
-    return mixed(cond, uncond, x_t, t, -w)
-
-
-def sum_of_both(cond, uncond, x_t, t, w):
-    return uncond(x_t, t).eps + w * cond(x_t, t).eps
-
-
 RIGHT = {
     "guided_score": [by_hand, by_cross_entropy, through_eps, by_library],
     "classifier_loss": [loss_by_hand, noise_first, one_hot],
-    "label_dropout": [by_where, by_fill, by_bernoulli],
-    "guided_mix": [mixed, weighted, by_lerp, mix_by_library, through_x0],
 }
 WRONG = {
     "guided_score": [
@@ -217,19 +136,6 @@ WRONG = {
         ("one t is drawn for the whole batch", all_one_t),
         ("the sign is turned", upside_down),
         ("the softmax is taken twice", double_softmax),
-    ],
-    "label_dropout": [
-        ("p is the fraction that is kept", keeps_p),
-        ("all labels are dropped, or none", all_or_none),
-        ("the labels are written into", in_place),
-        ("dropped labels become 0, which is a class", to_zero),
-        ("not drawn from rng", unseeded),
-    ],
-    "guided_mix": [
-        ("this is Ho and Salimans' w", ho_and_salimans),
-        ("cond and uncond are swapped", swapped),
-        ("the difference is turned", turned),
-        ("the weights must sum to 1", sum_of_both),
     ],
 }
 
@@ -417,120 +323,6 @@ def fractions(classifier, x0, label, rng):
     return cross_entropy(classifier(x_t, t / classifier.process.T), label)
 
 
-def kept_with_p(label, null, p, rng):
-    keep = torch.rand(label.shape, generator=rng) < p
-    return torch.where(keep, label, null)
-
-
-def one_chance(label, null, p, rng):
-    return torch.where(torch.rand(1, generator=rng) < p, torch.full_like(label, null), label)
-
-
-def into_the_labels(label, null, p, rng):
-    drop = torch.rand(len(label), generator=rng) < p
-    label[drop] = null
-    return label
-
-
-def times_a_mask(label, null, p, rng):
-    keep = (torch.rand(len(label), generator=rng) >= p).long()
-    return label * keep
-
-
-def minus_one(label, null, p, rng):
-    return label.masked_fill(torch.rand(len(label), generator=rng) < p, -1)
-
-
-def global_chances(label, null, p, rng):
-    return torch.where(torch.rand(label.shape, device=label.device) < p, null, label)
-
-
-def a_fixed_number(label, null, p, rng):
-    """Exactly p of the batch, at random places."""
-    out = label.clone()
-    out[torch.randperm(len(label), generator=rng)[: round(p * len(label))]] = null
-    return out
-
-
-def the_first_ones(label, null, p, rng):
-    out = label.clone()
-    out[: round(p * len(label))] = null
-    return out
-
-
-def own_seed(label, null, p, rng):
-    drop = torch.rand(len(label), generator=torch.Generator().manual_seed(0)) < p
-    return torch.where(drop, null, label)
-
-
-def left_out(label, null, p, rng):
-    return label[torch.rand(len(label), generator=rng) >= p]
-
-
-def another_class(label, null, p, rng):
-    u = torch.rand(len(label), generator=rng)
-    return torch.where(u < p, torch.randint(0, int(label.max()) + 1, label.shape, generator=rng), label)
-
-
-def mask_alone(label, null, p, rng):
-    return torch.rand(len(label), generator=rng) < p
-
-
-def papers_w(cond, uncond, x_t, t, w):
-    e_cond, e_uncond = cond(x_t, t).eps, uncond(x_t, t).eps
-    return (1 + w) * e_cond - w * e_uncond
-
-
-def papers_w_again(cond, uncond, x_t, t, w):
-    e_cond, e_uncond = cond(x_t, t).eps, uncond(x_t, t).eps
-    return e_cond + w * (e_cond - e_uncond)
-
-
-def weights_exchanged(cond, uncond, x_t, t, w):
-    return (1 - w) * cond(x_t, t).eps + w * uncond(x_t, t).eps
-
-
-def difference_turned(cond, uncond, x_t, t, w):
-    return uncond(x_t, t).eps + w * (uncond(x_t, t).eps - cond(x_t, t).eps)
-
-
-def difference_alone(cond, uncond, x_t, t, w):
-    return w * (cond(x_t, t).eps - uncond(x_t, t).eps)
-
-
-def sum_of_two(cond, uncond, x_t, t, w):
-    return w * cond(x_t, t).eps + uncond(x_t, t).eps
-
-
-def of_x0(cond, uncond, x_t, t, w):
-    return uncond(x_t, t).x0 + w * (cond(x_t, t).x0 - uncond(x_t, t).x0)
-
-
-def of_scores(cond, uncond, x_t, t, w):
-    return uncond(x_t, t).score + w * (cond(x_t, t).score - uncond(x_t, t).score)
-
-
-def conditional_alone(cond, uncond, x_t, t, w):
-    return cond(x_t, t).eps
-
-
-def one_less(cond, uncond, x_t, t, w):
-    return uncond(x_t, t).eps + (w - 1) * (cond(x_t, t).eps - uncond(x_t, t).eps)
-
-
-def rescaled(cond, uncond, x_t, t, w):
-    """As Lin et al. have it against too much contrast."""
-    c, u = cond(x_t, t).eps, uncond(x_t, t).eps
-    mix, dims = u + w * (c - u), list(range(1, c.ndim))
-    return mix * c.std(dim=dims, keepdim=True) / mix.std(dim=dims, keepdim=True)
-
-
-def clamped_pictures(cond, uncond, x_t, t, w):
-    c, u = cond(x_t, t), uncond(x_t, t)
-    mix = u.replace(eps=u.eps + w * (c.eps - u.eps))
-    return mix.replace(x0=mix.x0.clamp(-1, 1)).eps
-
-
 TRIED = {
     "guided_score": [
         ("of P, not of log P", of_probabilities),
@@ -561,34 +353,6 @@ TRIED = {
         ("cut off", plain_number),
         ("the sign is turned", likelihood),
         ("", fractions),
-    ],
-    "label_dropout": [
-        ("the fraction that is kept", kept_with_p),
-        ("all labels are dropped, or none", one_chance),
-        ("written into", into_the_labels),
-        ("become 0", times_a_mask),
-        ("become -1", minus_one),
-        ("not drawn from rng", global_chances),
-        ("exactly the fraction p", a_fixed_number),
-        ("always the first", the_first_ones),
-        ("made anew", own_seed),
-        ("left out", left_out),
-        ("another class", another_class),
-        ("the mask is returned", mask_alone),
-    ],
-    "guided_mix": [
-        ("Ho and Salimans' w", papers_w),
-        ("Ho and Salimans' w", papers_w_again),
-        ("cond and uncond are swapped", weights_exchanged),
-        ("the difference is turned", difference_turned),
-        ("the unconditional noise is missing", difference_alone),
-        ("the weights must sum to 1", sum_of_two),
-        ("predicted pictures are mixed", of_x0),
-        ("the scores are mixed", of_scores),
-        ("w is forgotten", conditional_alone),
-        ("w - 1", one_less),
-        ("brought to the size", rescaled),
-        ("clamped", clamped_pictures),
     ],
 }
 
@@ -639,38 +403,135 @@ def by_gathered_logarithms(classifier, x0, label, rng):
     return -p.gather(1, label[:, None]).log().mean()
 
 
-def by_arithmetic(label, null, p, rng):
-    drop = (torch.rand(len(label), generator=rng) < p).to(label.dtype)
-    return label * (1 - drop) + null * drop
-
-
-def one_at_a_time(label, null, p, rng):
-    u = torch.rand(len(label), generator=rng).tolist()
-    return torch.tensor([null if chance < p else c for chance, c in zip(u, label.tolist())])
-
-
-def from_the_other_end(label, null, p, rng):
-    keep = torch.rand(label.size(), generator=rng, dtype=torch.float64) >= p
-    return torch.where(keep, label, torch.full_like(label, null))
-
-
-def in_float64(cond, uncond, x_t, t, w):
-    c, u = cond(x_t, t).eps.double(), uncond(x_t, t).eps.double()
-    return u + w * (c - u)
-
-
-def on_a_copy(cond, uncond, x_t, t, w):
-    mix = uncond(x_t, t).eps.clone()
-    mix += w * (cond(x_t, t).eps - mix)
-    return mix
-
-
-def beyond_the_conditional(cond, uncond, x_t, t, w):
-    c, u = cond(x_t, t).eps, uncond(x_t, t).eps
-    return c + (w - 1) * (c - u)
-
-
 RIGHT["guided_score"] += [by_gather, by_one_hot, one_gradient_each]
 RIGHT["classifier_loss"] += [by_logsumexp, summed_and_divided, by_gathered_logarithms]
-RIGHT["label_dropout"] += [by_arithmetic, one_at_a_time, from_the_other_end]
-RIGHT["guided_mix"] += [in_float64, on_a_copy, beyond_the_conditional]
+
+
+# guided_sampling
+
+
+def walk(move, times=lambda times: times, score=through_eps):
+    """A loop of moves x = move(process, score, pred, x, t, after)."""
+
+    def sampling(denoiser, classifier, x, its, label, w):
+        row = times(its.tolist())
+        for t, after in zip(row, row[1:]):
+            guided = score(denoiser, classifier, x, t, label, w)
+            x = move(denoiser.process, guided, denoiser(x, t), x, t, after)
+        return x
+
+    return sampling
+
+
+def x0_of(process, score, x, t):
+    a, b = process.coefficients(t, x)
+    return (x + b**2 * score) / a
+
+
+def eps_of(process, score, x, t):
+    return -process.coefficients(t, x)[1] * score
+
+
+def both(process, score, x, t):
+    return x0_of(process, score, x, t), eps_of(process, score, x, t)
+
+
+def ddim_move(process, score, pred, x, t, after):
+    x0, eps = both(process, score, x, t)
+    return process.add_noise(x0, after, eps)
+
+
+def by_the_librarys_guide(denoiser, classifier, x, times, label, w):
+    return result(ddim(ClassifierGuided(denoiser, classifier, label, w), x, times))
+
+
+def by_replace(process, score, pred, x, t, after):
+    guided = pred.replace(score=score)
+    return process.add_noise(guided.x0, after, guided.eps)
+
+
+def algorithm_2(denoiser, classifier, x, times, label, w):
+    """As it is printed, with the roots of alpha_bar, one move at a time, backwards through an index."""
+    bar = denoiser.process.alpha_bar
+    for i in range(len(times) - 1):
+        t, after = int(times[i]), int(times[i + 1])
+        with torch.enable_grad():
+            inside = x.detach().clone().requires_grad_()
+            log_p = classifier(inside, t).log_softmax(1)[range(len(x)), label].sum()
+            (gradient,) = torch.autograd.grad(log_p, inside)
+        eps = denoiser(x, t).eps - w * float((1 - bar(t)) ** 0.5) * gradient
+        x0 = (x - float((1 - bar(t)) ** 0.5) * eps) / float(bar(t) ** 0.5)
+        x = float(bar(after) ** 0.5) * x0 + float((1 - bar(after)) ** 0.5) * eps
+    return x
+
+
+def all_steps_kept(denoiser, classifier, x, times, label, w):
+    xs = [x]
+    for t, after in zip(times[:-1].tolist(), times[1:].tolist()):
+        guided = denoiser(xs[-1], t).replace(score=through_eps(denoiser, classifier, xs[-1], t, label, w))
+        xs.append(denoiser.process.add_noise(guided.x0, after, guided.eps))
+    return xs[-1]
+
+
+def with_end(denoiser, classifier, x, times, label, w):
+    """The last move apart: it ends at the predicted picture."""
+    *row, last, _ = times.tolist()
+    x = walk(ddim_move)(denoiser, classifier, x, torch.tensor([*row, last]), label, w) if row else x
+    return x0_of(denoiser.process, through_eps(denoiser, classifier, x, last, label, w), x, last)
+
+
+def of_the_label_at(weight):
+    return lambda denoiser, classifier, x, t, label, w: through_eps(denoiser, classifier, x, t, label, weight(denoiser, t, w))
+
+
+def guide_is_forgotten(denoiser, classifier, x, times, label, w):
+    return result(ddim(denoiser, x, times))
+
+
+def score_step(denoiser, classifier, x, times, label, w):
+    """Gradient ascent on log q instead of a sampler."""
+    for t in times.tolist()[:-1]:
+        x = x + denoiser.process.coefficients(t, x)[1] ** 2 * through_eps(denoiser, classifier, x, t, label, w)
+    return x
+
+
+def x_t_in_place(denoiser, classifier, x, times, label, w):
+    x.copy_(walk(ddim_move)(denoiser, classifier, x.clone(), times, label, w))
+    return x
+
+
+RIGHT["guided_sampling"] = [
+    walk(ddim_move),
+    walk(by_replace, score=by_hand),
+    by_the_librarys_guide,
+    algorithm_2,
+    all_steps_kept,
+    with_end,
+]
+UNMOVED_X0 = walk(lambda p, score, pred, x, t, after: p.add_noise(pred.x0, after, eps_of(p, score, x, t)))
+UNMOVED_EPS = walk(lambda p, score, pred, x, t, after: p.add_noise(x0_of(p, score, x, t), after, pred.eps))
+WRONG["guided_sampling"] = [
+    ("guidance is left out", guide_is_forgotten),
+    ("the predicted picture is the denoiser's own", UNMOVED_X0),
+    ("the noise that is added back is the denoiser's own", UNMOVED_EPS),
+    ("ends before the last move", walk(ddim_move, times=lambda row: row[:-1])),
+]
+TRIED["guided_sampling"] = [
+    ("guidance is left out", guide_is_forgotten),
+    ("the predicted picture is the denoiser's own", UNMOVED_X0),
+    ("the noise that is added back is the denoiser's own", UNMOVED_EPS),
+    ("ends before the last move", walk(ddim_move, times=lambda row: row[:-1])),
+    (
+        "stays at its time",
+        walk(lambda p, score, pred, x, t, after: p.add_noise(*both(p, score, x, t)[:1], t, eps_of(p, score, x, t))),
+    ),
+    ("at the predicted picture", walk(lambda p, score, pred, x, t, after: x0_of(p, score, x, t))),
+    ("the sign of eps is turned", walk(lambda p, s, pred, x, t, after: ddim_move(p, -s, pred, x, t, after))),
+    ("w is multiplied by b", walk(ddim_move, score=of_the_label_at(lambda d, t, w: w * float(d.process.noise(t))))),
+    ("the weight of w = 1", walk(ddim_move, score=of_the_label_at(lambda d, t, w: 1.0))),
+    ("the weight w - 1", walk(ddim_move, score=of_the_label_at(lambda d, t, w: w - 1))),
+    ("noise is added to x", walk(lambda p, s, pred, x, t, after: p.add_noise(x, after, eps_of(p, s, x, t)))),
+    ("", walk(lambda p, s, pred, x, t, after: p.add_noise(x0_of(p, s, x, t), after, torch.randn_like(x)))),
+    ("", score_step),
+    ("", x_t_in_place),
+]

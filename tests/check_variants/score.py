@@ -45,33 +45,33 @@ def overwritten(process, eps, t):
     return eps
 
 
-def eq_4(denoiser, x, t, epsilon, z):
-    return x + epsilon / 2 * denoiser(x, t).score + math.sqrt(epsilon) * z
+def eq_4(denoiser, x, t, eta, z):
+    return x + eta / 2 * denoiser(x, t).score + math.sqrt(eta) * z
 
 
 def line(drift=lambda e: e / 2, width=lambda e: e**0.5, view="score"):
     return lambda denoiser, x, t, e, z: x + drift(e) * getattr(denoiser(x, t), view) + width(e) * z
 
 
-def algorithm_1(denoiser, x, times, n, epsilon, rng):
+def algorithm_1(denoiser, x, times, n, eta, rng):
     sigma = [float(denoiser.process.noise(t)) for t in times[:-1]]
     for t, sigma_i in zip(times[:-1], sigma):
-        alpha = epsilon * sigma_i**2 / sigma[-1] ** 2
+        alpha = eta * sigma_i**2 / sigma[-1] ** 2
         for _ in range(n):
             x = x + alpha / 2 * denoiser(x, t).score + alpha**0.5 * torch.randn(x.shape, generator=rng)
     return x
 
 
-def yielding(denoiser, x, times, n, epsilon, rng):
+def yielding(denoiser, x, times, n, eta, rng):
     """As the library does it: a Step at a time."""
-    yield from library_annealed(denoiser, x, times, n, epsilon, rng)
+    yield from library_annealed(denoiser, x, times, n, eta, rng)
 
 
-def noise_first(denoiser, x, times, n, epsilon, rng):
+def noise_first(denoiser, x, times, n, eta, rng):
     """All noise drawn at the start, the step size from a table, the time as a batch."""
     z = torch.randn(len(times) - 1, n, *x.shape, generator=rng)
     sigma = denoiser.process.noise(times[:-1])
-    alpha = (epsilon * (sigma / sigma.min()) ** 2).tolist()
+    alpha = (eta * (sigma / sigma.min()) ** 2).tolist()
     for i, t in enumerate(times[:-1].tolist()):
         for k in range(n):
             score = -denoiser(x, torch.full((len(x),), t)).eps / sigma[i]
@@ -79,23 +79,23 @@ def noise_first(denoiser, x, times, n, epsilon, rng):
     return x
 
 
-def asked_twice(denoiser, x, times, n, epsilon, rng):
+def asked_twice(denoiser, x, times, n, eta, rng):
     """Looks at the guess of x_0 on the way, for a film that it does not keep."""
     for t in times[:-1].tolist():
         ratio = denoiser.process.noise(t) / denoiser.process.noise(times[-2].item())
         for _ in range(n):
             denoiser(x, t).x0  # noqa: B018
-            x = eq_4(denoiser, x, t, epsilon * float(ratio) ** 2, randn_like(x, rng))
+            x = eq_4(denoiser, x, t, eta * float(ratio) ** 2, randn_like(x, rng))
     return x
 
 
 def levels(size, step=eq_4, times=lambda times: times[:-1], each=lambda n: n, draw=randn_like):
-    """Algorithm 1 with its parts changed. `size` makes alpha of epsilon, sigma_i, the smallest and the largest sigma."""
+    """Algorithm 1 with its parts changed. `size` makes alpha of eta, sigma_i, the smallest and the largest sigma."""
 
-    def annealed(denoiser, x, falling, n, epsilon, rng):
+    def annealed(denoiser, x, falling, n, eta, rng):
         noise = denoiser.process.noise(falling[:-1])
         for t in times(falling).tolist():
-            alpha = float(size(epsilon, denoiser.process.noise(t), noise[-1], noise[0]))
+            alpha = float(size(eta, denoiser.process.noise(t), noise[-1], noise[0]))
             for _ in range(each(n)):
                 x = step(denoiser, x, t, alpha, draw(x, rng))
         return x
@@ -103,31 +103,31 @@ def levels(size, step=eq_4, times=lambda times: times[:-1], each=lambda n: n, dr
     return annealed
 
 
-def right_size(epsilon, sigma, smallest, largest):
-    return epsilon * (sigma / smallest) ** 2
+def right_size(eta, sigma, smallest, largest):
+    return eta * (sigma / smallest) ** 2
 
 
-def restarted(denoiser, x, times, n, epsilon, rng):
+def restarted(denoiser, x, times, n, eta, rng):
     for t in times[:-1].tolist():
-        y = algorithm_1(denoiser, x, torch.tensor([t, 0]), n, epsilon * (denoiser.process.noise(t).item() / 0.1) ** 2, rng)
+        y = algorithm_1(denoiser, x, torch.tensor([t, 0]), n, eta * (denoiser.process.noise(t).item() / 0.1) ** 2, rng)
     return y
 
 
-def elsewhere(denoiser, x, times, n, epsilon, rng):
-    return algorithm_1(denoiser, randn_like(x, rng), times, n, epsilon, rng)
+def elsewhere(denoiser, x, times, n, eta, rng):
+    return algorithm_1(denoiser, randn_like(x, rng), times, n, eta, rng)
 
 
-def one_noise(denoiser, x, times, n, epsilon, rng):
+def one_noise(denoiser, x, times, n, eta, rng):
     z = randn_like(x, rng)
-    return levels(right_size, draw=lambda x, rng: z)(denoiser, x, times, n, epsilon, rng)
+    return levels(right_size, draw=lambda x, rng: z)(denoiser, x, times, n, eta, rng)
 
 
-def denoised(denoiser, x, times, n, epsilon, rng):
-    return denoiser(algorithm_1(denoiser, x, times, n, epsilon, rng), int(times[-2])).x0
+def denoised(denoiser, x, times, n, eta, rng):
+    return denoiser(algorithm_1(denoiser, x, times, n, eta, rng), int(times[-2])).x0
 
 
-def written_over(denoiser, x, times, n, epsilon, rng):
-    return x.copy_(algorithm_1(denoiser, x, times, n, epsilon, rng))
+def written_over(denoiser, x, times, n, eta, rng):
+    return x.copy_(algorithm_1(denoiser, x, times, n, eta, rng))
 
 
 RIGHT = {
@@ -170,7 +170,7 @@ WRONG = {
         ("last prediction of x_0", denoised),
         ("✗ the first move begins at x", elsewhere),
         ("✗ x is left as it was", written_over),
-        ("the denoiser is never called", lambda denoiser, x, times, n, epsilon, rng: x),
+        ("the denoiser is never called", lambda denoiser, x, times, n, eta, rng: x),
     ],
 }
 
@@ -239,118 +239,118 @@ def into_eps(process, eps, t):
     return eps
 
 
-def one_size(denoiser, x, times, n, epsilon, rng):
+def one_size(denoiser, x, times, n, eta, rng):
     for t in times[:-1]:
         for _ in range(n):
-            x = x + epsilon / 2 * denoiser(x, t).score + epsilon**0.5 * randn_like(x, rng)
+            x = x + eta / 2 * denoiser(x, t).score + eta**0.5 * randn_like(x, rng)
     return x
 
 
-def ratio_not_squared(denoiser, x, times, n, epsilon, rng):
+def ratio_not_squared(denoiser, x, times, n, eta, rng):
     sigmas = [float(denoiser.process.noise(t)) for t in times[:-1]]
     for t, sigma in zip(times[:-1], sigmas):
-        alpha = epsilon * sigma / sigmas[-1]
+        alpha = eta * sigma / sigmas[-1]
         for _ in range(n):
             x = x + alpha / 2 * denoiser(x, t).score + alpha**0.5 * randn_like(x, rng)
     return x
 
 
-def over_the_largest(denoiser, x, times, n, epsilon, rng):
+def over_the_largest(denoiser, x, times, n, eta, rng):
     sigmas = [float(denoiser.process.noise(t)) for t in times[:-1]]
     for t, sigma in zip(times[:-1], sigmas):
-        alpha = epsilon * sigma**2 / sigmas[0] ** 2
+        alpha = eta * sigma**2 / sigmas[0] ** 2
         for _ in range(n):
             x = x + alpha / 2 * denoiser(x, t).score + alpha**0.5 * randn_like(x, rng)
     return x
 
 
-def divided_by_nothing(denoiser, x, times, n, epsilon, rng):
+def divided_by_nothing(denoiser, x, times, n, eta, rng):
     for t in times[:-1]:
-        alpha = epsilon * float(denoiser.process.noise(t)) ** 2
+        alpha = eta * float(denoiser.process.noise(t)) ** 2
         for _ in range(n):
             x = x + alpha / 2 * denoiser(x, t).score + alpha**0.5 * randn_like(x, rng)
     return x
 
 
-def all_of_times(denoiser, x, times, n, epsilon, rng):
+def all_of_times(denoiser, x, times, n, eta, rng):
     smallest = float(denoiser.process.noise(times[-2]))
     for t in times:
-        alpha = epsilon * float(denoiser.process.noise(t)) ** 2 / smallest**2
+        alpha = eta * float(denoiser.process.noise(t)) ** 2 / smallest**2
         for _ in range(n):
             x = x + alpha / 2 * denoiser(x, t).score + alpha**0.5 * randn_like(x, rng)
     return x
 
 
-def smallest_is_zero(denoiser, x, times, n, epsilon, rng):
+def smallest_is_zero(denoiser, x, times, n, eta, rng):
     """times[-1] is 0, where there is no noise to divide by."""
     smallest = float(denoiser.process.noise(times[-1]))
     for t in times[:-1]:
-        alpha = epsilon * float(denoiser.process.noise(t)) ** 2 / smallest**2
+        alpha = eta * float(denoiser.process.noise(t)) ** 2 / smallest**2
         for _ in range(n):
             x = x + alpha / 2 * denoiser(x, t).score + alpha**0.5 * randn_like(x, rng)
     return x
 
 
-def twice_the_noise(denoiser, x, times, n, epsilon, rng):
+def twice_the_noise(denoiser, x, times, n, eta, rng):
     smallest = float(denoiser.process.noise(times[-2]))
     for t in times[:-1]:
-        alpha = epsilon * (float(denoiser.process.noise(t)) / smallest) ** 2
+        alpha = eta * (float(denoiser.process.noise(t)) / smallest) ** 2
         for _ in range(n):
             x = x + alpha * denoiser(x, t).score + (2 * alpha) ** 0.5 * randn_like(x, rng)
     return x
 
 
-def alpha_z(denoiser, x, times, n, epsilon, rng):
+def alpha_z(denoiser, x, times, n, eta, rng):
     smallest = float(denoiser.process.noise(times[-2]))
     for t in times[:-1]:
-        alpha = epsilon * (float(denoiser.process.noise(t)) / smallest) ** 2
+        alpha = eta * (float(denoiser.process.noise(t)) / smallest) ** 2
         for _ in range(n):
             x = x + alpha / 2 * denoiser(x, t).score + alpha * randn_like(x, rng)
     return x
 
 
-def one_z_for_all_moves(denoiser, x, times, n, epsilon, rng):
+def one_z_for_all_moves(denoiser, x, times, n, eta, rng):
     z = randn_like(x, rng)
     smallest = float(denoiser.process.noise(times[-2]))
     for t in times[:-1]:
-        alpha = epsilon * (float(denoiser.process.noise(t)) / smallest) ** 2
+        alpha = eta * (float(denoiser.process.noise(t)) / smallest) ** 2
         for _ in range(n):
             x = x + alpha / 2 * denoiser(x, t).score + alpha**0.5 * z
     return x
 
 
-def one_score_a_level(denoiser, x, times, n, epsilon, rng):
+def one_score_a_level(denoiser, x, times, n, eta, rng):
     smallest = float(denoiser.process.noise(times[-2]))
     for t in times[:-1]:
-        alpha = epsilon * (float(denoiser.process.noise(t)) / smallest) ** 2
+        alpha = eta * (float(denoiser.process.noise(t)) / smallest) ** 2
         score = denoiser(x, t).score
         for _ in range(n):
             x = x + alpha / 2 * score + alpha**0.5 * randn_like(x, rng)
     return x
 
 
-def from_torchs_generator(denoiser, x, times, n, epsilon, rng):
+def from_torchs_generator(denoiser, x, times, n, eta, rng):
     smallest = float(denoiser.process.noise(times[-2]))
     for t in times[:-1]:
-        alpha = epsilon * (float(denoiser.process.noise(t)) / smallest) ** 2
+        alpha = eta * (float(denoiser.process.noise(t)) / smallest) ** 2
         for _ in range(n):
             x = x + alpha / 2 * denoiser(x, t).score + alpha**0.5 * torch.randn_like(x)
     return x
 
 
-def with_its_noise(denoiser, x, times, n, epsilon, rng):
+def with_its_noise(denoiser, x, times, n, eta, rng):
     smallest = float(denoiser.process.noise(times[-2]))
     for t in times[:-1]:
-        alpha = epsilon * (float(denoiser.process.noise(t)) / smallest) ** 2
+        alpha = eta * (float(denoiser.process.noise(t)) / smallest) ** 2
         for _ in range(n):
             x = x - alpha / 2 * denoiser(x, t).eps + alpha**0.5 * randn_like(x, rng)
     return x
 
 
-def one_move_each(denoiser, x, times, n, epsilon, rng):
+def one_move_each(denoiser, x, times, n, eta, rng):
     smallest = float(denoiser.process.noise(times[-2]))
     for t in times[:-1]:
-        alpha = epsilon * (float(denoiser.process.noise(t)) / smallest) ** 2
+        alpha = eta * (float(denoiser.process.noise(t)) / smallest) ** 2
         x = x + alpha / 2 * denoiser(x, t).score + alpha**0.5 * randn_like(x, rng)
     return x
 
@@ -405,18 +405,18 @@ def by_multiplication(process, eps, t):
     return torch.mul(eps.transpose(0, -1), -((1 - process.alpha_bar(t)) ** -0.5)).transpose(0, -1)
 
 
-def by_langevin_step(denoiser, x, times, n, epsilon, rng):
+def by_langevin_step(denoiser, x, times, n, eta, rng):
     sigma = denoiser.process.noise(times)
     for i in range(len(times) - 1):
         for _ in range(n):
-            step = epsilon * float(sigma[i] ** 2 / sigma[-2] ** 2)
+            step = eta * float(sigma[i] ** 2 / sigma[-2] ** 2)
             x = eq_4(denoiser, x, times[i].item(), step, torch.randn(x.shape, generator=rng, dtype=x.dtype))
     return x
 
 
-def with_a_while(denoiser, x, times, n, epsilon, rng):
+def with_a_while(denoiser, x, times, n, eta, rng):
     x, i = x.clone(), 0
-    scales = (denoiser.process.noise(times[:-1]) / denoiser.process.noise(times[-2])).square() * epsilon
+    scales = (denoiser.process.noise(times[:-1]) / denoiser.process.noise(times[-2])).square() * eta
     while i < n * len(scales):
         alpha = scales[i // n].to(x.dtype)
         x += alpha / 2 * denoiser(x.clone(), times[i // n]).score
@@ -426,11 +426,11 @@ def with_a_while(denoiser, x, times, n, epsilon, rng):
 
 
 @torch.no_grad()
-def with_a_batch_of_times(denoiser, x, times, n, epsilon, rng):
+def with_a_batch_of_times(denoiser, x, times, n, eta, rng):
     smallest = min(float(denoiser.process.noise(t)) for t in times[:-1])
     for t in [s for s in times if s > 0]:
         each = t.expand(len(x))
-        alpha = epsilon * (denoiser.process.noise(each)[0].item() / smallest) ** 2
+        alpha = eta * (denoiser.process.noise(each)[0].item() / smallest) ** 2
         for _ in range(n):
             z = torch.normal(0.0, 1.0, x.shape, generator=rng)
             x = x - alpha / 2 * denoiser(x, each).eps / denoiser.process.coefficients(each, x)[1] + math.sqrt(alpha) * z

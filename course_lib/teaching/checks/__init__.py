@@ -16,6 +16,7 @@ with own_defaults():  # the data of the checks are tensors
     from course_lib.teaching.checks.applications import consistent, inpaint_step, noised_further
     from course_lib.teaching.checks.cascades import augmented, cascade, upsampler_loss
     from course_lib.teaching.checks.check import Check, Source
+    from course_lib.teaching.checks.classifier_free import classifier_free_sampling, dropout_training, identity_residual
     from course_lib.teaching.checks.clip import clip_guided_eps, contrastive_loss, train_clip
     from course_lib.teaching.checks.consistency import consistency_function, consistency_loss, consistency_step
     from course_lib.teaching.checks.ddim import ddim_step, inversion_step
@@ -24,7 +25,7 @@ with own_defaults():  # the data of the checks are tensors
     from course_lib.teaching.checks.ethics import detection_limit, mark_noise, memorisation_score
     from course_lib.teaching.checks.forward import add_noise, cosine_beta, posterior, reverse_chain
     from course_lib.teaching.checks.gan_vae import adversarial_value, elbo, train_gan
-    from course_lib.teaching.checks.guidance import classifier_loss, guided_mix, guided_score, label_dropout
+    from course_lib.teaching.checks.guidance import classifier_loss, guided_sampling, guided_score
     from course_lib.teaching.checks.imagen import dynamic_threshold, hidden_words, masked_loss
     from course_lib.teaching.checks.latents import kl_term, latent_scale
     from course_lib.teaching.checks.score import annealed_langevin, score_from_eps
@@ -36,14 +37,15 @@ with own_defaults():  # the data of the checks are tensors
 
 # fmt: off
 __all__ = [
-    "add_noise", "adversarial_value", "annealed_langevin", "augmented", "cascade", "classifier_loss", "clip_guided_eps",
-    "consistency_function", "consistency_loss", "consistency_step", "consistent", "contrastive_loss", "cosine_beta",
-    "cross_attention", "ddim_step", "detection_limit", "dynamic_threshold", "elbo",
-    "flow_loss", "from_v", "guided_mix", "guided_score", "hidden_words", "inpaint_step", "inversion_step", "joint_attention",
-    "kl_term", "label_dropout", "latent_scale", "mark_noise", "masked_loss", "memorisation_score",
-    "micro_embedding", "noised_further", "posterior", "prior_loss", "refiner_loss", "residual_block", "reverse_chain",
-    "sampling_loop", "score_from_eps", "self_attention", "sinusoidal", "slerp", "solution", "student_target", "text_dropout",
-    "train_clip", "train_gan", "training_loop", "truncated_snr", "unet_forward", "upsampler_loss",
+    "add_noise", "adversarial_value", "annealed_langevin", "augmented", "cascade", "classifier_free_sampling",
+    "classifier_loss", "clip_guided_eps", "consistency_function", "consistency_loss", "consistency_step", "consistent",
+    "contrastive_loss", "cosine_beta", "cross_attention", "ddim_step", "detection_limit", "dropout_training",
+    "dynamic_threshold", "elbo", "flow_loss", "from_v", "guided_sampling", "guided_score", "hidden_words",
+    "identity_residual", "inpaint_step", "inversion_step", "joint_attention", "kl_term", "latent_scale", "mark_noise",
+    "masked_loss", "memorisation_score", "micro_embedding", "noised_further", "posterior", "prior_loss", "refiner_loss",
+    "residual_block", "reverse_chain", "sampling_loop", "score_from_eps", "self_attention", "sinusoidal", "slerp",
+    "solution", "student_target", "text_dropout", "train_clip", "train_gan", "training_loop", "truncated_snr", "unet_forward",
+    "upsampler_loss",
 ]
 # fmt: on
 

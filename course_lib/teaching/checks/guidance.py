@@ -1,4 +1,4 @@
-"""Lessons 07 and 08: guidance by a classifier, and without one."""
+"""Lesson 07: guidance by a classifier."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from course_lib import guidance, training
-from course_lib.denoisers import Denoiser, ExactDenoiser, Network
+from course_lib import guidance, samplers, training
+from course_lib.denoisers import Denoiser, ExactDenoiser
 from course_lib.guidance import ExactClassifier
 from course_lib.mixtures import GaussianMixture
 from course_lib.process import randn_like, seeded
@@ -174,135 +174,70 @@ classifier_loss = Check(
     shown=(training.classifier_loss,),
 )
 
-# label_dropout
-LABELS = torch.arange(120_000) % 10  # so many that chance is within the tolerances by six standard errors
-NULL_LABEL = 10
+# guided_sampling
+my_guided_score = _guided_score
+"""What the answer to `guided_sampling` calls: in the lesson it is the reader's own."""
+TIMES = torch.tensor([50, 36, 20, 7, 0])
 
 
-def _label_dropout(label: Tensor, null: int, p: float, rng: torch.Generator) -> Tensor:
-    """Each label made `null` with probability p, independently. Ho and Salimans 2022, Algorithm 1, line 3."""
-    u = torch.rand(len(label), generator=rng)
-    return torch.where(u < p, null, label)
+def _guided_sampling(
+    denoiser: Denoiser, classifier: Callable, x: Tensor, times: Tensor, label: int | Tensor, w: float
+) -> Tensor:
+    """Samples from the noise x. Dhariwal and Nichol 2021, Algorithm 2 (DDIM), with their s as w."""
+    process, steps = denoiser.process, times.tolist()
+    for t, t_next in zip(steps, steps[1:]):
+        a, b = process.coefficients(t, x)
+        score = my_guided_score(denoiser, classifier, x, t, label, w)
+        eps = -b * score
+        x0 = (x - b * eps) / a
+        x = process.add_noise(x0, t_next, eps)
+    return x
 
 
-def _dropped(fn: Callable, p: float = 0.3) -> Tensor:
-    return torch.as_tensor(on(LABELS, NULL_LABEL, p, seeded(0))(fn))
+def _along(fn: Callable, times: Tensor = TIMES, label: int = 1, w: float = 2.0) -> Tensor:
+    return on(EXACT, BAYES, POINTS, times, label, w)(fn)
 
 
-def _gone(fn: Callable) -> Tensor:
-    return (_dropped(fn) == NULL_LABEL).double()
-
-
-def _neighbours(fn: Callable) -> Tensor:
-    """How often two neighbours, and two a hundred apart, are dropped together, over what chance would have it: 1 and 1."""
-    gone = _gone(fn)
-    return torch.stack([(gone * gone.roll(k)).mean() for k in (1, 100)]) / 0.09
-
-
-def _varies(fn: Callable) -> Tensor:
-    """The standard deviation of how many of ten are dropped, over that of ten independent draws: 1."""
-    rng = seeded(0)
-    counts = [(torch.as_tensor(fn(LABELS[:10].clone(), NULL_LABEL, 0.3, rng)) == NULL_LABEL).sum() for _ in range(300)]
-    return torch.stack(counts).double().std() / 2.1**0.5
-
-
-def _follows_rng(fn: Callable) -> Tensor:
-    """Whether one seed drops the same labels again, and whether the next batch from one generator drops others."""
-    rng = seeded(0)
-    first, second = (torch.as_tensor(fn(LABELS.clone(), NULL_LABEL, 0.3, rng)) for _ in range(2))
-    return torch.stack([(_dropped(fn) == _dropped(fn)).all(), (first != second).any()])
-
-
-label_dropout = Check(
-    "label_dropout",
-    _label_dropout,
+guided_sampling = Check(
+    "guided_sampling",
+    _guided_sampling,
     cases=[
-        Case("p = 0 drops nothing", lambda fn: _dropped(fn, 0.0)),
-        Case("p = 1 drops all", lambda fn: _dropped(fn, 1.0)),
-        Case("at p = 0.3 three in ten are null", lambda fn: _gone(fn).mean(), 0.05),
-        Case("what is not null is as it was", lambda fn: (((d := _dropped(fn)) == LABELS) | (d == NULL_LABEL)).all()),
-        Case("the number of dropped labels varies from batch to batch as for independent draws", _varies, 0.25),
-        Case("every class is dropped as often as any other", lambda fn: _gone(fn).view(-1, 10).mean(0), 0.12),
-        Case("each label is dropped independently of its neighbours", _neighbours, 0.1),
-        Case("the same rng drops the same labels, another batch others", _follows_rng),
-        Case("the labels that were given are left as they were", after(LABELS, NULL_LABEL, 0.5, seeded(0))),
+        Case("w = 0: plain DDIM", lambda fn: _along(fn, w=0.0)),
+        Case("w = 1, all exact: DDIM with the conditional score", lambda fn: _along(fn, w=1.0)),
+        Case("w = 3: three times the classifier's gradient", lambda fn: _along(fn, w=3.0)),
+        Case("one move, from T to 0, gives the predicted clean points", lambda fn: _along(fn, TIMES[[0, -1]])),
+        Case("the moves are those of the times given", lambda fn: _along(fn, torch.tensor([50, 49, 20, 0]), 0)),
+        Case("pictures, with a label for each", on(DENOISER, _logits, PICTURES, TIMES, torch.tensor([0, 1, 2]), 2.0)),
+        Case("under torch.no_grad", torch.no_grad()(_along)),
+        Case("the noise is left as it was", after(EXACT, BAYES, POINTS, TIMES, 0, 2.0)),
     ],
     mistakes={
-        "p is the fraction that is kept; it should be the fraction that is dropped": {"< p": ">= p"},
-        "one random number is drawn for the whole batch: all labels are dropped, or none": {"rand(len(label)": "rand(1"},
-        "the labels are written into, and are lost for the next epoch": {"return": "label[u < p] = null\n    return"},
-        "dropped labels become 0, which is a class; null has a number of its own": {"null, label)": "0, label)"},
-        "dropped labels become -1; null is a number that is given": {"null, label)": "-1, label)"},
-        "dropped labels become another class; null has a number of its own": {
-            "null, label)": "torch.randint(int(label.max()) + 1, label.shape, generator=rng), label)"
+        "guidance is left out: the score is the denoiser's own": {
+            "my_guided_score(denoiser, classifier, x, t, label, w)": "denoiser(x, t).score"
         },
-        "exactly the fraction p of each batch is dropped; each label needs a random number of its own": {
-            "u < p": "u.argsort().argsort() < round(p * len(u))"
+        "the predicted picture is the denoiser's own; it must be computed from the guided noise": {
+            "(x - b * eps) / a": "denoiser(x, t).x0"
         },
-        "the same labels are dropped in every batch: rng is made anew in the function": {
-            "generator=rng": "generator=torch.Generator().manual_seed(0)"
+        "the noise that is added back is the denoiser's own; it should be the guided one": {
+            "(x0, t_next, eps)": "(x0, t_next, denoiser(x, t).eps)"
         },
-        "the dropped labels are left out; null must stand in their places": {
-            "torch.where(u < p, null, label)": "label[u >= p]"
+        "the sign of eps is turned: eps is minus b times the score": {"-b * score": "b * score"},
+        "the score is taken for minus the noise; eps is minus b times the score": {"-b * score": "-score"},
+        "the score is multiplied by the variance b squared; its root b is asked for": {"-b * score": "-(b**2) * score"},
+        "w is multiplied by b, and then the score again: the score is guided already": {
+            "label, w)\n": "label, float(b) * w)\n"
         },
-        "the mask is returned, not the labels": {"torch.where(u < p, null, label)": "u < p"},
-        "always the first of the batch are dropped": {"u < p": "torch.arange(len(u)) < p * len(u)"},
-        "nothing is ever dropped": {"torch.where(u < p, null, label)": "label.clone()"},
-        "the random numbers are not drawn from rng: pass generator=rng": {", generator=rng": ""},
+        "w is forgotten: the gradient always has the weight of w = 1": {"label, w)\n": "label, 1.0)\n"},
+        "the gradient has the weight w - 1, as if the denoiser were conditional": {"label, w)\n": "label, w - 1)\n"},
+        "the label is ignored: class 0 is always asked for": {"label, w)\n": "0 * label, w)\n"},
+        "x stays at its time: add the noise of the time after the move": {"(x0, t_next, eps)": "(x0, t, eps)"},
+        "the score is taken at the time after the move; x is at the time before": {"x, t, label": "x, max(t_next, 1), label"},
+        "the loop ends before the last move": {"zip(steps, steps[1:])": "zip(steps[:-1], steps[1:-1])"},
+        "each move ends at the predicted picture, without noise": {"process.add_noise(x0, t_next, eps)": "x0"},
+        "the predicted picture is not divided by a": {"(x - b * eps) / a": "x - b * eps"},
+        "noise is added to x, not to the predicted picture": {"(x0, t_next, eps)": "(x, t_next, eps)"},
     },
-    hint="torch.rand(len(label), generator=rng) < p says which are dropped; then torch.where(dropped, null, label).",
-    shown=(Network.drop_condition,),
-)
-
-# guided_mix
-CONDITIONAL = EXACT.given(0)
-
-
-def _guided_mix(cond: Denoiser, uncond: Denoiser, x_t: Tensor, t: int, w: float) -> Tensor:
-    """uncond + w (cond - uncond), of the two noises. Ho and Salimans 2022, eq. 6, with w for their 1 + w."""
-    c, u = cond(x_t, t).eps, uncond(x_t, t).eps
-    return u + w * (c - u)
-
-
-guided_mix = Check(
-    "guided_mix",
-    _guided_mix,
-    cases=[
-        Case("w = 0: the unconditional noise", on(CONDITIONAL, EXACT, POINTS, 20, 0.0)),
-        Case("w = 1: the conditional noise", on(CONDITIONAL, EXACT, POINTS, 20, 1.0)),
-        Case("w = 3: three times the difference", on(CONDITIONAL, EXACT, POINTS, 20, 3.0)),
-        Case("w = 0.5: half way", on(CONDITIONAL, EXACT, POINTS, 40, 0.5)),
-        Case(
-            "pictures (B, C, H, W)",
-            on(DENOISER, Network(spy.Spy(lambda _, x, time: 0.2 * x + 0.5), PROCESS), PICTURES, 30, 2.0),
-        ),
-    ],
-    mistakes={
-        "this is Ho and Salimans' w, (1 + w) cond - w uncond; ours is theirs + 1": {"u + w * (": "c + w * ("},
-        "cond and uncond are swapped": {"u + w * (c - u)": "c + w * (u - c)"},
-        "the difference is turned: it leads away from the class": {"(c - u)": "(u - c)"},
-        "the unconditional noise is missing: only w (cond - uncond) is left": {"return u +": "return"},
-        "w cond + uncond: the weights must sum to 1": {"(c - u)": "c"},
-        "w is forgotten": [{"u + w * (c - u)": "c"}, {"w * (c - u)": "(c - u)"}],
-        "the weight is w - 1, so that w = 1 ignores the class": {"w * (c": "(w - 1) * (c"},
-        "the scores are mixed and returned as scores; this exercise asks for the noise": {
-            ".eps, u": ".score, u",
-            ".eps": ".score",
-        },
-        "the mix is divided by w": {"return u + w * (c - u)": "return (u + w * (c - u)) / max(w, 1)"},
-        "w is clipped to 0 .. 1; guidance extrapolates": {"w * (c": "min(w, 1) * (c"},
-        "the mix is brought to the size of the conditional noise, as some programs do; the formula has no such step": {
-            "return u + w * (c - u)": "mix = u + w * (c - u)\n"
-            "    size = (c.flatten(1).std(1) / mix.flatten(1).std(1)).view(-1, *[1] * (c.ndim - 1))\n"
-            "    return mix * size"
-        },
-        "both weights are w: w (cond + uncond)": {"u + w * (c - u)": "w * (c + u)"},
-        "the predicted x_0 is clamped to -1 .. 1 after the mix": {
-            "return u + w * (c - u)": "mix = uncond(x_t, t).replace(eps=u + w * (c - u))\n"
-            "    return mix.replace(x0=mix.x0.clamp(-1, 1)).eps"
-        },
-        "the predicted pictures are mixed; this exercise asks for the noise": {".eps, u": ".x0, u", ".eps": ".x0"},
-    },
-    hint="u, c = uncond(x_t, t).eps, cond(x_t, t).eps; u + w * (c - u).",
-    shown=(guidance.ClassifierFree,),
+    hint="for t, t_next in zip(times.tolist(), times.tolist()[1:]): eps is -b times my_guided_score(...), x0 is "
+    "(x - b * eps) / a, and x becomes process.add_noise(x0, t_next, eps).",
+    shown=(guidance.ClassifierGuided, samplers.ddim),
 )

@@ -70,7 +70,7 @@ score_from_eps = Check(
 # denoiser records where it is called. Its score is the same everywhere, so that the mean move over the batch comes from the
 # score, and what varies within the batch comes from the noise.
 LEVELS = VarianceExploding(torch.tensor([0.1, 0.3, 0.6]))
-MOVES, EPSILON, PULL = 3, 0.01, 20.0  # moves a level; the size of the last; the score, large enough to be seen in a mean
+MOVES, ETA, PULL = 3, 0.01, 20.0  # moves a level; the size of the last; the score, large enough to be seen in a mean
 WALKERS, SHEET = CLOUD[:2500], normal(1500, 1, 2, 2, seed=1)
 
 
@@ -95,7 +95,7 @@ class _Walk:
 
     def __init__(self, sampler: Callable, x: Tensor = WALKERS):
         recorder, self.x = _Recorder(), x.clone()
-        end = sampler(recorder, self.x, LEVELS.times(LEVELS.T), MOVES, EPSILON, seeded(3))
+        end = sampler(recorder, self.x, LEVELS.times(LEVELS.T), MOVES, ETA, seeded(3))
         self.end = end if isinstance(end, Tensor) else samplers.result(end)
         if not recorder.x:
             raise Refused("the denoiser is never called: denoiser(x, t).score is its prediction")
@@ -103,13 +103,13 @@ class _Walk:
         self.moves = torch.stack([*recorder.x, self.end]).diff(dim=0)
 
 
-def _annealed_langevin(denoiser: Denoiser, x: Tensor, times: Tensor, n: int, epsilon: float, rng: torch.Generator) -> Tensor:
+def _annealed_langevin(denoiser: Denoiser, x: Tensor, times: Tensor, n: int, eta: float, rng: torch.Generator) -> Tensor:
     """The end of n steps of Langevin dynamics at each noise level. Song and Ermon 2019, Algorithm 1."""
     levels = times[:-1].tolist()
     sigma = denoiser.process.noise
     for t in levels:
         ratio = float(sigma(t) / sigma(levels[-1]))
-        alpha = epsilon * ratio**2
+        alpha = eta * ratio**2
         for _ in range(n):
             z = randn_like(x, rng)
             x = x + alpha / 2 * denoiser(x, t).score + alpha**0.5 * z
@@ -117,13 +117,13 @@ def _annealed_langevin(denoiser: Denoiser, x: Tensor, times: Tensor, n: int, eps
 
 
 def _drifts(x: Tensor) -> Callable:
-    """Each move's mean, in units of epsilon / 2 PULL."""
-    return lambda sampler: _Walk(sampler, x).moves.flatten(1).mean(1) / (EPSILON / 2 * PULL)
+    """Each move's mean, in units of eta / 2 PULL."""
+    return lambda sampler: _Walk(sampler, x).moves.flatten(1).mean(1) / (ETA / 2 * PULL)
 
 
 def _spreads(x: Tensor) -> Callable:
-    """Each move's standard deviation in the batch, in units of sqrt(epsilon)."""
-    return lambda sampler: _Walk(sampler, x).moves.std(1).flatten(1).mean(1) / EPSILON**0.5
+    """Each move's standard deviation in the batch, in units of sqrt(eta)."""
+    return lambda sampler: _Walk(sampler, x).moves.std(1).flatten(1).mean(1) / ETA**0.5
 
 
 def _fresh(sampler: Callable) -> Tensor:
@@ -139,7 +139,7 @@ annealed_langevin = Check(
     cases=[
         Case("n moves at each level, from the largest down, none at t = 0", lambda f: _Walk(f).t),
         Case("the first move begins at x", lambda f: _Walk(f).begin[:5]),
-        Case("the mean move is alpha_i / 2 times the score, alpha_i = epsilon sigma_i^2 / sigma_L^2", _drifts(WALKERS), 0.02),
+        Case("the mean move is alpha_i / 2 times the score, alpha_i = eta sigma_i^2 / sigma_L^2", _drifts(WALKERS), 0.02),
         Case("each level's noise has standard deviation sqrt(alpha_i)", _spreads(WALKERS), 0.04),
         Case("the same for pictures (B, C, H, W)", _spreads(SHEET), 0.04),
         Case("each move has noise of its own", _fresh),
@@ -147,11 +147,11 @@ annealed_langevin = Check(
         Case("x is left as it was", lambda f: _Walk(f).x[:5]),
     ],
     mistakes={
-        "all levels have one step size: line 3 of Algorithm 1 scales epsilon by sigma_i^2 / sigma_L^2": {" * ratio**2": ""},
+        "all levels have one step size: line 3 of Algorithm 1 scales eta by sigma_i^2 / sigma_L^2": {" * ratio**2": ""},
         "the step size is scaled by sigma_i / sigma_L; both are squared": {"ratio**2": "ratio"},
         "the step size is upside down: it is sigma_i^2 above and sigma_L^2 below": {"ratio**2": "ratio**-2"},
         "the step size is divided by the square of the largest sigma; sigma_L is the smallest": {"levels[-1]": "levels[0]"},
-        "the step size is epsilon sigma_i^2: it is not divided by sigma_L^2": {" / sigma(levels[-1])": ""},
+        "the step size is eta sigma_i^2: it is not divided by sigma_L^2": {" / sigma(levels[-1])": ""},
         "the square root is forgotten: the noise is sqrt(alpha_i) z, not alpha_i z": {"alpha**0.5": "alpha"},
         "the half is missing: the score is multiplied by alpha_i / 2": {"alpha / 2": "alpha"},
         "the sign is turned: x moves away from the data, not towards it": {"x + alpha": "x - alpha"},
@@ -186,7 +186,7 @@ annealed_langevin = Check(
         "the noise is not drawn from rng: pass generator=rng": {"randn_like(x, rng)": "torch.randn_like(x)"},
         "the last prediction of x_0 is returned, not x; line 9 of Algorithm 1 is x": {"return x": "return denoiser(x, t).x0"},
     },
-    hint="For each t of times[:-1]: alpha = epsilon * sigma(t)^2 / sigma(times[-2])^2, where sigma(t) is "
+    hint="For each t of times[:-1]: alpha = eta * sigma(t)^2 / sigma(times[-2])^2, where sigma(t) is "
     "denoiser.process.noise(t); then n times a Langevin step of size alpha, each with new noise from rng.",
     shown=(samplers.annealed_langevin,),
 )
