@@ -421,7 +421,7 @@ claim(
 #
 # $$\hat\epsilon = \epsilon_\theta(x_t) - w\, a_t b_t\, \nabla_{x_t} \cos\big(f(x_t, t),\, g(c)\big).$$
 #
-# As $x_0 = (x_t - b_t\epsilon) / a_t$, this moves the predicted picture by $w\, b_t^2\, \nabla \cos$: that is the **push** of
+# As $x_0 = (x_t - b_t\epsilon) / a_t$, this moves the predicted picture by $w\, b_t^2\, \nabla \cos$: that is the push of
 # this lesson. The factor $a_t$ is ours; without it the push would grow as $1 / a_t$, to 158 times as much at $t = 1000$. This
 # one $w$ holds for both CLIPs, for the exercise and for every figure below.
 #
@@ -822,7 +822,6 @@ guesses(
 # - **zero-shot classification**: classifying by sentences, without labelled pictures of the classes.
 # - **hard negative**: a wrong example that is close to the right one.
 # - **CLIP guidance**: moving the score by the gradient of the cosine between noisy picture and caption.
-# - **push**: here the shift of the predicted picture by guidance, $w\, b_t^2\, \nabla \cos$.
 # - **adversarial example**: an input that raises a network's output without showing what the output stands for.
 #
 # Used again: null model (lesson 01), score (lesson 02), classifier guidance (lesson 07), noise-aware classifier (lesson 07),
