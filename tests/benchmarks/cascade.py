@@ -1,12 +1,26 @@
 """A cascade, 16 to 32: noise augmentation of the upsampler's input, and the cascade beside one stage at equal cost.
 
-    python tests/benchmarks/cascade.py [--seeds 0 1 2] [--n 200]
+    python tests/benchmarks/cascade.py [--seeds 10 11 12 13 14] [--n 200]
 
 Four networks for each seed are trained on one thread and kept in build/cascade: a base of 16 x 16 (with a snapshot after a
 quarter of its steps: the undertrained base), an upsampler with noise augmentation and one without, and one stage of 32 x 32.
-All have the digits' recipe: times by `min_snr_times`, Muon, a tenth of the labels dropped. The steps of one stage cost as much
-processor time as those of base and upsampler together, by `cost`, which is measured in turns. Each training is sampled from
-noise of its own seed. Lesson 06 shows the results.
+All have the digits' recipe: times by `min_snr_times`, Muon, a tenth of the labels dropped. Each training is sampled from noise
+of its own seed. Lesson 06 shows the results.
+
+What is compared was fixed before seeds 10 to 14 were trained. An earlier measurement, of seeds 0 to 2, had suggested it and
+is not used again.
+
+- Scale: the difference of two Frechet distances, or of two accuracies. The distance is a sum of squared differences, so
+  differences of it have one meaning wherever they lie. It is also what all lessons show. A ratio would be a second scale, to
+  be chosen claim by claim. Differences are paired by training, except beside one stage, which is another network.
+- Noise in sampling: s = 200 beside s = 0. One claim that it harms (real halves and the finished base), one that it helps
+  (the undertrained base).
+- Class: with noise, the accuracy of the undertrained base rises, and more so than without the class.
+- Noise in training: both bases in one claim, at s = 0. What is said of a base must hold for each.
+- Truncated beside non-truncated: both bases in one claim, for the same reason, at s = 200. DDIM's x_s holds predicted noise,
+  and the upsampler was trained with fresh noise, so the truncated way is expected to have the higher distance.
+- Beside one stage: s = 0, the best of the five levels for the finished base in seeds 0 to 2. The steps of one stage cost as
+  much processor time as those of base and upsampler together: 1,259 to 1,372 steps by three measurements, their mean here.
 """
 
 from collections.abc import Iterator
@@ -31,13 +45,12 @@ from course_lib.zoo.recipes import cascades
 from course_lib.zoo.recipes.digits import digits_network, train_digits
 from course_lib.zoo.recipes.recipe import learner_of
 
-STEPS = {"base": 400, "with": 700, "without": 700, "single": 1290}
-"""Of one stage as many as cost what base and upsampler cost together, by `cost`."""
+STEPS = {"base": 400, "with": 700, "without": 700, "single": 1330}
+"""Of one stage as many as cost what base and upsampler cost together, by `milliseconds_a_step`."""
 EARLY = STEPS["base"] // cascades.EARLY
 LEVELS = {"with": (0, 100, 200, 400, 600), "without": (0, 200)}
 SOME = (0, 200)
 """The levels at which the upsampler is also given no class."""
-TRUNCATED = (200, 400)
 MOVES = 20
 """DDIM steps of each stage. One stage is also sampled in twice as many, which cost what the cascade's two stages cost."""
 
@@ -122,8 +135,8 @@ def jobs(seeds):
     for base in ("real", "early", "base"):
         kinds += [(base, kind, s, False, "class", MOVES) for kind in LEVELS for s in LEVELS[kind]]
         kinds += [(base, "with", s, False, "nothing", MOVES) for s in SOME]
-        kinds += [(base, "with", s, True, "class", MOVES) for s in TRUNCATED if base != "real"]
-        kinds += [(base, "interpolation", 0, False, "nothing", 0)]
+        kinds += [(base, "with", 200, True, "class", MOVES)] if base != "real" else []
+    kinds += [("base", "interpolation", 0, False, "nothing", 0)]
     keys = ("seed", "base", "upsampler", "s", "truncated", "given", "moves")
     return [dict(zip(keys, (seed, *kind))) for seed in seeds for kind in kinds]
 
@@ -169,6 +182,7 @@ BENCH = Benchmark(
     "cascade",
     [Part(jobs=jobs, row=row, once=ONCE)],
     amounts={"n": 200},
+    seeds=range(10, 15),
     header={"steps": STEPS, "early": EARLY, "moves": MOVES},
     threads=1,
 )

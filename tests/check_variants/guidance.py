@@ -5,6 +5,7 @@ from torch.nn.functional import cross_entropy, log_softmax, nll_loss
 
 from course_lib.guidance import ClassifierGuided
 from course_lib.process import randn_like
+from course_lib.samplers import ddim, result
 
 # guided_score
 
@@ -404,3 +405,133 @@ def by_gathered_logarithms(classifier, x0, label, rng):
 
 RIGHT["guided_score"] += [by_gather, by_one_hot, one_gradient_each]
 RIGHT["classifier_loss"] += [by_logsumexp, summed_and_divided, by_gathered_logarithms]
+
+
+# guided_sampling
+
+
+def walk(move, times=lambda times: times, score=through_eps):
+    """A loop of moves x = move(process, score, pred, x, t, after)."""
+
+    def sampling(denoiser, classifier, x, its, label, w):
+        row = times(its.tolist())
+        for t, after in zip(row, row[1:]):
+            guided = score(denoiser, classifier, x, t, label, w)
+            x = move(denoiser.process, guided, denoiser(x, t), x, t, after)
+        return x
+
+    return sampling
+
+
+def x0_of(process, score, x, t):
+    a, b = process.coefficients(t, x)
+    return (x + b**2 * score) / a
+
+
+def eps_of(process, score, x, t):
+    return -process.coefficients(t, x)[1] * score
+
+
+def both(process, score, x, t):
+    return x0_of(process, score, x, t), eps_of(process, score, x, t)
+
+
+def ddim_move(process, score, pred, x, t, after):
+    x0, eps = both(process, score, x, t)
+    return process.add_noise(x0, after, eps)
+
+
+def by_the_librarys_guide(denoiser, classifier, x, times, label, w):
+    return result(ddim(ClassifierGuided(denoiser, classifier, label, w), x, times))
+
+
+def by_replace(process, score, pred, x, t, after):
+    guided = pred.replace(score=score)
+    return process.add_noise(guided.x0, after, guided.eps)
+
+
+def algorithm_2(denoiser, classifier, x, times, label, w):
+    """As it is printed, with the roots of alpha_bar, one move at a time, backwards through an index."""
+    bar = denoiser.process.alpha_bar
+    for i in range(len(times) - 1):
+        t, after = int(times[i]), int(times[i + 1])
+        with torch.enable_grad():
+            inside = x.detach().clone().requires_grad_()
+            log_p = classifier(inside, t).log_softmax(1)[range(len(x)), label].sum()
+            (gradient,) = torch.autograd.grad(log_p, inside)
+        eps = denoiser(x, t).eps - w * float((1 - bar(t)) ** 0.5) * gradient
+        x0 = (x - float((1 - bar(t)) ** 0.5) * eps) / float(bar(t) ** 0.5)
+        x = float(bar(after) ** 0.5) * x0 + float((1 - bar(after)) ** 0.5) * eps
+    return x
+
+
+def all_steps_kept(denoiser, classifier, x, times, label, w):
+    xs = [x]
+    for t, after in zip(times[:-1].tolist(), times[1:].tolist()):
+        guided = denoiser(xs[-1], t).replace(score=through_eps(denoiser, classifier, xs[-1], t, label, w))
+        xs.append(denoiser.process.add_noise(guided.x0, after, guided.eps))
+    return xs[-1]
+
+
+def with_end(denoiser, classifier, x, times, label, w):
+    """The last move apart: it ends at the predicted picture."""
+    *row, last, _ = times.tolist()
+    x = walk(ddim_move)(denoiser, classifier, x, torch.tensor([*row, last]), label, w) if row else x
+    return x0_of(denoiser.process, through_eps(denoiser, classifier, x, last, label, w), x, last)
+
+
+def of_the_label_at(weight):
+    return lambda denoiser, classifier, x, t, label, w: through_eps(denoiser, classifier, x, t, label, weight(denoiser, t, w))
+
+
+def guide_is_forgotten(denoiser, classifier, x, times, label, w):
+    return result(ddim(denoiser, x, times))
+
+
+def score_step(denoiser, classifier, x, times, label, w):
+    """Gradient ascent on log q instead of a sampler."""
+    for t in times.tolist()[:-1]:
+        x = x + denoiser.process.coefficients(t, x)[1] ** 2 * through_eps(denoiser, classifier, x, t, label, w)
+    return x
+
+
+def x_t_in_place(denoiser, classifier, x, times, label, w):
+    x.copy_(walk(ddim_move)(denoiser, classifier, x.clone(), times, label, w))
+    return x
+
+
+RIGHT["guided_sampling"] = [
+    walk(ddim_move),
+    walk(by_replace, score=by_hand),
+    by_the_librarys_guide,
+    algorithm_2,
+    all_steps_kept,
+    with_end,
+]
+UNMOVED_X0 = walk(lambda p, score, pred, x, t, after: p.add_noise(pred.x0, after, eps_of(p, score, x, t)))
+UNMOVED_EPS = walk(lambda p, score, pred, x, t, after: p.add_noise(x0_of(p, score, x, t), after, pred.eps))
+WRONG["guided_sampling"] = [
+    ("guidance is left out", guide_is_forgotten),
+    ("the predicted picture is the denoiser's own", UNMOVED_X0),
+    ("the noise that is added back is the denoiser's own", UNMOVED_EPS),
+    ("ends before the last move", walk(ddim_move, times=lambda row: row[:-1])),
+]
+TRIED["guided_sampling"] = [
+    ("guidance is left out", guide_is_forgotten),
+    ("the predicted picture is the denoiser's own", UNMOVED_X0),
+    ("the noise that is added back is the denoiser's own", UNMOVED_EPS),
+    ("ends before the last move", walk(ddim_move, times=lambda row: row[:-1])),
+    (
+        "stays at its time",
+        walk(lambda p, score, pred, x, t, after: p.add_noise(*both(p, score, x, t)[:1], t, eps_of(p, score, x, t))),
+    ),
+    ("at the predicted picture", walk(lambda p, score, pred, x, t, after: x0_of(p, score, x, t))),
+    ("the sign of eps is turned", walk(lambda p, s, pred, x, t, after: ddim_move(p, -s, pred, x, t, after))),
+    ("w is multiplied by b", walk(ddim_move, score=of_the_label_at(lambda d, t, w: w * float(d.process.noise(t))))),
+    ("the weight of w = 1", walk(ddim_move, score=of_the_label_at(lambda d, t, w: 1.0))),
+    ("the weight w - 1", walk(ddim_move, score=of_the_label_at(lambda d, t, w: w - 1))),
+    ("noise is added to x", walk(lambda p, s, pred, x, t, after: p.add_noise(x, after, eps_of(p, s, x, t)))),
+    ("", walk(lambda p, s, pred, x, t, after: p.add_noise(x0_of(p, s, x, t), after, torch.randn_like(x)))),
+    ("", score_step),
+    ("", x_t_in_place),
+]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from course_lib import guidance, training
+from course_lib import guidance, samplers, training
 from course_lib.denoisers import Denoiser, ExactDenoiser
 from course_lib.guidance import ExactClassifier
 from course_lib.mixtures import GaussianMixture
@@ -172,4 +172,72 @@ classifier_loss = Check(
     hint="t = classifier.process.sample_t(len(x0), rng); x_t = classifier.process.add_noise(x0, t, randn_like(x0, rng)); "
     "cross_entropy(classifier(x_t, t), label).",
     shown=(training.classifier_loss,),
+)
+
+# guided_sampling
+my_guided_score = _guided_score
+"""What the answer to `guided_sampling` calls: in the lesson it is the reader's own."""
+TIMES = torch.tensor([50, 36, 20, 7, 0])
+
+
+def _guided_sampling(
+    denoiser: Denoiser, classifier: Callable, x: Tensor, times: Tensor, label: int | Tensor, w: float
+) -> Tensor:
+    """Samples from the noise x. Dhariwal and Nichol 2021, Algorithm 2 (DDIM), with their s as w."""
+    process, steps = denoiser.process, times.tolist()
+    for t, t_next in zip(steps, steps[1:]):
+        a, b = process.coefficients(t, x)
+        score = my_guided_score(denoiser, classifier, x, t, label, w)
+        eps = -b * score
+        x0 = (x - b * eps) / a
+        x = process.add_noise(x0, t_next, eps)
+    return x
+
+
+def _along(fn: Callable, times: Tensor = TIMES, label: int = 1, w: float = 2.0) -> Tensor:
+    return on(EXACT, BAYES, POINTS, times, label, w)(fn)
+
+
+guided_sampling = Check(
+    "guided_sampling",
+    _guided_sampling,
+    cases=[
+        Case("w = 0: plain DDIM", lambda fn: _along(fn, w=0.0)),
+        Case("w = 1, all exact: DDIM with the conditional score", lambda fn: _along(fn, w=1.0)),
+        Case("w = 3: three times the classifier's gradient", lambda fn: _along(fn, w=3.0)),
+        Case("one move, from T to 0, gives the predicted clean points", lambda fn: _along(fn, TIMES[[0, -1]])),
+        Case("the moves are those of the times given", lambda fn: _along(fn, torch.tensor([50, 49, 20, 0]), 0)),
+        Case("pictures, with a label for each", on(DENOISER, _logits, PICTURES, TIMES, torch.tensor([0, 1, 2]), 2.0)),
+        Case("under torch.no_grad", torch.no_grad()(_along)),
+        Case("the noise is left as it was", after(EXACT, BAYES, POINTS, TIMES, 0, 2.0)),
+    ],
+    mistakes={
+        "guidance is left out: the score is the denoiser's own": {
+            "my_guided_score(denoiser, classifier, x, t, label, w)": "denoiser(x, t).score"
+        },
+        "the predicted picture is the denoiser's own; it must be computed from the guided noise": {
+            "(x - b * eps) / a": "denoiser(x, t).x0"
+        },
+        "the noise that is added back is the denoiser's own; it should be the guided one": {
+            "(x0, t_next, eps)": "(x0, t_next, denoiser(x, t).eps)"
+        },
+        "the sign of eps is turned: eps is minus b times the score": {"-b * score": "b * score"},
+        "the score is taken for minus the noise; eps is minus b times the score": {"-b * score": "-score"},
+        "the score is multiplied by the variance b squared; its root b is asked for": {"-b * score": "-(b**2) * score"},
+        "w is multiplied by b, and then the score again: the score is guided already": {
+            "label, w)\n": "label, float(b) * w)\n"
+        },
+        "w is forgotten: the gradient always has the weight of w = 1": {"label, w)\n": "label, 1.0)\n"},
+        "the gradient has the weight w - 1, as if the denoiser were conditional": {"label, w)\n": "label, w - 1)\n"},
+        "the label is ignored: class 0 is always asked for": {"label, w)\n": "0 * label, w)\n"},
+        "x stays at its time: add the noise of the time after the move": {"(x0, t_next, eps)": "(x0, t, eps)"},
+        "the score is taken at the time after the move; x is at the time before": {"x, t, label": "x, max(t_next, 1), label"},
+        "the loop ends before the last move": {"zip(steps, steps[1:])": "zip(steps[:-1], steps[1:-1])"},
+        "each move ends at the predicted picture, without noise": {"process.add_noise(x0, t_next, eps)": "x0"},
+        "the predicted picture is not divided by a": {"(x - b * eps) / a": "x - b * eps"},
+        "noise is added to x, not to the predicted picture": {"(x0, t_next, eps)": "(x, t_next, eps)"},
+    },
+    hint="for t, t_next in zip(times.tolist(), times.tolist()[1:]): eps is -b times my_guided_score(...), x0 is "
+    "(x - b * eps) / a, and x becomes process.add_noise(x0, t_next, eps).",
+    shown=(guidance.ClassifierGuided, samplers.ddim),
 )
