@@ -446,10 +446,10 @@ differences(
 # Orange squares: worse. Green diamonds: better. Blue circles (?): cannot be told apart.
 #
 # All arms but one are compared with the same trainings of the full U-Net, so chance errors are not independent. If these
-# trainings are better than usual by chance, every row moves to the right. (The null model lies at +0.15 and +0.5.) Eleven arms,
-# two of them at equal time, and two figures give 22 verdicts at the level of 5 %: one is expected by chance. The claims below
-# therefore ask whether *both* figures are worse in each of their arms. Such a claim holds if every one of its differences is
-# larger than its margin. The box prints the difference that is smallest relative to its margin.
+# trainings are better than usual by chance, every row moves to the right. (The null model lies at +0.15 and +0.5.) Eleven
+# arms, two of them at equal time, and two figures give 22 verdicts at the level of 5 %: one is expected by chance. Three
+# claims below therefore ask whether *both* figures are worse in each of their arms. Such a claim holds if every one of its
+# differences is larger than its margin. The box prints the difference that is smallest relative to its margin.
 
 
 # %%
