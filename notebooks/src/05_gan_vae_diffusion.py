@@ -39,8 +39,9 @@ course_map("05")
 # ```
 #
 # By Bayes, $p_\theta(x) = p_\theta(x \mid z)\, p(z) / p_\theta(z \mid x)$ for every $z$. Take logarithms, add and subtract
-# $\log q(z \mid x)$, and average over $q$: $\log p_\theta(x) = \mathbb E_q \log p_\theta(x \mid z) - \mathrm{KL}(q\,\|\,p(z))
-# + \mathrm{KL}(q\,\|\,p_\theta(z \mid x))$. The last term is at least 0. So for every $q$ (Kingma and Welling, eq. 2 and 3)
+# $\log q(z \mid x)$, and average over $q$:
+# $\log p_\theta(x) = \mathbb E_q \log p_\theta(x \mid z) - \mathrm{KL}(q\,\|\,p(z)) + \mathrm{KL}(q\,\|\,p_\theta(z \mid x))$.
+# The last term is at least 0. So for every $q$ (Kingma and Welling, eq. 2 and 3)
 #
 # $$\log p_\theta(x) \;\ge\; \underbrace{\mathbb E_{q(z \mid x)} \log p_\theta(x \mid z)}_{\text{reconstruction}} \;-\;
 # \underbrace{\mathrm{KL}\big(q(z \mid x)\,\|\,\mathcal N(0, \mathbf I)\big)}_{\text{distance from the prior}}.$$
@@ -539,7 +540,7 @@ CHANGES = [AGAIN, "momentum 0.9", "half the rate", "minimax loss", "R1", RAW]
 
 
 def changed(figure, change):
-    """A figure of the GAN with one change beside the recipe; paired if networks and seeds are."""
+    """A figure of the GAN with one change beside the recipe, paired where possible."""
     a, b = (figures.values(collapse, figure, change=name) for name in (change, RECIPE))
     return compare(a, b, paired=change not in (AGAIN, RAW))
 
@@ -905,7 +906,7 @@ claim(
 # - BigGAN (Brock et al. 2019) was trained on 128 to 512 TPU cores. Dhariwal and Nichol (2021) report that diffusion with
 #   classifier guidance (lesson 07) is better on ImageNet: FID 2.97 at 128 × 128. With guidance and 25 passes of the network it
 #   matches BigGAN-deep, with better coverage of the data. Their network for 512 × 512 has 559 million parameters.
-# - Our Adam has the betas of progressive GANs, 0 and 0.99 (Karras et al. 2018, appendix A.1), which also average the
+# - Our Adam has the betas of progressive GANs (Karras et al. 2018, appendix A.1), which also average the
 #   generator's weights.
 # - Latent diffusion (Rombach et al. 2022, lesson 12) uses all three. Its autoencoder is trained with a small Kullback-Leibler
 #   term and a discriminator; diffusion models its latent variables.
