@@ -64,6 +64,25 @@ def test_ddim_tends_to_the_closed_form_flow_of_one_gaussian():
     assert errors[1] < 2e-3 and errors[1] < errors[0] / 30
 
 
+@pytest.mark.parametrize(("steps", "width"), [(25, 0.060), (1000, 0.096)])
+def test_the_posterior_variance_makes_a_gaussian_narrower_as_lesson_02_says(steps, width, std=0.1):
+    process = DDPM(linear_beta(steps))
+    denoiser = ExactDenoiser(GaussianMixture([1.0], torch.zeros(1, 2), [std]), process)
+    found = {"posterior": 1.0, "exact": 1.0}
+    for t in range(steps, 0, -1):
+        alpha, bar, before = (float(x) for x in (process.alpha(t), process.alpha_bar(t), process.alpha_bar(t - 1)))
+        eps = float(denoiser(torch.ones(1, 2, dtype=torch.float64), t).eps[0, 0])  # linear in x
+        factor = (1 - (1 - alpha) / (1 - bar) ** 0.5 * eps) / alpha**0.5
+        posterior = (1 - before) / (1 - bar) * (1 - alpha)
+        of_x0 = std**2 * (1 - bar) / (bar * std**2 + 1 - bar)  # the variance of x_0 given x_t
+        exact = posterior + before * ((1 - alpha) / (1 - bar)) ** 2 * of_x0
+        found = {k: factor**2 * found[k] + v for k, v in (("posterior", posterior), ("exact", exact))}
+    assert found["posterior"] ** 0.5 == pytest.approx(width, abs=5e-4)
+    assert found["exact"] ** 0.5 == pytest.approx(std, abs=1e-5)
+    x = result(ddpm(denoiser, start(4000), process.times(steps), seeded(0)))
+    assert float(x.std()) == pytest.approx(width, rel=0.04)
+
+
 def test_the_caller_keeps_its_gradients_between_steps():
     for _ in ddim(ExactDenoiser(three, process), start(), process.times(2)):
         assert torch.is_grad_enabled()
