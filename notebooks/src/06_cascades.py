@@ -308,11 +308,10 @@ predict(
 
 # %% [markdown]
 # In the plot, blue circles belong to the upsampler trained with noise, orange squares, drawn a little to the right, to the one
-# trained without. A bar is the
-# margin that a verdict needs: of five trainings 2.8 standard errors. (Verdicts of paired differences may need less.) The scale
-# of the distance is logarithmic, so equal bars look longer below. The black dotted lines are real digits against other real
-# digits: no model can be expected to do better. For real halves at $s = 0$ the orange square lies close to
-# it: the table below gives both.
+# trained without. A bar is the margin that a verdict needs: of five trainings 2.8 standard errors. (Verdicts of paired
+# differences may need less.) The scale of the distance is logarithmic, so equal bars look longer below. The black dotted lines
+# are real digits against other real digits: no model can be expected to do better. For real halves at $s = 0$ the orange square
+# lies close to it: the table below gives both.
 
 # %%
 runs = figures.load("cascade")
@@ -572,8 +571,8 @@ claim(
 
 # %% [markdown]
 # The difference, {{cascade-at-equal-cost.distance.difference}}, lies within its margin: after five trainings the two cannot be
-# told apart. One below {{cascade-at-equal-cost.distance.difference.margin}}, more than a quarter of the distance, could not
-# have been seen. The cascade takes about twice as long to sample as one stage in 20 steps.
+# told apart. No difference below {{cascade-at-equal-cost.distance.difference.margin}}, more than a quarter of the distance,
+# could have been seen. The cascade takes about twice as long to sample as one stage in 20 steps.
 #
 # A training picture of the base costs about three quarters of one of 32 × 32, not a quarter. The networks of 32 × 32 work on
 # patches of 2 × 2 pixels, so on 16 × 16 positions too. So this comparison does not test whether low resolution saves much
