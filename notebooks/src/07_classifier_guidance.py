@@ -480,12 +480,12 @@ guidance_explorer(
 #
 # | model | $w$ (theirs) | FID | precision, % | recall, % |
 # |---|---|---|---|---|
-# | unconditional | 0 | 26.21 | 61 | 63 |
-# | unconditional | 1 ($s = 1$) | 33.03 | 56 | 65 |
-# | unconditional | 10 ($s = 10$) | 12.00 | 76 | 44 |
-# | conditional | 1 ($s = 0$) | 10.94 | 69 | 63 |
-# | conditional | 2 ($s = 1$) | 4.59 | 82 | 52 |
-# | conditional | 11 ($s = 10$) | 9.11 | 88 | 32 |
+# | unconditional | $0$ | 26.21 | 61 | 63 |
+# | unconditional | $1$ ($s = 1$) | 33.03 | 56 | 65 |
+# | unconditional | $10$ ($s = 10$) | 12.00 | 76 | 44 |
+# | conditional | $1$ ($s = 0$) | 10.94 | 69 | 63 |
+# | conditional | $2$ ($s = 1$) | 4.59 | 82 | 52 |
+# | conditional | $11$ ($s = 10$) | 9.11 | 88 | 32 |
 #
 # Ours: the shipped models, 100 digits in 25 steps, five noises. Errors cover the noise; both networks are one training.
 # Precision, the share of samples close to real digits, measures fidelity. Recall, the share of real digits close to a sample,
@@ -590,9 +590,9 @@ claim(
 
 # %% [markdown]
 # If all networks were exact, both models would sample the same at $w = 1$. On the triangle, with the exact score, their class
-# accuracies are equal with the exact classifier, and cannot be told apart with learned ones. So Bayes' rule is not at fault, nor does a learned
-# classifier have to fail. A learned score was not tried here. For digits the error is in the classifier's gradient, in a score
-# of the network, or in both. Lesson 08 measures one part: the length of the classifier's gradient.
+# accuracies are equal with the exact classifier, and cannot be told apart with learned ones. So Bayes' rule is not at fault,
+# nor does a learned classifier have to fail. A learned score was not tried here. For digits the error is in the classifier's
+# gradient, in a score of the network, or in both. Lesson 08 measures one part: the length of the classifier's gradient.
 
 
 # %%
@@ -717,8 +717,8 @@ plots.show(
     fig,
     alt="Two panels with four symbols at w = 2 and four at w = 8. Class accuracy: highest the noise-aware "
     "classifier of 3,000 steps, then the clean one at the prediction, then the noise-aware one of 300 "
-    "steps, lowest the clean one at x_t. Frechet distance: wide margins that overlap; only the first at "
-    "w = 8 lies clearly below the line of no guidance.",
+    "steps, lowest the clean one at x_t. Frechet distance: wide margins, most of which overlap; at w = 8 "
+    "the first lies clearly below the line of no guidance, the last above it.",
 )
 
 
@@ -816,9 +816,10 @@ claim(
 )
 
 # %% [markdown]
-# 25 and 250 steps cannot be told apart: the difference is {{guidance-25-steps.distance.difference}}, the margin 0.05. (Verdicts
-# are of differences for each noise, which vary less than the bars.) 10 steps even have a lower distance than 250 (-0.09 ± 0.01,
-# seen after the measurement). So this distance does not fall steadily with more steps at $w = 8$. 2 and 3 steps are worse.
+# 25 and 250 steps cannot be told apart: the difference is {{guidance-25-steps.distance.difference}}, the margin 0.05.
+# (Verdicts are of differences for each noise, which vary less than the bars.) Ten steps even have a lower distance than 250
+# (-0.09 ± 0.01, seen after the measurement). So this distance does not fall steadily with more steps at $w = 8$. 2 and 3
+# steps are worse.
 #
 # ## Failure museum
 #
