@@ -10,6 +10,7 @@ from course_lib.nets.clip import CLIP
 from course_lib.process import DDPM, seeded
 from course_lib.samplers import ddim, result
 from course_lib.schedules import cosine_beta
+from course_lib.teaching.checks import clip_guided_eps
 
 PROCESS, SAID = DDPM(cosine_beta(100)), ["a red circle", "two blue stars"]
 
@@ -48,7 +49,23 @@ def test_the_score_moves_by_the_slope_of_the_likeness(clip, denoiser):
     assert torch.allclose((moved * along).sum((1, 2, 3)), slope, rtol=0.03, atol=1e-3)
     a = float(PROCESS.signal(40))
     cosine = (clip.encode_image(X, torch.full((2,), 0.4)) * clip.encode_text(clip.as_condition(SAID))).sum(1)
-    assert torch.allclose(guided.likeness(X, 40), a * cosine / 0.07, rtol=1e-4)
+    assert torch.allclose(guided.likeness(X, 40), a * cosine, rtol=1e-4)
+
+
+def test_it_is_the_guidance_of_the_exercise(clip, denoiser):
+    text = clip.encode_text(clip.as_condition("a red circle"))[0]
+    encode = lambda x, t: clip.encode_image(x, torch.full((len(x),), t / 100))
+    eps = clip_guided_eps.answer(denoiser, encode, text, X, 40, 300.0)
+    assert torch.allclose(ClipGuided(denoiser, clip, "a red circle", 300.0)(X, 40).eps, eps, atol=1e-4)
+
+
+def test_the_predicted_picture_moves_by_w_b2_times_the_gradient_of_the_cosine(clip, denoiser):
+    for t in (40, 100):
+        x = X.clone().requires_grad_()
+        cosine = (clip.encode_image(x, torch.full((2,), t / 100)) * clip.encode_text(clip.as_condition(SAID))).sum()
+        push = 300 * PROCESS.noise(t) ** 2 * torch.autograd.grad(cosine, x)[0]
+        moved = ClipGuided(denoiser, clip, SAID, 300.0)(X, t).x0 - denoiser(X, t).x0
+        assert torch.allclose(moved, push.float(), rtol=1e-3, atol=1e-3 * float(push.abs().max()))
 
 
 def test_a_clip_of_clean_pictures_is_given_time_0(clip, denoiser):

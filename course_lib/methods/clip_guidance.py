@@ -17,11 +17,11 @@ from course_lib.process import Process, Time
 
 @dataclass(frozen=True, eq=False)
 class ClipGuided:
-    """`denoiser` with the score moved by w grad likeness(x_t, caption). Nichol et al. 2022 (GLIDE), eq. 7, our w = their s.
+    """`denoiser` with the score moved by w a(t) grad cosine(x_t, caption). Nichol et al. 2022 (GLIDE), eq. 7: s = our w a(t).
 
-    The likeness is the cosine similarity of picture and caption, divided by CLIP's temperature and multiplied by the signal
-    a(t), as in `guidance.NoisyClassifier`. Set `knows_noise` to False for a CLIP that was trained on clean pictures only: it is
-    given time 0. Raises ValueError if w is not finite, and what `clip.as_condition` raises for the caption.
+    With the signal a(t), as in `guidance.NoisyClassifier`, the predicted picture moves by w b(t)^2 grad cosine, also at the
+    highest noise. Set `knows_noise` to False for a CLIP that was trained on clean pictures only: it is given time 0. Raises
+    ValueError if w is not finite, and what `clip.as_condition` raises for the caption.
     """
 
     denoiser: Denoiser
@@ -41,11 +41,11 @@ class ClipGuided:
         return self.denoiser.process
 
     def likeness(self, x_t: Tensor, t: Time) -> Tensor:
-        """a(t) cosine(x_t, caption) / temperature, (B,)."""
+        """a(t) cosine(x_t, caption), (B,)."""
         a, _ = self.process.coefficients(t, x_t)
         image = self.clip.encode_image(x_t, relative_time(t, self.process, x_t) if self.knows_noise else None)
         text = self.clip.encode_text(self.caption.to(x_t.device))
-        return a.flatten() * self.clip.scale.to(x_t.device) * (image * text).sum(1)
+        return a.flatten() * (image * text).sum(1)
 
     def __call__(self, x_t: Tensor, t: Time) -> Prediction:
         pred = self.denoiser(x_t, t)

@@ -153,7 +153,7 @@ export async function mount(root, data) {
       make(
         "p",
         {},
-        `Drag the ring in any panel: it is x_T for all. Line: its path. Dots: ${data.particles} around it.${learned ? DASHED : ""}`,
+        `Drag the orange circle in any panel: it is x_T for all. Line: its path. Dots: ${data.particles} around it.${learned ? DASHED : ""}`,
       ),
     );
   root.setAttribute("role", "group");

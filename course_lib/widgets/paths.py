@@ -155,9 +155,10 @@ def follow(denoiser, rule: dict[str, Tensor], x: Tensor, rng: torch.Generator) -
 def _strip(exact: ExactDenoiser, rules: dict, start: Tensor) -> str:
     """The three panels as one picture, for a page without scripts."""
     plots.style()
-    fig, axes = plots.plt.subplots(1, len(rules), figsize=(11.5, 4.2), sharey=True)
-    line = torch.linspace(-REACH, REACH, 120, device="cpu", dtype=torch.float64)
-    density = exact.mixture.log_prob(torch.cartesian_prod(line, line)).exp().view(120, 120).T
+    fig, axes = plots.plt.subplots(1, len(rules), figsize=(11.5, 4.4), sharey=True, layout="constrained")
+    reach = 3.0  # a path leaves the square of the page
+    line = torch.linspace(-reach, reach, 160, device="cpu", dtype=torch.float64)
+    density = exact.mixture.log_prob(torch.cartesian_prod(line, line)).exp().view(160, 160).T
     for ax, (name, rule) in zip(axes, rules.items()):
         x = start + 0.1 * randn_like(start.expand(60, 2), seeded(1))
         trajectory = follow(exact, rule, torch.cat([start, x]), seeded(0)).numpy()
@@ -165,7 +166,7 @@ def _strip(exact: ExactDenoiser, rules: dict, start: Tensor) -> str:
         ax.plot(*trajectory[-1, 1:].T, "o", ms=5, alpha=0.6, color=plots.COLOURS[0])
         ax.plot(*trajectory[:, 0].T, color=plots.COLOURS[3])
         ax.plot(*trajectory[0, 0], "o", ms=11, mfc="white", mew=3, color=plots.COLOURS[3])
-        ax.set(title=name, xlim=(-REACH, REACH), ylim=(-REACH, REACH), aspect="equal", xlabel="$x_1$")
+        ax.set(title=name, xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel="$x_1$")
     axes[0].set_ylabel("$x_2$")
     position = f"({start[0, 0]:.1f}, {start[0, 1]:.1f})"
     alt = html.escape(f"From one x_T, at {position}, the path and the ends of 60 neighbours under {', '.join(rules)}")

@@ -209,7 +209,8 @@ plots.show(
 
 # %% [markdown]
 # **Left:** at small $t$ the noise is small beside the spots' own width and cannot be told from it. The floor is near 1. At
-# large $t$ almost all of $x_t$ is noise, and the floor is near 0. The bump is where the spots begin to overlap.
+# large $t$ almost all of $x_t$ is noise, and the floor is near 0. The bump is where the spots begin to overlap. (The small
+# zigzags are chance.)
 #
 # **Right:** at $t = 1$ the relative error is about 80 %, but $\epsilon^*$ and the error are both small there (printed above).
 # The claim below gives one figure for all $t$: the mean squared error over the mean square of $\epsilon^*$, and the root of
@@ -401,9 +402,9 @@ predict(
 )
 
 # %% [markdown]
-# Three things can be wrong: points outside the spots, the width of the spots, and their shares. The claim allows 5 % outside.
-# It allows a fifth of the width, because a spot a fifth too wide has 4.4 % of its points outside. It allows a half of each
-# share: of 2,000 points a spot gets 250 ± 15, so that is not chance.
+# Three things can be wrong: points outside the spots, the spots' width (the standard deviation around the nearest mean), and
+# their shares. The claim allows 5 % outside. The width may be wrong by a fifth: of a spot a fifth too wide 4.4 % lie outside.
+# A share may be wrong by a half: of 2,000 points a spot gets 250 ± 15, so a larger error is not chance.
 
 # %% tags=["nbval-ignore-output"]
 n, rng = 2000, seeded(3)
@@ -474,8 +475,8 @@ claim(
 )
 
 # %% [markdown]
-# For real points the share outside is 1.1 % (it is $e^{-9/2}$). Each null model is right in one of the figures, or in two. So
-# all of them are needed.
+# For real points the share outside is 1.1 % (it is $e^{-9/2}$). Each null model is right in one of the three, or in two.
+# So all three are needed.
 #
 # **A small excess of the loss can be a large error of the samples.** Your network's loss is only a few per cent above the
 # floor. Yet the share of its samples that lies outside is about half of the circle's. The floor is the larger part of the
@@ -507,8 +508,7 @@ play(steps, field=network, max_mb=0.35)
 # ## Failure museum
 #
 # Two mistakes of a few characters in the sampling loop, each beside the right loop with the same steps and the same noise. The
-# denoiser is exact. Under each name stands the standard deviation of the points around their spots, of three noises. On the
-# ring itself it is 0.100.
+# denoiser is exact. Under each name stands the width of the spots, of three noises. On the ring itself it is 0.100.
 
 
 # %%
@@ -585,7 +585,7 @@ plots.show(
 # - **bound**: $t$ uniform, weight $w_t$.
 # - **bound, by t**: $t$ drawn with probability $p_t \propto w_t$. That is **importance sampling**: drawing from another
 #   distribution $p$ and dividing each term by its probability. Here $w_t / p_t$ is constant, so every term has the same weight.
-#   The expected gradient is that of *bound*; the scatter of the gradient about it is not.
+#   The expected gradient is that of *bound*; the scatter of the gradient is not.
 #
 # Two figures are measured. For the samples: the share outside the spots. For the bound: its difference from the bound of the
 # exact denoiser, in nats per coordinate. Samples are drawn in 200 steps, with a smaller network than the shipped one. So

@@ -17,7 +17,7 @@ with own_defaults():  # the data of the checks are tensors
     from course_lib.teaching.checks.cascades import augmented, cascade, upsampler_loss
     from course_lib.teaching.checks.check import Check, Source
     from course_lib.teaching.checks.classifier_free import classifier_free_sampling, dropout_training, identity_residual
-    from course_lib.teaching.checks.clip import clip_guided_eps, contrastive_loss
+    from course_lib.teaching.checks.clip import clip_guided_eps, contrastive_loss, train_clip
     from course_lib.teaching.checks.consistency import consistency_function, consistency_loss, consistency_step
     from course_lib.teaching.checks.ddim import ddim_step, inversion_step
     from course_lib.teaching.checks.distillation import student_target, truncated_snr
@@ -44,7 +44,7 @@ __all__ = [
     "identity_residual", "inpaint_step", "inversion_step", "joint_attention", "kl_term", "latent_scale", "mark_noise",
     "masked_loss", "memorisation_score", "micro_embedding", "noised_further", "posterior", "prior_loss", "refiner_loss",
     "residual_block", "reverse_chain", "sampling_loop", "score_from_eps", "self_attention", "sinusoidal", "slerp",
-    "solution", "student_target", "text_dropout", "train_gan", "training_loop", "truncated_snr", "unet_forward",
+    "solution", "student_target", "text_dropout", "train_clip", "train_gan", "training_loop", "truncated_snr", "unet_forward",
     "upsampler_loss",
 ]
 # fmt: on
