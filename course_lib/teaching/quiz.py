@@ -81,8 +81,8 @@ def quiz(lesson: str, seed: int = 0, n: int | None = None) -> list[Question]:
     """`n` questions about a lesson, such as "07", of all kinds that it has records for; another seed gives others.
 
     By default there are ten, or all where there are fewer. A claim, an exercise or a file's figure is asked about once; where a
-    lesson has too few, several figures of a claim are. No question shows what another asks for. Raises TypeError or ValueError for a lesson without claims, a negative seed, or
-    an n of more questions than there are.
+    lesson has too few, several figures of a claim are. No question shows what another asks for. Raises TypeError or ValueError
+    for a lesson without claims, a negative seed, or an n of more questions than there are.
     """
     found = _claims()
     validate.choice("lesson", lesson, sorted({claim.lesson[:2] for claim in found}))
