@@ -272,7 +272,7 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("lesson", metavar="NN")
     sub.add_argument("--seed", type=int, default=0, help="another seed, other questions; default 0")
-    sub.add_argument("--n", type=int, default=10, help="how many; default 10")
+    sub.add_argument("--n", type=int, default=None, help="how many; default 10, or all where there are fewer")
     sub.add_argument("--answers", action="store_true", help="print the answers, too")
     sub.add_argument("--html", type=Path, default=None, metavar="FILE", help="write a page with folded answers")
     sub.add_argument("--pdf", type=Path, default=None, metavar="FILE", help="write two pages, the answers on the second")

@@ -754,7 +754,7 @@ repository = word("a/b", "ada", "ada/course.git", "ada/", "/course", "a b/c", "a
 publish = lambda owner_repo: address.publish(owner_repo, ROOT / "build/nowhere")
 api(publish, "address.publish", owner_repo=Kind(..., repository.bad))
 api(checks.solution, name=word("slerp"))
-api(quiz, lesson=word("07", "00", "21", "7"), seed=whole(0, 0), n=whole(2, 1, 99))
+api(quiz, lesson=word("07", "99", "21", "7"), seed=whole(0, 0), n=optional(whole(2, 1, 99)))
 verdict = Question("verdict", "It is so.", "", ("holds", "does not"), 0, "It does.", "a-b")
 questions = Kind([verdict], {"None": None, "none": [], "text": "x", "numbers": [1]})
 api(quiz_page.text, questions=questions)

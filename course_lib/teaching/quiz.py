@@ -77,22 +77,24 @@ class Question:
         return self.choices[self.answer] if isinstance(self.answer, int) else ""
 
 
-def quiz(lesson: str, seed: int = 0, n: int = 10) -> list[Question]:
+def quiz(lesson: str, seed: int = 0, n: int | None = None) -> list[Question]:
     """`n` questions about a lesson, such as "07", of all kinds that it has records for; another seed gives others.
 
-    A claim, an exercise or a file's figure is asked about once; where a lesson has too few, several figures of a claim are.
-    No question shows what another asks for. Raises TypeError or ValueError for a lesson without claims, a negative seed, or
-    an n of more questions than there are.
+    By default there are ten, or all where there are fewer. A claim, an exercise or a file's figure is asked about once; where a
+    lesson has too few, several figures of a claim are. No question shows what another asks for. Raises TypeError or ValueError
+    for a lesson without claims, a negative seed, or an n of more questions than there are.
     """
     found = _claims()
     validate.choice("lesson", lesson, sorted({claim.lesson[:2] for claim in found}))
     validate.at_least("seed", seed, 0)
-    validate.at_least("n", n, 1)
+    if n is not None:
+        validate.at_least("n", n, 1)
     rng = Random(f"{lesson} {seed}")
     mine = [claim for claim in found if claim.lesson[:2] == lesson and not claim.statement.startswith("And ")]
-    made = list(islice(_questions(lesson, mine, [claim for claim in found if claim not in mine], rng), n))
-    validate.at_least("n", n, 1, len(made))
-    return rng.sample(made, n)
+    made = list(islice(_questions(lesson, mine, [claim for claim in found if claim not in mine], rng), n or 10))
+    if n is not None:
+        validate.at_least("n", n, 1, len(made))
+    return rng.sample(made, n or len(made))
 
 
 def _claims() -> list[Claim]:

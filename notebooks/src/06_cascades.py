@@ -311,7 +311,7 @@ predict(
 # trained without. A bar is the margin that a verdict needs: of five trainings 2.8 standard errors. (Verdicts of paired
 # differences may need less.) The scale of the distance is logarithmic, so equal bars look longer below. The black dotted lines
 # are real digits against other real digits: no model can be expected to do better. For real halves at $s = 0$ the orange square
-# lies close to it: the table below gives both.
+# lies close to that line: the table below gives both.
 
 # %%
 runs = figures.load("cascade")

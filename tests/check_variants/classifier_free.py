@@ -389,7 +389,7 @@ TRIED = {
         ("w is clipped", _step(lambda c, u, w: u + min(w, 1) * (c - u))),
         ("x_0 is the conditional model's", sampling(only_eps)),
         ("eps is the unconditional model's", sampling(only_x0)),
-        ("go on to s", sampling(to_t)),
+        ("go on to the next time", sampling(to_t)),
         ("clamped", sampling(clamped)),
         ("", sampling(noised_again)),
         ("upwards", upwards),

@@ -178,34 +178,33 @@ class Check:
         got = [outcome(case.run, fn) for case in self.cases]
         if any(isinstance(g, Failure) and g.blank for g in got):
             return Verdict(self.name, "not started")
-        wrong = [self._difference(g, case) for g, case in zip(got, self.cases)]
+        want = [outcome(case.run, self.reference) for case in self.cases]
+        wrong = [self._difference(*found) for found in zip(got, want, self.cases)]
         if not any(wrong):
             return Verdict(self.name, "right", findings=[(True, case.says) for case in self.cases])
         if len(set(wrong)) == 1:  # the same error, whatever it is given
             findings = [(False, wrong[0])]
         else:
             findings = [(not off, f"{case.says}: {off}" if off else case.says) for off, case in zip(wrong, self.cases)]
-        at_fault_first = sorted(zip(got, self.cases, wrong), key=lambda found: not found[2])
-        return Verdict(self.name, "wrong", self._name_the_mistake(at_fault_first), findings, self.hint)
+        at_fault_first = sorted(zip(got, want, self.cases, wrong), key=lambda found: not found[3])
+        return Verdict(self.name, "wrong", self._name_the_mistake([found[:3] for found in at_fault_first]), findings, self.hint)
 
-    def _difference(self, got: Tensor | Failure, case: Case) -> str:
+    def _difference(self, got: Tensor | Failure, want: Tensor | Failure, case: Case) -> str:
         """What is wrong in this case, in one line; nothing where it is right."""
         if isinstance(got, Failure):
             return got.says
-        want = outcome(case.run, self.reference)
         if isinstance(want, Failure):  # something that all share was replaced, such as a function of torch
             return f"the library's own answer fails as well; restart the kernel ({want.says})"
         return difference(got, want, case.tolerance)
 
-    def _name_the_mistake(self, found: list[tuple[Tensor | Failure, Case, str]]) -> str:
+    def _name_the_mistake(self, found: list[tuple[Tensor | Failure, Tensor | Failure, Case]]) -> str:
         if not any(isinstance(got, Tensor) for got, *_ in found):
             return ""
-        right = [outcome(case.run, self.reference) for _, case, _ in found]
-        rounding = [1e-6 * (1 if isinstance(want, Failure) else _size(want.double())) for want in right]
+        rounding = [1e-6 * (1 if isinstance(want, Failure) else _size(want.double())) for _, want, _ in found]
         for says in self.mistakes:
             for mistaken in self.mistaken(says):
                 tries = zip(found, rounding)
-                if all(_alike(got, outcome(case.run, mistaken), case.tolerance, margin) for (got, case, _), margin in tries):
+                if all(_alike(got, outcome(case.run, mistaken), case.tolerance, margin) for (got, _, case), margin in tries):
                     return f"It looks as if {says}."
         return ""
 

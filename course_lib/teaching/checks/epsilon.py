@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -37,11 +38,19 @@ class _Step(Record):
 
     def __init__(self, spy: Spy, network: Network, x0: Tensor):
         self._read(spy, network, x0)
-        weight = spy.weight.detach().clone().requires_grad_()
-        right = spy.rule(weight, *spy.input)
-        self.error = (right - self.eps).square().mean()
-        gradient = torch.zeros(()) if spy.weight.grad is None else spy.weight.grad.clone()
-        self.gradient = gradient / torch.autograd.grad(self.error, weight)[0]
+        self.input, self.rule = spy.input, spy.rule
+        self.weight = spy.weight.detach().clone().requires_grad_()
+        self.found = torch.zeros(()) if spy.weight.grad is None else spy.weight.grad.clone()
+
+    @cached_property
+    def error(self) -> Tensor:
+        """The right loss for what the network was given."""
+        return (self.rule(self.weight, *self.input) - self.eps).square().mean()
+
+    @property
+    def gradient(self) -> Tensor:
+        """The gradient that the step begins with, over that of the right loss: 1."""
+        return self.found / torch.autograd.grad(self.error, self.weight, retain_graph=True)[0]
 
     call = "its prediction is network(x_t, t)"
 
