@@ -124,12 +124,12 @@ def gap(model):
 print(f"after 600 steps the bound is {gap(vae):.1f} nats below the true log-likelihood")
 
 # %% [markdown]
-# On average it lies below $\log p$ of the data's density $p$. That is a theorem: $\mathbb E \log p - \mathbb E\,\mathrm{ELBO} =
-# \mathrm{KL}(p\,\|\,p_\theta) + \mathbb E\,\mathrm{KL}(q(z \mid x)\,\|\,p_\theta(z \mid x)) \ge 0$. Both parts are the gap: the
-# model is not the mixture, and $q$ is not the posterior. By *how much* is a measurement. Three references: the best single
-# Gaussian, {{vae-elbo-gap.gaussian}} nats below; the uniform density on the square $[-1.2, 1.2]^2$, which contains the
-# grid and has no spots, {{vae-elbo-gap.uniform}}; and a VAE that is not trained. After 600 steps your VAE has not learned the
-# spots.
+# On average it lies below $\log p$ of the data's density $p$. That is a theorem: $\mathbb E \log p - \mathbb E\,\mathrm{ELBO}
+# = \mathrm{KL}(p\,\|\,p_\theta) + \mathbb E\,\mathrm{KL}(q(z \mid x)\,\|\,p_\theta(z \mid x)) \ge 0$. Both parts are the gap:
+# the model is not the mixture, and $q$ is not the posterior. Three references: the best single Gaussian,
+# {{vae-elbo-gap.gaussian}} nats below; the uniform density on the square $[-1.2, 1.2]^2$, which has no spots,
+# {{vae-elbo-gap.uniform}} (all 20,000 points lie in the square; of $p$ itself 0.0025 % lies outside, and with that
+# the gap would be infinite); and a VAE that is not trained. After 600 steps your VAE has not learned the spots.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -170,9 +170,9 @@ claim(
 # %% [markdown]
 # ## GAN: a discriminator as the training signal
 #
-# A **generative adversarial network** (GAN) needs no likelihood. A **discriminator** $D$ outputs the probability that its input
-# is real. A **generator** $G$ makes samples of noise $z$. One of them maximises a value that the other minimises (Goodfellow et
-# al., eq. 1):
+# A **generative adversarial network** (GAN) needs no likelihood. A **discriminator** $D$ outputs the probability that its
+# input is real. A **generator** $G$ makes samples of noise $z$. $D$ maximises a value $V$, and $G$ minimises it (Goodfellow
+# et al., eq. 1):
 #
 # ```text
 # z → generator G → sample ─┐
@@ -293,8 +293,8 @@ predict(
 #
 # where the **Jensen-Shannon divergence** $\mathrm{JSD} = \tfrac12 \mathrm{KL}(p \,\|\, \tfrac{p + p_G}{2}) + \tfrac12
 # \mathrm{KL}(p_G \,\|\, \tfrac{p + p_G}{2})$ lies between 0 and $\log 2$. Its only minimum is $p_G = p$. So a GAN's aim does
-# contain every mode. But compare the costs. Let $p$ be 25 separate modes, and $p_G$ perfect on $k$ of them. Then $V(D^*, G) =
-# \frac{k}{25} \log \frac{k}{k + 25} + \log \frac{25}{k + 25}$.
+# contain every mode. But compare the costs. Let $p$ be 25 separate modes of weight $1/25$ each, and let $p_G$ consist of $k$
+# of them, each with weight $1/k$. Then $V(D^*, G) = \frac{k}{25} \log \frac{k}{k + 25} + \log \frac{25}{k + 25}$.
 #
 # In practice the generator minimises another loss, the **non-saturating loss** $-\log D(G(z))$; the next section says why. With
 # $D = D^*$ held fixed while one differentiates, its gradient is that of $\mathrm{KL}(p_G\,\|\,p) - 2\,\mathrm{JSD}$ (Arjovsky
@@ -354,13 +354,14 @@ plots.show(
 # Algorithm 1 of Goodfellow et al., with one step of each network in turn, and the non-saturating loss. In each of `steps`
 # steps:
 #
-# 1. draw `x = data(rng)` and as many samples, `gan.sample(len(x), rng)`; take a step of the discriminator up $V$. These samples
-#    are data for it, so `detach` them;
-# 2. draw `len(x)` new samples; take a step of the generator down $-\log D(G(z))$.
+# 1. draw `x = data(rng)` and `fake = gan.sample(len(x), rng).detach()`; take one optimizer step of the discriminator on the
+#    loss $-V$;
+# 2. draw `len(x)` new samples, not detached; take one optimizer step of the generator on the loss $-\log D(G(z))$, the mean
+#    over the batch.
 #
-# Both optimizers are `torch.optim.Adam(..., lr, betas=(momentum, 0.99))`, one with `gan.discriminator.parameters()`, the other
-# with `gan.generator.parameters()`. Set gradients to zero before each `backward`: the generator's loss leaves some in $D$.
-# Return `gan`.
+# Both optimizers are `torch.optim.Adam(..., lr, betas=(momentum, 0.99))`, one with `gan.discriminator.parameters()`, the
+# other with `gan.generator.parameters()`. Here `momentum` is Adam's first beta: 0 means none. Set gradients to zero before
+# each `backward`: the generator's loss leaves some in $D$. Return `gan`.
 
 
 # %%
@@ -522,7 +523,12 @@ claim(
 # %% [markdown]
 # The features work in opposite directions. Diffusion has {{diffusion-covers-modes.raw.a.mean}} of its samples outside with
 # them, and several times as many without. The GAN with them has few samples outside, and drops modes. Without them it covers
-# nearly all modes, with more samples outside. So whether this GAN drops modes depends on its discriminator.
+# nearly all modes, with more samples outside. So whether this GAN drops modes depends on its discriminator. In samples
+# outside, diffusion and the GAN with features cannot be told apart: the claim does not compare these two.
+#
+# These arms differ in more than the method: diffusion alone was trained with Muon. How much of its lead over the VAE and over
+# the GAN with R1 comes from the optimizer was not measured. Arms of one method differ in the features or R1 alone, and, at
+# equal cost, in steps.
 #
 # Even the best arm is far from the data, of which $e^{-8}$ = 0.03 % lie outside. Covered is a weak word: the GANs with R1, and
 # without features, have samples along lines of the grid.
@@ -636,16 +642,14 @@ claim(
 
 # %% [markdown]
 # - At this learning rate **momentum** costs modes: {{gan-one-change.momentum}}.
-# - **R1**, and a discriminator **without Fourier features**, cover nearly all modes, with more samples outside. After more than
-#   three times as many steps they still do.
+# - **R1**, and a discriminator **without Fourier features**, cover nearly all modes, with more samples outside.
 # - **Half the rate** has more modes on average. Three paired trainings cannot tell it from the recipe, but all three lie at or
 #   above the highest of six recipe trainings (printed above). A slower training may be part of why R1 and the smoother
 #   discriminator keep modes.
 # - With the **minimax loss** about as many samples are outside as of uniform noise (dotted). Uniform noise covers all modes, so
 #   the modes of this GAN say nothing.
 #
-# How would you notice? The check of exercise 3 compares the networks after four steps. Here is a loop that ignores its
-# `momentum`:
+# The check of exercise 3 compares the networks after four steps. Here is a loop that ignores its `momentum`:
 
 # %%
 ignoring_momentum = lambda gan, data, steps, lr, momentum, rng: my_train_gan(
@@ -668,8 +672,8 @@ print(check.train_gan(ignoring_momentum).diagnosis)
 # - Diffusion: two batches. The rest is the recipe of lesson 00, for which more than thirty settings were tried, with classes;
 #   min-SNR times (lesson 02) and Muon come from there.
 #
-# So the figures rank these three recipes after one minute, not the three methods. Others may rank otherwise. The figures
-# cannot be compared with those of lesson 00, whose network is given the class.
+# So the figures rank these three recipes after one minute, not the three methods. The figures cannot be compared with those
+# of lesson 00, whose network is given the class.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -764,8 +768,8 @@ claim(
 
 # %% [markdown]
 # **Which model is better at what, after a minute of one core?** Between GAN and diffusion, distance and precision:
-# {{three-fidelity.verdict}}. With three trainings a difference below about 0.5 in distance or 0.06 in precision does not show.
-# The table of verdicts above says the rest. All three are far from the line of real digits in distance and precision.
+# {{three-fidelity.verdict}}. With three trainings a difference below about 0.5 in distance or 0.06 in precision does not
+# show. All three are far from the line of real digits in distance and precision.
 #
 # A high recall can mislead. Pictures of two digits at once have {{three-fidelity.spread}}: samples that are spread widely
 # reach many real pictures without looking like them. Real digits have {{three-fidelity.real}}. GAN and diffusion,
@@ -797,9 +801,8 @@ claim(
 )
 
 # %% [markdown]
-# These are times per sample in batches of 100. Of the ratio, a factor of 25 is the number of steps. The rest, about 4, is one
-# step of the sampler beside the generator's one pass. Most of a step is the U-Net, {{three-speed.once.mean}} ms. Lessons 17 and
-# 18 make diffusion sample in one step.
+# These are times per sample in batches of 100. Of the ratio, a factor of 25 is the number of steps. Most of a step is the
+# U-Net, {{three-speed.once.mean}} ms. Lessons 17 and 18 make diffusion sample in one step.
 #
 # ## Between two noises
 #
@@ -832,8 +835,8 @@ play(walk, draw=lambda step: {name: sample_between(name, step.t) for name in NAM
 # %% [markdown]
 # ## Optional, 4 minutes: what a Gaussian per pixel can do
 #
-# The VAE's sample is usually shown as the decoder's *mean*. The model says more: around the mean lies independent noise of
-# standard deviation $\sigma$ in every pixel. A sample of $p(x \mid z)$ has it.
+# The VAE's sample is usually shown as the decoder's *mean*. A sample of $p(x \mid z)$ also has independent noise of
+# standard deviation $\sigma$ in every pixel.
 
 # %%
 vae, real = shipped["VAE"], held_out[:1000]
@@ -856,7 +859,8 @@ plots.show(
 )
 
 # %% [markdown]
-# Fine detail is here the share of a picture's variance that a 3 × 3 mean removes; the contrast has no effect on it.
+# Fine detail is here the share of a picture's variance that a 3 × 3 mean removes; the contrast has no effect on it. The
+# figure counts grain as detail: with independent noise of the model's own $\sigma$ it rises too.
 
 # %%
 residual = lambda x: x - nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
@@ -890,17 +894,15 @@ claim(
 )
 
 # %% [markdown]
-# Are new means less detailed than reconstructions, which are decoder means, too? Paired by training, their difference lies
-# within its margin: three trainings cannot tell them apart. Noise that is independent in each pixel adds grain; it does not
-# restore the detail.
+# So the figure shows what the means lack. It does not show that a sample with a higher figure has the right detail.
 #
 # ## What you saw
 #
-# - The ELBO of a VAE is {{vae-elbo-gap.gap}} nats below the true log-likelihood of 25 Gaussians, that of the best single
-#   Gaussian {{vae-elbo-gap.gaussian}}, a uniform density {{vae-elbo-gap.uniform}}.
+# - The ELBO of a VAE is {{vae-elbo-gap.gap}} nats below the true log-likelihood of 25 Gaussians. The log-likelihood of the
+#   best single Gaussian is {{vae-elbo-gap.gaussian}} below it, that of a uniform density {{vae-elbo-gap.uniform}}.
 # - With the best discriminator a missing mode costs a bounded 0.03 nats, and this cost reaches the generator only through its
 #   own samples. At equal cost our GAN with Fourier features covers {{diffusion-covers-modes.modes.a.mean}} of 25 modes,
-#   diffusion {{diffusion-covers-modes.modes.b.mean}}.
+#   diffusion (alone trained with Muon) {{diffusion-covers-modes.modes.b.mean}}.
 # - R1, or no features, keep nearly all modes of the GAN, with more samples outside; momentum loses modes.
 # - On digits, after a minute of one core each, GAN and diffusion cannot be told apart in distance and precision. The recall is
 #   {{three-fidelity.recall}}, diffusion beside GAN. The VAE is behind in distance and precision. These recipes are not equally
@@ -937,8 +939,8 @@ guesses("vae-elbo-gap.gap", "diffusion-covers-modes.modes", "three-fidelity.verd
 #
 # <details><summary>Answer</summary>
 #
-# Reconstructions become sharper, new pictures worse. Nothing keeps the
-# encoder's $z$ near the prior, so $z \sim \mathcal N(0, \mathbf I)$ falls where the decoder was never trained.
+# One expects sharper reconstructions and worse new pictures (an argument, not a measurement). Nothing keeps the encoder's $z$
+# near the prior, so $z \sim \mathcal N(0, \mathbf I)$ falls where the decoder was never trained.
 #
 # </details>
 #
