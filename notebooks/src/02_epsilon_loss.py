@@ -107,8 +107,8 @@ predict(
 )
 
 # %% [markdown]
-# A hook keeps an **exponential moving average** (EMA) of the weights: after each step it moves by 1 % towards the new ones.
-# Samples are drawn with it.
+# A hook keeps an **exponential moving average** (EMA) of the weights. After each step it moves a little towards the new ones:
+# by much at first, so that the random start is soon forgotten, and by 1 % from about step 890 on. Samples are drawn with it.
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.nets.mlp import MLP
@@ -238,8 +238,9 @@ claim(
 )
 
 # %% [markdown]
-# Here and in all lessons "±" is one standard error. A verdict needs a larger margin: about two standard errors, 2.8 of five
-# runs and 4.3 of three. A bar in a plot is that margin.
+# Here and in all lessons "±" is one standard error. A verdict ("holds") needs a larger margin, so that a true difference of 0
+# is taken for a real one in only 5 % of cases. The margin is the standard error times the 97.5 % quantile of Student's t:
+# about 2 for many runs, 2.8 for five, 4.3 for three. A bar in a plot is that margin.
 #
 # ## Five views of one prediction
 #
@@ -478,9 +479,10 @@ claim(
 # For real points the share outside is 1.1 % (it is $e^{-9/2}$). Each null model is right in one of the three, or in two.
 # So all three are needed.
 #
-# **A small excess of the loss can be a large error of the samples.** Your network's loss is only a few per cent above the
-# floor. Yet the share of its samples that lies outside is about half of the circle's. The floor is the larger part of the
-# loss, and it says nothing about the network. Therefore measure samples too.
+# **A small excess over the floor can go with a visible error of the samples.** Your network's loss is only a few per cent
+# above the floor. Yet the share of its samples that lies outside is about half of the circle's. How much of it is the
+# network's and how much the loop's is not separated here. The floor is the larger part of the loss, and it says nothing about
+# the network. Therefore measure samples too.
 #
 # ### Watch the loop
 #
@@ -554,8 +556,8 @@ plots.show(
 # become too narrow: the samples look cleaner than the data, and have too little variety. The right loop is not at 0.100
 # either, though the denoiser is exact: steps of variance $\tilde\beta_t$ are an approximation (lesson 01). With them a single
 # Gaussian of width 0.100 ends at 0.060 for $T = 25$ and at 0.096 for $T = 1000$. (With the exact variance of $x_{t-1}$ given
-# $x_t$ it ends at 0.100.) At $T = 25$ the ring's other spots add an opposite error: large steps leave points between the
-# spots, and the width is 0.103, not 0.060.
+# $x_t$ it ends at 0.100.) At $T = 25$ the ring has both errors: the spots themselves are too narrow, and points lie between
+# them. Together the width is 0.103.
 #
 # ## If you have another 6 minutes: where the loss comes from
 #
@@ -570,7 +572,9 @@ plots.show(
 #   \underbrace{- \log p_\theta(x_0 \mid x_1)}_{L_0} \Big].$$
 #
 # $L_T$ has nothing to learn. Each $L_{t-1}$ compares two Gaussians of fixed variance, so it is a weighted squared distance of
-# their means, plus a constant (eq. 8). Written with noises, for $t > 1$ (eq. 12):
+# their means, plus a constant (eq. 8). By Algorithm 2, line 4, the two means are the same function of the true and of the
+# predicted noise. So their difference is $\frac{\beta_t}{\sqrt{\alpha_t}\sqrt{1-\bar\alpha_t}}(\epsilon_\theta-\epsilon)$;
+# its square over $2\sigma_t^2$ gives $w_t$. Written with noises, for $t > 1$ (eq. 12):
 #
 # $$L_{t-1} = \mathbb{E}\left[ w_t\, \|\epsilon - \epsilon_\theta(x_t, t)\|^2 \right] + \text{const}, \qquad
 #   w_t = \frac{\beta_t^2}{2 \sigma_t^2\, \alpha_t\, (1 - \bar\alpha_t)}.$$
@@ -662,9 +666,11 @@ claim(
 
 # %% [markdown]
 # *Bound* and *bound, by t* have the same expected gradient, and here nothing is clipped. They differ in the scatter of the
-# gradient alone. On this ring, with AdamW at this rate, that scatter harms the samples. Whether the weights alone help or harm
-# is not separated here: *simple* and *bound, by t* differ in both. Beside *simple*, *bound, by t* leaves fewer samples outside
-# and has the tighter bound, clipped or not. Without clipping both differences are little more than their margins.
+# gradient alone. On this ring, with AdamW at this rate, that scatter harms the samples. (How it harms is not separated. AdamW
+# divides by the root mean square of the gradients, so scatter also makes its steps shorter.) Whether the weights alone help
+# or harm is not separated here: *simple* and *bound, by t* differ in both. Beside *simple*, *bound, by t* leaves fewer
+# samples outside and has the tighter bound, clipped or not. Without clipping both differences are little more than their
+# margins.
 #
 # On CIFAR10 Ho et al. report a Frechet distance (lesson 00) of 3.17 for the simple loss and 13.51 for the bound. The bound is
 # also the length of a lossless code for the picture: 3.75 (simple) and 3.70 (bound) bits per dimension (Tables 1 and 2). The
@@ -687,7 +693,7 @@ claim(
 #   noise {{eps-loss-floor.error.mean}}.
 # - Noise, clean picture, $v$, score and velocity are five views of one prediction. The target's size and the best prediction's
 #   size differ.
-# - A small excess of the loss can be a large error of the samples: measure both.
+# - A small excess over the floor can go with a visible error of the samples: measure both.
 # - Algorithm 2 with that network reaches all eight spots. Of the points {{eps-samples-in-modes.outside}} lie outside, and the
 #   width is {{eps-samples-in-modes.width}} (real 0.100).
 # - Second part: the simple loss is a variational bound without its weights. The bound with uniform $t$ leaves the most samples

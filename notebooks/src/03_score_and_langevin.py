@@ -71,8 +71,8 @@ for t in (1, 20, 200, 1000):
 print("formula and autograd agree")
 
 # %% [markdown]
-# From $t = 200$ down to $t = 20$ the arrows grow eightfold. Below that they grow little: the spots' own width limits them.
-# In the picture each arrow is multiplied by $\sqrt{1 - \bar\alpha_t}$ and cut at length 2. Remember that factor.
+# From $t = 200$ down to $t = 20$ the arrows grow eightfold. Below that they grow little: the spots' own width limits them. In
+# the picture each arrow is multiplied by $\sqrt{1 - \bar\alpha_t}$ and cut at length 2.
 
 # %%
 line = torch.linspace(-1.9, 1.9, 15, dtype=torch.float64)
@@ -117,8 +117,8 @@ plots.show(
 # $$\mathbb{E}[x_0 \mid x_t] = \frac{x_t + (1 - \bar\alpha_t)\, \nabla \log q(x_t)}{\sqrt{\bar\alpha_t}}.$$
 #
 # One step along the score, multiplied by the variance of the noise, and a division by $\sqrt{\bar\alpha_t}$ give the best
-# prediction of the clean picture. This is a theorem. A simulation shows what it says: draw 400,000 pairs $(x_0, x_t)$ on the
-# line, sort them by $x_t$, and take the plain mean of $x_0$ in each of 30 groups.
+# prediction of the clean picture. A simulation shows it: draw 400,000 pairs $(x_0, x_t)$ on the line, sort them by $x_t$, and
+# take the plain mean of $x_0$ in each of 30 groups.
 
 # %%
 two = pair()
@@ -200,9 +200,9 @@ check.solution("score_from_eps")
 # exact score must be multiplied to fit the learned one best (least squares): 1 is right. A null model is the best denoiser
 # for one single Gaussian of the ring's variance.
 #
-# One network may be luck. So five more were trained by its recipe, with other seeds and half the batch: the dots below
-# (`tests/benchmarks/ring_scores.py`). The claim is about these five. Its limit, an error of 30 % of the score from $t = 10$
-# on, was fixed before the five were trained.
+# Five more networks were trained by the first one's recipe, with other seeds and half the batch: the dots below
+# (`tests/benchmarks/ring_scores.py`). The claim is about these five. Its threshold, an error of 30 % of the score from $t =
+# 10$ on, was fixed before the five were trained.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -297,8 +297,7 @@ claim(
 
 # %% [markdown]
 # In the plots a bar is the margin that a verdict needs: 2.8 standard errors of five trainings (lesson 02). **At $t = 1$ the
-# networks are wrong:** the direction is roughly right, but the scale is {{score-eps-learned.scale.mean}} instead of 1. (Lesson
-# 02's 80 % is the error of the shipped network, which was trained with twice the batch.)
+# networks are wrong:** the direction is roughly right, but the scale is {{score-eps-learned.scale.mean}} instead of 1.
 #
 # **The factor counts.** A sampler that steps along the score needs its size. With $-\epsilon$ in place of the score, its steps
 # at $t = 1$ would be 100 times too short.
@@ -312,11 +311,14 @@ claim(
 #
 # Follow the arrows, and all points end on the peaks: eight points, and no variety. **Langevin dynamics** adds noise to each
 # step. For a small step size $\eta$ the **stationary distribution**, the one that a step leaves unchanged, is then nearly $q$
-# itself. (Song and Ermon 2019, eq. 4, write $\varepsilon$ for the step size. We write $\eta$, since $\epsilon$ is the noise.
-# Lesson 14 has another $\eta$.)
+# itself. (Song and Ermon 2019, eq. 4, write $\varepsilon$ for the step size. We write $\eta$, since $\epsilon$ is the noise.)
 #
 # $$x \;\leftarrow\; x + \frac{\eta}{2}\, \nabla \log q(x) + \sqrt{\eta}\; z, \qquad
 # z \sim \mathcal{N}(0, \mathbf{I}).$$
+#
+# **Why $q$?** For small steps, with sizes that add up to $\tau$, the density $p$ of the points changes as
+# $\partial_\tau p = -\tfrac12 \nabla\!\cdot(p\,\nabla\log q) + \tfrac12 \nabla^2 p$ (drift and noise; the Fokker-Planck
+# equation). For $p = q$ we have $q\,\nabla\log q = \nabla q$, so the two terms cancel: $q$ does not change.
 #
 # Why does the noise have a root? After $n$ small steps the drift is about $n\,\eta / 2$ times the score, and the noise
 # has standard deviation $\sqrt{n\,\eta}$. Half the step size and twice the steps then change neither.
@@ -327,11 +329,12 @@ claim(
 # $$\frac{\eta}{1 - \big(1 - \eta / (2 \sigma^2)\big)^2} = \frac{\sigma^2}{1 - \eta / (4 \sigma^2)},$$
 #
 # finite only for $\eta < 4 \sigma^2$. At $\eta = 0.1\, \sigma^2$ it is 3 % too large. All that counts is $\eta$ relative to
-# $\sigma^2$. Annealing needs that.
+# $\sigma^2$.
 #
 # In the exact examples from here on the noise is only added, and the signal is not shrunk: $x = x_0 + \sigma\,\epsilon$. This
 # process is called **variance-exploding**. `geometric_sigma(40, 0.1, 20.0)` gives 40 values of $\sigma$, each larger than the
-# one before by the same factor.
+# one before by the same factor. In this process $t$ is the number of a level: the smallest noise, 0.1, is at $t = 1$, the
+# largest, 20, at $t = 40$.
 
 
 # %%
@@ -520,7 +523,8 @@ for eta in (1.0, 3.0):
 # %% [markdown]
 # Larger steps hardly help: 0.45 at $\eta = 3$. The spots widen as the formula says: at $\eta = 3$ the variance is about 4
 # times too large, so $e^{-9/(2 \cdot 3.9)}$ = 32 % lie outside. The other control, falling noise with small steps everywhere,
-# stands in the failure museum: it does not find the weights in 2,000 steps either.
+# stands in the failure museum. It does not find the weights either. But in all its noise moves a point by only
+# $\sqrt{2{,}000 \cdot 0.004} = 2.8$: too short a way between the spots.
 
 # %%
 walk = lambda mixture, x: my_annealed_langevin(
@@ -556,9 +560,9 @@ claim(
 # %% [markdown]
 # ## With the learned score
 #
-# Now nothing is exact any more. The ring's network was trained on samples, at the levels of lesson 01's chain. We take 20 of
-# these, from noise 1 down to noise 0.05, a constant factor apart. (In this chain the signal shrinks too. Algorithm 1 works
-# all the same, since neighbouring levels overlap.)
+# The ring's network was trained on samples, at the levels of lesson 01's chain. We take 20 of these, from noise 1 down to
+# noise 0.05, a constant factor apart. (In this chain the signal shrinks too. Algorithm 1 works all the same, since
+# neighbouring levels overlap.)
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -589,9 +593,9 @@ plots.show(
 
 # %% [markdown]
 # That is the shipped network, with your function. The claim is about the five other trainings, with 4,000 points each. Its
-# limits were fixed before these were drawn. A spot's share may be off by half of 1/8. And of the points at most 8 % may lie
-# outside, farther than three standard deviations from all spots. That is the middle between 2.7 %, for spots that are exact but
-# for the noise of 0.05, and 13.5 %, for spots half again as wide as the real ones.
+# thresholds were fixed before these were drawn. A spot's share may be off by half of 1/8. And of the points at most 8 % may
+# lie outside, farther than three standard deviations from all spots. That is the middle between 2.7 %, for spots that are
+# exact but for the noise of 0.05, and 13.5 %, for spots half again as wide as the real ones.
 
 # %%
 samples = figures.load("ring_scores", "samples")
@@ -645,8 +649,8 @@ claim(
 # ## Watch it
 #
 # The same walk with 200 points and fewer steps. **Left** are the points. In the **middle** is the prediction of Tweedie's
-# formula for each. **Right** is the learned field. Play it, drag the slider, use the arrow keys. Unlike in lesson 02 the points
-# never settle. At each level they make three steps, and the steps shrink with the noise.
+# formula for each. **Right** is the learned field. Unlike in lesson 02 the points never settle. At each level they make three
+# steps, and the steps shrink with the noise.
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.samplers import Step, annealed_langevin
@@ -665,8 +669,7 @@ play(film, field=network, max_mb=0.25)
 # deterministic sampler that lesson 14 derives: it follows the same score without noise, and there the start decides.
 # **Langevin** is annealed Langevin dynamics. DDPM and Langevin forget their start: 500 neighbours of one start end in all
 # eight spots. Above each panel stand the number of spots in which the 500 end and the largest share in one. The page computes
-# all of it from the exact score. Tick *learned network* for its path and its arrows, *arrows* for the field at that moment.
-# Set *spread* to 1 and the circle to the middle for all of $\mathcal{N}(0, \mathbf{I})$.
+# all of it from the exact score. Set *spread* to 1 and the circle to the middle for all of $\mathcal{N}(0, \mathbf{I})$.
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.widgets.paths import paths
@@ -677,8 +680,7 @@ paths(exact, network)
 # ## Failure museum
 #
 # Three mistakes of a few characters in exercise 2, on the two spots, with the exact score. The figure in each title is the
-# share of points in the lower left: a fifth is right. A fourth, a wrong sign (minus the score), cannot be drawn: the points
-# leave the picture within the first level.
+# share of points in the lower left: a fifth is right.
 
 
 # %%
@@ -720,20 +722,21 @@ plots.show(
 )
 
 # %% [markdown]
-# **A forgotten root** makes the noise too large where $\alpha_i > 1$ and too small where $\alpha_i < 1$. The weights are wrong,
-# the walk ends on the peaks, and variety is lost. **One step size for all** is the hardest to see. Its spots look almost right,
-# but its share is far nearer to that of the start, a half, than to a fifth. **Smallest noise first** ends at the largest noise:
-# most points lie outside the picture.
+# **A forgotten root**: at the large levels the noise is far too large, at the last one ($\alpha_i = 0.004$) 16 times too
+# small. So the walk ends on the peaks and variety is lost. The share is wrong too. **One step size for all** is the hardest
+# to see. Its spots look almost right, but its share is far nearer to that of the start, a half, than to a fifth. **Smallest
+# noise first** ends at the largest noise: most points lie outside the picture.
 
 # %% [markdown]
 # ## Optional: where is a learned score wrong?
 #
 # The expectation in the loss is over $x_t$ that come from data. Where few $x_t$ fall, the loss hardly constrains the network:
 # the problem of **low data density** (Song and Ermon 2019, section 3.2.1). We compare the relative error of the score in two
-# sets of points: points of $q(x_t)$, and points of the square $[-2, 2]^2$ where data are sparse. Draw points of $q(x_t)$: at
-# 999 of 1,000 the density is higher than at a sparse point.
+# sets of points: points of $q(x_t)$, and points of the square $[-2, 2]^2$ where data are sparse. We call a point sparse if
+# $q(x_t)$ there is lower than at 99.9 % of the points that are drawn from $q(x_t)$.
 #
-# That sparse data are the cause is their explanation. We measure the error alone.
+# That sparse data are the cause is their explanation. We measure the error alone. Most sparse points lie beyond the data, so
+# sparse and far from all training inputs are not separated.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -831,8 +834,8 @@ claim(
 # - The score is the gradient of $\log q$. Tweedie's formula turns it into the mean of all clean points that may lead to $x_t$.
 # - A network's noise, divided by $-\sqrt{1 - \bar\alpha_t}$, estimates the score. From $t = 10$ on the cosine with the exact
 #   one is {{score-eps-learned.cosine}} or more. At $t = 1$ the scale is {{score-eps-learned.scale}}, which is wrong.
-# - Where data are sparse the relative error of the learned score is larger, on average {{score-low-density.ratio}} times
-#   (optional part).
+# - Where data are sparse the relative error of the learned score is on average {{score-low-density.ratio}} times as large
+#   (optional part; at $t = 5$ no difference is shown).
 # - Plain Langevin dynamics puts {{score-plain-langevin.light.mean}} of its points where a fifth belongs, and
 #   {{score-plain-langevin.equal.mean}} where a half belongs. Annealed Langevin dynamics puts
 #   {{score-annealed-langevin.light.mean}} and {{score-annealed-langevin.equal.mean}} there.
@@ -872,8 +875,7 @@ guesses(
 # <details><summary>Answer</summary>
 #
 # It does not cross between modes, so each point stays in the mode of its data point. On the two spots that works. On pictures
-# each training picture may be nearly a mode of its own: the result is then a variant of the picture it began with. And you
-# must keep the training data to sample.
+# each training picture may be nearly a mode of its own: the result is then a variant of the picture it began with.
 #
 # </details>
 #

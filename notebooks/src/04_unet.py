@@ -184,12 +184,12 @@ plots.show(
 #
 # ## The residual block
 #
-# A **residual block** adds a correction to its input: two convolutions in parallel with a path that skips them. Before each
-# convolution stand a **group normalisation** and an **activation**. The first gives the channels of a group mean 0 and
-# variance 1, over all positions of one picture. The second is the nonlinear function between two layers, here
-# $\mathrm{silu}(h) = h\,\mathrm{sigmoid}(h)$. The embedding enters in between. Ho et al. add it before the second norm,
-# $\mathrm{norm}_2(h + e)$. In the **adaptive group normalisation** (AdaGN) of Dhariwal and Nichol (2021, section 3.1) it comes
-# after that norm, and sets each channel's scale and shift directly:
+# A **residual block** adds a correction to its input. Two convolutions, one after the other, compute the correction. A second
+# path leads the input around them, and both are added. Before each convolution stand a **group normalisation** and an
+# **activation**. The first gives the channels of a group mean 0 and variance 1, over all positions of one picture. The second
+# is the nonlinear function between two layers, here $\mathrm{silu}(h) = h\,\mathrm{sigmoid}(h)$. The embedding enters in
+# between. Ho et al. add it before the second norm, $\mathrm{norm}_2(h + e)$. In the **adaptive group normalisation** (AdaGN)
+# of Dhariwal and Nichol (2021, section 3.1) it comes after that norm, and sets each channel's scale and shift directly:
 #
 # $$h = \mathrm{conv}_1(\mathrm{silu}(\mathrm{norm}_1(x))), \qquad
 # \mathrm{AdaGN}(h, e) = (1 + e_{\text{scale}})\,\mathrm{norm}_2(h) + e_{\text{shift}},$$
@@ -228,11 +228,12 @@ check.solution("residual_block")
 #
 # $$\mathrm{attention}(q, k, v) = \mathrm{softmax}\!\left(\frac{q k^\top}{\sqrt d}\right) v.$$
 #
-# The softmax makes each row of weights sum to 1: these are the **attention weights**. For independent entries of variance 1,
-# the products have a standard deviation of $\sqrt d$. Without the division one position can get almost all the weight.
-# Several **heads** do this side by side, each with its own part of the channels. The cost grows with the square of the number
-# of positions, so self-attention stands where the maps are small. It follows the residual block's sum $h$, as $h +
-# \mathrm{out}(\mathrm{attention}(\mathrm{norm}(h)))$, where "out" is a linear layer.
+# (Here $q$, $k$ and $v$ are the letters of that paper. They have nothing to do with the density $q$ of lesson 01 and the
+# target $v$ of lesson 02.) The softmax makes each row of weights sum to 1: these are the **attention weights**. For
+# independent entries of variance 1, the products have a standard deviation of $\sqrt d$. Without the division one position
+# can get almost all the weight. Several **heads** do this side by side, each with its own part of the channels. The cost
+# grows with the square of the number of positions, so self-attention stands where the maps are small. It follows the residual
+# block's sum $h$, as $h + \mathrm{out}(\mathrm{attention}(\mathrm{norm}(h)))$, where "out" is a linear layer.
 #
 # ### Exercise 3: `self_attention` (difficulty 2, 4 minutes)
 #
@@ -265,8 +266,9 @@ check.solution("self_attention")
 # ### Exercise 4: `unet_forward` (difficulty 3, 11 minutes)
 #
 # `net.inward` is the first layer, `net.outward` the last. `net.encoder.values()` and `net.decoder.values()` are the layers in
-# order: those of class `Block` take `(h, emb)`, all others take `h` and change its size. `torch.cat([h, skip], 1)` puts maps
-# side by side.
+# order: those of class `Block` take `(h, emb)`, all others take `h` and change its size. A `Block` applies its own
+# self-attention where it has one, so do not call it. Before a block of the decoder, concatenate its input and the map from
+# the stack, in this order: `torch.cat([h, skip], 1)`.
 
 # %%
 from course_lib.nets.unet import Block
@@ -338,8 +340,8 @@ explore(five, ddim(five, network.draw_noise(1, seeded(3)), network.process.times
 #
 # An **ablation** removes or exchanges one part, trains again, and compares. The recipe is that of lesson 00, cut to 240
 # steps. Each arm has five trainings, the transformer three. Training $i$ has the same batches and noise in all arms, and is
-# compared with training $i$ of the full U-Net. It takes over half an hour of one core. It was done once, by `python
-# tests/benchmarks/unet_ablation.py`, and ships as `data/figures/unet_ablation.json`.
+# compared with training $i$ of the full U-Net. All trainings together take over half an hour of one core. They were done
+# once, by `python tests/benchmarks/unet_ablation.py`, and ship as `data/figures/unet_ablation.json`.
 #
 # | arm | what changes | parameters |
 # |---|---|---|
@@ -355,14 +357,15 @@ explore(five, ddim(five, network.draw_noise(1, seeded(3)), network.process.times
 #
 # At 4 × 4 the skip connection repeats the decoder's input. So only those at 16 × 16 and 8 × 8 carry something of their own.
 # Without residual paths, blocks whose last convolutions start at 0 would pass on no gradient: hence the random start. Where
-# an arm has fewer parameters, the part and its parameters are not separated. From random Fourier time on, the random initial
-# weights differ too.
+# an arm has fewer parameters, the part and its parameters are not separated. That holds for the zeros too: the decoder's
+# weights that read them add nothing that depends on the picture, so this arm has fewer useful parameters than the table says.
+# From random Fourier time on, the random initial weights differ too.
 #
-# Self-attention makes a step more expensive. So two arms also have a version at **equal processor time**: as many steps as
-# cost the same as 240 of the full U-Net. Costs were measured in turns in one run. Two figures are compared: the Frechet
-# distance (lesson 00), and the loss of $v$ on held-out digits. The distance is that of 500 samples by 15 steps of DDIM with
-# classes, from the same noises for all trainings. So the distances of this section compare with each other only. The loss
-# varies less between trainings, but it does not say how the samples look.
+# Self-attention makes a step more expensive. So *no self-attention* and *transformer* also have a version at **equal
+# processor time**: as many steps as cost the same as 240 of the full U-Net. Costs were measured in turns in one run. Two
+# figures are compared: the Frechet distance (lesson 00), and the loss of $v$ on held-out digits. The distance is that of 500
+# samples by 15 steps of DDIM with classes, from the same noises for all trainings. So the distances of this section compare
+# with each other only. The loss varies less between trainings, but it does not say how the samples look.
 #
 # The null model is compared like an arm: five trainings of the full U-Net with new seeds, for start, batches and noise.
 
@@ -565,7 +568,7 @@ worse(
 )
 
 # %% [markdown]
-# ## How can a network do without the time?
+# ## Does a noisy picture show its time?
 #
 # At a constant time the samples are worse, but far better than without skip connections. The picture shows the noise level.
 # The outermost pixels of these digits are all black, $-1$. In $x_t$ they are $-a + b\,\epsilon$. Mean and standard deviation
@@ -617,7 +620,7 @@ claim(
 
 # %% [markdown]
 # (50 is a fifth of the constant guess's error. It was set after a first measurement; this one has fresh times and noise.) So
-# the information is there. (Whether the network uses it in this way was not measured.) Sun et al. (2025) trained many models
+# the information is in the picture. Whether the network uses it was not measured. Sun et al. (2025) trained many models
 # without the noise level; most became only a little worse, and some better.
 #
 # ## Failure museum: the wrong unit of time
@@ -725,8 +728,9 @@ plots.show(
 
 # %% [markdown]
 # (100 digits.) The mean radius falls from 4.5 pixels at $t = 1$ to 3.3 at $t = 200$. Then it rises a little, to 3.6 at $t =
-# 800$. The claim is about this rise alone: two times chosen on these digits, tested on 200 others. With the middle pixel the
-# rise would seem much larger, because the middle pixel's own share of the sum falls.
+# 800$, falls to 3.5 at $t = 950$, and is 4.0 at $t = 1000$. So "wider with more noise" is not the rule at all times. The
+# claim is about the rise from 200 to 800 alone: two times chosen on these digits, tested on 200 others. With the middle pixel
+# the rise would seem much larger, because the middle pixel's own share of the sum falls.
 
 
 # %%
@@ -759,8 +763,9 @@ claim(
 # - A noisy digit shows its time, with a mean error of {{unet-noise-level-visible.error}} steps.
 # - Without self-attention, after equally many steps, the distance cannot be told apart. That is no proof that it changes
 #   nothing.
-# - A transformer with about as many parameters is far behind: {{unet-transformer.steps}} times the Frechet distance
-#   after 240 steps, {{unet-transformer.time}} times at equal processor time. 240 steps do not show whether this lasts.
+# - A transformer with about as many parameters is far behind: {{unet-transformer.steps}} times the Frechet distance after 240
+#   steps, {{unet-transformer.time}} times at equal processor time. 240 steps do not show whether this lasts. Optimisers and
+#   rates were chosen for the U-Net and not searched for the transformer, so this ranks two recipes.
 # - The mean radius of the effective receptive field, without the middle pixel, falls up to about $t = 200$, where it is
 #   {{unet-erf-widens.early}} pixels. Then it rises a little, to {{unet-erf-widens.late}} at $t = 800$.
 #
