@@ -4,7 +4,7 @@
 # **You will be able to** say what the score of a density is, read a denoiser as a score and a score as a denoiser, sample with
 # annealed Langevin dynamics, and explain why the noise must begin large and end small.
 #
-# **Time** 55 minutes, and 5 for an optional part. **Needs** lessons 01 and 02. **Papers** Yang Song, Stefano Ermon:
+# **Time** 60 minutes, 5 of them for an optional part. **Needs** lessons 01 and 02. **Papers** Yang Song, Stefano Ermon:
 # *Generative Modeling by Estimating Gradients of the Data Distribution* (2019); Pascal Vincent: *A Connection Between Score
 # Matching and Denoising Autoencoders* (2011); Bradley Efron: *Tweedie's Formula and Selection Bias* (2011).
 
@@ -200,9 +200,9 @@ check.solution("score_from_eps")
 # exact score must be multiplied to fit the learned one best (least squares): 1 is right. A null model is the best denoiser
 # for one single Gaussian of the ring's variance.
 #
-# Five more networks were trained by the first one's recipe, with other seeds and half the batch: the dots below
-# (`tests/benchmarks/ring_scores.py`). The claim is about these five. Its threshold, an error of 30 % of the score from $t =
-# 10$ on, was fixed before the five were trained.
+# Five more networks were trained by the first one's recipe, with other seeds and half the batch, so that each takes a minute
+# of one processor: the dots below (`tests/benchmarks/ring_scores.py`). The claim is about these five. Its threshold, an error
+# of 30 % of the score from $t = 10$ on, was fixed before the five were trained.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -735,8 +735,9 @@ plots.show(
 # sets of points: points of $q(x_t)$, and points of the square $[-2, 2]^2$ where data are sparse. We call a point sparse if
 # $q(x_t)$ there is lower than at 99.9 % of the points that are drawn from $q(x_t)$.
 #
-# That sparse data are the cause is their explanation. We measure the error alone. Most sparse points lie beyond the data, so
-# sparse and far from all training inputs are not separated.
+# The relative error in a set is the root mean square of the error divided by that of the exact score, over all its points.
+# (The map shows the ratio at each single point.) That sparse data are the cause is their explanation. We measure the error
+# alone. Most sparse points lie beyond the data, so sparse and far from all training inputs are not separated.
 
 # %% tags=["nbval-ignore-output"]
 predict(

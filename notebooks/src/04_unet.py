@@ -5,10 +5,11 @@
 # up with its skip connections) and draw digits with them. You can then look inside while it denoises, and say from
 # measurements what each part contributes.
 #
-# **Time** 60 minutes, and 5 for an optional last section. **Needs** lessons 00 to 02. **Papers** Olaf Ronneberger, Philipp
-# Fischer, Thomas Brox: *U-Net* (2015); Jonathan Ho, Ajay Jain, Pieter Abbeel: *Denoising Diffusion Probabilistic Models*
-# (2020), appendix B; Prafulla Dhariwal, Alex Nichol: *Diffusion Models Beat GANs on Image Synthesis* (2021), section 3;
-# Wenjie Luo and others: *Understanding the Effective Receptive Field* (2016).
+# **Time** 60 minutes, and 5 for an optional last section. In a class of 60 minutes leave exercises 1 and 2 and the section on
+# the transformer for home. **Needs** lessons 00 to 02. **Papers** Olaf Ronneberger, Philipp Fischer, Thomas Brox: *U-Net*
+# (2015); Jonathan Ho, Ajay Jain, Pieter Abbeel: *Denoising Diffusion Probabilistic Models* (2020), appendix B; Prafulla
+# Dhariwal, Alex Nichol: *Diffusion Models Beat GANs on Image Synthesis* (2021), section 3; Wenjie Luo and others:
+# *Understanding the Effective Receptive Field* (2016).
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.teaching.course_map import course_map
@@ -327,7 +328,7 @@ plots.show(
 # The network draws a five in 25 steps. Click a block to see its feature maps large; move the slider to see them change with
 # $t$. Blocks with ◉ have self-attention: choose one, then click a position in the large picture to see that position's
 # attention weights. They say how much of each value enters the mean. They do not say how much the output depends on a
-# position: an optional section below measures that.
+# position. (An optional section below measures how much it depends on each *input pixel*.)
 
 # %%
 from course_lib.widgets.explorer import explore
@@ -530,9 +531,10 @@ claim(
 
 # %% [markdown]
 # The margins of the distance are 0.3 to 0.5 here, about a quarter to a third of the full U-Net's
-# {{unet-attention.distance.b.mean}}. A smaller change would not be seen. Two of the five arms' ten differences are verdicts.
-# With a random start the loss is higher. Without self-attention at equal time, 264 steps, it is lower. With 22 verdicts
-# either may be chance.
+# {{unet-attention.distance.b.mean}}. A smaller change would not be seen. Here self-attention stands at 4 × 4 alone, among 16
+# positions. This says nothing about self-attention on larger maps. Two of the five arms' ten differences are verdicts. With a
+# random start the loss is higher. Without self-attention at equal time, 264 steps, it is lower. With 22 verdicts either may
+# be chance.
 #
 # Dhariwal and Nichol (2021, table 3) give an FID of 13.06 with AdaGN and of 15.08 with addition, on ImageNet at 128 × 128
 # after 700,000 iterations. These are single figures; the table states no error. Our 240 steps on digits do not show what

@@ -4,9 +4,10 @@
 # **You will be able to** write the loss of an upsampler with conditioning augmentation, sample a cascade with your own loop,
 # judge from measurements whether noise in the small picture helps, and compare a cascade with one stage at equal cost.
 #
-# **Time** 60 minutes, and 4 for the optional part. **Needs** lessons 02 (the loss, the sampler, v-prediction) and 04 (the
-# U-Net). **Papers** Jonathan Ho, Chitwan Saharia and others: *Cascaded Diffusion Models for High Fidelity Image Generation*
-# (2022); Chitwan Saharia and others: *Image Super-Resolution via Iterative Refinement* (2022).
+# **Time** 60 minutes, and 4 for the optional part. In a class of 60 minutes leave exercises 1 and 2 for home, and use the
+# shipped upsampler. **Needs** lessons 02 (the loss, the sampler, v-prediction) and 04 (the U-Net). **Papers** Jonathan Ho,
+# Chitwan Saharia and others: *Cascaded Diffusion Models for High Fidelity Image Generation* (2022); Chitwan Saharia and
+# others: *Image Super-Resolution via Iterative Refinement* (2022).
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.teaching.course_map import course_map
@@ -162,8 +163,9 @@ verdict
 check.solution("upsampler_loss")
 
 # %% [markdown]
-# Your loss now trains an upsampler for 100 steps of Muon (lesson 05). The shipped one had 700, with $t$ drawn by min-SNR
-# weight (lesson 02). In a tenth of its steps the labels were left out, so that it also works without a class (lesson 08).
+# Your loss now trains an upsampler for 100 steps of Muon, an optimizer that orthogonalises the update of each weight matrix
+# (lesson 05). The shipped one had 700, with $t$ drawn by min-SNR weight (lesson 02). In a tenth of its steps the labels were
+# left out, so that it also works without a class (lesson 08).
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.denoisers import Network
@@ -708,9 +710,10 @@ claim(
 #
 # ## What you saw
 #
-# - Does noise in training lower the Frechet distance of both bases, $s = 0$? Verdict "{{cascade-noise-in-training.verdict}}":
-#   undertrained base {{cascade-noise-in-training.undertrained}}, beyond its margin; finished base
-#   {{cascade-noise-in-training.finished}}, within it.
+# - For the undertrained base, noise in training lowers the Frechet distance in all five trainings, beyond the margin:
+#   {{cascade-noise-in-training.undertrained}}. For the finished base it is lower in four of five, within the margin:
+#   {{cascade-noise-in-training.finished}}. The claim asked for both, so its verdict is
+#   "{{cascade-noise-in-training.verdict}}".
 # - Does noise in sampling, $s = 200$ beside 0, lower that of the undertrained base?
 #   Verdict "{{cascade-noise-for-an-undertrained-base.verdict}}": {{cascade-noise-for-an-undertrained-base.distance}}, margin
 #   {{cascade-noise-for-an-undertrained-base.distance.difference.margin}}.
