@@ -148,8 +148,9 @@ def test_an_answer_leaves_nothing_and_one_that_is_put_back_goes_on(page):
     page.wait_for_timeout(300)
     assert page.evaluate(LIVE) == none
     page.evaluate("() => document.getElementById('cell').append(...kept)")
+    page.get_by_role("slider").press("End")
     page.get_by_role("slider").press("Enter")
-    page.get_by_text("You guessed 0.50. Measured: 0.3, off by 0.20. The claim holds.").wait_for()
+    page.get_by_text("You guessed 1.00. Measured: 0.3, off by 0.70. The claim holds.").wait_for()
     page.wait_for_selector(".course-guess[data-state=filled]")
     assert page.errors == []
 
