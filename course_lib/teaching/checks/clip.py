@@ -114,7 +114,7 @@ class _Trained:
             own = [start.encode_text(tokens) @ torch.linalg.pinv(start.image) for _, tokens in _BATCHES]
         batches = ((y if aligned else bright * x, tokens.clone()) for y, (x, tokens) in zip(own, _BATCHES))
         losses = train(clip, lambda *args: _contrastive_loss(*args), optimizer, batches)
-        self.losses = torch.tensor([float(loss) for loss in losses], dtype=torch.float32)
+        self.losses = losses if isinstance(losses, Tensor) else torch.tensor([float(loss) for loss in losses])
         self.image, self.text = clip.image - start.image, clip.text - start.text
         self.scale = clip.log_scale.exp()
 
