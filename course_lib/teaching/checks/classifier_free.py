@@ -105,7 +105,6 @@ def _dropout_training(
 
 
 _RANDOM, _DROP = "torch.rand(len(label), generator=rng)", "label = torch.where(dropped, null, label)"
-_X_T, _UPDATE = "process.add_noise(x0, t, eps)", "loss.backward()\n        optimizer.step()"
 
 dropout_training = Check(
     "dropout_training",
@@ -157,27 +156,8 @@ dropout_training = Check(
             _DROP: "x0, label = x0[~dropped], label[~dropped]"
         },
         "the random numbers that drop labels are not drawn from rng: pass generator=rng": {_RANDOM: "torch.rand(len(label))"},
-        "the gradients of all steps add up: optimizer.zero_grad() is missing": {"optimizer.zero_grad()": "pass"},
-        "optimizer.step() finds no gradient: loss.backward() must come just before it, on a loss that is not cut off from the "
-        "network (.detach(), .item() or no_grad)": [
-            {_UPDATE: "optimizer.step()\n        loss.backward()"},
-            {_UPDATE: "loss.backward()\n        optimizer.zero_grad()\n        optimizer.step()"},
-            {"loss.backward()": "loss.detach().requires_grad_().backward()"},
-        ],
-        "all steps train on one batch: draw(rng) belongs inside the loop": {"draw(rng)": "draw(seeded(5))"},
-        "all steps have the same noise: draw it anew in each": {"randn_like(x0, rng)": "randn_like(x0, seeded(5))"},
-        "the loss of the last step is returned, not the losses of all steps": {"tensor(losses)": "tensor(losses[-1])"},
-        "one t is drawn for the whole batch; draw one for each picture": {"_t(len(x0), rng)": "_t(1, rng).expand(len(x0))"},
-        "t is drawn from 0 .. T - 1; here data is at t = 0, and noise at 1 .. T": {"len(x0), rng)": "len(x0), rng) - 1"},
-        "the squares are summed, not averaged: the loss grows with the batch": {".mean()": ".sum()"},
-        "the predicted noise is compared with the clean picture x_0, not with the noise": {".eps - eps": ".eps - x0"},
-        "the predicted noise is compared with the noisy picture x_t, not with the noise": {".eps - eps": ".eps - x_t"},
-        "the predicted x_0 is compared with x_0; Algorithm 1 compares noises": {".eps - eps": ".x0 - x0"},
-        "the noise is drawn anew for the comparison; it must be the noise in x_t": {".eps - eps": ".eps - randn_like(x0, rng)"},
-        "the network is given the clean picture x_0, not x_t": {_X_T: "x0"},
-        "the noise is not drawn from rng: pass generator=rng": {"randn_like(x0, rng)": "torch.randn_like(x0)"},
-        "the noise is uniform (torch.rand), not normal (randn)": {"randn_like(x0, rng)": "torch.rand(x0.shape, generator=rng)"},
-    },
+    }
+    | epsilon.OF_ANY_LOOP,
     hint="In each step: x0, label = draw(rng); torch.rand(len(label), generator=rng) < p says which labels torch.where makes "
     "null; then t, eps and x_t as in lesson 02; the mean of (network.given(label)(x_t, t).eps - eps) squared; zero_grad(), "
     "backward(), step(); and keep loss.item().",

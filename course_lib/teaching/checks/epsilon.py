@@ -137,6 +137,30 @@ def _training_loop(
 _X_T, _CLOUD, _SHEETS = "process.add_noise(x0, t, eps)", (10_000, 2), (3000, 1, 3, 2)
 _UPDATE = "loss.backward()\n        optimizer.step()"
 
+OF_ANY_LOOP = {
+    "the gradients of all steps add up: optimizer.zero_grad() is missing": {"optimizer.zero_grad()": "pass"},
+    "optimizer.step() finds no gradient: loss.backward() must come just before it, on a loss that is not cut off from the "
+    "network (.detach(), .item() or no_grad)": [
+        {_UPDATE: "optimizer.step()\n        loss.backward()"},
+        {_UPDATE: "loss.backward()\n        optimizer.zero_grad()\n        optimizer.step()"},
+        {"loss.backward()": "loss.detach().requires_grad_().backward()"},
+    ],
+    "all steps train on one batch: draw(rng) belongs inside the loop": {"draw(rng)": "draw(seeded(5))"},
+    "all steps have the same noise: draw it anew in each": {"randn_like(x0, rng)": "randn_like(x0, seeded(5))"},
+    "the loss of the last step is returned, not the losses of all steps": {"tensor(losses)": "tensor(losses[-1])"},
+    "one t is drawn for the whole batch; draw one for each picture": {"_t(len(x0), rng)": "_t(1, rng).expand(len(x0))"},
+    "t is drawn from 0 .. T - 1; here data is at t = 0, and noise at 1 .. T": {"len(x0), rng)": "len(x0), rng) - 1"},
+    "the squares are summed, not averaged: the loss grows with the batch": {".mean()": ".sum()"},
+    "the predicted x_0 is compared with x_0; Algorithm 1 compares noises": {".eps - eps": ".x0 - x0"},
+    "the predicted noise is compared with the clean picture x_0, not with the noise": {".eps - eps": ".eps - x0"},
+    "the predicted noise is compared with the noisy picture x_t, not with the noise": {".eps - eps": ".eps - x_t"},
+    "the noise is drawn anew for the comparison; it must be the noise in x_t": {".eps - eps": ".eps - randn_like(x0, rng)"},
+    "the network is given the clean picture x_0, not x_t": {_X_T: "x0"},
+    "the noise is uniform (torch.rand), not normal (randn)": {"randn_like(x0, rng)": "torch.rand(x0.shape, generator=rng)"},
+    "the noise is not drawn from rng: pass generator=rng": {"randn_like(x0, rng)": "torch.randn_like(x0)"},
+}
+"""The mistakes of a training loop whatever the network is given besides x_t and t, as edits of one of its steps."""
+
 training_loop = Check(
     "training_loop",
     _training_loop,
@@ -158,21 +182,9 @@ training_loop = Check(
             lambda f: torch.equal(*(_Training(f, *_CLOUD).steps[-1].eps for _ in range(2))),
         ),
     ],
-    mistakes={
-        "the gradients of all steps add up: optimizer.zero_grad() is missing": {"optimizer.zero_grad()": "pass"},
-        "optimizer.step() finds no gradient: loss.backward() must come just before it, on a loss that is not cut off from the "
-        "network (.detach(), .item() or no_grad)": [
-            {_UPDATE: "optimizer.step()\n        loss.backward()"},
-            {_UPDATE: "loss.backward()\n        optimizer.zero_grad()\n        optimizer.step()"},
-            {"loss.backward()": "loss.detach().requires_grad_().backward()"},
-        ],
-        "all steps train on one batch: draw(rng) belongs inside the loop": {"draw(rng)": "draw(seeded(5))"},
-        "all steps have the same noise: draw it anew in each": {"randn_like(x0, rng)": "randn_like(x0, seeded(5))"},
+    mistakes=OF_ANY_LOOP
+    | {
         "all steps have the same times: draw them anew in each": {"_t(len(x0), rng)": "_t(len(x0), seeded(5))"},
-        "the loss of the last step is returned, not the losses of all steps": {"tensor(losses)": "tensor(losses[-1])"},
-        "one t is drawn for the whole batch; draw one for each picture": {"_t(len(x0), rng)": "_t(1, rng).expand(len(x0))"},
-        "t is drawn from 0 .. T - 1; here data is at t = 0, and noise at 1 .. T": {"len(x0), rng)": "len(x0), rng) - 1"},
-        "the squares are summed, not averaged: the loss grows with the batch": {".mean()": ".sum()"},
         "the squares are summed over each picture, as the norm of Algorithm 1 says; right, but take the mean, so that "
         "losses of pictures of any size can be compared": {".square().mean()": ".square().flatten(1).sum(1).mean()"},
         "the root of the mean square is taken": {".mean()": ".mean().sqrt()"},
@@ -182,11 +194,6 @@ training_loop = Check(
         },
         "half of the mean square is taken": {".mean()": ".mean() / 2"},
         "the difference is averaged, not its square": {".square()": ""},
-        "the predicted x_0 is compared with x_0; Algorithm 1 compares noises": {".eps - eps": ".x0 - x0"},
-        "the predicted noise is compared with the clean picture x_0, not with the noise": {".eps - eps": ".eps - x0"},
-        "the predicted noise is compared with the noisy picture x_t, not with the noise": {".eps - eps": ".eps - x_t"},
-        "the noise is drawn anew for the comparison; it must be the noise in x_t": {".eps - eps": ".eps - randn_like(x0, rng)"},
-        "the network is given the clean picture x_0, not x_t": {_X_T: "x0"},
         "x_0 is not scaled by sqrt(alpha_bar) in x_t": {_X_T: "x0 + process.coefficients(t, x0)[1] * eps"},
         "sqrt(alpha_bar) and sqrt(1 - alpha_bar) have changed places in x_t": {_X_T: "process.add_noise(eps, t, x0)"},
         "the network is given t - 1, as if t were counted from 0": {"network(x_t, t)": "network(x_t, t - 1)"},
@@ -198,9 +205,7 @@ training_loop = Check(
             _X_T: "a * x0 + (1 - a**2).sqrt() * eps",
             "x_t =": "a = process.coefficients(t, x0)[0] / process.coefficients(t - 1, x0)[0]\n        x_t =",
         },
-        "the noise is uniform (torch.rand), not normal (randn)": {"randn_like(x0, rng)": "torch.rand(x0.shape, generator=rng)"},
         "all of the batch gets the same noise": {"randn_like(x0, rng)": "randn_like(x0[:1], rng).expand_as(x0)"},
-        "the noise is not drawn from rng: pass generator=rng": {"randn_like(x0, rng)": "torch.randn_like(x0)"},
     },
     hint="In each step: x0 = draw(rng); t = process.sample_t(len(x0), rng) and eps, standard normal, of x0's shape; their x_t; "
     "the mean of (network(x_t, t).eps - eps) squared; then zero_grad(), backward(), step(); and keep loss.item().",
