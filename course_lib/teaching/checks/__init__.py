@@ -32,7 +32,7 @@ with own_defaults():  # the data of the checks are tensors
     from course_lib.teaching.checks.sd3 import flow_loss, joint_attention
     from course_lib.teaching.checks.sdxl import micro_embedding, refiner_loss
     from course_lib.teaching.checks.text import cross_attention, text_dropout
-    from course_lib.teaching.checks.unclip import prior_loss, slerp
+    from course_lib.teaching.checks.unclip import prior_loss, slerp, unclip_sampling
     from course_lib.teaching.checks.unet import residual_block, self_attention, sinusoidal, unet_forward
 
 # fmt: off
@@ -44,8 +44,8 @@ __all__ = [
     "identity_residual", "inpaint_step", "inversion_step", "joint_attention", "kl_term", "latent_scale", "mark_noise",
     "masked_loss", "memorisation_score", "micro_embedding", "noised_further", "posterior", "prior_loss", "refiner_loss",
     "residual_block", "reverse_chain", "sampling_loop", "score_from_eps", "self_attention", "sinusoidal", "slerp",
-    "solution", "student_target", "text_dropout", "train_clip", "train_gan", "training_loop", "truncated_snr", "unet_forward",
-    "upsampler_loss",
+    "solution", "student_target", "text_dropout", "train_clip", "train_gan", "training_loop", "truncated_snr",
+    "unclip_sampling", "unet_forward", "upsampler_loss",
 ]
 # fmt: on
 
