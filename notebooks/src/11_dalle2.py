@@ -615,15 +615,16 @@ plots.show(
 
 # %%
 edited = lambda by, other: compare(edit("right: all", by), edit("right: all", other), **SETS)
-ways = lambda by: dict(caption=edited(by, "caption"), fresh=edited(by, "difference, fresh"))
+whole = lambda by: estimate(edit("right: all", by), **SETS)
+ways = lambda by: dict(
+    caption=edited(by, "caption"), fresh=edited(by, "difference, fresh"), edited=whole(by)
+)
 claim(
     "unclip-text-difference",
     "A text difference at 0.375 of the angle, decoded from the picture's own noise, changes "
     "the colour and keeps shape, size and place more often than decoded from new noise, and "
     "than the new caption alone.",
-    figures=dict(
-        ways("difference"), edited=estimate(edit("right: all", "difference"), **SETS)
-    ),
+    figures=ways("difference"),
     measured="{edited:.1f} %; from new noise {fresh.b:.1f} %; the new caption "
     "{caption.b:.1f} %",
     holds=lambda caption, fresh: all_of(caption.higher, fresh.higher),
@@ -645,7 +646,7 @@ claim(
 # The shipped CLIP distinguishes captions with exchanged colours (lesson 10). Is the supposition right, that binding depends on
 # CLIP? Train small CLIPs that differ in one thing, three of each kind, on 300 batches of 64 pictures of two objects. The one
 # kind is given plain captions, the other the same words sorted by the alphabet, such as "a a above blue circle large red small
-# square". From these no encoder can tell which colour belongs to which shape: a bag of words (lesson 10).
+# square". From these no network can tell which colour belongs to which shape: a bag of words (lesson 10).
 #
 # The shipped decoder shall draw from their embeddings. For that a small network is trained to predict the shipped CLIP's
 # embedding of a picture from that of the small CLIP, by squared error. What the small embedding does not contain, no network
@@ -700,7 +701,8 @@ plots.show(
 )
 
 # %%
-bound = compare(arm("bound", "order"), arm("bound", "bag"))
+bag, whole_bag = arm("bound", "bag"), arm("right: binding", "bag")
+bound = compare(arm("bound", "order"), bag)
 claim(
     "unclip-binding",
     "Decoded from CLIP embeddings, colours and shapes that are right are combined right more "
@@ -708,14 +710,14 @@ claim(
     figures=dict(
         bound=bound,
         bag=bound.b,
-        all=compare(arm("right: binding", "order"), arm("right: binding", "bag")),
+        all=compare(arm("right: binding", "order"), whole_bag),
     ),
     measured="{bound:.1f} %, chance 50 %; sorted words {bag:.1f} %; parts and combination "
     "right, of all pictures: {all:.1f} %",
     holds=lambda bound: bound.higher,
     null={
         "sorted words, beside other trainings on them": dict(
-            bound=compare(arm("bound", "bag"), np.roll(arm("bound", "bag"), 1))
+            bound=compare(bag, np.roll(bag, 1)), all=compare(whole_bag, np.roll(whole_bag, 1))
         ),
     },
 )
