@@ -150,8 +150,7 @@ predict(
     "10 steps of DDIM: for which share of noises is the nearest of ten pictures of 1,000 "
     "steps that of the same noise?",
     low=0,
-    high=100,
-    unit="%",
+    high=1,
 )
 
 # %%
@@ -166,20 +165,21 @@ def same(sampler, steps):
 
 
 for sampler, many in (("ddim", (5, 10, 20, 50, 100)), ("ddpm", (10, 100))):
-    print(sampler.upper() + "".join(f"  {k} steps: {same(sampler, k):.0%}" for k in many))
+    cells = (f"  {k} steps {same(sampler, k):.2f}" for k in many)
+    print(sampler.upper() + "".join(cells))
 claim(
     "ddim-same-noise",
     "With the digits' network, 10 steps of DDIM give for most noises the picture that the "
     "same noise gives in 1,000: of ten of its class, it is the nearest.",
     figures=dict(ten=same("ddim", 10), ddpm=same("ddpm", 10)),
-    measured="{ten:.0%} of the noises; DDPM from the same noises, {ddpm:.0%}; chance, 10%",
+    measured="a share of {ten:.2f}; DDPM from the same noises, {ddpm:.2f}; chance, 0.10",
     holds=lambda ten: ten.above(0.5),
     null={"10 steps of DDPM from the same noises": dict(ten=same("ddpm", 10))},
 )
 
 # %% [markdown]
-# So ten steps in all are enough to fix the picture. Under DDPM the start fixes little: most of the picture comes from the new
-# noise. Song et al. (section 5.2) observe the same for 20 steps beside 1,000. More steps change details.
+# So ten steps in all are enough to fix the picture. Under DDPM the share cannot be told apart from chance: the picture comes
+# from the new noise. Song et al. (section 5.2) compare 20 steps of DDIM with 1,000, and find differences in details alone.
 #
 # ## Which differential equation does DDIM solve?
 #
@@ -204,9 +204,8 @@ claim(
 #
 # **How wrong is a long step?** If all data are one point $c$, then $\hat\epsilon = (\bar x - c) / \bar\sigma$. It is constant
 # along the path, and one step of any length is exact. For other data $\hat\epsilon$ changes along the path. What a solver with
-# finite steps misses is its **discretisation error**. Euler's method is of first order: half the step, half the error. The
-# choice of variable matters: Euler's method in $\bar\sigma^2$ has the factor $(\bar\sigma_s^2 - \bar\sigma_t^2) / (2
-# \bar\sigma_t)$ instead (their eq. 15), and is exact for no such case.
+# finite steps misses is its **discretisation error**. The choice of variable matters: Euler's method in $\bar\sigma^2$ has the
+# factor $(\bar\sigma_s^2 - \bar\sigma_t^2) / (2 \bar\sigma_t)$ instead (their eq. 15), and is not exact even for one point.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -290,10 +289,10 @@ claim(
 )
 
 # %% [markdown]
-# A bar in a plot is the margin that a verdict needs (lesson 02); here most are smaller than the marks. The bounds are fixed by
-# the meaning of *order*: a method of order $k$ divides the error by $2^k$. From $\sqrt 2$ to $2 \sqrt 2$ is nearer to order 1
-# than to 0 or 2. DDPM ends elsewhere, however many steps it takes. That is no error: it draws from the same distribution by
-# another path.
+# A bar in a plot is the margin that a verdict needs (lesson 02); here most are smaller than the marks. Euler's method is of
+# first order: half the step, half the error. With twice the steps, a method of order $k$ has an error $2^k$ times smaller. A
+# factor from $\sqrt 2$ to $2 \sqrt 2$ is nearer to order 1 than to 0 or 2. DDPM ends elsewhere, however many steps it takes.
+# That is no error: for many steps it draws from the same distribution by another path.
 #
 # ## What do few steps cost?
 #
@@ -493,9 +492,9 @@ plots.show(
 
 # %% [markdown]
 # The first row of noise is flat wherever the picture is plain black. Staniszewski et al. (2024) describe the same for large
-# models, and trace it to the first moves of the inversion. The reason: a true $x_1$ has noise, with standard deviation 0.006
-# here, which nobody sees. A clean picture has none. Where the network finds no noise, it predicts none, and the next moves
-# scale up what is missing. The test is to add the noise of $t = 1$ first (third row). Figures for 100 held-out digits:
+# models, and trace it to the first moves of the inversion. A likely reason: a true $x_1$ has noise, with standard deviation
+# 0.006 here, which nobody sees. A clean picture has none. Where the network finds no noise, it predicts none, and the next
+# moves scale up what is missing. The test is to add the noise of $t = 1$ first (third row). Figures for 100 held-out digits:
 
 # %%
 back = figures.load("ddim_steps", "inversion").set_index(["by", "steps"])["errors"]
@@ -650,7 +649,7 @@ plots.show(
     alt="Three dot plots with margins. Frechet distance: about 0.2 to 0.24 for all but the "
     "mean of the pictures, 0.93. Precision: 0.96 on the line, 0.84 to 0.88 for real digits, "
     "new noise and arc, 0.90 for the arc without the noise of t = 1, 0.63 for the mean. "
-    "Recall: 0.69 on the line, 0.82 for the arc without that noise, 0.84 to 0.87 for the others.",
+    "Recall: 0.69 on the line, 0.82 for the arc without that noise, 0.84 to 0.87 else.",
 )
 
 
@@ -733,8 +732,8 @@ plots.show(
 # ## What you saw
 #
 # - The loss fixes $q(x_t \mid x_0)$ alone. So one network serves every $\eta$ and every row of times.
-# - With $\eta = 0$ the noise decides the picture: in 10 steps, for {{ddim-same-noise.ten}} of the noises, the nearest
-#   picture is that of the same noise; under DDPM for {{ddim-same-noise.ddpm}}.
+# - With $\eta = 0$ the noise decides the picture. In 10 steps a share of {{ddim-same-noise.ten}} is nearest to the picture of
+#   the same noise; under DDPM {{ddim-same-noise.ddpm}}.
 # - DDIM is Euler's method for the probability-flow ODE, in $\bar\sigma = b / a$. From 20 to 40 steps its error falls by a
 #   factor of {{ddim-first-order.factor}}.
 # - In 5 steps the Frechet distance is {{ddim-few-steps.five.b}} for DDIM and {{ddim-few-steps.five.a}} for DDPM. At 1,000 steps
@@ -757,7 +756,7 @@ plots.show(
 # | $\hat\sigma$ | 367.43 | 133.37 | 32.72 | 9.99 | 3.17 |
 #
 # 20 to 100 steps are enough for the quality of 1,000, they write, 10 to 50 times faster (section 5.1). Inversion and back has
-# a mean squared error of 0.014 in 10 steps and 0.0023 in 50, with values from 0 to 1 (Table 2). On their pictures more
+# a mean squared error of 0.014 in 10 steps and 0.0023 in 50 (values 0 to 1, Table 2). On their pictures more
 # than 50 steps still lower the distance; on our simple ones we do not see that.
 
 # %% tags=["nbval-ignore-output"]
