@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from itertools import pairwise
 
 import torch
@@ -21,7 +22,7 @@ LONG, SKIPPING, ALL = [50, 30, 10, 0], [5, 3, 1, 0], [5, 4, 3, 2, 1, 0]
 
 def _run(x: Tensor, times: list[int]) -> Callable[[Callable], Tensor]:
     """A case's `run`: the points at eta = 0."""
-    return lambda f: f(DENOISER, x.clone(), [*times], 0.0, seeded(3))
+    return lambda f: f(deepcopy(DENOISER), x.clone(), [*times], 0.0, seeded(3))
 
 
 def _moves(f: Callable, times: list[int], eta: float, x: Tensor = CLOUD[:8000]) -> Moves:
