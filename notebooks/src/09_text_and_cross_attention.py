@@ -720,7 +720,7 @@ for name, attend in {
     rows[name] = generate(with_attention(network, attend))
     print(f"{name}: {check.cross_attention(attend).diagnosis}")
 plots.show(
-    plots.pictures(torch.cat(list(rows.values())), columns=8, rows=rows),
+    plots.pictures(torch.cat(list(rows.values())), columns=8, rows=rows, scale=0.044),
     alt="Four rows of eight generated pictures. Right: two objects each, as the captions "
     "say. No mask: the same, one triangle in two colours. One head: the same, one star is "
     "missing. Over places: blurred objects, most of them white, none as the caption says.",
