@@ -145,6 +145,31 @@ def test_plain_words_for_what_was_read():
     assert captions.describe(plain()) == ["nothing"]
 
 
+def test_a_pair_is_told_in_each_form():
+    pair = plain(("circle", "red"), ("square", "blue"), relation=1)
+    told = {form: captions.in_form(pair, form)[0] for form in captions.FORMS}
+    assert told == {
+        "plain": "a large red circle above a large blue square",
+        "that is, first": "a large circle that is red above a large blue square",
+        "inverted": "above a large blue square is a large red circle",
+        "that is, second": "a large red circle above a large square that is blue",
+        "inverted, that is, first": "above a large square that is blue is a large red circle",
+        "inverted, that is, second": "above a large blue square is a large circle that is red",
+    }
+
+
+def test_captions_of_training_have_the_first_three_forms_alone():
+    """A size, an object and a relation are left of what is told: the order of words that carry the form."""
+    form = lambda text: tuple(word for word in text.split() if word in ("is", "that", "above", "over", "below", "under"))
+    scene = some(3000, kinds=("pair",))
+    above = scene[scene.relation == 1]
+    in_training = {form(text) for text in captions.tell(above, seeded(1))[0]}
+    names = {"over": "above", "below": "above", "under": "above"}
+    known = {tuple(names.get(word, word) for word in words) for words in in_training}
+    told = {name: form(captions.in_form(above[:1], name)[0]) for name in captions.FORMS}
+    assert known == {told[name] for name in list(told)[:3]} and not known & {told[name] for name in list(told)[3:]}
+
+
 def test_tokens_are_whole_words_and_come_back():
     prompts, _ = captions.tell(some(2000), seeded(1))
     rows = captions.tokens(prompts)

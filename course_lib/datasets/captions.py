@@ -27,6 +27,15 @@ RELATION_WORDS = {  # of the first to the second; of the second to the first
     "left of": (("left of", "to the left of"), ("right of", "to the right of")),
     "above": (("above", "over"), ("below", "under")),
 }
+FORMS = {  # of the plain caption "A left of B"; a_that is A with its colour at the end: "a circle that is red"
+    "plain": "{a} {of} {b}",
+    "that is, first": "{a_that} {of} {b}",
+    "inverted": "{of} {b} is {a}",
+    "that is, second": "{a} {of} {b_that}",
+    "inverted, that is, first": "{of} {b_that} is {a}",
+    "inverted, that is, second": "{of} {b} is {a_that}",
+}
+"""Forms of a sentence about two objects. `tell` has the first three; the others follow no caption of the training data."""
 START, PAD = 0, 1
 LENGTH = 20
 """The tokens of a caption: the start token, at most 19 words, and padding."""
@@ -66,6 +75,19 @@ def describe(scene: Scene) -> list[str]:
     plain = torch.zeros(len(validate.instance("scene", scene, Scene)), 5, device="cpu", dtype=torch.float32)
     parts = (scene.shape, scene.colour, scene.size, scene.place, scene.relation, scene.count, plain)
     return [_sentence(*row) if row[5] else "nothing" for row in zip(*(v.tolist() for v in parts))]
+
+
+def in_form(scene: Scene, form: str) -> list[str]:
+    """The plain caption of each scene of two objects, in one of FORMS: all attributes, without synonyms."""
+    validate.choice("form", form, FORMS)
+    found = []
+    for plain in describe(scene):
+        if not (parts := re.fullmatch(f"(a .*?) ({'|'.join(RELATIONS)}) (a .*)", plain)):
+            raise ValueError(f"scene must be of two objects, one left of or above the other, got {plain!r}")
+        a, of, b = parts.groups()
+        a_that, b_that = (re.sub(r"(\w+) (\w+)$", r"\2 that is \1", thing) for thing in (a, b))
+        found.append(FORMS[form].format(a=a, b=b, of=of, a_that=a_that, b_that=b_that))
+    return found
 
 
 def _sentence(shapes, colours, sizes, place, relation, count, chance: list[float]) -> str:

@@ -48,9 +48,9 @@ class TextEncoder(nn.Module):
 class Paraphraser(nn.Module):
     """Tokens of a caption (B, LENGTH) to logits of the words of its plain form, (B, LENGTH, words): text to text.
 
-    Raffel et al. 2020 (T5) in miniature: an encoder of the caption, and a decoder with cross-attention to it. All words are
-    predicted at once, not autoregressively, since the caption determines its plain form. The encoder is trained without
-    pictures.
+    An encoder of the caption, and a decoder with cross-attention to it, as T5 has (Raffel et al. 2020), but trained with right
+    answers, where T5 is pretrained by span corruption. All words are predicted at once, not autoregressively, since the caption
+    determines its plain form. The encoder is trained without pictures.
     """
 
     def __init__(self, width: int = 64, depth: int = 2, heads: int = 4):
@@ -72,7 +72,7 @@ class TextUNet(UNet):
     """net(x, time, tokens) for pictures x (B, channels, size, size): a U-Net with cross-attention to the words in every block.
 
     The start token's vector, for the sentence as a whole, is also added to the embedding of time (Nichol et al. 2022, GLIDE,
-    section 2.3). `text` may be another module from a condition to words (B, L, width) and a mask (B, L), such as a pretrained
+    section 4.1). `text` may be another module from a condition to words (B, L, width) and a mask (B, L), such as a pretrained
     encoder (Saharia et al. 2022, Imagen). For latents, `channels` and `size` are theirs and `patch` is 1. With `guided` it
     takes the guidance weight w (B,) as a further input, as a UNet does.
     """

@@ -48,6 +48,12 @@ RIGHT = "share of pictures with all of the caption right"
 # fmt: off
 COLLAPSE = _each("{}", "change", ("momentum 0.9", "the recipe", "half the rate", "minimax loss", "R1"))
 LEVELS = _each("s = {}", "s", (0, 100, 200, 400, 600), upsampler="with", truncated=False, given="class")
+CAPTIONS = {
+    "one object new": {"kind": "new objects", "w": 3.0},
+    "two to four equal objects": {"kind": "numbers", "w": 3.0},
+    "left of a square that is blue is a red disc": {"kind": "inverted, that is, first", "w": 3.0},
+    "left of a blue square is a disc that is red": {"kind": "inverted, that is, second", "w": 3.0},
+}
 WEIGHTS = _each("w = {:g}", "w", (0.0, 0.5, 1.0, 2.0, 3.0, 8.0), steps=25, n=500)
 CLIP = (_each("noise-aware CLIP, w = {:g}", "w", (100.0, 300.0, 1000.0, 3000.0), clip="noisy_clip")
         | _each("CLIP of clean pictures, w = {:g}", "w", (100.0, 300.0, 3000.0), clip="clip"))
@@ -102,6 +108,7 @@ ORDERS = (
           ("08", "classifier-free", FRECHET, "Frechet distance"),
           ("08", "classifier-free", "class accuracy", "class accuracy"),
           ("08", "classifier-free", "recall of real digits", "recall"))),
+    Order("09", f"{RIGHT}, by the kind of caption, at w = 3", "text_guidance", "right: all", CAPTIONS),
     Order("10", "share of pictures with the object that was asked for", "clip_guidance", "right: all", CLIP),
     Order("12", f"{RIGHT}, by the latent model", "distillation", "all", LATENT, "latents"),
     Order("12", "share of pictures with the binding right, by the latent model", "distillation", "binding", LATENT, "latents"),

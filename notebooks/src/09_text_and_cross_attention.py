@@ -1,13 +1,12 @@
 # %% [markdown]
-# # 09 Text and cross-attention: a picture that listens
+# # 09 Text and cross-attention: a picture from a caption
 #
-# **You will be able to** turn a caption into vectors, write the cross-attention by which they enter a picture, train for
-# guidance with text dropout, see which part of a picture looks at which word, and measure whether the picture says what was
-# asked.
+# **You will be able to** turn a caption into vectors; write multi-head cross-attention and run it in a trained network; measure
+# where the attention to a word falls; and say for which captions the network fails, and why the order of the words matters.
 #
-# **Time** 55 minutes. **Needs** lessons 04 and 08. **Papers** Robin Rombach et al.: *High-Resolution Image Synthesis with
-# Latent Diffusion Models* (2022), section 3.3; Alex Nichol et al.: *GLIDE* (2022); Ashish Vaswani et al.: *Attention Is All
-# You Need* (2017); Jonathan Ho, Tim Salimans: *Classifier-Free Diffusion Guidance* (2022).
+# **Time** 55 minutes. **Needs** lessons 04 (attention) and 08 (guidance). **Papers** Robin Rombach and others:
+# *High-Resolution Image Synthesis with Latent Diffusion Models* (2022), section 3.3; Alex Nichol and others: *GLIDE* (2022);
+# Ashish Vaswani and others: *Attention Is All You Need* (2017).
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.teaching.course_map import course_map
@@ -15,230 +14,302 @@ from course_lib.teaching.course_map import course_map
 course_map("09")
 
 # %% [markdown]
-# ## More than a label can say
+# ## Why a caption and not a label?
 #
-# A label is one number out of ten. A sentence says *what*, *which colour*, *how many* and *where*, and most sentences were
-# never said before. To learn from text we need pictures with captions, and to judge we must know whether a picture **is**
-# what its caption says. So here is a small world in which both are exact. Pictures are drawn as they are needed, captions come
-# from a small grammar with synonyms and several word orders.
+# A label is one of ten classes. A caption says *what*, *which colour*, *how many* and *where*. Most captions are new: nobody
+# wrote them before. To measure how well a model follows a caption, we must know what is in a picture. So this lesson uses a
+# small world that is known exactly. Pictures of coloured shapes are drawn on the fly, and a grammar writes their captions, with
+# synonyms and three forms of sentence.
 
 # %%
 import copy
 from dataclasses import replace
+from functools import partial
 
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
 from course_lib import plots
 from course_lib.datasets import captions, scenes, shapes
 from course_lib.guidance import classifier_free
-from course_lib.process import seeded
+from course_lib.nets.attention import CrossAttention
+from course_lib.nets.hooks import cross_attention_maps
+from course_lib.process import randn_like, seeded
 from course_lib.samplers import ddim, sample
 from course_lib.teaching import checks as check
 from course_lib.teaching.claims import claim
+from course_lib.teaching.evidence import all_of, compare, estimate, share
+from course_lib.widgets.guess import guesses, predict
 from course_lib.zoo import figures, models
-from course_lib.zoo.recipes.shapes import pair_prompts
+from course_lib.zoo.recipes.shapes import (
+    BLUR,
+    NOISE,
+    degrade,
+    pair_prompts,
+    text2shape_network,
+)
+from torch.nn.functional import linear
 
 plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
 rng = seeded(4)
 scene = scenes.sample(12, rng)
-prompts, described = captions.tell(scene, rng)
+prompts, _ = captions.tell(scene, rng)
 plots.show(
     plots.pictures(shapes.draw(scene, rng), columns=6, scale=0.055),
     alt="Twelve pictures of one to four coloured shapes on black: " + "; ".join(prompts),
 )
-
-# %%
-for caption in prompts:
-    print(caption)
+print("\n".join(prompts))
 
 # %% [markdown]
-# Four shapes, six colours, two sizes, two relations: of two different objects alone that makes
-# $24 \cdot 23 \cdot 4 \cdot 2 = 4{,}416$ scenes, each with many captions. Nobody would make a label of each. And some are
-# **held out of training**, so that we can ask for what was never seen:
+# Four shapes, six colours, two sizes and two relations give $24 \cdot 23 \cdot 4 \cdot 2 = 4{,}416$ scenes of two different
+# objects. Some are held out of the training data:
 #
-# - **new objects**: four colours never come with one certain shape. There is no green star in all of training, though there
-#   are green things and stars.
-# - **new pairs**: one meeting of two objects in eight never happens. Each of the two is known, but not beside the other.
+# - **new objects**: four colours never occur with one certain shape. There is no green star in training, though there are other
+#   green objects and other stars;
+# - **new pairs**: one pair of objects in eight never occurs together. Each of the two occurs in other pairs.
 #
-# ### Who judges?
+# ### The detector
 #
-# A small network reads every picture back: each object's shape, colour and size, and where they lie. It was trained on
-# fresh drawings, held-out ones among them, and knows nothing of captions. How far can it be trusted?
+# A **detector** finds each object of a picture, with its shape, colour, size and place. Ours was trained on fresh drawings,
+# held-out objects among them, without captions. It evaluates every picture of this lesson. So first, how often is it wrong?
+# We test it on clean drawings, and on noisy and blurred ones. Generated pictures may have other flaws, for which it was not
+# tested. (Here and below "±" is one standard error.)
 
 # %%
 evaluator = models.load("reader")
 rng = seeded(5)
-fresh = scenes.join([scenes.sample(1000, rng), scenes.sample(500, rng, split="new objects")])
-read = scenes.agreement(evaluator.detect(shapes.draw(fresh, rng)), fresh)
-print("  ".join(f"{name} {100 * share:.1f} %" for name, share in read.items()))
-
-# %%
-claim(
-    "shapes-reader",
-    "The reader reads everything right in at least 99.5 % of fresh pictures, so that it may judge.",
-    measured=f"{100 * read['all']:.1f} % of 1,500 fresh pictures, all attributes of all objects",
-    holds=read["all"] >= 0.995,
-)
+fresh = scenes.join([scenes.sample(600, rng), scenes.sample(300, rng, split="new objects")])
+drawings = shapes.draw(fresh, rng)
+versions = {
+    "clean": drawings,
+    "noisy": degrade(drawings, NOISE, 0, rng),
+    "blurred": degrade(drawings, 0, BLUR, rng),
+}
+for name, x in versions.items():
+    right, _ = scenes.matches(evaluator.detect(x), fresh)["all"]
+    print(f"{name:8} all attributes right in {share(right):.2%} of 900 drawings")
 
 # %% [markdown]
-# It tells six things apart: how many there are (**count**), which shapes, which colours, which colour goes with which shape
-# (**binding**), which is where (**relation**), how large. A picture counts as right, **all**, if everything that was said is
-# so.
+# Six attributes are compared with the caption: the number of objects (**count**), their shapes, their colours, which colour
+# belongs to which shape (**binding**), the relation, and the sizes. A picture is right if all that its caption says is right.
 #
 # ## From words to vectors
 #
-# First, each word becomes a number, its place in a list. Then each number becomes a vector that is learned, another learned
-# vector says *where in the sentence* the word stands, and a small transformer lets the words hear each other: "red" must learn
-# that it belongs to the circle, not to the square. (It is self-attention, lesson 04, over words instead of places.)
+# A **tokenizer** splits a caption into **tokens**, here words, and gives each its number in a list. Token 0 is the start. Token
+# 1 is **padding**, which makes all captions equally long. The **empty caption**, a start and padding alone, is the null
+# condition of lesson 08.
 
 # %%
 one = "a red circle left of a blue square"
 print(captions.tokens(one)[0].tolist())
-print(captions.words(captions.tokens(one)[0]))
 try:
     captions.tokens("a red circel")
 except ValueError as error:
     print("ValueError:", error)
 
 # %% [markdown]
-# 0 is the start, 1 is padding, so that all captions are equally long. The **empty caption**, a start and padding, is the null
-# condition of lesson 08.
+# A **text encoder** turns tokens into vectors. Each token has a learned vector. A learned **position vector** says where in the
+# caption it stands, and is added. Two layers of self-attention (lesson 04), over words instead of places, mix them. After that
+# the vector of "red" can depend on the noun that follows.
 #
-# ### Language first
+# ### An encoder trained on text
 #
-# Must the encoder learn English from pictures? Ours learned it before it saw one, from text alone, as T5 did (Raffel et al.
-# 2020): it reads a caption, and a small decoder asks it for the **plain form** of what was said, "a red circle left of a blue
-# square" whatever the words and their order were. To answer, each word's vector must know whom the word belongs to. That
-# takes two minutes on one core (`course train paraphraser`).
+# Our encoder was trained before it was given any picture. It encodes a caption, and a small decoder predicts the **plain form**
+# of it: "a red circle left of a blue square", whatever synonyms and form the caption had. The grammar gives the right plain
+# form, so this is supervised training. The encoder of T5 is trained otherwise, by **span corruption**: stretches of a text are
+# removed, and the model predicts them. That needs no labels (Raffel et al. 2020).
+#
+# The grammar has three forms of sentence about two objects. This leaves other forms that no training caption had:
 
 # %%
 paraphraser = models.load("paraphraser")
 
 
 @torch.no_grad()
-def plain(prompts):
-    """The plain forms that the paraphraser writes."""
-    return [
-        " ".join(captions.words(row))
-        for row in paraphraser(captions.tokens(prompts)).argmax(2)
-    ]
+def plain_tokens(prompts):
+    """The tokens of the plain forms that the network predicts."""
+    return paraphraser(captions.tokens(prompts)).argmax(2)
 
 
-for caption in (
-    "to the right of a big box that is blue is a red disc",
-    "under a little star that is white is a big pink circle",
-):
-    print(f"{caption}\n    {plain([caption])[0]}")
+KNOWN, NEW = (list(captions.FORMS)[i : i + 3] for i in (0, 3))
+example = pair_prompts(1, "train", seed=9)[1]
+example = replace(example, size=torch.full_like(example.size, -1))  # sizes left unsaid
+for kind, forms in {"in training": KNOWN, "never in training": NEW}.items():
+    print(kind, *(f"    {captions.in_form(example, form)[0]}" for form in forms), sep="\n")
+
+# %% tags=["nbval-ignore-output"]
+predict(
+    "text-new-forms.inverted",
+    "For how many captions of the second new form is the plain form right, without one "
+    "wrong word?",
+    low=0,
+    high=100,
+    unit="%",
+)
 
 # %%
 rng = seeded(8)
-prompts, described = captions.tell(scenes.sample(500, rng, ("pair",), "new objects"), rng)
-same = sum(a == b for a, b in zip(plain(prompts), captions.describe(described))) / 500
+pairs = scenes.sample(500, rng, ("pair",))
+new = scenes.sample(500, rng, ("pair",), "new objects")
+
+
+def right_of(form, scene=pairs):
+    """For each scene, 100 where the plain form is predicted without one wrong word, else 0."""
+    wanted = captions.tokens(captions.describe(scene))
+    return 100.0 * (plain_tokens(captions.in_form(scene, form)) == wanted).all(1).double()
+
+
+by_form = {form: right_of(form) for form in captions.FORMS}
+for form, right in by_form.items():
+    print(f"{captions.in_form(example, form)[0]:54} {right.mean():5.1f} % right")
+mean = lambda forms: sum(by_form[form] for form in forms) / len(forms)
 claim(
-    "text-language-first",
-    "From text alone an encoder learns who is who in a sentence, for objects it never read of, too.",
-    measured=f"{100 * same:.0f} % of 500 captions with new objects come out in their plain form, without one wrong word",
-    holds=same > 0.98,
+    "text-new-forms",
+    "In forms of sentence that no training caption had, the encoder and its decoder are "
+    "wrong more often than in the known forms.",
+    figures=dict(
+        right=compare(mean(NEW), mean(KNOWN), runs="scenes"),
+        inverted=estimate(by_form[NEW[1]], "scenes"),
+        objects=estimate(sum(right_of(form, new) for form in KNOWN) / 3, "scenes"),
+    ),
+    measured="{right:.1f} % right; in the second new form {inverted:.1f} %; new objects in "
+    "known forms {objects:.1f} %",
+    holds=lambda right: right.lower,
+    null={
+        "the inverted form, a known one": dict(
+            right=compare(by_form["inverted"], mean(KNOWN), "scenes")
+        )
+    },
 )
 
 # %% [markdown]
+# New objects in known forms are no difficulty: {{text-new-forms.objects}} %. A new form can be one. The second is
+# the worst. In training "that is" stood only in the object with which a sentence begins. The network
+# has learned the forms of its training data, and not English.
+#
 # ## Cross-attention
 #
-# Now the words must reach the picture. In self-attention a place asks, and all places answer. In **cross-attention** a place
-# asks, and **the words answer**:
+# Now the picture has to be conditioned on these vectors. In self-attention, queries, keys and values come from the same map
+# (lesson 04). In **cross-attention** the queries come from the picture, one for each place. Keys and values come from the
+# words:
 #
 # $$q = W_q\,h_{\text{place}}, \qquad k = W_k\,e_{\text{word}}, \quad v = W_v\,e_{\text{word}}, \qquad
-# h \leftarrow h + \mathrm{softmax}\!\left(\frac{q k^\top}{\sqrt d}\right) v .$$
+# h \leftarrow h + W_o\,\mathrm{softmax}\!\left(\frac{q k^\top}{\sqrt d}\right) v .$$
 #
 # One slide of the lecture has it the other way round ("Q comes from Text; K, V comes from Image"). Count the rows: attention
-# gives one row for each **query**. The U-Net goes on with a map, a row for each place. So the queries come from the picture,
-# keys and values from the text, as in Rombach et al., section 3.3.
+# gives one row for each **query**, and the U-Net needs one for each place. So the queries come from the picture, as in Rombach
+# et al., section 3.3.
 #
-# ### Exercise 1: `cross_attention` (difficulty 2, 12 minutes)
+# **Multi-head attention** cuts queries, keys and values into `heads` parts of $d = C / \text{heads}$ channels. Each part has
+# its own weights, and the results are joined (Vaswani et al. 2017, section 3.2.2). A **mask** is False for padding: its score
+# becomes minus infinity, and its weight 0.
 #
-# One head, no frills. `mask` says which words are real; padding must not be looked at at all.
+# ### Exercise 1: `cross_attention` (difficulty 3, 14 minutes)
+#
+# Write the whole attention, 6 to 12 lines:
+#
+# 1. `query(picture)` (B, P, C), `key(text)` and `value(text)` (B, L, C). Split the channels of each into heads: (B, heads, n,
+#    d). Head 0 has the first $d$ channels. `x.unflatten(2, (heads, -1))` helps.
+# 2. Scores of each place with each word; minus infinity for padding; softmax over the words; the mean of the values.
+# 3. Join the heads again: (B, P, C). $W_o$ and the sum with $h$ are not part of it.
 
 
 # %%
-def my_cross_attention(picture, text, query, key, value, mask):
-    """picture (B, P, C), text (B, L, D); query (C, d), key and value (D, d) are matrices; mask (B, L), True for real words.
-    Gives (B, P, d)."""
+def my_cross_attention(picture, text, mask, query, key, value, heads):
+    """picture (B, P, C), text (B, L, D), mask (B, L), True for real words; query, key and
+    value are linear layers with C outputs, to be called. Gives (B, P, C)."""
     ...  # write it here
 
 
-check.cross_attention(my_cross_attention)
+verdict = check.cross_attention(my_cross_attention)
+my_cross_attention = verdict.function  # yours once it is right, the library's until then
+verdict
 
 # %%
 check.solution("cross_attention")
 
 # %% [markdown]
-# The network of this lesson is the U-Net of lesson 04 for 32 × 32 pixels, with a cross-attention after every block. The
-# sentence as a whole, the vector of the start token, is added to the embedding of time, as GLIDE does.
+# ### Your attention in a trained network
+#
+# `text2shape` is the U-Net of lesson 04 for 32 × 32 pixels, with cross-attention after every block. The vector of the start
+# token stands for the whole caption, and is added to the time embedding. (GLIDE puts its last token's vector in the place of
+# a class embedding: Nichol et al. 2022, section 4.1.) The code below puts *your* function into all of its layers.
+
 
 # %%
-from course_lib.nets.attention import CrossAttention
-from course_lib.nets.hooks import record_activations
+def run(layer, attend, h, words, mask):
+    """What a CrossAttention layer computes, with `attend` as its attention."""
+    C, w, b = h.shape[1], layer.key_value.weight, layer.key_value.bias
+    picture = (layer.norm(h) + layer.position).flatten(2).mT  # (B, places, C)
+    query = lambda x: linear(x, layer.query.weight[:, :, 0, 0], layer.query.bias)
+    key, value = (lambda x: linear(x, w[:C], b[:C])), (lambda x: linear(x, w[C:], b[C:]))
+    out = attend(picture, words, mask, query, key, value, layer.heads)
+    return h + layer.out(out.mT.reshape(h.shape))
+
+
+def with_attention(network, attend):
+    """The network with `attend` in all of its cross-attention layers."""
+    net = copy.deepcopy(network.net)
+    for layer in net.modules():
+        if isinstance(layer, CrossAttention):
+            layer.forward = partial(run, layer, attend)
+    return replace(network, net=net)
+
 
 network = models.load("text2shape")
-print(network)
-with record_activations(network.net, (CrossAttention,)) as recorded, torch.no_grad():
-    network.given(one)(torch.zeros(1, 3, 32, 32), 500)
-for name, weights in recorded.items():
-    _, heads, places, words = weights.shape
-    print(f"{name:28} {heads} heads, {places:>3} places look at {words} tokens")
+mine = with_attention(network, my_cross_attention)
+prompts, wanted = pair_prompts(8, "train", seed=7)
+noise = network.draw_noise(8, seeded(1))
+
+
+def generate(model, prompts=prompts, noise=noise, w=3.0):
+    """Pictures of these captions: guidance, 15 steps of DDIM."""
+    return sample(classifier_free(model, prompts, w), noise, 15)
+
+
+by_mine = generate(mine)
+with torch.no_grad():
+    both = (model.given(prompts)(noise, 1000).x0 for model in (mine, network))
+    print(f"difference from the library's layers: {torch.sub(*both).abs().max():.0e}")
+plots.show(
+    plots.pictures(by_mine, columns=8, scale=0.045),
+    alt="Eight generated pictures, each of two coloured shapes on black, as their captions "
+    "say: " + "; ".join(prompts) + ".",
+)
+print("\n".join(prompts))
 
 # %% [markdown]
-# ## Text dropout
+# ### Training with text dropout
 #
-# Guidance works as it did with labels: one network, trained with and without the condition. *Without* means the empty
-# caption, and one caption in ten is made empty while training.
+# Guidance works as with labels. In training one caption in ten is replaced by the empty caption: **text dropout**. The loss is
+# one line, `denoising_loss(network.given(captions).drop_condition(0.1, rng), pictures, rng)`. The encoder starts from the
+# weights above and is trained together with the U-Net. So it is neither frozen nor trained from nothing. (Latent diffusion
+# trains both together: Rombach et al. 2022, eq. 3.)
 #
-# ### Exercise 2: `text_dropout` (difficulty 1, 5 minutes)
+# The network predicts $x_0$ (lesson 02). It was trained for 11,000 steps of 32 pictures (`course train text2shape`). The
+# first 600 steps have high noise, $t \ge 0.7\,T$, where only the caption says what lies where. Each shipped model of this
+# lesson is one training; where three trainings were made, the text says so.
 #
-# `u` (B,) holds a random number in [0, 1) for each caption.
-
-
-# %%
-def my_text_dropout(tokens, empty, u, p):
-    """tokens (B, L), with each caption made `empty` (L,) with probability p: where its u (B,) is below p."""
-    ...  # write it here
-
-
-check.text_dropout(my_text_dropout)
-
-# %%
-check.solution("text_dropout")
-
-# %% [markdown]
-# All of training is then one line: `denoising_loss(network.given(captions).drop_condition(0.1, rng), pictures, rng)`. It takes
-# thirty-four minutes of one core (`course train text2shape`), and one thing was learned on the way. A network that may *look*
-# from the first step does not *listen*: it takes the caption for a bag of words, and whatever the noisy picture does not show
-# stays undecided. So the first 600 steps see next to nothing, $t \ge 0.7\,T$, where only the words say what lies where.
+# ## Captions to pictures
 #
-# ## Ask for a picture
-#
-# Nine noises, one caption, $w = 3$. Scrub: first the places are taken, then colours, then edges.
+# Nine noises, one caption, $w = 3$, DDIM (a deterministic sampler that lesson 14 derives). Drag the slider through the steps.
+# In which order do places, colours and edges appear?
 
 # %%
 from course_lib.widgets.player import play
 
 
-def film(caption, n, w=3.0, steps=25, seed=0):
+def film(caption, n, w=3.0, steps=24, seed=0):
     guided = classifier_free(network, caption, w)
-    return list(
-        ddim(guided, network.draw_noise(n, seeded(seed)), network.process.times(steps))
-    )
+    x = network.draw_noise(n, seeded(seed))
+    return list(ddim(guided, x, network.process.times(steps)))
 
 
-play(film("a large yellow star above a small blue circle", 9, steps=24)[::2])
+play(film("a large yellow star above a small blue circle", 9)[::2])
 
 # %% [markdown]
-# ## Your own words
-#
-# Write a caption, press Enter. Below each picture stands what the reader reads in it. Try what no training picture showed
-# (*a green star*), try synonyms (*a little red disc under a big white box*), try a word that it cannot know.
+# Write a caption of your own and press Enter. Below each picture stands what the detector finds. Try a new object (*a green
+# star*), synonyms (*a little red disc under a big white box*), a new form of sentence, or a word that is not in the list.
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.widgets.prompt import prompt_box
@@ -248,128 +319,181 @@ prompt_box(
     evaluator,
     (
         "a small green star right of a large pink triangle",
-        "a little red disc under a big white box",
+        "left of a blue star that is large is a red circle",
         "four blue triangles",
         "a large white circle in the top left corner",
     ),
 )
 
 # %% [markdown]
-# ## Does it draw what was said?
+# ## Does the picture match its caption?
 #
-# Captions of two objects at five values of $w$, three seeds of 100 each, 20 DDIM steps. It takes five minutes, so it was made
-# once, by `python tests/benchmarks/text_guidance.py`, and ships as data.
+# Captions of known pairs at five guidance weights: sets of 40 captions, each with its noise, 20 DDIM steps, measured by
+# `python tests/benchmarks/text_guidance.py`. There are ten sets at $w = 1$ and 3, else five. The table has the shares that are
+# right. At $w = 0$ the caption has no influence: that row is chance.
+
+# %% tags=["nbval-ignore-output"]
+predict(
+    "text-guidance.missed",
+    "At w = 1, in how many pictures is something wrong that the caption says?",
+    low=0,
+    high=30,
+    unit="%",
+)
 
 # %%
-runs = figures.load("text_guidance")
-ws = sorted(runs["w"].unique().tolist())
+runs = figures.load("text_guidance").sort_values("seed", kind="stable")
+ATTRIBUTES = ("count", "colour", "shape", "binding", "relation", "all")
+WS = (0.0, 1.0, 2.0, 3.0, 5.0)
 
 
-def right(name, split):
-    """The share that is right, (w, seeds); NaN where none was asked."""
-    return figures.values(runs, f"right: {name}", split=split, w=ws)
+def wrong(kind, w, name="all"):
+    """The share of pictures in which an attribute is wrong, in percent, for each set."""
+    return 100 - 100 * figures.values(runs, f"right: {name}", kind=kind, w=w)
 
 
-def mean(rows):
-    """The mean over the seeds in which it was asked; NaN where in none."""
-    return np.array(
-        [row[~np.isnan(row)].mean() if (~np.isnan(row)).any() else np.nan for row in rows]
+print("right, in %" + "".join(f"{name:>10}" for name in ATTRIBUTES))
+for w in WS:
+    cells = [100 - wrong("known", w, name) for name in ATTRIBUTES]
+    cells = [c[~torch.tensor(c).isnan().numpy()] for c in cells]
+    print(
+        f"  w = {w:g}    "
+        + "".join(f"{c.mean():10.1f}" if len(c) else f"{'-':>10}" for c in cells)
     )
 
+# %%
+more, less = wrong("known", 1.0), wrong("known", 3.0)
+claim(
+    "text-guidance",
+    "With w = 3 fewer pictures miss something that the caption says than with w = 1 (known "
+    "pairs, 20 steps).",
+    figures=dict(
+        missed=estimate(more, "sets of 40"), guided=compare(less, more, "sets of 40")
+    ),
+    measured="something is wrong in {missed:.1f} % at w = 1; w = 3 beside w = 1: "
+    "{guided:.1f} %",
+    holds=lambda guided: guided.lower,
+    null={
+        "w ignored: w = 1 with other captions": dict(
+            guided=compare(more.take([*range(1, 10), 0]), more, "sets of 40")
+        )
+    },
+)
 
-fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.8))
-marks = zip(("count", "shape", "colour", "binding", "relation"), plots.COLOURS, plots.MARKERS)
-for name, colour, mark in marks:
-    axes[0].plot(ws, mean(right(name, "train")), f"{mark}-", color=colour, ms=8, label=name)
-axes[0].set(title="By attribute, captions as in training")
-names = {"train": "as in training", "new pairs": "new pairs", "new objects": "new objects"}
-for (split, name), colour, mark in zip(names.items(), (BLUE, GREEN, RED), "osD"):
-    seeds = right("all", split)
-    axes[1].errorbar(
-        ws,
-        seeds.mean(1),
-        seeds.std(1, ddof=1),
-        fmt=f"{mark}-",
-        color=colour,
-        ms=8,
-        capsize=5,
-        label=name,
-    )
-axes[1].set(title="All of it right")
-for ax in axes:
-    ax.set(xlabel="guidance w", ylim=(0, 1.04), ylabel="share of pictures")
-    ax.legend(loc="lower right")
+# %% [markdown]
+# Relation and size are compared only where the binding is right, since only then is it known which object is which.
+#
+# ## For which captions does it fail?
+#
+# Now captions that differ from those of training, and captions of equal objects ("four blue triangles"), which training had
+# but in smaller number. The forms are sentences about the same known pairs. Each point is the share of pictures with something
+# wrong. A bar is the margin that a verdict needs: 2.8 standard errors of five sets, 2.3 of ten.
+
+# %% tags=["nbval-ignore-output"]
+predict(
+    "text-wrong.number",
+    "Of captions such as 'four blue triangles' at w = 3: in how many pictures is something "
+    "wrong?",
+    low=0,
+    high=100,
+    unit="%",
+)
+
+# %%
+SAID = {
+    "known": "known pairs",
+    "new pairs": "new pairs",
+    "new objects": "one object new",
+    "both objects new": "both objects new",
+    "numbers": "two to four equal objects",
+} | {form: captions.in_form(example, form)[0] for form in NEW}
+fig, ax = plt.subplots(figsize=(11.5, 5.6))
+for w, shift, colour, mark in ((1.0, 0.15, ORANGE, "s"), (3.0, -0.15, BLUE, "o")):
+    kinds = [k for k in SAID if w == 3 or k not in captions.FORMS]
+    each = [estimate(wrong(k, w), "sets") for k in kinds]
+    at = [list(SAID).index(k) + shift for k in kinds]
+    bars = [e.margin for e in each]
+    style = dict(fmt=mark, color=colour, ms=10, capsize=5, lw=2)
+    ax.errorbar([e.mean for e in each], at, xerr=bars, **style, label=f"w = {w:g}")
+ax.set_yticks(range(len(SAID)), SAID.values(), fontsize=14)
+ax.set(xlim=(-8, 100), xlabel="pictures with something wrong, in %")
+ax.set_title("Where the network fails")
+ax.invert_yaxis()
+ax.legend(loc="upper right")
 plots.show(
     fig,
-    alt="Shares of pictures over w from 0 to 5. All rise steeply to w = 1 and are nearly 1 at 2 and 3; those of new objects "
-    "fall a little at 5.",
+    alt="Points with bars: pictures with something wrong. At w = 3 fewer than 2 % of "
+    "known pairs, new pairs, and pairs with one or two new objects; about 28 % of two "
+    "to four equal objects; of the three new forms 1, 35 and 73 %. At w = 1 more: "
+    "about 6 % of known and of new pairs, 11 % with one new object, 17 % with two.",
 )
 
 # %%
-at = {split: dict(zip(ws, right("all", split).mean(1))) for split in names}
-for split, name in names.items():
-    print(
-        f"{name:16}"
-        + "".join(f"  w = {w:g}: {100 * share:3.0f} %" for w, share in at[split].items())
-    )
-
-# %%
-part = {
-    name: dict(zip(ws, mean(right(name, "train"))))
-    for name in ("colour", "relation", "shape", "binding")
-}
-claim(
-    "text-guidance-listens",
-    "Guidance makes the network listen: at w = 3 fewer than half as many pictures miss something that was said as at w = 1.",
-    measured=f"{100 - 100 * at['train'][3]:.1f} % of 300 pictures against {100 - 100 * at['train'][1]:.1f} %",
-    holds=1 - at["train"][3] < 0.5 * (1 - at["train"][1]),
-)
-
-# %%
-claim(
-    "text-binding-seen",
-    "Guided at w = 3 the network nearly always (97 %) draws all that was said: objects, colours, shapes, sizes, the relation.",
-    measured=f"all right in {100 * at['train'][3]:.1f} %; colours {100 * part['colour'][3]:.0f} %, "
-    f"relation {100 * part['relation'][3]:.0f} %, shapes {100 * part['shape'][3]:.0f} %",
-    holds=at["train"][3] >= 0.97,
-)
-
-# %% [markdown]
-# What is learned last is the **outline**: a circle for a square. Colours and sides come first, since most of the loss lies in
-# them; which of four outlines it is changes a few pixels of each object. How soon it comes depends on the training more than
-# one would think. This network took 11,000 steps, three pictures in five pairs, its rate up to 0.0015. The same steps with half
-# of the pictures pairs and a rate up to 0.001 gave 92.5 % (200 captions). Cycles of 4,500 such steps, in each of which the
-# rate rose and fell, gave 8, 73, 95 and, after the fourth, 99.5 %.
-#
-# Is it so for what was never seen, too?
-
-# %%
-claim(
-    "text-new-pairs",
-    "It draws two objects that it never saw together nearly as well as those that it did.",
-    measured=f"at w = 3 all right in {100 * at['new pairs'][3]:.0f} % of 300 new pairs, {100 * at['train'][3]:.0f} % of known",
-    holds=abs(at["new pairs"][3] - at["train"][3]) < 0.1,
-)
-
-# %%
+sets = "sets of 40"
+beside = lambda kind, n: compare(wrong(kind, 3.0)[:n], wrong("known", 3.0)[:n], sets)
+all_wrong = compare([100.0] * 10, wrong("known", 3.0), sets)
 claim(
     "text-new-objects",
-    "And objects of a colour that their shape never had, when it is guided.",
-    measured=f"all right in {100 * at['new objects'][3]:.1f} % of 300 pictures with a new object at w = 3, in "
-    f"{100 * at['new objects'][1]:.0f} % at w = 1 (known ones {100 * at['train'][1]:.0f} %)",
-    holds=at["new objects"][3] >= 0.85,
+    "At w = 3 captions with held-out pairs and with two held-out objects are drawn right in "
+    "at least 97 %, and within five points of known ones.",
+    figures=dict(pairs=beside("new pairs", 10), objects=beside("both objects new", 10)),
+    measured="something wrong: new pairs {pairs:.1f} %, both objects new {objects:.1f} %",
+    holds=lambda pairs, objects: all_of(
+        *(kind.difference.within(-5, 5) for kind in (pairs, objects)),
+        *(kind.a.below(3) for kind in (pairs, objects)),
+    ),
+    null={"held-out objects replaced by known ones": dict(pairs=all_wrong, objects=all_wrong)},
 )
 
 # %% [markdown]
-# That took longest in the trainings that were slower: there 86 %, and 5, 38, 78 and 94 % after the four cycles. With *both*
-# objects new, 99 of 100 captions are drawn right now. Numbers are heeded less: of "four blue triangles" and the like, two to
-# four of a kind, seven in ten have the right number (200 captions), and most others have one too many. Four cycles made it 85
-# in 100: what a training shows less of takes more of it.
+# Both thresholds were fixed before these sets were drawn: 97 % is what an earlier measurement had asked of known pairs, and
+# five points are one picture in twenty.
+
+# %%
+of_forms = lambda forms: sum(wrong(form, 3.0) for form in forms) / len(forms)
+form = lambda forms, others: compare(of_forms(forms), of_forms(others), sets)
+claim(
+    "text-wrong",
+    "At w = 3 numbers of equal objects, and new forms of sentence, are drawn wrong more "
+    "often than known pairs in known forms.",
+    figures=dict(
+        number=beside("numbers", 5).a, numbers=beside("numbers", 5), forms=form(NEW, KNOWN)
+    ),
+    measured="numbers {numbers:.1f} %; new forms {forms:.1f} %",
+    holds=lambda numbers, forms: all_of(numbers.higher, forms.higher),
+    null={
+        "new pairs, and the inverted form": dict(
+            numbers=beside("new pairs", 5), forms=form(["inverted"], KNOWN)
+        )
+    },
+)
+
+# %% [markdown]
+# So at $w = 3$ the network generalises to new combinations of known words, not to new forms of sentence. The third new form
+# is the worst for the pictures, though the plain forms above were right for it. The encoder of `text2shape` was trained on
+# with the U-Net, and its errors are others now. Why these was not measured. Some errors in the third new form:
+
+# %%
+rng = seeded(11)
+some = scenes.sample(16, rng, ("pair",))
+asked = captions.in_form(some, NEW[2])
+x = generate(network, asked, network.draw_noise(16, rng))
+found = evaluator.detect(x)
+right, _ = scenes.matches(found, some)["all"]
+errors = (~right).nonzero().flatten()[:6]
+names = captions.describe(found[errors])
+for i, name in zip(errors.tolist(), names):
+    print(f"{asked[i]}\n    in the picture: {name}")
+plots.show(
+    plots.pictures(x[errors], columns=6, scale=0.055),
+    alt="Six generated pictures of two shapes each. In all of them a shape, a colour or a "
+    "size differs from the caption, as the lines above say.",
+)
+
+# %% [markdown]
+# ## Where does the attention to a word fall?
 #
-# ## Who looks where?
-#
-# The weights of cross-attention say how much each place takes from each word. Click a word, and move the slider. At first no
-# word has a place. Then nouns and colours settle, each on an object.
+# The weights of cross-attention say how much each place takes from each word. Click a word, and drag the slider.
 
 # %%
 from course_lib.widgets.attention import attention_player
@@ -378,142 +502,336 @@ long = "a large red circle left of a small blue star"
 attention_player(network, long, film(long, 1, seed=3)[::2])
 
 # %% [markdown]
-# Is that so in general? Here the truth is known: take real pictures, noise them to time $t$, give the network their caption,
-# and ask which share of a word's attention falls on the object that it names. If words looked everywhere alike, that share
-# would be the object's part of the area: **chance**.
+# Does the map of a word lie on its own object? Take real pictures of two objects, so that it is known where they are, noise
+# them to time $t$, and give the network their captions. Which share of all attention to a word lies on the object that it
+# names, and which on the other object?
+#
+# ### Exercise 2: `attention_share` (difficulty 2, 6 minutes)
+#
+# `weights` (B, L, H, W) are attention maps, one for each token of each caption. `words` (B, n) are the tokens of interest.
+# `cover` (B, H, W) is between 0 and 1: how much of each place the object covers. Mind the sum: over the *words* the weights
+# of a place sum to 1, over the *places* they do not.
+
 
 # %%
-from course_lib.nets.hooks import cross_attention_maps
-
-rng = seeded(6)
-pairs = scenes.sample(100, rng, ("pair",))
-where = shapes.layout(pairs, rng)
-real, sentences = (
-    shapes.paint(pairs, where),
-    captions.describe(pairs),
-)  # "a large red circle left of a small blue star"
-cover = torch.zeros(100, 2, 16, 16)
-for (b, k), mask in shapes.masks(pairs, where, side=16):
-    cover[b, k] = mask
-first = torch.tensor([2, 3, 4]).expand(
-    100, 3
-)  # size, colour and noun of the first object; the start token has number 0
-second = torch.tensor([[len(s.split()) - i for i in (2, 1, 0)] for s in sentences])
+def my_attention_share(weights, words, cover):
+    """Of the attention to each of these words, the part that lies on the object: (B, n)."""
+    ...  # write it here
 
 
-def share(weights, words, object):
-    """Of each word's attention (B, L, 16, 16), the part that falls on an object: (3,), the mean over the pictures."""
-    maps = weights[torch.arange(100)[:, None], words]
-    on = (maps * cover[:, object, None]).sum((2, 3)) / maps.sum((2, 3))
-    return on.mean(0)
+verdict = check.attention_share(my_attention_share)
+my_attention_share = verdict.function
+verdict
 
+# %%
+check.solution("attention_share")
 
-times = [50, 150, 250, 350, 450, 550, 650, 750, 850, 950]
-own, other = [], []
-for t in times:
-    noisy = network.process.add_noise(real, t, torch.randn(real.shape, generator=rng))
-    weights = cross_attention_maps(network.given(sentences), noisy, t)
-    own.append((share(weights, first, 0) + share(weights, second, 1)) / 2)
-    other.append((share(weights, first, 1) + share(weights, second, 0)) / 2)
-own, other, chance = torch.stack(own), torch.stack(other), float(cover.mean())
-
-fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.4), sharey=True)
-for ax, shares, title in zip(
-    axes, (own, other), ("on the object it names", "on the other object")
-):
-    for i, (name, colour, mark) in enumerate(
-        zip(("size", "colour", "noun"), (ORANGE, RED, BLUE), "sDo")
-    ):
-        ax.plot(times, shares[:, i], f"{mark}-", color=colour, ms=8, label=name)
-    ax.axhline(chance, color="black", ls=":", label="chance")
-    ax.set(
-        title=title,
-        xlabel="time t (noise grows)",
-        ylabel="share of a word's attention" if ax is axes[0] else "",
-    )
-axes[0].legend()
-plots.show(
-    fig,
-    alt="The share of a word's attention on its own object and on the other, over the time t; chance is a dotted line.",
+# %% tags=["nbval-ignore-output"]
+predict(
+    "text-attention-on-object.noun",
+    "Which share of the attention to a noun lies on the object that it names?",
+    low=0,
+    high=100,
+    unit="%",
 )
 
 # %%
-peak = own.max(0).values / chance
+rng = seeded(6)
+pairs = scenes.sample(40, rng, ("pair",))
+layout = shapes.layout(pairs, rng)
+real, sentences = shapes.paint(pairs, layout), captions.describe(pairs)
+cover = torch.zeros(40, 2, 16, 16)
+for (b, k), mask in shapes.masks(pairs, layout, side=16):
+    cover[b, k] = mask
+first = torch.tensor([2, 3, 4]).expand(40, 3)  # size, colour, noun of the first object
+last = torch.tensor([[len(s.split()) - i for i in (2, 1, 0)] for s in sentences])
+TIMES = range(50, 1000, 100)
+
+
+def shares(model):
+    """Own and other object's share of the attention, in percent: (2, times, pictures, 3)."""
+    found, rng = [], seeded(7)
+    for t in TIMES:
+        noisy = model.process.add_noise(real, t, randn_like(real, rng))
+        maps = cross_attention_maps(model.given(sentences), noisy, t)
+        on = lambda words, k, maps=maps: my_attention_share(maps, words, cover[:, k])
+        own, other = on(first, 0) + on(last, 1), on(first, 1) + on(last, 0)
+        found.append(100 * torch.stack([own, other]) / 2)
+    return torch.stack(found, 1)
+
+
+trained, untrained = shares(network), shares(text2shape_network())
+fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.6), sharey=True)
+for ax, values, title in zip(axes, trained, ("its own object", "the other object")):
+    for i, name in enumerate(("size", "colour", "noun")):
+        each = [estimate(v, "pictures") for v in values[..., i]]
+        style = dict(color=(ORANGE, RED, BLUE)[i], fmt="sDo"[i] + "-", ms=8, capsize=4)
+        ax.errorbar(
+            TIMES, [e.mean for e in each], [e.margin for e in each], **style, label=name
+        )
+    ax.axhline(100 * cover.mean(), color="black", ls=":", label="area of an object")
+    ax.set(title=f"Attention on {title}", xlabel="time t (noise grows)")
+axes[0].set(ylabel="share of a word's attention, %", ylim=(0, None))
+axes[1].legend()
+plots.show(
+    fig,
+    alt="Two line plots over time t. On its own object: the share of the attention to a "
+    "colour falls from about 55 % at small t to 16 % at t = 950, to a size it rises "
+    "from 5 to 20 %, to a noun it is 6 to 9 %; a dotted line at 5 % is the area of an "
+    "object. On the other object: all are below 1 %.",
+)
+
+
+# %%
+def own_and_other(values, word):
+    """The mean over all times, own beside other, over the pictures."""
+    return compare(*values[..., word].mean(1), runs="pictures")
+
+
+colour, noun = (own_and_other(trained, word) for word in (1, 2))
 claim(
     "text-attention-on-object",
-    "A word's attention falls on the object that it names.",
-    measured=f"over chance, at its best time: colour {peak[1]:.0f} times, noun {peak[2]:.0f} times",
-    holds=bool((peak[1:] > 1.5).all()),
+    "More of the attention to a colour, and to a noun, lies on the object that the word "
+    "describes than on the other (mean over ten times from 50 to 950).",
+    figures=dict(colours=colour, nouns=noun, colour=colour.a, noun=noun.a),
+    measured="own beside other object: colour {colours:.1f} %, noun {nouns:.1f} %",
+    holds=lambda colours, nouns: all_of(colours.higher, nouns.higher),
+    null={
+        "the untrained network": dict(
+            colours=own_and_other(untrained, 1), nouns=own_and_other(untrained, 2)
+        )
+    },
 )
 
 # %% [markdown]
-# ## Failure museum: a bag of words
+# Nearly all attention that lies on an object lies on the right one. But most attention to a noun lies on neither: a map is no
+# outline of its object. In this network the maps of colours are the sharpest. (Hertz et al. 2022 edit pictures by changing such
+# maps: *Prompt-to-Prompt*.)
 #
-# "A red circle left of a blue square" and "a blue circle left of a red square" hold the same words. Only their **places in the
-# sentence** tell them apart. Here is the same network with its vectors of position set to 0, from the same noises.
+# ## Why does the order of the words matter?
+#
+# "A red circle left of a blue square" and "a blue circle left of a red square" hold the same words. Attention itself does not
+# depend on their order (the check of exercise 1 tests that). Only the position vectors tell the two captions apart. Vaswani et
+# al. (2017, section 3.5) give this as the reason for them.
+#
+# To measure what they are worth, we train a small network twice: with position vectors, and with zeros in their place. All else
+# is equal: U-Net, plain captions of two objects of different colours, batches, noises, 1,000 steps; three trainings each. In
+# the pictures that have both colours, how often is each colour at the right place? Chance is one half.
+# `python tests/benchmarks/text_positions.py` takes ten minutes of one core.
+
+# %% tags=["nbval-ignore-output"]
+predict(
+    "text-order-of-words.without",
+    "Trained without position vectors: of the pictures with both colours, in how many are "
+    "they at the right places?",
+    low=40,
+    high=100,
+    unit="%",
+)
 
 # %%
-net = copy.deepcopy(network.net)
-net.text.position.zero_()
-without_positions = replace(network, net=net)
-prompts, scene = pair_prompts(48, "train", seed=7)
-models_of_text = {"as trained": network, "without positions": without_positions}
-made = {
-    name: sample(
-        classifier_free(model, prompts, 3.0), model.draw_noise(len(prompts), seeded(1)), 15
-    )
-    for name, model in models_of_text.items()
-}
+trainings = figures.load("text_positions").sort_values("seed", kind="stable")
+of = lambda arm, name: 100 * figures.values(trainings, name, arm=arm)
+for arm in ("with", "without"):
+    both, placed = (f"{estimate(of(arm, name)):.0f} %" for name in ("colour", "placed"))
+    print(f"{arm:8} positions: both colours in {both}, of these at their places {placed}")
 
+# %% [markdown]
+# In the shipped network we can exchange the position vectors of the two colour words in each caption, and change nothing else.
+# If the order decides, the two colours exchange places in the picture. As a control we exchange those of the two *size* words.
+
+# %%
+some = scenes.sample(200, seeded(7), ("pair",))
+some = some[(some.relation == 0) & (some.colour[:, 0] != some.colour[:, 1])][:16]
+noise16 = network.draw_noise(16, seeded(1))
+exchanged, made = {}, {}
+for words, places in {"colour": [3, 9], "size": [2, 8]}.items():
+    net = copy.deepcopy(network.net)
+    net.text.position[places] = net.text.position[places[::-1]]
+    made[words] = generate(replace(network, net=net), captions.describe(some), noise16)
+    seen = evaluator.detect(made[words])
+    turned = (seen.colour[:, :2] == some.colour[:, :2].flip(1)).all(1)
+    exchanged[words] = share(turned, "pictures")
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 3.6))
-for ax, (name, x) in zip(axes, made.items()):
-    plots.pictures(x[:12], columns=6, ax=ax, title=name)
+for ax, (words, x) in zip(axes, made.items()):
+    plots.pictures(x[:12], columns=6, ax=ax, title=f"positions of the {words} words exchanged")
 plots.show(
     fig,
-    alt="Twelve captions drawn twice: two clean objects each; and without positions, objects that are mixed up.",
+    alt="Two panels of twelve generated pictures of two shapes. Left: each shape has the "
+    "colour that the caption gives to the other one. Right: the colours are as in the "
+    "captions, and the sizes are exchanged.",
 )
+print("\n".join(captions.describe(some[:3])))
 
 # %%
-score = {name: scenes.agreement(evaluator.detect(x), scene) for name, x in made.items()}
-for name, shares in score.items():
-    print(
-        f"{name:18}"
-        + "  ".join(
-            f"{part} {10 * round(10 * shares[part]):3d} %"
-            for part in ("shape", "colour", "binding", "all")
-        )
-    )
-
-# %%
+placed = compare(of("with", "placed"), of("without", "placed"))
+blind = of("without", "placed")
 claim(
     "text-order-of-words",
-    "Which colour goes with which shape hangs on the order of the words: without positions the binding is lost.",
-    measured="binding right in "
-    + ", ".join(
-        f"{10 * round(10 * shares['binding'])} % {name}" for name, shares in score.items()
+    "Which colour goes where is decided by the order of the words. Small networks trained "
+    "without position vectors put colours at their places less often, and in the shipped "
+    "network exchanged positions exchange the colours.",
+    figures=dict(
+        placed=placed,
+        without=placed.b,
+        exchanged=exchanged["colour"],
+        both=compare(of("with", "colour"), of("without", "colour")),
     ),
-    holds=score["without positions"]["binding"] < 0.5 * score["as trained"]["binding"],
+    measured="at the right places {placed:.0f} % with and without; exchanged {exchanged:.0%}; "
+    "both colours in {both:.0f} % of all pictures",
+    holds=lambda placed, exchanged: all_of(placed.higher, exchanged.above(0.5)),
+    null={
+        "no positions in both arms": dict(placed=compare(blind.take([1, 2, 0]), blind)),
+        "positions of the size words": dict(exchanged=exchanged["size"]),
+    },
 )
 
 # %% [markdown]
-# Three more ways to fail run without an error, and the checks above catch them: padding that is looked at, a softmax over
-# places instead of words, and a dropout that fills captions with zeros, so that the empty caption is never learned.
+# So without position vectors the places of the colours are chance: {{text-order-of-words.without}} %. Whether they also help
+# to get both colours at all ({{text-order-of-words.both}} %), three trainings cannot tell. After 1,000 steps the outlines are
+# still blurred, so nothing is said about shapes.
+#
+# Exchanging two position vectors is the same as exchanging two words, since the encoder treats all else as a set. So by
+# construction nothing but these vectors carries the order. What was measured is that the trained network follows it.
+#
+# ## Failure museum
+#
+# Three mistakes in cross-attention that raise no error, in the trained network, with the same noises as above: padding is not
+# masked; all channels form one head; the softmax runs over the places, so that the weights of the *places* sum to 1.
+
+
+# %%
+def unmasked(picture, text, mask, *rest):
+    return my_cross_attention(picture, text, torch.ones_like(mask), *rest)
+
+
+def one_head(*inputs):
+    return my_cross_attention(*inputs[:-1], 1)
+
+
+mistaken = "the softmax runs over the places; the weights of the words must sum to 1"
+over_places = check.cross_attention.mistaken(mistaken)[1]
+rows = {"right": by_mine}
+for name, attend in {
+    "no mask": unmasked,
+    "one head": one_head,
+    "over places": over_places,
+}.items():
+    rows[name] = generate(with_attention(network, attend))
+    print(f"{name}: {check.cross_attention(attend).diagnosis}")
+plots.show(
+    plots.pictures(torch.cat(list(rows.values())), columns=8, rows=rows, scale=0.044),
+    alt="Four rows of eight generated pictures. Right: two objects each, as the captions "
+    "say. No mask: the same, one triangle in two colours. One head: the same, one star is "
+    "missing. Over places: blurred objects, most of them white, none as the caption says.",
+)
+for name, x in rows.items():
+    right = scenes.matches(evaluator.detect(x), wanted)["all"][0]
+    print(f"{name:11} {int(right.sum())} of 8 right")
+
+# %% [markdown]
+# Only the last mistake is plain to see. The other two leave most of these eight pictures right, and a reader of the pictures
+# alone would miss them. The check compares numbers, and finds all three. (Eight pictures, no claim.)
 #
 # ## What you saw
 #
-# - A caption becomes a row of vectors; each place of the picture asks, the words answer.
-# - With text dropout one network learns with and without words, and guidance makes it listen.
-# - It draws pairs that it never saw, since words mean the same in new company.
-# - Attention shows which word goes where, and when.
+# - A caption becomes a row of vectors. In cross-attention each place of the picture is a query; keys and values are words.
+# - The encoder writes the plain form of captions with new objects in {{text-new-forms.objects}} %. In new forms of sentence
+#   it is right less often: {{text-new-forms.right}} %.
+# - One training of `text2shape` draws something wrong in {{text-guidance.missed}} % of known pairs at $w = 1$. With $w = 3$
+#   beside $w = 1$ it is {{text-guidance.guided}} %.
+# - At $w = 3$ new pairs ({{text-new-objects.pairs.a}} % wrong) and pairs of new objects ({{text-new-objects.objects.a}} %) are
+#   within five points of known pairs. Numbers ({{text-wrong.number}} % wrong) and new forms of sentence fail more often.
+# - Of the attention to a noun {{text-attention-on-object.nouns}} % lies on its own object, beside the other one.
+# - Without position vectors, colours are at the right places in {{text-order-of-words.without}} % after 1,000 steps: chance.
 #
-# **At full size** Stable Diffusion's text encoder is CLIP's (lesson 10), 77 tokens long, and cross-attention stands in the
-# U-Net at several resolutions (Rombach et al. 2022). Imagen's encoder was trained on text alone (lesson 13). Colours that go
-# to the wrong object are a known fault of such systems; captions of photographs seldom say which is which, ours always do.
+# ## At full size
 #
-# **Think about it**
+# Stable Diffusion 1 has a frozen CLIP text encoder (lesson 10) of 123 million parameters, beside a U-Net of 860 million.
+# GLIDE's text transformer has 1.2 billion, its model at 64 × 64 another 2.3 billion; the words' vectors join the keys and
+# values of self-attention. Imagen's encoder is a frozen T5 (lesson 13). Colours at the wrong object are a known fault of
+# Stable Diffusion (Chefer et al. 2023).
+
+# %% tags=["nbval-ignore-output"]
+guesses(
+    "text-new-forms.inverted",
+    "text-guidance.missed",
+    "text-wrong.number",
+    "text-attention-on-object.noun",
+    "text-order-of-words.without",
+)
+
+# %% [markdown]
+# ## Think about it
 #
-# 1. The vector of "red" in our captions knows that it belongs to a circle. What would happen to binding if words could not
-#    hear each other, and the transformer were left out?
-# 2. Guidance at $w = 8$ makes pictures more certain. What does it cost, and where would you see it?
+# 1. Suppose that the text encoder had position vectors but no self-attention: each word's vector depends on the word and its
+#    position alone. Could the network still bind colours?
 #
-# **Next:** lesson 10 trains pictures and captions into one space, CLIP, and steers with it.
+# <details><summary>Answer</summary>
+#
+# In plain captions of one form it could. "Red" at position 3 then always belongs to the first object, and the U-Net can learn
+# that. With several forms and lengths the same position belongs to different objects. What "red" belongs to then depends on
+# other words. The U-Net would have to combine them itself, over several cross-attention layers. (An argument, not a
+# measurement.)
+#
+# </details>
+#
+# 2. Stable Diffusion's U-Net gets no mask: padding takes part in its cross-attention. Why can that work there, when it is a
+#    mistake here?
+#
+# <details><summary>Answer</summary>
+#
+# Its network was trained like that. So it learned keys and values of padding that do no harm, or are even useful. The mistake
+# is a difference between training and sampling, not padding itself.
+#
+# </details>
+#
+# ## Words
+#
+# - **new objects**: objects whose colour and shape never occur together in training.
+# - **new pairs**: pairs of objects that never occur together in training.
+# - **detector**: a network that finds the objects of a picture and their attributes.
+# - **binding**: which attribute belongs to which object.
+# - **tokenizer**: the rule that splits a text into tokens and numbers them.
+# - **token**: a piece of text with a number of its own; here a word.
+# - **padding**: tokens without meaning that make all captions equally long.
+# - **empty caption**: a start token and padding alone; the null condition of text.
+# - **text encoder**: a network from tokens to vectors, one for each token.
+# - **position vector**: a learned vector for each place in the caption, added to that of the word.
+# - **plain form**: the caption of a scene without synonyms, in one fixed form.
+# - **span corruption**: T5's training task: stretches of a text are removed and predicted.
+# - **cross-attention**: attention whose queries come from one source (places) and its keys and values from another (words).
+# - **multi-head attention**: attention in several parts of the channels side by side, each with weights of its own.
+# - **mask**: which keys take part in attention; here False for padding.
+# - **text dropout**: replacing captions by the empty caption at random in training.
+#
+# Used again: attention weights (lesson 04), self-attention (lesson 04), classifier-free
+# guidance (lesson 08), null model (lesson 01).
+#
+# ## In practice
+#
+# ```python
+# import torch
+# from diffusers import UNet2DConditionModel
+# down, up = ("CrossAttnDownBlock2D", "DownBlock2D"), ("UpBlock2D", "CrossAttnUpBlock2D")
+# unet = UNet2DConditionModel(16, in_channels=3, out_channels=3, layers_per_block=1, block_out_channels=(32, 32),
+#     norm_num_groups=8, cross_attention_dim=24, attention_head_dim=4, down_block_types=down, up_block_types=up)
+# x, words, mask = torch.randn(2, 3, 16, 16), torch.randn(2, 20, 24), torch.arange(20).expand(2, -1) < 12
+# run = lambda words: unet(x, 500, encoder_hidden_states=words, encoder_attention_mask=mask).sample
+# padded = words.clone()
+# padded[:, 12:] += 5  # other vectors for the padding
+# with torch.no_grad():
+#     assert torch.allclose(run(words), run(padded), atol=1e-5) and run(words).shape == x.shape
+# ```
+#
+# | our name | diffusers' name |
+# |---|---|
+# | `words`, the encoder's output | `encoder_hidden_states`, or `prompt_embeds` in a pipeline |
+# | `mask` | `encoder_attention_mask`; `StableDiffusionPipeline` gives its U-Net none |
+# | `CrossAttention` | `Attention` (`attn2` of a `BasicTransformerBlock`) |
+# | your function in our layers | an attention processor, `unet.set_attn_processor` |
+# | `w` | `guidance_scale` |
+#
+# ## Next
+#
+# [Lesson 10](10_clip.ipynb) trains pictures and captions into one space, CLIP, and guides with it.

@@ -7,252 +7,273 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 
-def by_library(picture, text, query, key, value, mask):
-    q, k, v = (part[:, None] for part in (picture @ query, text @ key, text @ value))
-    return scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None])[:, 0]
+def split(x, heads):
+    B, n, C = x.shape
+    return x.view(B, n, heads, C // heads).permute(0, 2, 1, 3)
 
 
-def by_einsum(picture, text, query, key, value, mask):
-    q, k, v = torch.einsum("bpc,cd->bpd", picture, query), text @ key, text @ value
-    looks = torch.einsum("bpd,bld->bpl", q, k) / math.sqrt(query.shape[1])
-    weight = torch.exp(looks - looks.amax(-1, keepdim=True)) * mask[:, None]
-    return torch.einsum("bpl,bld->bpd", weight / weight.sum(-1, keepdim=True), v)
+def joined(x):
+    B, heads, n, d = x.shape
+    return x.permute(0, 2, 1, 3).reshape(B, n, heads * d)
 
 
-def one_by_one(picture, text, query, key, value, mask):
+def projected(picture, text, query, key, value, heads):
+    return split(query(picture), heads), split(key(text), heads), split(value(text), heads)
+
+
+def scores_of(q, k):
+    return q @ k.mT / math.sqrt(q.shape[-1])
+
+
+def without(scores, mask, number=float("-inf")):
+    return scores.masked_fill(~mask[:, None, None, :], number)
+
+
+# Right
+
+
+def by_library(picture, text, mask, query, key, value, heads):
+    q, k, v = projected(picture, text, query, key, value, heads)
+    return joined(scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None]))
+
+
+def by_einsum(picture, text, mask, query, key, value, heads):
+    q, k, v = (x.unflatten(-1, (heads, -1)) for x in (query(picture), key(text), value(text)))
+    scores = torch.einsum("bphd,blhd->bhpl", q, k) / math.sqrt(q.shape[-1])
+    weight = torch.exp(scores - scores.amax(-1, keepdim=True)) * mask[:, None, None]
+    return torch.einsum("bhpl,blhd->bphd", weight / weight.sum(-1, keepdim=True), v).flatten(2)
+
+
+def one_by_one(picture, text, mask, query, key, value, heads):
     rows = []
     for b in range(len(picture)):
         real = text[b][mask[b]]  # padding is cut off
-        looks = (picture[b] @ query) @ (real @ key).T / query.shape[1] ** 0.5
-        rows.append(looks.softmax(1) @ (real @ value))
+        parts = zip(query(picture[b]).chunk(heads, -1), key(real).chunk(heads, -1), value(real).chunk(heads, -1))
+        rows.append(torch.cat([(q @ k.T / q.shape[1] ** 0.5).softmax(1) @ v for q, k, v in parts], 1))
     return torch.stack(rows)
 
 
-def words_ask(picture, text, query, key, value, mask):
-    looks = (text @ query) @ (picture @ key).transpose(1, 2) / query.shape[1] ** 0.5
-    return looks.softmax(-1) @ (picture @ value)
+def head_by_head(picture, text, mask, query, key, value, heads):
+    q, k, v = query(picture), key(text), value(text)
+    d, out = q.shape[-1] // heads, []
+    for h in range(heads):
+        part = slice(h * d, (h + 1) * d)
+        scores = q[..., part] @ k[..., part].transpose(1, 2) / d**0.5
+        out.append(torch.softmax(torch.where(mask[:, None], scores, torch.tensor(-1e9)), -1) @ v[..., part])
+    return torch.cat(out, -1)
 
 
-def _looks(picture, text, query, key):
-    return (picture @ query) @ (text @ key).transpose(1, 2)
+def in_float64(picture, text, mask, query, key, value, heads):
+    q, k, v = (x.double() for x in projected(picture, text, query, key, value, heads))
+    weights = scores_of(q, k).exp() * mask[:, None, None]
+    return joined(weights @ v / weights.sum(-1, keepdim=True))
 
 
-def unscaled(picture, text, query, key, value, mask):
-    looks = _looks(picture, text, query, key).masked_fill(~mask[:, None], -1e9)
-    return looks.softmax(-1) @ (text @ value)
+def by_index(weights, words, cover):
+    maps = weights[torch.arange(len(words)).unsqueeze(1), words]
+    return torch.einsum("bnhw,bhw->bn", maps, cover) / maps.sum(dim=(-1, -2))
 
 
-def sees_padding(picture, text, query, key, value, mask):
-    return (_looks(picture, text, query, key) / query.shape[1] ** 0.5).softmax(-1) @ (text @ value)
+def by_gather(weights, words, cover):
+    maps = weights.gather(1, words[:, :, None, None].expand(-1, -1, *weights.shape[2:])).flatten(2)
+    return (maps / maps.sum(-1, keepdim=True) * cover.flatten(1)[:, None]).sum(-1)
 
 
-def zeroed_padding(picture, text, query, key, value, mask):
-    looks = _looks(picture, text, query, key) / query.shape[1] ** 0.5
-    return (looks * mask[:, None]).softmax(-1) @ (text @ value)
+def by_loops(weights, words, cover):
+    share = lambda b, i: float((weights[b, i] * cover[b]).sum() / weights[b, i].sum())
+    return torch.tensor([[share(b, i) for i in row] for b, row in enumerate(words.tolist())])
 
 
-def over_places(picture, text, query, key, value, mask):
-    looks = _looks(picture, text, query, key) / query.shape[1] ** 0.5
-    return looks.masked_fill(~mask[:, None], -torch.inf).softmax(1).nan_to_num() @ (text @ value)
+def by_numpy(weights, words, cover):
+    maps = np.stack([w[i] for w, i in zip(weights.numpy(), words.numpy())])
+    return (maps * cover.numpy()[:, None]).sum((2, 3)) / maps.sum((2, 3))
 
 
-def drop_by_mask(tokens, empty, u, p):
-    out = tokens.clone()
-    out[u < p] = empty
-    return out
+def by_all_words(weights, words, cover):
+    shares = (weights * cover[:, None]).sum((2, 3)) / weights.sum((2, 3))
+    return shares.gather(1, words)
 
 
-def drop_by_list(tokens, empty, u, p):
-    return torch.stack([empty if chance < p else row for row, chance in zip(tokens, u.tolist())])
+# Wrong
 
 
-def drop_by_arithmetic(tokens, empty, u, p):
-    drop = (u < p).long()[:, None]
-    return drop * empty + (1 - drop) * tokens
+def words_ask(picture, text, mask, query, key, value, heads):
+    q, k, v = projected(text, picture, query, key, value, heads)
+    return joined(scores_of(q, k).softmax(-1) @ v)
 
 
-def keeps_p(tokens, empty, u, p):
-    return drop_by_mask(tokens, empty, 1 - u, 1 - p)
+def unscaled(picture, text, mask, query, key, value, heads):
+    q, k, v = projected(picture, text, query, key, value, heads)
+    return joined(without(q @ k.mT, mask).softmax(-1) @ v)
 
 
-def zeros(tokens, empty, u, p):
-    return drop_by_mask(tokens, torch.zeros_like(empty), u, p)
+def never_masked(picture, text, mask, query, key, value, heads):
+    q, k, v = projected(picture, text, query, key, value, heads)
+    return joined(scores_of(q, k).softmax(-1) @ v)
 
 
-def all_or_none(tokens, empty, u, p):
-    return empty.expand_as(tokens) if u[0] < p else tokens
+def masked_to_zero(picture, text, mask, query, key, value, heads):
+    q, k, v = projected(picture, text, query, key, value, heads)
+    return joined(without(scores_of(q, k), mask, 0).softmax(-1) @ v)
 
 
-def the_first(tokens, empty, u, p):
-    return torch.cat([empty.expand(math.ceil(p * len(tokens)), -1), tokens[math.ceil(p * len(tokens)) :]])
+def masked_to_a_small_number(picture, text, mask, query, key, value, heads):
+    """1e-9, where -1e9 was meant."""
+    q, k, v = projected(picture, text, query, key, value, heads)
+    return joined(without(scores_of(q, k), mask, 1e-9).softmax(-1) @ v)
 
 
-def never(tokens, empty, u, p):
-    return tokens + 0
+def over_the_places(picture, text, mask, query, key, value, heads):
+    q, k, v = projected(picture, text, query, key, value, heads)
+    return joined(without(scores_of(q, k), mask).softmax(2).nan_to_num() @ v)
+
+
+def over_the_heads(picture, text, mask, query, key, value, heads):
+    q, k, v = projected(picture, text, query, key, value, heads)
+    return joined(without(scores_of(q, k), mask).softmax(1) @ v)
+
+
+def single_head(picture, text, mask, query, key, value, heads):
+    q, k, v = query(picture), key(text), value(text)
+    scores = (q @ k.mT / math.sqrt(q.shape[-1])).masked_fill(~mask[:, None], -torch.inf)
+    return scores.softmax(-1) @ v
+
+
+def over_d(picture, text, mask, query, key, value, heads):
+    q, k, v = projected(picture, text, query, key, value, heads)
+    return joined(without(q @ k.mT / q.shape[-1], mask).softmax(-1) @ v)
+
+
+def over_the_full_width(picture, text, mask, query, key, value, heads):
+    q, k, v = projected(picture, text, query, key, value, heads)
+    return joined(without(q @ k.mT / math.sqrt(picture.shape[-1]), mask).softmax(-1) @ v)
+
+
+def by_the_number_of_words(picture, text, mask, query, key, value, heads):
+    q, k, v = projected(picture, text, query, key, value, heads)
+    return joined(without(q @ k.mT / math.sqrt(text.shape[1]), mask).softmax(-1) @ v)
+
+
+def mask_turned(picture, text, mask, query, key, value, heads):
+    q, k, v = projected(picture, text, query, key, value, heads)
+    return joined(without(scores_of(q, k), ~mask).softmax(-1) @ v)
+
+
+def masked_after(picture, text, mask, query, key, value, heads):
+    q, k, v = projected(picture, text, query, key, value, heads)
+    return joined(scores_of(q, k).softmax(-1) * mask[:, None, None] @ v)
+
+
+def masked_values(picture, text, mask, query, key, value, heads):
+    q, k, v = projected(picture, text, query, key, value, heads)
+    return joined(scores_of(q, k).softmax(-1) @ (v * mask[:, None, :, None]))
+
+
+def key_for_value(picture, text, mask, query, key, value, heads):
+    q, k, v = projected(picture, text, query, value, key, heads)
+    return joined(without(scores_of(q, k), mask).softmax(-1) @ v)
+
+
+def split_by_view_alone(picture, text, mask, query, key, value, heads):
+    q, k, v = (x.view(len(x), heads, x.shape[1], -1) for x in (query(picture), key(text), value(text)))
+    return joined(without(scores_of(q, k), mask).softmax(-1) @ v)
+
+
+def joined_by_view_alone(picture, text, mask, query, key, value, heads):
+    q, k, v = projected(picture, text, query, key, value, heads)
+    return (without(scores_of(q, k), mask).softmax(-1) @ v).reshape(picture.shape)
+
+
+def heads_averaged(picture, text, mask, query, key, value, heads):
+    q, k, v = projected(picture, text, query, key, value, heads)
+    return (without(scores_of(q, k), mask).softmax(-1) @ v).mean(1)
+
+
+def with_the_picture(picture, text, mask, query, key, value, heads):
+    q, k, v = projected(picture, text, query, key, value, heads)
+    return picture + joined(without(scores_of(q, k), mask).softmax(-1) @ v)
+
+
+def maps_of(weights, words):
+    return weights[torch.arange(len(words))[:, None], words]
+
+
+def on_the_object(weights, words, cover):
+    return (maps_of(weights, words) * cover[:, None]).sum((2, 3))
+
+
+def mean_on_the_object(weights, words, cover):
+    return (maps_of(weights, words) * cover[:, None]).mean((2, 3))
+
+
+def over_the_object(weights, words, cover):
+    return on_the_object(weights, words, cover) / cover.sum((1, 2))[:, None]
+
+
+def off_the_object(weights, words, cover):
+    return 1 - on_the_object(weights, words, cover) / maps_of(weights, words).sum((2, 3))
+
+
+def against_the_rest(weights, words, cover):
+    on = on_the_object(weights, words, cover)
+    return on / (maps_of(weights, words).sum((2, 3)) - on)
+
+
+def of_all_words(weights, words, cover):
+    return on_the_object(weights, words, cover) / weights.flatten(1).sum(1, keepdim=True)
+
+
+def of_the_object(weights, words, cover):
+    return on_the_object(weights, words, cover) / (weights * cover[:, None]).sum((1, 2, 3))[:, None]
+
+
+def words_of_the_first(weights, words, cover):
+    maps = weights[:, words[0]]
+    return (maps * cover[:, None]).sum((2, 3)) / maps.sum((2, 3))
+
+
+def object_of_the_first(weights, words, cover):
+    return (maps_of(weights, words) * cover[0]).sum((2, 3)) / maps_of(weights, words).sum((2, 3))
+
+
+def one_word_early(weights, words, cover):
+    return by_index(weights, words - 1, cover)
+
+
+def averaged_shares(weights, words, cover):
+    return by_index(weights, words, cover).mean(0)
+
+
+def scaled_in_place(weights, words, cover):
+    weights /= weights.sum((2, 3), keepdim=True)
+    return on_the_object(weights, words, cover)
 
 
 RIGHT = {
-    "cross_attention": [by_library, by_einsum, one_by_one],
-    "text_dropout": [drop_by_mask, drop_by_list, drop_by_arithmetic],
+    "cross_attention": [by_library, by_einsum, one_by_one, head_by_head, in_float64],
+    "attention_share": [by_index, by_gather, by_loops, by_numpy, by_all_words],
 }
 WRONG = {
     "cross_attention": [
         ("queries come from the words", words_ask),
         ("the scale is missing", unscaled),
-        ("padding has weight", sees_padding),
-        ("scores of padding are set to 0", zeroed_padding),
-        ("the softmax runs over the places", over_places),
+        ("padding has weight", never_masked),
+        ("there is one head only", single_head),
+        ("the softmax runs over the places", over_the_places),
     ],
-    "text_dropout": [
-        ("the fraction p is kept", keeps_p),
-        ("filled with zeros", zeros),
-        ("one random number decides for the whole batch", all_or_none),
-        ("u is not used", the_first),
-        ("nothing is ever dropped", never),
+    "attention_share": [
+        ("a share is asked for", on_the_object),
+        ("the area of the object", over_the_object),
+        ("outside the object", off_the_object),
+        ("counted from 1", one_word_early),
     ],
 }
-
-
-# What was tried: whole functions, as they would stand in the cell
-
-
-def as_on_the_slide(picture, text, query, key, value, mask):
-    """Queries from the text, keys and values from the picture."""
-    q, k, v = text @ query, picture @ key, picture @ value
-    return torch.softmax(q @ k.mT / math.sqrt(q.shape[-1]), dim=-1) @ v
-
-
-def without_scale(picture, text, query, key, value, mask):
-    q, k, v = picture @ query, text @ key, text @ value
-    return torch.softmax((q @ k.mT).masked_fill(~mask[:, None, :], float("-inf")), dim=-1) @ v
-
-
-def over_d(picture, text, query, key, value, mask):
-    q, k, v = picture @ query, text @ key, text @ value
-    return torch.softmax((q @ k.mT / q.shape[-1]).masked_fill(~mask[:, None, :], float("-inf")), dim=-1) @ v
-
-
-def over_the_pictures_width(picture, text, query, key, value, mask):
-    q, k, v = picture @ query, text @ key, text @ value
-    scores = q @ k.mT / math.sqrt(picture.shape[-1])
-    return torch.softmax(scores.masked_fill(~mask[:, None, :], float("-inf")), dim=-1) @ v
-
-
-def by_the_number_of_words(picture, text, query, key, value, mask):
-    q, k, v = picture @ query, text @ key, text @ value
-    scores = q @ k.mT / math.sqrt(text.shape[1])
-    return torch.softmax(scores.masked_fill(~mask[:, None, :], float("-inf")), dim=-1) @ v
-
-
-def never_masked(picture, text, query, key, value, mask):
-    q, k, v = picture @ query, text @ key, text @ value
-    return torch.softmax(q @ k.mT / math.sqrt(q.shape[-1]), dim=-1) @ v
-
-
-def mask_turned(picture, text, query, key, value, mask):
-    q, k, v = picture @ query, text @ key, text @ value
-    scores = (q @ k.mT / math.sqrt(q.shape[-1])).masked_fill(mask[:, None, :], float("-inf"))
-    return torch.softmax(scores, dim=-1) @ v
-
-
-def masked_to_zero(picture, text, query, key, value, mask):
-    q, k, v = picture @ query, text @ key, text @ value
-    scores = q @ k.mT / math.sqrt(q.shape[-1])
-    return torch.softmax(scores.masked_fill(~mask[:, None, :], 0), dim=-1) @ v
-
-
-def masked_to_a_small_number(picture, text, query, key, value, mask):
-    """1e-9, where -1e9 was meant."""
-    q, k, v = picture @ query, text @ key, text @ value
-    scores = q @ k.mT / math.sqrt(q.shape[-1])
-    return torch.softmax(scores.masked_fill(~mask[:, None, :], 1e-9), dim=-1) @ v
-
-
-def masked_after(picture, text, query, key, value, mask):
-    q, k, v = picture @ query, text @ key, text @ value
-    return torch.softmax(q @ k.mT / math.sqrt(q.shape[-1]), dim=-1) * mask[:, None, :] @ v
-
-
-def masked_values(picture, text, query, key, value, mask):
-    q, k, v = picture @ query, text @ key, text @ value * mask[..., None]
-    return torch.softmax(q @ k.mT / math.sqrt(q.shape[-1]), dim=-1) @ v
-
-
-def key_for_value(picture, text, query, key, value, mask):
-    q, k, v = picture @ query, text @ value, text @ key
-    scores = (q @ k.mT / math.sqrt(q.shape[-1])).masked_fill(~mask[:, None, :], float("-inf"))
-    return torch.softmax(scores, dim=-1) @ v
-
-
-def over_the_places(picture, text, query, key, value, mask):
-    q, k, v = picture @ query, text @ key, text @ value
-    scores = (q @ k.mT / math.sqrt(q.shape[-1])).masked_fill(~mask[:, None, :], float("-inf"))
-    return torch.softmax(scores, dim=1) @ v
-
-
-def p_is_kept(tokens, empty, u, p):
-    return torch.where((u < p)[:, None], tokens, empty)
-
-
-def less_than_one_minus_p(tokens, empty, u, p):
-    return torch.where((u < 1 - p)[:, None], empty, tokens)
-
-
-def times_keep(tokens, empty, u, p):
-    return tokens * (u >= p)[:, None]
-
-
-def not_broadcast(tokens, empty, u, p):
-    return torch.where(u < p, empty, tokens)
-
-
-def decided_at_once(tokens, empty, u, p):
-    return torch.where(u.min() < p, empty, tokens) if u[0] < p else tokens
-
-
-def over_the_captions(tokens, empty, u, p):
-    tokens[u < p] = empty
-    return tokens
-
-
-def captions_left_out(tokens, empty, u, p):
-    return tokens[u >= p]
-
-
-def its_first_token(tokens, empty, u, p):
-    return tokens.masked_fill((u < p)[:, None], empty[0].item())
-
-
-def first_of_the_batch(tokens, empty, u, p):
-    out = tokens.clone()
-    out[: int(p * len(tokens))] = empty
-    return out
-
-
-def its_own_chances(tokens, empty, u, p):
-    return torch.where(torch.rand(len(tokens), 1) < p, empty, tokens)
-
-
-def start_of_a_caption(tokens, empty, u, p):
-    out = tokens.clone()
-    out[u < p, 0] = empty[0]
-    return out
-
-
-def mask_of_captions(tokens, empty, u, p):
-    return u < p
-
-
-def averaged(tokens, empty, u, p):
-    return p * empty + (1 - p) * tokens
-
-
-TRIED = {
+TRIED = {  # whole functions, as they would stand in the cell
     "cross_attention": [
-        ("queries come from the words", as_on_the_slide),
-        ("the scale is missing", without_scale),
+        ("queries come from the words", words_ask),
+        ("the scale is missing", unscaled),
         ("d divides where sqrt(d) belongs", over_d),
-        ("the picture's vectors", over_the_pictures_width),
+        ("the scale is that of all channels", over_the_full_width),
         ("the number of words", by_the_number_of_words),
         ("padding has weight", never_masked),
         ("the mask is turned round", mask_turned),
@@ -262,54 +283,25 @@ TRIED = {
         ("after the softmax", masked_values),
         ("keys and values have changed places", key_for_value),
         ("the softmax runs over the places", over_the_places),
+        ("the softmax runs over the heads", over_the_heads),
+        ("one head only", single_head),
+        ("the heads are cut out of the places", split_by_view_alone),
+        ("joined before their axis is moved back", joined_by_view_alone),
+        ("the heads are averaged", heads_averaged),
+        ("the residual path", with_the_picture),
     ],
-    "text_dropout": [
-        ("the fraction p is kept", p_is_kept),
-        ("the fraction p is kept", less_than_one_minus_p),
-        ("filled with zeros", times_keep),
-        ("", not_broadcast),
-        ("one random number decides", decided_at_once),
-        ("written into", over_the_captions),
-        ("left out of the batch", captions_left_out),
-        ("the first token of the empty caption", its_first_token),
-        ("u is not used", first_of_the_batch),
-        ("", its_own_chances),
-        ("the first token alone", start_of_a_caption),
-        ("the mask is returned", mask_of_captions),
-        ("blended", averaged),
+    "attention_share": [
+        ("a share is asked for", on_the_object),
+        ("the area of the picture", mean_on_the_object),
+        ("the area of the object", over_the_object),
+        ("outside the object", off_the_object),
+        ("divided by that outside it", against_the_rest),
+        ("the attention of all words", of_all_words),
+        ("the share of the words", of_the_object),
+        ("the words of the first picture", words_of_the_first),
+        ("the object of the first picture", object_of_the_first),
+        ("counted from 1", one_word_early),
+        ("", averaged_shares),
+        ("", scaled_in_place),
     ],
 }
-
-
-def with_a_large_number(picture, text, query, key, value, mask):
-    q, k, v = picture @ query, text @ key, text @ value
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(1, 2)
-    return torch.softmax(torch.where(mask[:, None], scores, torch.tensor(-1e9)), -1) @ v
-
-
-def with_an_added_mask(picture, text, query, key, value, mask):
-    bias = torch.zeros(mask.shape).masked_fill(mask.logical_not(), -torch.inf).unsqueeze(1)
-    return torch.baddbmm(bias, picture @ query / query.shape[1] ** 0.5, (text @ key).mT).softmax(2).bmm(text @ value)
-
-
-def in_float64(picture, text, query, key, value, mask):
-    q, k, v = picture.double() @ query.double(), text.double() @ key.double(), text.double() @ value.double()
-    weights = ((q @ k.mT) / math.sqrt(k.shape[-1])).exp() * mask.unsqueeze(1)
-    return weights @ v / weights.sum(-1, keepdim=True)
-
-
-def drop_by_index(tokens, empty, u, p):
-    return tokens.index_put((torch.nonzero(u < p).flatten(),), empty)
-
-
-def drop_by_lerp(tokens, empty, u, p):
-    keep = u.ge(p).unsqueeze(1)
-    return tokens.masked_fill(~keep, 0) + empty.unsqueeze(0) * ~keep
-
-
-def drop_in_numpy(tokens, empty, u, p):
-    return np.where((u.numpy() < p)[:, None], empty.numpy(), tokens.numpy())
-
-
-RIGHT["cross_attention"] += [with_a_large_number, with_an_added_mask, in_float64]
-RIGHT["text_dropout"] += [drop_by_index, drop_by_lerp, drop_in_numpy]

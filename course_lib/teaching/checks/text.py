@@ -2,126 +2,166 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Callable
 
-from course_lib.denoisers import Network
-from course_lib.nets import attention
-from course_lib.process import seeded
+import torch
+from torch import Tensor, nn
+
+from course_lib.nets import attention, hooks
 from course_lib.teaching.checks.check import Case, Check, after, on
 from course_lib.teaching.checks.spy import normal
 
 # cross_attention
-PICTURE, TEXT = normal(2, 7, 6), normal(2, 5, 6, seed=1)
-WEIGHTS = tuple(normal(6, 4, seed=seed) for seed in (2, 3, 4))
+
+
+def _layer(inward: int, seed: int) -> nn.Linear:
+    """A linear layer with 8 outputs, the same one at each call."""
+    layer = nn.Linear(inward, 8, device="cpu", dtype=torch.float32).requires_grad_(False)
+    layer.weight.copy_(0.7 * normal(8, inward, seed=seed))
+    layer.bias.copy_(0.3 * normal(8, seed=seed + 10))
+    return layer
+
+
+PICTURE, TEXT = normal(2, 7, 8), normal(2, 5, 8, seed=1)
+LAYERS, NARROW = tuple(_layer(8, seed) for seed in (2, 3, 4)), tuple(_layer(6, seed) for seed in (5, 6))
 ALL, MASK = torch.ones(2, 5, dtype=torch.bool), torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
 
 
-def _cross_attention(picture: Tensor, text: Tensor, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-    """The values of the words, averaged for each place of the picture. Rombach et al. 2022, section 3.3."""
-    q, k, v = picture @ query, text @ key, text @ value
-    scores = q @ k.transpose(-1, -2) / k.shape[-1] ** 0.5
-    scores = scores.masked_fill(~mask[:, None], -torch.inf)
-    return scores.softmax(-1) @ v
+def _cross_attention(
+    picture: Tensor, text: Tensor, mask: Tensor, query: Callable, key: Callable, value: Callable, heads: int
+) -> Tensor:
+    """The values of the words, averaged for each place and each head. Rombach et al. 2022, section 3.3."""
+
+    def split(x):  # (B, n, C) to (B, heads, n, C / heads)
+        return x.unflatten(2, (heads, -1)).transpose(1, 2)
+
+    q, k, v = split(query(picture)), split(key(text)), split(value(text))
+    scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+    scores = scores.masked_fill(~mask[:, None, None], -torch.inf)
+    attended = scores.softmax(-1) @ v
+    return attended.transpose(1, 2).flatten(2)
 
 
 cross_attention = Check(
     "cross_attention",
     _cross_attention,
     cases=[
-        Case("a row for each place of the picture, averaged over the words", on(PICTURE, TEXT, *WEIGHTS, ALL)),
-        Case("words that are masked have no weight", on(PICTURE, TEXT, *WEIGHTS, MASK)),
-        Case("the embeddings of padding change nothing", on(PICTURE, TEXT + 5.0 * ~MASK[..., None], *WEIGHTS, MASK)),
-        Case("of one word, each place takes the value of that word", on(PICTURE, TEXT[:, :1], *WEIGHTS, ALL[:, :1])),
-        Case("the order of the words does not matter", on(PICTURE, TEXT.flip(1), *WEIGHTS, MASK.flip(1))),
-        Case("more places and longer vectors", on(normal(2, 9, 8), TEXT, normal(8, 4, seed=6), *WEIGHTS[1:], ALL)),
+        Case("one head: a row for each place, averaged over the words", on(PICTURE, TEXT, ALL, *LAYERS, 1)),
+        Case("two heads, each with its own weights", on(PICTURE, TEXT, ALL, *LAYERS, 2)),
+        Case("words that are masked have no weight", on(PICTURE, TEXT, MASK, *LAYERS, 2)),
+        Case("the embeddings of padding change nothing", on(PICTURE, TEXT + 5.0 * ~MASK[..., None], MASK, *LAYERS, 2)),
+        Case("of one word, each place takes the value of that word", on(PICTURE, TEXT[:, :1], ALL[:, :1], *LAYERS, 4)),
+        Case("the order of the words does not matter", on(PICTURE, TEXT.flip(1), MASK.flip(1), *LAYERS, 4)),
+        Case("more places, shorter text vectors", on(normal(2, 9, 8), TEXT[..., :6], MASK, LAYERS[0], *NARROW, 2)),
     ],
     mistakes={
         "queries come from the words, keys and values from the picture: exchange them, for one output for each place": {
-            "picture @ query, text @ key, text @ value": "text @ query, picture @ key, picture @ value",
-            ".masked_fill(~mask[:, None], -torch.inf)": "",
+            "query(picture)": "query(text)",
+            "key(text)": "key(picture)",
+            "value(text)": "value(picture)",
+            ".masked_fill(~mask[:, None, None], -torch.inf)": "",
         },
-        "the scale is missing: divide q k^T by sqrt(d)": {" / k.shape[-1] ** 0.5": ""},
+        "the scale is missing: divide q k^T by sqrt(d)": {" / q.shape[-1] ** 0.5": ""},
         "d divides where sqrt(d) belongs": {" ** 0.5": ""},
-        "the length of the picture's vectors stands where that of queries and keys belongs: divide by sqrt(query.shape[1])": {
-            "k.shape[-1]": "picture.shape[-1]"
-        },
-        "the number of words stands where d belongs": {"k.shape[-1]": "k.shape[-2]"},
-        "sqrt(d) multiplies where it must divide": {"/ k": "* k"},
-        "keys and values have changed places": {"text @ key, text @ value": "text @ value, text @ key"},
+        "the scale is that of all channels: d is the length of one head's vectors": {"/ q.shape[-1]": "/ picture.shape[-1]"},
+        "the number of words stands where d belongs": {"/ q.shape[-1]": "/ k.shape[-2]"},
+        "sqrt(d) multiplies where it must divide": {"/ q.shape": "* q.shape"},
+        "keys and values have changed places": {"split(key(text)), split(value(text))": "split(value(text)), split(key(text))"},
         "the mask comes after the softmax, so that the weights of the words do not sum to 1": {
-            ".masked_fill(~mask[:, None], -torch.inf)": "",
-            "scores.softmax(-1)": "(scores.softmax(-1) * mask[:, None])",
+            ".masked_fill(~mask[:, None, None], -torch.inf)": "",
+            "scores.softmax(-1)": "(scores.softmax(-1) * mask[:, None, None])",
         },
-        "the picture is added: the residual path is no part of the formula": {"(-1) @ v": "(-1) @ v + q"},
-        "the weights are returned; they must still multiply the values": {"(-1) @ v": "(-1)"},
-        "padding has weight: `mask` is not used": {".masked_fill(~mask[:, None], -torch.inf)": ""},
+        "the picture is added: the residual path is no part of the formula": {"flatten(2)": "flatten(2) + picture"},
+        "padding has weight: `mask` is not used": {".masked_fill(~mask[:, None, None], -torch.inf)": ""},
         "the mask is turned round: only padding has weight": [
             {"~mask": "mask"},
             {"~mask": "mask", "softmax(-1)": "softmax(-1).nan_to_num()"},
         ],
         "scores of padding are set to 0 or nearly so, where e^0 = 1 still counts: set them to minus infinity": [
-            {"masked_fill(~mask[:, None], -torch.inf)": "mul(mask[:, None])"},
+            {"masked_fill(~mask[:, None, None], -torch.inf)": "mul(mask[:, None, None])"},
             {"-torch.inf": "-1.0"},
         ],
         "the softmax runs over the places; the weights of the words must sum to 1": [
             {"softmax(-1)": "softmax(-2)"},
             {"softmax(-1)": "softmax(-2).nan_to_num()"},
         ],
-        "the softmax is missing": {"masked_fill(~mask[:, None], -torch.inf)": "mul(mask[:, None])", ".softmax(-1)": ""},
+        "the softmax runs over the heads; the weights of the words must sum to 1": [
+            {"softmax(-1)": "softmax(1)"},
+            {"softmax(-1)": "softmax(1).nan_to_num()"},
+        ],
+        "the softmax is missing": {
+            "masked_fill(~mask[:, None, None], -torch.inf)": "mul(mask[:, None, None])",
+            ".softmax(-1)": "",
+        },
+        "there is one head only: split the channels into `heads` parts first": {"(heads, -1)": "(1, -1)"},
+        "the channels of a head are not adjacent: the first C / heads channels are the first head": {
+            "x.unflatten(2, (heads, -1)).transpose(1, 2)": "x.unflatten(2, (-1, heads)).permute(0, 3, 1, 2)"
+        },
+        "the heads are cut out of the places: after the split, exchange the axes of places and heads": {
+            "x.unflatten(2, (heads, -1)).transpose(1, 2)": "x.reshape(len(x), heads, x.shape[1], -1)"
+        },
+        "the heads are joined before their axis is moved back": {
+            "attended.transpose(1, 2).flatten(2)": "attended.reshape(len(picture), picture.shape[1], -1)"
+        },
+        "the heads are averaged; they stand side by side": {"attended.transpose(1, 2).flatten(2)": "attended.mean(1)"},
+        "the last axes of the output are exchanged: places first, channels last": {"flatten(2)": "flatten(2).mT"},
     },
-    hint="q = picture @ query; k, v = text @ key, text @ value; scores = q @ k.transpose(-1, -2) / sqrt(d), minus infinity "
-    "where `mask` is False; scores.softmax(-1) @ v.",
+    hint="split(x) = x.unflatten(2, (heads, -1)).transpose(1, 2) for q, k and v; scores = q @ k.transpose(-1, -2) / sqrt(d), "
+    "minus infinity where `mask` is False; scores.softmax(-1) @ v; join the heads by .transpose(1, 2).flatten(2).",
     shown=(attention.cross_attention, attention.CrossAttention),
 )
 
-# text_dropout
-TOKENS, EMPTY = torch.randint(2, 40, (400, 6), generator=seeded(7)), torch.tensor([41, 1, 1, 1, 1, 1])
-U = torch.rand(400, generator=seeded(8))
+# attention_share
+LOOKS = normal(3, 6, 4, 5, seed=7).flatten(2).softmax(1).unflatten(2, (4, 5))  # over the words, as the network's own are
+WORDS, OBJECT = torch.tensor([[1, 2], [3, 5], [4, 1]]), normal(3, 4, 5, seed=8).sigmoid()
 
 
-def _text_dropout(tokens: Tensor, empty: Tensor, u: Tensor, p: float) -> Tensor:
-    """The captions, each replaced by the empty one with probability p. Ho and Salimans 2022, Algorithm 1."""
-    drop = (u < p)[:, None]
-    return torch.where(drop, empty, tokens)
+def _attention_share(weights: Tensor, words: Tensor, cover: Tensor) -> Tensor:
+    """Of the attention to each of these words, the part that lies on an object: (B, n)."""
+    rows = torch.arange(len(weights), device=weights.device)[:, None]
+    maps = weights[rows, words]
+    return (maps * cover[:, None]).sum((2, 3)) / maps.sum((2, 3))
 
 
-text_dropout = Check(
-    "text_dropout",
-    _text_dropout,
+attention_share = Check(
+    "attention_share",
+    _attention_share,
     cases=[
-        Case("p = 0 drops none", on(TOKENS, EMPTY, U, 0.0)),
-        Case("p = 1 drops all: each row is the empty caption", on(TOKENS, EMPTY, U, 1.0)),
-        Case("p = 0.1 drops the captions whose u lies below 0.1, whole", on(TOKENS, EMPTY, U, 0.1)),
-        Case("p = 0.1, the fraction of all captions", lambda f: (on(TOKENS, EMPTY, U, 0.1)(f) == EMPTY).all(1).double().mean()),
-        Case("a batch of one", on(TOKENS[:1], EMPTY, torch.tensor([0.05]), 0.1)),
-        Case("tokens are left as they were", after(TOKENS, EMPTY, U, 0.5)),
+        Case("a share for each picture and each of its words", on(LOOKS, WORDS, OBJECT)),
+        Case("an object that covers the whole picture has all of it", on(LOOKS, WORDS, torch.ones(3, 4, 5))),
+        Case("an object that covers nothing has none", on(LOOKS, WORDS, torch.zeros(3, 4, 5))),
+        Case("of uniform attention, the object's share of the area", on(torch.full((3, 6, 4, 5), 1 / 6), WORDS, OBJECT)),
+        Case("the share does not depend on how much attention a word has", on(LOOKS * 0.2, WORDS, OBJECT)),
+        Case("one word, one picture", on(LOOKS[:1], WORDS[:1, :1], OBJECT[:1])),
+        Case("the weights are left as they were", after(LOOKS, WORDS, OBJECT)),
     ],
     mistakes={
-        "the fraction p is kept, where it should be dropped": [{"u < p": "u >= p"}, {"u < p": "u < 1 - p"}],
-        "dropped captions are filled with zeros; they must be the empty caption": {"(drop, empty": "(drop, 0 * empty"},
-        "one random number decides for the whole batch; each caption needs its own": {"(u < p)[:, None]": "u[0] < p"},
-        "the first captions of a batch are always the dropped ones: u is not used": [
-            {"u <": "torch.arange(len(u)) < len(u) *"},
-            {"u < p": "torch.arange(len(u)) < int(len(u) * p)"},
-        ],
-        "nothing is ever dropped": {"torch.where(drop, empty, tokens)": "tokens"},
-        "all tokens become the first token of the empty caption": {"(drop, empty": "(drop, empty[0]"},
-        "the first token alone is replaced; the whole caption should be": {
-            "return": "drop = drop & (torch.arange(len(empty)) == 0)\n    return"
+        "the sum is not divided by all attention to the word: a share is asked for": {" / maps.sum((2, 3))": ""},
+        "the attention on the object is divided by that outside it": {
+            "/ maps.sum((2, 3))": "/ (maps * (1 - cover[:, None])).sum((2, 3))"
         },
-        "dropped captions are left out of the batch; the empty one must stand in their places": {
-            "torch.where(drop, empty, tokens)": "tokens[u >= p]"
+        "it is divided by the area of the picture, not by all attention to the word": {
+            "maps.sum((2, 3))": "(maps.shape[2] * maps.shape[3])"
         },
-        "the tokens are written into, and are lost for the next epoch": {"return": "tokens[u < p] = empty\n    return"},
-        "tokens are dropped one by one; a caption is dropped whole": {
-            "(u < p)[:, None]": "torch.rand(tokens.shape, generator=torch.Generator().manual_seed(0)) < p"
+        "it is divided by the area of the object, not by all attention to the word": {
+            "/ maps.sum((2, 3))": "/ cover[:, None].sum((2, 3))"
         },
-        "the mask is returned, not the captions": {"torch.where(drop, empty, tokens)": "u < p"},
-        "a caption is blended with the empty one; it must be the one or the other": {
-            "return": "return (1 - p) * tokens + p * empty\n    return"
+        "it is the attention outside the object": {"maps * cover[:, None]": "maps * (1 - cover[:, None])"},
+        "it is divided by the attention of all words: take the sum of this word's own map": {
+            "maps.sum((2, 3))": "weights.sum((1, 2, 3))[:, None]"
+        },
+        "it is the share of the words, place by place: take sums over the picture": {
+            "/ maps.sum((2, 3))": "/ (weights.sum(1)[:, None] * cover[:, None]).sum((2, 3))"
+        },
+        "the words of the first picture are taken for all": {"weights[rows, words]": "weights[:, words[0]]"},
+        "the words are counted from 1: the start token has number 0": {"weights[rows, words]": "weights[rows, words - 1]"},
+        "the object of the first picture is taken for all": {"cover[:, None]": "cover[:1, None]"},
+        "the mean of all pictures is returned, not a share for each": {" / maps.sum((2, 3))": " / maps.sum((2, 3)).mean(0)"},
+        "the shares are averaged over the words: one for each is asked for": {
+            "/ maps.sum((2, 3))": "/ maps.sum((2, 3)).mean(1, keepdim=True)"
         },
     },
-    hint="torch.where(drop, empty, tokens), with drop = u < p in a shape (B, 1) that broadcasts over all words of a caption.",
-    shown=(Network.drop_condition,),
+    hint="maps = weights[torch.arange(B)[:, None], words] are the maps of the words (B, n, H, W); sum maps * cover[:, None] "
+    "over the picture, and divide by the sum of maps.",
+    shown=(hooks.cross_attention_maps,),
 )
