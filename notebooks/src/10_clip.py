@@ -432,8 +432,8 @@ claim(
 # $$\hat\epsilon = \epsilon_\theta(x_t) - w\, a_t b_t\, \nabla_{x_t} \cos\big(f(x_t, t),\, g(c)\big).$$
 #
 # As $x_0 = (x_t - b_t\epsilon) / a_t$, this moves the predicted picture by $w\, b_t^2\, \nabla \cos$. We call it the **push of
-# guidance**, or push. The factor $a_t$ is ours; without it the push would grow as $1 / a_t$, to 158 times as much at $t = 1000$.
-# Both CLIPs, the exercise and all figures use this convention for $w$.
+# guidance**, or push. The factor $a_t$ is ours; without it the push would grow as $1 / a_t$, to 158 times as much at
+# $t = 1000$. Both CLIPs, the exercise and all figures use this convention for $w$.
 #
 # ### Exercise 3: `clip_guided_eps` (difficulty 2, 8 minutes)
 #
