@@ -674,7 +674,8 @@ claim(
         none=estimate(100 * none, **sets),
         last=compare(*(100 * score(guide)[-1] for guide in GUIDES), **sets).difference,
     ),
-    measured="{aware:.1f} % beside {clean:.1f} %; without guidance {none:.1f} %",
+    measured="{aware:.1f} % beside {clean:.1f} %; without guidance {none:.1f} %; at w = 3,000 the "
+    "difference is {last:.1f}",
     holds=lambda more: more.higher,
     null={"no guidance": more(100 * none)},
 )
