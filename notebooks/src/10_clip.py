@@ -264,7 +264,8 @@ for name, text in example.items():
 # %% [markdown]
 # The shipped CLIP passes. Yuksekgonul et al. (2023) found many large models at chance in simple tests of this kind; good
 # retrieval does not need it. Such models exist here, too. These four have the shipped size and were trained for 2,000 steps,
-# one training each, on batches of 128 or 256 pictures, of which a half or five sevenths show two objects:
+# one training each, on batches of 128 or 256 pictures, of which a half or five sevenths show two objects.
+# The table has retrieval, and how often the right caption is preferred to each negative:
 
 # %%
 COLUMNS = {n: f"right caption preferred: {n}" for n in ("another colour", "relation turned")}
