@@ -346,8 +346,9 @@ plots.show(
 )
 
 # %% [markdown]
-# Black strokes are the trainings. Each bar is the margin that a verdict needs: 4.3 standard errors of three trainings.
-# Each ± of this lesson is one standard error.
+# Black strokes are the trainings. Each bar is the margin that a verdict needs: 4.3 standard errors of three trainings. The
+# claim compares trainings from the same seed, so the margin of their difference is smaller. Each ± of this lesson is one
+# standard error.
 
 # %%
 pair = lambda a, b: compare(of(a)[:3], of(b)[:3])
