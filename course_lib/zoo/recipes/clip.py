@@ -94,21 +94,25 @@ def hard_negatives(net: CLIP, n: int = 600, seed: int = 1) -> tuple[dict[str, fl
     """How often a picture is nearer to its plain caption than to a hard negative, by the kind of negative, for n pairs of
     objects of two colours and two shapes; and the first picture's captions, by the same kinds.
 
-    A hard negative changes one object's colour, swaps the two colours, or reverses the relation. Chance is a half.
+    A hard negative changes one object's colour, swaps the two colours, or reverses the relation. Chance is a half. Its objects
+    and its pair of objects occur in training, so that no caption is wrong merely because it is new.
     """
     rng = seeded(seed)
-    pairs = scenes.sample(5 * n, rng, ("pair",))
-    pairs = pairs[(pairs.colour[:, 0] != pairs.colour[:, 1]) & (pairs.shape[:, 0] != pairs.shape[:, 1])][:n]
-    changed = lambda **parts: captions.describe(replace(pairs, **parts))
+    pairs = scenes.sample(10 * n, rng, ("pair",))
     third = [next(c for c in range(len(scenes.COLOURS)) if c not in two) for two in pairs.colour[:, :2].tolist()]
     other, turned = pairs.colour.clone(), [1, 0, *range(2, scenes.MAX_OBJECTS)]
     other[:, 0] = torch.tensor(third, device="cpu", dtype=torch.long)
-    prompts = {
-        "nothing": captions.describe(pairs),
-        "another colour": changed(colour=other),
-        "colours swapped": changed(colour=pairs.colour[:, turned]),
-        "relation turned": changed(**{part: getattr(pairs, part)[:, turned] for part in ("shape", "colour", "size")}),
+    changed = {
+        "nothing": pairs,
+        "another colour": replace(pairs, colour=other),
+        "colours swapped": replace(pairs, colour=pairs.colour[:, turned]),
+        "relation turned": replace(pairs, **{part: getattr(pairs, part)[:, turned] for part in ("shape", "colour", "size")}),
     }
+    keep = (pairs.colour[:, 0] != pairs.colour[:, 1]) & (pairs.shape[:, 0] != pairs.shape[:, 1])
+    for scene in changed.values():
+        keep &= ~scenes.new_objects(scene) & ~scenes.new_pairs(scene)
+    prompts = {name: captions.describe(scene[keep][:n]) for name, scene in changed.items()}
+    pairs = pairs[keep][:n]
     device = device_of(net)
     pictures = net.encode_image(shapes.draw(pairs, rng).to(device))
     similarity = {name: (pictures * net.encode_text(captions.tokens(text).to(device))).sum(1) for name, text in prompts.items()}
