@@ -486,9 +486,9 @@ claim(
 # So all three are needed.
 #
 # **A small excess over the floor can go with a visible error of the samples.** Your network's loss is only a few per cent
-# above the floor. Yet the share of its samples that lies outside is about half of the circle's. With the exact denoiser the same
-# loop leaves no more outside than among real points. So the rest is the network's error, not the loop's. The floor is the
-# larger part of the loss, and it says nothing about the network. Therefore measure samples too.
+# above the floor. Yet the share of its samples that lies outside is about half of the circle's. With the exact denoiser the
+# same loop leaves no more outside than among real points. So the rest is the network's error, not the loop's. The floor is
+# the larger part of the loss, and it says nothing about the network. Therefore measure samples too.
 #
 # ### Watch the loop
 #
