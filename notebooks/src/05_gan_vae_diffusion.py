@@ -668,13 +668,9 @@ print(check.train_gan(ignoring_momentum).diagnosis)
 # cost 60 s of one core, three trainings, 1,000 samples beside 1,000 held-out digits (Frechet distance: lesson 00). Diffusion
 # samples in 25 steps of DDIM.
 #
-# One recipe each, **not equally tuned** (`tests/benchmarks/HISTORY.md`). What was searched, one training each:
-#
-# - GAN: batch, rate and momentum in five settings, then R1, Muon and twice the rate. Twice the rate, and R1 with $\gamma =
-#   0.1$, gave smaller distances; the recipe does not use them.
-# - VAE: two batches, and Muon, which gave a smaller distance; the recipe does not use it.
-# - Diffusion: two batches. The rest is the recipe of lesson 00, for which more than thirty settings were tried, with classes;
-#   min-SNR times (lesson 02) and Muon come from there.
+# One recipe each, **not equally tuned** (`tests/benchmarks/HISTORY.md`). For the GAN and the VAE a few settings were tried,
+# one training each. Those with smaller distances (twice the rate, and R1 with $\gamma = 0.1$; Muon for the VAE) are not used
+# here. Diffusion has the recipe of lesson 00, for which more than thirty settings were tried, with classes.
 #
 # So the figures rank these three recipes after one minute, not the three methods. The figures cannot be compared with those
 # of lesson 00, whose network is given the class.
