@@ -344,7 +344,7 @@ RIGHT = {
 }
 WRONG = {
     "dropout_training": [
-        ("p is the share that is kept", training(keeps_p)),
+        ("drop is the share that is kept", training(keeps_p)),
         ("become 0, which is a class", training(to_zero)),
         ("the network must be given all 10000 of the batch", pictures_left_out),
     ],
@@ -360,13 +360,13 @@ WRONG = {
 }
 TRIED = {
     "dropout_training": [
-        ("p is the share that is kept", training(keeps_p)),
+        ("drop is the share that is kept", training(keeps_p)),
         ("all labels are dropped, or none", training(all_or_none)),
         ("become 0", training(to_zero)),
         ("become another class", training(to_a_class)),
         ("pass generator=rng", training(unseeded)),
         ("the same labels are dropped", training(own_seed)),
-        ("exactly the share p", training(a_fixed_number)),
+        ("exactly the share drop", training(a_fixed_number)),
         ("always the first", training(the_first_ones)),
         ("nothing is ever dropped", training(never)),
         ("every label is dropped", training(always)),

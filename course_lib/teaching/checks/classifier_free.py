@@ -40,7 +40,7 @@ class _Labelled(Spy):
 class _Training(epsilon._Training):
     """A training with label dropout: also which labels were drawn and which the network was given, (steps, B) each."""
 
-    def __init__(self, loop: Callable, *shape: int, p: float = 0.3, n: int = epsilon.STEPS):
+    def __init__(self, loop: Callable, *shape: int, drop: float = 0.3, n: int = epsilon.STEPS):
         self.steps: list[epsilon._Step] = []
         drawn, labels, given = [], [], []
         spy = _Labelled()
@@ -59,7 +59,7 @@ class _Training(epsilon._Training):
             given.append(self.steps[-1].cond[0].expand(shape[0]))
 
         optimizer.watch = watch
-        self.losses = torch.as_tensor(loop(network, draw, optimizer, n, p, NULL_LABEL, seeded(7)))
+        self.losses = torch.as_tensor(loop(network, draw, optimizer, n, drop, NULL_LABEL, seeded(7)))
         if not self.steps:
             raise Refused("the weights never move: optimizer.step() is never called")
         self.given = torch.stack(given)
@@ -68,12 +68,12 @@ class _Training(epsilon._Training):
 
     @property
     def shares(self) -> Tensor:
-        """The share of each label that the network is given, null last: (1 - p) / classes and p."""
+        """The share of each label that the network is given, null last: (1 - drop) / classes and drop."""
         return torch.bincount(self.given.flatten(), minlength=NULL_LABEL + 1) / self.given.numel()
 
     @property
     def together(self) -> Tensor:
-        """How often two are dropped together, neighbours, a hundred apart and in two steps, over p^2: 1."""
+        """How often two are dropped together, neighbours, a hundred apart and in two steps, over drop^2: 1."""
         pairs = [(self.null, self.null.roll(k, 1)) for k in (1, 100)] + [(self.null[1:], self.null[:-1])]
         return torch.stack([(a * b).mean() for a, b in pairs]) / 0.09
 
@@ -85,13 +85,13 @@ def _same(one: _Training, other: _Training) -> Tensor:
 
 
 def _dropout_training(
-    network: Network, draw: Callable, optimizer: torch.optim.Optimizer, steps: int, p: float, null: int, rng: torch.Generator
+    network: Network, draw: Callable, optimizer: torch.optim.Optimizer, steps: int, drop: float, null: int, rng: torch.Generator
 ) -> Tensor:
     """The loss at each of the steps (steps,). Ho and Salimans 2022, Algorithm 1, with the noise as in Ho et al. 2020."""
     process, losses = network.process, []
     for _ in range(steps):
         x0, label = draw(rng)
-        dropped = torch.rand(len(label), generator=rng) < p
+        dropped = torch.rand(len(label), generator=rng) < drop
         label = torch.where(dropped, null, label)
         t = process.sample_t(len(x0), rng)
         eps = randn_like(x0, rng)
@@ -111,10 +111,12 @@ dropout_training = Check(
     _dropout_training,
     cases=[
         Case("there are as many steps of the optimizer as `steps` says", lambda f: float(len(_Training(f, 50, 2).steps))),
-        Case("p = 0 drops no label", lambda f: _Training(f, *SMALL, p=0.0, n=1).kept.all()),
-        Case("p = 1 drops all of them", lambda f: _Training(f, *SMALL, p=1.0, n=1).null.mean()),
+        Case("drop = 0 drops no label", lambda f: _Training(f, *SMALL, drop=0.0, n=1).kept.all()),
+        Case("drop = 1 drops all of them", lambda f: _Training(f, *SMALL, drop=1.0, n=1).null.mean()),
         Case(
-            "at p = 0.3, three in ten are null, and all classes are left as often", lambda f: _Training(f, *CLOUD).shares, 0.1
+            "at drop = 0.3, three in ten are null, and all classes are left as often",
+            lambda f: _Training(f, *CLOUD).shares,
+            0.1,
         ),
         Case("what is not null is as it was drawn", lambda f: ((r := _Training(f, *SMALL)).kept | (r.null == 1)).all()),
         Case("each label is dropped on its own, anew in each step", lambda f: _Training(f, *CLOUD).together, 0.15),
@@ -137,7 +139,7 @@ dropout_training = Check(
         Case("the same rng gives the same training", lambda f: _same(_Training(f, *SMALL), _Training(f, *SMALL))),
     ],
     mistakes={
-        "p is the share that is kept; it should be the share that is dropped": {"< p": ">= p"},
+        "drop is the share that is kept; it should be the share that is dropped": {"< drop": ">= drop"},
         "one random number is drawn for the whole batch: all labels are dropped, or none": {"rand(len(label)": "rand(1"},
         "dropped labels become 0, which is a class; null has a number of its own": {"null, label)": "0, label)"},
         "dropped labels become another class; null has a number of its own": {
@@ -148,19 +150,19 @@ dropout_training = Check(
         "the same labels are dropped in every step: draw them anew, from rng": {
             _RANDOM: "torch.rand(len(label), generator=seeded(0))"
         },
-        "exactly the share p of each batch is dropped; each label needs a random number of its own": {
-            _RANDOM + " < p": "torch.rand(len(label), generator=rng).argsort().argsort() < round(p * len(label))"
+        "exactly the share drop of each batch is dropped; each label needs a random number of its own": {
+            _RANDOM + " < drop": "torch.rand(len(label), generator=rng).argsort().argsort() < round(drop * len(label))"
         },
-        "always the first of the batch are dropped": {_RANDOM + " < p": "torch.arange(len(label)) < p * len(label)"},
+        "always the first of the batch are dropped": {_RANDOM + " < drop": "torch.arange(len(label)) < drop * len(label)"},
         "the pictures whose label is dropped are left out; they stay, with the null label": {
             _DROP: "x0, label = x0[~dropped], label[~dropped]"
         },
         "the random numbers that drop labels are not drawn from rng: pass generator=rng": {_RANDOM: "torch.rand(len(label))"},
     }
     | epsilon.OF_ANY_LOOP,
-    hint="In each step: x0, label = draw(rng); torch.rand(len(label), generator=rng) < p says which labels torch.where makes "
-    "null; then t, eps and x_t as in lesson 02; the mean of (network.given(label)(x_t, t).eps - eps) squared; zero_grad(), "
-    "backward(), step(); and keep loss.item().",
+    hint="In each step: x0, label = draw(rng); torch.rand(len(label), generator=rng) < drop says which labels torch.where "
+    "makes null; then t, eps and x_t as in lesson 02; the mean of (network.given(label)(x_t, t).eps - eps) squared; "
+    "zero_grad(), backward(), step(); and keep loss.item().",
     shown=(Network.drop_condition, training.denoising_loss),
 )
 
