@@ -66,7 +66,7 @@ BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
 
 # %%
 def my_hidden_words(tokens, chosen, lot, others):
-    """tokens, others (B, L) whole numbers, chosen (B, L) True or False, lot (B, L): the input (B, L)."""
+    """tokens, others (B, L) whole numbers, chosen (B, L) bool, lot (B, L): the input (B, L)."""
     ...  # write it here
 
 
@@ -138,7 +138,8 @@ for ax, sentence in zip(axes, ("a blue ? left of a red star", "three green ?")):
     ax.set(title=sentence.replace("?", "▢"), xlim=(0, 1), xlabel="probability")
 plots.show(
     fig,
-    alt="Two bar charts of the probability of a hidden word. After 'a blue': triangle, star, square "
+    alt="Two bar charts of the probability of a hidden word. After 'a blue': triangle, star, "
+    "square "
     "and box; circle is near 0. After 'three green': five plurals; stars is not among them.",
 )
 
@@ -171,7 +172,8 @@ plots.show(
 # %% tags=["nbval-ignore-output"]
 predict(
     "imagen-language-binds.masked",
-    "In how many cases is a noun's colour read from its vector, after masked language modelling?",
+    "In how many cases is a noun's colour read from its vector, after masked language "
+    "modelling?",
     low=0,
     high=100,
     unit="%",
@@ -204,7 +206,8 @@ def more(arm):
 
 claim(
     "imagen-language-binds",
-    "After 1,000 batches of masked language modelling, a linear probe reads a noun's colour from its "
+    "After 1,000 batches of masked language modelling, a linear probe reads a noun's colour "
+    "from its "
     "vector more often than from an untrained encoder's.",
     figures=more(probe("masked")),
     measured="{masked:.1f} %, untrained {untrained:.1f} %",
@@ -232,7 +235,8 @@ claim(
 # %% tags=["nbval-ignore-output"]
 predict(
     "imagen-frozen-encoders.verdict",
-    "A base prefers the right caption to exchanged colours more often with the masked encoder than "
+    "A base prefers the right caption to exchanged colours more often with the masked encoder "
+    "than "
     "with the contrastive one?",
     choices=("yes", "no", "cannot be told apart"),
 )
@@ -261,8 +265,10 @@ ax.set(
 ax.invert_yaxis()
 plots.show(
     fig,
-    alt="Four rows of three trainings each. masked: mean 74 %, margin 60 to 88 %. contrastive: 53 %, "
-    "margin 49 to 56 %. untrained: 58 %, margin 40 to 76 %. with the base: 50 %, margin 49 to 51 %.",
+    alt="Four rows of three trainings each. masked: mean 74 %, margin 60 to 88 %. "
+    "contrastive: 53 %, "
+    "margin 49 to 56 %. untrained: 58 %, margin 40 to 76 %. with the base: 50 %, margin 49 to "
+    "51 %.",
 )
 
 # %% [markdown]
@@ -279,10 +285,12 @@ def over_contrastive(arm):
 made = over_contrastive(binding["masked"])
 claim(
     "imagen-frozen-encoders",
-    "After 250 batches at high noise, a base prefers right captions to exchanged colours more often "
+    "After 250 batches at high noise, a base prefers right captions to exchanged colours more "
+    "often "
     "with a frozen encoder trained on text alone (masked) than with a contrastive one.",
     figures=made | dict(joint=estimate(binding["with the base"])),
-    measured="{arm:.1f} %, contrastive {contrastive:.1f} %; less untrained {gain:.1f}; trained with "
+    measured="{arm:.1f} %, contrastive {contrastive:.1f} %; less untrained {gain:.1f}; "
+    "trained with "
     "the base {joint:.1f} %",
     holds=lambda between: between.higher,
     null={"the untrained encoder": over_contrastive(binding["untrained"])},
@@ -349,7 +357,7 @@ from course_lib.denoisers import NULL  # noqa: F401
 
 
 def my_text_to_image(base, upsampler, captions, noises, times, w, s, eps, threshold):
-    """The pictures (B, C, H, W) of captions; threshold(x0) gives the predicted pictures in range."""
+    """The pictures (B, C, H, W) of captions; threshold(x0) keeps predictions in range."""
     ...  # write it here
 
 
@@ -395,13 +403,14 @@ fig, ax = plt.subplots(figsize=(11.5, 8))
 plots.pictures(torch.cat(list(rows.values())), columns=6, ax=ax, rows=list(rows))
 plots.show(
     fig,
-    alt="Six captions in four rows. Guided with w = 2, all objects are sharp. With w = 10, without a "
+    alt="Six captions in four rows. Guided with w = 2, all objects are sharp. With w = 10, "
+    "without a "
     "threshold and with a static one, some edges fray and some colours change. With the "
     "dynamic threshold objects are swollen and blurred, and further ones appear.",
 )
 
 # %% [markdown]
-# Drag the slider: the predicted pictures of the base at $w = 10$, step by step. Each row is one threshold.
+# Drag the slider: the predicted pictures of the base at $w = 10$, step by step. Each panel is one threshold.
 
 
 # %%
@@ -478,7 +487,8 @@ ax.set(
 ax.invert_yaxis()
 plots.show(
     fig,
-    alt="Five rows of three noises each. none: 49 % right. static: 34 %, margin 19 to 49 %. dynamic: 0 %. "
+    alt="Five rows of three noises each. none: 49 % right. static: 34 %, margin 19 to 49 %. "
+    "dynamic: 0 %. "
     "With black at 0, static: 57 %, margin 49 to 66 %, and dynamic: 66 %, margin 61 to 70 %.",
 )
 
@@ -494,7 +504,8 @@ def over_static(black, arm=None):
 moved = over_static(0)
 claim(
     "imagen-dynamic-threshold",
-    "With black at -1, guided with w = 10, more pictures of the shipped base are right with dynamic "
+    "With black at -1, guided with w = 10, more pictures of the shipped base are right with "
+    "dynamic "
     "than with static thresholding.",
     figures=dict(
         over_static(-1),
@@ -502,7 +513,8 @@ claim(
         moved=moved["dynamic"],
         moved_static=moved["static"],
     ),
-    measured="dynamic {dynamic:.1f} %, static {static:.1f} %, none {none:.1f} %; black at 0: dynamic "
+    measured="dynamic {dynamic:.1f} %, static {static:.1f} %, none {none:.1f} %; black at 0: "
+    "dynamic "
     "{moved:.1f} %, static {moved_static:.1f} %",
     holds=lambda gain: gain.higher,
     null={"the static one, other noises": over_static(-1, np.roll(high["static", -1], 1))},
@@ -539,7 +551,8 @@ usual, early = ms["usual order"], ms["efficient order"]
 faster = lambda a, b: dict(ms=compare(a, b, runs="rounds"))
 claim(
     "imagen-efficient-unet",
-    "With equal weights, halving before the convolutions makes a training step of this upsampler cheaper.",
+    "With equal weights, halving before the convolutions makes a training step of this "
+    "upsampler cheaper.",
     figures=faster(early, usual) | dict(ratio=estimate(usual / early, runs="rounds")),
     measured="{ms:.0f} ms of processor time; {ratio:.2f} times",
     holds=lambda ms: ms.lower,
@@ -570,13 +583,15 @@ for how in HOW:
 nearer = lambda a, b: dict(distance=compare(a, b, runs="noises"))
 claim(
     "imagen-upsampler",
-    "The shipped upsampler brings the base's pictures nearer to real ones than bilinear interpolation.",
+    "The shipped upsampler brings the base's pictures nearer to real ones than bilinear "
+    "interpolation.",
     figures=nearer(distance["upsampled"], distance["interpolated"])
     | dict(
         floor=estimate(distance["real pictures"], runs="noises"),
         kept=compare(kept["upsampled"], kept["interpolated"], runs="noises").difference,
     ),
-    measured="Frechet distance {distance:.2f}, real pictures {floor:.2f}; all right: difference "
+    measured="Frechet distance {distance:.2f}, real pictures {floor:.2f}; all right: "
+    "difference "
     "{kept:.1f} percentage points",
     holds=lambda distance: distance.lower,
     null={
@@ -658,8 +673,10 @@ ax.set_xticks(range(6), [*drawbench.CATEGORIES, "everything,\nall captions"])
 ax.legend(loc="lower right", ncols=2)
 plots.show(
     fig,
-    alt="Four systems in five categories, with margins. All are near 100 %, except in count: text to "
-    "pixels 65 %, DALL-E 2 58 %, latent diffusion 63 %, Imagen 81 %. Latent diffusion has 93 % of "
+    alt="Four systems in five categories, with margins. All are near 100 %, except in count: "
+    "text to "
+    "pixels 65 %, DALL-E 2 58 %, latent diffusion 63 %, Imagen 81 %. Latent diffusion has 93 "
+    "% of "
     "colours. Everything right: 91, 90, 88 and 94 %.",
 )
 
@@ -674,11 +691,13 @@ of_count = {system: each(by_category[system][PARTS[1]]) for system in SYSTEMS}
 noises = all_right["DALL-E 2"].T
 claim(
     "drawbench-imagen-before-unclip",
-    "Over the 200 captions of the miniature DrawBench, more pictures of the shipped Imagen are right "
+    "Over the 200 captions of the miniature DrawBench, more pictures of the shipped Imagen "
+    "are right "
     "in everything than of the shipped DALL-E 2.",
     figures=ahead(all_right["Imagen"], all_right["DALL-E 2"])
     | dict(count=of_count["Imagen"], count_unclip=of_count["DALL-E 2"]),
-    measured="{gain:.1f} %, difference {difference:.1f}; count {count:.1f} beside {count_unclip:.1f} %",
+    measured="{gain:.1f} %, difference {difference:.1f}; count {count:.1f} beside "
+    "{count_unclip:.1f} %",
     holds=lambda gain: gain.higher,
     null={"DALL-E 2, two noises": ahead(noises[0], noises[1])},
 )
@@ -794,12 +813,13 @@ guesses(
 # import torch
 # from diffusers import DDPMScheduler, UNet2DConditionModel
 #
-# unet = UNet2DConditionModel(16, layers_per_block=1, block_out_channels=(32, 32), cross_attention_dim=32, norm_num_groups=8,
-#                             in_channels=3, out_channels=3, attention_head_dim=8,
+# unet = UNet2DConditionModel(16, 3, 3, layers_per_block=1, block_out_channels=(32, 32),
+#                             cross_attention_dim=32, norm_num_groups=8, attention_head_dim=8,
 #                             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
 #                             up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"))
-# scheduler = DDPMScheduler(thresholding=True, dynamic_thresholding_ratio=0.995, sample_max_value=100.0)
-# x, words = 9 * torch.randn(2, 3, 16, 16), torch.randn(2, 7, 32)  # words: text_encoder(tokens).last_hidden_state
+# scheduler = DDPMScheduler(thresholding=True, dynamic_thresholding_ratio=0.995, sample_max_value=100)
+# words = torch.randn(2, 7, 32)  # in place of text_encoder(tokens).last_hidden_state
+# x = 9 * torch.randn(2, 3, 16, 16)
 # step = scheduler.step(unet(x, 500, words).sample, 500, x)
 # assert step.pred_original_sample.abs().max() <= 1
 # ```
