@@ -48,7 +48,7 @@ RIGHT = "share of pictures with all of the caption right"
 # fmt: off
 COLLAPSE = _each("{}", "change", ("momentum 0.9", "the recipe", "half the rate", "minimax loss", "R1"))
 LEVELS = _each("s = {}", "s", (0, 100, 200, 400, 600), upsampler="with", truncated=False, given="class")
-WEIGHTS = _each("w = {:g}", "w", (0.0, 0.5, 1.0, 2.0, 3.0, 8.0), steps=25, dropped=None, n=500)
+WEIGHTS = _each("w = {:g}", "w", (0.0, 0.5, 1.0, 2.0, 3.0, 8.0), steps=25, n=500)
 CLIP = (_each("noise-aware CLIP, w = {:g}", "w", (100.0, 300.0, 1000.0, 3000.0), clip="noisy_clip")
         | _each("CLIP of clean pictures, w = {:g}", "w", (100.0, 300.0, 3000.0), clip="clip"))
 LATENT = (_each("{} steps, w = 3", "steps", (2, 4, 8), model="latent2shape", w=3.0)
