@@ -59,8 +59,8 @@ THRESHOLDS = (_each("{} threshold", "within", ("static", "dynamic"), black=-1)
 SYSTEMS = _each(
     "{}", "system", ("text to pixels", "DALL-E 2", "latent diffusion", "Imagen", "SDXL", "Stable Diffusion 3")
 )
-DDIM = (_each("DDIM, {} steps", "steps", (5, 10, 50, 1000), eta=0.0)
-        | _each("DDPM, {} steps", "steps", (5, 10, 20, 50, 1000), eta=1.0))
+DDIM = (_each("DDIM, {} steps", "steps", (5, 10, 20), eta=0.0)
+        | _each("DDPM, {} steps", "steps", (5, 10, 20), eta=1.0))
 TOLD = {
     "not told of size and crop": {"kind": "all, not told", "what": "drawing"},
     "not told, with a refiner": {"kind": "all, not told, refined", "what": "drawing"},
