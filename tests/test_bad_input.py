@@ -589,6 +589,7 @@ api(
     place=index(some.place, 5), relation=index(some.relation, 2),
 )
 api(scenes.join, scenes=Kind([SCENE], {"None": None, "none": [], "other": [1], "text": "x"}))
+api(scenes.complete, scene=a(SCENE), rng=rng())
 api(scenes.new_objects, scene=a(SCENE))
 api(scenes.new_pairs, scene=a(SCENE))
 fewer = a(SCENE, few=SCENE[:1])
@@ -651,7 +652,7 @@ api(lambda key: figures.where(RUNS, **{key: 1}), "figures.where, key", key=Kind(
 api(figures.values, table=a(RUNS), figure=word("recall"))
 api(lambda w: figures.values(RUNS, "recall", w=w), "figures.values, key", w=Kind(2, {"unknown": -7, "none": [], "text": "x"}))
 answers = a(scenes.sample(200, seeded(0)), few=SCENE)
-for of in (drawbench.right, drawbench.score, drawbench.points):
+for of in (drawbench.right, drawbench.right_in_category, drawbench.score, drawbench.points):
     api(of, detected=answers)
 api(drawbench.preferred, first=answers, second=answers)
 RING_NET, DIGITS_NET, GAN_NET, VAE_NET = ring_network(), digits_network(), points_gan(), points_vae()

@@ -33,14 +33,14 @@ def test_what_is_no_row_is_in_attrs():
 
 
 def test_another_list_of_a_file_is_a_table_too():
-    rows = figures.raw("imagen")["sizes"]
-    assert figures.load("imagen", "sizes")["all"].tolist() == [row["all"] for row in rows]
+    rows = figures.raw("imagen")["bases"]
+    assert figures.load("imagen", "bases")["binding"].tolist() == [row["binding"] for row in rows]
 
 
 def test_unknown_names_are_refused_with_those_there_are():
     with pytest.raises(ValueError, match="applications, bias, .*got 'ddim'"):
         figures.load("ddim")
-    with pytest.raises(ValueError, match="trainings, sizes, thresholds, finished, got 'runs'"):
+    with pytest.raises(ValueError, match="encoders, bases, cost, thresholds, upsampler, got 'runs'"):
         figures.load("imagen")
     with pytest.raises(ValueError, match="use raw"):
         figures.load("latents")

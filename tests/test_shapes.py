@@ -1,5 +1,7 @@
 """The world of shapes: pictures are what the scenes say, captions too, and what is held out of training stays out."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -59,6 +61,30 @@ def test_said_words_never_tell_a_held_out_object_in_training():
 
 
 # Pictures
+
+
+@pytest.mark.parametrize("name, kind", [("size", "pair"), ("size", "alike"), ("place", "one"), ("colour", "pair")])
+def test_what_is_not_said_is_not_drawn_in_silence(name, kind):
+    """Until sizes that a caption leaves unsaid were refused, all such objects were drawn small."""
+    scene = some(20, kinds=(kind,))
+    value = getattr(scene, name).clone()
+    value[3] = NONE
+    with pytest.raises(ValueError, match=f"^scene must have the {name} of each object that is drawn, got NONE for"):
+        shapes.draw(replace(scene, **{name: value}), seeded(0))
+
+
+def test_what_is_not_said_is_drawn_at_random_and_the_rest_stays():
+    _, said = captions.tell(some(4000, seed=3), seeded(4))
+    scene = scenes.complete(said, seeded(5))
+    for name in ("shape", "colour", "size", "place", "relation"):
+        mentioned, drawn = getattr(said, name), getattr(scene, name)
+        assert torch.equal(drawn[mentioned >= 0], mentioned[mentioned >= 0])
+    unsaid = (said.size < 0) & (said.shape >= 0)
+    alike = ((said.count > 1) & (said.relation < 0))[:, None].expand_as(unsaid)
+    assert (scene.size[unsaid & alike] == 0).all()
+    assert abs(float(scene.size[unsaid & ~alike].double().mean()) - 0.5) < 0.05
+    assert scene.place[(said.count == 1) & (said.place < 0)].bincount(minlength=5).min() > 50
+    assert shapes.draw(scene, seeded(6)).shape == (4000, 3, 32, 32)
 
 
 def test_a_picture_shows_its_scene():

@@ -117,6 +117,18 @@ def sample(
     return join(found)[:n]
 
 
+def complete(scene: Scene, rng: torch.Generator | None = None) -> Scene:
+    """The scenes with a random size of each object of one or two, and a random place of a single object, where it is NONE.
+
+    So a scene of which a caption leaves something unsaid can be drawn. Objects that are alike are small, as in `sample`.
+    """
+    B = len(validate.instance("scene", scene, Scene))
+    size, place = randint(0, len(SIZES), B, MAX_OBJECTS, rng=rng), randint(0, len(PLACES), B, rng=rng)
+    alike, single = (scene.count > 1) & (scene.relation < 0), (scene.count == 1) & (scene.relation < 0)
+    size = torch.where((scene.shape >= 0) & (scene.size < 0), torch.where(alike[:, None], 0, size), scene.size)
+    return Scene(scene.shape, scene.colour, size, torch.where(single & (scene.place < 0), place, scene.place), scene.relation)
+
+
 def _any(n: int, rng: torch.Generator | None, kinds: tuple[str, ...]) -> Scene:
     """n random scenes of `kinds`, of any split."""
     draw = lambda high, *shape: randint(0, high, *shape, rng=rng)

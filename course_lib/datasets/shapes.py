@@ -55,12 +55,15 @@ def layout(scene: Scene, rng: torch.Generator | None = None) -> Layout:
     """A random layout that agrees with the scene.
 
     Each object of a pair is in its half, each of several in its quarter. A single one is in a quarter, or at most two pixels
-    from the middle in each coordinate.
+    from the middle in each coordinate. Raises ValueError where an object has no size, or a single one no place: those of what
+    a caption says are drawn at random by `scenes.complete`.
     """
     B = len(validate.instance("scene", scene, Scene))
+    _must_be_drawn("size", (scene.shape >= 0) & (scene.size < 0))
+    _must_be_drawn("place", (scene.count == 1) & (scene.relation < 0) & (scene.place < 0))
     u, v, w = rand(3, B, MAX_OBJECTS, rng=rng)
     low, high = torch.tensor(RADIUS, **FLOAT).unbind(1)
-    size = scene.size.clamp(min=0)
+    size = scene.size.clamp(min=0)  # of no object, where it is NONE
     radius = low[size] + (high - low)[size] * w
     near, far = REACH * radius + MARGIN, SIDE / 2 - REACH * radius - MARGIN  # of the centre from the middle
     from_x, from_y = near + (far - near) * u, near + (far - near) * v
@@ -77,15 +80,23 @@ def layout(scene: Scene, rng: torch.Generator | None = None) -> Layout:
     return Layout(torch.where(above, across, x), torch.where(above, along, y), radius)
 
 
+def _must_be_drawn(name: str, missing: Tensor) -> None:
+    if missing.any():
+        raise ValueError(
+            f"scene must have the {name} of each object that is drawn, got NONE for {int(missing.sum())}: see complete"
+        )
+
+
 def draw(scene: Scene, rng: torch.Generator | None = None, side: int = SIDE) -> Tensor:
-    """Pictures (B, 3, side, side) in [-1, 1] of the scenes, each with a random layout."""
+    """Pictures (B, 3, side, side) in [-1, 1] of the scenes, each with a random layout; raises ValueError as `layout` does."""
     return paint(scene, layout(scene, rng), side)
 
 
 def paint(scene: Scene, where: Layout, side: int = SIDE) -> Tensor:
     """Pictures (B, 3, side, side) in [-1, 1] of the scenes in this layout; `side` is only the resolution."""
     validate.sizes(side=side)
-    pixels = torch.full((len(validate.instance("scene", scene, Scene)), 3, side, side), -1.0, **FLOAT)
+    _must_be_drawn("colour", (validate.instance("scene", scene, Scene).shape >= 0) & (scene.colour < 0))
+    pixels = torch.full((len(scene), 3, side, side), -1.0, **FLOAT)
     for index, cover in masks(scene, where, side):
         pixels[index[0]] += cover[:, None] * (PAINT[scene.colour[index]] + 1)[:, :, None, None]
     return pixels.clamp_(-1, 1)

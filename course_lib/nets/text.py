@@ -48,9 +48,9 @@ class TextEncoder(nn.Module):
 class Paraphraser(nn.Module):
     """Tokens of a caption (B, LENGTH) to logits of the words of its plain form, (B, LENGTH, words): text to text.
 
-    An encoder of the caption, and a decoder with cross-attention to it, as T5 has (Raffel et al. 2020), but trained with right
-    answers, where T5 is pretrained by span corruption. All words are predicted at once, not autoregressively, since the caption
-    determines its plain form. The encoder is trained without pictures.
+    An encoder of the caption, and a decoder with cross-attention to it, as in T5 (Raffel et al. 2020); but its training is
+    supervised by the grammar's plain forms, where T5's is span corruption. All words are predicted at once, not
+    autoregressively, since the caption determines its plain form. The encoder is trained without pictures.
     """
 
     def __init__(self, width: int = 64, depth: int = 2, heads: int = 4):

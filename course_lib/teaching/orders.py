@@ -59,11 +59,9 @@ CLIP = (_each("noise-aware CLIP, w = {:g}", "w", (100.0, 300.0, 1000.0, 3000.0),
         | _each("CLIP of clean pictures, w = {:g}", "w", (100.0, 300.0, 3000.0), clip="clip"))
 LATENT = (_each("{} steps, w = 3", "steps", (2, 4, 8), model="latent2shape", w=3.0)
           | _each("25 steps, w = {:g}", "w", (1.0, 3.0, 5.0), model="latent2shape", steps=25))
-SIZES = {f"{text} text encoder, {unet} U-Net": {"base": f"{text}-{unet}", "w": 2.0}
-         for text in ("small", "large") for unet in ("small", "large")}
-THRESHOLDS = (_each("no thresholding, w = {:g}", "w", (1.0, 3.0, 10.0), within="none")
-              | _each("static thresholding, w = {:g}", "w", (3.0, 10.0), within="static")
-              | _each("dynamic thresholding, w = {:g}", "w", (3.0, 10.0), within="dynamic"))
+THRESHOLDS = (_each("{} threshold", "within", ("static", "dynamic"), black=-1)
+              | _each("{} threshold, black at 0", "within", ("static", "dynamic"), black=0)
+              | {"no threshold": {"within": "none", "black": -1}})
 SYSTEMS = _each(
     "{}", "system", ("text to pixels", "DALL-E 2", "latent diffusion", "Imagen", "SDXL", "Stable Diffusion 3")
 )
@@ -112,8 +110,7 @@ ORDERS = (
     Order("10", "share of pictures with the object that was asked for", "clip_guidance", "right: all", CLIP),
     Order("12", f"{RIGHT}, by the latent model", "distillation", "all", LATENT, "latents"),
     Order("12", "share of pictures with the binding right, by the latent model", "distillation", "binding", LATENT, "latents"),
-    Order("13", f"{RIGHT}, at w = 2", "imagen", "all", SIZES, "sizes"),
-    Order("13", RIGHT, "imagen", "all", THRESHOLDS, "thresholds"),
+    Order("13", f"{RIGHT}, at w = 10", "imagen", "all", THRESHOLDS, "thresholds"),
     *(Order(lesson, f"share of hard captions with {what} right", "drawbench", figure, SYSTEMS)
       for lesson in ("13", "16") for what, figure in (("the count", "count"), ("everything", "all"))),
     Order("14", FRECHET, "ddim_steps", "Frechet distance", DDIM),

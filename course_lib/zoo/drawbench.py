@@ -16,13 +16,14 @@ from torch import Tensor
 from course_lib import validate
 from course_lib.datasets import scenes
 from course_lib.datasets.captions import describe
-from course_lib.datasets.scenes import NONE, Scene
+from course_lib.datasets.scenes import COLOURS, NONE, Scene
 from course_lib.process import seeded
 
 EACH = 40
 CATEGORIES = ("colour", "count", "position", "binding", "unusual")
-"""One object, whose size is stated and not scored. Two to four of one kind. One at a place, or two in a relation. Two, whose
-relation is stated and not scored. Two, with an object or a pair that is held out of all training data."""
+"""What is asked for, and what is scored. One object: the colours that are seen. Two to four of one kind: their number. One at a
+place, or two in a relation: the place or the relation. Two: which colour belongs to which shape. Two, with an object or a pair
+that is held out of all training data: all that the caption says."""
 
 
 def captions() -> list[str]:
@@ -77,11 +78,20 @@ def right(detected: Scene) -> Tensor:
     return _matches("detected", detected)["all"][0]
 
 
+def right_in_category(detected: Scene) -> Tensor:
+    """Whether each of the 200 pictures has what its category is about (200,): see CATEGORIES."""
+    seen, asked = _matches("detected", detected), wanted()
+    shown = torch.stack([(detected.colour == c).any(1) for c in range(len(COLOURS))])
+    colour = (shown == torch.stack([(asked.colour == c).any(1) for c in range(len(COLOURS))])).all(0)
+    place = (detected.place == asked.place) & (seen["relation"][0] | (asked.relation < 0))
+    each = dict(zip(CATEGORIES, (colour, seen["count"][0], place, seen["binding"][0], seen["all"][0])))
+    return torch.cat([hits.view(len(CATEGORIES), EACH)[i] for i, hits in enumerate(each.values())])
+
+
 def score(detected: Scene) -> dict[str, float]:
-    """The share of right pictures in each category, and in all."""
-    each = right(detected).double()
-    by_category = dict(zip(CATEGORIES, each.view(len(CATEGORIES), EACH).mean(1).tolist()))
-    return by_category | {"all": float(each.mean())}
+    """The share of pictures that are right in what their category is about, and the share that is right in everything."""
+    by_category = right_in_category(detected).double().view(len(CATEGORIES), EACH).mean(1).tolist()
+    return dict(zip(CATEGORIES, by_category)) | {"all": float(right(detected).double().mean())}
 
 
 def points(detected: Scene, name: str = "detected") -> Tensor:

@@ -621,7 +621,7 @@ claim(
 
 # %% tags=["nbval-ignore-output"]
 predict(
-    "text-order-of-words.without",
+    "text-order-of-words.placed.b",
     "Trained without position vectors: of the pictures with both colours, in how many are "
     "they at the right places?",
     low=40,
@@ -673,7 +673,6 @@ claim(
     "network exchanged positions exchange the colours.",
     figures=dict(
         placed=placed,
-        without=placed.b,
         exchanged=exchanged["colour"],
         both=compare(of("with", "colour"), of("without", "colour")),
     ),
@@ -687,7 +686,7 @@ claim(
 )
 
 # %% [markdown]
-# So without position vectors the places of the colours are chance: {{text-order-of-words.without}} %. Whether they also help
+# So without position vectors the places of the colours are chance: {{text-order-of-words.placed.b}} %. Whether they also help
 # to get both colours at all ({{text-order-of-words.both}} %), three trainings cannot tell. After 1,000 steps the outlines are
 # still blurred, so nothing is said about shapes.
 #
@@ -743,7 +742,7 @@ for name, x in rows.items():
 # - At $w = 3$ new pairs ({{text-new-objects.pairs.a}} % wrong) and pairs of new objects ({{text-new-objects.objects.a}} %) are
 #   within five points of known pairs. Numbers ({{text-wrong.number}} % wrong) and new forms of sentence fail more often.
 # - Of the attention to a noun {{text-attention-on-object.nouns}} % lies on its own object, beside the other one.
-# - Without position vectors, colours are at the right places in {{text-order-of-words.without}} % after 1,000 steps: chance.
+# - Without position vectors, colours are at the right places in {{text-order-of-words.placed.b}} % after 1,000 steps: chance.
 #
 # ## At full size
 #
@@ -758,7 +757,7 @@ guesses(
     "text-guidance.missed",
     "text-wrong.number",
     "text-attention-on-object.noun",
-    "text-order-of-words.without",
+    "text-order-of-words.placed.b",
 )
 
 # %% [markdown]

@@ -104,7 +104,7 @@ def real_pictures(scene, kind: str):
     """Pictures of the scenes themselves, large and whole or downscaled; encoded and decoded unless they are left as they
     are."""
     rng = seeded(3)
-    x = shapes.draw(scene, rng)
+    x = shapes.draw(scenes.complete(scene, rng), rng)
     if kind == "large and whole":
         return x
     if kind != "decoded":

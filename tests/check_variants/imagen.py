@@ -1,11 +1,15 @@
 """Lesson 13."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
-from torch.nn.functional import cross_entropy, nll_loss
 
 from course_lib.datasets import captions
-from course_lib.nets.language import MASK, masked_loss
+from course_lib.denoisers import NULL
+from course_lib.guidance import ClassifierFree, classifier_free
+from course_lib.nets.language import MASK
+from course_lib.samplers import ddim, result
 
 
 def hidden_in_place(tokens, chosen, lot, others):
@@ -95,85 +99,116 @@ def own_lot(tokens, chosen, lot, others):
     return mask_words(tokens, chosen, torch.rand(lot.shape, generator=torch.Generator().manual_seed(0)), others)
 
 
-def masked_by_log_softmax(logits, tokens, chosen):
-    return -logits.log_softmax(-1).gather(-1, tokens[..., None])[..., 0][chosen].mean()
+def text_to_image(base, upsampler, captions, noises, times, w, s, eps, threshold, noisy=True, level=None, both=True, fits=True):
+    """Two loops, by x_0 and the noise that fits it."""
+    x, T = noises[0], base.process.T
+    times = times.tolist()
+    for i in range(len(times) - 1):
+        pred, null = base.given(captions)(x, times[i]), base.given(NULL)(x, times[i])
+        raw = (1 - w) * null.x0 + w * pred.x0
+        x0 = threshold(raw)
+        a, b = base.process.coefficients(times[i], x)
+        x = base.process.add_noise(x0, times[i + 1], (x - a * (x0 if fits else raw)) / b)
+    a, b = base.process.coefficients(s, x)
+    low = a * x + b * eps if noisy else x
+    network = upsampler.given((low, torch.full((len(x),), s / T if level is None else level)))
+    x = noises[1]
+    for t, t_next in zip(times, times[1:]):
+        pred = network(x, t)
+        pred = pred.replace(x0=threshold(pred.x0)) if both else pred
+        x = base.process.add_noise(pred.x0, t_next, pred.eps)
+    return x
 
 
-def masked_by_weights(logits, tokens, chosen):
-    each = cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view(tokens.shape)
-    return (each * chosen).sum() / chosen.sum()
+class Within:
+    """A denoiser whose predicted picture is thresholded."""
+
+    def __init__(self, denoiser, threshold):
+        self.process, self.denoiser, self.threshold = denoiser.process, denoiser, threshold
+
+    def __call__(self, x, t):
+        pred = self.denoiser(x, t)
+        return pred.replace(x0=self.threshold(pred.x0))
 
 
-def masked_by_ignoring(logits, tokens, chosen):
-    return cross_entropy(logits.transpose(1, 2), torch.where(chosen, tokens, -100))
+def by_the_library(base, upsampler, captions, noises, times, w, s, eps, threshold):
+    small = result(ddim(Within(classifier_free(base, captions, w), threshold), noises[0], times))
+    low = base.process.add_noise(small, s, eps)
+    return result(ddim(Within(upsampler.given((low, s / base.process.T)), threshold), noises[1], times))
 
 
-def masked_by_loops(logits, tokens, chosen):
-    losses = []
-    for b in range(tokens.shape[0]):
-        for place in chosen[b].nonzero()[:, 0].tolist():
-            losses.append(-torch.log(torch.softmax(logits[b, place].double(), 0)[tokens[b, place]]))
-    return sum(losses).item() / len(losses)
+def by_recursion(base, upsampler, captions, noises, times, w, s, eps, threshold):
+    def down(predict, x, times):
+        if len(times) == 1:
+            return x
+        x0 = threshold(predict(x, times[0]))
+        a, b = base.process.signal(times[0]), base.process.noise(times[0])
+        noise = (x - float(a) * x0) / float(b)
+        return down(predict, base.process.add_noise(x0, times[1], noise), times[1:])
+
+    def guided(x, t):
+        eps = base.given(NULL)(x, t).eps.lerp(base.given(captions)(x, t).eps, w)
+        return (x - float(base.process.noise(t)) * eps) / float(base.process.signal(t))
+
+    small = down(guided, noises[0], times.tolist())
+    up = upsampler.given((upsampler.process.add_noise(small, s, eps), s / upsampler.process.T))
+    return down(lambda x, t: up(x, t).x0, noises[1], times.tolist())
 
 
-def masked_by_one_hot(logits, tokens, chosen):
-    right = torch.nn.functional.one_hot(tokens, logits.shape[-1])
-    log_p = logits - logits.logsumexp(-1, keepdim=True)
-    return -(log_p * right * chosen[..., None]).sum() / chosen.float().sum()
+def in_steps(*args):
+    """Its answer is a list."""
+    return text_to_image(*args).tolist()
 
 
-def over_real_words(logits, tokens, chosen):
-    mask = (tokens > captions.PAD) & ~chosen
-    return cross_entropy(logits[mask], tokens[mask])
+def by_numpy_at_the_end(*args):
+    return text_to_image(*args).double().numpy()
 
 
-def over_all_words(logits, tokens, chosen):
-    return cross_entropy(logits.transpose(1, 2), tokens, ignore_index=captions.PAD)
+def wrong_image(**changed):
+    return lambda *args: text_to_image(*args, **changed)
 
 
-def over_captions(logits, tokens, chosen):
-    each = cross_entropy(logits.transpose(1, 2), tokens, reduction="none") * chosen
-    return each.sum() / len(tokens)
+def image_with(change):
+    """The chain with other arguments."""
+    return lambda *args: text_to_image(*change(*args))
 
 
-def per_caption(logits, tokens, chosen):
-    each = cross_entropy(logits.transpose(1, 2), tokens, reduction="none") * chosen
-    return (each.sum(1) / chosen.sum(1)).mean()
+def no_threshold(base, upsampler, captions, noises, times, w, s, eps, threshold):
+    return base, upsampler, captions, noises, times, w, s, eps, lambda x0: x0
 
 
-def not_averaged(logits, tokens, chosen):
-    return cross_entropy(logits[chosen], tokens[chosen], reduction="none")
+def only_at_the_end(*args):
+    return args[-1](text_to_image(*no_threshold(*args)))
 
 
-def set_to_zero(logits, tokens, chosen):
-    return cross_entropy((logits * chosen.unsqueeze(-1)).view(-1, logits.shape[-1]), tokens.view(-1))
+def without_captions(base, upsampler, captions, noises, times, w, s, eps, threshold):
+    return base, upsampler, NULL, noises, times, w, s, eps, threshold
 
 
-def softmax_before(logits, tokens, chosen):
-    return cross_entropy(logits[chosen].softmax(dim=-1), tokens[chosen])
+def not_guided(base, upsampler, captions, noises, times, w, s, eps, threshold):
+    return base, upsampler, captions, noises, times, 1.0, s, eps, threshold
 
 
-def no_logarithm(logits, tokens, chosen):
-    return nll_loss(logits[chosen].softmax(-1), tokens[chosen])
+def papers_w(base, upsampler, captions, noises, times, w, s, eps, threshold):
+    return base, upsampler, captions, noises, times, 1 + w, s, eps, threshold
 
 
-def one_minus_p(logits, tokens, chosen):
-    return 1 - logits.softmax(-1).gather(-1, tokens[..., None]).squeeze(-1)[chosen].mean()
+def small_alone(base, upsampler, captions, noises, times, w, s, eps, threshold):
+    return result(ddim(Within(classifier_free(base, captions, w), threshold), noises[0], times))
 
 
-def log_of_the_mean(logits, tokens, chosen):
-    return -logits.softmax(-1).gather(-1, tokens[..., None]).squeeze(-1)[chosen].mean().log()
+def one_step_less(base, upsampler, captions, noises, times, w, s, eps, threshold):
+    return base, upsampler, captions, noises, times[:-1], w, s, eps, threshold
 
 
-def over_places(logits, tokens, chosen):
-    log_p = torch.log_softmax(logits, dim=1)
-    return nll_loss(log_p[chosen], tokens[chosen])
-
-
-def next_word(logits, tokens, chosen):
-    """As GPT does."""
-    mask = chosen[:, 1:].reshape(-1)
-    return cross_entropy(logits[:, :-1].flatten(0, 1)[mask], tokens[:, 1:].flatten()[mask])
+def threshold_before_mixing(base, upsampler, captions, noises, times, w, s, eps, threshold):
+    mixed = ClassifierFree(Within(base.given(captions), threshold), Within(base.given(NULL), threshold), w)
+    small = noises[0]
+    for t, t_next in pairwise(times.tolist()):
+        x0, (a, b) = mixed(small, t).x0, base.process.coefficients(t, small)
+        small = base.process.add_noise(x0, t_next, (small - a * x0) / b)
+    low = base.process.add_noise(small, s, eps)
+    return result(ddim(Within(upsampler.given((low, s / base.process.T)), threshold), noises[1], times))
 
 
 def threshold_by_sorting(x0, p):
@@ -284,14 +319,7 @@ def by_place(x0, p):
 
 RIGHT = {
     "hidden_words": [hidden_in_place, hidden_by_loop, hidden_by_parts, hidden_by_numpy, hidden_by_fill],
-    "masked_loss": [
-        masked_loss,
-        masked_by_log_softmax,
-        masked_by_weights,
-        masked_by_ignoring,
-        masked_by_loops,
-        masked_by_one_hot,
-    ],
+    "text_to_image": [text_to_image, by_the_library, by_recursion, in_steps, by_numpy_at_the_end],
     "dynamic_threshold": [
         threshold_by_sorting,
         threshold_by_max,
@@ -302,6 +330,14 @@ RIGHT = {
     ],
 }
 WRONG = {
+    "text_to_image": [
+        ("nothing is thresholded", image_with(no_threshold)),
+        ("only the finished picture", only_at_the_end),
+        ("the upsampler's predictions are not thresholded", wrong_image(both=False)),
+        ("before the guided mix", threshold_before_mixing),
+        ("the step keeps the noise", wrong_image(fits=False)),
+        ("no noise is added to the small picture", wrong_image(noisy=False)),
+    ],
     "hidden_words": [
         ("becomes MASK; one in ten", wrong_hidden(bound=1.1)),
         ("only the chosen ones may change", anything),
@@ -309,13 +345,6 @@ WRONG = {
         ("no word becomes another", wrong_hidden(swap=0.8)),
         ("the padding stands where MASK belongs", wrong_hidden(mask=captions.PAD)),
         ("is written into", writes),
-    ],
-    "masked_loss": [
-        ("all places count", lambda logits, tokens, chosen: cross_entropy(logits.flatten(0, 1), tokens.flatten())),
-        ("words not chosen count", over_real_words),
-        ("not by the number of chosen words", lambda odds, t, c: masked_by_log_softmax(odds, t, c) * c.sum() / c.numel()),
-        ("the words are summed", lambda odds, t, c: masked_by_log_softmax(odds, t, c) * c.sum()),
-        ("the sign is turned", lambda odds, t, c: -masked_by_log_softmax(odds, t, c)),
     ],
     "dynamic_threshold": [
         ("it is static", static),
@@ -327,6 +356,15 @@ WRONG = {
     ],
 }
 TRIED = {
+    "text_to_image": [
+        *WRONG["text_to_image"],
+        ("given level 0", wrong_image(level=0.0)),
+        ("w is forgotten", image_with(not_guided)),
+        ("Ho and Salimans' w", image_with(papers_w)),
+        ("the small picture is returned", small_alone),
+        ("the last step is left out", image_with(one_step_less)),
+        ("", image_with(without_captions)),
+    ],
     "hidden_words": [
         *WRONG["hidden_words"],
         ("from the other end", from_the_other_end),
@@ -337,20 +375,6 @@ TRIED = {
         ("chosen or not", masks_anything),
         ("the chosen words alone", chosen_alone),
         ("", own_lot),
-    ],
-    "masked_loss": [
-        *WRONG["masked_loss"],
-        ("all words count", over_all_words),
-        ("the number of captions", over_captions),
-        ("each caption counts the same", per_caption),
-        ("a loss of its own", not_averaged),
-        ("set to 0, and still count", set_to_zero),
-        ("the softmax is taken twice", softmax_before),
-        ("the logarithm is missing", no_logarithm),
-        ("1 - p", one_minus_p),
-        ("of the mean probability", log_of_the_mean),
-        ("over the places of a caption", over_places),
-        ("the next word", next_word),
     ],
     "dynamic_threshold": [
         *WRONG["dynamic_threshold"],

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from course_lib import guidance
 from course_lib.datasets import captions
+from course_lib.denoisers import NULL, Network
+from course_lib.methods import cascades
 from course_lib.nets import language
 from course_lib.nets.language import MASK
+from course_lib.nets.upsampler import Upsampler
 from course_lib.process import seeded
 from course_lib.teaching.checks.check import Case, Check, after, on
+from course_lib.teaching.checks.spy import PROCESS, Spy, affine, normal
 
 TOKENS = captions.tokens(["a small red circle above a blue star", "three green squares", "a disc that is pink at the top left"])
 SEVEN = [0, 0, 0, 1, 2, 2, 2], [2, 4, 7, 3, 1, 2, 5]
@@ -19,7 +26,6 @@ CHOSEN[SEVEN] = True
 LOT = torch.rand(TOKENS.shape, generator=seeded(1))
 LOT[SEVEN] = torch.tensor([0.1, 0.85, 0.95, 0.5, 0.82, 0.3, 0.93])
 OTHERS = (TOKENS + 5) % len(captions.WORDS)
-LOGITS = torch.randn(*TOKENS.shape, len(captions.WORDS), generator=seeded(2))
 
 
 # hidden_words
@@ -72,74 +78,6 @@ hidden_words = Check(
     },
     hint="new = torch.where(lot < 0.8, MASK, torch.where(lot < 0.9, others, tokens)); torch.where(chosen, new, tokens).",
     shown=(language.mask_words,),
-)
-
-
-# masked_loss
-
-
-def _masked_loss(logits, tokens, chosen):
-    """The cross-entropy of the chosen words, their mean. Devlin et al. 2019, section 3.1."""
-    return torch.nn.functional.cross_entropy(logits[chosen], tokens[chosen])
-
-
-masked_loss = Check(
-    "masked_loss",
-    _masked_loss,
-    cases=[
-        Case("seven words of three captions", on(LOGITS, TOKENS, CHOSEN)),
-        Case("one word", on(LOGITS, TOKENS, CHOSEN & (torch.arange(20) == 4))),
-        Case("confident and right predictions: a small loss", on(5 * torch.eye(len(captions.WORDS))[TOKENS], TOKENS, CHOSEN)),
-        Case("all words equally likely: the logarithm of the number of words", on(0 * LOGITS, TOKENS, CHOSEN)),
-        Case("the predictions of the other words do not matter", on(LOGITS * CHOSEN[..., None], TOKENS, CHOSEN)),
-    ],
-    mistakes={
-        "all places count, padding too; only the chosen words may": {"return": "chosen = chosen | True; return"},
-        "all words count, chosen or not; only the chosen ones may": {"return": "chosen = tokens != captions.PAD; return"},
-        "words not chosen count; only the chosen ones may": {"return": "chosen = (tokens > captions.PAD) & ~chosen; return"},
-        "the sum is divided by all places, not by the number of chosen words": {"return": "return chosen.float().mean() *"},
-        "the words are summed; the mean over the chosen ones is asked for": {"return": "return chosen.sum() *"},
-        "the sum is divided by the number of captions, not by the number of chosen words": {
-            "return": "return chosen.sum() / len(chosen) *"
-        },
-        "each chosen word has a loss of its own; their mean is asked for": {
-            "tokens[chosen])": "tokens[chosen], reduction='none')"
-        },
-        "each caption counts the same, however many of its words are masked": {
-            "return torch.nn.functional.cross_entropy(logits[chosen], tokens[chosen])": (
-                "rows = zip(logits, tokens, chosen)\n"
-                "    return torch.stack([torch.nn.functional.cross_entropy(l[c], t[c]) for l, t, c in rows]).mean()"
-            )
-        },
-        "logits that were not chosen are set to 0, and still count": {
-            "logits[chosen], tokens[chosen]": "(logits * chosen[..., None]).flatten(0, 1), tokens.flatten()"
-        },
-        "the sign is turned: the loss is -log p": {"return ": "return -"},
-        "the logarithm is missing: the loss of a word is -log p, not -p": {
-            "tokens[chosen])": "tokens[chosen], reduction='none').neg().exp().mean().neg()"
-        },
-        "the loss of a word is 1 - p; -log p is asked for": {
-            "tokens[chosen])": "tokens[chosen], reduction='none').neg().expm1().mean().neg()"
-        },
-        "the logarithm is taken of the mean probability; the mean of the logarithms is asked for": {
-            "tokens[chosen])": "tokens[chosen], reduction='none').neg().exp().mean().log().neg()"
-        },
-        "the softmax is taken twice: cross_entropy takes the logits themselves": {
-            "logits[chosen]": "logits[chosen].softmax(-1)"
-        },
-        "the softmax is taken over the places of a caption; take it over the words": {
-            "return torch.nn.functional.cross_entropy(logits[chosen], tokens[chosen])": (
-                "return -logits.log_softmax(1).gather(2, tokens[..., None])[..., 0][chosen].mean()"
-            )
-        },
-        "the next word is predicted, one place further on; a masked word is predicted in its own place": {
-            "logits[chosen], tokens[chosen]": "logits[:, :-1][chosen[:, 1:]], tokens[:, 1:][chosen[:, 1:]]"
-        },
-        "it is a squared distance; the cross-entropy, - log p of the right word, is asked for": {
-            "tokens[chosen])": "tokens[chosen], reduction='none').neg().expm1().square().mean()"
-        },
-    },
-    hint="logits[chosen] are the rows of the chosen words, (n, words); cross_entropy(logits[chosen], tokens[chosen]).",
 )
 
 
@@ -198,4 +136,135 @@ dynamic_threshold = Check(
     },
     hint="s = x0.abs().flatten(1).quantile(p, dim=1).clamp(min=1), shaped (B, 1, 1, 1); x0.clamp(-s, s) / s.",
     shown=(guidance.DynamicThreshold,),
+)
+
+
+# text_to_image: the whole chain. The base takes a number for a caption, the upsampler a small picture and its level.
+
+
+class _Base(Spy):
+    def __init__(self):
+        super().__init__(lambda weight, x, time, cond: affine(weight, x, time) + 0.4 * cond.view(-1, 1, 1, 1))
+
+    def as_condition(self, cond) -> Tensor:
+        return torch.zeros(1) if cond is NULL else torch.as_tensor(cond).float().reshape(-1)
+
+
+class _Upsampler(Spy):
+    as_condition, channels, label, low = Upsampler.as_condition, 2, None, (2, 5, 4)
+
+    def __init__(self):
+        super().__init__(
+            lambda weight, x, time, cond: (
+                affine(0.5 * weight, x, time) - interpolate(cond[:, :2], scale_factor=2) + 3 * cond[:, 2:, :1, :1]
+            )
+        )
+
+
+BASE, UPSAMPLER = (Network(spy().requires_grad_(False), PROCESS) for spy in (_Base, _Upsampler))
+CAPTIONS, NOISES = torch.tensor([1.0, 2.0, -1.0]), (normal(3, 2, 5, 4, seed=1), normal(3, 2, 10, 8, seed=2))
+EPS, DOWN = normal(3, 2, 5, 4, seed=3), torch.tensor([50, 40, 25, 10, 0])
+
+
+def _same(x0):
+    return x0
+
+
+def _clipped(x0):
+    return x0.clamp(-0.4, 0.5)
+
+
+def _run(w=2.0, s=20, threshold=_clipped, captions=CAPTIONS, times=DOWN):
+    return on(BASE, UPSAMPLER, captions, NOISES, times, w, s, EPS, threshold)
+
+
+def _text_to_image(base, upsampler, captions, noises, times, w, s, eps, threshold):
+    """Pictures (B, C, H, W) of captions, by a guided base and an upsampler. Saharia et al. 2022, sections 2.2 to 2.4."""
+    process, cond, uncond = base.process, base.given(captions), base.given(NULL)
+
+    def guided(x, t):
+        c, u = cond(x, t).x0, uncond(x, t).x0
+        return u + w * (c - u)
+
+    def sampled(predict, x):
+        for t, t_next in pairwise(times.tolist()):
+            x0 = threshold(predict(x, t))
+            a, b = process.coefficients(t, x)
+            x = process.add_noise(x0, t_next, (x - a * x0) / b)
+        return x
+
+    small = sampled(guided, noises[0])
+    low = process.add_noise(small, s, eps)
+    upsample = upsampler.given((low, s / process.T))
+    return sampled(lambda x, t: upsample(x, t).x0, noises[1])
+
+
+_LOOP, _UP = "x0 = threshold(predict(x, t))", "sampled(lambda x, t: upsample(x, t).x0, noises[1])"
+_MIXED = "c, u = cond(x, t).x0, uncond(x, t).x0"
+_STEP = "x = process.add_noise(x0, t_next, (x - a * x0) / b)"
+_OLD_NOISE = {_LOOP: "raw = predict(x, t)\n            x0 = threshold(raw)", "(x - a * x0) / b": "(x - a * raw) / b"}
+
+text_to_image = Check(
+    "text_to_image",
+    _text_to_image,
+    cases=[
+        Case("no threshold, w = 1, no noise in the small picture", _run(1.0, 0, _same)),
+        Case("w = 0: the captions do not matter", _run(0.0, 0, _same, -CAPTIONS)),
+        Case("w = 3: guided by the captions", _run(3.0, 0, _same)),
+        Case("the small picture has noise of time s, and the upsampler is given s / T", _run(1.0, 20, _same)),
+        Case("each predicted picture is thresholded, in both stages", _run()),
+        Case("two steps", _run(times=torch.tensor([50, 20, 0]))),
+        Case("what is given is left as it was", after(BASE, UPSAMPLER, CAPTIONS, NOISES, DOWN, 2.0, 20, EPS, _clipped)),
+    ],
+    mistakes={
+        "nothing is thresholded": {_LOOP: "x0 = predict(x, t)"},
+        "only the finished picture is thresholded; each predicted picture should be": {
+            _LOOP: "x0 = predict(x, t)",
+            "return " + _UP: "return threshold(" + _UP + ")",
+        },
+        "the upsampler's predictions are not thresholded": {
+            "sampled(predict, x)": "sampled(predict, x, within=threshold)",
+            _LOOP: "x0 = within(predict(x, t))",
+            "noises[1])": "noises[1], within=lambda x0: x0)",
+        },
+        "both predictions are thresholded before the guided mix; threshold the mix": [
+            {_MIXED: _MIXED.replace("cond(x, t).x0, uncond(x, t).x0", "threshold(cond(x, t).x0), threshold(uncond(x, t).x0)")},
+            {
+                _MIXED: _MIXED.replace(
+                    "cond(x, t).x0, uncond(x, t).x0", "threshold(cond(x, t).x0), threshold(uncond(x, t).x0)"
+                ),
+                _LOOP: "x0 = predict(x, t) if predict is guided else threshold(predict(x, t))",
+            },
+        ],
+        "the step keeps the noise of the picture before the threshold; it must fit the picture after it": [
+            _OLD_NOISE,
+            _OLD_NOISE | {"(x - a * x0) / b": "(x - a * (raw if predict is guided else x0)) / b"},
+        ],
+        "x_t is thresholded, not the predicted picture": {_LOOP: "x0, x = predict(x, t), threshold(x)"},
+        "cond and uncond are swapped in the guided mix": {
+            "c, u = cond(x, t).x0, uncond(x, t).x0": "u, c = cond(x, t).x0, uncond(x, t).x0"
+        },
+        "this is Ho and Salimans' w, (1 + w) cond - w uncond; ours is theirs + 1": {"u + w * (c - u)": "c + w * (c - u)"},
+        "w is forgotten": {"u + w * (c - u)": "c"},
+        "no noise is added to the small picture, though the upsampler is given its level": {
+            "low = process.add_noise(small, s, eps)": "low = small"
+        },
+        "the upsampler is given level 0, though its small picture has noise": {"(low, s / process.T)": "(low, 0.0)"},
+        "the small picture gets the noise of time T": {"add_noise(small, s, eps)": "add_noise(small, process.T, eps)"},
+        "the noise is added to the small picture without scaling it: use add_noise": {
+            "process.add_noise(small, s, eps)": "small + process.noise(s) * eps"
+        },
+        "the upsampler is given the noise that the base started from": {
+            "add_noise(small, s, eps)": "add_noise(noises[0], s, eps)"
+        },
+        "the last step is left out": {"times.tolist()": "times[:-1].tolist()"},
+        "the picture is made noisy again to the time t that it comes from": {"add_noise(x0, t_next": "add_noise(x0, t"},
+        "the small picture is returned; the upsampler's is asked for": {"return " + _UP: "return small"},
+        "the last predicted picture is not the result of the steps: x is not carried on": [
+            {_STEP: "y = process.add_noise(x0, t_next, (x - a * x0) / b)", "return x\n": "return y\n"},
+        ],
+    },
+    hint="In both stages: x0 = threshold(prediction), then add_noise(x0, t_next, (x - a x0) / b) with a, b = "
+    "process.coefficients(t, x). Between them: low = add_noise(small, s, eps), upsampler.given((low, s / T)).",
+    shown=(cascades.cascade, guidance.classifier_free),
 )

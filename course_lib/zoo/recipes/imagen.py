@@ -41,8 +41,8 @@ SIDE = 16
 """The side of the base's pictures, in pixels."""
 SMALL_TEXT, LARGE_TEXT = (16, 1, 2), (64, 2, 4)
 """Width, depth and heads of two text encoders: a smaller one, and that of the paraphraser."""
-SMALL_UNET, LARGE_UNET = (16, 32, 64), (24, 48, 96)
-"""Channels of two U-Nets, on maps of 16 x 16, 8 x 8 and 4 x 4. The finest map has every pixel: at 16 x 16 a star is only a few
+WIDTHS = (24, 48, 96)
+"""Channels of the U-Net, on maps of 16 x 16, 8 x 8 and 4 x 4. The finest map has every pixel: at 16 x 16 a star is only a few
 of them, and a base whose finest map was 8 x 8 did not learn to generate stars."""
 
 # Text encoders, trained on text alone
@@ -132,7 +132,7 @@ PARAPHRASER_SMALL = Recipe(
 # The base
 
 
-def imagen_network(seed: int = 0, text: tuple[int, int, int] = LARGE_TEXT, widths: tuple[int, ...] = LARGE_UNET) -> Network:
+def imagen_network(seed: int = 0, text: tuple[int, int, int] = LARGE_TEXT, widths: tuple[int, ...] = WIDTHS) -> Network:
     """An untrained denoiser for small pictures (B, 3, 16, 16), with room for a text encoder of that size."""
     torch.manual_seed(seed)
     net = TextUNet(SIDE, widths, text=TextEncoder(*text), patch=1).to(memory_format=torch.channels_last)
@@ -275,7 +275,7 @@ def imagen_upsampler_figures(network: Network, n: int = 200, folder: Path = FOLD
     evaluator, base, rng = shipped_detector(folder), imagen_network(), seeded(1)
     shipped_net(base.net, "imagen", folder).to(device_of(network))
     prompts, scene = pair_prompts(n, "train")
-    x, other = shapes.draw(scene, rng), shapes.draw(scenes.sample(500, rng, ("pair",)), rng)
+    x, other = (shapes.draw(each, rng) for each in (scenes.complete(scene, rng), scenes.sample(500, rng, ("pair",))))
     features = lambda pictures: evaluator.features(pictures.clamp(-1, 1))
     distance = lambda pictures: Figure.error(metrics.frechet_distance(features(pictures), features(other)))
     made = sample(StaticThreshold(classifier_free(base, prompts, 2.0)), base.draw_noise(n, seeded(1)), 20)
