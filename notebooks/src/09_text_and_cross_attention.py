@@ -391,7 +391,7 @@ claim(
 
 # %% tags=["nbval-ignore-output"]
 predict(
-    "text-wrong.number",
+    "text-wrong.numbers.a",
     "Of captions such as 'four blue triangles' at w = 3: in how many pictures is something "
     "wrong?",
     low=0,
@@ -456,9 +456,7 @@ claim(
     "text-wrong",
     "At w = 3 numbers of equal objects, and new forms of sentence, are drawn wrong more "
     "often than known pairs in known forms.",
-    figures=dict(
-        number=beside("numbers", 5).a, numbers=beside("numbers", 5), forms=form(NEW, KNOWN)
-    ),
+    figures=dict(numbers=beside("numbers", 5), forms=form(NEW, KNOWN)),
     measured="numbers {numbers:.1f} %; new forms {forms:.1f} %",
     holds=lambda numbers, forms: all_of(numbers.higher, forms.higher),
     null={
@@ -528,7 +526,7 @@ check.solution("attention_share")
 
 # %% tags=["nbval-ignore-output"]
 predict(
-    "text-attention-on-object.noun",
+    "text-attention-on-object.nouns.a",
     "Which share of the attention to a noun lies on the object that it names?",
     low=0,
     high=100,
@@ -593,7 +591,7 @@ claim(
     "text-attention-on-object",
     "More of the attention to a colour, and to a noun, lies on the object that the word "
     "describes than on the other (mean over ten times from 50 to 950).",
-    figures=dict(colours=colour, nouns=noun, colour=colour.a, noun=noun.a),
+    figures=dict(colours=colour, nouns=noun),
     measured="own beside other object: colour {colours:.1f} %, noun {nouns:.1f} %",
     holds=lambda colours, nouns: all_of(colours.higher, nouns.higher),
     null={
@@ -740,7 +738,7 @@ for name, x in rows.items():
 # - One training of `text2shape` draws something wrong in {{text-guidance.missed}} % of known pairs at $w = 1$. With $w = 3$
 #   beside $w = 1$ it is {{text-guidance.guided}} %.
 # - At $w = 3$ new pairs ({{text-new-objects.pairs.a}} % wrong) and pairs of new objects ({{text-new-objects.objects.a}} %) are
-#   within five points of known pairs. Numbers ({{text-wrong.number}} % wrong) and new forms of sentence fail more often.
+#   within five points of known pairs. Numbers ({{text-wrong.numbers.a}} % wrong) and new forms of sentence fail more often.
 # - Of the attention to a noun {{text-attention-on-object.nouns}} % lies on its own object, beside the other one.
 # - Without position vectors, colours are at the right places in {{text-order-of-words.placed.b}} % after 1,000 steps: chance.
 #
@@ -755,8 +753,8 @@ for name, x in rows.items():
 guesses(
     "text-new-forms.inverted",
     "text-guidance.missed",
-    "text-wrong.number",
-    "text-attention-on-object.noun",
+    "text-wrong.numbers.a",
+    "text-attention-on-object.nouns.a",
     "text-order-of-words.placed.b",
 )
 
