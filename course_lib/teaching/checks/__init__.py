@@ -27,7 +27,7 @@ with own_defaults():  # the data of the checks are tensors
     from course_lib.teaching.checks.gan_vae import adversarial_value, elbo, train_gan
     from course_lib.teaching.checks.guidance import classifier_loss, guided_sampling, guided_score
     from course_lib.teaching.checks.imagen import dynamic_threshold, hidden_words, masked_loss
-    from course_lib.teaching.checks.latents import kl_term, latent_scale
+    from course_lib.teaching.checks.latents import latent_diffusion, quantize
     from course_lib.teaching.checks.score import annealed_langevin, score_from_eps
     from course_lib.teaching.checks.sd3 import flow_loss, joint_attention
     from course_lib.teaching.checks.sdxl import micro_embedding, refiner_loss
@@ -41,11 +41,11 @@ __all__ = [
     "classifier_loss", "clip_guided_eps", "consistency_function", "consistency_loss", "consistency_step", "consistent",
     "contrastive_loss", "cosine_beta", "cross_attention", "ddim_step", "detection_limit", "dropout_training",
     "dynamic_threshold", "elbo", "flow_loss", "from_v", "guided_sampling", "guided_score", "hidden_words",
-    "identity_residual", "inpaint_step", "inversion_step", "joint_attention", "kl_term", "latent_scale", "mark_noise",
-    "masked_loss", "memorisation_score", "micro_embedding", "noised_further", "posterior", "prior_loss", "refiner_loss",
-    "residual_block", "reverse_chain", "sampling_loop", "score_from_eps", "self_attention", "sinusoidal", "slerp",
-    "solution", "student_target", "text_dropout", "train_clip", "train_gan", "training_loop", "truncated_snr", "unet_forward",
-    "upsampler_loss",
+    "identity_residual", "inpaint_step", "inversion_step", "joint_attention", "latent_diffusion", "mark_noise",
+    "masked_loss", "memorisation_score", "micro_embedding", "noised_further", "posterior", "prior_loss", "quantize",
+    "refiner_loss", "residual_block", "reverse_chain", "sampling_loop", "score_from_eps", "self_attention", "sinusoidal",
+    "slerp", "solution", "student_target", "text_dropout", "train_clip", "train_gan", "training_loop", "truncated_snr",
+    "unet_forward", "upsampler_loss",
 ]
 # fmt: on
 
