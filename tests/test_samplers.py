@@ -53,6 +53,15 @@ def test_ddim_needs_no_noise_and_ddpm_does():
     assert not torch.allclose(result(ddpm(*args, rng=seeded(1))), result(ddpm(*args, rng=seeded(2))))
 
 
+def test_the_start_decides_where_ddim_ends_and_not_where_ddpm_does():
+    one = torch.tensor([[0.9, 0.55]], dtype=torch.float64).expand(800, 2)
+    chain = DDPM(linear_beta(1000))
+    args = ExactDenoiser(points.ring(), chain), one, chain.times(50)
+    shares = lambda x: torch.bincount(torch.cdist(x, points.ring().means).argmin(1), minlength=8) / len(x)
+    assert shares(result(ddim(*args))).max() == 1
+    assert (shares(result(ddpm(*args, seeded(0)))) - 1 / 8).abs().max() < 4 * (7 / 64 / 800) ** 0.5
+
+
 def test_ddim_tends_to_the_closed_form_flow_of_one_gaussian():
     """For N(m, s^2) the probability flow is linear: x_0 = m + s x_T / sqrt(a^2 s^2 + b^2) about its mean a m."""
     one = GaussianMixture([1.0], torch.tensor([[0.7, -0.3]]), [0.5])

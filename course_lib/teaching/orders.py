@@ -48,7 +48,7 @@ RIGHT = "share of pictures with all of the caption right"
 # fmt: off
 COLLAPSE = _each("{}", "change", ("momentum 0.9", "the recipe", "half the rate", "minimax loss", "R1"))
 LEVELS = _each("s = {}", "s", (0, 100, 200, 400, 600), upsampler="with", truncated=False, given="class")
-WEIGHTS = _each("w = {:g}", "w", (0.0, 0.5, 1.0, 2.0, 3.0, 8.0), steps=25, dropped=None, n=500)
+WEIGHTS = _each("w = {:g}", "w", (0.0, 0.5, 1.0, 2.0, 3.0, 8.0), steps=25, n=500)
 CLIP = (_each("noise-aware CLIP, w = {:g}", "w", (100.0, 300.0, 1000.0, 3000.0), clip="noisy_clip")
         | _each("CLIP of clean pictures, w = {:g}", "w", (100.0, 300.0, 3000.0), clip="clip"))
 LATENT = (_each("{} steps, w = 3", "steps", (2, 4, 8), model="latent2shape", w=3.0)
@@ -61,8 +61,8 @@ THRESHOLDS = (_each("no thresholding, w = {:g}", "w", (1.0, 3.0, 10.0), within="
 SYSTEMS = _each(
     "{}", "system", ("text to pixels", "DALL-E 2", "latent diffusion", "Imagen", "SDXL", "Stable Diffusion 3")
 )
-DDIM = (_each("DDIM, {} steps", "steps", (5, 10, 50, 1000), eta=0.0)
-        | _each("DDPM, {} steps", "steps", (5, 10, 20, 50, 1000), eta=1.0))
+DDIM = (_each("DDIM, {} steps", "steps", (5, 10, 20), eta=0.0)
+        | _each("DDPM, {} steps", "steps", (5, 10, 20), eta=1.0))
 TOLD = {
     "not told of size and crop": {"kind": "all, not told", "what": "drawing"},
     "not told, with a refiner": {"kind": "all, not told, refined", "what": "drawing"},

@@ -110,7 +110,7 @@ class TradeOff:
 def measured(guides: tuple[str, ...] = ("classifier-free", "classifier")) -> TradeOff:
     """The trade-off that tests/benchmarks/guidance_sweep.py measured on the shipped digits, mean of its seeds, 25 steps."""
     runs = figures.load("guidance_sweep")
-    runs = figures.where(runs, steps=25, dropped=None, n=runs.attrs["n"])
+    runs = figures.where(runs, steps=25, n=runs.attrs["n"])
     curves = {}
     for guide in validate.filled("guides", guides):
         validate.choice("guides", guide, runs["guide"].unique().tolist())

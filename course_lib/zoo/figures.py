@@ -40,14 +40,14 @@ def load(name: str, table: str = "runs") -> pd.DataFrame:
 
 
 def where(table: pd.DataFrame, **keys: Any) -> pd.DataFrame:
-    """The rows in which each column of that name has that value; None stands for a missing one.
+    """The rows in which each column of that name has that value.
 
     Raises ValueError for a column that the table does not have.
     """
     columns = validate.instance("table", table, pd.DataFrame).columns.tolist()
     for key, value in keys.items():
         validate.choice("key", key, columns)
-        table = table[table[key].isna() if value is None else table[key] == value]
+        table = table[table[key] == value]
     return table
 
 

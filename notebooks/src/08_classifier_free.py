@@ -297,7 +297,7 @@ def drawn(figure, w, length=1):
 
 fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.8))
 for figure, (colour, line) in SHOWN.items():
-    each = [estimate(row) for row in figures.values(sweep, figure, dropped=None, w=WS)]
+    each = [estimate(row) for row in figures.values(sweep, figure, w=WS)]
     style = dict(fmt=line, color=colour, ms=8, capsize=5, label=figure)
     axes[0].errorbar(WS, [e.mean for e in each], [e.margin for e in each], **style)
 axes[0].set(title="Over w", xlabel="w", ylabel="share", ylim=(0, 1.35))
@@ -333,7 +333,7 @@ plots.show(
 # %%
 noises = dict(runs="sets of noise")
 change = lambda figure: compare(drawn(figure, 3), drawn(figure, 1), **noises).difference
-old = lambda figure: figures.values(sweep, figure, dropped=None, w=1)  # other noise
+old = lambda figure: figures.values(sweep, figure, w=1)  # other noise
 same = lambda figure: compare(old(figure), drawn(figure, 1), paired=False, **noises).difference
 claim(
     "cfg-tradeoff",

@@ -6,8 +6,7 @@ The shipped network throughout; for classifier guidance, with the null condition
 noise that samples start from, and a pair of classifiers: a noise-aware one and one of the same network that was trained on
 clean digits only, for 600 steps, after which it no longer improves. Seed 0 has the shipped noise-aware one. So error bars
 cover noise and three trainings of the classifiers, but not the network's own training. DDIM, eta = 0, 25 steps. The shipped
-classifier, which guides none of them, evaluates all. (`dropped` is null in every row: no network of these has another rate of
-label dropout than the shipped one.)
+classifier, which guides none of them, evaluates all.
 
 Trained networks are kept in build/guidance. Lessons 07 and 08 show the results. All of it takes about an hour on one
 core.
@@ -76,7 +75,7 @@ def guided(guide: str, seed: int, w: float, label: torch.Tensor) -> Denoiser:
 
 
 @cache
-def row(n: int, guide: str, seed: int, w: float, steps: int, dropped: None = None) -> dict:
+def row(n: int, guide: str, seed: int, w: float, steps: int) -> dict:
     """The scores of n samples, and the seconds that sampling took."""
     if w == 0 and guide != "classifier-free":  # without guidance it is the same for all
         return row(n, "classifier-free", seed, w, steps)
@@ -106,7 +105,7 @@ def real(n: int) -> dict:
 def jobs_of(guides=("classifier-free",), ws=(2,), steps=(25,), **fixed):
     """The jobs for all combinations."""
     return lambda seeds: [
-        {"guide": guide, "seed": seed, "w": w, "steps": k, "dropped": None} | fixed
+        {"guide": guide, "seed": seed, "w": w, "steps": k} | fixed
         for guide in guides
         for seed in seeds
         for w in ws

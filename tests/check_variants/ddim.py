@@ -1,21 +1,57 @@
-"""Lesson 14."""
+"""Lesson 14. Most answers are a loop over one of the moves below."""
+
+from functools import wraps
+from itertools import pairwise
 
 import numpy as np
 import torch
 
+from course_lib.process import randn_like
 from course_lib.samplers import ddim
 
 
-def by_library(denoiser, x_t, t, s, eta, z):
-    """The library's own sampler, for one move, with its noise replaced."""
-    without = [step.x for step in ddim(denoiser, x_t, torch.tensor([t, s]), 0.0)][-1]
-    if eta == 0:
-        return without
-    pred, process = denoiser(x_t, t), denoiser.process
-    _, variance = (float(v) for v in (0, (1 - process.alpha_bar(s)) / (1 - process.alpha_bar(t))))
-    sigma = eta * (variance * (1 - float(process.alpha_bar(t) / process.alpha_bar(s)))) ** 0.5
-    rest = float(1 - process.alpha_bar(s))
-    return without + ((max(rest - sigma**2, 0)) ** 0.5 - rest**0.5) * pred.eps + sigma * z
+def looped(move):
+    """The sampler that makes this move, given noise z, between each two of the times."""
+
+    @wraps(move)
+    def sampler(denoiser, x, times, eta, rng):
+        for t, s in pairwise(times):
+            x = torch.as_tensor(move(denoiser, x, t, s, eta, randn_like(x, rng))).to(x)
+        return x
+
+    return sampler
+
+
+def upwards(move):
+    """The inversion that makes this move from each of the times to the one before."""
+
+    @wraps(move)
+    def inversion(denoiser, x, times):
+        for i in range(len(times) - 1, 0, -1):
+            x = torch.as_tensor(move(denoiser, x, times[i], times[i - 1])).to(x)
+        return x
+
+    return inversion
+
+
+def by_library(denoiser, x, times, eta, rng):
+    """The library's own sampler."""
+    *_, last = ddim(denoiser, x, torch.tensor(times), eta, rng)
+    return last.x
+
+
+def noise_where_it_is_needed(denoiser, x, times, eta, rng):
+    """No noise is drawn for eta = 0 or at the end; all of it is drawn before the loop."""
+    bar = [float(denoiser.process.alpha_bar(t)) for t in times]
+    n = len(times) - 1
+    z = [torch.randn(x.shape, generator=rng) if eta and times[i + 1] else None for i in range(n)]
+    for i in range(n):
+        x0, eps = (pred := denoiser(x, times[i])).x0, pred.eps
+        variance = eta**2 * (1 - bar[i + 1]) / (1 - bar[i]) * (1 - bar[i] / bar[i + 1])
+        x = bar[i + 1] ** 0.5 * x0 + (1 - bar[i + 1] - variance) ** 0.5 * eps
+        if z[i] is not None:
+            x = x + variance**0.5 * z[i]
+    return x
 
 
 def by_coefficients(denoiser, x_t, t, s, eta, z):
@@ -220,10 +256,6 @@ def predicted_above(denoiser, x_s, s, t):
     return denoiser.process.add_noise(pred.x0, t, pred.eps)
 
 
-def downwards(denoiser, x_s, s, t):
-    return by_coefficients(denoiser, x_s, t, s, 0.0, torch.zeros_like(x_s))
-
-
 def bars_exchanged(denoiser, x_s, s, t):
     eps = denoiser(x_s, s).eps
     bar_t, bar_s = denoiser.process.alpha_bar(torch.tensor([s, t]))
@@ -272,53 +304,116 @@ def fresh_noise(denoiser, x_s, s, t):
     return denoiser.process.add_noise(denoiser(x_s, s).x0, t, z)
 
 
+def all_times(denoiser, x, times, eta, rng):
+    return looped(by_coefficients)(denoiser, x, list(range(times[0], -1, -1)), eta, rng)
+
+
+def not_to_the_end(denoiser, x, times, eta, rng):
+    return looped(by_coefficients)(denoiser, x, times[:-1], eta, rng)
+
+
+def one_noise(denoiser, x, times, eta, rng):
+    z = torch.randn(x.shape, generator=rng)
+    for t, s in zip(times, times[1:]):
+        x = by_coefficients(denoiser, x, t, s, eta, z)
+    return x
+
+
+def torch_randn_like(denoiser, x, times, eta, rng):
+    for t, s in zip(times, times[1:]):
+        x = by_coefficients(denoiser, x, t, s, eta, torch.randn_like(x))
+    return x
+
+
+def up_all_at_once(denoiser, x, times):
+    """With the coefficients of all moves before the loop."""
+    a, b = ([float(f(t)) for t in reversed(times)] for f in (denoiser.process.signal, denoiser.process.noise))
+    for i, s in enumerate(times[:0:-1]):
+        eps = denoiser(x, s).eps
+        x = a[i + 1] * (x - b[i] * eps) / a[i] + b[i + 1] * eps
+    return x
+
+
+def always_from_the_picture(denoiser, x, times):
+    for i in range(len(times) - 1, 0, -1):
+        end = up_by_coefficients(denoiser, x, times[i], times[i - 1])
+    return end
+
+
+def sampler_itself(denoiser, x, times):
+    return looped(by_coefficients)(denoiser, x, times, 0.0, None)
+
+
+def not_up_to_T(denoiser, x, times):
+    return upwards(up_by_coefficients)(denoiser, x, times[1:]) if len(times) > 2 else x
+
+
+def noised(denoiser, x, times):
+    """The forward process itself."""
+    return denoiser.process.add_noise(x, times[0], torch.randn(x.shape, generator=torch.Generator().manual_seed(0)))
+
+
 RIGHT = {
-    "ddim_step": [by_library, by_coefficients, by_posterior, by_numpy, each_by_itself],
-    "inversion_step": [up_by_add_noise, up_by_coefficients, up_by_ratio, up_in_a_batch, up_by_numpy, up_from_v],
+    "ddim_sampler": [
+        by_library,
+        noise_where_it_is_needed,
+        *map(looped, (by_coefficients, by_posterior, by_numpy, each_by_itself)),
+    ],
+    "ddim_inversion": [
+        up_all_at_once,
+        *map(upwards, (up_by_add_noise, up_by_coefficients, up_by_ratio, up_in_a_batch, up_by_numpy, up_from_v)),
+    ],
 }
 WRONG = {
-    "ddim_step": [
-        ("the noise is put back at its old size", old_noise),
-        ("sigma^2 is missing under its root", no_room),
-        ("eta is forgotten", always_noisy),
-        ("no noise is ever added", silent),
-        ("the picture is put back at its old size", old_picture),
+    "ddim_sampler": [
+        ("the noise is put back at its old size", looped(old_noise)),
+        ("sigma^2 is missing under its root", looped(no_room)),
+        ("eta is forgotten", looped(always_noisy)),
+        ("no noise is ever added", looped(silent)),
+        ("all times from T down", all_times),
     ],
-    "inversion_step": [
-        ("the noise is predicted at t", asked_above),
-        ("the move goes nowhere", nowhere),
-        ("x_s itself is mixed", from_x_s),
-        ("its sign is turned", turned),
+    "ddim_inversion": [
+        ("the noise is predicted at t", upwards(asked_above)),
+        ("the moves go nowhere", upwards(nowhere)),
+        ("x itself is mixed", upwards(from_x_s)),
+        ("this is the forward chain", upwards(forward_chain)),
     ],
 }
 TRIED = {
-    "ddim_step": [
-        *WRONG["ddim_step"],
-        ("our alpha_bar", lost_bar),
-        ("the square roots are missing", no_roots),
-        ("eta itself multiplies z", eta_on_z),
-        ("the variance sigma^2 multiplies z", variance_of_z),
-        ("sigma stands under the root", sigma_not_squared),
-        ("of a forward step", of_a_forward_step),
-        ("swapped", swapped),
-        ("is clipped", as_diffusers),
-        ("to t - 1, whatever s", one_step),
-        ("counted from 0", counted_from_zero),
-        ("x_t stands where", from_x_t),
-        ("", own_noise),
+    "ddim_sampler": [
+        *WRONG["ddim_sampler"],
+        ("the picture is put back at its old size", looped(old_picture)),
+        ("our alpha_bar", looped(lost_bar)),
+        ("the square roots are missing", looped(no_roots)),
+        ("eta itself multiplies z", looped(eta_on_z)),
+        ("", looped(variance_of_z)),
+        ("sigma stands under the root", looped(sigma_not_squared)),
+        ("of a forward step", looped(of_a_forward_step)),
+        ("swapped", looped(swapped)),
+        ("is clipped", looped(as_diffusers)),
+        ("to t - 1, whatever s", looped(one_step)),
+        ("", looped(counted_from_zero)),
+        ("x_t stands where", looped(from_x_t)),
+        ("the last move", not_to_the_end),
+        ("all moves have the same noise", one_noise),
+        ("not drawn from rng", torch_randn_like),
+        ("", looped(own_noise)),
     ],
-    "inversion_step": [
-        *WRONG["inversion_step"],
-        ("the move goes nowhere", predicted_above),
-        ("the move goes down", downwards),
-        ("have changed places", bars_exchanged),
-        ("the square roots are missing", roots_lost),
-        ("the bar is lost", bar_lost),
-        ("this is the forward chain", forward_chain),
-        ("the picture keeps its old size", not_faded),
-        ("the noise keeps its old size", old_size_of_noise),
-        ("is clipped", clipped),
-        ("counted from 0", up_from_zero),
-        ("", fresh_noise),
+    "ddim_inversion": [
+        *WRONG["ddim_inversion"],
+        ("its sign is turned", upwards(turned)),
+        ("", upwards(predicted_above)),
+        ("the moves go down", sampler_itself),
+        ("have changed places", upwards(bars_exchanged)),
+        ("the square roots are missing", upwards(roots_lost)),
+        ("the bar is lost", upwards(bar_lost)),
+        ("", upwards(not_faded)),
+        ("the noise keeps its old size", upwards(old_size_of_noise)),
+        ("is clipped", upwards(clipped)),
+        ("counted from 0", upwards(up_from_zero)),
+        ("each move starts from the picture", always_from_the_picture),
+        ("up to T, is missing", not_up_to_T),
+        ("this is the forward process", upwards(fresh_noise)),
+        ("", noised),
     ],
 }

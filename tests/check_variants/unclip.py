@@ -1,9 +1,14 @@
 """Lesson 11."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch.nn.functional import l1_loss, mse_loss, normalize
 
+from course_lib import samplers
+from course_lib.denoisers import NULL
+from course_lib.guidance import ClassifierFree, classifier_free
 from course_lib.methods import interpolation
 
 
@@ -30,12 +35,21 @@ def by_length(prior, process, z, y, t, eps):
 
 def one_embedding_at_a_time(prior, process, z, y, t, eps):
     each = [prior(process.add_noise(z, t, eps), t, y)[i] - z[i] for i in range(len(z))]
-    return float(sum(e @ e for e in each)) / len(z)
+    return sum(e @ e for e in each) / len(z)
 
 
 def by_einsum(prior, process, z, y, t, eps):
     off = z - prior(process.add_noise(z, t, eps), t, y)
     return torch.einsum("bd,bd->", off, off) / z.shape[0]
+
+
+def without_a_gradient(prior, process, z, y, t, eps):
+    return (prior(process.add_noise(z, t, eps), t, y) - z).pow(2).sum(1).mean().item()
+
+
+def in_numpy(prior, process, z, y, t, eps):
+    error = prior(process.add_noise(z, t, eps), t, y).detach().numpy() - z.numpy()
+    return (error**2).sum(1).mean()
 
 
 def predicts_noise(prior, process, z, y, t, eps):
@@ -208,9 +222,131 @@ def stretched(a, b, share):
     return normalize((1 - share) * a + share * b, dim=1) * length
 
 
+def _ddim(denoiser, x, steps):
+    times = denoiser.process.times(steps).tolist()
+    for t, s in zip(times, times[1:]):
+        pred = denoiser(x, t)
+        x = denoiser.process.add_noise(pred.x0, s, pred.eps)
+    return x
+
+
+def by_the_library(prior, decoder, y, z, x, steps, w):
+    z = samplers.sample(prior.given(y), z, steps)
+    return samplers.sample(classifier_free(decoder, z, w), x, steps)
+
+
+def by_two_loops(prior, decoder, y, z, x, steps, w):
+    z = _ddim(prior.given(y), z, steps)
+    return _ddim(ClassifierFree(decoder.given(z), decoder.given(NULL), w), x, steps)
+
+
+def by_coefficients(prior, decoder, y, z, x, steps, w):
+    for model, stage in (("prior", prior), ("decoder", decoder)):
+        times = stage.process.times(steps)
+        for t, s in zip(times[:-1].tolist(), times[1:].tolist()):
+            now = z if model == "prior" else x
+            a, b = stage.process.coefficients(t, now)
+            next_a, next_b = stage.process.coefficients(s, now)
+            if model == "prior":
+                x0 = prior.given(y)(z, t).x0
+                z = next_a * x0 + next_b * (z - a * x0) / b
+            else:
+                x0 = w * decoder.given(z)(x, t).x0 + (1 - w) * decoder.given(NULL)(x, t).x0
+                x = next_a * x0 + next_b * (x - a * x0) / b
+    return x
+
+
+def null_by_hand(prior, decoder, y, z, x, steps, w):
+    z = samplers.result(samplers.ddim(prior.given(y), z, prior.process.times(steps)))
+    for t, s in pairwise(decoder.process.times(steps).tolist()):
+        one, other = decoder.given(z)(x, t), decoder.given(torch.zeros_like(z))(x, t)
+        x = decoder.process.add_noise(torch.lerp(other.x0, one.x0, w), s, torch.lerp(other.eps, one.eps, w))
+    return x
+
+
+def as_a_list(prior, decoder, y, z, x, steps, w):
+    vectors, pictures = [z], [x]
+    for t, s in pairwise(prior.process.times(steps).tolist()):
+        pred = prior.given(y)(vectors[-1], t)
+        vectors.append(prior.process.add_noise(pred.x0, s, pred.eps))
+    guided = ClassifierFree(decoder.given(vectors[-1]), decoder.given(NULL), w)
+    for t, s in pairwise(decoder.process.times(steps).tolist()):
+        pred = guided(pictures[-1], t)
+        pictures.append(decoder.process.add_noise(pred.x0, s, pred.eps))
+    return pictures[-1]
+
+
+def no_prior(prior, decoder, y, z, x, steps, w):
+    return samplers.sample(classifier_free(decoder, z, w), x, steps)
+
+
+def one_step_of_the_prior(prior, decoder, y, z, x, steps, w):
+    z = prior.given(y)(z, prior.process.T).x0
+    return samplers.sample(classifier_free(decoder, z, w), x, steps)
+
+
+def caption_to_the_decoder(prior, decoder, y, z, x, steps, w):
+    return samplers.sample(classifier_free(decoder, y, w), x, steps)
+
+
+def without_the_caption(prior, decoder, y, z, x, steps, w):
+    z = _ddim(prior.given(NULL), z, steps)
+    return samplers.sample(classifier_free(decoder, z, w), x, steps)
+
+
+def unguided(prior, decoder, y, z, x, steps, w):
+    return _ddim(decoder.given(_ddim(prior.given(y), z, steps)), x, steps)
+
+
+def never_given(prior, decoder, y, z, x, steps, w):
+    return _ddim(decoder.given(NULL), x, steps)
+
+
+def returns_the_vector(prior, decoder, y, z, x, steps, w):
+    return _ddim(prior.given(y), z, steps)
+
+
+def stays_noisy(prior, decoder, y, z, x, steps, w):
+    cond = decoder.given(_ddim(prior.given(y), z, steps))
+    for t in decoder.process.times(steps)[:-1].tolist():
+        pred = ClassifierFree(cond, decoder.given(NULL), w)(x, t)
+        x = decoder.process.add_noise(pred.x0, t, pred.eps)
+    return x
+
+
+def _decoded(prior, decoder, y, z, x, steps, mix):
+    z = _ddim(prior.given(y), z, steps)
+    for t, s in pairwise(decoder.process.times(steps).tolist()):
+        c, u = decoder.given(z)(x, t), decoder.given(NULL)(x, t)
+        x = decoder.process.add_noise(*mix(c, u, s))
+    return x
+
+
+def turned(prior, decoder, y, z, x, steps, w):
+    return _decoded(prior, decoder, y, z, x, steps, lambda c, u, s: (u.x0 - w * (c.x0 - u.x0), s, u.eps - w * (c.eps - u.eps)))
+
+
+def their_w(prior, decoder, y, z, x, steps, w):
+    mix = lambda c, u, s: ((1 + w) * c.x0 - w * u.x0, s, (1 + w) * c.eps - w * u.eps)
+    return _decoded(prior, decoder, y, z, x, steps, mix)
+
+
+def eps_alone(prior, decoder, y, z, x, steps, w):
+    return _decoded(prior, decoder, y, z, x, steps, lambda c, u, s: (c.x0, s, u.eps + w * (c.eps - u.eps)))
+
+
+def one_process(prior, decoder, y, z, x, steps, w):
+    z = _ddim(prior.given(y), z, steps)
+    for t, s in pairwise(prior.process.times(steps).tolist()):
+        c, u = decoder.given(z)(x, t), decoder.given(NULL)(x, t)
+        x = prior.process.add_noise(u.x0 + w * (c.x0 - u.x0), s, u.eps + w * (c.eps - u.eps))
+    return x
+
+
 RIGHT = {
     "prior_loss": [by_mse, by_hand, by_columns, by_length, one_embedding_at_a_time, by_einsum],
     "slerp": [interpolation.slerp, by_arc, by_basis, one_by_one, by_numpy, straight_where_near],
+    "unclip_sampling": [by_the_library, by_two_loops, by_coefficients, null_by_hand, as_a_list],
 }
 WRONG = {
     "prior_loss": [
@@ -227,6 +363,13 @@ WRONG = {
         ("not divided by sin(angle)", undivided),
         ("arccos is missing", no_arccos),
     ],
+    "unclip_sampling": [
+        ("the prior's steps do not change z", no_prior),
+        ("it is given NULL", without_the_caption),
+        ("w is forgotten", unguided),
+        ("as noisy as it was", stays_noisy),
+        ("the decoder has its own", one_process),
+    ],
 }
 TRIED = {
     "prior_loss": [
@@ -240,6 +383,8 @@ TRIED = {
         ("is given t / T", relative_time),
         ("one step too little", counted_from_zero),
         ("the cosine of both", by_cosine),
+        ("no gradient flows", without_a_gradient),
+        ("no gradient flows", in_numpy),
     ],
     "slerp": [
         *WRONG["slerp"],
@@ -252,5 +397,15 @@ TRIED = {
         ("are cos and sin", by_cos_and_sin),
         ("are sqrt(1 - s)", by_variance),
         ("is stretched", stretched),
+    ],
+    "unclip_sampling": [
+        *WRONG["unclip_sampling"],
+        ("", one_step_of_the_prior),
+        ("", caption_to_the_decoder),
+        ("never given z", never_given),
+        ("z is returned", returns_the_vector),
+        ("leads away", turned),
+        ("(1 + w) cond", their_w),
+        ("only eps is guided", eps_alone),
     ],
 }

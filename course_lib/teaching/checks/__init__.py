@@ -19,7 +19,7 @@ with own_defaults():  # the data of the checks are tensors
     from course_lib.teaching.checks.classifier_free import classifier_free_sampling, dropout_training, identity_residual
     from course_lib.teaching.checks.clip import clip_guided_eps, contrastive_loss, train_clip
     from course_lib.teaching.checks.consistency import consistency_function, consistency_loss, consistency_step
-    from course_lib.teaching.checks.ddim import ddim_step, inversion_step
+    from course_lib.teaching.checks.ddim import ddim_inversion, ddim_sampler
     from course_lib.teaching.checks.distillation import student_target, truncated_snr
     from course_lib.teaching.checks.epsilon import from_v, sampling_loop, training_loop
     from course_lib.teaching.checks.ethics import detection_limit, mark_noise, memorisation_score
@@ -32,20 +32,20 @@ with own_defaults():  # the data of the checks are tensors
     from course_lib.teaching.checks.sd3 import flow_loss, joint_attention
     from course_lib.teaching.checks.sdxl import micro_embedding, refiner_loss
     from course_lib.teaching.checks.text import cross_attention, text_dropout
-    from course_lib.teaching.checks.unclip import prior_loss, slerp
+    from course_lib.teaching.checks.unclip import prior_loss, slerp, unclip_sampling
     from course_lib.teaching.checks.unet import residual_block, self_attention, sinusoidal, unet_forward
 
 # fmt: off
 __all__ = [
     "add_noise", "adversarial_value", "annealed_langevin", "augmented", "cascade", "classifier_free_sampling",
     "classifier_loss", "clip_guided_eps", "consistency_function", "consistency_loss", "consistency_step", "consistent",
-    "contrastive_loss", "cosine_beta", "cross_attention", "ddim_step", "detection_limit", "dropout_training",
-    "dynamic_threshold", "elbo", "flow_loss", "from_v", "guided_sampling", "guided_score", "hidden_words",
-    "identity_residual", "inpaint_step", "inversion_step", "joint_attention", "latent_diffusion", "mark_noise",
-    "masked_loss", "memorisation_score", "micro_embedding", "noised_further", "posterior", "prior_loss", "quantize",
-    "refiner_loss", "residual_block", "reverse_chain", "sampling_loop", "score_from_eps", "self_attention", "sinusoidal",
-    "slerp", "solution", "student_target", "text_dropout", "train_clip", "train_gan", "training_loop", "truncated_snr",
-    "unet_forward", "upsampler_loss",
+    "contrastive_loss", "cosine_beta", "cross_attention", "ddim_inversion", "ddim_sampler", "detection_limit",
+    "dropout_training", "dynamic_threshold", "elbo", "flow_loss", "from_v", "guided_sampling", "guided_score",
+    "hidden_words", "identity_residual", "inpaint_step", "joint_attention", "latent_diffusion", "mark_noise", "masked_loss",
+    "memorisation_score", "micro_embedding", "noised_further", "posterior", "prior_loss", "quantize", "refiner_loss",
+    "residual_block", "reverse_chain", "sampling_loop", "score_from_eps", "self_attention", "sinusoidal", "slerp",
+    "solution", "student_target", "text_dropout", "train_clip", "train_gan", "training_loop", "truncated_snr",
+    "unclip_sampling", "unet_forward", "upsampler_loss",
 ]
 # fmt: on
 

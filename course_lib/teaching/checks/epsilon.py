@@ -232,7 +232,7 @@ class _Recorder:
         return Prediction(x, *CHAIN.coefficients(t, x), "eps", torch.full_like(x, EPS))
 
 
-class _Moves:
+class Moves:
     """What a sampler did with x: the times `t` of its moves, where it began, and of each move the numbers a, b and c."""
 
     def __init__(self, sampler: Callable, x: Tensor = CLOUD[:8000]):
@@ -278,15 +278,15 @@ sampling_loop = Check(
     "sampling_loop",
     _sampling_loop,
     cases=[
-        Case("one move at each t, from T down to 1", lambda f: _Moves(f).t),
-        Case("the first move begins at x", lambda f: _Moves(f).begin[:5]),
-        Case("x_t is multiplied by 1 / sqrt(alpha_t)", lambda f: _Moves(f).a, 0.03),
-        Case("the predicted noise is subtracted with its factor", lambda f: _Moves(f).b, 0.03),
-        Case("each move adds noise of standard deviation sigma_t, and the last one, t = 1, none", lambda f: _Moves(f).c, 0.03),
-        Case("the same for pictures (B, C, H, W)", lambda f: _Moves(f, SHEET).c, 0.05),
-        Case("each move has noise of its own", lambda f: _Moves(f).fresh),
-        Case("the same rng gives the same x_0", lambda f: torch.equal(_Moves(f).end, _Moves(f).end)),
-        Case("x is left as it was", lambda f: _Moves(f).x[:5]),
+        Case("one move at each t, from T down to 1", lambda f: Moves(f).t),
+        Case("the first move begins at x", lambda f: Moves(f).begin[:5]),
+        Case("x_t is multiplied by 1 / sqrt(alpha_t)", lambda f: Moves(f).a, 0.03),
+        Case("the predicted noise is subtracted with its factor", lambda f: Moves(f).b, 0.03),
+        Case("each move adds noise of standard deviation sigma_t, and the last one, t = 1, none", lambda f: Moves(f).c, 0.03),
+        Case("the same for pictures (B, C, H, W)", lambda f: Moves(f, SHEET).c, 0.05),
+        Case("each move has noise of its own", lambda f: Moves(f).fresh),
+        Case("the same rng gives the same x_0", lambda f: torch.equal(Moves(f).end, Moves(f).end)),
+        Case("x is left as it was", lambda f: Moves(f).x[:5]),
     ],
     mistakes={
         "the bar is lost: sqrt(1 - alpha_t) stands where sqrt(1 - alpha_bar_t) belongs": {
