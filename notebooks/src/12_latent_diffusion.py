@@ -271,7 +271,7 @@ for s in (1.0, 5.5):
 # 2. In each of `steps` steps: draw, encode, scale; `denoising_loss(network.given(label), z, rng)` is lesson 02's loss; then the
 #    gradient step.
 # 3. Sample for the labels `wanted`: `network.draw_noise(len(wanted), rng)`, and `sample(denoiser, noise, 25)`, which is 25
-#    steps of DDIM.
+#    steps of DDIM, a deterministic sampler that lesson 14 derives.
 # 4. Undo the scale, decode, and return the pictures.
 
 # %%
