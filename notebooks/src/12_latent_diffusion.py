@@ -441,10 +441,11 @@ claim(
 # What is drawn after the same time?
 #
 # Three trainings of each, for 12 s of one core. Pictures show one object; the network is given its label, one of 20. We draw
-# 120 pictures of each network without guidance. A picture is right if the detector reads its colour and its shape. All this
-# was fixed before the trainings (`python tests/benchmarks/latents.py`). Latents are those of the shipped autoencoder, whose
-# training is not counted: it is made once, and many models use it. Its price stands below. $f = 1$ and $f = 2$ are left out,
-# since few steps of the former fit into the time, and no autoencoder of the latter ships.
+# 120 pictures of each network without guidance. A picture is right if the detector reads its colour and its shape. The times
+# were halved after the first training in pixels, none at $f = 4$ was made yet (`python tests/benchmarks/latents.py`). Latents
+# are those of the shipped autoencoder, whose training is not counted: it is made once, and many models use it. Its price
+# stands below. $f = 1$ and $f = 2$ are left out, since few steps of the former fit into the time, and no autoencoder of the
+# latter ships.
 
 # %% tags=["nbval-ignore-output"]
 predict(

@@ -10,8 +10,8 @@ object; there are 20 kinds, given to the networks as a label. The networks are s
 pixels that are folded 2 x 2 or 4 x 4 into channels; the latter has the map of f = 4 without an autoencoder. Pixels that are not
 folded, f = 1, and latents of f = 2 have a cost alone. All data are scaled to unit variance. n pictures of each network, by 25
 steps of DDIM without guidance, are read by the shipped detector at a quarter, a half and all of the time. The autoencoder's own
-training is not counted: it is made once, and `cost` gives its price. What is compared, and when, was fixed before. Networks are
-kept in build/latents; lesson 12 shows the results.
+training is not counted: it is made once, and `cost` gives its price. SECONDS were halved after the first training in pixels;
+none at f = 4 was made yet. Networks are kept in build/latents; lesson 12 shows the results.
 """
 
 from collections.abc import Callable, Iterator
