@@ -7,7 +7,7 @@ from torch.distributions import Normal, kl_divergence
 
 from course_lib.denoisers import Network
 from course_lib.guidance import classifier_free
-from course_lib.methods.latents import autoencoder_loss, kl_term, psnr, unit_scale
+from course_lib.methods.latents import autoencoder_loss, kl_term, psnr, quantize, unit_scale
 from course_lib.nets.autoencoder import Autoencoder
 from course_lib.nets.text import TextUNet
 from course_lib.process import DDPM, seeded
@@ -74,6 +74,34 @@ def test_loss_is_the_error_and_its_share_of_kl():
     assert torch.allclose(much - without, 2 * kl_term(*net.gaussian(x)), rtol=1e-4)
     with torch.no_grad():
         assert float(without) == pytest.approx(float((net.paint(net.encode(x, seeded(0))) - x).abs().mean()), rel=1e-4)
+
+
+def test_vectors_of_the_codebook_stay_as_they_are_and_others_become_the_nearest():
+    codebook = torch.randn(9, 4, generator=seeded(0))
+    z = codebook[torch.randint(9, (2, 3, 5), generator=seeded(1))].movedim(-1, 1)
+    code, error = quantize(z + 0.01, codebook)
+    assert torch.equal(code, z + 0.01 + (z - (z + 0.01))) and error == pytest.approx(1.25 * 0.01**2, rel=1e-3)
+
+
+def test_the_gradient_of_quantized_latents_is_that_of_the_latents():
+    z, codebook = torch.randn(2, 4, 3, 5, requires_grad=True), torch.randn(9, 4, requires_grad=True)
+    code, error = quantize(z, codebook)
+    assert torch.equal(torch.autograd.grad((3 * code).sum(), z, retain_graph=True)[0], torch.full_like(z, 3))
+    of_z, of_codes = torch.autograd.grad(error, (z, codebook))
+    used = torch.cdist(z.movedim(1, -1).flatten(0, 2), codebook).argmin(1).unique()
+    assert torch.allclose(of_z, 0.5 * (z - code) / z.numel(), atol=1e-6) and set(
+        of_codes.abs().sum(1).nonzero()[:, 0].tolist()
+    ) <= set(used.tolist())
+
+
+def test_a_schedule_meets_latents_of_any_size_alike_once_they_are_scaled():
+    """Latents that are 5.5 times as large have a signal-to-noise ratio of 5.5^2 times at every t, unless they are scaled."""
+    process, z, eps = DDPM(linear_beta(1000)), torch.randn(4, 4, 8, 8), torch.randn(4, 4, 8, 8)
+    ratio = lambda z, t: (process.signal(t) * z).var() / (process.noise(t) * eps).var()
+    for t in (1, 500, 1000):
+        assert float(ratio(5.5 * z, t) / ratio(z, t)) == pytest.approx(5.5**2, rel=1e-4)
+        scaled = [process.add_noise(unit_scale(s * z) * s * z, t, eps) for s in (1, 5.5)]
+        assert torch.allclose(*scaled, atol=1e-5)
 
 
 def test_psnr():

@@ -47,6 +47,20 @@ def unit_scale(z: Tensor) -> Tensor:
     return 1 / z.std()
 
 
+def quantize(z: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor]:
+    """The nearest vectors of a codebook (K, C) to latents z (B, C, h, w), and the error () by which both are trained.
+
+    The gradient with respect to the vectors is passed on to z (straight-through). Van den Oord et al. 2017, section 3.2 and
+    eq. 3, with beta = 0.25.
+    """
+    cells = validate.floats("z", z, "C", "h", "w").movedim(1, -1)
+    validate.floats("codebook", codebook, z.shape[1])
+    nearest = torch.cdist(cells.detach().flatten(0, 2), codebook.detach()).argmin(1)
+    code = codebook[nearest].view(cells.shape).movedim(-1, 1)
+    error = (code - z.detach()).square().mean() + 0.25 * (z - code.detach()).square().mean()
+    return z + (code - z).detach(), error
+
+
 def psnr(x: Tensor, y: Tensor) -> float:
     """The peak signal-to-noise ratio of pictures x and y (B, C, H, W) in [-1, 1], in decibels: 10 log10(4 / MSE).
 

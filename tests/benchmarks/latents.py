@@ -1,120 +1,242 @@
-"""Pixels and latents of f = 2 and f = 4: the cost of a step, and the quality after equal training time.
+"""Diffusion in pixels and in latents on one clock: the cost of a step, and what is drawn after equal processor time.
 
-    python tests/benchmarks/latents.py cost       # a training step, an evaluation, decoding: on a core without other work
-    python tests/benchmarks/latents.py quality    # half an hour of one core
+    python tests/benchmarks/latents.py [cost | arms] [--seeds 0 1 2]
 
-Lesson 09's U-Net for all, with the levels that reach from the map's side down to 4 x 4. f = 1 is lesson 09's pixel model, which
-folds 2 x 2 pixels into channels and predicts x_0; 'plain pixels' does not fold. The costs are the minimum of eight turns. For
-the quality each is trained by lesson 12's recipe, from random weights, for as many steps as the shipped model's training time
-allows at these costs; f = 4 is the shipped model. The autoencoder's own training is not counted. Networks are kept in
-build/latents; lesson 12 shows the results.
+The clock is the processor time of one core. `cost` measures a step of each training in turns, on one thread. All else is a
+fixed number of steps, which other work of the machine does not change: seconds are steps times their cost. Pictures show one
+object; there are 20 kinds, given to the networks as a label. The networks are small: all of this takes four minutes.
+
+`arms` trains the same U-Net by the same loss, rate and times for SECONDS: in latents of the shipped autoencoder, f = 4, and in
+pixels that are folded 2 x 2 or 4 x 4 into channels; the latter has the map of f = 4 without an autoencoder. Pixels that are not
+folded, f = 1, and latents of f = 2 have a cost alone. All data are scaled to unit variance. n pictures of each network, by 25
+steps of DDIM without guidance, are read by the shipped detector at a quarter, a half and all of the time. The autoencoder's own
+training is not counted: it is made once, and `cost` gives its price. SECONDS were halved after the first training in pixels;
+none at f = 4 was made yet. Networks are kept in build/latents; lesson 12 shows the results.
 """
 
-import time
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from rows import BUILD, Benchmark, Part, load, load_or_train, measure
-from scores import rounded
+from scores import right
 from timing import min_milliseconds
-from torch import nn
+from torch import Tensor, nn
 
-from course_lib.datasets import captions, scenes, shapes
-from course_lib.guidance import classifier_free
-from course_lib.methods import latents
+from course_lib.datasets import scenes, shapes
+from course_lib.denoisers import Network
+from course_lib.methods.latents import autoencoder_loss
 from course_lib.nets.autoencoder import Autoencoder
-from course_lib.process import seeded
+from course_lib.nets.unet import UNet
+from course_lib.process import DDPM, seeded
 from course_lib.samplers import sample
-from course_lib.training import denoising_loss
+from course_lib.schedules import linear_beta
+from course_lib.training import EMA, TrainingState, denoising_loss
 from course_lib.zoo import models
-from course_lib.zoo.recipes.latents import latent2shape_network, some_pictures, train_autoencoder, train_latent2shape
-from course_lib.zoo.recipes.shapes import pair_figures
+from course_lib.zoo.recipes.latents import latent2shape_network
+from course_lib.zoo.recipes.shapes import text2shape_network
 
-COST = "milliseconds for 64 pictures, one thread"
-NETWORKS = {
-    "plain pixels": {"size": 32, "widths": (32, 64, 128), "channels": 3, "patch": 1},
-    "1": {"size": 32, "widths": (32, 64, 128), "channels": 3, "patch": 2},
-    "2": {"size": 16, "widths": (32, 64, 128)},
-    "4": {"size": 8, "widths": (48, 96)},  # what ships
+COST, SHIPPED = "milliseconds, a batch of 32", "milliseconds of the shipped models"
+SECONDS = (3, 6, 12)
+
+
+def some(n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """n pictures of one object (n, 3, 32, 32), and which of the kinds of objects each shows (n,)."""
+    scene = scenes.sample(n, rng, ("one",))
+    return shapes.draw(scene, rng).to(memory_format=torch.channels_last), scene.object[:, 0]
+
+
+def asked(n: int, seed: int) -> scenes.Scene:
+    """n objects to draw, at no place and of no size in particular."""
+    scene = scenes.sample(n, seeded(100 + seed), ("one",))
+    nothing = torch.full_like
+    return replace(scene, size=nothing(scene.size, scenes.NONE), place=nothing(scene.place, scenes.NONE))
+
+
+def steps_of(net: nn.Module, loss: Callable[[], Tensor], ema: EMA, steps: int, lr: float = 3e-3) -> Iterator[TrainingState]:
+    """Steps of AdamW at a fixed rate, so that a network halfway is not one whose rate is still to fall."""
+    optimizer = torch.optim.AdamW(net.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
+    for step in range(1, steps + 1):
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()
+        optimizer.step()
+        ema.update()
+        yield TrainingState(step, value.item(), step / steps, 0.0)
+
+
+# Pixels and latents
+
+
+class Scaled(nn.Module):
+    """Pictures, or the latents of an autoencoder, moved to mean 0 and scaled to unit variance: one number each for all."""
+
+    def __init__(self, coder: Autoencoder | None = None):
+        super().__init__()
+        self.coder, rng = coder, seeded(9)
+        x, _ = some(1000, rng)
+        z = coder.encode(x, rng) if coder else x
+        self.mean, self.std = z.mean(), z.std()
+
+    def encode(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        return ((self.coder.encode(x, rng) if self.coder else x) - self.mean) / self.std
+
+    def decode(self, z: Tensor) -> Tensor:
+        z = z * self.std + self.mean
+        return self.coder.decode(z) if self.coder else z.clamp(-1, 1)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What the U-Net is trained on: maps of `size`, `channels` and `patch`; the factor of the autoencoder, 1 for pixels."""
+
+    size: int = 8
+    channels: int = 4
+    patch: int = 1
+    factor: int = 4
+
+    def coder(self) -> nn.Module:
+        return Scaled(None if self.factor == 1 else models.load("autoencoder", device="cpu"))
+
+    def network(self, seed: int) -> Network:
+        torch.manual_seed(seed)
+        net = UNet(self.size, self.channels, (16, 32, 64), depth=1, classes=24, patch=self.patch)
+        return Network(net.to(memory_format=torch.channels_last), DDPM(linear_beta(1000)), "v")
+
+
+ARMS = {
+    "f = 1": Arm(size=32, channels=3, factor=1),
+    "folded 2 x 2": Arm(size=32, channels=3, patch=2, factor=1),
+    "f = 2": Arm(size=16, factor=2),
+    "folded 4 x 4": Arm(size=32, channels=3, patch=4, factor=1),
+    "f = 4": Arm(),
 }
+TRAINED = ("folded 2 x 2", "folded 4 x 4", "f = 4")
 
 
-class Pixels(nn.Module):
-    """Pictures in place of latents, where there is no autoencoder."""
-
-    def encode(self, x, rng=None):
-        return x
-
-    def decode(self, z):
-        return z.clamp(-1, 1)
+def steps_in(arm: str, seconds: float) -> int:
+    """How many steps of an arm's network fit into a time, encoding included."""
+    return int(1000 * seconds / min(load("latents")[COST][arm]["training"]))
 
 
-def cost(n: int) -> dict[str, dict[str, float]]:
-    """Milliseconds of a training step of a batch, encoding included, of one evaluation of it, and of decoding it."""
-    rng, runs, latent = seeded(0), {}, {}
-    scene = scenes.sample(64, rng)
-    x, tokens = shapes.draw(scene, rng).to(memory_format=torch.channels_last), captions.tokens(captions.tell(scene, rng)[0])
+def arm_training(arm: str, seed: int) -> tuple[Network, nn.Module, Callable]:
+    """The averaged network of an arm, what encodes and decodes, and its training."""
+    of, rng = ARMS[arm], seeded(seed)
+    learner, network, coder = of.network(seed), of.network(seed), of.coder()
 
-    def add(f: str) -> None:
-        network = latent2shape_network(**NETWORKS[f])
-        coder = Autoencoder(int(f)).to(memory_format=torch.channels_last) if f in "24" else None
-        optimizer = torch.optim.AdamW(network.net.parameters(), fused=True)
+    def loss() -> Tensor:
+        x, label = some(32, rng)
+        with torch.no_grad():
+            z = coder.encode(x, rng)
+        return denoising_loss(learner.given(label), z, rng)
 
-        def training() -> None:
-            latent[f] = coder.encode(x, rng) if coder else x
-            denoising_loss(network.given(tokens), latent[f], rng).backward()
-            optimizer.step()
-            optimizer.zero_grad()
+    ema = EMA(learner.net, 0.99, into=network.net)
+    return network, coder, lambda: steps_of(learner.net, loss, ema, steps_in(arm, SECONDS[-1]), lr=2e-3)
 
-        def evaluation() -> None:
+
+def arm_row(n: int, arm: str, seed: int, seconds: float) -> dict:
+    """What n pictures show, of a network after so much time."""
+    network, coder, training = arm_training(arm, seed)
+    path = lambda s: BUILD / f"latents/{arm} {seed} {s:g}.safetensors"
+    if not path(SECONDS[-1]).is_file():
+        snapshots = {steps_in(arm, s): path(s) for s in SECONDS[:-1]}
+        load_or_train(path(SECONDS[-1]), network.net, training, snapshots=snapshots)
+    load_or_train(path(seconds), network.net, training)
+    with torch.no_grad():
+        return {"steps": steps_in(arm, seconds)} | pictures_of(network, coder, n, seed)
+
+
+def pictures_of(network: Network, coder: nn.Module, n: int, seed: int) -> dict:
+    wanted = asked(n, seed)
+    z = sample(network.given(wanted.object[:, 0]), network.draw_noise(n, seeded(300 + seed)), 25, batch=40)
+    made = coder.decode(z)
+    found = right(made, wanted, ("colour", "shape", "binding"))
+    found["exchanged"] = right(made.roll(1, 0), wanted, ("binding",))["binding"]
+    return {"figures": found}
+
+
+# Costs
+
+
+def rounds(runs: dict, repeats: int) -> dict:
+    """The milliseconds of each run in every one of `repeats` rounds, in each of which all take turns; the first is left out."""
+    times = [min_milliseconds(runs, 1) for _ in range(repeats + 1)][1:]
+    return {name: [round(row[name], 2) for row in times] for name in runs}
+
+
+def costs(**_) -> dict:
+    """Processor milliseconds of a batch of 32, of each of twelve rounds: a training step, an evaluation, decoding."""
+    rng, runs = seeded(0), {}
+    x, label = some(32, rng)
+
+    def stepping(net: nn.Module, loss: Callable[[], Tensor]) -> Callable:
+        training = steps_of(net, loss, EMA(net), 10**9)
+        return lambda: next(training)
+
+    for arm, of in ARMS.items():
+        network = of.network(0)
+        coder = Scaled(None if of.factor == 1 else Autoencoder(of.factor).to(memory_format=torch.channels_last))
+
+        def loss(network=network, coder=coder) -> Tensor:
+            x, label = some(32, rng)
             with torch.no_grad():
-                network.given(tokens)(latent[f], 500)
+                z = coder.encode(x, rng)
+            return denoising_loss(network.given(label), z, rng)
 
-        runs[f, "a training step"], runs[f, "an evaluation"] = training, evaluation
-        runs[f, "decoding"] = lambda: coder.decode(latent[f]) if coder else None
+        def evaluation(network=network) -> None:
+            with torch.no_grad():
+                network.given(label)(network.draw_noise(32, rng), 500)
 
-    for f in NETWORKS:
-        add(f)
-    found = {f: {} for f in NETWORKS}
-    for (f, name), spent in min_milliseconds(runs, 8, time.perf_counter).items():
-        found[f][name] = round(spent, 1)
+        z = coder.encode(x, rng)
+        runs[arm, "training"], runs[arm, "evaluation"] = stepping(network.net, loss), evaluation
+        runs[arm, "decoding"] = partial(lambda coder, z: coder.decode(z), coder, z)
+    found: dict = {arm: {} for arm in ARMS}
+    for (arm, part), spent in rounds(runs, 12).items():
+        found[arm][part] = spent
     return found
 
 
-def generator(f: str, steps: int):
-    """`generate(captions, w)`, pictures of the network of that f after `steps` steps, and its autoencoder's PSNR in dB."""
-    if f == "4":
-        network, coder = models.load("latent2shape"), models.load("autoencoder")
-    else:
-        torch.manual_seed(0)
-        coder, network = Pixels(), latent2shape_network(**NETWORKS[f])
-        if f == "1":
-            network = replace(network, view="x0")  # lesson 09 has the reason
-        else:
-            coder = Autoencoder(int(f)).to(memory_format=torch.channels_last)
-            load_or_train(BUILD / f"latents/autoencoder {f}.safetensors", coder, lambda: train_autoencoder(coder))
-        training = lambda: train_latent2shape(network, steps=steps, through=coder)
-        load_or_train(BUILD / f"latents/f = {f}.safetensors", network.net, training)
-    rng = seeded(1)
-    x = some_pictures(1000, rng)
-    psnr = None if f == "1" else round(latents.psnr(coder.decode(coder.encode(x, rng)), x), 1)
-    noise = lambda prompts: network.draw_noise(len(prompts), seeded(1))
-    return lambda prompts, w: coder.decode(sample(classifier_free(network, prompts, w), noise(prompts), 25)), psnr
+def shipped_costs(**_) -> dict:
+    """Processor milliseconds of a training step of the shipped models, by their recipes' batches, of each of six rounds."""
+    from course_lib.datasets import captions
+    from course_lib.zoo.recipes.latents import some_pictures
+
+    rng, runs = seeded(0), {}
+    coder = Autoencoder().to(memory_format=torch.channels_last)
+    scene = {batch: scenes.sample(batch, rng) for batch in (32, 64)}
+    prompts = {batch: captions.tell(of, rng)[0] for batch, of in scene.items()}
+    optimizer = torch.optim.AdamW(coder.parameters(), fused=True)
+
+    def autoencoder() -> None:
+        autoencoder_loss(coder, some_pictures(32, rng), 5e-4, rng).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    runs["autoencoder"] = autoencoder
+    for name, network, batch in (("text2shape", text2shape_network(), 32), ("latent2shape", latent2shape_network(), 64)):
+        adam = torch.optim.AdamW(network.net.parameters(), fused=True)
+
+        def step(network=network, batch=batch, adam=adam, name=name) -> None:
+            x = shapes.draw(scene[batch], rng).to(memory_format=torch.channels_last)
+            z = coder.encode(x, rng) if name == "latent2shape" else x
+            denoising_loss(network.given(prompts[batch]), z, rng).backward()
+            adam.step()
+            adam.zero_grad()
+
+        runs[name] = step
+    return rounds(runs, 6)
 
 
-def quality(n: int, f: str) -> dict:
-    """The detector's scores at f, after as many steps as fit into the shipped latent model's training time."""
-    spent, shipped = load("latents")[COST], models.records()["latent2shape"]["steps"]
-    steps = round(shipped * spent["4"]["a training step"] / spent[f]["a training step"])
-    generate, psnr = generator(f, steps)
-    return {"steps": steps, "PSNR of the autoencoder, dB": psnr} | rounded(pair_figures(generate, n))
+def arm_jobs(seeds) -> list[dict]:
+    return [{"arm": arm, "seed": seed, "seconds": s} for seed in seeds for arm in TRAINED for s in SECONDS]
 
 
 PARTS = [
-    Part("cost", once={COST: cost}),
-    Part("quality", lambda seeds: [{"f": f} for f in "124"], quality, into="after as much training", by="f"),
+    Part("cost", once={COST: costs, SHIPPED: shipped_costs}),
+    Part("arms", arm_jobs, arm_row),
 ]
-BENCH = Benchmark("latents", PARTS, amounts={"n": 200}, seeds=(), threads=1)
+BENCH = Benchmark("latents", PARTS, amounts={"n": 120}, threads=1)
 
 if __name__ == "__main__":
     measure(__doc__, BENCH)

@@ -1,229 +1,247 @@
 """Lesson 12."""
 
-import numpy as np
 import torch
-from torch.distributions import Normal, kl_divergence
+from torch.nn.functional import embedding, mse_loss
 
 from course_lib.methods import latents
+from course_lib.process import randn_like
+from course_lib.samplers import ddim, result, sample
+from course_lib.training import denoising_loss
 
+# quantize
 
-def by_torch(mean, log_variance):
-    return kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0)).mean()
 
+def nearest(z, codebook):
+    """The nearest vectors in the places of z, by the expanded square."""
+    b, c, h, w = z.shape
+    flat = z.permute(0, 2, 3, 1).reshape(-1, c)
+    distance = (flat**2).sum(1, keepdim=True) - 2 * flat @ codebook.T + (codebook**2).sum(1)
+    return codebook[distance.argmin(1)].reshape(b, h, w, c).permute(0, 3, 1, 2)
 
-def by_parts(mean, log_variance):
-    variance = torch.exp(log_variance)
-    each = -0.5 * (1 + log_variance - mean.pow(2) - variance)
-    return each.flatten(1).sum(1).mean() / each[0].numel()
 
+def of_both(code, z):
+    return ((code - z.detach()) ** 2).mean() + 0.25 * ((code.detach() - z) ** 2).mean()
 
-def by_std(mean, log_variance):
-    std = log_variance.exp().sqrt()
-    return (mean**2 / 2 + std**2 / 2 - 0.5 - std.log()).mean().item()
 
+def as_in_vqgan(z, codebook):
+    code = nearest(z, codebook)
+    return z + (code - z).detach(), of_both(code, z)
 
-def by_numpy(mean, log_variance):
-    m, v = mean.double().numpy(), log_variance.double().numpy()
-    return np.mean(m**2 + np.exp(v) - 1 - v) / 2
 
+def by_place(z, codebook):
+    far = (z[:, None] - codebook[None, :, :, None, None]).pow(2).sum(2)
+    code = embedding(far.argmin(1), codebook).permute(0, 3, 1, 2)
+    return code.detach() + z - z.detach(), of_both(code, z)
 
-def one_number_at_a_time(mean, log_variance):
-    pairs = zip(mean.flatten().tolist(), log_variance.flatten().tolist())
-    return sum(0.5 * (m * m + np.exp(v) - 1 - v) for m, v in pairs) / mean.numel()
 
+def with_mse(z, codebook):
+    code = nearest(z, codebook)
+    error = mse_loss(code, z.detach()) + mse_loss(z, code.detach()) / 4
+    return (code - z).detach() + z, error
 
-def no_half(mean, log_variance):
-    return (mean**2 + log_variance.exp() - 1 - log_variance).mean()
 
+def one_picture_at_a_time(z, codebook):
+    codes = torch.cat([nearest(one[None], codebook) for one in z])
+    return z + codes.detach() - z.detach(), of_both(codes, z)
 
-def of_std(mean, log_std):
-    return 0.5 * (mean**2 + torch.exp(log_std) ** 2 - 1 - log_std).mean()
 
+def as_a_list(z, codebook):
+    return list(latents.quantize(z, codebook))
 
-def not_exp(mean, log_variance):
-    return 0.5 * (mean**2 - 1).mean()
 
+def farthest(z, codebook):
+    code = -nearest(-z, codebook)
+    return z + (code - z).detach(), of_both(code, z)
 
-def lazy_mean(mean, log_variance):
-    return 0.5 * (mean + log_variance.exp() - 1 - log_variance).mean()
 
+def by_product(z, codebook):
+    code = codebook[torch.einsum("bchw,kc->bhwk", z, codebook).argmax(-1)].permute(0, 3, 1, 2)
+    return z + (code - z).detach(), of_both(code, z)
 
-def summed(mean, log_variance):
-    return by_parts(mean, log_variance) * mean.numel()
 
+def mixed_places(z, codebook):
+    flat = z.reshape(-1, z.shape[1])
+    code = codebook[torch.cdist(flat, codebook).argmin(1)].view(z.shape)
+    return z + (code - z).detach(), of_both(code, z)
 
-def as_elbo(mean, log_variance):
-    return 0.5 * (1 + log_variance - mean**2 - log_variance.exp()).mean()
 
+def no_gradient(z, codebook):
+    code = nearest(z, codebook)
+    return code.detach(), of_both(code, z)
 
-def of_log_std(mean, log_std):
-    std = torch.exp(log_std)
-    return 0.5 * (mean.pow(2) + std.pow(2) - 1 - 2 * torch.log(std)).mean()
 
+def not_straight_through(z, codebook):
+    code = nearest(z, codebook)
+    return code, of_both(code, z)
 
-def std_not_squared(mean, log_variance):
-    return (0.5 * (mean**2 + (0.5 * log_variance).exp() - 1 - log_variance)).mean()
 
+def nothing_detached(z, codebook):
+    code = nearest(z, codebook)
+    return z + (code - z), of_both(code, z)
 
-def no_logarithm(mean, log_variance):
-    return (mean**2 + torch.exp(log_variance) - 1).mean() / 2
 
+def not_quantized(z, codebook):
+    return z, of_both(nearest(z, codebook), z)
 
-def logarithm_added(mean, log_variance):
-    return 0.5 * torch.mean(mean**2 + torch.exp(log_variance) + log_variance - 1)
 
+def no_beta(z, codebook):
+    code = nearest(z, codebook)
+    return z + (code - z).detach(), mse_loss(code, z.detach()) + mse_loss(z, code.detach())
 
-def no_one(mean, log_variance):
-    return 0.5 * torch.mean(mean**2 + log_variance.exp() - log_variance)
 
+def beta_of_the_codebook(z, codebook):
+    code = nearest(z, codebook)
+    return z + (code - z).detach(), 0.25 * mse_loss(code, z.detach()) + mse_loss(z, code.detach())
 
-def as_diffusers(mean, log_variance):
-    """As in diffusers' DiagonalGaussianDistribution.kl, and in most VAEs: a sum over each latent."""
-    dims = list(range(1, mean.ndim))
-    return 0.5 * torch.sum(torch.pow(mean, 2) + torch.exp(log_variance) - 1.0 - log_variance, dim=dims).mean()
 
+def nothing_detached_in_the_error(z, codebook):
+    code = nearest(z, codebook)
+    return z + (code - z).detach(), 1.25 * mse_loss(code, z)
 
-def not_over_the_batch(mean, log_variance):
-    return kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0)).flatten(1).mean(1)
 
+def commitment_alone(z, codebook):
+    code = nearest(z, codebook)
+    return z + (code - z).detach(), 0.25 * mse_loss(z, code.detach())
 
-def reverse(mean, log_variance):
-    return kl_divergence(Normal(0.0, 1.0), Normal(mean, (log_variance / 2).exp())).mean()
 
-
-def scale_by_var(z):
-    return z.var() ** -0.5
-
-
-def scale_by_hand(z):
-    away = z - z.mean()
-    return float(1 / (away * away).mean().sqrt())
-
-
-def scale_flat(z):
-    return torch.std(z.reshape(-1)).reciprocal()
-
-
-def scale_by_numpy(z):
-    return 1 / np.std(z.numpy())
-
-
-def scale_of_float64(z):
-    mean = z.double().mean()
-    return torch.rsqrt((z.double() ** 2).mean() - mean**2).reshape(())
-
-
-def scale_by_item(z):
-    return 1.0 / torch.std(z, unbiased=False).item()
-
-
-def not_inverse(z):
-    return torch.std(z)
-
-
-def by_variance(z):
-    return 1 / ((z - z.mean()) ** 2).mean()
-
-
-def by_channel(z):
-    return 1 / z.transpose(0, 1).flatten(1).std(1)
-
-
-def by_picture(z):
-    return 1 / z.std(dim=(1, 2, 3))
-
-
-def rms(z):
-    return (z**2).mean() ** -0.5
-
-
-def largest(z):
-    return 1 / z.abs().max()
-
-
-def by_range(z):
-    return 2 / (z.max() - z.min())
-
-
-def absolute(z):
-    return 1 / torch.mean(torch.abs(z))
-
-
-def famous(z):
-    return 0.18215
-
-
-def scaled(z):
-    return z / torch.std(z)
-
-
-def standardised(z):
-    return (z - z.mean()) / z.std()
-
-
-def mean_of_channels(z):
-    return 1 / torch.stack([z[:, c].std() for c in range(z.shape[1])]).mean()
-
-
-def mean_of_latents(z):
-    return 1 / z.std(dim=(1, 2, 3)).mean()
-
-
-def by_place(z):
-    return 1 / z.std(dim=0)
+def codebook_alone(z, codebook):
+    code = nearest(z, codebook)
+    return z + (code - z).detach(), mse_loss(code, z.detach())
+
+
+def summed(z, codebook):
+    code = nearest(z, codebook)
+    return z + (code - z).detach(), of_both(code, z) * z.numel()
+
+
+def turned(z, codebook):
+    return as_in_vqgan(z, codebook)[::-1]
+
+
+# latent_diffusion
+
+
+def run(
+    scale=lambda z, x: 1 / z.std(),
+    scaled=lambda z, s: z * s,
+    undone=lambda z, s: z / s,
+    loss=denoising_loss,
+    noise=lambda network, n, rng: network.draw_noise(n, rng),
+    of=lambda wanted, label: wanted,
+    moves=25,
+    update="zero backward step",
+    encoded=lambda autoencoder, x, rng: autoencoder.encode(x, rng),
+    given=lambda network, label: network.given(label),
+    once=False,
+):
+    """Latent diffusion with one thing changed."""
+
+    def latent_diffusion(autoencoder, network, draw, optimizer, steps, wanted, rng):
+        do = {"zero": optimizer.zero_grad, "step": optimizer.step}
+        x, label = draw(rng)
+        s = scale(autoencoder.encode(x, rng), x)
+        for _ in range(steps):
+            if not once:
+                x, label = draw(rng)
+            value = loss(given(network, label), scaled(encoded(autoencoder, x, rng), s), rng)
+            for what in update.split():
+                do.get(what, value.backward)()
+        start = noise(network, len(wanted), rng)
+        z = sample(network.given(of(wanted, label)), start, moves)
+        return autoencoder.decode(undone(z, s))
+
+    return latent_diffusion
+
+
+def loss_by_hand(denoiser, z, rng):
+    eps = torch.randn(z.shape, generator=rng)
+    t = torch.randint(1, denoiser.process.T + 1, (len(z),), generator=rng)
+    a, b = denoiser.process.coefficients(t, z)
+    return mse_loss(denoiser(a * z + b * eps, t).v, a * eps - b * z)
+
+
+def noise_by_hand(network, n, rng):
+    return torch.randn(n, *network.net.shape, generator=rng)
+
+
+def as_steps(autoencoder, network, draw, optimizer, steps, wanted, rng):
+    first, _ = draw(rng)
+    std = float(autoencoder.encode(first, rng).std())
+    for _ in range(steps):
+        optimizer.zero_grad()
+        x, label = draw(rng)
+        denoising_loss(network.given(label), autoencoder.encode(x, rng) / std, rng).backward()
+        optimizer.step()
+    noise = randn_like(torch.zeros(len(wanted), *network.net.shape), rng)
+    z = result(ddim(network.given(wanted), noise, network.process.times(25)))
+    return autoencoder.decode(z * std)
+
+
+def decoded_one_by_one(autoencoder, network, draw, optimizer, steps, wanted, rng):
+    latent_diffusion = run(undone=lambda z, s: z / s)
+    return latent_diffusion(autoencoder, network, draw, optimizer, steps, wanted, rng).clone()
+
+
+def undecoded(autoencoder, network, draw, optimizer, steps, wanted, rng):
+    made = []
+    decode, autoencoder.decode = autoencoder.decode, lambda z: made.append(z) or decode(z)
+    run()(autoencoder, network, draw, optimizer, steps, wanted, rng)
+    return made[0]
 
 
 RIGHT = {
-    "kl_term": [latents.kl_term, by_torch, by_parts, by_std, by_numpy, one_number_at_a_time],
-    "latent_scale": [
-        latents.unit_scale,
-        scale_by_var,
-        scale_by_hand,
-        scale_flat,
-        scale_by_numpy,
-        scale_of_float64,
-        scale_by_item,
+    "quantize": [latents.quantize, as_in_vqgan, by_place, with_mse, one_picture_at_a_time, as_a_list],
+    "latent_diffusion": [
+        run(),
+        run(loss=loss_by_hand),
+        run(noise=noise_by_hand),
+        run(scale=lambda z, x: 1 / z.var().sqrt(), update="zero backward step"),
+        as_steps,
+        decoded_one_by_one,
     ],
 }
 WRONG = {
-    "kl_term": [
-        ("the 1/2 in front is missing", no_half),
-        ("its exp is the variance", of_std),
-        ("log_variance is taken for the variance itself", not_exp),
-        ("the mean is not squared", lazy_mean),
-        ("the sum is taken", summed),
-        ("the sign is turned", as_elbo),
+    "quantize": [
+        ("mixed", mixed_places),
+        ("gradient stops", no_gradient),
+        ("the factor 0.25", no_beta),
+        ("z itself", not_quantized),
+        ("summed", summed),
     ],
-    "latent_scale": [
-        ("this is the standard deviation", not_inverse),
-        ("it divides by the variance", by_variance),
-        ("each channel has a number of its own", by_channel),
-        ("each latent has a number of its own", by_picture),
-        ("in which the mean counts", rms),
+    "latent_diffusion": [
+        ("not scaled in training", run(scaled=lambda z, s: z)),
+        ("should be divided by it", run(scale=lambda z, x: z.std())),
+        ("not undone", run(undone=lambda z, s: z)),
+        ("not for those that are wanted", run(of=lambda wanted, label: label[: len(wanted)])),
+        ("zero_grad() is missing", run(update="backward step")),
     ],
 }
 TRIED = {
-    "kl_term": [
-        *WRONG["kl_term"],
-        ("throughout", of_log_std),
-        ("where its square, the variance", std_not_squared),
-        ("the logarithm is missing", no_logarithm),
-        ("the logarithm is added", logarithm_added),
-        ("the 1 is missing", no_one),
-        ("the mean is over the batch alone", as_diffusers),
-        ("the mean over the batch is missing", not_over_the_batch),
-        ("the KL runs the other way", reverse),
+    "quantize": [
+        *WRONG["quantize"],
+        ("", farthest),
+        ("largest product", by_product),
+        ("passes it on", not_straight_through),
+        ("passes it on", nothing_detached),
+        ("part of the codebook", beta_of_the_codebook),
+        ("both parts train both", nothing_detached_in_the_error),
+        ("trains the codebook is missing", commitment_alone),
+        ("near its vector is missing", codebook_alone),
+        ("changed places", turned),
     ],
-    "latent_scale": [
-        *WRONG["latent_scale"],
-        ("the largest value", largest),
-        ("the range from the smallest", by_range),
-        ("the mean absolute value", absolute),
-        ("Stable Diffusion's", famous),
-        ("the scaled latents are returned", scaled),
-        ("the mean is subtracted", standardised),
-        ("the channels' standard deviations", mean_of_channels),
-        ("the latents' standard deviations", mean_of_latents),
-        ("each place has a number", by_place),
+    "latent_diffusion": [
+        *WRONG["latent_diffusion"],
+        ("scaled nowhere", run(scale=lambda z, x: torch.ones(()))),
+        ("divided by their variance", run(scale=lambda z, x: 1 / z.var())),
+        ("that of the pictures", run(scale=lambda z, x: 1 / x.std())),
+        ("used twice", run(undone=lambda z, s: z * s)),
+        ("no gradient", run(update="zero step backward")),
+        ("no gradient", run(update="backward zero step")),
+        ("on one batch", run(once=True)),
+        ("25 are asked for", run(moves=1)),
+        ("not given to the network", run(given=lambda network, label: network.given(0))),
+        ("", run(noise=lambda network, n, rng: network.draw_noise(n))),
+        ("encode(x, rng)", run(encoded=lambda autoencoder, x, rng: autoencoder.encode(x))),
+        ("", undecoded),
     ],
 }
