@@ -26,13 +26,8 @@ with own_defaults():  # the data of the checks are tensors
     from course_lib.teaching.checks.forward import add_noise, cosine_beta, posterior, reverse_chain
     from course_lib.teaching.checks.gan_vae import adversarial_value, elbo, train_gan
     from course_lib.teaching.checks.guidance import classifier_loss, guided_sampling, guided_score
-<<<<<<< HEAD
     from course_lib.teaching.checks.imagen import dynamic_threshold, hidden_words, text_to_image
-    from course_lib.teaching.checks.latents import kl_term, latent_scale
-=======
-    from course_lib.teaching.checks.imagen import dynamic_threshold, hidden_words, masked_loss
     from course_lib.teaching.checks.latents import latent_diffusion, quantize
->>>>>>> 5b309d5c2bbabdcc69a049db4fc3c6cd2786658f
     from course_lib.teaching.checks.score import annealed_langevin, score_from_eps
     from course_lib.teaching.checks.sd3 import flow_loss, joint_attention
     from course_lib.teaching.checks.sdxl import micro_embedding, refiner_loss
