@@ -391,7 +391,7 @@ claim(
 
 # %% tags=["nbval-ignore-output"]
 predict(
-    "text-wrong.numbers.a",
+    "text-wrong.numbers",
     "Of captions such as 'four blue triangles' at w = 3: in how many pictures is something "
     "wrong?",
     low=0,
@@ -526,7 +526,7 @@ check.solution("attention_share")
 
 # %% tags=["nbval-ignore-output"]
 predict(
-    "text-attention-on-object.nouns.a",
+    "text-attention-on-object.nouns",
     "Which share of the attention to a noun lies on the object that it names?",
     low=0,
     high=100,
@@ -619,7 +619,7 @@ claim(
 
 # %% tags=["nbval-ignore-output"]
 predict(
-    "text-order-of-words.placed.b",
+    "text-order-of-words.placed",
     "Trained without position vectors: of the pictures with both colours, in how many are "
     "they at the right places?",
     low=40,
@@ -753,9 +753,9 @@ for name, x in rows.items():
 guesses(
     "text-new-forms.inverted",
     "text-guidance.missed",
-    "text-wrong.numbers.a",
-    "text-attention-on-object.nouns.a",
-    "text-order-of-words.placed.b",
+    "text-wrong.numbers",
+    "text-attention-on-object.nouns",
+    "text-order-of-words.placed",
 )
 
 # %% [markdown]
