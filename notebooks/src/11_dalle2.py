@@ -324,7 +324,7 @@ plots.show(
 #
 # Now the pictures decide. Each caption is decoded from the prior's vector, and from the caption's own embedding, with the same
 # noise for the decoder. The objects are as in training, or include one of the four combinations of lesson 10 that occurred in
-# no training. **Binding** says which attribute belongs to which object: it is right if each colour is with its shape. The
+# no training. Binding (lesson 09) is right if each colour is with its shape. The
 # detector of lesson 09 reads the pictures. Five sets of 40 captions (`python tests/benchmarks/unclip.py`).
 
 # %% tags=["nbval-ignore-output"]
@@ -787,13 +787,12 @@ guesses(
 # - **unCLIP**: text-to-image by a prior for CLIP's picture embedding, and a decoder from it; the method of DALL-E 2.
 # - **diffusion prior**: a diffusion model that generates a picture's embedding from a caption.
 # - **modality gap**: embeddings of texts and of pictures lie in different regions of their common space.
-# - **binding**: which attribute belongs to which object.
 # - **variation of a picture**: a picture decoded from its embedding and new noise.
 # - **spherical interpolation**: the way between two vectors along the arc, in equal angles; slerp.
 # - **text difference**: the difference of the embeddings of two captions, as a direction in which an embedding is changed.
 #
-# Used again: x0-prediction (lesson 02), guidance weight (lesson 07), null model (lesson 01), CLIP (lesson 10), bag of words
-# (lesson 10).
+# Used again: x0-prediction (lesson 02), guidance weight (lesson 07), null model (lesson 01), binding (lesson 09), CLIP (lesson
+# 10), bag of words (lesson 10).
 #
 # ## In practice
 #

@@ -146,9 +146,9 @@ plots.show(
 # %% [markdown]
 # "A blue circle" and "green stars" are in no caption of any training.
 #
-# T5 is trained by **span corruption**: spans of words are replaced by one mask token each, and a decoder writes the missing
-# spans from the encoder's vectors (Raffel et al. 2020). It hides 15 % of the tokens, in spans of 3 on average. Imagen uses the
-# encoder alone. Our masked language model is the simpler relative, without a decoder.
+# T5 is trained by span corruption (lesson 09): spans of words are replaced by one mask token each, and a decoder writes the
+# missing spans from the encoder's vectors (Raffel et al. 2020). It hides 15 % of the tokens, in spans of 3 on average. Imagen
+# uses the encoder alone. Our masked language model is the simpler relative, without a decoder.
 #
 # ### What does a word's vector hold?
 #
@@ -794,15 +794,15 @@ guesses(
 #
 # - **frozen encoder**: a text encoder trained before, whose weights do not change while the diffusion model is trained.
 # - **masked language modelling**: training a model to predict hidden words of a text from the other words.
-# - **span corruption**: hiding spans of words, which a decoder writes; T5's training.
 # - **linear probe**: a linear map fitted to predict a property from a network's vectors.
 # - **static thresholding**: clipping the predicted picture to the range of the data at every step.
 # - **dynamic thresholding**: clipping it to a quantile of its own values, and dividing by that where it is above 1.
 # - **efficient U-Net**: a U-Net that halves maps before it convolves, with more blocks where maps are small.
 # - **DrawBench**: 200 captions in 11 categories, on which people compare text-to-image systems.
 #
-# Used again: cross-entropy (lesson 07), base model (lesson 06), conditioning augmentation (lesson 06), bag of words
-# (lesson 10), contrastive loss (lesson 10), skip connection (lesson 04), Frechet distance (lesson 00), null model (lesson 01).
+# Used again: cross-entropy (lesson 07), span corruption (lesson 09), base model (lesson 06), conditioning augmentation
+# (lesson 06), bag of words (lesson 10), contrastive loss (lesson 10), skip connection (lesson 04), Frechet distance (lesson
+# 00), null model (lesson 01).
 #
 # ## In practice
 #

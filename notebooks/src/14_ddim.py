@@ -33,7 +33,7 @@ course_map("14")
 # \sigma = \eta\, \sqrt{\frac{1 - \bar\alpha_s}{1 - \bar\alpha_t}} \sqrt{1 - \frac{\bar\alpha_t}{\bar\alpha_s}} .$$
 #
 # $\eta$ (**eta**) is the share of the noise's standard deviation that DDPM would add (eq. 16). For $\eta = 1$ and $s = t - 1$
-# this **is** Algorithm 2. For $\eta = 0$ all randomness is in $x_T$: that is **DDIM**, the denoising diffusion implicit model.
+# this **is** Algorithm 2. For $\eta = 0$ all randomness is in $x_T$: that is DDIM, the **denoising diffusion implicit model**.
 #
 # The times visited are a **sampling trajectory**: a falling row such as 1000, 800, ..., 0. Its length is free, and the network
 # is not trained again. Each move takes one evaluation of the network.
@@ -790,7 +790,8 @@ guesses(
 #
 # ## Words
 #
-# - **DDIM**: a sampler without new noise: predict $x_0$ and $\epsilon$, and mix them again for the next time.
+# - **denoising diffusion implicit model** (DDIM): a sampler without new noise: predict $x_0$ and $\epsilon$, and mix them
+#   again for the next time.
 # - **eta**: DDIM's new noise as a share of DDPM's: 0 is deterministic, 1 is DDPM.
 # - **sampling trajectory**: the falling row of times that a sampler visits.
 # - **Euler's method**: solving an ODE by straight steps along the slope at the start of each.
@@ -798,7 +799,8 @@ guesses(
 # - **discretisation error**: what a solver with finite steps misses of an ODE's solution.
 # - **DDIM inversion**: DDIM's steps upwards, from a picture to noise.
 #
-# Used again: score (lesson 02), Frechet distance (lesson 00), precision (lesson 00), recall (lesson 00).
+# Used again: score (lesson 02), spherical interpolation (lesson 11), Frechet distance (lesson 00), precision (lesson 00),
+# recall (lesson 00).
 #
 # ## In practice
 #
