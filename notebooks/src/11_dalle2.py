@@ -573,7 +573,7 @@ plots.show(
     alt="Five rows of six pictures of one object. The second row repeats the first. In the "
     "third the object has another colour at the same place and in the same size. In the last "
     "two rows places differ, in the fourth one shape (a star for a yellow square), in the last "
-    "row sizes too.",
+    "row sizes too; its first picture is empty.",
 )
 
 # %% [markdown]
