@@ -20,11 +20,13 @@ with the words of each caption sorted ('bag'), which has the same words in no or
 trained to predict the shipped CLIP's embedding of a picture from that of the small one (FIT_STEPS batches of 256, of 8,000
 pictures), and the shipped decoder draws from what it predicts. Two arms of three trainings, equal in all else, take 5 minutes
 of one core; the weights are kept in build/unclip. It measures how often the CLIP prefers the right caption, and what 120
-pictures show that are drawn from the embeddings of real pictures of two colours and two shapes. `bound` is the share with the
-right combination among those with both colours and both shapes right: chance is a half.
+pictures show that are drawn from the embeddings of real pictures of two colours and two shapes. With their two colours
+exchanged, these scenes are ones of training, too: that a combination never occurred does not give it away. `bound` is the
+share with the right combination among those with both colours and both shapes right: chance is a half.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 
 import torch
@@ -141,11 +143,15 @@ def _rest(scene: Scene, stated: bool = True) -> tuple[Tensor, Tensor, Tensor]:
 # What binding depends on
 
 
-def distinct(n: int, rng: torch.Generator) -> Scene:
-    """n pairs of objects of two colours and two shapes."""
-    scene = scenes.sample(3 * n + 20, rng, ("pair",))
+def distinct(n: int, rng: torch.Generator, exchangeable: bool = False) -> Scene:
+    """n pairs of objects of two colours and two shapes; if `exchangeable`, ones that occur with exchanged colours, too."""
+    scene = scenes.sample((6 if exchangeable else 3) * n + 20, rng, ("pair",))
     two = lambda part: part[:, 0] != part[:, 1]
-    return scene[two(scene.colour) & two(scene.shape)][:n]
+    keep = two(scene.colour) & two(scene.shape)
+    if exchangeable:
+        other = replace(scene, colour=scene.colour[:, [1, 0, *range(2, scenes.MAX_OBJECTS)]])
+        keep &= ~scenes.new_objects(other) & ~scenes.new_pairs(other)
+    return scene[keep][:n]
 
 
 def train_clip(net: CLIP, seed: int, words: str) -> Iterator[TrainingState]:
@@ -200,8 +206,8 @@ def binding_row(n: int, seed: int, words: str) -> dict:
     first = load_or_train(BUILD / f"unclip/clip {words} {seed}.safetensors", clip, lambda: train_clip(clip, seed, words))
     path = BUILD / f"unclip/translator {words} {seed}.safetensors"
     second = load_or_train(path, translator, lambda: train_translator(translator, clip, seed))
-    rng, figures = seeded(100 + seed), {"right caption preferred": rounded(hard_negatives(clip, 600)[0])}
-    scene = distinct(120, rng)
+    rng, figures = seeded(200 + seed), {"right caption preferred": rounded(hard_negatives(clip, 600)[0])}
+    scene = distinct(120, rng, exchangeable=True)
     z = translator(embedded(clip, shapes.draw(scene, rng)))
     x = sample(classifier_free(network, z, 2.0), network.draw_noise(len(scene), rng), 20).clamp(-1, 1)
     found = scenes.matches(detector().detect(x), scene)
