@@ -118,6 +118,14 @@ def test_every_figure_that_a_cell_shows_is_seen(source):
 
 
 @each_lesson
+def test_every_printed_diagnosis_says_something(source):
+    for cell in stored(source).cells:
+        if cell.cell_type == "code" and re.search(r"print\(.*\.diagnosis", cell.source):
+            printed = "".join(output.get("text", "") for output in cell.outputs).strip("\n").split("\n")
+            assert not [line for line in printed if not line.strip() or line.rstrip().endswith(":")], cell.id
+
+
+@each_lesson
 def test_page_draws_every_equation_and_fetches_nothing(source):
     text = export.page(stored(source))
     assert not re.findall(r'<code class="latex-source">(.*?)</code>', text)

@@ -177,6 +177,36 @@ def as_steps(autoencoder, network, draw, optimizer, steps, wanted, rng):
     return autoencoder.decode(z * std)
 
 
+def scaled_by_the_first_training_batch(autoencoder, network, draw, optimizer, steps, wanted, rng):
+    scale = None
+    for _ in range(steps):
+        x, label = draw(rng)
+        z = autoencoder.encode(x, rng)
+        if scale is None:
+            scale = 1 / z.std()
+        optimizer.zero_grad()
+        denoising_loss(network.given(label), scale * z, rng).backward()
+        optimizer.step()
+    z = sample(network.given(wanted), network.draw_noise(len(wanted), rng), 25)
+    return autoencoder.decode(z / scale)
+
+
+def with_noise_drawn_first(autoencoder, network, draw, optimizer, steps, wanted, rng):
+    drawn = network.draw_noise(len(wanted), rng)
+    return run(noise=lambda *_: drawn)(autoencoder, network, draw, optimizer, steps, wanted, rng)
+
+
+def without_scale(autoencoder, network, draw, optimizer, steps, wanted, rng):
+    """The failure museum's."""
+    for _ in range(steps):
+        x, label = draw(rng)
+        optimizer.zero_grad()
+        denoising_loss(network.given(label), autoencoder.encode(x, rng), rng).backward()
+        optimizer.step()
+    z = sample(network.given(wanted), network.draw_noise(len(wanted), rng), 25)
+    return autoencoder.decode(z)
+
+
 def decoded_one_by_one(autoencoder, network, draw, optimizer, steps, wanted, rng):
     latent_diffusion = run(undone=lambda z, s: z / s)
     return latent_diffusion(autoencoder, network, draw, optimizer, steps, wanted, rng).clone()
@@ -197,6 +227,8 @@ RIGHT = {
         run(noise=noise_by_hand),
         run(scale=lambda z, x: 1 / z.var().sqrt(), update="zero backward step"),
         as_steps,
+        scaled_by_the_first_training_batch,
+        with_noise_drawn_first,
         decoded_one_by_one,
     ],
 }
@@ -232,6 +264,9 @@ TRIED = {
     "latent_diffusion": [
         *WRONG["latent_diffusion"],
         ("scaled nowhere", run(scale=lambda z, x: torch.ones(()))),
+        ("scaled nowhere", without_scale),
+        ("", run(moves=24)),
+        ("", run(noise=lambda network, n, rng: 1.1 * network.draw_noise(n, rng))),
         ("divided by their variance", run(scale=lambda z, x: 1 / z.var())),
         ("that of the pictures", run(scale=lambda z, x: 1 / x.std())),
         ("used twice", run(undone=lambda z, s: z * s)),

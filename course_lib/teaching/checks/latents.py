@@ -169,8 +169,8 @@ class _Labelled(Spy):
 class _Run:
     """One training and sampling, with what it did."""
 
-    def __init__(self, run: Callable, batch: int = 100, steps: int = STEPS):
-        self.coder, spy, self.labels, self.gradients = _Coder(), _Labelled(), [], []
+    def __init__(self, run: Callable, batch: int = 100, steps: int = STEPS, asked: Tensor = ASKED):
+        self.asked, self.coder, spy, self.labels, self.gradients = asked, _Coder(), _Labelled(), [], []
         self.network = Network(spy, deepcopy(PROCESS), "v")
         self.optimizer = epsilon._Optimizer(spy.parameters(), lr=0.02)
         self.steps: list[SimpleNamespace] = []
@@ -187,7 +187,7 @@ class _Run:
             self.steps.append(self._step(spy))
 
         self.optimizer.watch = watch
-        self.pictures = torch.as_tensor(run(self.coder, self.network, draw, self.optimizer, steps, ASKED.clone(), seeded(7)))
+        self.pictures = torch.as_tensor(run(self.coder, self.network, draw, self.optimizer, steps, asked.clone(), seeded(7)))
         if not self.steps:
             raise Refused("the weights never move: optimizer.step() is never called")
         self.sampled = spy.calls[self.steps[-1].calls :]
@@ -227,7 +227,7 @@ class _Run:
     def end(self) -> Tensor:
         """The latents to which DDIM leads from the noise with which sampling began, by the trained network."""
         with torch.no_grad():
-            return sample(self.network.given(ASKED), self.sampled[0][0], 25)
+            return sample(self.network.given(self.asked), self.sampled[0][0], 25)
 
     @property
     def undone(self) -> Tensor:
@@ -246,14 +246,19 @@ class _Run:
     @property
     def given(self) -> Tensor:
         """Whether the network is given the labels of each batch, and whether the wanted ones."""
-        wanted = [torch.equal(call[2].expand(len(ASKED)), ASKED) for call in self.sampled]
+        wanted = [torch.equal(call[2].expand(len(self.asked)), self.asked) for call in self.sampled]
         return torch.tensor([bool(self.each("cond").all()), all(wanted)])
 
     @property
     def start(self) -> Tensor:
-        """The number of steps of sampling, the first time, and the mean and standard deviation of the first input."""
-        x, time = self.sampled[0][:2]
-        return torch.stack([torch.tensor(float(len(self.sampled))), time[0], x.mean(), x.std()])
+        """The number of steps of sampling, and the first time."""
+        return torch.stack([torch.tensor(float(len(self.sampled))), self.sampled[0][1][0]])
+
+    @property
+    def first(self) -> Tensor:
+        """The mean and the standard deviation of what sampling begins with; `sample` may take it in batches."""
+        x = torch.cat([x for x, time, *_ in self.sampled if (time == self.sampled[0][1][0]).all()])
+        return torch.stack([x.mean(), x.std()])
 
     @property
     def decodes(self) -> Tensor:
@@ -309,7 +314,8 @@ latent_diffusion = Check(
         Case("each step has the gradient of the loss of this step alone", lambda f: _Run(f, 2000).each("gradient"), 0.05),
         Case("each step draws new pictures and new noise", lambda f: _Run(f, 600).fresh),
         Case("the network is given the labels of the pictures, and in sampling those that are wanted", lambda f: _Run(f).given),
-        Case("sampling has 25 steps, from t = T on, and begins with noise of unit variance", lambda f: _Run(f).start, 1e-3),
+        Case("sampling has 25 steps, from t = T on", lambda f: _Run(f).start, 1e-3),
+        Case("sampling begins with noise of unit variance", lambda f: _Run(f, 1200, asked=ASKED.repeat(400)).first, 0.05),
         Case(
             "the latents with which sampling ends are decoded, and their scale is undone", lambda f: _Run(f, 600).undone, 0.04
         ),
@@ -347,8 +353,10 @@ latent_diffusion = Check(
             "network.draw_noise(len(wanted), rng)": "network.draw_noise(len(wanted), rng) / scale"
         },
         "sampling has one step; 25 are asked for": {"noise, 25": "noise, 1"},
-        "the latents are not drawn from rng: encode(x, rng)": {_TRAINED: "z = scale * autoencoder.encode(x)"},
-        "the noise of the loss is not drawn from rng": {"z, rng)": "z)"},
+        "the latents or the noise of the loss are not drawn from rng: encode(x, rng), denoising_loss(..., z, rng)": [
+            {_TRAINED: "z = scale * autoencoder.encode(x)"},
+            {"z, rng)": "z)"},
+        ],
         "there is one step too few": {"range(steps)": "range(steps - 1)"},
     },
     hint="scale = 1 / autoencoder.encode(x, rng).std() of a first batch; in each step z = scale * autoencoder.encode(x, rng), "
