@@ -420,7 +420,7 @@ claim(
     holds=lambda at_50, at_100, at_1000: all_of(at_50.higher, at_100.higher, at_1000.higher),
     null="three sets of noises cannot be split into two",
     control={
-        "5 steps, the first three sets": {
+        "5 steps in the place of each": {
             f"at_{k}": compare(
                 of(DISTANCE, 5, 1)[:3], of(DISTANCE, 5, 0)[:3], "sets of noises"
             )
