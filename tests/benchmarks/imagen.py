@@ -211,7 +211,7 @@ def enlarged(captions: int, how: str, seed: int) -> dict:
 ORDERS = {
     "usual order": {"early": False},
     "efficient order": {"early": True},
-    "efficient order, no more blocks where maps are small": {"early": True, "depths": (1, 1, 1)},
+    "efficient order, without the extra blocks": {"early": True, "depths": (1, 1, 1)},
 }
 
 

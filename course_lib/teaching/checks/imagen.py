@@ -178,9 +178,9 @@ def _run(w=2.0, s=20, threshold=_clipped, captions=CAPTIONS, times=DOWN):
     return on(BASE, UPSAMPLER, captions, NOISES, times, w, s, EPS, threshold)
 
 
-def _text_to_image(base, upsampler, captions, noises, times, w, s, eps, threshold):
-    """Pictures (B, C, H, W) of captions, by a guided base and an upsampler. Saharia et al. 2022, sections 2.2 to 2.4."""
-    process, cond, uncond = base.process, base.given(captions), base.given(NULL)
+def _text_to_image(base, upsampler, prompts, noises, times, w, s, eps, threshold):
+    """Pictures (B, C, H, W) of the prompts, by a guided base and an upsampler. Saharia et al. 2022, sections 2.2 to 2.4."""
+    process, cond, uncond = base.process, base.given(prompts), base.given(NULL)
 
     def guided(x, t):
         c, u = cond(x, t).x0, uncond(x, t).x0
