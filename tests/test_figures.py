@@ -57,7 +57,7 @@ def test_no_row_and_ragged_rows_are_refused():
     table = figures.load("ddim_steps")
     with pytest.raises(ValueError, match="steps, eta must be those of a row, got {'steps': 6, 'eta': 1}"):
         figures.values(table, "recall", steps=6, eta=1)
-    with pytest.raises(ValueError, match=r"each steps must have as many rows, got \[8, 3\] for \[5, 100\]"):
+    with pytest.raises(ValueError, match=r"each steps must have as many rows, got \[16, 3\] for \[5, 100\]"):
         figures.values(table, "recall", steps=[5, 100], eta=0)
 
 
