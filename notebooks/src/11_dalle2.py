@@ -590,7 +590,7 @@ rows = {
 columns = [caption.removeprefix("a ").replace(" ", "\n") for caption in plain[1]]
 sheet = torch.cat(list(rows.values()))
 fig = plots.pictures(sheet, columns, "Change the colour", scale=0.042, rows=rows)
-fig.set_figheight(6.0)  # without a blank band
+fig.set_figheight(6.2)  # without a blank band
 plots.show(
     fig,
     alt="Five rows of six pictures of one object. The second row repeats the first. In the "
