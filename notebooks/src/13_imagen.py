@@ -831,7 +831,8 @@ plots.show(
 #   {{imagen-frozen-encoders.contrastive}} %. Masked less untrained is {{imagen-frozen-encoders.gain}}: cannot be told apart.
 # - Guided with $w = 10$, {{imagen-dynamic-threshold.dynamic}} % of the pictures are read right with dynamic thresholding and
 #   {{imagen-dynamic-threshold.static}} % with static. With black at 0 it is {{imagen-dynamic-threshold.moved}} % beside
-#   {{imagen-dynamic-threshold.moved_static}} % with a weaker static one. At $w = 2$ it is {{imagen-dynamic-threshold.weak}} %.
+#   {{imagen-dynamic-threshold.moved_static}} % with a weaker static one. At $w = 2$, static, it is
+#   {{imagen-dynamic-threshold.weak}} %.
 # - A training step takes {{imagen-efficient-unet.ratio}} times as long in the usual order as when maps are halved first.
 # - The base's pictures have a Frechet distance of {{imagen-upsampler.distance.a}} upsampled, {{imagen-upsampler.distance.b}}
 #   interpolated, a difference of {{imagen-upsampler.distance.difference}} on the same noises. Real pictures have
