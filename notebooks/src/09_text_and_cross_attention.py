@@ -4,7 +4,7 @@
 # **You will be able to** turn a caption into vectors; write multi-head cross-attention and run it in a trained network; measure
 # where the attention to a word falls; and say for which captions the network fails, and why the order of the words matters.
 #
-# **Time** 55 minutes, 15 of them for two optional parts. **Needs** lessons 04 (attention) and 08 (guidance). **Papers** Robin
+# **Time** 60 minutes, 15 of them for two optional parts. **Needs** lessons 04 (attention) and 08 (guidance). **Papers** Robin
 # Rombach and others: *High-Resolution Image Synthesis with Latent Diffusion Models* (2022), section 3.3; Alex Nichol and
 # others: *GLIDE* (2022); Ashish Vaswani and others: *Attention Is All You Need* (2017).
 
@@ -64,8 +64,8 @@ plots.show(
 # Four shapes in six colours are 24 objects. Two different ones, two sizes each and two relations give
 # $24 \cdot 23 \cdot 4 \cdot 2 = 4{,}416$ scenes. Some are held out of the training data:
 #
-# - **new objects**: four colours never occur with one certain shape. There is no green star in training, though there are other
-#   green objects and other stars;
+# - **new objects**: four of the 24 objects never occur in training: blue circle, yellow square, pink triangle, green star.
+#   Other green objects and other stars do;
 # - **new pairs**: one pair of objects in eight never occurs together. Each of the two occurs in other pairs.
 #
 # ### The detector
@@ -74,7 +74,8 @@ plots.show(
 # held-out objects among them, without captions. It evaluates every picture of this lesson. So first, how often is it wrong?
 # We test it on clean drawings, and on noisy and blurred ones. Generated pictures may have other flaws, for which it was not
 # tested. (Here and below "±" is one standard error. For shares of single pictures two right and two wrong ones are added to
-# it, so that it is not 0 where all are right.)
+# it. For means over sets, scenes or trainings it is 0.0 where all have the same value. That is no proof that errors are
+# impossible.)
 
 # %%
 evaluator = models.load("reader")
@@ -186,8 +187,9 @@ claim(
 
 # %% [markdown]
 # New objects in known forms are no difficulty: {{text-new-forms.objects}} %. A new form can be one. The second is
-# the worst. In training "that is" stood only in the object with which a sentence begins. All three new forms break this rule,
-# and for the third every plain form is right. So the rule alone does not explain the errors; their cause was not measured.
+# the worst. In training "that is" stood only where the sentence begins with that object, so never in an inverted sentence. All
+# three new forms break this rule, and for the third every plain form is right. So the rule alone does not explain the errors;
+# their cause was not measured.
 #
 # ## Cross-attention
 #
@@ -203,8 +205,8 @@ claim(
 # et al., section 3.3.
 #
 # **Multi-head attention** cuts queries, keys and values into `heads` parts of $d = C / \text{heads}$ channels. Each part has
-# its own weights, and the results are joined (Vaswani et al. 2017, section 3.2.2). A **mask** is False for padding: its score
-# becomes minus infinity, and its weight 0.
+# a softmax of its own, and the results are joined (Vaswani et al. 2017, section 3.2.2). A **mask** is False for padding: its
+# score becomes minus infinity, and its weight 0.
 #
 # ### Exercise 1: `cross_attention` (difficulty 3, 14 minutes)
 #
@@ -234,9 +236,13 @@ check.solution("cross_attention")
 # %% [markdown]
 # ### Your attention in a trained network
 #
-# `text2shape` is the U-Net of lesson 04 for 32 × 32 pixels, with cross-attention after every block. The vector of the start
-# token stands for the whole caption, and is added to the time embedding. (GLIDE puts its last token's vector in the place of
-# a class embedding: Nichol et al. 2022, section 4.1.) The code below puts *your* function into all of its layers.
+# `text2shape` is the U-Net of lesson 04 for 32 × 32 pixels, with cross-attention after every block. Before $W_q$ a layer
+# normalises $h$ and adds a learned vector for each place of the picture, `layer.position`. "Left of" depends on the place,
+# and a convolution is the same at all places. These are not the position vectors of the words.
+#
+# The vector of the start token stands for the whole caption, and is added to the time embedding. (GLIDE puts its last token's
+# vector in the place of a class embedding: Nichol et al. 2022, section 4.1.) The code below puts *your* function into all of
+# its layers.
 
 
 # %%
@@ -285,13 +291,14 @@ plots.show(
 # ### Training with text dropout
 #
 # Guidance works as with labels. In training one caption in ten is replaced by the empty caption: **text dropout**. The loss is
-# one line, `denoising_loss(network.given(captions).drop_condition(0.1, rng), pictures, rng)`. The encoder starts from the
+# one line, `denoising_loss(network.given(captions).drop_condition(0.1, rng), pictures, rng, t)`. The encoder starts from the
 # weights above and is trained together with the U-Net. So it is neither frozen nor trained from nothing. (Latent diffusion
 # trains both together: Rombach et al. 2022, eq. 3.)
 #
-# The network predicts $x_0$ (lesson 02). It was trained for 11,000 steps of 32 pictures (`course train text2shape`). The
-# first 600 steps have high noise, $t \ge 0.7\,T$, where only the caption says what lies where. Each shipped model of this
-# lesson is one training; where three trainings were made, the text says so.
+# The network predicts $x_0$ (lesson 02). It was trained for 11,000 steps of 32 pictures (`course train text2shape`), about half
+# of them pairs. The times `t` are not uniform. The first 600 steps have $t \ge 0.7\,T$, where only the caption says what lies
+# where. After a quarter of the steps half of each batch lies between $T/4$ and $3T/4$. Each shipped model of this lesson is one
+# training; where three trainings were made, the text says so.
 #
 # ## Captions to pictures
 #
@@ -333,8 +340,9 @@ prompt_box(
 #
 # Captions of known pairs at five guidance weights: sets of 40 captions, each with its noise, 20 DDIM steps, measured by
 # `python tests/benchmarks/text_guidance.py`. There are ten sets at $w = 1$ and 3, else five. The table has the shares that are
-# right. At $w = 0$ the caption has no influence: that row is chance. Relation and size are compared only where the binding is
-# right, since only then is it known which object is which. (At $w = 0$ these are 3 pictures of 200.)
+# right. Relation and size are compared only where the binding is right, since only then is it known which object is which. At
+# $w = 0$ the caption has no influence. (Relation and size of that row are from 3 pictures in two sets and say nothing; its
+# other figures are chance.)
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -363,7 +371,7 @@ print((100 * known.mean()).round(1).rename(columns=lambda name: name[7:]))
 more, less = wrong("known", 1.0), wrong("known", 3.0)
 claim(
     "text-guidance",
-    "With w = 3 fewer pictures miss something that the caption says than with w = 1 (known "
+    "With w = 3 fewer pictures differ from what the caption says than with w = 1 (known "
     "pairs, 20 steps).",
     figures=dict(
         missed=estimate(more, "sets of 40"), guided=compare(less, more, "sets of 40")
@@ -379,13 +387,15 @@ claim(
 )
 
 # %% [markdown]
-# At $w = 5$ more pictures of the table are wrong than at $w = 3$; no claim is made of it.
+# For $w \ge 1$ binding is right as often as shape: no picture with the right shapes has a colour at the wrong one. At $w = 5$
+# more pictures of the table are wrong than at $w = 3$; no claim is made of either.
 #
 # ## For which captions does it fail?
 #
-# Now captions that differ from those of training, and captions of equal objects ("four blue triangles"), which training had
-# but in smaller number. The forms are sentences about the same known pairs. Each point is the share of pictures with something
-# wrong. A bar is the margin that a verdict needs: 2.8 standard errors of five sets, 2.3 of ten.
+# Now captions that differ from those of training, and captions of equal objects ("four blue triangles"). These are about a
+# quarter of training's captions, and pairs about half. The forms are sentences about the same known pairs. Each point is the
+# share of pictures with something wrong. A bar is the margin that a verdict needs: 2.8 standard errors of five sets, 2.3 of
+# ten.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -455,6 +465,10 @@ claim(
 # %%
 of_forms = lambda forms: sum(wrong(form, 3.0) for form in forms) / len(forms)
 form = lambda forms, others: compare(of_forms(forms), of_forms(others), sets)
+print("right at w = 3, in %")
+for f in NEW:
+    right = {name: 100 - wrong(f, 3.0, name).mean() for name in ("shape", "colour", "binding")}
+    print(f"{SAID[f]:50}", *(f"{name} {value:.1f}" for name, value in right.items()))
 claim(
     "text-wrong",
     "At w = 3 numbers of equal objects, and new forms of sentence on average over three, are "
@@ -479,8 +493,9 @@ claim(
 
 # %% [markdown]
 # So at $w = 3$ the network generalises to new combinations of known words. Of the three new forms it generalises to the first;
-# the second fails in {{text-wrong.second}} % of pictures, the third in {{text-wrong.third}} %. For the third the plain forms
-# above were right. The encoder of `text2shape` was trained on with the U-Net; why other forms fail was not measured.
+# the second fails in {{text-wrong.second}} % of pictures, the third in {{text-wrong.third}} %. In these two binding is right
+# less often than shapes or colours alone (no claim). For the third the plain forms above were right. The encoder of
+# `text2shape` was trained on with the U-Net; why other forms fail was not measured.
 #
 # Guidance was not seen to help with numbers: {{text-wrong.unguided}} % are wrong at $w = 1$. At $w = 3$ the count is wrong in
 # each wrong picture of equal objects. Some errors in the third new form:
@@ -517,12 +532,13 @@ attention_player(network, long, film(long, 1, seed=3)[::2])
 # Does the map of a word lie on its own object? Take real pictures of two objects, so that it is known where they are, noise
 # them to time $t$, and give the network their captions. Which share of all attention to a word lies on the object that it
 # names, and which on the other object? A map is the mean over all heads of all layers with 16 × 16 places.
+# In the plot a bar is the margin, about two standard errors of 40 pictures.
 #
 # ### Exercise 2: `attention_share` (difficulty 2, 6 minutes)
 #
-# `weights` (B, L, H, W) are attention maps, one for each token of each caption. `words` (B, n) are the tokens of interest.
-# `cover` (B, H, W) is between 0 and 1: how much of each place the object covers. Mind the sum: over the *words* the weights
-# of a place sum to 1, over the *places* they do not.
+# `weights` (B, L, H, W) are attention maps, one for each token of each caption. `words` (B, n) are positions in the caption,
+# indices into L (0 is the start token). `cover` (B, H, W) is between 0 and 1: how much of each place the object covers. Mind
+# the sum: over the *words* the weights of a place sum to 1, over the *places* they do not.
 
 
 # %%
@@ -541,7 +557,8 @@ check.solution("attention_share")
 # %% tags=["nbval-ignore-output"]
 predict(
     "text-attention-on-object.nouns",
-    "Which share of the attention to a noun lies on the object that it names?",
+    "Which share of the attention to a noun lies on the object that it names (mean over ten "
+    "times)?",
     low=0,
     high=100,
     unit="%",
@@ -617,19 +634,21 @@ claim(
 
 # %% [markdown]
 # Of the attention on the two objects nearly all lies on the right one. But most attention to a noun lies on neither. Its
-# share, {{text-attention-on-object.nouns.a}} %, is little more than the area of an object, 5.4 %. So a map is no outline. Below
-# $t = 600$ colours have the largest share on their object, above $t = 800$ sizes. (Hertz et al. 2022 edit pictures by changing
-# such maps: *Prompt-to-Prompt*.)
+# share, {{text-attention-on-object.nouns.a}} %, is little more than the area of an object, 5.4 %. So a map is no outline. Nor
+# is it the map of a meaning. After two layers of self-attention the vector at "circle" can contain "red", and the vector at
+# "red" can contain "circle". So a small share of the noun does not show that its shape is unused. Below $t = 600$ colours
+# have the largest share on their object, above $t = 800$ sizes. (Hertz et al. 2022 edit pictures by changing such maps:
+# *Prompt-to-Prompt*.)
 #
 # ## Why does the order of the words matter?
 #
-# "A red circle left of a blue square" and "a blue circle left of a red square" hold the same words. Attention itself does not
-# depend on their order (the check of exercise 1 tests that). Only the position vectors tell the two captions apart. Vaswani et
-# al. (2017, section 3.5) give this as the reason for them.
+# "A red star left of a blue square" and "a blue star left of a red square" hold the same words. Attention itself does not
+# depend on their order (the check of exercise 1 tests that). Vaswani et al. (2017, section 3.5) give this as the reason for
+# position vectors.
 #
 # To measure what they are worth, we train a small network twice: with position vectors, and with zeros in their place. All else
 # is equal: U-Net, plain captions of two objects of different colours, batches, noises, 1,000 steps; three trainings each. In
-# the pictures that have both colours, how often is each colour at the right place? Chance is one half.
+# the pictures that have both colours, how often is each colour at the right place?
 # `python tests/benchmarks/text_positions.py` takes ten minutes of one core.
 
 # %% tags=["nbval-ignore-output"]
@@ -698,12 +717,13 @@ claim(
 )
 
 # %% [markdown]
-# So without position vectors the places of the colours are chance: {{text-order-of-words.without}} %. Whether they also help
-# to get both colours at all ({{text-order-of-words.both}} %), three trainings cannot tell. After 1,000 steps the outlines are
-# still blurred, so nothing is said about shapes.
+# So without position vectors the places of the colours are chance: {{text-order-of-words.without}} %. It could not be
+# otherwise: without them "A left of B" and "B left of A" are the same input. Two things could have failed: that 1,000 steps are
+# enough to learn the order with them, and that the shipped network follows it.
 #
-# Exchanging two position vectors is the same as exchanging two words, since the encoder treats all else as a set. So by
-# construction nothing but these vectors carries the order. What was measured is that the trained network follows it.
+# Whether position vectors also help to get both colours at all ({{text-order-of-words.both}} %), three trainings cannot tell.
+# After 1,000 steps the outlines are still blurred, so nothing is said about shapes. Exchanging two position vectors is the
+# same as exchanging two words, since the encoder treats all else as a set.
 #
 # ## Failure museum
 #
@@ -741,8 +761,8 @@ plots.show(
 )
 
 # %% [markdown]
-# Only the last mistake is plain to see. The other two each leave seven of these eight pictures right, so they are easily
-# missed. The check compares numbers, and finds all three. (Eight pictures, no claim.)
+# The last mistake spoils every picture. Each of the other two spoils one of eight, which looks like an ordinary error of the
+# network. The check compares numbers, and finds all three. (Eight pictures, no claim.)
 #
 # ## What you saw
 #
@@ -756,7 +776,7 @@ plots.show(
 #   more often.
 # - Of the attention to a noun {{text-attention-on-object.nouns.a}} % lies on its own object and
 #   {{text-attention-on-object.nouns.b}} % on the other; most lies on neither. (Optional part.)
-# - Without position vectors, colours are at the right places in {{text-order-of-words.without}} % after 1,000 steps: chance.
+# - Without position vectors, colours are at the right places in {{text-order-of-words.without}} %: chance.
 #
 # ## At full size
 #
@@ -814,7 +834,7 @@ guesses(
 # - **plain form**: the caption of a scene without synonyms, in one fixed form.
 # - **span corruption**: T5's training task: stretches of a text are removed and predicted.
 # - **cross-attention**: attention whose queries come from one source (places) and its keys and values from another (words).
-# - **multi-head attention**: attention in several parts of the channels side by side, each with weights of its own.
+# - **multi-head attention**: attention in several parts of the channels side by side, each with a softmax of its own.
 # - **mask**: which keys take part in attention; here False for padding.
 # - **text dropout**: replacing captions by the empty caption at random in training.
 #
