@@ -338,7 +338,7 @@ plots.show(
 # decoded. Middle: the predicted $\hat x_0$, decoded. Right: $\hat x_0$ itself, three of four channels as red, green and blue.
 # The network is given only latents.
 #
-# Count the pink stars at the end: three were asked for, and the first picture has four. Lesson 13 measures this error.
+# Count the pink stars at the end: three were asked for, and one picture has four. Lesson 13 measures this error.
 
 # %%
 network = models.load("latent2shape")
