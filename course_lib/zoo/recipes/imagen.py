@@ -89,8 +89,8 @@ COLOURS = torch.tensor([captions.TOKEN[colour] for colour in scenes.COLOURS], **
 
 @torch.no_grad()
 def read_from_nouns(text: TextEncoder, n: int = 2000, seed: int = 2) -> dict[str, float]:
-    """The accuracy of linear probes of the nouns' vectors in n captions of pairs: for the object's colour (chance is one in
-    six), and for which of the two objects it is, the left or upper one or the other (chance is a half).
+    """The accuracy of linear probes of the nouns' vectors in n captions of pairs: for the object's colour (chance is about
+    one in five, since each shape lacks one colour), and for which of the two it is, the left or upper one (chance is a half).
 
     A probe is a ridge regression on n other captions (Alain and Bengio 2017).
     """
