@@ -6,12 +6,12 @@ The clock is the processor time of one core. `cost` measures a step of each trai
 fixed number of steps, which other work of the machine does not change: seconds are steps times their cost. Pictures show one
 object; there are 20 kinds, given to the networks as a label. The networks are small: all of this takes four minutes.
 
-`arms` trains the same U-Net by the same loss, rate and times for SECONDS: in latents of the shipped autoencoder, f = 4, and in
-pixels that are folded 2 x 2 or 4 x 4 into channels; the latter has the map of f = 4 without an autoencoder. Pixels that are not
-folded, f = 1, and latents of f = 2 have a cost alone. All data are scaled to unit variance. n pictures of each network, by 25
-steps of DDIM without guidance, are read by the shipped detector at a quarter, a half and all of the time. The autoencoder's own
-training is not counted: it is made once, and `cost` gives its price. SECONDS were halved after the first training in pixels;
-none at f = 4 was made yet. Networks are kept in build/latents; lesson 12 shows the results.
+`arms` trains a U-Net of the same widths by the same loss, rate and times for SECONDS: in latents of the shipped autoencoder,
+f = 4, and in pixels that are folded 2 x 2 or 4 x 4 into channels; the latter has the map of f = 4 without an autoencoder.
+Pixels that are not folded, f = 1, and latents of f = 2 have a cost alone. All data are scaled to unit variance. n pictures of
+each network, by 25 steps of DDIM without guidance, are read by the shipped detector at a quarter, a half and all of the time.
+The autoencoder's own training is not counted: it is made once, and `cost` gives its price. SECONDS were halved after the first
+training in pixels; none at f = 4 was made yet. Networks are kept in build/latents; lesson 12 shows the results.
 """
 
 from collections.abc import Callable, Iterator

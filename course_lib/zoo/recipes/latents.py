@@ -87,7 +87,7 @@ def latent2shape_network(
     patch: int = 1,
     guided: bool = False,
 ) -> Network:
-    """An untrained text-conditional denoiser for latents (B, channels, size, size): lesson 09's U-Net, process and view."""
+    """An untrained text-conditional denoiser for latents (B, channels, size, size): lesson 09's kind of U-Net, for v."""
     torch.manual_seed(seed)
     net = TextUNet(size, widths, channels=channels, patch=patch, guided=guided).to(memory_format=torch.channels_last)
     return Network(net, DDPM(linear_beta(1000)), "v")
