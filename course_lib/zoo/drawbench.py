@@ -84,8 +84,8 @@ def right_in_category(detected: Scene) -> Tensor:
     shown = torch.stack([(detected.colour == c).any(1) for c in range(len(COLOURS))])
     colour = (shown == torch.stack([(asked.colour == c).any(1) for c in range(len(COLOURS))])).all(0)
     place = (detected.place == asked.place) & (seen["relation"][0] | (asked.relation < 0))
-    each = dict(zip(CATEGORIES, (colour, seen["count"][0], place, seen["binding"][0], seen["all"][0])))
-    return torch.cat([hits.view(len(CATEGORIES), EACH)[i] for i, hits in enumerate(each.values())])
+    each = colour, seen["count"][0], place, seen["binding"][0], seen["all"][0]  # in the order of CATEGORIES
+    return torch.cat([hits.view(len(CATEGORIES), EACH)[i] for i, hits in enumerate(each)])
 
 
 def score(detected: Scene) -> dict[str, float]:

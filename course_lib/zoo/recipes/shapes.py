@@ -29,7 +29,8 @@ NOISE, BLUR = 0.1, 0.6
 """The largest noise and blur at which the detector is tested: standard deviations, of noise (white is 1, black -1) and of a
 blur in pixels. It is trained on twice the noise and a little more blur."""
 MANY_PAIRS = (*scenes.KINDS, "pair", "pair")
-"""The kinds of scenes that the generators are trained on: three in five are pairs, the hardest to generate."""
+"""The kinds of scenes that the generators are trained on: three in five drawn are pairs, the hardest to generate. Held-out ones
+are left out, so about half of those kept."""
 
 # The evaluator
 
