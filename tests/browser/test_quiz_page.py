@@ -26,7 +26,7 @@ def opened(made, open_page, tmp_path):
 
 def test_answers_are_folded_until_they_are_asked_for(opened, made):
     page = opened()
-    assert page.get_by_text(made[0].text).is_visible() and not page.get_by_text(made[0].why).first.is_visible()
+    assert page.get_by_text(made[0].text).first.is_visible() and not page.get_by_text(made[0].why).first.is_visible()
     page.get_by_text("Answers", exact=True).focus()
     page.keyboard.press("Enter")
     assert page.get_by_text(made[0].why).first.is_visible() and not page.errors
