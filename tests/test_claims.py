@@ -12,7 +12,7 @@ from course_lib.files import NOTEBOOKS
 from course_lib.teaching.claims import MIME, VERDICTS, Claim, claim
 from course_lib.teaching.course_map import LESSONS, course_map, written
 from course_lib.teaching.environment import PYPROJECT, environment
-from course_lib.teaching.evidence import Estimate, compare, share
+from course_lib.teaching.evidence import Estimate, compare, ratio, share
 from course_lib.teaching.publish.build import read, sources
 from course_lib.teaching.publish.claim_table import copied, fill, fill_notebook, gather, in_readme, page, table
 from course_lib.teaching.publish.equations import Renderer
@@ -100,6 +100,20 @@ def test_a_comparison_shows_both_arms_and_its_difference():
     )
     assert made.measured == "0.041 ± 0.001 beside 0.061 ± 0.001" and made.runs == "three trainings"
     assert made.error == "difference -0.020 ± 0.001" and made.figures["distance.a.mean"] == "0.041"
+
+
+def test_a_ratio_shows_its_interval():
+    times = ratio([2.0, 2.2, 2.1], [1.0, 1.0, 1.0])
+    made = claim(
+        "made-larger",
+        "It is larger.",
+        measured="{times:.1f} as large",
+        holds=lambda times: times.above(1),
+        figures=dict(times=times),
+        null={"the same again": dict(times=ratio([1.0, 1.1, 0.9], [1.0, 1.0, 1.0]))},
+    )
+    assert made.measured == "2.1 times (1.9 to 2.4) as large" and made.error == "2.1 times (1.9 to 2.4)"
+    assert (made.figures["times.mean"], made.figures["times.low"], made.runs) == ("2.1", "1.9", "three trainings")
 
 
 def test_what_does_not_hold_has_a_control_of_which_it_is_true():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from course_lib.teaching.evidence import FEWEST, Estimate, all_of, compare, count, estimate, share
+from course_lib.teaching.evidence import FEWEST, Estimate, all_of, compare, count, estimate, ratio, share
 
 
 def test_the_error_is_that_of_the_mean_of_independent_runs():
@@ -109,6 +109,31 @@ def test_two_standard_errors_alone_would_pass_chance_too_often():
     a, b = np.random.default_rng(0).normal(size=(2, 40_000, 3))
     d = a - b
     assert np.mean(abs(d.mean(1)) > 2 * d.std(1, ddof=1) / 3**0.5) == pytest.approx(0.18, abs=0.01)
+
+
+def test_a_ratio_is_that_of_geometric_means_with_an_interval_that_excludes_one_where_it_decides():
+    made = ratio([2.0, 8.0, 4.0], [1.0, 1.0, 1.0])
+    assert made.mean == pytest.approx(4) and made.low * made.high == pytest.approx(16) and made.counted == "three trainings"
+    error = np.std(np.log([2, 8, 4]), ddof=1) / 3**0.5
+    assert math.log(made.high / made.mean) == pytest.approx(4.303 * error)
+    assert made.above(1) is None and made.below(1) is None and made.low < 1 < made.high
+    assert ratio([2.0, 2.2, 2.1], [1.0, 1.0, 1.0]).above(1) is True and ratio([1, 1, 1], [2.0, 2.2, 2.1]).above(1) is False
+    assert f"{made:.1f}" == f"4.0 times ({made.low:.1f} to {made.high:.1f})" and f"{ratio([2.0], [1.0]):.1f}" == "2.0"
+
+
+def test_a_ratio_does_not_depend_on_the_scale_of_its_runs():
+    """Pairs that scatter by factors hide a factor of two in their difference, and not in their ratio."""
+    b = np.array([1.0, 10.0, 100.0, 1000.0])
+    a = b * [2.0, 2.1, 1.9, 2.0]
+    assert compare(a, b).higher is None and ratio(a, b).above(1) is True
+
+
+@pytest.mark.parametrize("values", [[0.0, 1.0, 2.0], [-1.0, 1.0, 2.0]])
+def test_a_ratio_is_of_positive_figures(values):
+    with pytest.raises(ValueError, match="a must be positive, got"):
+        ratio(values, [1.0, 1.0, 1.0])
+    with pytest.raises(ValueError, match="threshold must be positive"):
+        ratio([1.0, 1.0, 2.0], [1.0, 1.0, 1.0]).above(0)
 
 
 def test_numbers_in_words():

@@ -13,7 +13,7 @@ from typing import Any
 
 from course_lib import validate
 from course_lib.teaching import answer
-from course_lib.teaching.evidence import Comparison, Estimate, all_of
+from course_lib.teaching.evidence import Comparison, Estimate, Ratio, all_of
 
 MIME = "application/vnd.course.claim+json"
 VERDICTS = dict(zip((True, False, None), answer.VERDICTS))
@@ -154,7 +154,7 @@ def _expected(made: Claim, expected: bool | None) -> Claim:
 def _undecidable(figure: Any) -> bool:
     """Whether no condition could be True of a figure, because it has too few runs or is no number."""
     decides = figure.difference if isinstance(figure, Comparison) else figure
-    return decides.margin == math.inf if isinstance(decides, Estimate) else isinstance(decides, float) and math.isnan(decides)
+    return decides.margin == math.inf if isinstance(decides, Estimate | Ratio) else isinstance(decides, float) and math.isnan(decides)
 
 
 def _arguments(holds: Any, figures: Mapping[str, Any]) -> list[str]:
@@ -195,6 +195,9 @@ def _shown(name: str, value: Any, spec: str) -> Iterator[tuple[str, str]]:
     yield name, _spaced(format(value, spec))
     if isinstance(value, Estimate):
         yield f"{name}.mean", _spaced(format(value.mean, spec))
+    if isinstance(value, Ratio):
+        for part in ("mean", "low", "high"):
+            yield f"{name}.{part}", format(getattr(value, part), spec)
     if isinstance(value, Comparison):
         for part in ("a", "b", "difference"):
             yield from _shown(f"{name}.{part}", getattr(value, part), spec)
@@ -207,6 +210,8 @@ def _errors(template: str, figures: Mapping[str, Any], names: list[str]) -> str:
         value, spec = figures[name], specs.get(name, ".2g")
         if isinstance(value, Comparison):
             errors.append(_spaced(f"difference {value.difference:{spec}}"))
+        elif isinstance(value, Ratio):
+            errors.append(f"{value:{spec}}")
         elif isinstance(value, Estimate) and value.error is not None:
             errors.append("±" + _spaced(format(value, spec)).partition(" ±")[2])
     return "; ".join(errors)

@@ -130,6 +130,56 @@ class Comparison:
         return f"{self:.3g}, difference {self.difference:.2g}, {self.counted}"
 
 
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as large one arm of runs is as another; `log` is the logarithm of that, with its standard error.
+
+    For figures that scatter by factors: of their logarithms the differences are alike, whatever their size. The interval from
+    `low` to `high` excludes a value where a verdict is possible. `format(x, ".1f")` shows the ratio and its interval.
+    """
+
+    log: Estimate
+
+    @property
+    def mean(self) -> float:
+        """The ratio of the geometric means."""
+        return math.exp(self.log.mean)
+
+    @property
+    def margin(self) -> float:
+        """Of the logarithm."""
+        return self.log.margin
+
+    @property
+    def low(self) -> float:
+        return math.exp(self.log.mean - self.margin)
+
+    @property
+    def high(self) -> float:
+        return math.exp(self.log.mean + self.margin)
+
+    def above(self, threshold: float) -> bool | None:
+        """True where the whole interval lies above a positive threshold, False where it lies below, else None."""
+        return self.log.above(math.log(validate.positive("threshold", threshold)))
+
+    def below(self, threshold: float) -> bool | None:
+        """True where the whole interval lies below a positive threshold, False where it lies above, else None."""
+        return self.log.below(math.log(validate.positive("threshold", threshold)))
+
+    @property
+    def counted(self) -> str:
+        """The number of runs of an arm in words."""
+        return self.log.counted
+
+    def __format__(self, spec: str) -> str:
+        if self.margin == math.inf:
+            return format(self.mean, spec)
+        return f"{self.mean:{spec}} times ({self.low:{spec}} to {self.high:{spec}})"
+
+    def __str__(self):
+        return f"{self:.3g}, {self.counted}"
+
+
 def estimate(values: Any, runs: str = "trainings") -> Estimate:
     """The mean of a figure over independent runs (n,), with its standard error.
 
@@ -167,6 +217,19 @@ def compare(a: Any, b: Any, runs: str = "trainings", paired: bool = True) -> Com
             raise ValueError(f"a and b must hold the same runs where they are paired, got {len(arms[0])} and {len(arms[1])}")
         return Comparison(first, second, _estimate(arms[0] - arms[1], runs))
     return Comparison(first, second, _unpaired(first, second))
+
+
+def ratio(a: Any, b: Any, runs: str = "trainings") -> Ratio:
+    """How many times as large a is as b, each (n,) or (n, k) as for `estimate`, all positive; run i of both is one pair.
+
+    Raises ValueError where a figure is not positive, or the arms have different shapes.
+    """
+    logs = []
+    for name, values in (("a", a), ("b", b)):
+        if (values := _numbers(name, values)).min() <= 0:
+            raise ValueError(f"{name} must be positive, got {values.min():g}")
+        logs.append(np.log(values))
+    return Ratio(compare(*logs, runs).difference)
 
 
 def _unpaired(a: Estimate, b: Estimate) -> Estimate:
