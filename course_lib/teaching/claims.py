@@ -154,7 +154,9 @@ def _expected(made: Claim, expected: bool | None) -> Claim:
 def _undecidable(figure: Any) -> bool:
     """Whether no condition could be True of a figure, because it has too few runs or is no number."""
     decides = figure.difference if isinstance(figure, Comparison) else figure
-    return decides.margin == math.inf if isinstance(decides, Estimate | Ratio) else isinstance(decides, float) and math.isnan(decides)
+    if isinstance(decides, Estimate | Ratio):
+        return decides.margin == math.inf
+    return isinstance(decides, float) and math.isnan(decides)
 
 
 def _arguments(holds: Any, figures: Mapping[str, Any]) -> list[str]:

@@ -19,8 +19,8 @@ it and are not used again.
 - Class: with noise, the accuracy of the undertrained base rises, and more so than without the class.
 - Noise in training: at s = 0, one claim for each base, since the undertrained one gives the upsampler other inputs than it has
   seen, and the finished one hardly does.
-- Truncated beside non-truncated: both bases in one claim, since what is said must hold for each, at s = 200. DDIM's x_s holds predicted noise,
-  and the upsampler was trained with fresh noise, so the truncated way is expected to have the higher distance.
+- Truncated beside non-truncated: both bases in one claim, since what is said must hold for each, at s = 200. DDIM's x_s holds
+  predicted noise, and the upsampler was trained with fresh noise, so the truncated way is expected to have the higher distance.
 - Beside one stage: s = 0, the best of the five levels for the finished base in seeds 0 to 2. The steps of one stage cost as
   much processor time as those of base and upsampler together: 1,259 to 1,372 steps by three measurements, their mean here.
 """
