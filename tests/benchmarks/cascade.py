@@ -1,13 +1,13 @@
 """A cascade, 16 to 32: noise augmentation of the upsampler's input, and the cascade beside one stage at equal cost.
 
-    python tests/benchmarks/cascade.py [--seeds 20 .. 29] [--n 200]
+    python tests/benchmarks/cascade.py [--seeds 20 21 22 23 24] [--n 200]
 
 Four networks for each seed are trained on one thread and kept in build/cascade: a base of 16 x 16 (with a snapshot after a
 quarter of its steps: the undertrained base), an upsampler with noise augmentation and one without, and one stage of 32 x 32.
 All have the digits' recipe: times by `min_snr_times`, Muon, a tenth of the labels dropped. Each training is sampled from noise
 of its own seed. Lesson 06 shows the results.
 
-What is compared was fixed before seeds 20 to 29 were trained. Earlier measurements, of seeds 0 to 2 and 10 to 14, had suggested
+What is compared was fixed before seeds 20 to 24 were trained. Earlier measurements, of seeds 0 to 2 and 10 to 14, had suggested
 it and are not used again.
 
 - Scale: with an upsampler trained without noise the distances of five trainings scattered by factors (0.9 to 6 for the finished
@@ -184,7 +184,7 @@ BENCH = Benchmark(
     "cascade",
     [Part(jobs=jobs, row=row, once=ONCE)],
     amounts={"n": 200},
-    seeds=range(20, 30),
+    seeds=range(20, 25),
     header={"steps": STEPS, "early": EARLY, "moves": MOVES},
     threads=1,
 )
