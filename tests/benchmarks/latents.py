@@ -12,8 +12,8 @@ the last convolution has 16 features for 48 outputs, too few for all of the nois
 Pixels that are not folded, f = 1, and latents of f = 2 have a cost alone. All data are scaled to unit variance. n pictures of
 each network, by 25 steps of DDIM without guidance, are read by the shipped detector at a quarter, a half and all of the time.
 The autoencoder's own training is not counted: it is made once, and `cost` gives its price. Networks are kept in build/latents;
-lesson 12 shows the results. All this was fixed before seeds 10 to 19 were trained: the claim is that f = 4 draws more right after
-12 s than each of the three arms in pixels. Seeds 0 to 2 without the fourth arm, seen before, are not used.
+lesson 12 shows the results. All this was fixed before seeds 10 to 19 were trained: the claim is that f = 4 draws more right
+after 12 s than each of the three arms in pixels. Seeds 0 to 2 without the fourth arm, seen before, are not used.
 """
 
 from collections.abc import Callable, Iterator
@@ -91,7 +91,7 @@ class Scaled(nn.Module):
 
 @dataclass(frozen=True)
 class Arm:
-    """What the U-Net is trained on: maps of `size`, `channels` and `patch`; the factor of the autoencoder, 1 for pixels; its view."""
+    """What the U-Net is trained on: maps of `size`, `channels` and `patch`; the autoencoder's factor, 1 for pixels; its view."""
 
     size: int = 8
     channels: int = 4
