@@ -1,7 +1,7 @@
 """Imagen in miniature: what a frozen text encoder was trained on, thresholds, the upsampler, the efficient U-Net's cost.
 
     python tests/benchmarks/imagen.py encoders [--only arm=masked]   # trains text encoders, and a small base on each
-    python tests/benchmarks/imagen.py thresholds                     # of the shipped base, black at -1 and at 0
+    python tests/benchmarks/imagen.py thresholds                     # of the shipped chain, black at -1 and at 0
     python tests/benchmarks/imagen.py upsampler                      # of the shipped cascade, beside interpolation
     python tests/benchmarks/imagen.py cost                           # of the efficient U-Net
 
@@ -11,9 +11,12 @@ pictures at high noise only (t >= 700), where the caption decides. It is small (
 is measured is whether it follows the caption. Both numbers of steps were set to cost about 15 minutes of one core. The
 encoders are frozen, but for "with the base". Trained weights are kept in build/imagen.
 
-The seeds of the other parts are those of sampling. Their captions are of two objects, and the shipped detector scores small
-pictures. Thresholds at w = 10, high guidance. A model of pictures whose black is 0 and white 1 is the same network
-in other units: its prediction is (x0 + 1) / 2, where the threshold is taken. Lesson 13 shows the results.
+The seeds of the other parts are those of sampling. Their captions are of two objects, and the shipped detector scores
+pictures. Thresholds of the base at w = 10, high guidance, beside static at w = 2. A model of pictures whose black is 0 and
+white 1 is the same network in other units: its prediction is (x0 + 1) / 2, where the threshold is taken. Two more arms change
+one thing of the dynamic threshold each: the value that it divides towards, or its s. Each arm has the same noises. What counts
+is "all, upsampled", in the finished pictures of 32 x 32, by the shipped upsampler with a static threshold in every arm; "all"
+is that of the base's pictures, enlarged bilinearly. Lesson 13 shows the results.
 """
 
 import time
@@ -125,15 +128,33 @@ def base_on(captions: int, arm: str, seed: int) -> dict:
 # Thresholds
 
 
+def s_of(x0: Tensor) -> Tensor:
+    """The larger of 1 and the quantile of |x0| over each picture (B, 1, 1, 1), with p = 99.5 %."""
+    return x0.abs().flatten(1).quantile(0.995, dim=1).clamp(min=1).view(-1, 1, 1, 1)
+
+
 def dynamic(x0: Tensor) -> Tensor:
     """Saharia et al. 2022, section 2.3, p = 99.5 %."""
-    s = x0.abs().flatten(1).quantile(0.995, dim=1).clamp(min=1).view(-1, 1, 1, 1)
+    s = s_of(x0)
+    return x0.clamp(-s, s) / s
+
+
+def towards_black(x0: Tensor) -> Tensor:
+    """Clipped with the s of x0, as `dynamic` does, and then divided in units whose black is 0."""
+    s = s_of(x0)
+    return 2 * ((x0.clamp(-s, s) + 1) / 2) / ((s + 1) / 2) - 1
+
+
+def smaller_s(x0: Tensor) -> Tensor:
+    """Divided towards 0, as `dynamic` does, by the s of units whose black is 0."""
+    s = 2 * s_of((x0 + 1) / 2) - 1
     return x0.clamp(-s, s) / s
 
 
 WITHIN = {"none": lambda x0: x0, "static": lambda x0: x0.clamp(-1, 1), "dynamic": dynamic}
 BLACK_AT_0 = {name: (lambda x0, within=within: 2 * within((x0 + 1) / 2) - 1) for name, within in WITHIN.items()}
-THRESHOLDS = {-1: WITHIN, 0: {name: BLACK_AT_0[name] for name in ("static", "dynamic")}}
+ONE_CHANGE = {"towards black, s of x0": towards_black, "towards 0, s of y": smaller_s}
+THRESHOLDS = {-1: WITHIN, 0: {name: BLACK_AT_0[name] for name in ("static", "dynamic")} | ONE_CHANGE}
 """By the value of black. Without a threshold the units make no difference."""
 
 
@@ -149,20 +170,29 @@ class Thresholded:
 
 
 def threshold_jobs(seeds) -> list[dict]:
-    kinds = [{"black": black, "within": name} for black, within in THRESHOLDS.items() for name in within]
-    return [kind | {"w": 10.0, "seed": 10 + seed} for seed in seeds for kind in kinds]
+    kinds = [{"black": black, "within": name, "w": 10.0} for black, within in THRESHOLDS.items() for name in within]
+    kinds.append({"black": -1, "within": "static", "w": 2.0})
+    return [kind | {"seed": 10 + seed} for seed in seeds for kind in kinds]
 
 
 @torch.no_grad()
 def thresholded(captions: int, black: int, within: str, w: float, seed: int) -> dict:
-    """The scores of pictures by the shipped base, and the median pixel, which in real pictures is black."""
+    """The scores of pictures by the shipped base, also upsampled, and the median pixel, which in real pictures is black."""
     network, (prompts, scene) = models.load("imagen"), pair_prompts(captions, "train", seed=7)
+    upsampler, rng = models.load("imagen_upsampler"), seeded(10 + seed)
     denoiser = Thresholded(classifier_free(network, prompts, w), THRESHOLDS[black][within])
     *_, last = ddim(denoiser, network.draw_noise(captions, seeded(seed)), network.process.times(20))
-    right = scenes.agreement(imagen.detect_small(detector(), last.x), scene)
-    return rounded(
-        {name: right[name] for name in ("all", "colour", "count")} | {"median": last.x.flatten(1).median(1)[0].mean()}
-    )
+    given = augmented(upsampler.process, last.x, imagen.NOISE, rng)
+    large = sample(StaticThreshold(upsampler.given(given)), upsampler.draw_noise(captions, rng), 20)
+    row = {}
+    for name, x, found in (
+        ("", last.x, imagen.detect_small(detector(), last.x)),
+        (", upsampled", large, detector().detect(large)),
+    ):
+        right = scenes.agreement(found, scene)
+        row |= {kind + name: right[kind] for kind in ("all", "colour", "count")}
+        row["median" + name] = x.flatten(1).median(1)[0].mean()
+    return rounded(row)
 
 
 # The upsampler
