@@ -1,7 +1,7 @@
 """Imagen in miniature: what a frozen text encoder was trained on, thresholds, the upsampler, the efficient U-Net's cost.
 
     python tests/benchmarks/imagen.py encoders [--only arm=masked]   # trains text encoders, and a small base on each
-    python tests/benchmarks/imagen.py thresholds                     # of the shipped chain, black at -1 and at 0
+    python tests/benchmarks/imagen.py thresholds                     # of the shipped base, black at -1 and at 0
     python tests/benchmarks/imagen.py upsampler                      # of the shipped cascade, beside interpolation
     python tests/benchmarks/imagen.py cost                           # of the efficient U-Net
 
@@ -11,12 +11,10 @@ pictures at high noise only (t >= 700), where the caption decides. It is small (
 is measured is whether it follows the caption. Both numbers of steps were set to cost about 15 minutes of one core. The
 encoders are frozen, but for "with the base". Trained weights are kept in build/imagen.
 
-The seeds of the other parts are those of sampling. Their captions are of two objects, and the shipped detector scores
-pictures. Thresholds of the base at w = 10, high guidance, beside static at w = 2. A model of pictures whose black is 0 and
-white 1 is the same network in other units: its prediction is (x0 + 1) / 2, where the threshold is taken. Two more arms change
-one thing of the dynamic threshold each: the value that it divides towards, or its s. Each arm has the same noises. What counts
-is "all, upsampled", in the finished pictures of 32 x 32, by the shipped upsampler with a static threshold in every arm; "all"
-is that of the base's pictures, enlarged bilinearly. Lesson 13 shows the results.
+The seeds of the other parts are those of sampling. Their captions are of two objects, and the shipped detector scores small
+pictures. Thresholds at w = 10, high guidance. A model of pictures whose black is 0 and white 1 is the same network in other
+units: its prediction is (x0 + 1) / 2, where the threshold is taken. Two more arms change one thing of the dynamic threshold
+each: the value that it divides towards, or its s. Each arm has the same noises. Lesson 13 shows the results.
 """
 
 import time
@@ -170,29 +168,20 @@ class Thresholded:
 
 
 def threshold_jobs(seeds) -> list[dict]:
-    kinds = [{"black": black, "within": name, "w": 10.0} for black, within in THRESHOLDS.items() for name in within]
-    kinds.append({"black": -1, "within": "static", "w": 2.0})
-    return [kind | {"seed": 10 + seed} for seed in seeds for kind in kinds]
+    kinds = [{"black": black, "within": name} for black, within in THRESHOLDS.items() for name in within]
+    return [kind | {"w": 10.0, "seed": 10 + seed} for seed in seeds for kind in kinds]
 
 
 @torch.no_grad()
 def thresholded(captions: int, black: int, within: str, w: float, seed: int) -> dict:
-    """The scores of pictures by the shipped base, also upsampled, and the median pixel, which in real pictures is black."""
+    """The scores of pictures by the shipped base, and the median pixel, which in real pictures is black."""
     network, (prompts, scene) = models.load("imagen"), pair_prompts(captions, "train", seed=7)
-    upsampler, rng = models.load("imagen_upsampler"), seeded(10 + seed)
     denoiser = Thresholded(classifier_free(network, prompts, w), THRESHOLDS[black][within])
     *_, last = ddim(denoiser, network.draw_noise(captions, seeded(seed)), network.process.times(20))
-    given = augmented(upsampler.process, last.x, imagen.NOISE, rng)
-    large = sample(StaticThreshold(upsampler.given(given)), upsampler.draw_noise(captions, rng), 20)
-    row = {}
-    for name, x, found in (
-        ("", last.x, imagen.detect_small(detector(), last.x)),
-        (", upsampled", large, detector().detect(large)),
-    ):
-        right = scenes.agreement(found, scene)
-        row |= {kind + name: right[kind] for kind in ("all", "colour", "count")}
-        row["median" + name] = x.flatten(1).median(1)[0].mean()
-    return rounded(row)
+    right = scenes.agreement(imagen.detect_small(detector(), last.x), scene)
+    return rounded(
+        {name: right[name] for name in ("all", "colour", "count")} | {"median": last.x.flatten(1).median(1)[0].mean()}
+    )
 
 
 # The upsampler
