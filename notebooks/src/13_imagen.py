@@ -159,7 +159,7 @@ plots.show(
 #
 # T5 is trained by span corruption (lesson 09): spans of words are replaced by one mask token each, and a decoder writes the
 # missing spans from the encoder's vectors (Raffel et al. 2020). It hides 15 % of the tokens, in spans of 3 on average. Imagen
-# uses the encoder alone. Our masked language model is the simpler relative, without a decoder.
+# uses the encoder alone.
 #
 # ### What does a word's vector hold?
 #
@@ -478,8 +478,8 @@ play(
 # Measured on pictures of the base alone, 16 × 16, enlarged bilinearly for the detector, on 60 other captions of two objects,
 # with three noises. A picture is right if the detector finds all that its caption says.
 #
-# Black at 0 changes two things. Values are divided towards black. And black pixels that overshoot raise $s$ only where $\hat
-# x_0 < -3$. Two further rows change one of them each: "towards black" keeps the $s$ of $\hat x_0$, "towards 0" takes that of
+# Black at 0 changes two things. Values are divided towards black. And black pixels that overshoot raise $s$ only where
+# $\hat x_0 < -3$. Two further rows change one of them each: "towards black" keeps the $s$ of $\hat x_0$, "towards 0" takes that of
 # $y$ (`python tests/benchmarks/imagen.py thresholds`).
 
 # %% tags=["nbval-ignore-output"]
@@ -511,9 +511,9 @@ ax.set(title="All right, w = 10, 16 × 16", xlabel="% of 60 pictures", xlim=(-3,
 ax.invert_yaxis()
 plots.show(
     fig,
-    alt="Eight rows of three noises each. none: 49 % right, margin 46 to 51 %. static: 34 %, "
-    "margin 18 to 50 %. dynamic: 0 %. With black at 0, static: 57 %, margin 49 to 66 %, and "
-    "dynamic: 66 %, margin 61 to 70 %. towards black: 63 %, margin 56 to 69 %. towards 0: 0 %. static, w = 2: 85 %, margin 81 to 89 %.",
+    alt="Eight rows of three noises each, means with margins. none: 49 % right. static: 34 %, "
+    "18 to 50 %. dynamic: 0 %. Black at 0, static: 57 %, dynamic: 66 %. towards black: 63 %. "
+    "towards 0: 0 %. static, w = 2: 85 %.",
 )
 
 
