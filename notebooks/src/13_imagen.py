@@ -479,8 +479,8 @@ play(
 # with three noises. A picture is right if the detector finds all that its caption says.
 #
 # Black at 0 changes two things. Values are divided towards black. And black pixels that overshoot raise $s$ only where
-# $\hat x_0 < -3$. Two further rows change one of them each: "towards black" keeps the $s$ of $\hat x_0$, "towards 0" takes that of
-# $y$ (`python tests/benchmarks/imagen.py thresholds`).
+# $\hat x_0 < -3$. Two further rows change one of them each: "towards black" keeps the $s$ of $\hat x_0$, "towards 0" takes that
+# of $y$ (`python tests/benchmarks/imagen.py thresholds`).
 
 # %% tags=["nbval-ignore-output"]
 predict(
