@@ -255,7 +255,7 @@ dps_sampler = Check(
         "the gradient is divided by its own norm; the step is zeta over the norm of the residual": {
             "- zeta * gradient": "- zeta * gradient / gradient.flatten(1).norm(dim=1).view(-1, *[1] * (x.ndim - 1))"
         },
-        "zeta is forgotten": {"- zeta * gradient": "- (zeta != 0) * gradient"},
+        "zeta is forgotten": {"- zeta * gradient": "- gradient"},
         "y is not used": {"residual = y - ": "residual = 0 * y - "},
         "no new noise is added in the moves": {"s, z)": "s, 0 * z)"},
         "the gradient is not used": {"- zeta * gradient": "- 0 * gradient"},
