@@ -5,7 +5,7 @@
 # by two methods, all with a denoiser that was trained for none of these. You can say what each method keeps, what it invents,
 # and what it costs.
 #
-# **Time** 55 minutes. **Needs** lessons 02 (Algorithm 2), 08 (classifier-free guidance), 12 (PSNR) and 14 (few steps).
+# **Time** 60 minutes. **Needs** lessons 02 (Algorithm 2), 08 (classifier-free guidance), 12 (PSNR) and 14 (few steps).
 # **Papers** Chenlin Meng et al.: *SDEdit* (2022); Andreas Lugmayr et al.: *RePaint* (2022); Yinhuai Wang, Jiwen Yu, Jian Zhang:
 # *Zero-Shot Image Restoration Using Denoising Diffusion Null-Space Model* (2023); Hyungjin Chung et al.: *Diffusion Posterior
 # Sampling for General Noisy Inverse Problems* (2023).
@@ -89,7 +89,7 @@ dial(
 )
 
 # %% [markdown]
-# Meng et al. call the two aims **faithfulness** (the edit resembles the guide) and **realism** (it resembles real pictures).
+# Meng et al. call the two aims **faithfulness** (the edit resembles the guide) and *realism* (it resembles real pictures).
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(12, 4.6))
@@ -231,7 +231,7 @@ claim(
 # This is **resampling** (their Algorithm 1). The last move, to $s = 0$, is made once: the algorithm resamples for $t > 1$ only.
 # (In the published algorithm the noise of the known part has the factor $1 - \bar\alpha$; their eq. 8a has the right variance.)
 #
-# ### Exercise 1: RePaint (difficulty 3, 14 minutes)
+# ### Exercise 1: RePaint (difficulty 3, 12 minutes)
 #
 # Write the loop over neighbours $t, s$ of `times`, a falling list of integers that ends with 0. You are given:
 #
@@ -262,9 +262,9 @@ check.solution("repaint_sampler")
 # · 10 + 1 = 241, as many as 241 moves without resampling.
 #
 # In the plane the right answer is known. The data are eight spots on a ring, and the one at 45° has three times the weight. We
-# know $x_1 = 0.55$. By Bayes' rule the posterior of a spot is its weight times the density of 0.55 under it. Your sampler draws
-# $x_2$ for 3,000 points with the exact denoiser, from three noises. How far are the shares of the spots from the posterior, in
-# total variation?
+# know $x_1 = 0.55$. By Bayes' rule the posterior of a spot is its weight times the density of $0.55$ under it. Your sampler
+# draws $x_2$ for 3,000 points with the exact denoiser, from three noises. How far are the shares of the spots from the
+# posterior, in total variation?
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -770,7 +770,6 @@ guesses(
 #
 # - **SDEdit**: editing by sampling from a noisy guide, from time $t_0$ instead of $T$.
 # - **faithfulness**: how close an edit is to its guide.
-# - **realism**: how close an edit is to real pictures.
 # - **inpainting**: filling a hole in a picture whose other pixels are known.
 # - **RePaint**: inpainting by overwriting the known pixels, with their noise, after each move.
 # - **resampling**: RePaint's repetition of a move, after going back up by the forward chain.

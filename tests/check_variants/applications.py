@@ -39,6 +39,11 @@ def looped(mix=None, up=None, rounds=lambda U, s: U if s > 0 else 1):
     return sampler
 
 
+def by_arithmetic(process, x, known, keep, t, s, rng, u, last):
+    a, b = process.coefficients(s, known)
+    return x + keep * (a * known + b * torch.randn(x.shape, generator=rng) - x)
+
+
 def step_by_step(denoiser, x, t, s, rng, begin):
     """Up by the single steps of the chain."""
     for step in range(s + 1, t + 1):
@@ -285,7 +290,7 @@ def by_own_norm(x, gradient, zeta, s):
 
 
 RIGHT = {
-    "repaint_sampler": [by_library, looped(), looped(up=step_by_step), up_first],
+    "repaint_sampler": [by_library, looped(), looped(up=step_by_step), up_first, looped(by_arithmetic)],
     "consistent": [by_parts, by_residual, in_two_steps, one_by_one, in_float64, by_projection],
     "dps_sampler": [dps_by_library, guided(), as_in_the_paper, by_backward, shift_before_noise],
 }
