@@ -725,16 +725,16 @@ plots.show(
 #
 # ## At full size
 #
-# | | pictures | evaluations for one picture | condition |
+# | | pictures | evaluations for one picture | noise in $y$ |
 # |---|---|---|---|
 # | RePaint | 256 × 256 | 4,570 (250 times, $j = 10$, each group ten times) | none |
-# | DPS | faces, 256 × 256 | 1,000, each with a backward pass | noise 0.05 in $y$ |
-# | this lesson | digits, 16 × 16 | 241 and 50 | none |
+# | DPS | faces, 256 × 256 | 1,000, each with a backward pass | 0.05 |
+# | this lesson | digits, 16 × 16 | RePaint 241, DPS 50 | none, and 0.05 |
 #
 # The settings are those of the authors' code. Its DPS multiplies the gradient by 0.3 for super-resolution, in place of our 10
 # and 3: it makes 20 times as many moves, on larger pictures. In a human study SDEdit was preferred for realism over GAN methods
-# by up to 98.09 % (Meng et al., abstract). Latent diffusion models (lesson 12) edit and fill in the latent space: guide, mask
-# and noise live there.
+# by up to 98.09 % (Meng et al., abstract). Latent diffusion models (lesson 12) edit and fill latents: there the guide and the
+# mask have the size of the latents.
 
 # %% tags=["nbval-ignore-output"]
 guesses(
