@@ -420,7 +420,11 @@ api(editing.sdedit, denoiser=on_chains, guide=batch(P), times=times(TIMES), rng=
 keep = {"None": None, "text": "x", "half": KEEP / 2, "nan": KEEP * math.nan}
 api(
     editing.repaint, denoiser=on_chains, known=batch(P, (5, 2)), x=batch(P, (5, 2)), times=times(TIMES), resample=whole(1),
-    rng=rng(), keep=Kind(KEEP, keep | {"shape": torch.ones(3)}),
+    rng=rng(), keep=Kind(KEEP, keep | {"shape": torch.ones(3)}), jump=whole(1),
+)
+api(
+    editing.dps, denoiser=on_chains, A=function(abs), y=a(P), x=batch(P), times=times(TIMES), zeta=number(1.0, least=0),
+    rng=rng(),
 )
 api(editing.noised_further, process=a(CHAIN, flow=FLOW), x=batch(P), s=whole(3, 0, 5), t=whole(6, 1, 20), eps=batch(P, (5, 2)))
 api(editing.Measurement, A=function(abs), back=function(abs))

@@ -120,8 +120,8 @@ ORDERS = (
     Order("17", "recall of real digits", "distillation", "recall", TEACHER | STUDENT),
     Order("18", FRECHET, "distillation", "Frechet distance", CONSISTENCY),
     Order("18", f"{RIGHT}, at w = 3", "distillation", "all", LATENT_STUDENT, "latents"),
-    Order("19", f"{FRECHET} of an edit that starts at t0", "applications", "Frechet distance", STARTS),
-    Order("19", "root mean square change by an edit that starts at t0", "applications", "moved", STARTS),
+    Order("19", f"{FRECHET} of an edit from the noise of t0", "applications", "Frechet distance", STARTS),
+    Order("19", "root mean square change by an edit from the noise of t0", "applications", "moved", STARTS),
     Order("20", "share of copies among the samples", "memorisation", "all copies", COPIES),
     Order("20", "share of edited pictures in which the mark (low) is detected", "provenance", "detected", EDITS),
 )

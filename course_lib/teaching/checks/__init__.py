@@ -13,7 +13,7 @@ import difflib
 from course_lib.process import own_defaults
 
 with own_defaults():  # the data of the checks are tensors
-    from course_lib.teaching.checks.applications import consistent, inpaint_step, noised_further
+    from course_lib.teaching.checks.applications import consistent, dps_sampler, repaint_sampler
     from course_lib.teaching.checks.cascades import augmented, cascade, upsampler_loss
     from course_lib.teaching.checks.check import Check, Source
     from course_lib.teaching.checks.classifier_free import classifier_free_sampling, dropout_training, identity_residual
@@ -40,10 +40,10 @@ __all__ = [
     "add_noise", "adversarial_value", "annealed_langevin", "attention_share", "augmented", "cascade",
     "classifier_free_sampling", "classifier_loss", "clip_guided_eps", "consistency_function", "consistency_loss",
     "consistency_step", "consistent", "contrastive_loss", "cosine_beta", "cross_attention", "ddim_inversion",
-    "ddim_sampler", "detection_limit", "dropout_training", "dynamic_threshold", "elbo", "flow_loss", "from_v",
-    "guided_sampling", "guided_score", "hidden_words", "identity_residual", "inpaint_step", "joint_attention",
-    "latent_diffusion", "mark_noise", "memorisation_score", "micro_embedding", "noised_further", "posterior",
-    "prior_loss", "quantize", "refiner_loss", "residual_block", "reverse_chain", "sampling_loop", "score_from_eps",
+    "ddim_sampler", "detection_limit", "dps_sampler", "dropout_training", "dynamic_threshold", "elbo", "flow_loss",
+    "from_v", "guided_sampling", "guided_score", "hidden_words", "identity_residual", "joint_attention",
+    "latent_diffusion", "mark_noise", "memorisation_score", "micro_embedding", "posterior", "prior_loss", "quantize",
+    "refiner_loss", "repaint_sampler", "residual_block", "reverse_chain", "sampling_loop", "score_from_eps",
     "self_attention", "sinusoidal", "slerp", "solution", "student_target", "text_to_image", "train_clip", "train_gan",
     "training_loop", "truncated_snr", "unclip_sampling", "unet_forward", "upsampler_loss",
 ]
