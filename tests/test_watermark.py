@@ -31,8 +31,8 @@ def test_rings_have_one_size_each_and_survive_mirrors_and_quarter_turns():
     key = draw_key(16, 1, 5, seed=3)
     at = (torch.fft.fftfreq(16) * 16).square()
     radius = (at[:, None] + at).sqrt()
-    for ring in range(1, 6):
-        value = key.value[key.mask & (radius.round() == ring)]
+    for number in range(1, 6):
+        value = key.value[key.mask & (radius.round() == number)]
         assert torch.allclose(value.abs(), value.abs()[0].expand(len(value)), atol=1e-5)
     x = add_mark(NOISE, key)
     for moved in (x.flip(-1), x.flip(-2), x.rot90(1, (-2, -1)), x.rot90(2, (-2, -1))):

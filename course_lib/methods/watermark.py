@@ -42,8 +42,8 @@ def draw_key(size: int, inner: float = 1, outer: float = 5, seed: int = 0, patte
     Two of the three patterns of Wen et al. 2023 (their code, `get_watermarking_pattern`). "rings": all frequencies whose
     radius rounds to the same number have one value, drawn from a standard normal distribution. It is real, with the phase of
     a wave about the centre of the picture, so that the key of a picture that is mirrored or turned by 90 degrees is the same
-    key; rings end below size / 2. "rand": the values are those of another noise. High frequencies are less robust than low ones. Raises ValueError
-    unless 1 <= inner < outer, with a frequency between, and for another pattern.
+    key; rings end below size / 2. "rand": the values are those of another noise. High frequencies are less robust than low
+    ones. Raises ValueError unless 1 <= inner < outer, with a frequency between, and for another pattern.
     """
     validate.choice("pattern", pattern, PATTERNS)
     f = torch.fft.fftfreq(validate.at_least("size", size, 2), device="cpu", dtype=torch.float32) * size
