@@ -435,6 +435,16 @@ def detect_mean(denoiser, x, value, times):
     return (found * key.conj()).real.mean(1)
 
 
+def detect_sum(denoiser, x, value, times):
+    found, key = _matched(_up(denoiser, x, times), value)
+    return (found * key.conj()).real.sum(1)
+
+
+def detect_size(denoiser, x, value, times):
+    found, key = _matched(_up(denoiser, x, times), value)
+    return (found * key.conj()).sum(1).abs() / (found.norm(dim=1) * key.norm())
+
+
 def detect_outside(denoiser, x, value, times):
     f = torch.fft.fft2(_up(denoiser, x, times), norm="ortho")
     f = f * torch.ones_like(f)
@@ -520,6 +530,8 @@ WRONG = {
 TRIED = {
     "detect_mark": [
         *WRONG["detect_mark"],
+        ("the sum over the marked frequencies", detect_sum),
+        ("the size of the sum", detect_size),
         ("conjugate is missing", detect_without_conjugate),
         ("there is no inversion", detect_in_the_picture),
         ("the forward chain", detect_by_the_forward_chain),
