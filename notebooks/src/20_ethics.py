@@ -406,7 +406,7 @@ claim(
 # of fours and sevens. Another is 360 eights and 40 zeros, beside a kind of threes and fives. The prediction was fixed before
 # the training, by lesson 07's noise-aware classifier, which was not trained on these kinds. It gives $\log P(\text{kind} \mid
 # x_t)$, shown left: much lower for nines than for sixes, about equal for zeros and eights. So the share of nines should shrink
-# more than that of zeros. Three trainings, 200 samples of each. (`python tests/benchmarks/bias.py`)
+# more than that of zeros. Three trainings of 400 steps, 150 samples of each. (`python tests/benchmarks/bias.py`)
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -614,7 +614,7 @@ for name, turned in (
 #
 # Now other edits: mirrors, quarter turns, JPEG files, blur, noise, a shift or a crop by one pixel of 16. A **regeneration
 # attack** adds noise up to $t = 200$ and denoises, which is lesson 19's editing. Whoever has *some* denoiser can do that
-# without the key. Five keys of each pattern, 40 pictures each; one in a hundred of 600 unmarked, unedited pictures passes.
+# without the key. Ten keys of each pattern, 40 pictures each; one in a hundred of 600 unmarked, unedited pictures passes.
 # (`python tests/benchmarks/provenance.py`)
 
 # %% tags=["nbval-ignore-output"]
@@ -650,7 +650,7 @@ for k, (pattern, colour, shape, figure) in enumerate(looks):
 ax.set(
     yticks=range(len(edits)), yticklabels=edits, xlim=(-0.02, 1.02), xlabel="share detected"
 )
-ax.set_title("Detection after an edit, five keys")
+ax.set_title("Detection after an edit, ten keys")
 ax.invert_yaxis()
 ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plots.show(
@@ -680,7 +680,7 @@ claim(
     figures=after("rings"),
     measured="share detected after a mirror {mirror:.2f}, after a turn {turn:.2f}",
     holds=lambda mirror, turn: all_of(mirror.higher, turn.higher),
-    null={"five further random keys": after("rand, again")},
+    null={"ten further random keys": after("rand, again")},
 )
 
 # %%
@@ -713,7 +713,7 @@ claim(
 # ## Can a mark be forged?
 #
 # A mark is meant to say "a machine made this". Take a *real* picture, invert it, put the mark into its noise, and sample again
-# with the picture's class. Five keys, 40 held-out digits each.
+# with the picture's class. Ten keys, 40 held-out digits each.
 
 # %%
 photo, its_label = held_out[-10:], held_out_label[-10:]
