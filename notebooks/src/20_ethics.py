@@ -400,13 +400,14 @@ claim(
 # $B$ is likelier, and $\log P(A \mid x_t)$ is lower. With two groups of one size nothing changes (the null model). *Near* $B$
 # the few vanish. *Far* from $B$ the distance outweighs the number, and the few gain.
 #
-# ### Does the prediction hold for trained networks?
+# ### Does the prediction hold for a trained network?
 #
-# A network is trained on four *kinds* of digits and is given only the kind. One kind is 360 sixes and 40 nines, beside a kind
-# of fours and sevens. Another is 360 eights and 40 zeros, beside a kind of threes and fives. The prediction was fixed before
-# the training, by lesson 07's noise-aware classifier, which was not trained on these kinds. It gives $\log P(\text{kind} \mid
-# x_t)$, shown left: much lower for nines than for sixes, about equal for zeros and eights. So the share of nines should shrink
-# more than that of zeros. Three trainings of 400 steps, 150 samples of each. (`python tests/benchmarks/bias.py`)
+# One network is trained on four *kinds* of digits and is given only the kind. One kind is 360 sixes and 40 nines, beside a kind
+# of fours and sevens. Another is 360 eights and 40 zeros, beside a kind of threes and fives. A prediction was made before the
+# training by lesson 07's noise-aware classifier, which was not trained on these kinds. It gives $\log P(\text{kind} \mid
+# x_t)$, shown left. It is much lower for nines than for sixes: nines should lose. It is equal or a little higher for zeros than
+# for eights: zeros should keep their share, or gain a little. (`python tests/benchmarks/bias.py`; one training, three noises of
+# 400 samples)
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -418,51 +419,60 @@ predict(
 
 # %%
 bias = figures.load("bias")
-pairs = {0: ("9 among 6", RED, "s"), 2: ("0 among 8", BLUE, "o")}
-minority = lambda kind, w, noises=0: figures.values(
-    bias, "minority", kind=kind, w=w, noises=noises
-)
-ratio = lambda kind, w, noises=0: minority(kind, w, noises) / minority(kind, 1.0)
+above = [1.0, 2.0, 4.0, 8.0]
+pairs = {0: ("9 among 6", RED, "s--"), 2: ("0 among 8", BLUE, "o-")}
+minority = lambda kind, w: figures.values(bias, "minority", kind=kind, w=w)
 fig, axes = plt.subplots(1, 2, figsize=(12, 4.4))
-sure = {row["digit"]: row["log P"] for row in bias.attrs["log P"]}
+sure = {row["digit"]: row["log P"] for row in bias.attrs["surety"]}
 looks = ((9, RED, "s--", "9 (few)"), (6, RED, "D:", "6 (many)"))
 looks += ((0, BLUE, "o-", "0 (few)"), (8, BLUE, "v:", "8 (many)"))
 for digit, colour, line, name in looks:
     axes[0].plot(bias.attrs["times"], sure[digit], line, color=colour, ms=8, label=name)
 axes[0].set(xlabel="time t", ylabel="log P(kind | $x_t$)", title="Classifier, beforehand")
 axes[0].legend(fontsize=13)
-for kind, (name, colour, mark) in pairs.items():
-    each = [estimate(minority(kind, w)) for w in (1.0, 2.0)]
+for kind, (name, colour, line) in pairs.items():
+    each = [estimate(minority(kind, w), "noises") for w in above]
     at, errors = [e.mean for e in each], [e.error for e in each]
-    axes[1].errorbar(
-        (1, 2), at, errors, fmt=mark + "-", color=colour, ms=10, capsize=6, label=name
-    )
-    print(f"{name}: w = 1 {each[0]:.3f}, w = 2 {each[1]:.3f}, three trainings")
+    axes[1].errorbar(above, at, errors, fmt=line, color=colour, ms=9, capsize=6, label=name)
+    cells = (f"w = {w:g} {e:.3f}" for w, e in zip(above, each))
+    print(f"share of {name}: " + ", ".join(cells))
 axes[1].axhline(0.1, color="black", lw=1.5)
-axes[1].set(xlabel="w", xticks=(1, 2), xlim=(0.8, 2.2), title="Minority's share, drawn")
-axes[1].set_ylim(bottom=0)
+axes[1].set(xlabel="w", title="Minority's share, drawn", ylim=(0, 0.12))
 axes[1].legend()
-plots.show(fig, alt="Left: line plot of log P over time. BIAS")
+plots.show(
+    fig,
+    alt="Left: log P over time from 200 to 700. All curves fall; that of nines lies far below "
+    "that of sixes, that of zeros a little above that of eights. Right: the minority's share "
+    "over w. Nines fall from 0.07 to under 0.01 at w = 2; zeros from 0.09 to 0.02 at w = 8. A "
+    "line marks 0.1, the share in training.",
+)
+
 
 # %%
+def shrinks(w, other=slice(None)):
+    """The claim's figures: shares at this w over those at w = 1, of each noise."""
+    nines, zeros = (minority(kind, w)[other] / minority(kind, 1.0) for kind in (0, 2))
+    return dict(ratio=compare(nines, zeros, "noises"))
+
+
 claim(
     "bias-digits",
-    "In three trainings, guidance from w = 1 to 2 shrinks the share of nines among sixes, where "
+    "In this one network, guidance from w = 1 to 2 shrinks the share of nines among sixes, where "
     "log P is lower for the minority, more than that of zeros among eights, where it is not.",
-    figures=dict(ratio=compare(ratio(0, 2.0), ratio(2, 2.0))),
+    figures=shrinks(2.0),
     measured="share at w = 2 over that at w = 1: {ratio:.2f}",
     holds=lambda ratio: ratio.lower,
-    null={
-        "w = 1 from other noises": dict(ratio=compare(ratio(0, 1.0, 1), ratio(2, 1.0, 1))),
-    },
+    null={"w = 1 from other noises": shrinks(1.0, [1, 2, 0])},
 )
 
 # %% [markdown]
-# BIASTEXT
+# The first half of the prediction holds. The second does not: zeros lose too, more at larger $w$. In the plane a minority at
+# the same distance lost, because it is small. Here the classifier's figure includes the sizes of the groups. So something else
+# lowers the share of zeros, such as errors of the network. It saw nine times as many eights. Which it is was not tested.
 #
 # Luccioni et al. (2023) find in DALL-E 2 and Stable Diffusion 1.4 and 2 that marginalised groups are under-represented in
-# pictures of professions. Their study does not say which part of that is due to guidance. **What helps**: weight the data, name
-# the group in the caption (then it is a condition of its own), and look at shares. A single picture of a biased set shows
+# pictures of professions. Their abstract does not say which part of that is due to guidance. **What helps**: weight the data,
+# name the group in the caption (then it is a condition of its own), and look at shares. A single picture of a biased set shows
 # nothing.
 #
 # ## How does a watermark in the noise work?
@@ -552,7 +562,7 @@ centre = torch.exp(1j * torch.pi * 15 / 16 * (centre[:, None] + centre))
 spectrum = lambda f: torch.fft.fftshift((f * centre * key.mask).real)
 found = result(invert(blind, generated["marked"], chain.times(25)))
 shown = {"key": key.value, "found, mean": torch.fft.fft2(found, norm="ortho").mean((0, 1))}
-fig, axes = plt.subplots(1, 5, figsize=(13, 3.2), width_ratios=(1.3, 1.3, 1, 1, 1.7))
+fig, axes = plt.subplots(1, 5, figsize=(13, 3), width_ratios=(1.3, 1.3, 1, 1, 1.3))
 for ax, name in zip(axes, generated):
     plots.pictures(generated[name][:20], columns=5, ax=ax, title=name)
 for ax, (name, f) in zip(axes[2:], shown.items()):
@@ -570,7 +580,7 @@ for (name, m), colour in zip(matches.items(), (SKY, RED, BLUE)):
         label=name,
     )
 axes[4].set(xlabel="match with the key", yticks=[], title="density")
-axes[4].legend(fontsize=12, loc="upper right")
+axes[4].legend(fontsize=12, loc="center left", bbox_to_anchor=(1, 0.5))
 plots.show(
     fig,
     alt="Twenty digits from plain and from marked noise. Two maps of frequencies: the key, "
