@@ -24,6 +24,7 @@ from course_lib.denoisers import Network
 from course_lib.guidance import classifier_free
 from course_lib.process import seeded
 from course_lib.samplers import sample
+from course_lib.teaching.evidence import estimate
 from course_lib.training import EMA, denoising_loss, train
 from course_lib.zoo.recipes.digits import digits_network
 from course_lib.zoo.recipes.recipe import learner_of
@@ -150,6 +151,17 @@ def shares(n: int) -> dict[str, float]:
     return rounded({str(c): float(often[often == c].sum()) / len(shown) for c in GROUPS})
 
 
+def table(found: dict) -> str:
+    """Copies drawn, over copies shown, and their standard error over trainings, by how often a picture is there."""
+    lines = ["| after 600 steps | " + " | ".join(f"{c} times" for c in GROUPS) + " | all copies |", "|---" * 7 + "|"]
+    for w in WEIGHTS:
+        runs = [run for run in found["runs"] if (run["step"], run["w"], run["noises"]) == (STEPS, w, 0)]
+        each = [[run["copies"][str(c)] / found["share of training"][str(c)] for run in runs] for c in GROUPS]
+        cells = [f"{estimate(row):.2f}" for row in [*each, [run["all copies"] for run in runs]]]
+        lines.append(f"| w = {w:g} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 BENCH = Benchmark(
     "memorisation",
     [
@@ -166,6 +178,7 @@ BENCH = Benchmark(
     ],
     amounts={"n": 300},
     header={"steps": STEPS},
+    table=table,
 )
 
 if __name__ == "__main__":
