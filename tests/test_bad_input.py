@@ -460,10 +460,8 @@ few = dict(w=number(1.0), steps=whole(1, 1, 20))
 api(METHOD.sample_prior, "UnCLIP.sample_prior", **few, captions=caption(), rng=rng())
 api(METHOD.sample, "UnCLIP.sample", **few, z=batch(torch.ones(1, 16), (1, 15)), rng=rng())
 api(METHOD.film, "UnCLIP.film", **few, z=batch(torch.ones(1, 16), (1, 15)), x_T=batch(RGB, (2, 1, 32, 32)))
-pattern = word("rings", "zeros")
-api(
-    watermark.draw_key, size=whole(8, 2), inner=number(1, least=1), outer=number(3, least=1), seed=whole(0, None), pattern=pattern
-)
+band = dict(inner=number(1, least=1), outer=number(3, least=1))
+api(watermark.draw_key, size=whole(8, 2), **band, seed=whole(0, None), pattern=word("rings", "zeros"))
 api(watermark.Key, value=into(KEY.value))
 api(watermark.add_mark, noise=batch(X, (4, 1, 7, 8)), key=a(KEY))
 api(watermark.match, noise=batch(X, (4, 1, 7, 8)), key=a(KEY))
