@@ -82,11 +82,11 @@ CONSISTENCY = (_each("consistency distillation, {} NFE", "steps", (1, 2), model=
 LATENT_STUDENT = (_each("latent teacher, {} guided steps", "steps", (2, 4, 25), model="latent2shape", w=3.0)
                   | _each("its consistency student, {} NFE", "steps", (1,), model="latent_student", w=3.0))
 STARTS = _each("t0 = {}", "at", (0, 200, 400, 600, 1000), what="edit")
-COPIES = (_each("{} training steps, w = 1", "step", (250, 500, 1000), w=1.0)
-          | _each("4000 training steps, w = {:g}", "w", (0.0, 1.0, 3.0), step=4000))
+COPIES = (_each("{} training steps, w = 1", "step", (150, 300), w=1.0, noises=0)
+          | _each("600 training steps, w = {:g}", "w", (0.0, 1.0, 3.0), step=600, noises=0))
 EDITS = _each(
-    "{}", "edit", ("nothing", "JPEG 90", "JPEG 75", "JPEG 25", "blur 1", "turn by 90°", "regenerate 100", "regenerate 300"),
-    mark="low",
+    "{}", "edit", ("nothing", "mirror", "turn by 90°", "JPEG 75", "blur 0.5", "noise 0.1", "shift 1", "regenerate 200"),
+    pattern="rings",
 )
 
 ORDERS = (
@@ -123,6 +123,6 @@ ORDERS = (
     Order("19", f"{FRECHET} of an edit from the noise of t0", "applications", "Frechet distance", STARTS),
     Order("19", "root mean square change by an edit from the noise of t0", "applications", "moved", STARTS),
     Order("20", "share of copies among the samples", "memorisation", "all copies", COPIES),
-    Order("20", "share of edited pictures in which the mark (low) is detected", "provenance", "detected", EDITS),
+    Order("20", "share of edited pictures in which a ring mark is detected", "provenance", "detected", EDITS),
 )
 # fmt: on

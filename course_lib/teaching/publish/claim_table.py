@@ -25,7 +25,7 @@ CHOSEN = (
     "ddim-same-noise",
     "consistency-guided",
     "copy-duplicates",
-    "bias-digits-near",
+    "bias-plane",
 )
 """The ids of the claims in the README: surprising ones, some that hold and some that do not."""
 COLUMNS = ("statement", "lesson", "measured", "error", "runs", "null model", "holds")
