@@ -2,9 +2,10 @@
 
     python tests/benchmarks/progressive.py [plane|digits] [--n 1000] [--store]
 
-`plane`: five trainings (seeds 0 to 4), each judged on 4,000 noises of its own, x_T. A pilot with seed 100, which is not among
-them, fixed what is below before they ran. The teacher is the exact denoiser of the ring in 64 DDIM steps. Every network is
-the MLP of width 64 and depth 3; every training has batches of 256 and Adam with a rate from 3e-3 down to 0, in a line.
+`plane`: three trainings (seeds 0 to 2; five were planned, and time was left for three), each judged on 4,000 noises of its own,
+x_T. A pilot with seed 100, which is not among them, fixed what is below before they ran. The teacher is the exact denoiser of
+the ring in 64 DDIM steps. Every network is the MLP of width 64 and depth 3; every training has batches of 256 and Adam with a
+rate from 3e-3 down to 0, in a line.
 
 - `student`: six halvings, 32 steps to 1, of 1,500, 150, 150, 150, 200 and 600 updates. Each begins with the weights of the
   one before; the view is v, the weight max(SNR, 1). `DDIM` is the exact denoiser in as many steps from the same noises.
@@ -203,7 +204,7 @@ def of_teacher(n: int, seed: int) -> Tensor:
 def digits(n: int, seed: int, arm: str, steps: int) -> dict:
     network, label, end = models.load("digits"), torch.arange(n) % 10, of_teacher(n, seed)
     if arm == "other noises":
-        x = of_teacher(n, (seed + 1) % 5)
+        x = of_teacher(n, (1, 2, 0, 4, 3)[seed])
     else:
         student = models.load(f"progressive{steps}") if arm == "student" else network
         x = sample(student.given(label), network.draw_noise(n, seeded(seed)), steps, batch=n)
@@ -220,7 +221,7 @@ DIGIT_ARMS = (*(("DDIM", k) for k in STEPS if k != 32), *(("student", k) for k i
 
 
 def table(found: dict) -> str:
-    """The means over the five trainings, or noises."""
+    """The means over the trainings, or the sets of noises."""
 
     def row(rows: list[dict], arm: str, steps: int, names: tuple[str, ...]) -> str:
         mine = [r["figures"] for r in rows if r["arm"] == arm and r["steps"] == steps]
@@ -237,15 +238,15 @@ def table(found: dict) -> str:
     return "\n".join(lines[1:])
 
 
-def jobs(arms):
-    return lambda seeds: [{"seed": seed, "arm": arm, "steps": steps} for seed in seeds for arm, steps in arms]
+def jobs(arms, most):
+    return lambda seeds: [{"seed": s, "arm": arm, "steps": steps} for s in seeds if s < most for arm, steps in arms]
 
 
 BENCH = Benchmark(
     "progressive",
     [
-        Part("plane", jobs(ARMS), plane, into="plane"),
-        Part("digits", jobs(DIGIT_ARMS), digits, into="digits", once={"the same, real against real": digits_floor}),
+        Part("plane", jobs(ARMS, 3), plane, into="plane"),
+        Part("digits", jobs(DIGIT_ARMS, 5), digits, into="digits", once={"the same, real against real": digits_floor}),
     ],
     amounts={"n": 1000},
     seeds=(0, 1, 2, 3, 4),
