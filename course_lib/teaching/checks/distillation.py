@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 
 import torch
 from torch import Tensor
@@ -149,7 +150,8 @@ class _Halved:
         self.n, self.times, self.drawn, self.given, self.slopes = n, PROCESS.times(2 * n), [], [], []
         student, teacher = Spy(), Spy()
         teacher.weight.data.fill_(0.4)
-        self.student, self.teacher = Network(student, PROCESS, "v"), Network(teacher, PROCESS, "v")
+        process = deepcopy(PROCESS)  # a student's function may write into all that it is given
+        self.student, self.teacher = Network(student, process, "v"), Network(teacher, process, "v")
         optimizer = torch.optim.SGD(student.parameters(), lr=0.01)
         optimizer.register_step_pre_hook(lambda *_: self._watch(student))
 
