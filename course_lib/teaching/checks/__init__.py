@@ -20,7 +20,7 @@ with own_defaults():  # the data of the checks are tensors
     from course_lib.teaching.checks.clip import clip_guided_eps, contrastive_loss, train_clip
     from course_lib.teaching.checks.consistency import consistency_function, consistency_loss, consistency_step
     from course_lib.teaching.checks.ddim import ddim_inversion, ddim_sampler
-    from course_lib.teaching.checks.distillation import student_target, truncated_snr
+    from course_lib.teaching.checks.distillation import halving, student_target, truncated_snr
     from course_lib.teaching.checks.epsilon import from_v, sampling_loop, training_loop
     from course_lib.teaching.checks.ethics import detect_mark, detection_limit, mark_noise, memorisation_score
     from course_lib.teaching.checks.forward import add_noise, cosine_beta, posterior, reverse_chain
@@ -41,9 +41,9 @@ __all__ = [
     "classifier_free_sampling", "classifier_loss", "clip_guided_eps", "consistency_function", "consistency_loss",
     "consistency_step", "consistent", "contrastive_loss", "cosine_beta", "cross_attention", "ddim_inversion",
     "ddim_sampler", "detect_mark", "detection_limit", "dps_sampler", "dropout_training", "dynamic_threshold", "elbo",
-    "flow_loss", "from_v", "guided_sampling", "guided_score", "hidden_words", "identity_residual", "joint_attention",
-    "latent_diffusion", "mark_noise", "memorisation_score", "micro_embedding", "posterior", "prior_loss", "quantize",
-    "refiner_loss", "repaint_sampler", "residual_block", "reverse_chain", "sampling_loop", "score_from_eps",
+    "flow_loss", "from_v", "guided_sampling", "guided_score", "halving", "hidden_words", "identity_residual",
+    "joint_attention", "latent_diffusion", "mark_noise", "memorisation_score", "micro_embedding", "posterior", "prior_loss",
+    "quantize", "refiner_loss", "repaint_sampler", "residual_block", "reverse_chain", "sampling_loop", "score_from_eps",
     "self_attention", "sinusoidal", "slerp", "solution", "student_target", "text_to_image", "train_clip", "train_gan",
     "training_loop", "truncated_snr", "unclip_sampling", "unet_forward", "upsampler_loss",
 ]
