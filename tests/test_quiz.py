@@ -271,7 +271,7 @@ def test_figures_that_no_reader_can_tell_apart_are_not_beside_each_other():
         (["03", "--n", "0"], "n must be at least 1, got 0"),
         (["03", "--n", "500"], r"n must be at most \d+, got 500"),
         (["03", "--seed", "-1"], "seed must be at least 0, got -1"),
-        (["20", "--n", "40", "--pdf", "unused.pdf"], "questions must fit on one page, got 40 that do not: ask for fewer"),
+        (["05", "--n", "33", "--pdf", "unused.pdf"], "questions must fit on one page, got 33 that do not: ask for fewer"),
         (["03", "--pdf", "{folder}"], "path must be a file in a folder that can be written, got .*"),
         (["03", "--html", "{folder}/a/file/b.html"], "path must be a file in a folder that can be written, got .*"),
     ],

@@ -74,8 +74,8 @@ TOLD = {
     "told, asked for a cut picture": {"kind": "told, asked for cut", "what": "drawing"},
     "told, asked for an upscaled picture": {"kind": "told, asked for side 8", "what": "drawing"},
 }
-TEACHER = _each("DDIM, {} steps", "steps", (2, 4, 8, 32), model="digits", w=1.0)
-STUDENT = {f"student of {k} step{'s' * (k > 1)}": {"model": f"progressive{k}", "steps": k} for k in (1, 2, 4, 16)}
+TEACHER = _each("DDIM, {} steps", "steps", (2, 4, 16), arm="DDIM")
+STUDENT = _each("student, {} NFE", "steps", (1, 2, 4, 16), arm="student")
 CONSISTENCY = (_each("consistency distillation, {} NFE", "steps", (1, 2), model="consistency")
                | _each("consistency training, {} NFE", "steps", (1, 2, 4), model="consistency_trained")
                | _each("DDIM, {} NFE", "steps", (1, 2, 4), model="digits", w=1.0))
@@ -116,8 +116,9 @@ ORDERS = (
     Order("14", FRECHET, "ddim_steps", "Frechet distance", DDIM),
     Order("15", RIGHT, "sdxl", "all", TOLD),
     Order("15", "share of objects that touch the border", "sdxl", "touch the border", TOLD),
-    Order("17", FRECHET, "distillation", "Frechet distance", TEACHER | STUDENT),
-    Order("17", "recall of real digits", "distillation", "recall", TEACHER | STUDENT),
+    Order("17", FRECHET, "progressive", "Frechet distance", TEACHER | STUDENT, "digits"),
+    Order("17", "difference per pixel from the teacher's picture of the same noise", "progressive", "error",
+          TEACHER | STUDENT, "digits"),
     Order("18", FRECHET, "distillation", "Frechet distance", CONSISTENCY),
     Order("18", f"{RIGHT}, at w = 3", "distillation", "all", LATENT_STUDENT, "latents"),
     Order("19", f"{FRECHET} of an edit from the noise of t0", "applications", "Frechet distance", STARTS),
