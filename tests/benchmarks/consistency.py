@@ -7,14 +7,14 @@
 
 Protocol, written before the runs.
 
-plane: the ring, whose eight spots have standard deviation 0.1. Four recipes, seeds 3 to 5, that differ in two things: the start
-(the weights of a denoiser, trained for as long from the same seed, or random weights) and what leads from x_t to x_s (the exact
-denoiser, or the true x_0 and noise). All else is one: the loop is the answer to lesson 18's exercise, with MLP(2, 64, 3), a grid
-of 16, 3,000 steps, batches of 256, mu = 0.9 and AdamW with a rate that rises to 3e-3 and falls to 0. One jump from 4,000 noises:
-the share within 3 standard deviations of a spot, and the share of each spot. A training draws eight spots where the first share
-is above 0.85, half way between the ring itself (0.99) and a circle without spots (0.71), and each spot has at least half of its
-eighth. Seed 0 was for trying. "A denoiser's weights are worth more than a teacher" holds where a denoiser's weights without a
-teacher give a larger share than random weights with one.
+plane: the ring, whose eight spots have standard deviation 0.1. Four recipes, seeds 3 to 5, differ in two things: the start
+(random weights, or those of a denoiser, trained for as long from the same seed) and what leads from x_t to x_s (the exact
+denoiser, or the true x_0 and noise). All else is one. The loop is the answer to lesson 18's exercise, with MLP(2, 64, 3), a
+grid of 16, 3,000 steps, batches of 256, mu = 0.9 and AdamW, whose rate rises to 3e-3 and falls to 0. One jump from 4,000
+noises: the share within 3 standard deviations of a spot, and the share of each spot. "One jump draws eight spots" is about
+random weights with a teacher. It holds where the first share is above 0.85, half way between the ring itself (0.99) and a
+circle without spots (0.71), and each spot has at least half of its eighth. Seed 0 was for trying. "A denoiser's weights are
+worth more than a teacher" holds where a denoiser's weights without a teacher give a larger share than random weights with one.
 
 digits: 1,000 digits from five fresh noises, seeds 10 to 14, against as many held-out ones. Statements: the distilled
 student's Frechet distance is lower in 2 jumps than in 1, and lower in 2 than that of its teacher in 4 steps of DDIM.
@@ -25,10 +25,10 @@ distance, precision and recall to these, and precision and recall to held-out di
 are. It under-guides where its precision to real digits is below the teacher's at that w and its recall is above.
 
 latents: 200 captions of two objects, w = 3, seeds 0 to 2 as in distillation.py. The first jump, or the true latent of the
-caption, is noised to a time t with the same noise; from there the student jumps once more, or the teacher takes 10 steps of
-DDIM. The share in which the detector finds everything right; of pictures that were wrong after the first jump, the share that is
-right then; of those that were right, the share that is wrong then. The statement, on distillation.py's rows: in 4 jumps the
-student shows more captions right than in 1.
+caption, is noised to a time t with the same noise. From there the student jumps once more, or the teacher takes 10 steps of
+DDIM. Measured: the share in which the detector finds everything right; of pictures that were wrong after the first jump, the
+share that is right then; of those that were right, the share that is wrong then. The statement, on distillation.py's rows: in
+4 jumps the student shows more captions right than in 1.
 """
 
 from copy import deepcopy
@@ -207,7 +207,7 @@ def jobs_of(kinds, *keys, seeds):
 
 
 def once(n: int) -> dict:
-    """The same shares of the ring itself, of a circle without spots and of one step of the exact denoiser, three noises each."""
+    """The same shares of the ring itself, of a circle without spots and of steps of the exact denoiser, three noises each."""
     exact, z = ExactDenoiser(RING, PROCESS), lambda seed: torch.randn(4000, 2, generator=seeded(seed))
     kinds = {
         "ring": lambda seed: RING.sample(4000, seeded(seed))[0],

@@ -79,8 +79,8 @@ consistency_function = Check(
 )
 
 
-# consistency_distillation. As in lesson 02, a right answer may draw its random numbers in any order. So what is compared is what
-# student and target are given, the gradients with which each step of the optimizer begins, and the target's weight after it.
+# consistency_distillation. As in lesson 02, a right answer may draw its random numbers in any order. So what is compared is
+# what student and target are given, the gradients with which each step of the optimizer begins, and the target's weight after it.
 TIMES, CLOUD, SHEETS, SMALL = [50, 40, 25, 10, 0], (10_000, 2), (3000, 1, 3, 2), (1000, 2)
 FIRST, MU = (0.9, 0.7), 0.8
 """The first weights of student and target, and the decay of the target's average."""
@@ -196,7 +196,7 @@ class _Recorded:
                 x0, eps = pred.x0.detach(), pred.eps.detach()
             return (PROCESS.add_noise(x0, s, eps) - x_s).abs().max()
 
-        return self._each(of).max()
+        return self._each(of).max().round(decimals=4)  # without rounding errors
 
     @property
     def gradients(self) -> Tensor:
@@ -213,7 +213,12 @@ class _Recorded:
         """The target's weight after each step less mu times the old one and 1 - mu times the student's: 0."""
         before = [torch.tensor(FIRST), *self.weights]
         pairs = zip(before, self.weights)
-        return torch.stack([new[1] - self.mu * old[1] - (1 - self.mu) * new[0] for old, new in pairs]).abs().max()
+        return (
+            torch.stack([new[1] - self.mu * old[1] - (1 - self.mu) * new[0] for old, new in pairs])
+            .abs()
+            .max()
+            .round(decimals=4)
+        )
 
     @property
     def ratios(self) -> Tensor:
