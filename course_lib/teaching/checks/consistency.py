@@ -80,7 +80,7 @@ consistency_function = Check(
 
 
 # consistency_distillation. As in lesson 02, a right answer may draw its random numbers in any order. So what is compared is
-# what student and target are given, the gradients with which each step of the optimizer begins, and the target's weight after it.
+# what student and target are given, the gradients with which each step of the optimizer begins, and the target's new weight.
 TIMES, CLOUD, SHEETS, SMALL = [50, 40, 25, 10, 0], (10_000, 2), (3000, 1, 3, 2), (1000, 2)
 FIRST, MU = (0.9, 0.7), 0.8
 """The first weights of student and target, and the decay of the target's average."""
