@@ -22,7 +22,8 @@ student's Frechet distance is lower in 2 jumps than in 1, and lower in 2 than th
 guided: 500 digits, seeds 10 to 12, against 500 samples of the teacher at several w (25 guided steps of DDIM, seed 100): Frechet
 distance, precision and recall to these, and precision and recall to held-out digits. The same of the teacher itself from seeds
 10 to 12 is the floor. A student uses w where its samples at w are nearer to the teacher's at that w than its samples at w = 1
-are. It under-guides where its precision to real digits is below the teacher's at that w and its recall is above.
+are. It under-guides where its precision to real digits is below the teacher's at that w and its recall is above. The student's
+rows at w = 3 were added when the others had been seen: is it nearer to the teacher's samples at w = 2 than at its own w = 2?
 
 latents: 200 captions of two objects, w = 3, seeds 0 to 2 as in distillation.py. The first jump, or the true latent of the
 caption, is noised to a time t with the same noise. From there the student jumps once more, or the teacher takes 10 steps of
@@ -122,7 +123,11 @@ def digits_row(n: int, seed: int, model: str, steps: int) -> dict:
 
 # guided
 OF_TEACHER, WS = (1.0, 1.5, 2.0, 3.0, 4.0), (2.0, 4.0)
-GUIDED = [*(("guided", k, w) for w in (1.0, *WS) for k in FEW), *(("digits", 25, w) for w in WS)]
+GUIDED = [
+    *(("guided", k, w) for w in (1.0, *WS) for k in FEW),
+    *(("digits", 25, w) for w in WS),
+    *(("guided", k, 3.0) for k in (1, 2)),
+]
 
 
 def guided_digits(n: int, seed: int, model: str, steps: int, w: float) -> torch.Tensor:
