@@ -116,7 +116,7 @@ check.solution("consistency_function")
 x = student.draw_noise(4, seeded(0))
 pred, (a, b) = student.given(3)(x, 500), process.coefficients(500, x)
 gap = (my_consistency_function(-pred.v, x, a, b, 1.0) - pred.x0).abs().max()
-print(f"largest difference between your f and the predicted x_0, at t = 500: {float(gap):.0e}")
+print("your f is the predicted x_0 at t = 500, to 1e-5:", bool(gap < 1e-5))
 
 # %% [markdown]
 # ## How is a consistency model trained?
@@ -224,13 +224,13 @@ for ax, (name, x) in zip(axes.flat, shown.items()):
 plots.show(
     fig,
     alt="Six scatter plots. The ring and its distilled copy have eight round spots; from data "
-    "there are eight spots with points between them; without the boundary condition all points "
-    "lie in one place; the circle has no spots; the exact denoiser's points all lie at the centre.",
+    "there are eight spots with points between them; without the boundary condition the "
+    "points lie on a small closed curve, far smaller than the ring; the circle has no spots; the exact denoiser's points all lie at the centre.",
 )
 
 # %% [markdown]
 # The last panel is one step of the exact denoiser: from pure noise it predicts the mean of the data. Without the boundary
-# condition the loss has its minimum at any constant, and there the points go. The claim has three trainings of 3,000 steps,
+# condition every constant function has loss 0, and the points shrink towards one. The claim has three trainings of 3,000 steps,
 # other seeds than those on which the recipe was tried (`tests/benchmarks/consistency.py plane`).
 
 # %%
@@ -417,7 +417,7 @@ for name, (of, colour, mark) in rivals.items():
     each = [estimate(of(k), "sets of noises") for k in few]
     means, margins = [e.mean for e in each], [e.margin for e in each]
     ax.errorbar(few, means, margins, fmt=mark, color=colour, ms=9, capsize=6, label=name)
-    print(f"{name:24}" + "".join(f"{e:14.3f}" for e in each))
+    print(f"{name:24}" + "".join(f"{f'{e:.3f}':>16}" for e in each))
 floor = figures.load("distillation").attrs["the same, real against real"]
 ax.axhline(floor, color="black", ls=":", label="real digits")
 ax.set(xscale="log", yscale="log", xlabel="jumps or steps", ylabel="Frechet distance")
@@ -436,6 +436,8 @@ plots.show(
 # %%
 jumps = lambda a, b: compare(a, b, "sets of noises")
 two, one, four = (distance("consistency", k) for k in (2, 1, 4))
+shipped = figures.load("distillation")
+others = figures.values(shipped, DISTANCE, model="consistency", steps=2, w=1.0)
 claim(
     "consistency-few-jumps",
     "The distilled network's Frechet distance is lower in 2 jumps than in 1, and lower in 2 "
@@ -447,7 +449,9 @@ claim(
     "2 {four:.3f} (this one network)",
     holds=lambda ddim, jumps: all_of(ddim.lower, jumps.lower),
     null={
-        "2 jumps from other noises": dict(jumps=jumps(two[[1, 2, 3, 4, 0]], two)),
+        "2 jumps from other noises": dict(
+            jumps=compare(two, others, "sets of noises", paired=False)
+        ),
         "the teacher in 2 steps of DDIM": dict(
             ddim=jumps(distance("digits", 2), distance("digits", 4))
         ),
@@ -470,7 +474,7 @@ claim(
 #
 # ```python
 # w = 8 * torch.rand(len(x0), generator=rng)
-# pred = uncond(x_t, t).lerp(cond(x_t, t), w)  # the guided teacher
+# pred = uncond(x_t, t).lerp(cond(x_t, t), expand_like(x_t, w))  # the guided teacher
 # ```
 #
 # and `student` and `target` are given the label and $w$. First on digits, $w$ from 0 to 8.
@@ -536,13 +540,17 @@ for ax, w in zip(axes, (2, 4)):
     ax.set(title=f"Samples at w = {w}", xlabel="w of the teacher's samples compared with")
 axes[0].set(ylabel="Frechet distance")
 axes[1].legend()
+columns = ("precision to {}", "recall to {}", "precision", "recall", "class accuracy")
+print(
+    " " * 15
+    + "to the teacher's       to real digits\n"
+    + " " * 13
+    + "precision recall   precision recall   accuracy"
+)
 for w in (2, 4):
-    for model in ("guided", "digits"):
-        row = [f"precision to {w}", f"recall to {w}", "precision", "recall", "class accuracy"]
-        each = (f"{guided_runs(figure, model, w).mean():.2f}" for figure in row)
-        print(
-            f"w = {w}, {model:7} to the teacher, to real digits, accuracy: " + " ".join(each)
-        )
+    for model, name in (("guided", "student"), ("digits", "teacher")):
+        row = [guided_runs(figure.format(w), model, w).mean() for figure in columns]
+        print(f"w = {w}, {name}: " + "{:7.2f} {:8.2f} {:10.2f} {:8.2f} {:9.2f}".format(*row))
 plots.show(
     fig,
     alt="Two line plots of the Frechet distance over the w of the teacher's samples. At w = 2 the "
@@ -622,6 +630,13 @@ for w in (2, 3):
 # autoencoder decodes what the student predicts. One jump at $w = 3$ has 75 % of 200 captions of two objects right; the teacher
 # in 25 steps, 50 evaluations, 94 %.
 
+# %% tags=["nbval-ignore-output"]
+predict(
+    "consistency-more-jumps.verdict",
+    "Do 4 jumps of the latent student show more captions right than 1 jump?",
+    choices=("yes", "no", "cannot be told apart"),
+)
+
 # %%
 latent_student, network, autoencoder = (
     models.load(name) for name in ("latent_student", "latent2shape", "autoencoder")
@@ -648,13 +663,6 @@ plots.show(
     alt="Pictures of four captions in four rows. In 1 and 2 jumps shapes and colours are those of "
     "the captions, with rough edges. In 4 jumps a triangle is white instead of green, and a pink "
     "circle is missing. The teacher's shapes are all there and smoother.",
-)
-
-# %% tags=["nbval-ignore-output"]
-predict(
-    "consistency-more-jumps.verdict",
-    "Do 4 jumps of the latent student show more captions right than 1 jump?",
-    choices=("yes", "no", "cannot be told apart"),
 )
 
 # %% [markdown]
@@ -760,13 +768,14 @@ claim(
 #
 # ## A slider that answers at once
 #
-# The guided student is small enough for this page. Its weights, in 8 bits, run in your browser, without a kernel. Drag $w$,
-# choose a digit, take more jumps.
+# Two jumps of the guided student are two evaluations. Drag $w$, and the whole panel follows. (In a page without a kernel,
+# eight values of $w$ are stored.)
 
 # %% tags=["nbval-ignore-output"]
-from course_lib.widgets.student import student as in_page
+from course_lib.widgets.guidance import guidance_explorer
+from course_lib.widgets.guided_models import by_student
 
-in_page(guided)
+guidance_explorer({"guided student": by_student(guided)}, steps=2)
 
 # %% tags=["nbval-ignore-output"]
 for row in figures.load("distillation").attrs["latency"]["rows"]:
@@ -821,7 +830,7 @@ guesses(
 # <details><summary>Answer</summary>
 #
 # One jump is a function of $x_T$, as DDIM is. With two jumps the picture depends on the second noise too: from the same $x_T$
-# come different pictures. The more noise is added (the later the second $t$), the less is left of the first picture. In latents
+# come different pictures. The larger the second $t$, the less is left of the first picture. In latents
 # you saw both: from $t = 960$ the second jump is nearly a new start.
 #
 # </details>
