@@ -71,9 +71,9 @@ axes[1].set(xlabel="time t", title="Three functions on one path")
 axes[1].legend(loc="lower left", fontsize=13)
 plots.show(
     fig,
-    alt="Two line plots of x over time t. Left: nine paths run from noise at t = 1,000 to two "
-    "ends, near -1 and 1. Right: along one path the denoiser's prediction changes with t; the "
-    "consistency function is a level line at the path's end.",
+    alt="Two line plots of x over time t. Left: nine paths run from noise at t = 1,000 "
+    "to two ends, near -1 and 1. Right: along one path the denoiser's prediction "
+    "changes with t; the consistency function is a level line at the path's end.",
 )
 
 # %% [markdown]
@@ -223,9 +223,10 @@ for ax, (name, x) in zip(axes.flat, shown.items()):
     plots.points(x, title=name, ax=ax, size=9)
 plots.show(
     fig,
-    alt="Six scatter plots. The ring and its distilled copy have eight round spots; from data "
-    "there are eight spots with points between them; without the boundary condition the "
-    "points lie on a small closed curve, far smaller than the ring; the circle has no spots; the exact denoiser's points all lie at the centre.",
+    alt="Six scatter plots. The ring and its distilled copy have eight round spots; "
+    "from data there are eight spots with points between them; without the boundary "
+    "condition the points lie on a small closed curve, far smaller than the ring; "
+    "the circle has no spots; the exact denoiser's points all lie at the centre.",
 )
 
 # %% [markdown]
@@ -297,9 +298,9 @@ ax.set(
 ax.set_title("One jump, three trainings a recipe", pad=28)
 plots.show(
     fig,
-    alt="Dot plot with margins, four rows. Random weights, data: 0.81; random weights, teacher: "
-    "0.90; denoiser weights, data: 0.83; denoiser weights, teacher: 0.93. Lines mark the circle "
-    "at 0.71 and the ring at 0.99.",
+    alt="Dot plot with margins, four rows. Random weights, data: 0.81; random weights, "
+    "teacher: 0.90; denoiser weights, data: 0.83; denoiser weights, teacher: 0.93. "
+    "Lines mark the circle at 0.71 and the ring at 0.99.",
 )
 
 # %%
@@ -374,8 +375,9 @@ for ax, f, name in zip(axes, (student, alone), ("distilled", "from data")):
     ax.set_ylabel("jumps")
 plots.show(
     fig,
-    alt="Two grids of ten digits, 0 to 9, with 1, 2 and 4 jumps as rows, distilled and from data. "
-    "All can be read. In one jump some strokes are faint, most of all the 5 from data.",
+    alt="Two grids of ten digits, 0 to 9, with 1, 2 and 4 jumps as rows, distilled and "
+    "from data. All can be read. In one jump some strokes are faint, most of all "
+    "the 5 from data.",
 )
 
 # %% [markdown]
@@ -397,7 +399,8 @@ play(
 # %% tags=["nbval-ignore-output"]
 predict(
     "consistency-few-jumps.ddim",
-    "Frechet distance of the distilled network in 2 jumps (its teacher in 1 step of DDIM: 2.4)?",
+    "Frechet distance of the distilled network in 2 jumps "
+    "(its teacher in 1 step of DDIM: 2.4)?",
     low=0,
     high=0.5,
 )
@@ -428,9 +431,10 @@ ax.set_title("1,000 digits in few evaluations")
 ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plots.show(
     fig,
-    alt="Log-log line plot of the Frechet distance at 1, 2 and 4 evaluations. DDIM falls from 2.4 "
-    "to 0.12, from data from 0.16 to 0.08, progressive from 0.065 to 0.044. The distilled network "
-    "has 0.085, 0.061 and 0.064. Real digits have 0.034.",
+    alt="Log-log line plot of the Frechet distance at 1, 2 and 4 evaluations. DDIM "
+    "falls from 2.4 to 0.12, from data from 0.16 to 0.08, progressive from 0.065 to "
+    "0.044. The distilled network has 0.085, 0.061 and 0.064. Real digits have "
+    "0.034.",
 )
 
 # %%
@@ -445,8 +449,8 @@ claim(
     figures=dict(
         ddim=jumps(two, distance("digits", 4)), jumps=jumps(two, one), four=jumps(four, two)
     ),
-    measured="2 jumps beside 4 steps of DDIM {ddim:.3f}; 2 jumps beside 1 {jumps:.3f}; 4 beside "
-    "2 {four:.3f} (this one network)",
+    measured="2 jumps beside 4 steps of DDIM {ddim:.3f}; 2 jumps beside 1 {jumps:.3f}; "
+    "4 beside 2 {four:.3f} (this one network)",
     holds=lambda ddim, jumps: all_of(ddim.lower, jumps.lower),
     null={
         "2 jumps from other noises": dict(
@@ -491,8 +495,8 @@ plots.pictures(torch.cat(made), columns=10, ax=ax, rows=strengths, title="Two ju
 ax.set_ylabel("w")
 plots.show(
     fig,
-    alt="Five rows of ten digits from the same noises. At w = 0 they have any class, from 1 on "
-    "they are 0 to 9 in order. Strokes become bolder up to w = 8.",
+    alt="Five rows of ten digits from the same noises. At w = 0 they have any class, "
+    "from 1 on they are 0 to 9 in order. Strokes become bolder up to w = 8.",
 )
 
 # %% [markdown]
@@ -553,9 +557,9 @@ for w in (2, 4):
         print(f"w = {w}, {name}: " + "{:7.2f} {:8.2f} {:10.2f} {:8.2f} {:9.2f}".format(*row))
 plots.show(
     fig,
-    alt="Two line plots of the Frechet distance over the w of the teacher's samples. At w = 2 the "
-    "student's curve has its minimum at 1.5, the teacher's at 2. At w = 4 both fall to 4, the "
-    "student to 0.075 and the teacher to 0.03.",
+    alt="Two line plots of the Frechet distance over the w of the teacher's samples. At "
+    "w = 2 the student's curve has its minimum at 1.5, the teacher's at 2. At w = 4 "
+    "both fall to 4, the student to 0.075 and the teacher to 0.03.",
 )
 
 # %%
@@ -660,9 +664,10 @@ made_pictures = torch.cat([autoencoder.decode(z) for z in made.values()])
 plots.pictures(made_pictures, columns=4, ax=ax, title="Four captions, w = 3", rows=list(made))
 plots.show(
     fig,
-    alt="Pictures of four captions in four rows. In 1 and 2 jumps shapes and colours are those of "
-    "the captions, with rough edges. In 4 jumps a triangle is white instead of green, and a pink "
-    "circle is missing. The teacher's shapes are all there and smoother.",
+    alt="Pictures of four captions in four rows. In 1 and 2 jumps shapes and colours "
+    "are those of the captions, with rough edges. In 4 jumps a triangle is white "
+    "instead of green, and a pink circle is missing. The teacher's shapes are all "
+    "there and smoother.",
 )
 
 # %% [markdown]
@@ -720,11 +725,12 @@ for name, (source, by, *_) in variants.items():
     print(f"{name:20}" + "".join(cells))
 plots.show(
     fig,
-    alt="Two line plots over the time t. Left: share all right. The student from the true latent "
-    "falls from 1.0 at t = 120 to 0.78 at 480 and stays; from its own first jump it lies between "
-    "0.71 and 0.79; the teacher from the first jump lies at 0.90 to 0.94. Right: the student "
-    "repairs 0.26 at t = 120, about 0.65 from 480 on, and breaks 0.12 to 0.19; the teacher "
-    "repairs 0.77 to 0.92 and breaks about 0.06.",
+    alt="Two line plots over the time t. Left: share all right. The student from the "
+    "true latent falls from 1.0 at t = 120 to 0.78 at 480 and stays; from its own "
+    "first jump it lies between 0.71 and 0.79; the teacher from the first jump lies "
+    "at 0.90 to 0.94. Right: the student repairs 0.26 at t = 120, about 0.65 from "
+    "480 on, and breaks 0.12 to 0.19; the teacher repairs 0.77 to 0.92 and breaks "
+    "about 0.06.",
 )
 
 # %%
@@ -737,7 +743,8 @@ claim(
     figures=dict(
         four=sets(four_jumps, first_jump), teacher=estimate(right("latent2shape", 25))
     ),
-    measured="4 jumps beside 1 {four:.3f}; the teacher in 25 steps {teacher:.3f} (200 captions)",
+    measured="4 jumps beside 1 {four:.3f}; the teacher in 25 steps {teacher:.3f} "
+    "(200 captions)",
     holds=lambda four: four.higher,
     null={"one jump from other noises": dict(four=sets(first_jump[[1, 2, 0]], first_jump))},
     control={
