@@ -18,7 +18,11 @@ with own_defaults():  # the data of the checks are tensors
     from course_lib.teaching.checks.check import Check, Source
     from course_lib.teaching.checks.classifier_free import classifier_free_sampling, dropout_training, identity_residual
     from course_lib.teaching.checks.clip import clip_guided_eps, contrastive_loss, train_clip
-    from course_lib.teaching.checks.consistency import consistency_function, consistency_loss, consistency_step
+    from course_lib.teaching.checks.consistency import (
+        consistency_distillation,
+        consistency_function,
+        consistency_sampling,
+    )
     from course_lib.teaching.checks.ddim import ddim_inversion, ddim_sampler
     from course_lib.teaching.checks.distillation import halving, student_target, truncated_snr
     from course_lib.teaching.checks.epsilon import from_v, sampling_loop, training_loop
@@ -38,8 +42,8 @@ with own_defaults():  # the data of the checks are tensors
 # fmt: off
 __all__ = [
     "add_noise", "adversarial_value", "annealed_langevin", "attention_share", "augmented", "cascade",
-    "classifier_free_sampling", "classifier_loss", "clip_guided_eps", "consistency_function", "consistency_loss",
-    "consistency_step", "consistent", "contrastive_loss", "cosine_beta", "cross_attention", "ddim_inversion",
+    "classifier_free_sampling", "classifier_loss", "clip_guided_eps", "consistency_distillation", "consistency_function",
+    "consistency_sampling", "consistent", "contrastive_loss", "cosine_beta", "cross_attention", "ddim_inversion",
     "ddim_sampler", "detect_mark", "detection_limit", "dps_sampler", "dropout_training", "dynamic_threshold", "elbo",
     "flow_loss", "from_v", "guided_sampling", "guided_score", "halving", "hidden_words", "identity_residual",
     "joint_attention", "latent_diffusion", "mark_noise", "memorisation_score", "micro_embedding", "posterior", "prior_loss",
