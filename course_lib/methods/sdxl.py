@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import avg_pool2d, interpolate, pad
 
 from course_lib import validate
 from course_lib.datasets import shapes
@@ -42,6 +42,29 @@ def crop_and_shrink(
     crop = randint(1, MAX_CUT + 1, B, 2, rng=rng) * (v < cut)[:, None]
     x = shapes.paint(scene, replace(where, x=where.x - crop[:, 1:], y=where.y - crop[:, :1]))
     for s in SIDES:
+        x[side == s] = downscale(x[side == s], s)
+    return x, torch.cat([side[:, None], crop], 1)
+
+
+def as_found(x: Tensor, rng: torch.Generator | None = None, small: float = 0.5, cut: float = 0.5) -> tuple[Tensor, Tensor]:
+    """Square pictures x (B, C, S, S) in [-1, 1] with random low resolution and crops, (B, C, S, S), and micro (B, 3).
+
+    A fraction `small` has a side of S / 4 or S / 2 before it is upsampled; a fraction `cut` loses 1 to 3 S / 8 pixels at the
+    top and as many or others at the left, and black moves in from below and from the right. Micro is the side before
+    upsampling and the pixels cropped at the top and at the left, in pixels of x. S is a multiple of 8.
+    """
+    validate.finite("small", small, 0, 1)
+    validate.finite("cut", cut, 0, 1)
+    validate.sides("x", validate.batch("x", x), 8)
+    B, S = len(x), x.shape[-1]
+    if x.shape[-2] != S:
+        raise ValueError(f"x must be square pictures, got shape {tuple(x.shape)}")
+    u, v = rand(2, B, rng=rng)
+    side = torch.where(u < small, torch.tensor((S // 4, S // 2), device="cpu")[randint(0, 2, B, rng=rng)], S)
+    crop = randint(1, 3 * S // 8 + 1, B, 2, rng=rng) * (v < cut)[:, None]
+    x = pad(x, (0, S, 0, S), value=-1.0)
+    x = torch.stack([one[:, top : top + S, left : left + S] for one, (top, left) in zip(x, crop.tolist())])
+    for s in (S // 4, S // 2):
         x[side == s] = downscale(x[side == s], s)
     return x, torch.cat([side[:, None], crop], 1)
 
