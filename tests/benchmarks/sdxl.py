@@ -1,26 +1,27 @@
 """SDXL in miniature: the effect of each of its additions, from nothing, where good pictures are scarce. For lesson 15.
 
-    python tests/benchmarks/sdxl.py [digits | refiner | text] [--n 500]
+    python tests/benchmarks/sdxl.py [digits | refiner | text] [--n 300]
 
-The protocol was fixed before the first of these runs; sizes come from a trial with seed 100. A seed decides the collection,
-the initial weights, the batches and the noise that sampling starts from, so that arms are compared seed by seed.
+The protocol was fixed before the first of these runs. Steps, rates, w and n come from a trial of the conditioned network alone,
+seed 100. A seed decides the collection, the initial weights, the batches and the noise that sampling starts from, so that arms
+are compared seed by seed.
 
-- `digits`: 400 training digits, about a quarter of them large and whole; of the others half were small and half are cropped
-  (`digit_collection`). All arms have 500 steps of 32 from random weights, unless the row says otherwise: on the large whole
-  ones alone; on all, not conditioned; on all, conditioned on size and crop; on all, conditioned on the numbers of other
-  pictures ('shuffled', the null model); and conditioned with twice the channels at 4 x 4, for the same 500 steps, and for as
-  many as the smaller one's processor time allows. n digits, w = 1, 20 DDIM steps, conditioned on a large whole picture, or on
-  a side of 4 or a crop of 5, 5 where the row says so. Statements: conditioning lowers the Frechet distance beside 'not
-  conditioned', and beside 'large only'; asked for side 4 there is less detail, asked for a crop more digits touch the border;
-  the larger network has a lower distance at equal time.
-- `refiner`: from the conditioned network, 150 further steps at t <= 200 on the large whole digits. It takes over at t = 200.
-  Controls, with the same switch: the same 150 steps at all times; the network of large whole digits, without further steps;
-  no switch, but noise of t = 200 added to the finished sample and removed again, by either network; and the control network
-  at all times. Statement: a refiner lowers the distance beside the base, and beside the same steps at all times.
+- `digits`: 400 training digits, of which about a quarter are large and whole; half were small, and half are cropped, each at
+  random (`digit_collection`). All arms have 500 steps of 32 from random weights, unless the row says otherwise: on the large
+  whole ones alone; on all, not conditioned; on all, conditioned on size and crop; on all, conditioned on the numbers of other
+  pictures ('shuffled', the null model); and conditioned with twice the channels at 4 x 4, for as many steps as the smaller
+  network's processor time allows. n digits, w = 2, 15 DDIM steps, conditioned on a large whole picture, or on a side of 4 or a
+  crop of 5, 5 where the row says so. Statements: conditioning lowers the Frechet distance beside 'not conditioned', and beside
+  'large only'; asked for side 4 there is less detail, asked for a crop more digits touch the border; the larger network has a
+  lower distance at equal time.
+- `refiner`: from the conditioned network, 150 further steps on the large whole digits, at t <= 200. It takes over at t = 200.
+  Controls, with the same switch: the same 150 steps at the base's times; the network of large whole digits, without further
+  steps; no switch, but noise of t = 200 added to the finished sample and removed again, by either network; and the control
+  network at all times. Statement: a refiner lowers the distance beside the base, and beside the same steps at all times.
 - `text`: latents of one object, from random weights, 400 steps of 32, with frozen text encoders. The first encoder is a
   paraphraser's, trained for 400 steps on captions without the synonyms little, big, disc and box; no picture network is trained
   on these words either. Arms: this encoder; with a second one of the same kind; with lesson 10's CLIP, whose captions had all
-  words. 300 captions, w = 3, 20 DDIM steps. Statement: with CLIP more sizes are right where captions say little and big, beside
+  words. 300 captions, w = 3, 15 DDIM steps. Statement: with CLIP more sizes are right where captions say little and big, beside
   the first encoder alone and beside two of its kind.
 """
 
@@ -33,7 +34,7 @@ from rows import BUILD, Benchmark, Part, load_or_train, measure
 from scores import detector, digit_scores, parameters, rounded
 from torch.nn.functional import cross_entropy
 
-from course_lib.datasets import captions, digits, scenes, shapes
+from course_lib.datasets import captions, scenes, shapes
 from course_lib.denoisers import Network
 from course_lib.guidance import classifier_free
 from course_lib.methods.sdxl import ExpertSwitch, border, high_frequency_detail
@@ -48,11 +49,11 @@ from course_lib.zoo.recipes import sdxl
 from course_lib.zoo.recipes.recipe import learner_of
 from course_lib.zoo.recipes.unclip import shipped_clip
 
-STEPS, MOVES, AT, FURTHER = 500, 20, 200, 150
+STEPS, MOVES, AT, FURTHER = 500, 15, 200, 150
 WHOLE = (16, 0, 0)
-LARGER, EQUAL_TIME = (16, 32, 128), 320
-"""The channels of the larger network, and its steps in the smaller one's processor time: 500 times 0.045 / 0.070 s a step."""
-TRAININGS = ("large only", "not conditioned", "conditioned", "shuffled", "larger, equal time", "larger, equal steps")
+LARGER, EQUAL_TIME = (16, 32, 128), 260
+"""The channels of the larger network, and its steps in the smaller one's processor time: 500 times 35 / 67 ms a step."""
+TRAININGS = ("large only", "not conditioned", "conditioned", "shuffled", "larger, equal time")
 ASKED = {"side 4": (4, 0, 0), "cut": (16, 5, 5)}
 SWITCHES = ("base", "refiner", "same steps, all times", "large only", "noised again, base", "noised again, refiner")
 SWITCHES += ("control network alone",)
@@ -85,7 +86,7 @@ def arm(kind: str, seed: int) -> Network:
     options = {"steps": EQUAL_TIME if kind == "larger, equal time" else STEPS}
     if kind in ("refiner", "same steps, all times"):
         network.net.load_state_dict(arm("conditioned", seed).net.state_dict())
-        options = {"steps": FURTHER, "lr": 1e-3, "last": AT if kind == "refiner" else None}
+        options = {"steps": FURTHER, "lr": 1e-3, "muon": 0.005, "last": AT if kind == "refiner" else None}
     training = lambda: sdxl.train_micro(network, x, label, micro, seed=seed, **options)
     load_or_train(BUILD / f"sdxl/{kind.replace(', ', '-').replace(' ', '-')}-{seed}.safetensors", network.net, training)
     return network
@@ -121,7 +122,7 @@ def digit_row(n: int, kind: str, asked: str, seed: int) -> dict:
         network = arm(kind, seed)
     label, noise = begin(n, seed)
     begun = time.process_time()
-    x = sample(network.given((label, ASKED.get(asked, WHOLE))), noise, MOVES, batch=n)
+    x = sample(classifier_free(network, (label, ASKED.get(asked, WHOLE)), 2.0), noise, MOVES, batch=n)
     spent = {"parameters": parameters(network.net), "sampling seconds": round(time.process_time() - begun, 1)}
     return scores(x, label) | spent
 
@@ -134,7 +135,7 @@ def refiner_row(n: int, kind: str, seed: int) -> dict:
     with torch.enable_grad():
         own = {name: arm(name, seed) for name in ("conditioned", "refiner", "same steps, all times", "large only")}
     label, noise = begin(n, seed)
-    given = {name: network.given((label, WHOLE)) for name, network in own.items()}
+    given = {name: classifier_free(network, (label, WHOLE), 2.0) for name, network in own.items()}
     base = given["conditioned"]
     if kind == "control network alone":
         denoiser = given["same steps, all times"]
@@ -238,7 +239,7 @@ PARTS = [
         "text",
     ),
 ]
-BENCH = Benchmark("sdxl", PARTS, amounts={"n": 500}, threads=1)
+BENCH = Benchmark("sdxl", PARTS, amounts={"n": 300}, threads=1)
 
 if __name__ == "__main__":
     measure(__doc__, BENCH)

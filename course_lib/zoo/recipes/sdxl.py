@@ -16,13 +16,13 @@ from course_lib.datasets import captions, digits, scenes
 from course_lib.denoisers import NULL, Network, device_of
 from course_lib.guidance import classifier_free
 from course_lib.methods.sdxl import as_found, border, crop_and_shrink, high_frequency_detail, refiner_loss
-from course_lib.nets.sdxl import WHOLE, MicroUNet, SDXLUNet, TwoEncoders, micro_embedding
 from course_lib.nets.embeddings import LabelEmbedding
+from course_lib.nets.sdxl import WHOLE, MicroUNet, SDXLUNet, TwoEncoders, micro_embedding
 from course_lib.nets.text import TextEncoder
 from course_lib.process import DDPM, rand, randint, seeded
 from course_lib.samplers import sample
 from course_lib.schedules import cosine_beta, linear_beta
-from course_lib.training import EMA, TrainingState, denoising_loss, train
+from course_lib.training import EMA, TrainingState, denoising_loss, min_snr_times, train
 from course_lib.zoo.checkpoints import FOLDER
 from course_lib.zoo.recipes.latents import latent2shape_network, shipped_autoencoder
 from course_lib.zoo.recipes.recipe import Figure, Recipe, learner_of, shipped_net
@@ -205,6 +205,7 @@ def train_micro(
     lr: float = 3e-3,
     batch: int = 32,
     last: int | None = None,
+    muon: float = 0.02,
     seconds: float | None = None,
 ) -> Iterator[TrainingState]:
     """Trains on pictures x (n, 1, S, S) with their labels (n,) and micro-conditions (n, 3), in batches of `batch`.
@@ -218,6 +219,9 @@ def train_micro(
         i = randint(0, len(x), batch, rng=rng)
         cond = torch.cat([torch.where(rand(batch, rng=rng) < 0.1, null, label[i])[:, None], micro[i]], 1)
         given, x0 = replace(learner, cond=cond), x[i].to(device_of(learner))
-        return denoising_loss(given, x0, rng) if last is None else refiner_loss(given, x0, last, rng)
+        if last is not None:
+            return refiner_loss(given, x0, last, rng)
+        return denoising_loss(given, x0, rng, min_snr_times(network.process, batch, rng))
 
-    return train(loss, learner.net, steps, lr=lr, seconds=seconds, ema=EMA(learner.net, 0.995, into=network.net))
+    ema = EMA(learner.net, 0.99, into=network.net)
+    return train(loss, learner.net, steps, lr=lr, seconds=seconds, ema=ema, muon=muon)
