@@ -62,11 +62,24 @@ def as_found(x: Tensor, rng: torch.Generator | None = None, small: float = 0.5, 
     u, v = rand(2, B, rng=rng)
     side = torch.where(u < small, torch.tensor((S // 4, S // 2), device="cpu")[randint(0, 2, B, rng=rng)], S)
     crop = randint(1, 3 * S // 8 + 1, B, 2, rng=rng) * (v < cut)[:, None]
-    x = pad(x, (0, S, 0, S), value=-1.0)
-    x = torch.stack([one[:, top : top + S, left : left + S] for one, (top, left) in zip(x, crop.tolist())])
+    x = crop_pictures(x, crop[:, 0], crop[:, 1])
     for s in (S // 4, S // 2):
         x[side == s] = downscale(x[side == s], s)
     return x, torch.cat([side[:, None], crop], 1)
+
+
+def crop_pictures(x: Tensor, top: Tensor, left: Tensor) -> Tensor:
+    """Pictures x (B, C, H, W) in [-1, 1] without `top` (B,) rows and `left` (B,) columns, of the same size: black moves in.
+
+    `top` and `left` are whole numbers from 0 to H and to W. Podell et al. 2023, Algorithm 1.
+    """
+    B, C, H, W = validate.batch("x", x, "C", "H", "W").shape
+    for name, value, most in (("top", top, H), ("left", left, W)):
+        if validate.shape(name, value).is_floating_point() or len(value) != B or (value < 0).any() or (value > most).any():
+            raise ValueError(f"{name} must be {B} whole numbers from 0 to {most}, got {value.tolist()}")
+    rows, columns = (start.to(x.device)[:, None] + torch.arange(size, device=x.device) for start, size in ((top, H), (left, W)))
+    every = torch.arange(B, device=x.device)[:, None, None]
+    return pad(x, (0, W, 0, H), value=-1.0).movedim(1, -1)[every, rows[:, :, None], columns[:, None]].movedim(-1, 1)
 
 
 def downscale(x: Tensor, side: int) -> Tensor:

@@ -14,7 +14,7 @@ from course_lib.datasets import captions
 from course_lib.datasets.shapes import SIDE
 from course_lib.denoisers import NULL
 from course_lib.nets.attention import CrossAttention
-from course_lib.nets.embeddings import LabelEmbedding, sinusoidal
+from course_lib.nets.embeddings import sinusoidal
 from course_lib.nets.text import TextEncoder, TextUNet
 from course_lib.nets.unet import Attention, UNet, heads_of, zero
 
@@ -131,12 +131,17 @@ class MicroUNet(UNet):
     def with_micro(self, cond: Any) -> Tensor:
         """Label and micro as one tensor (B, 4), of a label, a row of them (B,) or NULL, or of a pair of these and micro.
 
-        Micro, (3,) or (B, 3), is the picture's side in pixels before upsampling and the pixels cropped at its top and at its
-        left; by default that of a picture of full size, uncropped. Raises what `LabelEmbedding.as_condition` raises, and
-        ValueError for other numbers.
+        In a row of labels, the number of classes is NULL. Micro, (3,) or (B, 3), is the picture's side in pixels before
+        upsampling and the pixels cropped at its top and at its left; by default that of a picture of full size, uncropped.
+        Raises TypeError or ValueError for other labels, ValueError for other numbers.
         """
         label, micro = cond if isinstance(cond, tuple) and len(cond) == 2 else (cond, self.whole)
-        label, micro = LabelEmbedding.as_condition(self.label, label), validate.tensor("micro", micro, MICRO)
+        if isinstance(label, Tensor) and not label.is_floating_point() and label.numel():
+            null = label.reshape(-1) == self.label.null
+            label = torch.where(null, self.label.null, self.label.as_condition(torch.where(null, 0, label.reshape(-1))))
+        else:
+            label = self.label.as_condition(label)
+        micro = validate.tensor("micro", micro, MICRO)
         if micro.shape not in ((3,), (len(label), 3)) and not (len(label) == 1 and micro.shape[1:] == (3,)):
             raise ValueError(f"micro must be {MICRO}, got {micro.tolist()}")
         if micro.is_floating_point() or micro.dtype == torch.bool or (micro < 0).any():
