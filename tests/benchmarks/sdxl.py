@@ -15,7 +15,8 @@ are compared seed by seed.
   'large only' of seed 0 had run.)
 - `refiner`: from the conditioned network, 150 further steps on the large whole digits, at t <= 200. It takes over at t = 200.
   Controls, with the same switch: the same 150 steps at the base's times; the network of large whole digits, without further
-  steps; no switch, but noise of t = 200 added to the finished sample and removed again, by either network. Statement: a refiner lowers the distance beside the base, and beside the same steps at all times.
+  steps; no switch, but noise of t = 200 added to the finished sample and removed again, by either network. Statement: a refiner
+  lowers the distance beside the base, and beside the same steps at all times.
 """
 
 import time

@@ -295,14 +295,14 @@ micro_training = Check(
             _CROPPED: "before, x0 = x0, crop_pictures(x0, top, left)",
             "target(x0,": "target(before,",
         },
-        "the predicted noise is compared with the noise; the network's own view is asked for: value and target": {
-            _LOSS: "pred.eps - eps"
-        },
-        "the output is compared with the noise; network.target(x0, t, eps) is asked for": {_LOSS: "pred.value - eps"},
-        "the output is compared with x_0; network.target(x0, t, eps) is asked for": {_LOSS: "pred.value - x0"},
-        "the predicted x_0 is compared with x_0; the network's own view is asked for: value and target": {
-            _LOSS: "pred.x0 - x0"
-        },
+        "the noise is compared; the network's own view is asked for: pred.value and network.target(x0, t, eps)": [
+            {_LOSS: "pred.eps - eps"},
+            {_LOSS: "pred.value - eps"},
+        ],
+        "x_0 is compared; the network's own view is asked for: pred.value and network.target(x0, t, eps)": [
+            {_LOSS: "pred.x0 - x0"},
+            {_LOSS: "pred.value - x0"},
+        ],
         "drop is the share that is kept; it should be the share that is dropped": {"< drop": ">= drop"},
         "nothing is ever dropped": {"label = torch.where(dropped, null, label)": "pass"},
         "one random number is drawn for the whole batch: all labels are dropped, or none": {"rand(len(label)": "rand(1"},
