@@ -269,6 +269,27 @@ def dropped_too(whole):
     return label_of
 
 
+def one_at_a_time(x, top, left):
+    return torch.cat([crop_pictures(x[i : i + 1], top[i : i + 1], left[i : i + 1]) for i in range(len(x))])
+
+
+def by_rand(B, most, rng):
+    return (torch.rand(2, B, generator=rng) * (most + 1)).floor().long()
+
+
+def by_cat(side, top, left):
+    return torch.cat([side[:, None], top[:, None], left[:, None]], 1)
+
+
+def by_v(network, pred, x0, t, eps, x):
+    a, b = network.process.coefficients(t, x0)
+    return (pred.v - a * eps + b * x0).square().mean()
+
+
+def by_where(label, micro, keep, null):
+    return torch.where(keep, label, torch.full_like(label, null)), micro
+
+
 TRAININGS = [
     ("size and crop are dropped with the label", with_(label_of=dropped_too(True))),
     ("size and crop become 0", with_(label_of=dropped_too(False))),
@@ -293,7 +314,13 @@ TRAININGS = [
 ]
 
 RIGHT = {
-    "micro_training": [micro_training, each_by_itself],
+    "micro_training": [
+        micro_training,
+        each_by_itself,
+        with_(corner=by_rand, told=by_cat),
+        with_(loss=by_v),
+        with_(label_of=by_where, crop=one_at_a_time),
+    ],
     "micro_embedding": [
         micro_embedding,
         embedded_by_flattening,
