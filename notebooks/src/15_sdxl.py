@@ -25,8 +25,9 @@ course_map("15")
 # A network trained on such pictures samples such pictures. That is no error of the network: they are its data.
 #
 # Our small world for this is digits. We take a few hundred of lesson 00's handwritten digits. At random, half have been
-# shrunk to 4 or 8 pixels and enlarged again, in blocks. At random, half have lost 1 to 6 rows at the top and as many or other
-# columns at the left. About a quarter are large and whole.
+# shrunk to 4 or 8 pixels and enlarged again: each block repeats one of its pixels. At random, half have lost 1 to 6 rows at
+# the top and 1 to 6 columns at the left. About a quarter are large and whole. On the right, one digit is whole, without five
+# rows at the top, and without five columns at the left.
 
 # %%
 import matplotlib.pyplot as plt
@@ -55,7 +56,7 @@ seven = found[(found_micro == torch.tensor([16, 0, 0])).all(1) & (found_label ==
 cut = crop_pictures(seven.repeat(3, 1, 1, 1), torch.tensor([0, 5, 0]), torch.tensor([0, 0, 5]))
 fig, axes = plt.subplots(1, 2, figsize=(12, 3.2), width_ratios=(4, 1))
 plots.pictures(found[:36], columns=12, ax=axes[0], title="Digits as they are found")
-plots.pictures(cut, columns=3, ax=axes[1], title="cut by 0, top 5, left 5")
+plots.pictures(cut, columns=3, ax=axes[1], title="whole, top, left")
 plots.show(
     fig,
     alt="Left: three rows of twelve handwritten digits. Some are sharp and whole, some are made "
@@ -202,9 +203,9 @@ plots.show(
 #
 # ## Does conditioning help where good pictures are few?
 #
-# An experiment, by `tests/benchmarks/sdxl.py`. Its arms, figures and conditions were written down before it ran. Each training
-# begins with random weights and has 400 digits as in the first figure. It has 500 steps of 32 digits. The arms differ in
-# nothing else than this:
+# An experiment, by `tests/benchmarks/sdxl.py`. Its arms, figures and conditions were written down before it ran. (Two further
+# arms were dropped before their turn, for lack of time.) Each training begins with random weights and has 400 digits as in
+# the first figure. It has 500 steps of 32 digits. The arms differ in this alone:
 #
 # - **conditioned**: all digits, with their sizes and crops;
 # - **not conditioned**: all digits, with the numbers (16, 0, 0) for each;
