@@ -60,7 +60,7 @@ def as_found(x: Tensor, rng: torch.Generator | None = None, small: float = 0.5, 
     if x.shape[-2] != S:
         raise ValueError(f"x must be square pictures, got shape {tuple(x.shape)}")
     u, v = rand(2, B, rng=rng)
-    side = torch.where(u < small, torch.tensor((S // 4, S // 2), device="cpu")[randint(0, 2, B, rng=rng)], S)
+    side = torch.where(u < small, torch.tensor((S // 4, S // 2), device="cpu", dtype=torch.long)[randint(0, 2, B, rng=rng)], S)
     crop = randint(1, 3 * S // 8 + 1, B, 2, rng=rng) * (v < cut)[:, None]
     x = crop_pictures(x, crop[:, 0], crop[:, 1])
     for s in (S // 4, S // 2):
@@ -77,8 +77,11 @@ def crop_pictures(x: Tensor, top: Tensor, left: Tensor) -> Tensor:
     for name, value, most in (("top", top, H), ("left", left, W)):
         if validate.shape(name, value).is_floating_point() or len(value) != B or (value < 0).any() or (value > most).any():
             raise ValueError(f"{name} must be {B} whole numbers from 0 to {most}, got {value.tolist()}")
-    rows, columns = (start.to(x.device)[:, None] + torch.arange(size, device=x.device) for start, size in ((top, H), (left, W)))
-    every = torch.arange(B, device=x.device)[:, None, None]
+    rows, columns = (
+        start.to(x.device)[:, None] + torch.arange(size, device=x.device, dtype=torch.long)
+        for start, size in ((top, H), (left, W))
+    )
+    every = torch.arange(B, device=x.device, dtype=torch.long)[:, None, None]
     return pad(x, (0, W, 0, H), value=-1.0).movedim(1, -1)[every, rows[:, :, None], columns[:, None]].movedim(-1, 1)
 
 

@@ -179,7 +179,10 @@ def digit_collection(n: int = 400, seed: int = 0, small: float = 0.5, cut: float
     """
     rng = seeded(seed)
     x, label = digits.load("train")
-    i = (10 * torch.randperm(len(x) // 10, generator=rng, device="cpu")[: n // 10, None] + torch.arange(10)).flatten()
+    i = (
+        10 * torch.randperm(len(x) // 10, generator=rng, device="cpu", dtype=torch.long)[: n // 10, None]
+        + torch.arange(10, device="cpu", dtype=torch.long)
+    ).flatten()
     x, micro = as_found(x[i], rng, small, cut)
     return x, label[i], micro
 
