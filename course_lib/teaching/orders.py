@@ -67,12 +67,10 @@ SYSTEMS = _each(
 )
 DDIM = (_each("DDIM, {} steps", "steps", (5, 10, 20), eta=0.0)
         | _each("DDPM, {} steps", "steps", (5, 10, 20), eta=1.0))
-TOLD = {
-    "not told of size and crop": {"kind": "all, not told", "what": "drawing"},
-    "not told, with a refiner": {"kind": "all, not told, refined", "what": "drawing"},
-    "told of size and crop": {"kind": "told", "what": "drawing"},
-    "told, asked for a cut picture": {"kind": "told, asked for cut", "what": "drawing"},
-    "told, asked for an upscaled picture": {"kind": "told, asked for side 8", "what": "drawing"},
+FOUND = {
+    "conditioned on size and crop": {"kind": "conditioned", "asked": "whole"},
+    "not conditioned": {"kind": "not conditioned", "asked": "whole"},
+    "conditioned, asked for a crop": {"kind": "conditioned", "asked": "cut"},
 }
 TEACHER = _each("DDIM, {} steps", "steps", (2, 4, 16), arm="DDIM")
 STUDENT = _each("student, {} NFE", "steps", (1, 2, 4, 16), arm="student")
@@ -114,8 +112,9 @@ ORDERS = (
     *(Order(lesson, f"share of hard captions with {what} right", "drawbench", figure, SYSTEMS)
       for lesson in ("13", "16") for what, figure in (("the count", "count"), ("everything", "all"))),
     Order("14", FRECHET, "ddim_steps", "Frechet distance", DDIM),
-    Order("15", RIGHT, "sdxl", "all", TOLD),
-    Order("15", "share of objects that touch the border", "sdxl", "touch the border", TOLD),
+    Order("15", f"{FRECHET} of a network of digits as they are found", "sdxl", "Frechet distance",
+          FOUND | {"large digits only": {"kind": "large only", "asked": "whole"}}, "digits"),
+    Order("15", "share of digits that touch the border", "sdxl", "border", FOUND, "digits"),
     Order("17", FRECHET, "progressive", "Frechet distance", TEACHER | STUDENT, "digits"),
     Order("17", "difference per pixel from the teacher's picture of the same noise", "progressive", "error",
           TEACHER | STUDENT, "digits"),
