@@ -5,20 +5,20 @@
 grids      Two shipped networks of latents, that of lesson 16 (trained on the straight line) and that of lesson 12 (trained on
            the variance-preserving arc with the linear schedule), each sampled by the deterministic step on two grids of times
            and along both paths. A path is a change of scale; so a network sees the same picture and the same noise on both.
-           Figures: of 100 captions of two objects the share that is all right, w = 3, five noises; for lesson 16's network
+           Figures: of 100 captions of two objects the share that is all right, w = 3, four noises; for lesson 16's network
            also the share of 100 new words that is spelt right.
-paths      One small network of points of the ring is trained on each path, five trainings of each: the same first weights,
+paths      One small network of points of the ring is trained on each path, four trainings of each: the same first weights,
            points, noises and batches, the same distribution of b / (a + b), the same weight of the error of x_0, as many steps
-           of the same cost. They differ in the scale of the input, in the clock, and in the view of the output. Five more
+           of the same cost. They differ in the scale of the input, in the clock, and in the view of the output. Four more
            trainings on the straight line with other seeds are the null model. Of four grids the best is chosen at one noise and
-           measured at three others. Figure: sliced Wasserstein distance of 4,000 samples to 20,000 points in 2, 4, 8 steps.
-reflow     The five networks of the straight line are trained on, as long again: on pairs of noise and their own sample (64
+           measured at three others. Figure: sliced Wasserstein distance of 4,000 samples to 10,000 points in 2, 4, 8 steps.
+reflow     The four networks of the straight line are trained on, as long again: on pairs of noise and their own sample (64
            Euler steps), one round of reflow, or, the control, on independent pairs as before. Figures: length of the paths
            over the distance of their ends in 64 steps, and sliced Wasserstein distance in 1, 2, 4 and 64 steps.
 attention  Lesson 16's network and its rival with cross-attention, each trained from nothing, three trainings of each, with the
            same pictures, prompts and rate and equal processor time: the steps follow from the measured cost of one. What
-           decides is the validation loss on 1,024 pictures and prompts, at equal times; also reported are the letters of 200
-           new words and the objects of 200 captions, w = 3, 16 steps.
+           decides is the validation loss on 1,024 pictures and prompts, at equal times; also reported are the letters of 100
+           new words and the objects of 100 captions, w = 3, 16 steps.
 
 What decides, in paired runs, with the margins of evidence.py:
 - grids: in 4 steps on the straight path, "all right" is higher on the flow's grid than on DDIM's, with both networks;
@@ -26,7 +26,7 @@ What decides, in paired runs, with the margins of evidence.py:
 - reflow: path over distance, and the distances in 1 and in 2 steps, are lower than after as much training without reflow;
 - attention: the validation loss of joint attention is lower than that of cross-attention.
 
-All arms, numbers and conditions were fixed before the runs. The parts take about 4, 5, 4 and 15 minutes of one core.
+All arms, numbers and conditions were fixed before the runs. The parts take about 3, 3, 2 and 8 minutes of one core.
 """
 
 import math
@@ -57,7 +57,7 @@ LINEAR = DDPM(linear_beta(1000))
 
 # Grids: the shipped networks
 
-NETWORKS, GRIDS, PATHS, COUNTS, NOISES = ("sd3", "latent2shape"), ("flow", "DDIM"), ("straight", "arc"), (1, 2, 4, 8, 16), 5
+NETWORKS, GRIDS, PATHS, COUNTS, NOISES = ("sd3", "latent2shape"), ("flow", "DDIM"), ("straight", "arc"), (2, 4, 8, 16), 4
 
 
 def whole_times(grid: str, steps: int) -> torch.Tensor:
@@ -134,7 +134,7 @@ def grid_jobs(seeds):
 
 # Paths and reflow: points of the ring
 
-STEPS, BATCH, RATE, DATA = 3000, 512, 3e-3, ring()
+STEPS, BATCH, RATE, DATA = 2000, 512, 3e-3, ring()
 FLOW = RectifiedFlow(logit_normal=(0.0, 1.0))
 ARMS = {"straight": 0, "arc": 0, "straight, other seeds": 100}
 """The arms of `paths`, and what is added to their seeds."""
@@ -208,7 +208,7 @@ def walk(net, arc: bool, x, times) -> list:
 
 @cache
 def real() -> torch.Tensor:
-    return DATA.sample(20_000, seeded(900))[0].float()
+    return DATA.sample(10_000, seeded(900))[0].float()
 
 
 def distance(net, arc, times, seed: int) -> float:
@@ -232,7 +232,7 @@ def reflow_row(kind: str, seed: int) -> dict:
         learner = learner_of(net)
         draw, of = independent, seeded(500 + seed)
         if kind == "reflow":
-            eps = randn(50_000, 2, rng=of)
+            eps = randn(20_000, 2, rng=of)
             end = walk(net, False, eps, torch.linspace(1, 0, 65))[-1]
 
             def draw(rng):
@@ -250,14 +250,14 @@ def reflow_row(kind: str, seed: int) -> dict:
 
 
 def floor(**_) -> float:
-    """The mean sliced Wasserstein distance of three sets of 4,000 real points to the 20,000."""
+    """The mean sliced Wasserstein distance of three sets of 4,000 real points to the 10,000."""
     sets = [DATA.sample(4000, seeded(910 + k))[0].float() for k in range(3)]
     return round(sum(metrics.sliced_wasserstein(x, real(), 100) for x in sets) / 3, 4)
 
 
 # Attention: from nothing, at equal time
 
-COST, JOINT_STEPS = "milliseconds of a training step, one thread", 2000
+COST, JOINT_STEPS = "milliseconds of a training step, one thread", 1000
 
 
 def cost(**_) -> dict[str, float]:
@@ -303,13 +303,13 @@ def attention_row(arm: str, seed: int) -> dict:
     network = sd3_network(seed, joint=arm == "joint")
     *_, end = train_sd3(network, seed=seed, steps=round(JOINT_STEPS * ms["joint"] / ms[arm]), cycles=1)
     network.net.eval()
-    decode, noise = models.load("autoencoder").decode, network.draw_noise(200, seeded(seed))
+    decode, noise = models.load("autoencoder").decode, network.draw_noise(100, seeded(seed))
     draw = lambda prompts: decode(
         result(rectified_flow(classifier_free(network, prompts, 3.0), noise, network.process.times(16)))
     )
-    prompts, spelling = spelling_prompts(200, new=True, seed=seed)
+    prompts, spelling = spelling_prompts(100, new=True, seed=seed)
     spelt = words.agreement(words.read(draw(prompts)), spelling)
-    prompts, scene = pair_prompts(200, "train", seed)
+    prompts, scene = pair_prompts(100, "train", seed)
     shown = scenes.agreement(detector().detect(draw(prompts)), scene)
     found = validation_loss(network) | {name: spelt[name] for name in ("letters", "spelt")}
     found |= {name: shown[name] for name in ("binding", "all")}
@@ -347,9 +347,9 @@ PARTS = [
     Part("attention", lambda seeds: [{"arm": arm, "seed": s} for s in (0, 1, 2) for arm in ("joint", "cross")],
          attention_row, into="attention", once={COST: cost}),
     Part("grids", grid_jobs, grid_row, into="grids"),
-    Part("paths", lambda seeds: [{"arm": arm, "seed": s} for s in range(5) for arm in ARMS], path_row, into="paths",
+    Part("paths", lambda seeds: [{"arm": arm, "seed": s} for s in range(4) for arm in ARMS], path_row, into="paths",
          once={"the same, real against real": floor}),
-    Part("reflow", lambda seeds: [{"kind": kind, "seed": s} for s in range(5) for kind in ("once", "longer", "reflow")],
+    Part("reflow", lambda seeds: [{"kind": kind, "seed": s} for s in range(4) for kind in ("once", "longer", "reflow")],
          reflow_row, into="reflow"),
 ]  # fmt: skip
 BENCH = Benchmark("sd3", PARTS, seeds=(), threads=1, table=table, indent=None)
