@@ -1,12 +1,12 @@
 """Stable Diffusion 3's choices one at a time: time grid and path, two trained paths, reflow, and two ways to attend to text.
 
-    python tests/benchmarks/sd3.py [attention | grids | paths | reflow] [--store]
+    python tests/benchmarks/sd3.py [grids | reflow | paths | attention | more] [--store]
 
 grids      Two shipped networks of latents, that of lesson 16 (trained on the straight line) and that of lesson 12 (trained on
            the variance-preserving arc with the linear schedule), each sampled by the deterministic step on two grids of times
            and along both paths. A path is a change of scale; so a network sees the same picture and the same noise on both.
            Figures: of 100 captions of two objects the share that is all right, w = 3, four noises; for lesson 16's network
-           also the share of 100 new words that is spelt right.
+           also the share of 100 new words that is spelt right. `more` has 2 and 8 steps.
 paths      One small network of points of the ring is trained on each path, three trainings of each: the same first weights,
            points, noises and batches, the same distribution of b / (a + b), the same weight of the error of x_0, as many steps
            of the same cost. They differ in the scale of the input, in the clock, and in the view of the output. Three more
@@ -59,7 +59,7 @@ LINEAR = DDPM(linear_beta(1000))
 
 # Grids: the shipped networks
 
-NETWORKS, GRIDS, PATHS, COUNTS, NOISES = ("sd3", "latent2shape"), ("flow", "DDIM"), ("straight", "arc"), (4, 2, 8), 4
+NETWORKS, GRIDS, PATHS, NOISES = ("sd3", "latent2shape"), ("flow", "DDIM"), ("straight", "arc"), 4
 
 
 def whole_times(grid: str, steps: int) -> torch.Tensor:
@@ -127,11 +127,15 @@ def grid_row(network: str, path: str, grid: str, steps: int) -> dict:
     return found | ({"largest difference of latents to the straight path": float(f"{gap:.1g}")} if path == "arc" else {})
 
 
-def grid_jobs(seeds):
-    of = lambda path, counts: [
-        {"network": network, "path": path, "grid": grid, "steps": k} for network in NETWORKS for grid in GRIDS for k in counts
+def grid_jobs(counts):
+    """The jobs of these numbers of steps, both paths at 4 steps and the straight one at others."""
+    return lambda seeds: [
+        {"network": network, "path": path, "grid": grid, "steps": k}
+        for k in counts
+        for path in (PATHS if k == 4 else PATHS[:1])
+        for network in NETWORKS
+        for grid in GRIDS
     ]
-    return of("straight", COUNTS[:1]) + of("arc", COUNTS[:1]) + of("straight", COUNTS[1:])
 
 
 # Paths and reflow: points of the ring
@@ -259,7 +263,7 @@ def floor(**_) -> float:
 
 # Attention: from nothing, at equal time
 
-COST, JOINT_STEPS = "milliseconds of a training step, one thread", 800
+COST, JOINT_STEPS = "milliseconds of a training step, one thread", 500
 
 
 def small_sd3(seed: int, joint: bool) -> Network:
@@ -352,13 +356,14 @@ def table(found: dict) -> str:
 
 
 PARTS = [
-    Part("grids", grid_jobs, grid_row, into="grids"),
+    Part("grids", grid_jobs((4,)), grid_row, into="grids"),
     Part("reflow", lambda seeds: [{"kind": kind, "seed": s} for s in range(3) for kind in ("once", "longer", "reflow")],
          reflow_row, into="reflow"),
     Part("paths", lambda seeds: [{"arm": arm, "seed": s} for s in range(3) for arm in ARMS], path_row, into="paths",
          once={"the same, real against real": floor}),
     Part("attention", lambda seeds: [{"arm": arm, "seed": s} for s in (0, 1, 2) for arm in ("joint", "cross")],
          attention_row, into="attention", once={COST: cost}),
+    Part("more", grid_jobs((2, 8)), grid_row, into="grids"),
 ]  # fmt: skip
 BENCH = Benchmark("sd3", PARTS, seeds=(), threads=1, table=table, indent=None)
 
