@@ -111,8 +111,8 @@ ORDERS = (
     Order("12", f"{RIGHT}, by the latent model", "distillation", "all", LATENT, "latents"),
     Order("12", "share of pictures with the binding right, by the latent model", "distillation", "binding", LATENT, "latents"),
     Order("13", f"{RIGHT}, at w = 10", "imagen", "all", THRESHOLDS, "thresholds"),
-    *(Order(lesson, f"share of hard captions with {what} right", "drawbench", figure, SYSTEMS)
-      for lesson in ("13", "16") for what, figure in (("the count", "count"), ("everything", "all"))),
+    *(Order("13", f"share of hard captions with {what} right", "drawbench", figure, SYSTEMS)
+      for what, figure in (("the count", "count"), ("everything", "all"))),
     Order("14", FRECHET, "ddim_steps", "Frechet distance", DDIM),
     Order("15", RIGHT, "sdxl", "all", TOLD),
     Order("15", "share of objects that touch the border", "sdxl", "touch the border", TOLD),
