@@ -746,12 +746,12 @@ for ax, (wrong, k) in zip(axes, wrongs.items()):
 plots.show(
     fig,
     alt="Eight pictures four times. Right: four words, then shapes. The sign turned: coloured noise. "
-    "Given 1 - t: the same words and shapes, paler and ragged at the edges. One step: blurs and doubled letters.",
+    "Given 1 - t: the same words, paler, and shapes of which some are torn apart. One step: blurs and doubled letters.",
 )
 
 # %% [markdown]
-# **Given 1 - t** is the quiet mistake. The network can infer from its input how noisy it is, and its output depends little on
-# the time that it is given. So the pictures look nearly right, and only the check finds it.
+# **Given 1 - t** is the quiet mistake. The words can still be read, and some shapes are torn. Nothing in the pictures says what
+# is wrong; the check names it. In **one step** the picture is a mean over all pictures of the prompt, sharpened by guidance.
 #
 # ## What you saw
 #
