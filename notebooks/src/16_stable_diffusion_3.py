@@ -502,8 +502,8 @@ claim(
 # %% [markdown]
 # The time 0.8 was fixed by an earlier measurement on other pictures, which had its peak there. At the ends the prompt matters
 # less. At $t = 1$ it can only shift the mean of all pictures of this prompt; near $t = 0$ the noisy picture itself shows nearly
-# all. The peak lies nearer to the noise than to the picture. At 0.65, which was tried first, the gain is less than twice that
-# at 0.95. Whether training at such times helps most is another question, that of Esser et al.'s Table 1.
+# all. The peak lies nearer to the noise than to the picture. At the plotted time before it, which was tried first, the gain is
+# less than twice that at 0.95. Whether training at such times helps most is another question, that of Esser et al.'s Table 1.
 #
 # ## MM-DiT: one attention for two streams
 #
