@@ -12,7 +12,7 @@ from course_lib.teaching.publish import glossary
 from course_lib.teaching.publish.build import read, sources
 
 SOURCES = sources()
-TO_COME = {"16"}
+TO_COME: set[str] = set()
 """The lessons that still lack these sections."""
 CLOSE = ["What you saw", "At full size", "Think about it", "Words", "In practice", "Next"]
 RENEWED = [source for source in SOURCES if source.stem[:2] not in TO_COME]

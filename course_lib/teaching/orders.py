@@ -109,8 +109,8 @@ ORDERS = (
     Order("12", f"{RIGHT}, by the latent model", "distillation", "all", LATENT, "latents"),
     Order("12", "share of pictures with the binding right, by the latent model", "distillation", "binding", LATENT, "latents"),
     Order("13", f"{RIGHT}, at w = 10", "imagen", "all", THRESHOLDS, "thresholds"),
-    *(Order(lesson, f"share of hard captions with {what} right", "drawbench", figure, SYSTEMS)
-      for lesson in ("13", "16") for what, figure in (("the count", "count"), ("everything", "all"))),
+    *(Order("13", f"share of hard captions with {what} right", "drawbench", figure, SYSTEMS)
+      for what, figure in (("the count", "count"), ("everything", "all"))),
     Order("14", FRECHET, "ddim_steps", "Frechet distance", DDIM),
     Order("15", f"{FRECHET} of a network of digits as they are found", "sdxl", "Frechet distance",
           FOUND | {"large digits only": {"kind": "large only", "asked": "whole"}}, "digits"),
