@@ -11,8 +11,10 @@ from course_lib.methods.sdxl import (
     MAX_CUT,
     SIDES,
     ExpertSwitch,
+    as_found,
     border,
     crop_and_shrink,
+    crop_pictures,
     downscale,
     high_frequency_detail,
     refiner_loss,
@@ -85,7 +87,45 @@ def test_what_is_cut_off_is_the_top_and_the_left():
         assert torch.allclose(x[i, :, : 32 - top, : 32 - left], full[i, :, top:, left:], atol=1e-4)
 
 
+def test_pictures_as_found_are_described_by_micro():
+    x = torch.rand(2000, 2, 16, 16, generator=seeded(1))
+    y, micro = as_found(x, seeded(2))
+    side, top, left = micro.unbind(1)
+    assert set(side.tolist()) == {4, 8, 16} and float((side == 16).float().mean()) == pytest.approx(0.5, abs=0.04)
+    assert int(top.max()) == int(left.max()) == 6 and ((top == 0) == (left == 0)).all()
+    assert torch.equal(y[side == 4], downscale(y[side == 4], 4))
+    whole = (side == 16) & (top == 0)
+    assert torch.equal(y[whole], x[whole]) and float(whole.float().mean()) == pytest.approx(0.25, abs=0.04)
+    cut = crop_pictures(x, top, left)
+    for i in range(0, 2000, 200):
+        a, b = top[i], left[i]
+        assert torch.equal(cut[i, :, : 16 - a, : 16 - b], x[i, :, a:, b:]) and (cut[i, :, 16 - a :] == -1).all()
+    large = side == 16
+    assert torch.equal(y[large], cut[large])
+    with pytest.raises(ValueError, match="top must be 4 whole numbers from 0 to 16"):
+        crop_pictures(x[:4], torch.tensor([0, 1, 2, 17]), torch.zeros(4, dtype=torch.long))
+
+
 # The network
+
+
+def test_a_network_of_digits_takes_label_and_micro():
+    network = recipe.micro_network()
+    for p in network.net.parameters():
+        nn.init.normal_(p, std=0.3 / max(1, p.ndim - 1))
+    x, label = torch.randn(3, 1, 16, 16, generator=seeded(1)), torch.tensor([1, 10, 3])
+    assert network.given(NULL).cond.tolist() == [[10, 16, 0, 0]]
+    assert network.given((label, (4, 1, 2))).cond.tolist() == [[1, 4, 1, 2], [10, 4, 1, 2], [3, 4, 1, 2]]
+    outputs = [network.given((label, m))(x, 500).value for m in ((16, 0, 0), (8, 0, 0), (16, 3, 0), (16, 0, 3))]
+    assert all(not torch.allclose(a, b) for i, a in enumerate(outputs) for b in outputs[:i])
+    guided = classifier_free(network, (label, (4, 1, 2)), 3.0)
+    assert guided.uncond.cond.tolist() == [[10, 4, 1, 2]]
+    for bad in ((16, 0), (16.0, 0.0, 0.0), (16, -1, 0)):
+        with pytest.raises(ValueError, match="micro must be three whole numbers"):
+            network.given((label, bad))
+    (*_, end) = recipe.train_micro(network, *recipe.digit_collection(50), steps=2)
+    (*_, last) = recipe.train_micro(network, *recipe.digit_collection(50), steps=1, last=200)
+    assert end.step == 2 and last.step == 1
 
 
 def test_each_input_has_its_say_and_members_do_not_mix(net):
