@@ -91,7 +91,7 @@ class Scaled(nn.Module):
 
 @dataclass(frozen=True)
 class Arm:
-    """What the U-Net is trained on: maps of `size`, `channels` and `patch`; the autoencoder's factor, 1 for pixels; its view."""
+    """What the U-Net is trained on: maps of `size`, `channels` and `patch`; the autoencoder's factor; what it predicts."""
 
     size: int = 8
     channels: int = 4
