@@ -192,10 +192,12 @@ for name, at, colour, line in (
     each = [[estimate(drawn(f, *k)) for k in at] for f in ("recall", "precision")]
     recall, precision = ([e.mean for e in row] for row in each)
     across, up = ([e.margin for e in row] for row in each)
-    style = dict(fmt=line, color=colour, ms=8, alpha=0.9, elinewidth=0.7, label=name)
+    style = dict(fmt=line, color=colour, ms=8, elinewidth=0.7, label=name)
     axes[1].errorbar(recall, precision, up, across, **style)
-    for words, i in (("1.5", 1), ("3", -1)) if colour == BLUE else (("0.8", 3), ("0.7", -1)):
-        axes[1].annotate(words, (recall[i], precision[i]), (4, 8), textcoords="offset points")
+    for words, i, y in (
+        ((1.5, 1, -22), (3, 3, -22)) if line == "o-" else ((0.8, 3, 8), (0.7, 4, 8))
+    ):
+        axes[1].annotate(words, (recall[i], precision[i]), (4, y), textcoords="offset points")
 real = sweep.attrs["real"]
 axes[1].plot(real["recall"], real["precision"], "k*", ms=16, label="real digits")
 axes[1].set(
@@ -210,7 +212,7 @@ plots.show(
     fig,
     alt="Left: precision and recall over w. Precision falls from 0 to 0.5, rises to w = 2 "
     "and falls slowly beyond 3; recall is above 0.9 up to w = 0.5, then falls to below 0.5. "
-    "Right: precision over recall, two paths with bars that overlap, a star for real digits.",
+    "Right: precision over recall, two paths, bars that overlap, a star for real digits.",
 )
 
 # %%
@@ -396,9 +398,9 @@ claim(
 # $$\sum_c P(c \mid x_t)\,(s_c - s) = \sum_c P(c \mid x_t)\, \nabla \log P(c \mid x_t) = \nabla \sum_c P(c \mid x_t) = 0 .$$
 #
 # True scores satisfy this identity at every point. Nothing in the training enforces it. For learned scores the sum may differ
-# from 0: this is the **residual of the identity**. It shows an error without any true score. It does need $P$, from a classifier
-# or a calculation. One case is simple: where $\log P(c \mid x_t)$ is flat around $x_t$, as it mostly is where $P$ is nearly 1,
-# $s_c$ must be nearly $s$. The difference that a network still has there is error.
+# from 0: this is the **residual of the identity**. It shows an error without any true score. It does need $P$, from a
+# classifier or a calculation. One case is simple: where $\log P(c \mid x_t)$ is flat around $x_t$, as it mostly is where $P$ is
+# nearly 1, $s_c$ must be nearly $s$. The difference that a network still has there is error.
 #
 # ### Exercise 3: `identity_residual` (difficulty 1, 4 minutes)
 #
@@ -661,8 +663,8 @@ claim(
 # score of these, noised.) Bradley and Nakkiran (2024) show that neither DDPM nor DDIM with guidance samples the tilted density
 # in general.
 #
-# In the limit of small steps, they show, guided DDPM is a **predictor-corrector** method. It alternates two moves. The predictor
-# is a step of DDIM with the class score alone, $w = 1$. The corrector is a step of Langevin dynamics (lesson 03) on
+# In the limit of small steps, they show, guided DDPM is a **predictor-corrector** method. It alternates two moves. The
+# predictor is a step of DDIM with the class score alone, $w = 1$. The corrector is a step of Langevin dynamics (lesson 03) on
 # $q(x_t)^{1 - w'} q(x_t \mid c)^{w'}$ with $w' = 2w - 1$. For $w > 1$ it sharpens.
 #
 # In the plane both densities can be computed. The sampler's is exact: it is known where each noise goes, and how much the map
