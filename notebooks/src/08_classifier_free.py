@@ -250,7 +250,7 @@ claim(
 #
 # Low-temperature sampling trades as well. With a factor of 0.8, precision differs from that at $w = 1.5$ by
 # {{cfg-tradeoff.same}} and recall by {{cfg-tradeoff.gap}} (we chose this pair after the measurement). Neither can be told
-# apart; recall misses a verdict, 4.3 standard errors, only just.
+# apart. Recall only just misses a verdict (4.3 standard errors).
 #
 # ## One weight, many names
 #
