@@ -325,6 +325,16 @@ def teachers_grid(student, teacher, x0, times, n, rng):
 
 
 @_loop
+def without_the_factor_two(student, teacher, x0, times, n, rng):
+    i = torch.randint(0, n, (len(x0),), generator=rng)
+    x_t = PROCESS.add_noise(x0, times[i], torch.randn(x0.shape, generator=rng))
+    with torch.no_grad():
+        goal = distillation.two_steps(teacher, x_t, times[i], times[i + 1], times[i + 2])
+    pred = student(x_t, times[i])
+    return (distillation.truncated_snr(pred.a, pred.b) * (pred.x0 - goal).square()).mean()
+
+
+@_loop
 def one_time_for_all(student, teacher, x0, times, n, rng):
     i = 2 * int(torch.randint(0, n, (1,), generator=rng))
     x_t = PROCESS.add_noise(x0, times[i], torch.randn(x0.shape, generator=rng))
@@ -389,6 +399,7 @@ WRONG = {
         ("on the wrong side", stopped_on_the_wrong_side),
         ("a stop-gradient is missing", never_stopped),
         ("counts the teacher's steps", teachers_grid),
+        ("the factor 2 is missing", without_the_factor_two),
         ("the weight is missing", _halved(weight=lambda a, b: 1)),
         ("compared with the data", _halved(lambda student, teacher, x0, *rest: x0)),
     ],

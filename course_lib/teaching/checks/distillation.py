@@ -301,6 +301,9 @@ halving = Check(
         "i counts the teacher's steps: a step of the student begins at every second time only": {
             "2 * randint(0, n,": "randint(0, 2 * n - 1,"
         },
+        "the factor 2 is missing: i counts the student's steps, and `times` the teacher's": {
+            "2 * randint(0, n,": "randint(0, n,"
+        },
         "the step from t = T is never drawn: i begins with 0": {"randint(0, n,": "randint(min(1, n - 1), n,"},
         "the student is given the time s, where its step ends; it begins at t": {"student(x_t, t)": "student(x_t, s)"},
         "the student is given the time between; its step begins at t": {"student(x_t, t)": "student(x_t, between)"},
@@ -334,8 +337,8 @@ halving = Check(
         "the noise is not drawn from rng: pass generator=rng": {"randn_like(x0, rng)": "torch.randn_like(x0)"},
         "the loss of the last step is returned, not the losses of all steps": {"tensor(losses)": "tensor(losses[-1])"},
     },
-    hint="times = process.times(2 * n). Each step: x0 = draw(rng); i = 2 * randint(0, n, len(x0), rng=rng); x_t at times[i]; "
-    "under torch.no_grad() the teacher's target for times[i], times[i + 1], times[i + 2]; pred = student(x_t, times[i]); the "
-    "mean of weight times squared error; then zero_grad(), backward(), step(); and keep loss.item().",
+    hint="times = student.process.times(2 * n). Each step: x0 = draw(rng); i = 2 * randint(0, n, len(x0), rng=rng); x_t at "
+    "times[i]; under torch.no_grad() the teacher's target for times[i], times[i + 1], times[i + 2]; pred = student(x_t, "
+    "times[i]); the mean of weight times squared error; then zero_grad(), backward(), step(); and keep loss.item().",
     shown=(distillation.progressive_loss,),
 )
