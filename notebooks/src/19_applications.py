@@ -5,7 +5,7 @@
 # by two methods, all with a denoiser that was trained for none of these. You can say what each method keeps, what it invents,
 # and what it costs.
 #
-# **Time** 60 minutes. **Needs** lessons 00 (precision), 02 (Algorithm 2), 07 (Bayes' rule for scores), 08, 09 (captions), 12,
+# **Time** 60 minutes. **Needs** lessons 00 (precision), 02 (Algorithm 2), 07 (Bayes' rule for scores), 08, 12,
 # 14. **Papers** Chenlin Meng et al.: *SDEdit* (2022); Andreas Lugmayr et al.: *RePaint* (2022); Yinhuai Wang, Jiwen Yu, Jian
 # Zhang: *Zero-Shot Image Restoration Using Denoising Diffusion Null-Space Model* (2023); Hyungjin Chung et al.: *Diffusion
 # Posterior Sampling for General Noisy Inverse Problems* (2023).
@@ -32,7 +32,6 @@ course_map("19")
 # at $t_0 = 1000$. An edit from $t_0$ costs $t_0 / 20$ evaluations.
 
 # %% tags=["nbval-ignore-output"]
-import base64
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
@@ -420,31 +419,6 @@ claim(
 # %% [markdown]
 # The upper half of many digits fits two or three classes. That is why the distance stands beside the class accuracy.
 #
-# **With a caption** (an extra, without a control). The text model of lesson 09 was not trained to fill holes either. The left
-# half of 25 pictures is kept, the caption names what stands to the right, and $w = 3$. No resampling is used.
-
-# %%
-album = figures.where(runs, what="shapes").dropna(subset="pictures").set_index("at")
-packed = [bytearray(base64.b64decode(album["pictures"][at])) for at in ("whole", 1)]
-seen, filled = (
-    torch.frombuffer(data, dtype=torch.uint8).view(-1, 3, 32, 32) / 127.5 - 1
-    for data in packed
-)
-hidden = seen.clone()
-hidden[..., 16:] = -0.3
-fig, ax = plt.subplots(figsize=(8, 5))
-names = ["whole", "known", "filled"]
-shown = torch.cat([seen, hidden, filled])
-plots.pictures(shown, columns=5, ax=ax, rows=names, title="Filled as the caption says")
-print(f"all that the caption says is there: {of('shapes', 'all read right', 1).mean():.0%}")
-print(*album["said"]["whole"], sep="\n")
-plots.show(
-    fig,
-    alt="Five pictures of two coloured shapes side by side, in three rows: whole, without the "
-    "right half, and with a right half that shows the shape and colour of the caption.",
-)
-
-# %% [markdown]
 # ## How do you invert a measurement?
 #
 # A small picture, a blurred one, one with a hole: each is $y = A x_0$, perhaps with noise, where the matrix $A$ loses

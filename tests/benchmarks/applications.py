@@ -1,9 +1,9 @@
 """Editing, inpainting and inverse problems with the shipped digit model. Lesson 19 shows the results.
 
-    python tests/benchmarks/applications.py [--n 500] [--seeds 0 1 2] [--only what=shapes]
+    python tests/benchmarks/applications.py [--n 500] [--seeds 0 1 2] [--only what=instruct]
 
 About five minutes on one core. The model of digits, one training, is not conditioned (NULL) except in "instruct". Edits are
-of n held-out digits, all else of FEW (25 pictures of shapes). Three noises (seeds) each, paired between arms. Frechet distance
+of n held-out digits, all else of FEW. Three noises (seeds) each, paired between arms. Frechet distance
 and precision are against other held-out digits. What the lesson claims was written down here before the rows of its null
 models, those of equal evaluations, and all of "inverse" and "average" were measured; "edit" and "instruct" are older.
 
@@ -27,12 +27,12 @@ from itertools import pairwise
 
 import torch
 from rows import Benchmark, Part, measure
-from scores import as_base64, right, rounded
+from scores import rounded
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from course_lib import metrics
-from course_lib.datasets import captions, digits, scenes, shapes
+from course_lib.datasets import digits
 from course_lib.denoisers import NULL
 from course_lib.guidance import classifier_free
 from course_lib.methods.editing import Consistent, blurred, dps, repaint, sdedit, shrunk
@@ -47,7 +47,7 @@ MEASUREMENTS = {"a quarter as large": (shrunk(4), 0.0), "blurred, noise 0.05": (
 MEASUREMENTS["blurred"] = blurred(1.5), 0.0  # the control: DDNM without noise
 TUNED = ("a quarter as large", "blurred, noise 0.05")
 CONSTANTS, TUNING, EVALUATIONS = (1.0, 3.0, 10.0, 30.0), 50, 50
-FEW, MANY, SHAPES, HOLE = 200, 4, 25, "lower half"
+FEW, MANY, HOLE = 200, 4, "lower half"
 
 
 def rough(x: Tensor) -> Tensor:
@@ -204,46 +204,18 @@ def average(seed: int) -> dict[str, dict[str, float]]:
     return {way: rounded(scored(v, label) | {"PSNR": psnr(v, x)}) for way, v in ways.items()}
 
 
-def halves(n: int, seed: int) -> tuple[Tensor, list[str], scenes.Scene, Tensor]:
-    """n pictures (n, 3, 32, 32) of pairs side by side, their captions, the scenes that these describe, and what is kept: the
-    left half, with the first of each pair."""
-    rng = seeded(seed)
-    scene = scenes.sample(4 * n, rng, ("pair",))
-    scene = scene[(scene.relation == scenes.RELATIONS.index("left of")).nonzero().flatten()[:n]]
-    prompts, described = captions.tell(scene, rng)
-    keep = torch.ones(1, 32, 32)
-    keep[..., 16:] = 0
-    return shapes.draw(scene, rng), prompts, described, keep
-
-
-def shapes_filled(at: int | str, seed: int) -> dict:
-    """The share in which everything is right after the right halves of pictures were inpainted as the caption says, w = 3,
-    without resampling; or of the 'whole' pictures themselves."""
-    x, prompts, described, keep = halves(SHAPES, seed)
-    if at == "whole":
-        figures = {"all read right": right(x, described)["all"]}
-        return {"figures": figures, "said": prompts[:5], "pictures": as_base64(x[:5])}
-    network, rng = models.load("text2shape"), seeded(seed)
-    guided, noise = classifier_free(network, prompts, 3.0), torch.randn(x.shape, generator=rng)
-    made = result(repaint(guided, x, keep, noise, network.process.times(20), 1, rng))
-    figures = {"all read right": right(made, described)["all"], "kept": float(((made - x) * keep).abs().max())}
-    return {"figures": rounded(figures)} | ({"pictures": as_base64(made[:5])} if seed == 0 else {})
-
-
 def jobs(seeds) -> list[dict]:
     of_seeds = [("edit", t0) for t0 in STARTS] + [("instruct", t0) for t0 in AGREED]
     of_seeds += [(what, t0) for what in ("no instruction", "no instruction, again") for t0 in ENDS]
     of_seeds += [(HOLE, arm) for arm in ARMS]
-    of_seeds += [(f"{HOLE}, put in clean", "25 moves"), ("shapes", 1)]
+    of_seeds += [(f"{HOLE}, put in clean", "25 moves")]
     of_seeds += [("edit, other guide", t0) for t0 in LADDER]
-    found = [(what, at, seed) for seed in seeds for what, at in of_seeds] + [("shapes", "whole", 0)]
+    found = [(what, at, seed) for seed in seeds for what, at in of_seeds]
     return [dict(zip(("what", "at", "seed"), job)) for job in found]
 
 
 def row(n: int, what: str, at: int | str, seed: int) -> dict:
     """The figures of one row: `at` is the time that an edit starts from, or an arm of ARMS."""
-    if what == "shapes":
-        return shapes_filled(at, seed)
     if what.startswith("edit"):
         figures = edited(n, at, seed, "other" in what)
     elif "instruct" in what:
