@@ -285,6 +285,15 @@ def at_x_t(denoiser, A, y, x, times, zeta, rng):
     return x.detach()
 
 
+def with_graph(denoiser, A, y, x, times, zeta, rng):
+    for t, s in pairwise(times):
+        x = x.detach().requires_grad_()
+        pred = denoiser(x, t)
+        gradient = torch.autograd.grad(per_picture(y - A(pred.x0)), x)[0]
+        x = editing.ddpm_move(denoiser.process, pred, t, s, randn_like(x, rng)) - zeta * gradient
+    return x
+
+
 def by_own_norm(x, gradient, zeta, s):
     return x - zeta * gradient / gradient.flatten(1).norm(dim=1).view(-1, *[1] * (x.ndim - 1))
 
@@ -326,6 +335,10 @@ TRIED = {
         ("the noise of time t", mixing(lambda process, known, t, s, eps: process.add_noise(known, t, eps))),
         ("but has no noise", mixing(lambda process, known, t, s, eps: process.add_noise(known, s, 0 * eps))),
         ("but does not fade", mixing(lambda process, known, t, s, eps: known + float(process.noise(s)) * eps)),
+        (
+            "as in the published algorithm",
+            mixing(lambda p, known, t, s, eps: float(p.signal(s)) * known + float(1 - p.alpha_bar(s)) * eps),
+        ),
         ("at the end alone", looped(put_in_at_the_end)),
         ("after the last of the rounds", looped(put_in_last)),
         ("is added to x", looped(added)),
@@ -337,6 +350,7 @@ TRIED = {
         ("does not fade on the way up", going_up(lambda p, t, s: (1, (1 - share(p, t, s)) ** 0.5))),
         ("no noise is added on the way up", going_up(lambda p, t, s: (share(p, t, s) ** 0.5, 0))),
         ("square roots are missing", going_up(lambda p, t, s: (share(p, t, s), 1 - share(p, t, s)))),
+        ("root of 1 - alpha", going_up(lambda p, t, s: (share(p, t, s) ** 0.5, 1 - share(p, t, s)))),
         ("of all t steps", going_up(lambda p, t, s: (share(p, t, s) ** 0.5, float(p.noise(t))))),
     ],
     "consistent": [
@@ -354,6 +368,8 @@ TRIED = {
     "dps_sampler": [
         *WRONG["dps_sampler"],
         ("is twice that of the norm", guided(shift=lambda x, g, zeta, s: x - 2 * zeta * g)),
+        ("half the gradient", guided(shift=lambda x, g, zeta, s: x - 0.5 * zeta * g)),
+        ("still has a graph", with_graph),
         ("over the whole batch", guided(lambda residual: residual.norm())),
         ("averaged over the batch", guided(lambda residual: residual.flatten(1).norm(dim=1).mean())),
         ("absolute values", guided(lambda residual: residual.abs().sum())),

@@ -88,6 +88,9 @@ repaint_sampler = Check(
         "the known picture has the noise of time t; after the move, x has that of time s": {"(known, s,": "(known, t,"},
         "the known picture fades, but has no noise": {_NOISY: "process.add_noise(known, s, 0 * x)"},
         "the known picture has noise, but does not fade": {_NOISY: "known + process.noise(s).float() * randn_like(x, rng)"},
+        "the noise of the known part has the factor 1 - alpha_bar, as in the published algorithm; its square root is right": {
+            _NOISY: "process.signal(s).float() * known + (1 - process.alpha_bar(s)).float() * randn_like(x, rng)"
+        },
         "the known pixels are put in at the end alone": {_MIX: f"{_MIX} if s == 0 else x"},
         "the known pixels are put in only after the last of the rounds": {_MIX: f"{_MIX} if u == rounds - 1 else x"},
         "the known picture is added to x, where it should take its place": {_MIX: "keep * noisy + x"},
@@ -110,6 +113,7 @@ repaint_sampler = Check(
             _UP: "alpha.sqrt() * x + 0 * randn_like(x, rng)"
         },
         "the square roots are missing on the way up": {_UP: "alpha * x + (1 - alpha) * randn_like(x, rng)"},
+        "the square root of 1 - alpha is missing on the way up": {"(1 - alpha).sqrt()": "(1 - alpha)"},
         "the noise on the way up is that of all t steps; s of them are in x_s already": {
             "(1 - alpha).sqrt()": "(1 - process.alpha_bar(t)).sqrt()"
         },
@@ -228,6 +232,7 @@ dps_sampler = Check(
         Case("zeta = 0: x_t is multiplied as in DDPM", lambda f: _unguided(f).a, 0.03),
         Case("zeta = 0: the new noise is that of DDPM", lambda f: _unguided(f).c, 0.03),
         Case("each move has noise of its own", lambda f: _unguided(f).fresh),
+        Case("the result has no graph", lambda f: _at_end(40, 0.5)(f).requires_grad),
         Case("the arguments are left as they were", after(DENOISER, TOTAL, FAR, PICTURES, [40, 20, 0], 0.5, seeded(3))),
     ],
     mistakes={
@@ -237,6 +242,9 @@ dps_sampler = Check(
         },
         "the gradient of the squared norm is divided by the norm, and is twice that of the norm": {
             "- zeta * gradient": "- 2 * zeta * gradient"
+        },
+        "half the gradient is taken; zeta multiplies the gradient of the norm": {
+            "- zeta * gradient": "- 0.5 * zeta * gradient"
         },
         "the gradient is taken with respect to the predicted x_0; it should be taken through the denoiser, to x_t": {
             "(distance, x)": "(distance, pred.x0)",
@@ -259,6 +267,7 @@ dps_sampler = Check(
         "y is not used": {"residual = y - ": "residual = 0 * y - "},
         "no new noise is added in the moves": {"s, z)": "s, 0 * z)"},
         "the gradient is not used": {"- zeta * gradient": "- 0 * gradient"},
+        "the result still has a graph: detach it": {"return x.detach()": "return x"},
         "the last move is left out of the guidance": {"- zeta * gradient": "- (s > 0) * zeta * gradient"},
     },
     hint="x.requires_grad_(); pred = denoiser(x, t); the norm of y - A(pred.x0) of each picture, summed; "
