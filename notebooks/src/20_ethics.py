@@ -761,8 +761,8 @@ claim(
 
 # %% [markdown]
 # **Which edits does each pattern survive?** Rings survive mirrors and quarter turns in nearly half of the pictures, random keys
-# hardly ever. But a ring key is five random numbers, so some keys are strong and some weak; random keys, of 80 numbers, are all
-# alike in strength. After a turn, the stronger ring keys are detected most of the time, the weaker seldom (the print above).
+# hardly ever. But a ring key is five random numbers, so some keys are strong and some weak; random keys, of 80 numbers, vary
+# less. After a turn, the stronger ring keys are detected most of the time, the weaker seldom (the print above).
 #
 # After a shift, a crop, blur, noise or compression most marks of both patterns are lost. After blur random keys are detected
 # more often, after the regeneration attack rings. These two were not predicted: of nine edits, one may differ by chance. After
@@ -835,12 +835,12 @@ claim(
 # ## What you saw
 #
 # - A ratio of distances finds copies; held-out pictures set its threshold.
-# - Pictures with 100 or 300 duplicates are copied {{copy-duplicates.often.a}} times as often as they are shown, those that are
-#   there once {{copy-duplicates.often.b}} times (100 duplicates 0.19, 300 duplicates 0.89). At $w = 3$ a share of
-#   {{copy-guidance.share.a}} of samples are copies, at $w = 1$ {{copy-guidance.share.b}}.
-# - In the plane, $w = 4$ multiplies a minority's share by {{bias-plane.near}} near another class, by {{bias-plane.same}} at the
-#   same distance, by {{bias-plane.far}} far from it. In the network, $w = 2$ multiplies nines by {{bias-digits.ratio.a}}, zeros
-#   by {{bias-digits.ratio.b}}.
+# - Pictures with 100 or 300 duplicates are copied {{copy-duplicates.often.a}} times as often as they are shown (0.19 at 100,
+#   0.89 at 300), those that are there once {{copy-duplicates.often.b}} times. At $w = 3$ a share of {{copy-guidance.share.a}}
+#   of samples are copies, at $w = 1$ {{copy-guidance.share.b}}.
+# - In the plane, going from $w = 1$ to 4 multiplies a minority's share by {{bias-plane.near}} near another class, by
+#   {{bias-plane.same}} at the same distance, by {{bias-plane.far}} far from it. In the network, going to 2 multiplies nines by
+#   {{bias-digits.ratio.a}}, zeros by {{bias-digits.ratio.b}}.
 # - Ring keys are detected in {{mark-rings.turn.a}} after a quarter turn, random keys in {{mark-rings.turn.b}}. The holder of
 #   the key can forge: {{mark-forged.passed.a}} of real digits pass.
 #
