@@ -478,7 +478,7 @@ print(f"share at w = 2 over that at w = 1: nines {ratio.a:.2f}, zeros {ratio.b:.
 #
 # Luccioni et al. (2023) find in DALL-E 2 and Stable Diffusion 1.4 and 2 that marginalised groups are under-represented in
 # pictures of professions. Their abstract does not say which part of that is due to guidance. **What helps**: weight the data,
-# name the group in the caption , and look at shares.
+# name the group in the caption, and look at shares.
 #
 # ## How does a watermark in the noise work?
 #
