@@ -10,7 +10,7 @@ samples at each w are classified by the shipped classifier.
 The prediction was made before the training by the shipped noise-aware classifier, which was not trained on these kinds:
 guidance ascends log P(kind | x_t). Its mean over TIMES is lower by 0.85 for 9 than for 6, so that the share of 9 should fall,
 and higher by 0.12 for 0 than for 8, so that the share of 0 should rise a little (it falls). That the share of 9 falls more than
-that of 0, from w = 1 to 2, was stated after these figures. Its null model is w = 1 from other noises.
+that of 0, from w = 1 to 2, was noticed in these figures, so the lesson makes no claim of it.
 """
 
 import torch

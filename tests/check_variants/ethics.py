@@ -484,6 +484,16 @@ def detect_a_step_late(denoiser, x, value, times):
     return (found * key.conj()).real.sum(1) / (found.norm(dim=1) * key.norm())
 
 
+def detect_the_key_once(denoiser, x, value, times):
+    found, key = _matched(_up(denoiser, x, times), value)
+    return (found * key.conj()).real.sum(1) / (found.norm(dim=1) * value.norm())
+
+
+def detect_from_the_second(denoiser, x, value, times):
+    found, key = _matched(_up(denoiser, x, times[:-1]) if len(times) > 2 else x, value)
+    return (found * key.conj()).real.sum(1) / (found.norm(dim=1) * key.norm())
+
+
 RIGHT = {
     "detect_mark": [by_the_library, by_vdot, by_the_whole_plane, detect_by_numpy],
     "memorisation_score": [by_sorting, by_loops, by_numpy, by_root_mean_square, by_partition, by_kthvalue],
@@ -536,6 +546,8 @@ TRIED = {
         ("there is no inversion", detect_in_the_picture),
         ("the forward chain", detect_by_the_forward_chain),
         ("there is no inversion", detect_a_step_late),
+        ("the key is counted once", detect_the_key_once),
+        ("the first move", detect_from_the_second),
     ],
     "memorisation_score": [
         *WRONG["memorisation_score"],

@@ -291,6 +291,10 @@ detect_mark = Check(
             {"in pairwise(times[::-1])": "in []"},
             {"denoiser(x, s)": "denoiser(x, t)"},
         ],
+        "the key is counted once; with C channels it stands in each, and its size grows with them": {
+            " * key.abs().square().sum().sqrt()": " * value.abs().square().sum().sqrt()"
+        },
+        "the first move, from the lowest time, is missing": {"times[::-1]": "times[-2::-1]"},
         "the last move, up to T, is missing": {"times[::-1]": "times[:0:-1]"},
         "the key is compared with the noise itself, not with its frequencies": {
             'torch.fft.fft2(x, norm="ortho")': "x.to(value.dtype)"
