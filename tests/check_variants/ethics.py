@@ -400,6 +400,14 @@ def by_vdot(denoiser, x, value, times):
     return torch.stack(scores)
 
 
+def as_one_cosine(denoiser, x, value, times):
+    """Real and imaginary parts side by side are one real vector."""
+    f = torch.fft.fft2(_up(denoiser, x, times), norm="ortho")[..., value != 0]
+    found = torch.view_as_real(f).flatten(1)
+    key = torch.view_as_real(value[value != 0].expand_as(f[0]).contiguous()).flatten()
+    return torch.cosine_similarity(found, key[None], dim=1)
+
+
 def by_the_whole_plane(denoiser, x, value, times):
     """Where the key is 0 it adds nothing; the found frequencies are set to 0 there."""
     for i in range(len(times) - 1, 0, -1):
@@ -495,7 +503,7 @@ def detect_from_the_second(denoiser, x, value, times):
 
 
 RIGHT = {
-    "detect_mark": [by_the_library, by_vdot, by_the_whole_plane, detect_by_numpy],
+    "detect_mark": [by_the_library, by_vdot, as_one_cosine, by_the_whole_plane, detect_by_numpy],
     "memorisation_score": [by_sorting, by_loops, by_numpy, by_root_mean_square, by_partition, by_kthvalue],
     "detection_limit": [
         by_torch,
