@@ -39,8 +39,8 @@ course_map("16")
 # 0$ and $s = 1$ came first (Table 1: mean rank 1.54; with uniform times 5.67). The rank is by CLIP score and FID, averaged over
 # data sets and sampler settings; 1 is best.
 #
-# A pair also has to be drawn. How pictures and noises are paired is a **coupling**. Here the two are independent; reflow,
-# below, uses another one.
+# A pair also has to be drawn. How pictures and noises are paired is a **coupling**. Here the two are independent; a later
+# section uses another one.
 #
 # ### Exercise 1: `flow_training` (difficulty 2, 10 minutes)
 #
@@ -489,9 +489,9 @@ claim(
 
 # %% [markdown]
 # The time 0.8 was fixed by an earlier measurement on other pictures, which had its peak there. (The statement first said "more
-# than twice", of 0.65, and failed.) At $t = 1$ the prompt can only shift the mean of all pictures; near $t = 0$ the noisy
-# picture itself shows nearly all. Whether training at such times helps most is another question, that of Esser et al.'s
-# Table 1.
+# than twice", of the time before it, and failed.) At $t = 1$ the prompt can only shift the mean of all pictures; near $t = 0$
+# the noisy picture itself shows nearly all. Whether training at such times helps most is another question, that of Esser et
+# al.'s Table 1.
 #
 # ## MM-DiT: one attention for two streams
 #
