@@ -292,7 +292,7 @@ plots.show(
 #
 # - The **error** is the root mean square distance from the end of 64 exact steps *from the same noise*. The radius is 1, the
 #   standard deviation of a spot 0.1.
-# - The **distance** is the sliced Wasserstein distance (lesson 05) from the ring, over that of real points from real points. It
+# - The **distance** is the sliced Wasserstein distance (lesson 16) from the ring, over that of real points from real points. It
 #   compares distributions, and ignores which noise led where. The floor is an estimate: 64 exact steps, too, are below 1 in the
 #   figure, so that a ratio of 0.9 is no better than 1.
 #

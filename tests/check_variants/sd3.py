@@ -262,6 +262,12 @@ def one_step(net, x, times):
     return x + (times[-1] - times[0]) * net(x, torch.full((len(x),), times[0]))
 
 
+def to_the_end(net, x, times):
+    for t in times[:-1]:
+        x = x - t * net(x, torch.full((len(x),), t))
+    return x
+
+
 def _seen(P, mask):
     return torch.cat([torch.ones(len(mask), P, dtype=torch.bool), mask], 1)[:, None, None]
 
@@ -322,6 +328,17 @@ def crossed(picture, text, mask):
     (q, k, v), (r, o, u) = picture, text
     mask = mask[:, None, None]
     return scaled_dot_product_attention(q, o, u, attn_mask=mask), scaled_dot_product_attention(r, k, v)
+
+
+def words_alone(picture, text, mask):
+    (q, _, _), (r, o, u) = picture, text
+    mask = mask[:, None, None]
+    return scaled_dot_product_attention(q, o, u, attn_mask=mask), scaled_dot_product_attention(r, o, u, attn_mask=mask)
+
+
+def all_turned(picture, text, mask):
+    P = picture[0].shape[2]
+    return _joint(picture, text, mask, lambda scores, seen: scores.masked_fill(_seen(P, mask), -torch.inf).softmax(-1))
 
 
 def words_are_blind(picture, text, mask):
@@ -484,6 +501,7 @@ TRIED = {
     "flow_sampler": [
         *WRONG["flow_sampler"],
         ("multiplied by s", by_s),
+        ("all the way to t = 0", to_the_end),
         ("the last step is missing", last_missing),
         ("from 0 to 1", upwards),
         ("after the first step", one_step),
@@ -494,6 +512,8 @@ TRIED = {
     "joint_attention": [
         *WRONG["joint_attention"],
         ("the picture only to places", places_are_blind),
+        ("to the words alone", words_alone),
+        ("give it ~visible", all_turned),
         ("the scale is missing", unscaled),
         ("divided by d;", scaled_by_d),
         ("the whole width", scaled_by_width),

@@ -235,6 +235,7 @@ flow_sampler = Check(
         "all steps are taken to be equally long: multiply the velocity by s - t, of each pair of times": {
             "(s - t)": "(-1 / (len(times) - 1))"
         },
+        "each step goes all the way to t = 0, x - t v: its length is s - t": {"(s - t)": "(-t)"},
         "the step is multiplied by s, where its length, s - t, belongs": {"(s - t)": "(-s)"},
         "the last step is missing": {"pairwise(times)": "pairwise(times[:-1])"},
         "the prediction of x_0 is returned after the first step: x - t v is exact only for straight paths": {
@@ -317,6 +318,9 @@ joint_attention = Check(
         "the words attend to all, the picture only to places: in joint attention it attends to the words, too": {
             "attended = scores": "scores[..., :P, P:] = -torch.inf; attended = scores"
         },
+        "all attend to the words alone: keys and values of both streams must be joined": {
+            "attended = scores": "scores[..., :P] = -torch.inf; attended = scores"
+        },
         "the scale is missing: divide q k^T by sqrt(d)": {" / q.shape[-1] ** 0.5": ""},
         "q k^T is divided by d; by its square root, sqrt(d), is right": {" ** 0.5": ""},
         "q k^T is divided by the root of the whole width, heads times d; each head has d numbers": {
@@ -332,6 +336,9 @@ joint_attention = Check(
         },
         "the mask is turned: True is a word, False is padding": {
             "~visible": "torch.cat([mask.new_zeros(len(mask), P), mask], 1)[:, None, None]"
+        },
+        "masked_fill hides where its mask is True, and it is given where tokens are visible: give it ~visible": {
+            "masked_fill(~visible": "masked_fill(visible"
         },
         "the weights of padding are set to 0 after the softmax, and those that are left do not sum to 1": {
             ".masked_fill(~visible, -torch.inf)": "",
