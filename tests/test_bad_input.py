@@ -724,7 +724,11 @@ api(tradeoff.TradeOff, curves=Kind({"a": CURVE}, {"None": None, "none": {}, "num
 
 ids = {"None": None, "3": 3, "empty": "", "spaces": "a b", "capitals": "A", "line": "a\n"}
 sentence = Kind("A sentence.", {"None": None, "3": 3, "empty": ""})
-api(claims.claim, id=Kind("a-b", ids), statement=sentence, measured=sentence, holds=Kind(True, {"None": None, "text": "no"}))
+api(
+    claims.claim, id=Kind("a-b", ids), statement=sentence, measured=sentence,
+    holds=Kind(lambda n: n == 1, {"None": None, "text": "no", "True": True}),
+    figures=Kind({"n": 1}, {"None": None, "text": "n"}), null=Kind("exact", {"None": None, "3": 3, "empty": ""}),
+)
 runs = {"None": None, "3": 3, "text": "x", "none": [], "nan": [1.0, math.nan], "texts": ["a"], "a cube": [[[1.0]]]}
 runs["ragged"] = [[1], [1, 2]]
 values, unit = Kind([0.1, 0.2, 0.3], runs), Kind("noises", {"None": None, "3": 3})
