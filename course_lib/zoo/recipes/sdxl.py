@@ -209,11 +209,13 @@ def train_micro(
     batch: int = 32,
     last: int | None = None,
     muon: float = 0.02,
+    weighted: bool = False,
     seconds: float | None = None,
 ) -> Iterator[TrainingState]:
     """Trains on pictures x (n, 1, S, S) with their labels (n,) and micro-conditions (n, 3), in batches of `batch`.
 
-    One label in ten is made null; size and crop stay. `last` restricts the times to 1..last, as for a refiner.
+    One label in ten is made null; size and crop stay. `last` restricts the times to 1..last, as for a refiner. They are then
+    uniform, or, if `weighted`, drawn by the weights that all other times have (`min_snr_times`).
     """
     learner, rng = learner_of(network), seeded(seed)
     null = LabelEmbedding.as_condition(learner.net.label, NULL)
@@ -222,9 +224,13 @@ def train_micro(
         i = randint(0, len(x), batch, rng=rng)
         cond = torch.cat([torch.where(rand(batch, rng=rng) < 0.1, null, label[i])[:, None], micro[i]], 1)
         given, x0 = replace(learner, cond=cond), x[i].to(device_of(learner))
-        if last is not None:
+        if last is None:
+            return denoising_loss(given, x0, rng, min_snr_times(network.process, batch, rng))
+        if not weighted:
             return refiner_loss(given, x0, last, rng)
-        return denoising_loss(given, x0, rng, min_snr_times(network.process, batch, rng))
+        t = min_snr_times(network.process, 64 * batch, rng)
+        t = t[t <= last]
+        return denoising_loss(given, x0, rng, t[torch.randperm(len(t), generator=rng, device="cpu")[:batch]])
 
     ema = EMA(learner.net, 0.99, into=network.net)
     return train(loss, learner.net, steps, lr=lr, seconds=seconds, ema=ema, muon=muon)
