@@ -22,8 +22,8 @@ Added after the figures of these were known, before their own runs; no statement
 - `digits`: 'numbers of other pictures' is conditioned, but each picture has the size and crop of another one. It is the null
   model of the first statement: beside 'not conditioned', its distance must not be lower. 'own digits' trains nothing: the large
   whole training digits of the seed, repeated to n. It says what a copier of them would score.
-- `refiner`: 'refiner, weighted times' differs from 'refiner' in how t <= 200 is drawn: by the weights that 'same steps, all times'
-  has. 'another conditioned' is the hand-over alone, to the conditioned network of the next seed.
+- `refiner`: 'refiner, weighted times' differs from 'refiner' in how t <= 200 is drawn: by the weights of 'same steps, all
+  times'. 'another conditioned' is the hand-over alone, to the conditioned network of the next seed.
 """
 
 import time
