@@ -292,7 +292,8 @@ claim(
     "After 500 steps of 32, a network with all 400 digits, conditioned on size and crop, has a "
     "lower Frechet distance than one with the large whole quarter alone.",
     figures=dict(beside("conditioned", "large only"), nearest=nearest),
-    measured="Frechet distance {distance:.2f}; recall {recall:.2f}; lowest of three: {nearest}",
+    measured="Frechet distance, or what is named, {distance:.2f}; recall {recall:.2f}; lowest "
+    "distance of three: {nearest}",
     holds=lambda distance: distance.lower,
     null={"not conditioned beside large only": beside("not conditioned", "large only")},
     control={
