@@ -19,11 +19,13 @@ from course_lib.methods.sdxl import (
     high_frequency_detail,
     refiner_loss,
 )
+from course_lib.muon import hidden
 from course_lib.nets.sdxl import WHOLE, SDXLUNet, TwoEncoders
 from course_lib.nets.text import TextEncoder
 from course_lib.process import DDPM, seeded
 from course_lib.samplers import sample
 from course_lib.schedules import linear_beta
+from course_lib.training import EMA, denoising_loss
 from course_lib.zoo import models
 from course_lib.zoo.recipes import sdxl as recipe
 from course_lib.zoo.recipes.unclip import shipped_clip
@@ -262,3 +264,32 @@ def test_a_switch_of_experts_is_parted_like_its_experts(net):
     prompts, noise = ["a red circle", "three pink stars", "a blue square"], torch.randn(3, 4, 8, 8, generator=seeded(1))
     switch = ExpertSwitch(network.given((prompts, (8, 3, 5))), network.given(prompts), at=500)
     assert torch.allclose(sample(switch, noise, 2, batch=2), sample(switch, noise, 2), atol=1e-5)
+
+
+def test_the_hook_moves_what_adamw_does_not_and_its_rate_ends_at_zero():
+    learner, network = recipe.micro_network(0), recipe.micro_network(0)
+    average = EMA(learner.net, 0.5, into=network.net)
+    before = {name: w.clone() for name, w in learner.net.state_dict().items()}
+    optimizer = recipe.hooked_optimizer(learner.net, 3, average)
+    x0 = torch.zeros(2, 1, 16, 16)
+    for _ in range(3):
+        optimizer.zero_grad()
+        denoising_loss(learner.given((torch.tensor([1, 2]), (16, 0, 0))), x0, seeded(0)).backward()
+        optimizer.step()
+    inner = {id(w) for w in hidden(learner.net)}
+    moved = {id(w) in inner for name, w in learner.net.named_parameters() if not torch.equal(w, before[name])}
+    assert moved == {True, False} and optimizer.param_groups[0]["lr"] == 0
+    assert any(not torch.equal(w, before[name]) for name, w in network.net.state_dict().items())
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_times_of_a_refiner_are_up_to_last(weighted, monkeypatch):
+    times = []
+    record = lambda denoiser, x0, rng, t: times.append(t) or denoising_loss(denoiser, x0, rng, t)
+    monkeypatch.setattr(recipe, "denoising_loss", record)
+    monkeypatch.setattr("course_lib.methods.sdxl.denoising_loss", record)
+    x, label, micro = recipe.digit_collection(20)
+    list(recipe.train_micro(recipe.micro_network(0), x, label, micro, 4, batch=32, last=200, weighted=weighted))
+    t = torch.cat(times)
+    assert len(t) == 128 and 1 <= t.min() and t.max() <= 200
+    assert float((t <= 66).float().mean()) == pytest.approx(0.09 if weighted else 0.33, abs=0.12)

@@ -1,10 +1,10 @@
 # %% [markdown]
-# # 15 SDXL: conditioning on size and crop, two text encoders, a refiner
+# # 15 SDXL: conditioning on size and crop, and a refiner
 #
 # **You will be able to** train on pictures that were enlarged or cropped and sample large whole ones, write that training
 # loop, hand the last steps to a refiner, and say what an experiment on these parts must hold fixed.
 #
-# **Time** 55 minutes. **Needs** lessons 04 (the embedding of time), 08 (guidance, dropped labels), 09 (text encoders) and 12
+# **Time** 60 minutes. **Needs** lessons 04 (the embedding of time), 08 (guidance, dropped labels), 09 (text encoders) and 12
 # (latents). **Paper** Dustin Podell, Zion English and others: *SDXL: Improving Latent Diffusion Models for High-Resolution
 # Image Synthesis* (2023).
 
@@ -26,31 +26,28 @@ course_map("15")
 #
 # Our small world for this is digits. We take a few hundred of lesson 00's handwritten digits. At random, half have been
 # shrunk to 4 or 8 pixels and enlarged again: each block repeats one of its pixels. At random, half have lost 1 to 6 rows at
-# the top and 1 to 6 columns at the left. About a quarter are large and whole. On the right, one digit is whole, without five
-# rows at the top, and without five columns at the left.
+# the top *and* 1 to 6 columns at the left, the others neither. About a quarter are large and whole. On the right, one digit is
+# whole, without five rows at the top, and without five columns at the left.
 
 # %%
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
 from course_lib import plots
 from course_lib.guidance import classifier_free
 from course_lib.methods.sdxl import ExpertSwitch, crop_pictures
-from course_lib.muon import Muon, hidden
 from course_lib.nets.embeddings import sinusoidal
 from course_lib.process import seeded
 from course_lib.samplers import ddim, sample
 from course_lib.teaching import checks as check
 from course_lib.teaching.claims import claim
 from course_lib.teaching.evidence import all_of, compare, estimate
-from course_lib.training import EMA, one_cycle
+from course_lib.training import EMA
 from course_lib.widgets.guess import guesses, predict
 from course_lib.widgets.player import play
 from course_lib.zoo import figures, models
-from course_lib.zoo.recipes.sdxl import digit_collection, micro_network
+from course_lib.zoo.recipes.sdxl import digit_collection, hooked_optimizer, micro_network
 
 plots.style()
-BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
 found, found_label, found_micro = digit_collection(400)
 seven = found[(found_micro == torch.tensor([16, 0, 0])).all(1) & (found_label == 7)][:1]
 cut = crop_pictures(seven.repeat(3, 1, 1, 1), torch.tensor([0, 5, 0]), torch.tensor([0, 0, 5]))
@@ -60,7 +57,8 @@ plots.pictures(cut, columns=3, ax=axes[1], title="whole, top, left")
 plots.show(
     fig,
     alt="Left: three rows of twelve handwritten digits. Some are sharp and whole, some are made "
-    "of large blocks, some are cut off at the top and at the left. Right: a 7; the same without "
+    "of large blocks, some are cut off at the top and at the left, and a few are all but black. "
+    "Right: a 7; the same without "
     "its five upper rows, moved up; the same without its five left columns, moved left.",
 )
 
@@ -131,12 +129,11 @@ verdict
 check.solution("micro_training")
 
 # %% [markdown]
-# Now train with it. 1,000 digits, half of which were small; your loop crops them. A hook after each step moves the inner
-# matrices by Muon (lesson 05), lowers the rates along one cycle, and updates an average of the weights, which draws the
-# samples.
+# Now train with it. 1,000 digits, half of which were small; your loop crops them. After each of its steps, a hook updates an
+# average of the weights, which draws the samples. (It also moves the inner matrices by Muon, lesson 05, and lowers the rates.)
 
 # %% tags=["nbval-ignore-output"]
-STEPS, MOST, NO_CLASS = 800, 4, 10
+STEPS, MOST, NO_CLASS = 800, 3, 10
 x, label, micro = digit_collection(1000, seed=1, cut=0)
 
 
@@ -147,24 +144,7 @@ def draw(rng):
 
 learner, network = (micro_network(0, embed=my_micro_embedding) for _ in range(2))
 average = EMA(learner.net, 0.99, into=network.net)
-inner = hidden(learner.net)
-others = [w for w in learner.net.parameters() if all(w is not matrix for matrix in inner)]
-optimizer, muon = torch.optim.AdamW(others, 3e-3, fused=True), Muon(inner, 0.02)
-rates = [
-    torch.optim.lr_scheduler.LambdaLR(each, lambda i: one_cycle(min(1, i / STEPS)))
-    for each in (optimizer, muon)
-]
-
-
-@optimizer.register_step_post_hook
-def after(*_):
-    muon.step()
-    muon.zero_grad()
-    for rate in rates:
-        rate.step()
-    average.update()
-
-
+optimizer = hooked_optimizer(learner.net, STEPS, average)
 losses = torch.as_tensor(
     my_micro_training(learner, draw, optimizer, STEPS, MOST, 0.1, NO_CLASS, seeded(0))
 )
@@ -177,8 +157,8 @@ asked = {
     "16, 0, 0": (16, 0, 0),
     "8, 0, 0": (8, 0, 0),
     "4, 0, 0": (4, 0, 0),
-    "16, 4, 0": (16, 4, 0),
-    "16, 0, 4": (16, 0, 4),
+    "16, 3, 0": (16, 3, 0),
+    "16, 0, 3": (16, 0, 3),
 }
 mine = [sample(classifier_free(network, (digit, m), 2.0), noise, 20) for m in asked.values()]
 fig, ax = plt.subplots(figsize=(10.5, 5.8))
@@ -192,24 +172,27 @@ plots.pictures(
 ax.set_ylabel("side, top, left")
 plots.show(
     fig,
-    alt="Five rows of the digits 0 to 9, some of them ragged. Row 1: whole, in the middle. Row 2: "
-    "coarser. Row 3: a few large blots. Row 4: moved up, some cut off at the top. Row 5: moved "
-    "left, some cut off at the left.",
+    alt="Five rows of the digits 0 to 9; 4, 5 and 8 are ragged. Row 1: whole, in the middle. Row 2: "
+    "coarser. Row 3: a few large blots, the 3 all but black. Row 4: moved up, some cut off at the "
+    "top. Row 5: moved left, some cut off at the left.",
 )
 
 # %% [markdown]
-# The noise and the class are the same in each column. Only the three numbers differ. (Some digits are ragged: the network had
-# 32,000 pictures in all, and few of them large and whole.)
+# The noise and the class are the same in each column. Only the three numbers differ. (Of 32,000 training pictures 1 in 16 had
+# crops 0 and 0, and half of these were large: about 1,000. So the first row is no better than the others.) Your loop draws top
+# and left apart, so that (16, 3, 0) is in its data. `digit_collection` crops at both sides or at neither.
 #
 # ## Does conditioning help where good pictures are few?
 #
-# An experiment, by `tests/benchmarks/sdxl.py`. Its arms, figures and conditions were written down before it ran. (Two further
-# arms were dropped before their turn, for lack of time.) Each training begins with random weights and has 400 digits as in
-# the first figure. It has 500 steps of 32 digits. The arms differ in this alone:
+# An experiment, by `tests/benchmarks/sdxl.py`. Its statements were written down before it ran. Each training begins with
+# random weights and has 400 digits as in the first figure. It has 500 steps of 32 digits. The arms differ in this alone:
 #
 # - **conditioned**: all digits, with their sizes and crops;
 # - **not conditioned**: all digits, with the numbers (16, 0, 0) for each;
 # - **large only**: the small and the cropped digits are thrown away.
+#
+# Two rows were added later. **Numbers of other pictures**: each digit has the size and crop of another one. **Own digits**: no
+# network, but the large whole digits of the training set themselves, repeated to 300. That is what a copier would score.
 #
 # There are three trainings of each arm, with other digits and other initial weights. Arms are compared seed by seed. Each
 # network draws 300 digits with $w = 2$, and all are asked for (16, 0, 0). The Frechet distance is from 300 held-out digits.
@@ -217,7 +200,7 @@ plots.show(
 # %% tags=["nbval-ignore-output"]
 predict(
     "sdxl-micro-conditioning.distance",
-    "Not conditioned, the Frechet distance is near 7. What is it with conditioning?",
+    "Not conditioned, the Frechet distance is near 6.5. What is it with conditioning?",
     low=0,
     high=10,
 )
@@ -233,6 +216,8 @@ predict(
 DISTANCE = "Frechet distance"
 runs = figures.load("sdxl", "digits")
 ARMS = ("conditioned", "not conditioned", "large only")
+OTHERS = "numbers of other pictures"
+SHOWN = (*ARMS, OTHERS, "own digits")
 
 
 def seeds(kind, figure, asked="whole"):
@@ -240,34 +225,33 @@ def seeds(kind, figure, asked="whole"):
     return figures.values(runs, figure, kind=kind, asked=asked)
 
 
-fig, axes = plt.subplots(1, 4, figsize=(12, 3.8), sharey=True)
+fig, axes = plt.subplots(1, 4, figsize=(12, 4.6), sharey=True)
 for ax, figure in zip(axes, (DISTANCE, "class accuracy", "precision", "recall")):
-    each = [estimate(seeds(kind, figure)) for kind in ARMS]
+    each = [estimate(seeds(kind, figure)) for kind in SHOWN]
     ax.errorbar(
         [e.mean for e in each],
-        range(3),
+        range(len(SHOWN)),
         xerr=[e.margin for e in each],
         fmt="o",
         ms=9,
         capsize=6,
     )
     ax.axvline(seeds("real digits", figure)[0], color="black", ls=":")
-    ax.set(title=figure[0].upper() + figure[1:], ylim=(2.5, -0.5))
-axes[0].set_yticks(range(3), ARMS)
+    ax.set(title=figure[0].upper() + figure[1:], ylim=(len(SHOWN) - 0.5, -0.5))
+axes[0].set_yticks(range(len(SHOWN)), SHOWN)
 plots.show(
     fig,
-    alt="Four dot plots with margins for three arms; a dotted line for real digits. Frechet "
-    "distance: conditioned 1.5, not conditioned 6.5, large only 0.4, real 0.1. Class accuracy: "
-    "0.88, 0.47, 1 and 1. Precision: 0.58, 0.28, 0.89, real 0.89. Recall: 0.87, 0.90, 0.46, real "
-    "0.86.",
+    alt="Four dot plots with margins for five rows; a dotted line for real digits. Frechet "
+    "distance: conditioned 1.5, not conditioned 6.5, large only 0.4, numbers of other pictures "
+    "6.7, own digits 0.5, real 0.1. Class accuracy: 0.88, 0.47, 1, 0.49, 1 and 1. Precision: "
+    "0.58, 0.28, 0.89, 0.28, 0.87, real 0.89. Recall: 0.87, 0.90, 0.47, 0.96, 0.57, real 0.86.",
 )
 
 
 # %%
-def beside(kind, other, turn=0):
-    """The claims' figures of an arm beside another one, whose trainings may be turned."""
-    turned = lambda figure: np.roll(seeds(other, figure), turn)
-    pair = lambda figure: compare(seeds(kind, figure), turned(figure))
+def beside(kind, other):
+    """The claims' figures of an arm beside another one."""
+    pair = lambda figure: compare(seeds(kind, figure), seeds(other, figure))
     return dict(
         distance=pair(DISTANCE), accuracy=pair("class accuracy"), recall=pair("recall")
     )
@@ -275,21 +259,18 @@ def beside(kind, other, turn=0):
 
 claim(
     "sdxl-micro-conditioning",
-    "Trained on 400 digits of which a quarter are large and whole, a network conditioned on "
-    "size and crop has a lower Frechet distance than one that is not.",
+    "After 500 steps of 32, from 400 digits of which a quarter are large and whole, a network "
+    "conditioned on size and crop has a lower Frechet distance than one that is not.",
     figures=beside("conditioned", "not conditioned"),
-    measured="conditioned beside not conditioned: Frechet distance {distance:.2f}, class "
-    "accuracy {accuracy:.2f}",
+    measured="Frechet distance {distance:.2f}, class accuracy {accuracy:.2f}",
     holds=lambda distance: distance.lower,
     null={
-        "not conditioned beside itself, the trainings turned by one": beside(
-            "not conditioned", "not conditioned", 1
-        )
+        "numbers of other pictures beside not conditioned": beside(OTHERS, "not conditioned")
     },
 )
 
 # %%
-for figure in ("detail", "border"):
+for figure in ("detail", "border", DISTANCE, "class accuracy"):
     drawn, data = seeds("not conditioned", figure), seeds("real digits", figure, "as found")
     print(
         f"{figure}: samples, not conditioned {estimate(drawn):.2f}; the collection {data[0]:.2f}"
@@ -298,36 +279,47 @@ for figure in ("detail", "border"):
 # %% [markdown]
 # **Detail** is the root mean square of what blocks of 2 × 2 pixels cannot show. **Border** is the share of digits with a bright
 # pixel in the outermost rows or columns. Whole digits have a dark frame, so none of theirs is at the border. Without
-# conditioning, the samples have both figures in common with the collection: the network draws its data, blocks, cuts and all.
+# conditioning, detail and border are those of the collection: blocks and cuts are drawn. But fewer samples are read as their
+# class, and they are further from whole digits than their data are. The network is worse than its data.
 #
 # Is it better to keep the small and the cropped digits than to throw them away?
 
 # %%
 nearest = min(ARMS, key=lambda kind: seeds(kind, DISTANCE).mean())
-itself = beside("large only", "large only", 1)
 missed = {kind: 1 - seeds(kind, "recall") for kind in ARMS}
 claim(
     "sdxl-keep-small-pictures",
-    "Trained for as many steps, a network with all 400 digits, conditioned on size and crop, "
-    "has a lower Frechet distance than one with the large whole quarter alone.",
+    "After 500 steps of 32, a network with all 400 digits, conditioned on size and crop, has a "
+    "lower Frechet distance than one with the large whole quarter alone.",
     figures=dict(beside("conditioned", "large only"), nearest=nearest),
-    measured="conditioned beside large only: {distance:.2f}; recall {recall:.2f}; lowest "
-    "distance: {nearest}",
+    measured="Frechet distance, or what is named, {distance:.2f}; recall {recall:.2f}; lowest "
+    "distance of three: {nearest}",
     holds=lambda distance: distance.lower,
-    null={"large only beside itself, the trainings turned by one": itself},
+    null={"not conditioned beside large only": beside("not conditioned", "large only")},
     control={
-        "the share of real digits missed, 1 - recall, in the place of the distance": dict(
+        "1 - recall in the place of the distance": dict(
             distance=compare(missed["conditioned"], missed["large only"])
-        )
+        ),
+        "1 - recall, not conditioned beside large only": dict(
+            beside("not conditioned", "large only"),
+            distance=compare(missed["not conditioned"], missed["large only"]),
+        ),
     },
     expected=None,
 )
 
 # %% [markdown]
 # **The paper's order does not come out.** In each of the three trainings the large whole digits alone give the lower distance.
-# But the difference varies so much between them that three are too few for a verdict. Two figures say more. **Recall** is
-# higher with all digits: the 100 large whole ones lack strokes that the others bring. **Precision** is lower: in 500 steps
-# the network with all digits gets less near to what it is asked for. A longer training may turn the order. We have not run it.
+# But the difference varies so much between them that three are too few for a verdict. A longer training may turn the order. We
+# have not run it. Two figures say more.
+#
+# **Precision** is lower with all digits. Why was not tested. **Recall** is higher with all digits. Part of that may be that 100
+# digits cover few of the held-out ones: they themselves have a recall of 0.57. But recall also rewards samples that are merely
+# spread out: *not conditioned*, most of whose samples are no whole digits, passes the control, too (0.90; real digits 0.86).
+#
+# **Does *large only* copy?** It was given each of its about 100 digits 160 times. Those digits themselves, repeated, have a
+# Frechet distance of 0.51 ± 0.06 and class accuracy 1, and none of the four figures tells its samples from them. So it may be a
+# copier: a low distance here does not mean that throwing pictures away is right. Lesson 20 measures copies.
 #
 # Do the samples follow the numbers? Ask both networks of all digits for a side of 4, and for a crop of 5 rows and 5 columns,
 # 100 digits each.
@@ -384,7 +376,7 @@ made_as = {
     "16, 0, 0": (16, 0, 0),
     "8, 0, 0": (8, 0, 0),
     "32, 8, 8": (32, 8, 8),
-    "32, 0, 12": (32, 0, 12),
+    "32, 4, 12": (32, 4, 12),
 }
 z_T = base.draw_noise(6, seeded(3))
 guided = lambda m: classifier_free(base, (prompts, m), 3.0)
@@ -400,12 +392,15 @@ plots.pictures(
 ax.set_ylabel("side, top, left")
 plots.show(
     fig,
-    alt="Five rows of six captioned scenes of coloured shapes: sharp and whole, in blocks of two "
-    "pixels, in blocks of four, shifted up and left, and shifted left.",
+    alt="Five rows of six captioned scenes of coloured shapes: sharp and whole; in blocks of two "
+    "pixels; in blocks of four; moved up and left and cut off at the top, one triangle yellow "
+    "instead of red; nearly the same again.",
 )
 
 # %% [markdown]
-# When do three of the rows part? Drag the slider from noise to picture. All begin with the same noise.
+# The last two rows are nearly alike: that something is cut off is drawn, how much is not. When do three of the rows part? The
+# slider shows the *predicted* picture at each step. All begin with the same noise. They differ in place and coarseness at the
+# first step already. Edges come later.
 
 # %%
 shown = ("32, 0, 0", "8, 0, 0", "32, 8, 8")
@@ -420,7 +415,7 @@ play(
 # %% [markdown]
 # ## Two text encoders, pooled text, and many aspect ratios
 #
-# Three more conditions of SDXL, in short (sections 2.1 and 2.3, Table 1). A lesson of Part 4 runs the real pipeline.
+# Three more conditions of SDXL, in short (sections 2.1 and 2.3, Table 1).
 #
 # > - **Two text encoders.** Both are CLIP's (ViT-L and the larger ViT-bigG), and together they have 817 million parameters.
 # >   Their outputs are concatenated: 2,048 numbers a word for the cross-attention.
@@ -430,9 +425,6 @@ play(
 # >   that are multiples of 64. A batch comes from one bucket, and the next batch from another. It is a last stage of training.
 # > - The size of the bucket is one more condition, $(h, w)$, embedded like the others. With it $m$ has six numbers.
 # > - A bucket's shape is close to the picture's, so little is cropped. Crop conditioning remains for that little.
-#
-# What is a second encoder worth? A fair test needs captions that the first encoder was not trained on, and, as a control, a
-# second encoder of the first one's kind. We have not run it, and claim nothing.
 #
 # ## Where is the larger U-Net larger?
 #
@@ -446,8 +438,7 @@ play(
 # | pairs in one layer of self-attention | 268 million | 17 million | 1 million |
 #
 # One such layer at side 128 has as many pairs as 256 layers at side 32. So the finest level has none. The coarsest level of
-# the earlier models is left out too. To compare two sizes fairly, give the larger network fewer steps, so that the processor
-# time is the same. We have not run that either.
+# the earlier models is left out too.
 #
 # ## A refiner for the last steps
 #
@@ -458,6 +449,9 @@ play(
 # - **hand over**: the base samples down to $t = 200$, and the refiner goes on from there;
 # - **noise again**: the base samples to the end. Noise of $t = 200$ is added to its picture, and the refiner removes it. The
 #   paper does this. It takes more steps.
+#
+# (The number is the paper's, the noise is not. At $t = 200$ their schedule has $\bar\alpha = 0.76$, our cosine schedule 0.90.
+# Their refiner removes more. The same noise would be at $t = 324$ here. We have not run that.)
 #
 # ### Exercise 3: the refiner's loss (difficulty 2, 8 minutes)
 #
@@ -526,8 +520,11 @@ plots.show(
 # be compared?
 #
 # - **The base to the end**, from the same noise.
-# - **The same further steps at all times.** They use the same good pictures, without the specialisation on small $t$.
-# - **The hand-over alone**, to a network without further training: *large only* of the first experiment.
+# - **The same further steps at all times**, used from $t = 200$ on only. They have the same good pictures. The refiner's times
+#   are uniform on 1 to 200. Here they are drawn by min-SNR weights (lesson 02), and only 12 % are up to 200.
+# - **A refiner with weighted times**: up to 200, drawn by the same weights. (Added later, like the next.)
+# - **The hand-over alone**, to *another conditioned* network, that of another seed.
+# - ***Large only* of the first experiment**: more steps on the good pictures alone, at all times.
 # - **Noise again, removed by the base.** It changes the picture without any refiner.
 #
 # The experiment: the three conditioned networks of the first experiment, and 150 further steps on their large whole digits.
@@ -545,7 +542,9 @@ last_steps = figures.load("sdxl", "refiner")
 WAYS = (
     "base",
     "refiner",
+    "refiner, weighted times",
     "same steps, all times",
+    "another conditioned",
     "large only",
     "noised again, base",
     "noised again, refiner",
@@ -557,7 +556,7 @@ def end(kind, figure=DISTANCE):
     return figures.values(last_steps, figure, kind=kind)
 
 
-fig, axes = plt.subplots(1, 3, figsize=(12, 5), sharey=True)
+fig, axes = plt.subplots(1, 3, figsize=(12, 6), sharey=True)
 for ax, figure in zip(axes, (DISTANCE, "class accuracy", "detail")):
     each = [estimate(end(kind, figure)) for kind in WAYS]
     margins = [e.margin for e in each]
@@ -569,10 +568,11 @@ for ax, figure in zip(axes, (DISTANCE, "class accuracy", "detail")):
 axes[0].set_yticks(range(len(WAYS)), WAYS)
 plots.show(
     fig,
-    alt="Three dot plots with margins, six ways to take the last steps, a dotted line for real "
-    "digits. Frechet distance: base 1.5, refiner 1.4, same steps at all times 1.0, large only 0.5, "
-    "noised again by the base 1.2, by the refiner 1.1, real 0.1. Class accuracy 0.88 to 0.9, large "
-    "only 0.98. Detail 0.26 for all, real 0.29.",
+    alt="Three dot plots with margins, eight ways to take the last steps, a dotted line for real "
+    "digits. Frechet distance: base 1.5, refiner 1.4, with weighted times 1.2, same steps at all "
+    "times 1.0, another conditioned 1.4, large only 0.5, noised again by the base 1.2, by the "
+    "refiner 1.1, real 0.1. Class accuracy 0.87 to 0.9, large only 0.98. Detail 0.25 to 0.26, "
+    "real 0.29.",
 )
 
 
@@ -585,15 +585,20 @@ def refined(kind):
     )
 
 
-best = min(WAYS[:4], key=lambda kind: end(kind).mean())
+FOUR = ("base", "refiner", "same steps, all times", "large only")
+best = min(FOUR, key=lambda kind: end(kind).mean())
 claim(
     "sdxl-refiner",
     "For the conditioned networks, a refiner from t = 200 on lowers the Frechet distance, and "
     "more than the same further steps at all times do.",
     figures=dict(refined("refiner"), best=best),
-    measured="beside the base {base:.2f}; beside the other {control:.2f}; lowest of the four: {best}",
+    measured="Frechet distance beside the base {base:.2f}, beside the other further training "
+    "{control:.2f}; lowest of four: {best}",
     holds=lambda base, control: all_of(base.lower, control.lower),
-    null={"noise again, removed by the base": refined("noised again, base")},
+    null={
+        "noise again, removed by the base": refined("noised again, base"),
+        "the hand-over alone, to another conditioned network": refined("another conditioned"),
+    },
     control={
         "hand-over to large only, beside the base and beside the refiner": dict(
             base=compare(end("large only"), end("base")),
@@ -604,10 +609,15 @@ claim(
 )
 
 # %% [markdown]
-# The other, in the first line, is the same further steps at all times. The refiner cannot be told apart from the base, and
-# those same steps give a lower distance than it does. So in this world the further training helps, and the specialisation on
-# small $t$ does not. Lowest of the four is the hand-over to *large only*, the control. No time was special to it either. It
-# had more steps on the good pictures than the refiner, and no others. Which of the two counts was not tested. It costs recall.
+# The other further training, in the first line, is the same steps at all times. The refiner cannot be told apart from the
+# base, and those same steps give a lower distance than it does. So further training helps here. Whether the specialisation on
+# small $t$ harms is not decided, since the two also differ in how $t$ is drawn. With weighted times the refiner has 1.17 ±
+# 0.17. In each training that lies between the two, and by our rule it can be told apart from neither. The hand-over alone,
+# without further training, has 1.36 ± 0.21, as low as the refiner.
+#
+# Lowest of the four is the hand-over to *large only*, the control. No time was special to it either. It had more steps on the
+# good pictures than the refiner, and no others. Which of the two counts was not tested. It costs recall. From the beginning,
+# *large only* has {{sdxl-keep-small-pictures.distance.b}}. So most of what it is better by lies in the last fifth of the times.
 #
 # Noise again gives a lower distance than the base in each of the three trainings, with the refiner and with the base itself.
 # Three are too few to tell either from the base.
@@ -615,12 +625,12 @@ claim(
 # ## Failure museum
 #
 # **Numbers that no picture had.** Zeros for "nothing in particular" are a request: for a picture of side 0. A side of 64 is
-# larger than any in the training data. The network was trained for neither.
+# larger than any in the training data. And pictures are cropped at both sides or at neither: (32, 0, 12) is new, too.
 
 # %%
-odd = {"32, 0, 0": (32, 0, 0), "0, 0, 0": (0, 0, 0), "64, 0, 0": (64, 0, 0)}
+odd = {f"{m[0]}, {m[1]}, {m[2]}": m for m in ((32, 0, 0), (0, 0, 0), (64, 0, 0), (32, 0, 12))}
 rows = torch.cat([sample(guided(m), z_T, 20) for m in odd.values()])
-fig, ax = plt.subplots(figsize=(9, 4.2))
+fig, ax = plt.subplots(figsize=(9, 5.4))
 plots.pictures(
     autoencoder.decode(rows),
     columns=6,
@@ -631,11 +641,15 @@ plots.pictures(
 ax.set_ylabel("side, top, left")
 plots.show(
     fig,
-    alt="Three rows of six captioned scenes: sharp with side 32; in coarse blocks with side 0; and "
-    "in coarse blocks with side 64.",
+    alt="Four rows of six captioned scenes: sharp with side 32; in coarse blocks with side 0; with "
+    "side 64 coarser than with 32, less so than with 0; with a crop of 0 and 12 moved left, and "
+    "cut off at the top as well.",
 )
 
 # %% [markdown]
+# None of them is refused. Side 0 is drawn like a small picture. Side 64, though larger, is coarser than 32. Asked for a crop of
+# 12 at the left alone, the network cuts off the top, too. No training picture fixes what such numbers mean.
+#
 # **Embeddings that are wrong without an error message.** Summed, the three numbers cannot be told apart by their places: a
 # crop of 5 at the top is the same as one at the left.
 
@@ -656,8 +670,8 @@ for name, fn in wrong.items():
 # - With all digits the Frechet distance is {{sdxl-micro-conditioning.distance.a}} with conditioning and
 #   {{sdxl-micro-conditioning.distance.b}} without.
 # - In as many steps, the large whole quarter alone gives {{sdxl-keep-small-pictures.distance.b}}. By our rule it cannot be told
-#   apart from the conditioned network. Its recall is {{sdxl-keep-small-pictures.recall.b}}, with all digits
-#   {{sdxl-keep-small-pictures.recall.a}}.
+#   apart from the conditioned network, nor from its own 100 digits, repeated. Its recall is
+#   {{sdxl-keep-small-pictures.recall.b}}, with all digits {{sdxl-keep-small-pictures.recall.a}}.
 # - Handed over at $t = 200$, a refiner gives {{sdxl-refiner.base.a}}, the base to the end {{sdxl-refiner.base.b}}, and the same
 #   further steps at all times {{sdxl-refiner.control.b}}.
 # - What a second text encoder and a larger U-Net are worth was not measured here.

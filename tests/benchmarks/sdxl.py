@@ -11,12 +11,19 @@ are compared seed by seed.
   conditioned on size and crop; on all, not conditioned. n digits, w = 2, 15 DDIM steps, conditioned on a large whole picture;
   n / 3 digits on a side of 4 or on a crop of 5, 5 where the row says so. Statements: conditioning lowers the Frechet distance
   beside 'not conditioned', and beside 'large only'; asked for side 4 there is less detail, and asked for a crop more digits
-  touch the border. (Arms with the numbers of other pictures, and with a larger network, were left out for lack of time when
-  'large only' of seed 0 had run.)
+  touch the border. (An arm with a larger network was left out for lack of time when 'large only' of seed 0 had run.)
 - `refiner`: from the conditioned network, 150 further steps on the large whole digits, at t <= 200. It takes over at t = 200.
   Controls, with the same switch: the same 150 steps at the base's times; the network of large whole digits, without further
   steps; no switch, but noise of t = 200 added to the finished sample and removed again, by either network. Statement: a refiner
   lowers the distance beside the base, and beside the same steps at all times.
+
+Added after the figures of these were known, before their own runs; no statement changed:
+
+- `digits`: 'numbers of other pictures' is conditioned, but each picture has the size and crop of another one. It is the null
+  model of the first statement: beside 'not conditioned', its distance must not be lower. 'own digits' trains nothing: the large
+  whole training digits of the seed, repeated to n. It says what a copier of them would score.
+- `refiner`: 'refiner, weighted times' differs from 'refiner' in how t <= 200 is drawn: by the weights of 'same steps, all
+  times'. 'another conditioned' is the hand-over alone, to the conditioned network of the next seed.
 """
 
 import time
@@ -37,8 +44,12 @@ from course_lib.zoo.recipes import sdxl
 STEPS, MOVES, AT, FURTHER = 500, 15, 200, 150
 WHOLE = (16, 0, 0)
 TRAININGS = ("conditioned", "not conditioned", "large only")
+OTHERS = "numbers of other pictures"
+COPIER = "own digits"
 ASKED = {"side 4": (4, 0, 0), "cut": (16, 5, 5)}
-SWITCHES = ("base", "refiner", "same steps, all times", "large only", "noised again, base", "noised again, refiner")
+FURTHER_ARMS = ("refiner", "refiner, weighted times", "same steps, all times")
+AGAIN = ("noised again, base", "noised again, refiner")
+SWITCHES = ("base", *FURTHER_ARMS, "another conditioned", "large only", *AGAIN)
 
 
 # Digits
@@ -49,14 +60,17 @@ def arm(kind: str, seed: int) -> Network:
     """A trained network of that kind."""
     x, label, micro = sdxl.digit_collection(seed=seed)
     good = (micro == torch.tensor(WHOLE)).all(1)
-    if kind in ("large only", "refiner", "same steps, all times"):
+    if kind == "large only" or kind in FURTHER_ARMS:
         x, label, micro = x[good], label[good], micro[good]
     if kind == "not conditioned":
         micro = torch.tensor(WHOLE).expand(len(x), 3)
+    if kind == OTHERS:
+        micro = micro[torch.randperm(len(micro), generator=seeded(seed))]
     network, options = sdxl.micro_network(seed), {"steps": STEPS}
-    if kind in ("refiner", "same steps, all times"):
+    if kind in FURTHER_ARMS:
         network.net.load_state_dict(arm("conditioned", seed).net.state_dict())
-        options = {"steps": FURTHER, "lr": 1e-3, "muon": 0.005, "last": AT if kind == "refiner" else None}
+        options = {"steps": FURTHER, "lr": 1e-3, "muon": 0.005}
+        options |= {"last": AT if kind.startswith("refiner") else None, "weighted": kind.endswith("weighted times")}
     training = lambda: sdxl.train_micro(network, x, label, micro, seed=seed, **options)
     load_or_train(BUILD / f"sdxl/{kind.replace(', ', '-').replace(' ', '-')}-{seed}.safetensors", network.net, training)
     return network
@@ -75,7 +89,7 @@ def scores(x, label) -> dict[str, float]:
 def digit_jobs(seeds):
     found = []
     for seed in seeds:
-        found += [{"kind": kind, "asked": "whole", "seed": seed} for kind in TRAININGS]
+        found += [{"kind": kind, "asked": "whole", "seed": seed} for kind in (*TRAININGS, COPIER, OTHERS)]
         found += [{"kind": kind, "asked": asked, "seed": seed} for kind in TRAININGS[:2] for asked in ASKED]
     return found + [{"kind": "real digits", "asked": asked, "seed": 0} for asked in ("whole", "as found")]
 
@@ -85,6 +99,11 @@ def digit_row(n: int, kind: str, asked: str, seed: int) -> dict:
     if kind == "real digits":
         x, label, _ = sdxl.digit_collection(n, 1000, *(0, 0) if asked == "whole" else (0.5, 0.5))
         return scores(x, label)
+    if kind == COPIER:
+        x, label, micro = sdxl.digit_collection(seed=seed)
+        own = (micro == torch.tensor(WHOLE)).all(1).nonzero()[:, 0]
+        i = own.repeat(n // len(own) + 1)[:n]
+        return scores(x[i], label[i])
     with torch.enable_grad():
         network = arm(kind, seed)
     label, noise = begin(n if asked == "whole" else n // 3, seed)
@@ -100,7 +119,8 @@ def digit_row(n: int, kind: str, asked: str, seed: int) -> dict:
 @torch.no_grad()
 def refiner_row(n: int, kind: str, seed: int) -> dict:
     with torch.enable_grad():
-        own = {name: arm(name, seed) for name in ("conditioned", "refiner", "same steps, all times", "large only")}
+        own = {name: arm(name, seed) for name in ("conditioned", *FURTHER_ARMS, "large only")}
+        own["another conditioned"] = arm("conditioned", (seed + 1) % 3)
     label, noise = begin(n, seed)
     given = {name: classifier_free(network, (label, WHOLE), 2.0) for name, network in own.items()}
     base = given["conditioned"]
@@ -119,7 +139,7 @@ def refiner_row(n: int, kind: str, seed: int) -> dict:
 def table(found: dict) -> str:
     """Means and standard errors of three trainings, in Markdown."""
     lines = ["| digits | Frechet distance | class accuracy | recall |", "|---|---|---|---|"]
-    for kind in TRAININGS:
+    for kind in (*TRAININGS, OTHERS, COPIER):
         rows = [row for row in found["digits"] if row["kind"] == kind and row["asked"] == "whole"]
         lines.append(_line(kind, rows))
     lines += ["", "| last steps | Frechet distance | class accuracy | recall |", "|---|---|---|---|"]

@@ -290,6 +290,10 @@ def by_where(label, micro, keep, null):
     return torch.where(keep, label, torch.full_like(label, null)), micro
 
 
+def whole(n, most, rng):
+    return torch.randint(0, most + 1, (n,), generator=rng)
+
+
 TRAININGS = [
     ("size and crop are dropped with the label", with_(label_of=dropped_too(True))),
     ("size and crop become 0", with_(label_of=dropped_too(False))),
@@ -303,6 +307,11 @@ TRAININGS = [
     ("the side stands last", with_(told=lambda side, top, left: torch.stack([top, left, side], 1))),
     ("one number", with_(corner=lambda B, most, rng: torch.randint(0, most + 1, (B,), generator=rng).expand(2, B))),
     ("for the whole batch", with_(corner=lambda B, most, rng: torch.randint(0, most + 1, (2, 1), generator=rng).expand(2, B))),
+    (
+        "for the whole batch",
+        with_(corner=lambda B, most, rng: torch.stack([whole(1, most, rng).expand(B), whole(B, most, rng)])),
+    ),
+    ("is never drawn: randint", with_(corner=lambda B, most, rng: torch.stack([whole(B, most - 1, rng), whole(B, most, rng)]))),
     ("is never drawn: randint", with_(corner=lambda B, most, rng: torch.randint(0, most, (2, B), generator=rng))),
     ("a crop of 0 is never drawn", with_(corner=lambda B, most, rng: torch.randint(1, most + 1, (2, B), generator=rng))),
     ("before it was cropped", with_(loss=lambda net, pred, x0, t, eps, x: in_own_view(net, pred, x, t, eps, x))),

@@ -229,6 +229,8 @@ def _micro_training(
 
 
 _CROPPED = "x0 = crop_pictures(x0, top, left)"
+_DRAWN = "top, left = torch.randint(0, most + 1, (2, len(x0)), generator=rng)"
+_EACH = "torch.randint(0, most + 1, (len(x0),), generator=rng)"
 _GIVEN = "torch.stack([side, top, left], 1)"
 _LOSS = "pred.value - network.target(x0, t, eps)"
 _OF_ANY_LOOP = {
@@ -285,10 +287,16 @@ micro_training = Check(
         "top and left are one number: draw two for each picture": {
             "(2, len(x0)), generator=rng)": "(1, len(x0)), generator=rng).expand(2, -1)"
         },
-        "one crop is drawn for the whole batch; draw one for each picture": {
-            "(2, len(x0)), generator=rng)": "(2, 1), generator=rng).expand(2, len(x0))"
-        },
-        "a crop of `most` is never drawn: randint leaves its upper end out": {"randint(0, most + 1": "randint(0, most"},
+        "one crop is drawn for the whole batch; draw one for each picture": [
+            {"(2, len(x0)), generator=rng)": "(2, 1), generator=rng).expand(2, len(x0))"},
+            {_DRAWN: f"top = torch.randint(0, most + 1, (1,), generator=rng).expand(len(x0)); left = {_EACH}"},
+            {_DRAWN: f"top = {_EACH}; left = torch.randint(0, most + 1, (1,), generator=rng).expand(len(x0))"},
+        ],
+        "a crop of `most` is never drawn: randint leaves its upper end out": [
+            {"randint(0, most + 1": "randint(0, most"},
+            {_DRAWN: f"top = torch.randint(0, most, (len(x0),), generator=rng); left = {_EACH}"},
+            {_DRAWN: f"top = {_EACH}; left = torch.randint(0, most, (len(x0),), generator=rng)"},
+        ],
         "a crop of 0 is never drawn": {"randint(0,": "randint(1,"},
         "the crops are not drawn from rng: pass generator=rng": {"(2, len(x0)), generator=rng)": "(2, len(x0)))"},
         "the target is that of the picture before it was cropped": {
