@@ -137,7 +137,7 @@ print("your f is the predicted x_0 at t = 500, to 1e-5:", bool(gap < 1e-5))
 # shrinks faster than the step, if distance and network are smooth enough and the teacher is exact. For its gradient in the
 # limit, Song and Dhariwal later require $\mu = 0$, no average in the target (section 3.2). At our size that failed: on digits
 # the distance was 26 without an average and 0.16 with $\mu = 0.95$ (one training of each, `tests/benchmarks/HISTORY.md`). So we
-# keep an average: 0.9 in the plane, 0.95 on digits.
+# keep an average: $\mu = 0.9$ in the plane, $\mu = 0.95$ on digits.
 #
 # **The distance.** Song et al. use LPIPS, which needs a network trained on photographs. Song and Dhariwal (section 3.3) replace
 # it by the **pseudo-Huber loss** $\sqrt{|x - y|^2 + c^2} - c$. It is quadratic near 0 and linear far away, so single large
@@ -768,10 +768,10 @@ plots.show(
 # The plot shows what is missing. The claim's two controls are points of it: the measure could have shown a higher share.
 #
 # - **From t = 480 on, the input hardly matters.** The student has about three of four captions right, as in one jump, from the
-#   true latent and from its own first jump. Such a jump repairs 0.61 to 0.67 of the wrong pictures and breaks 0.16 to 0.19 of
-#   the right ones. A new first jump, from other noise (dotted), repairs 0.61 and breaks 0.20: so it is nearly a new draw.
-# - **At t = 240 the input matters.** From the true latent nearly all stay right. From its own picture the student repairs 0.30
-#   to 0.48 of the wrong ones in the three sets, and breaks nearly a fifth of the right ones.
+#   true latent and from its own first jump. Such a jump repairs 61 % to 67 % of the wrong pictures and breaks 16 % to 19 % of
+#   the right ones. A new first jump, from other noise (dotted), repairs 61 % and breaks 20 %: so it is nearly a new draw.
+# - **At t = 240 the input matters.** From the true latent nearly all stay right. From its own picture the student repairs 30 %
+#   to 48 % of the wrong ones in the three sets, and breaks nearly a fifth of the right ones.
 # - **It is not the input alone.** From the same noisy latents the teacher repairs three of four wrong pictures at t = 240 and
 #   breaks few. The student's prediction falls short of what its teacher reaches in 10 steps, which it was trained to copy: at t
 #   = 240 on inputs unlike those of its training, from t = 480 on for true latents too.
