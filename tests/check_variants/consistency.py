@@ -250,6 +250,11 @@ def of_data(student, target, teacher, x_t, t, s, x0, eps):
     return target(student.process.add_noise(x0, s, eps), s).x0
 
 
+def with_true_x0(student, target, teacher, x_t, t, s, x0, eps):
+    eps = teacher(x_t, t).eps if teacher else eps
+    return target(student.process.add_noise(x0, s, eps), s).x0
+
+
 def without_noise(student, target, teacher, x_t, t, s, x0, eps):
     return target(teacher(x_t, t).x0 if teacher else x0, s).x0
 
@@ -473,6 +478,7 @@ TRIED = {
         *WRONG["consistency_distillation"],
         ("is given time t", parts(target_at=with_t)),
         ("the teacher is not used", parts(target_at=of_data)),
+        ("x_s has the true x_0", parts(target_at=with_true_x0)),
         ("without noise", parts(target_at=without_noise)),
         ("the student's own prediction", parts(target_at=by_itself)),
         ("", parts(target_at=of_itself)),

@@ -127,7 +127,8 @@ class _Recorded:
         step: dict = {"x0": self.drawn[-1], "weights": self._weights()}
         for name, spy in zip(("student", "target"), self.spies):
             if spy.input is None:
-                raise Refused(f"the {name} is never called: its picture is {name}(x, time).x0")
+                lag = " (its weights lag behind the student's)" if name == "target" else ""
+                raise Refused(f"the {name}{lag} is never called: its picture is {name}(x, time).x0")
             x, time = spy.input
             if len(x) != len(self.drawn[-1]):
                 raise Refused(f"the {name} must be given all {len(self.drawn[-1])} of the batch, it was given {len(x)}")
@@ -309,6 +310,9 @@ consistency_distillation = Check(
         },
         "the teacher is called with time s; x_t lies at t": {"teacher(x_t, t)": "teacher(x_t, s)"},
         "the teacher is not used: x_s has the true x_0 and eps": {"x0, eps = pred.x0, pred.eps": "pass"},
+        "x_s has the true x_0; the teacher's step uses the x_0 that it predicts as well": {
+            "x0, eps = pred.x0, pred.eps": "eps = pred.eps"
+        },
         "x_s is the predicted x_0, without noise; it should be noised to s": {"process.add_noise(x0, s, eps), s": "x0, s"},
         "x_s has new noise; the step keeps the noise that is predicted": {
             "process.add_noise(x0, s, eps), s": "process.add_noise(x0, s, randn_like(x0, rng)), s"
