@@ -103,9 +103,21 @@ def test_stored_notebook_is_light_and_holds_for_any_machine(source):
 def test_every_picture_says_what_it_shows(source):
     for cell in stored(source).cells:
         for output in cell.get("outputs", []):
-            assert "image/png" not in output.get("data", {}), f"{cell.id}: show the figure with plots.show(fig, alt=...)"
-            for tag in re.findall(r"<img\b[^>]*>", "".join(output.get("data", {}).get("text/html", ""))):
+            page = "".join(output.get("data", {}).get("text/html", ""))
+            if png := output.get("data", {}).get("image/png"):
+                assert png in page, f"{cell.id}: show the figure with plots.show(fig, alt=...)"
+            for tag in re.findall(r"<img\b[^>]*>", page):
                 assert re.search(r'alt="[^"]', tag), cell.id
+
+
+@each_lesson
+def test_every_figure_is_there_for_what_shows_no_html(source):
+    """LaTeX, and viewers that strip HTML, take image/png."""
+    for cell in stored(source).cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if str(data.get("text/plain", "")).startswith("[picture: "):
+                assert data["image/png"].strip() in data["text/html"], cell.id
 
 
 @each_lesson

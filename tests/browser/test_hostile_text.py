@@ -79,7 +79,7 @@ def test_what_a_cell_shows_says_its_words(text, open_page, tmp_path, monkeypatch
         progress.CourseProgress({text: text})._repr_html_(),
         Report(((text, text, text, True), ("b", "", None, False)))._repr_html_().replace("<details>", "<details open>"),
         add_noise(failing)._repr_html_(),
-        show(figure, text)._repr_html_(),
+        show(figure, text)._repr_mimebundle_()[0]["text/html"],
         TradeOff({text: curve}).svg(text, 1),
     ]
     (tmp_path / "cell.html").write_text(PAGE.format(title="", html="\n".join(parts)), encoding="utf-8")
