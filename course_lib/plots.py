@@ -57,10 +57,13 @@ class Shown:
     def __repr__(self):
         return f"[picture: {self.alt}]"
 
-    def _repr_html_(self):
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        """As HTML, which carries the alt text, and as image/png for what shows no HTML, such as LaTeX."""
         data = base64.b64encode(self.png).decode()
-        style = f"max-width:100%;width:{self.width}px"
-        return f'<img style="{style}" alt="{html.escape(self.alt, quote=True)}" src="data:image/png;base64,{data}">'
+        alt = html.escape(self.alt, quote=True)
+        img = f'<img style="max-width:100%;width:{self.width}px" alt="{alt}" src="data:image/png;base64,{data}">'
+        about = {"width": self.width, "alt": self.alt}
+        return {"text/plain": repr(self), "text/html": img, "image/png": data}, {"image/png": about}
 
 
 def png(fig: Figure, dpi: int = 100) -> bytes:

@@ -420,7 +420,11 @@ api(editing.sdedit, denoiser=on_chains, guide=batch(P), times=times(TIMES), rng=
 keep = {"None": None, "text": "x", "half": KEEP / 2, "nan": KEEP * math.nan}
 api(
     editing.repaint, denoiser=on_chains, known=batch(P, (5, 2)), x=batch(P, (5, 2)), times=times(TIMES), resample=whole(1),
-    rng=rng(), keep=Kind(KEEP, keep | {"shape": torch.ones(3)}),
+    rng=rng(), keep=Kind(KEEP, keep | {"shape": torch.ones(3)}), jump=whole(1),
+)
+api(
+    editing.dps, denoiser=on_chains, A=function(abs), y=a(P), x=batch(P), times=times(TIMES), zeta=number(1.0, least=0),
+    rng=rng(),
 )
 api(editing.noised_further, process=a(CHAIN, flow=FLOW), x=batch(P), s=whole(3, 0, 5), t=whole(6, 1, 20), eps=batch(P, (5, 2)))
 api(editing.Measurement, A=function(abs), back=function(abs))
@@ -441,6 +445,7 @@ api(latents.unit_scale, z=batch(X, (4, 1, 8, 8)))
 api(latents.psnr, x=batch(X, (4, 1, 7, 8)), y=batch(X, (4, 1, 7, 8)))
 share = number(0.5, least=0, most=1)
 api(sdxl.crop_and_shrink, scene=a(SCENE), rng=rng(), small=share, cut=share)
+api(sdxl.as_found, x=batch(X, (4, 1, 7, 8), (4, 1, 7, 7)), rng=rng(), small=share, cut=share)
 api(sdxl.downscale, x=into(X, (4, 8, 8)), side=whole(4))
 api(sdxl.ExpertSwitch, first=denoiser(EXACT), last=denoiser(EXACT, other=EXACT_FLOW), at=number(9))
 api(sdxl.refiner_loss, denoiser=net(GIVEN), x0=sized, last=whole(5, 1, 20), rng=rng())
@@ -460,7 +465,8 @@ few = dict(w=number(1.0), steps=whole(1, 1, 20))
 api(METHOD.sample_prior, "UnCLIP.sample_prior", **few, captions=caption(), rng=rng())
 api(METHOD.sample, "UnCLIP.sample", **few, z=batch(torch.ones(1, 16), (1, 15)), rng=rng())
 api(METHOD.film, "UnCLIP.film", **few, z=batch(torch.ones(1, 16), (1, 15)), x_T=batch(RGB, (2, 1, 32, 32)))
-api(watermark.draw_key, size=whole(8, 2), inner=number(1, least=1), outer=number(3, least=1), seed=whole(0, None))
+band = dict(inner=number(1, least=1), outer=number(3, least=1))
+api(watermark.draw_key, size=whole(8, 2), **band, seed=whole(0, None), pattern=word("rings", "zeros"))
 api(watermark.Key, value=into(KEY.value))
 api(watermark.add_mark, noise=batch(X, (4, 1, 7, 8)), key=a(KEY))
 api(watermark.match, noise=batch(X, (4, 1, 7, 8)), key=a(KEY))
@@ -718,7 +724,11 @@ api(tradeoff.TradeOff, curves=Kind({"a": CURVE}, {"None": None, "none": {}, "num
 
 ids = {"None": None, "3": 3, "empty": "", "spaces": "a b", "capitals": "A", "line": "a\n"}
 sentence = Kind("A sentence.", {"None": None, "3": 3, "empty": ""})
-api(claims.claim, id=Kind("a-b", ids), statement=sentence, measured=sentence, holds=Kind(True, {"None": None, "text": "no"}))
+api(
+    claims.claim, id=Kind("a-b", ids), statement=sentence, measured=sentence,
+    holds=Kind(lambda n: n == 1, {"None": None, "text": "no", "True": True}),
+    figures=Kind({"n": 1}, {"None": None, "text": "n"}), null=Kind("exact", {"None": None, "3": 3, "empty": ""}),
+)
 runs = {"None": None, "3": 3, "text": "x", "none": [], "nan": [1.0, math.nan], "texts": ["a"], "a cube": [[[1.0]]]}
 runs["ragged"] = [[1], [1, 2]]
 values, unit = Kind([0.1, 0.2, 0.3], runs), Kind("noises", {"None": None, "3": 3})

@@ -19,8 +19,6 @@ from course_lib.teaching.publish.equations import Renderer
 from course_lib.widgets.guess import MIME as GUESS
 
 STORED = list(gather(sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))))
-TO_COME = {"15", "16", "17", "18", "19", "20"}
-"""The lessons whose claims still have to name their null models."""
 
 
 def notebook(path, *claims):
@@ -30,6 +28,11 @@ def notebook(path, *claims):
         cells.append(nbformat.v4.new_code_cell("claim(...)", outputs=[nbformat.v4.new_output("display_data", data)]))
     nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
     return path
+
+
+def exact(id, statement, measured, verdict="yes", lesson=""):
+    """A claim that needs no null model."""
+    return Claim(id, statement, measured, verdict, no_null="exact", lesson=lesson)
 
 
 def leading(printed):
@@ -174,22 +177,11 @@ def test_every_name_is_that_of_a_figure(more, says):
         claim("a", "b", **(good | more))
 
 
-def test_a_claim_without_a_null_model_says_so():
-    assert claim("a", "One is less than two.", measured="1 < 2", holds=True).null == "none yet"
-    with pytest.raises(TypeError, match="holds must be True or False where there are no figures"):
-        claim("a", "b", measured="1", holds=lambda x: True)
-    with pytest.raises(AssertionError, match="does not hold here: One is two. Measured: 1"):
-        claim("a", "One is two.", measured="1", holds=False)
-    with pytest.raises(AssertionError, match="expects the verdict 'no', got 'yes'"):
-        claim("a", "One is one.", measured="1", holds=True, expected=False)
-
-
 # The stored claims
 
 
-def test_every_stored_claim_has_a_null_model_or_its_lesson_is_to_come():
-    bare = {c.lesson[:2] for c in STORED if not c.nulls and not c.no_null}
-    assert bare == TO_COME, "a lesson whose claims all have null models leaves TO_COME, for good"
+def test_every_stored_claim_has_a_null_model_or_says_why_not():
+    assert not [c.id for c in STORED if not c.nulls and not c.no_null]
     assert {c.verdict for c in STORED} <= set(VERDICTS.values())
     assert not [c.id for c in STORED if c.nulls and c.verdict == "no" and not c.controls], "a null model fails there, too"
 
@@ -259,50 +251,48 @@ def test_prose_follows_the_claims_of_its_own_notebook_first():
 
 
 def test_gathered_in_order_with_their_lesson(tmp_path):
-    one = claim("first-claim", "One is less than two.", measured="1 < 2", holds=True)
-    two = claim("second-claim", "Two is less than one.", measured="2 > 1", holds=False, expected=False)
+    one = exact("first-claim", "One is less than two.", "1 < 2")
+    two = exact("second-claim", "Two is less than one.", "2 > 1", "no")
     found = list(gather([notebook(tmp_path / "07_a.ipynb", one, light_mode()), notebook(tmp_path / "08_b.ipynb", two)]))
     assert [(c.id, c.lesson, c.verdict) for c in found] == [
         ("first-claim", "07_a", "yes"),
         ("plain-langevin", "07_a", "yes"),
         ("second-claim", "08_b", "no"),
     ]
-    assert "| Two is less than one. | 08 | 2 > 1 |  |  | none yet | no |" in table(found)
+    assert "| Two is less than one. | 08 | 2 > 1 |  |  | exact | no |" in table(found)
     null = "points of the mixture itself: a share of 0.20 ± 0.01 where 0.20 is right"
     assert f"| a share of 0.49 ± 0.01 where 0.20 is right | ± 0.01 | 5,000 points | {null} | yes |" in table(found)
     assert "does not hold" in two._repr_mimebundle_()["text/html"]
 
 
-def test_the_page_counts_verdicts_and_what_has_no_null_model_yet(tmp_path):
-    old = [claim(f"old-{i}", "c", measured="1", holds=i < 3, expected=i < 3) for i in range(5)]
+def test_the_page_counts_verdicts(tmp_path):
+    old = [exact(f"old-{i}", "c", "1", "yes" if i < 3 else "no") for i in range(5)]
     undecided = light_mode(Estimate(0.21, 0.01, 9, "points"), null="the statement is about all models", expected=None)
     text = page([notebook(tmp_path / "07_a.ipynb", undecided, *old)])
     assert "6 statements" in text and "3 hold, 2 do not" in text and "and 1 cannot be told apart" in text
-    assert "5 claims have none yet" in text
 
 
 def test_a_bar_in_a_claim_stays_in_its_cell():
-    row = table([Claim("a", "q(x | y) is known.", "|x| = 1", "yes", lesson="08_small")]).splitlines()[-1]
-    assert row == "| q(x \\| y) is known. | 08 | \\|x\\| = 1 |  |  | none yet | yes |"
+    row = table([exact("a", "q(x | y) is known.", "|x| = 1", lesson="08_small")]).splitlines()[-1]
+    assert row == "| q(x \\| y) is known. | 08 | \\|x\\| = 1 |  |  | exact | yes |"
 
 
 def test_a_claim_is_one_row_and_its_words_are_no_markup():
     said = "a\n\nb\u2028c `d` *e* __f__ x_t [g](h) [g][h] $i$ <!-- /claims --> &lt; \\| "
-    (row,) = table([Claim("a", said, said, "yes", lesson="08_small")]).splitlines()[2:]
+    (row,) = table([exact("a", said, said, lesson="08_small")]).splitlines()[2:]
     cell = r"a  b c \`d\` \*e\* \_\_f_\_ x_t [g]\(h) [g]\[h] \$i\$ \<!-- /claims --> \&lt; \\\| "
-    assert row == f"| {cell} | 08 | {cell} |  |  | none yet | yes |"
-    claims = [Claim("a", said, "08", "yes", lesson="08_small")]
+    assert row == f"| {cell} | 08 | {cell} |  |  | exact | yes |"
+    claims = [exact("a", said, "08", lesson="08_small")]
     rendered = MarkdownWithMath(renderer=Renderer(escape=False)).render(table(claims))
     words = re.findall("<td>(.*?)</td>", rendered)
-    assert [unescape(word) for word in words] == [" ".join(said.splitlines()).strip(), "08", "08", "", "", "none yet", "yes"]
+    assert [unescape(word) for word in words] == [" ".join(said.splitlines()).strip(), "08", "08", "", "", "exact", "yes"]
 
 
 def test_the_readme_shows_the_chosen_and_says_which_is_missing(tmp_path, monkeypatch):
-    made = claim("a", "One is | one.", measured="1", holds=True)
-    path = notebook(tmp_path / "07_a.ipynb", made, claim("b", "Two is two.", measured="2", holds=True))
+    path = notebook(tmp_path / "07_a.ipynb", exact("a", "One is | one.", "1"), exact("b", "Two is two.", "2"))
     monkeypatch.setattr("course_lib.teaching.publish.claim_table.CHOSEN", ("a",))
     text = in_readme("Before\n<!-- claims -->\nstale\n<!-- /claims -->\nafter", [path])
-    assert "| One is \\| one. | [07](notebooks/07_a.ipynb) | 1 |  |  | none yet | yes |\n<!-- /claims -->\nafter" in text
+    assert "| One is \\| one. | [07](notebooks/07_a.ipynb) | 1 |  |  | exact | yes |\n<!-- /claims -->\nafter" in text
     assert text.startswith("Before\n<!-- claims -->\n| statement |") and "Two is two" not in text and "stale" not in text
     with pytest.raises(ValueError, match="readme must hold one place"):
         in_readme("Before", [path])
@@ -313,14 +303,14 @@ def test_the_readme_shows_the_chosen_and_says_which_is_missing(tmp_path, monkeyp
 
 def test_ids_are_plain_and_their_own(tmp_path):
     with pytest.raises(ValueError, match="lower-case words"):
-        claim("Bad Id", "x", measured="1", holds=True)
-    made = claim("same", "x", measured="1", holds=True)
+        claim("Bad Id", "x", measured="{n}", holds=lambda n: True, figures=dict(n=1), null="exact")
+    made = exact("same", "x", "1")
     with pytest.raises(ValueError, match="twice"):
         list(gather([notebook(tmp_path / "01_a.ipynb", made, made)]))
 
 
 def test_a_statement_cannot_smuggle_html():
-    assert "<script>" not in claim("a", "<script>", measured="<b>", holds=True)._repr_mimebundle_()["text/html"]
+    assert "<script>" not in exact("a", "<script>", "<b>")._repr_mimebundle_()["text/html"]
 
 
 def test_the_map_marks_one_lesson_and_lists_every_one():

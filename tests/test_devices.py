@@ -139,7 +139,8 @@ SAMPLERS = {
     "annealed langevin": lambda d, x: annealed_langevin(d, x, d.process.times(4), 2, 1e-4, seeded(0)),
     "invert": lambda d, x: invert(d, x, d.process.times(4)),
     "sdedit": lambda d, x: editing.sdedit(d, x, d.process.times(4), seeded(0)),
-    "repaint": lambda d, x: editing.repaint(d, x, torch.ones_like(x[:1]).cpu(), x, d.process.times(4), 2, seeded(0)),
+    "repaint": lambda d, x: editing.repaint(d, x, torch.ones_like(x[:1]).cpu(), x, d.process.times(4), 2, seeded(0), 2),
+    "posterior sampling": lambda d, x: editing.dps(d, lambda v: v[:1] + v, x, x, d.process.times(4), 0.1, seeded(0)),
 }
 
 

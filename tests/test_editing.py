@@ -8,7 +8,18 @@ import torch
 from course_lib import metrics
 from course_lib.datasets.points import ring
 from course_lib.denoisers import ExactDenoiser
-from course_lib.methods.editing import Consistent, Measurement, blurred, kept, noised_further, repaint, sdedit, shrunk
+from course_lib.methods.editing import (
+    Consistent,
+    Measurement,
+    blurred,
+    ddpm_move,
+    dps,
+    kept,
+    noised_further,
+    repaint,
+    sdedit,
+    shrunk,
+)
 from course_lib.mixtures import GaussianMixture
 from course_lib.process import DDPM, seeded
 from course_lib.samplers import ddim, ddpm, result
@@ -37,7 +48,7 @@ def test_an_edit_is_the_samplers_own_end_after_the_guide_is_noised():
     assert torch.equal(steps[-1].x, result(ddpm(EXACT, x, times[times <= 400], fresh)))
 
 
-def test_the_later_the_start_the_less_is_left_of_the_guide_and_the_more_real_is_the_end():
+def test_the_noisier_the_start_the_less_is_left_of_the_guide_and_the_more_real_is_the_end():
     guide, real = torch.tensor([[0.2, 0.3]], dtype=torch.float64).expand(2000, 2), MIX.sample(2000, seeded(5))[0]
     times = PROCESS.times(100)
     ends = [result(sdedit(EXACT, guide, times[times <= t0], seeded(2))) for t0 in (100, 400, 700, 1000)]
@@ -76,7 +87,20 @@ def test_each_round_of_a_step_begins_as_noisy_as_the_first():
     """With nothing known every x_t, however often it is come to, has the law of q(x_t)."""
     times = PROCESS.times(20)
     steps = list(repaint(EXACT, noise(3000), torch.zeros(1, 2), noise(3000), times, 3, seeded(0)))
-    assert [step.t for step in steps[:-1]] == [t for t in times[:-1].tolist() for _ in range(3)]
+    *before, last = times[:-1].tolist()
+    assert [step.t for step in steps[:-1]] == [t for t in before for _ in range(3)] + [last]  # Algorithm 1: only for t > 1
+    for step in steps[:-1]:
+        a, b = PROCESS.signal(step.t), PROCESS.noise(step.t)
+        want = float((a**2 * (0.5 + 0.15**2) + b**2).sqrt())  # of one coordinate of the ring
+        assert float(step.x.std()) == pytest.approx(want, rel=0.06), step.t
+
+
+def test_a_jump_goes_back_up_over_a_group_of_moves_and_the_last_group_is_made_once():
+    """With nothing known every x_t has the law of q(x_t), whatever the jump length."""
+    times = PROCESS.times(20)
+    steps = list(repaint(EXACT, noise(3000), torch.zeros(1, 2), noise(3000), times, 3, seeded(0), jump=2))
+    assert [step.t for step in steps[:8]] == [1000, 950] * 3 + [900, 850]
+    assert [step.t for step in steps[-5:]] == [200, 150, 100, 50, 0]
     for step in steps[:-1]:
         a, b = PROCESS.signal(step.t), PROCESS.noise(step.t)
         want = float((a**2 * (0.5 + 0.15**2) + b**2).sqrt())  # of one coordinate of the ring
@@ -161,3 +185,31 @@ def test_where_the_data_are_one_gaussian_the_part_that_is_not_seen_has_its_law()
 def test_a_measurement_of_another_shape_is_refused():
     with pytest.raises(ValueError, match="y must have the shape of A x_0"):
         Consistent(ExactDenoiser(MIX, PROCESS), Measurement(lambda x: x[:, :1], lambda y: y), noise(5))(noise(5), 500)
+
+
+def test_a_move_from_a_prediction_is_that_of_ddpm():
+    x, z = noise(50), torch.randn(50, 2, generator=seeded(3), dtype=torch.float64)
+    _, after = ddpm(EXACT, x, torch.tensor([600, 300]), seeded(3))
+    assert torch.allclose(ddpm_move(PROCESS, EXACT(x, 600), 600, 300, z), after.x)
+    assert torch.allclose(ddpm_move(PROCESS, EXACT(x, 20), 20, 0, z), EXACT(x, 20).x0)
+
+
+def test_posterior_sampling_without_a_step_is_ddpm():
+    y, times = torch.zeros(50, 1, dtype=torch.float64), PROCESS.times(20)
+    free = result(dps(EXACT, lambda x: x[:, :1], y, noise(50), times, 0.0, seeded(3)))
+    assert torch.allclose(free, result(ddpm(EXACT, noise(50), times, seeded(3))))
+
+
+def test_posterior_sampling_of_one_gaussian_comes_near_to_y():
+    """Along what is measured the sample moves to y; across it, it keeps the law of the data."""
+    lone = GaussianMixture(torch.ones(1), torch.tensor([[0.5, -0.5]]), torch.tensor([0.4]))
+    y = torch.full((2000, 1), 1.0, dtype=torch.float64)
+    x = result(dps(ExactDenoiser(lone, PROCESS), lambda x: x[:, :1], y, noise(2000), PROCESS.times(200), 0.05, seeded(0)))
+    assert not x.requires_grad
+    assert float((x[:, 0] - 1).abs().mean()) < 0.1
+    assert float(x[:, 1].mean()) == pytest.approx(-0.5, abs=0.03) and float(x[:, 1].std()) == pytest.approx(0.4, abs=0.03)
+
+
+def test_a_measurement_of_another_shape_than_y_is_refused_by_posterior_sampling():
+    with pytest.raises(ValueError, match="y must have the shape of A x_0"):
+        next(dps(EXACT, lambda x: x[:, :1], noise(5), noise(5), PROCESS.times(4)))

@@ -43,7 +43,7 @@ def test_unknown_names_are_refused_with_those_there_are():
     with pytest.raises(ValueError, match="encoders, bases, cost, thresholds, upsampler, got 'runs'"):
         figures.load("imagen")
     with pytest.raises(ValueError, match="use raw"):
-        figures.load("sd3")
+        figures.load("drawbench")
 
 
 def test_values_are_those_of_each_key_in_turn_by_seed():

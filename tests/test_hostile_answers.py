@@ -267,12 +267,12 @@ def test_the_default_type_does_not_matter(double):
 
 def switching_off(*args):
     torch.set_grad_enabled(False)
-    return check.consistency_loss.reference(*args)
+    return check.consistency_distillation.reference(*args)
 
 
 def test_a_student_who_switches_gradients_off_does_so_for_their_answer_alone():
-    assert check.consistency_loss(switching_off).state == "wrong" and torch.is_grad_enabled()
-    assert check.consistency_loss(check.consistency_loss.reference).right
+    assert check.consistency_distillation(switching_off).state == "wrong" and torch.is_grad_enabled()
+    assert check.consistency_distillation(check.consistency_distillation.reference).right
 
 
 def test_where_the_library_fails_as_well_the_verdict_says_so(monkeypatch):

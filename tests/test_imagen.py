@@ -108,6 +108,13 @@ def test_a_given_encoder_stays_as_it_is_and_the_rest_learns(monkeypatch):
             assert not torch.equal(p, before[name])
 
 
+def test_a_base_that_ignores_the_caption_prefers_the_right_one_in_a_half(monkeypatch):
+    given = Network.given
+    monkeypatch.setattr(Network, "given", lambda network, prompts: given(network, [""] * len(prompts)))
+    network = imagen.imagen_network(0, widths=(16, 16))
+    assert imagen.caption_sensitivity(network, 20) == {"error saved by the caption": 0, "binding": 0.5}
+
+
 def test_text_unet_takes_an_encoder_of_any_width():
     torch.manual_seed(0)
     net = TextUNet(16, (16, 32), dim=32, text=TextEncoder(8, 1, 2)).eval()

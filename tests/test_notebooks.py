@@ -103,9 +103,21 @@ def test_stored_notebook_is_light_and_holds_for_any_machine(source):
 def test_every_picture_says_what_it_shows(source):
     for cell in stored(source).cells:
         for output in cell.get("outputs", []):
-            assert "image/png" not in output.get("data", {}), f"{cell.id}: show the figure with plots.show(fig, alt=...)"
-            for tag in re.findall(r"<img\b[^>]*>", "".join(output.get("data", {}).get("text/html", ""))):
+            page = "".join(output.get("data", {}).get("text/html", ""))
+            if png := output.get("data", {}).get("image/png"):
+                assert png in page, f"{cell.id}: show the figure with plots.show(fig, alt=...)"
+            for tag in re.findall(r"<img\b[^>]*>", page):
                 assert re.search(r'alt="[^"]', tag), cell.id
+
+
+@each_lesson
+def test_every_figure_is_there_for_what_shows_no_html(source):
+    """LaTeX, and viewers that strip HTML, take image/png."""
+    for cell in stored(source).cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if str(data.get("text/plain", "")).startswith("[picture: "):
+                assert data["image/png"].strip() in data["text/html"], cell.id
 
 
 @each_lesson
@@ -129,6 +141,8 @@ def test_every_printed_diagnosis_says_something(source):
 def test_page_draws_every_equation_and_fetches_nothing(source):
     text = export.page(stored(source))
     assert not re.findall(r'<code class="latex-source">(.*?)</code>', text)
+    heights = re.findall(r'class="equation"[^>]* height="([\d.]+)em"', text)
+    assert all(float(height) < 10 for height in heights), heights
     assert not FETCHED.search(text)
 
 
@@ -301,6 +315,13 @@ def test_equations_sit_on_the_baseline_in_the_colour_of_the_text():
     assert -0.15 < depth["x"] < 0 and depth["g"] < depth["x"] - 0.1
     drawn = equations.svg(r"\mathbb E\left[\epsilon \sim q\right]", True)
     assert 'fill="currentColor"' in drawn and 'fill="black"' not in drawn and r'aria-label="\mathbb E\left' in drawn
+
+
+@pytest.mark.parametrize("body", [r"\frac{a}{\sum_j b_j}", r"\frac{a}{\int b\, db}", r"\frac{\prod_i a_i}{b}"])
+def test_fences_are_as_high_as_what_they_hold(body):
+    height = lambda latex: float(re.search(r' height="([\d.]+)em"', equations.svg(latex, True))[1])
+    for left, right in (r"\left[", r"\right]"), (r"\left(", r"\right)"), (r"\left\{", r"\right\}"), (r"\left|", r"\right|"):
+        assert height(body) - 0.01 <= height(left + body + right) < 1.6 * height(body)
 
 
 @pytest.mark.parametrize("latex", [r"\nonsense{x}", r"\mathop{\arg\min}", r"\frac{1"])

@@ -36,6 +36,17 @@ CORE = ranges(PROJECT["dependencies"])
 EXTRAS = PROJECT["optional-dependencies"]
 
 
+def test_licence_citation_and_changes_are_those_of_the_package():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (cited["version"], cited["title"]) == (PROJECT["version"], PROJECT["description"])
+    assert [author["name"] for author in cited["authors"]] == [author["name"] for author in PROJECT["authors"]]
+    assert set(cited["license"]) < set(PROJECT["license"].split(" AND ")) and all(
+        (ROOT / f).is_file() for f in PROJECT["license-files"]
+    )
+    newest = re.search(r"^## (\S+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert newest and newest[1] == PROJECT["version"]
+
+
 def test_conda_lists_what_pip_lists():
     pip = CORE | ranges(EXTRAS["lab"])
     assert conda("environment.yml") == {{"torch": "pytorch"}.get(name, name): which for name, which in pip.items()}

@@ -97,7 +97,9 @@ def test_a_widget_leaves_the_readers_settings_as_they_were():
 def test_a_figure_is_shown_with_its_words_and_closed():
     figure, _ = plt.subplots(figsize=(5, 3))
     shown = plots.show(figure, alt='a "line" & more')
-    page = shown._repr_html_()
+    data, about = shown._repr_mimebundle_()
+    page = data["text/html"]
+    assert data["image/png"] in page and about["image/png"]["alt"] == shown.alt and data["text/plain"] == repr(shown)
     assert 'alt="a &quot;line&quot; &amp; more"' in page and repr(shown) == '[picture: a "line" & more]'
     image = Image.open(io.BytesIO(base64.b64decode(re.search('base64,([^"]+)', page)[1])))
     assert image.size == (500, 300) and not plt.fignum_exists(figure.number)

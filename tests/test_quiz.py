@@ -151,12 +151,12 @@ def test_each_order_has_arms_that_can_be_told_apart(order):
 
 def test_lessons_with_figures_are_asked_to_order_them():
     lessons = {order.lesson for order in orders.ORDERS}
-    assert lessons >= {"14", "16", "17", "18"}
+    assert lessons >= {"13", "14", "17", "18"}
     for lesson in lessons:
         assert any(q.kind == "order" for q in quiz(lesson, 1)), lesson
 
 
-@pytest.mark.parametrize("lesson", ["18", "20"])
+@pytest.mark.parametrize("lesson", ["14"])
 def test_where_a_lesson_has_claims_enough_each_is_asked_about_once(lesson):
     for seed in SEEDS:
         about = [q.source for q in quiz(lesson, seed) if q.kind in ("figure", "verdict")]
@@ -271,7 +271,7 @@ def test_figures_that_no_reader_can_tell_apart_are_not_beside_each_other():
         (["03", "--n", "0"], "n must be at least 1, got 0"),
         (["03", "--n", "500"], r"n must be at most \d+, got 500"),
         (["03", "--seed", "-1"], "seed must be at least 0, got -1"),
-        (["20", "--n", "40", "--pdf", "unused.pdf"], "questions must fit on one page, got 40 that do not: ask for fewer"),
+        (["05", "--n", "33", "--pdf", "unused.pdf"], "questions must fit on one page, got 33 that do not: ask for fewer"),
         (["03", "--pdf", "{folder}"], "path must be a file in a folder that can be written, got .*"),
         (["03", "--html", "{folder}/a/file/b.html"], "path must be a file in a folder that can be written, got .*"),
     ],

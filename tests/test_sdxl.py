@@ -11,17 +11,21 @@ from course_lib.methods.sdxl import (
     MAX_CUT,
     SIDES,
     ExpertSwitch,
+    as_found,
     border,
     crop_and_shrink,
+    crop_pictures,
     downscale,
     high_frequency_detail,
     refiner_loss,
 )
+from course_lib.muon import hidden
 from course_lib.nets.sdxl import WHOLE, SDXLUNet, TwoEncoders
 from course_lib.nets.text import TextEncoder
 from course_lib.process import DDPM, seeded
 from course_lib.samplers import sample
 from course_lib.schedules import linear_beta
+from course_lib.training import EMA, denoising_loss
 from course_lib.zoo import models
 from course_lib.zoo.recipes import sdxl as recipe
 from course_lib.zoo.recipes.unclip import shipped_clip
@@ -85,7 +89,45 @@ def test_what_is_cut_off_is_the_top_and_the_left():
         assert torch.allclose(x[i, :, : 32 - top, : 32 - left], full[i, :, top:, left:], atol=1e-4)
 
 
+def test_pictures_as_found_are_described_by_micro():
+    x = torch.rand(2000, 2, 16, 16, generator=seeded(1))
+    y, micro = as_found(x, seeded(2))
+    side, top, left = micro.unbind(1)
+    assert set(side.tolist()) == {4, 8, 16} and float((side == 16).float().mean()) == pytest.approx(0.5, abs=0.04)
+    assert int(top.max()) == int(left.max()) == 6 and ((top == 0) == (left == 0)).all()
+    assert torch.equal(y[side == 4], downscale(y[side == 4], 4))
+    whole = (side == 16) & (top == 0)
+    assert torch.equal(y[whole], x[whole]) and float(whole.float().mean()) == pytest.approx(0.25, abs=0.04)
+    cut = crop_pictures(x, top, left)
+    for i in range(0, 2000, 200):
+        a, b = top[i], left[i]
+        assert torch.equal(cut[i, :, : 16 - a, : 16 - b], x[i, :, a:, b:]) and (cut[i, :, 16 - a :] == -1).all()
+    large = side == 16
+    assert torch.equal(y[large], cut[large])
+    with pytest.raises(ValueError, match="top must be 4 whole numbers from 0 to 16"):
+        crop_pictures(x[:4], torch.tensor([0, 1, 2, 17]), torch.zeros(4, dtype=torch.long))
+
+
 # The network
+
+
+def test_a_network_of_digits_takes_label_and_micro():
+    network = recipe.micro_network()
+    for p in network.net.parameters():
+        nn.init.normal_(p, std=0.3 / max(1, p.ndim - 1))
+    x, label = torch.randn(3, 1, 16, 16, generator=seeded(1)), torch.tensor([1, 10, 3])
+    assert network.given(NULL).cond.tolist() == [[10, 16, 0, 0]]
+    assert network.given((label, (4, 1, 2))).cond.tolist() == [[1, 4, 1, 2], [10, 4, 1, 2], [3, 4, 1, 2]]
+    outputs = [network.given((label, m))(x, 500).value for m in ((16, 0, 0), (8, 0, 0), (16, 3, 0), (16, 0, 3))]
+    assert all(not torch.allclose(a, b) for i, a in enumerate(outputs) for b in outputs[:i])
+    guided = classifier_free(network, (label, (4, 1, 2)), 3.0)
+    assert guided.uncond.cond.tolist() == [[10, 4, 1, 2]]
+    for bad in ((16, 0), (16.0, 0.0, 0.0), (16, -1, 0)):
+        with pytest.raises(ValueError, match="micro must be three whole numbers"):
+            network.given((label, bad))
+    (*_, end) = recipe.train_micro(network, *recipe.digit_collection(50), steps=2)
+    (*_, last) = recipe.train_micro(network, *recipe.digit_collection(50), steps=1, last=200)
+    assert end.step == 2 and last.step == 1
 
 
 def test_each_input_has_its_say_and_members_do_not_mix(net):
@@ -222,3 +264,32 @@ def test_a_switch_of_experts_is_parted_like_its_experts(net):
     prompts, noise = ["a red circle", "three pink stars", "a blue square"], torch.randn(3, 4, 8, 8, generator=seeded(1))
     switch = ExpertSwitch(network.given((prompts, (8, 3, 5))), network.given(prompts), at=500)
     assert torch.allclose(sample(switch, noise, 2, batch=2), sample(switch, noise, 2), atol=1e-5)
+
+
+def test_the_hook_moves_what_adamw_does_not_and_its_rate_ends_at_zero():
+    learner, network = recipe.micro_network(0), recipe.micro_network(0)
+    average = EMA(learner.net, 0.5, into=network.net)
+    before = {name: w.clone() for name, w in learner.net.state_dict().items()}
+    optimizer = recipe.hooked_optimizer(learner.net, 3, average)
+    x0 = torch.zeros(2, 1, 16, 16)
+    for _ in range(3):
+        optimizer.zero_grad()
+        denoising_loss(learner.given((torch.tensor([1, 2]), (16, 0, 0))), x0, seeded(0)).backward()
+        optimizer.step()
+    inner = {id(w) for w in hidden(learner.net)}
+    moved = {id(w) in inner for name, w in learner.net.named_parameters() if not torch.equal(w, before[name])}
+    assert moved == {True, False} and optimizer.param_groups[0]["lr"] == 0
+    assert any(not torch.equal(w, before[name]) for name, w in network.net.state_dict().items())
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_times_of_a_refiner_are_up_to_last(weighted, monkeypatch):
+    times = []
+    record = lambda denoiser, x0, rng, t: times.append(t) or denoising_loss(denoiser, x0, rng, t)
+    monkeypatch.setattr(recipe, "denoising_loss", record)
+    monkeypatch.setattr("course_lib.methods.sdxl.denoising_loss", record)
+    x, label, micro = recipe.digit_collection(20)
+    list(recipe.train_micro(recipe.micro_network(0), x, label, micro, 4, batch=32, last=200, weighted=weighted))
+    t = torch.cat(times)
+    assert len(t) == 128 and 1 <= t.min() and t.max() <= 200
+    assert float((t <= 66).float().mean()) == pytest.approx(0.09 if weighted else 0.33, abs=0.12)

@@ -18,13 +18,29 @@ def frequencies(x):
 # The key
 
 
-def test_a_key_is_a_ring_of_another_noise():
-    key = draw_key(16, 3, 5, seed=3)
+def test_a_random_key_is_a_part_of_another_noise():
+    key = draw_key(16, 3, 5, seed=3, pattern="rand")
     other = torch.randn(16, 16, generator=seeded(3))
     at = (torch.fft.fftfreq(16) * 16).square()
     inside = ((at[:, None] + at) >= 9) & ((at[:, None] + at) <= 25)
     assert key.mask.equal(inside) and torch.allclose(key.value[inside], frequencies(other)[inside])
     assert 0.6 < float(key.value[inside].abs().square().mean()) < 1.5
+
+
+def test_rings_have_one_size_each_and_survive_mirrors_and_quarter_turns():
+    key = draw_key(16, 1, 5, seed=3)
+    at = (torch.fft.fftfreq(16) * 16).square()
+    radius = (at[:, None] + at).sqrt()
+    for number in range(1, 6):
+        value = key.value[key.mask & (radius.round() == number)]
+        assert torch.allclose(value.abs(), value.abs()[0].expand(len(value)), atol=1e-5)
+    x = add_mark(NOISE, key)
+    for moved in (x.flip(-1), x.flip(-2), x.rot90(1, (-2, -1)), x.rot90(2, (-2, -1))):
+        assert torch.allclose(match(moved, key), torch.ones(200), atol=1e-4)
+    rand = draw_key(16, 1, 5, seed=3, pattern="rand")
+    assert float(match(add_mark(NOISE, rand).rot90(1, (-2, -1)), rand).abs().max()) < 0.5
+    with pytest.raises(ValueError, match="pattern must be one of rings, rand"):
+        draw_key(16, pattern="zeros")
 
 
 def test_a_seed_is_a_key():
@@ -46,7 +62,7 @@ def test_marked_noise_carries_the_key_and_nothing_else_is_changed():
     x = add_mark(NOISE, key)
     assert torch.allclose(frequencies(x)[..., key.mask], key.value[key.mask], atol=1e-5)
     assert torch.allclose(frequencies(x)[..., ~key.mask], frequencies(NOISE)[..., ~key.mask], atol=1e-5)
-    assert abs(float(x.var()) - 1) < 0.1 and x.dtype == NOISE.dtype
+    assert abs(float(x.var()) - 1) < 0.3 and x.dtype == NOISE.dtype
 
 
 def test_match_is_1_for_the_key_0_for_noise_and_does_not_mind_strength():

@@ -3,6 +3,7 @@
     steps = sdedit(denoiser, guide, times[times <= 400], rng)              # a realistic version of a rough guide
     steps = repaint(denoiser, picture, keep, noise, times, 10, rng)        # inpainting where keep is 0
     steps = ddim(Consistent(denoiser, shrunk(4), y), noise, times)         # super-resolution of y
+    steps = dps(denoiser, blurred(1.5).A, y, noise, times, 1.0, rng)       # deblurring of a noisy y
 
 `keep`, 1 for known pixels and 0 for others, has the pictures' shape or broadcasts to it.
 """
@@ -47,11 +48,13 @@ def repaint(
     times: Tensor,
     resample: int = 1,
     rng: torch.Generator | None = None,
+    jump: int = 1,
 ) -> Iterator[Step]:
-    """Yields the steps of Lugmayr et al. 2022 (RePaint), Algorithm 1: each step overwrites the known pixels.
+    """Yields the steps of Lugmayr et al. 2022 (RePaint), Algorithm 1: each move overwrites the known pixels.
 
-    known (B, ...) is used only where `keep` is 1. Each move is made `resample` times (their U). Between them the noise of one
-    step is added again, which harmonises the two parts. Raises ValueError if keep is not 0 or 1.
+    known (B, ...) is used only where `keep` is 1. The moves are made in groups of `jump` (their j), each group `resample` times
+    (their U): in between, the forward chain adds the noise of the group's moves again. As in Algorithm 1, the last group, which
+    ends at the clean picture, is made once. Raises ValueError if keep is not 0 or 1.
     """
     pairs = moves("repaint", denoiser, x, times, DDPM)
     process = cast(DDPM, denoiser.process)
@@ -59,13 +62,16 @@ def repaint(
     validate.at_least("resample", resample, 1)
     validate.generator("rng", rng)
     validate.like("x", x, "known", known)
-    for t, s in pairs:
-        for u in range(resample):
-            step, after = ddpm(denoiser, x, torch.tensor([t, s], dtype=torch.long, device="cpu"), rng)
-            yield step
-            x = torch.where(keep, process.add_noise(known, s, randn_like(x, rng)), after.x)  # their eq. 8
-            if u < resample - 1:
-                x = noised_further(process, x, s, t, randn_like(x, rng))
+    validate.at_least("jump", jump, 1)
+    for group in (pairs[i : i + jump] for i in range(0, len(pairs), jump)):
+        rounds = resample if group[-1][1] > 0 else 1
+        for u in range(rounds):
+            for t, s in group:
+                step, after = ddpm(denoiser, x, torch.tensor([t, s], dtype=torch.long, device="cpu"), rng)
+                yield step
+                x = torch.where(keep, process.add_noise(known, s, randn_like(x, rng)), after.x)  # their eq. 8
+            if u < rounds - 1:
+                x = noised_further(process, x, s, group[0][0], randn_like(x, rng))
     yield Step(s, x)
 
 
@@ -166,3 +172,47 @@ class Consistent:
         measured = self.measurement.A(pred.x0)
         residual = measured - validate.same_shape("y", self.y.to(x_t), "A x_0", measured)
         return pred.replace(x0=pred.x0 - self.measurement.back(residual))
+
+
+def dps(
+    denoiser: Denoiser,
+    A: Callable[[Tensor], Tensor],
+    y: Tensor,
+    x: Tensor,
+    times: Tensor,
+    zeta: float = 1.0,
+    rng: torch.Generator | None = None,
+) -> Iterator[Step]:
+    """Yields the steps of Chung et al. 2023 (diffusion posterior sampling), Algorithm 1, for y = A(x_0) + noise.
+
+    A is any differentiable measurement of a batch (B, ...). After each DDPM move x is moved against the gradient of the norm
+    of y - A(predicted x_0), taken through the denoiser, by the constant step `zeta`. That is the paper's rule: a step of
+    zeta' / norm along the gradient of the squared norm, where zeta = 2 zeta'. Each move costs one evaluation and one backward
+    pass. Raises ValueError unless zeta is 0 or more.
+    """
+    pairs = moves("dps", denoiser, x, times, DDPM)
+    validate.function("A", A)
+    validate.instance("y", y, Tensor)
+    validate.generator("rng", rng)
+    validate.finite("zeta", zeta, 0)
+    for t, s in pairs:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            pred = denoiser(x, t)
+            measured = A(pred.x0)
+            residual = validate.same_shape("y", y.to(x), "A x_0", measured) - measured
+            (gradient,) = torch.autograd.grad(residual.flatten(1).norm(dim=1).sum(), x)
+        x, pred = x.detach(), Prediction(x.detach(), pred.a, pred.b, pred.view, pred.value.detach())
+        yield Step(t, x, pred)
+        x = ddpm_move(cast(DDPM, denoiser.process), pred, t, s, randn_like(x, rng)) - zeta * gradient
+    yield Step(s, x)
+
+
+def ddpm_move(process: DDPM, pred: Prediction, t: int, s: int, z: Tensor) -> Tensor:
+    """x_s (B, ...) after `ddpm`'s move from t to an earlier s, from the prediction at x_t and fresh noise z (B, ...).
+
+    Song et al. 2021 (DDIM), eq. 12 with eta = 1, which is the posterior of Ho et al. 2020, eq. 7.
+    """
+    bar_t, bar_s = process.alpha_bar(t), process.alpha_bar(s)
+    sigma = ((1 - bar_s) / (1 - bar_t) * (1 - bar_t / bar_s)).sqrt()
+    return bar_s.sqrt() * pred.x0 + (1 - bar_s - sigma**2).clamp(min=0).sqrt() * pred.eps + sigma * z

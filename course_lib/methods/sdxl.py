@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import avg_pool2d, interpolate, pad
 
 from course_lib import validate
 from course_lib.datasets import shapes
@@ -44,6 +44,45 @@ def crop_and_shrink(
     for s in SIDES:
         x[side == s] = downscale(x[side == s], s)
     return x, torch.cat([side[:, None], crop], 1)
+
+
+def as_found(x: Tensor, rng: torch.Generator | None = None, small: float = 0.5, cut: float = 0.5) -> tuple[Tensor, Tensor]:
+    """Square pictures x (B, C, S, S) in [-1, 1] with random low resolution and crops, (B, C, S, S), and micro (B, 3).
+
+    A fraction `small` has a side of S / 4 or S / 2 before it is upsampled; a fraction `cut` loses 1 to 3 S / 8 pixels at the
+    top and as many or others at the left, and black moves in from below and from the right. Micro is the side before
+    upsampling and the pixels cropped at the top and at the left, in pixels of x. S is a multiple of 8.
+    """
+    validate.finite("small", small, 0, 1)
+    validate.finite("cut", cut, 0, 1)
+    validate.sides("x", validate.batch("x", x), 8)
+    B, S = len(x), x.shape[-1]
+    if x.shape[-2] != S:
+        raise ValueError(f"x must be square pictures, got shape {tuple(x.shape)}")
+    u, v = rand(2, B, rng=rng)
+    side = torch.where(u < small, torch.tensor((S // 4, S // 2), device="cpu", dtype=torch.long)[randint(0, 2, B, rng=rng)], S)
+    crop = randint(1, 3 * S // 8 + 1, B, 2, rng=rng) * (v < cut)[:, None]
+    x = crop_pictures(x, crop[:, 0], crop[:, 1])
+    for s in (S // 4, S // 2):
+        x[side == s] = downscale(x[side == s], s)
+    return x, torch.cat([side[:, None], crop], 1)
+
+
+def crop_pictures(x: Tensor, top: Tensor, left: Tensor) -> Tensor:
+    """Pictures x (B, C, H, W) in [-1, 1] without `top` (B,) rows and `left` (B,) columns, of the same size: black moves in.
+
+    `top` and `left` are whole numbers from 0 to H and to W. Podell et al. 2023, Algorithm 1.
+    """
+    B, C, H, W = validate.batch("x", x, "C", "H", "W").shape
+    for name, value, most in (("top", top, H), ("left", left, W)):
+        if validate.shape(name, value).is_floating_point() or len(value) != B or (value < 0).any() or (value > most).any():
+            raise ValueError(f"{name} must be {B} whole numbers from 0 to {most}, got {value.tolist()}")
+    rows, columns = (
+        start.to(x.device)[:, None] + torch.arange(size, device=x.device, dtype=torch.long)
+        for start, size in ((top, H), (left, W))
+    )
+    every = torch.arange(B, device=x.device, dtype=torch.long)[:, None, None]
+    return pad(x, (0, W, 0, H), value=-1.0).movedim(1, -1)[every, rows[:, :, None], columns[:, None]].movedim(-1, 1)
 
 
 def downscale(x: Tensor, side: int) -> Tensor:

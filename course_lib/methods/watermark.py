@@ -33,13 +33,19 @@ class Key:
         return self.value != 0
 
 
-def draw_key(size: int, inner: float = 1, outer: float = 5, seed: int = 0) -> Key:
+PATTERNS = ("rings", "rand")
+
+
+def draw_key(size: int, inner: float = 1, outer: float = 5, seed: int = 0, pattern: str = "rings") -> Key:
     """A random key for noise (B, C, size, size), at the frequencies from `inner` to `outer` waves per picture.
 
-    Its values are those of another noise with this seed: "Rand" of Wen et al. 2023, section 3.3. High frequencies are less
-    robust than low ones. In their "Rings" all frequencies of a ring have the same value, which makes the mark robust to
-    rotation, but visible in pictures as small as ours. Raises ValueError unless 1 <= inner < outer, with a frequency between.
+    Two of the three patterns of Wen et al. 2023 (their code, `get_watermarking_pattern`). "rings": all frequencies whose
+    radius rounds to the same number have one value, drawn from a standard normal distribution. It is real, with the phase of
+    a wave about the centre of the picture, so that the key of a picture that is mirrored or turned by 90 degrees is the same
+    key; rings end below size / 2. "rand": the values are those of another noise. High frequencies are less robust than low
+    ones. Raises ValueError unless 1 <= inner < outer, with a frequency between, and for another pattern.
     """
+    validate.choice("pattern", pattern, PATTERNS)
     f = torch.fft.fftfreq(validate.at_least("size", size, 2), device="cpu", dtype=torch.float32) * size
     radius = (f[:, None] ** 2 + f**2).sqrt()
     mask = (radius >= validate.finite("inner", inner)) & (radius <= validate.finite("outer", outer))
@@ -47,8 +53,11 @@ def draw_key(size: int, inner: float = 1, outer: float = 5, seed: int = 0) -> Ke
         raise ValueError(
             f"inner and outer must hold frequencies from 1 to {float(radius.max()):.1f} between them, got {inner}, {outer}"
         )
-    noise = randn(size, size, rng=seeded(seed))
-    return Key(torch.fft.fft2(noise, norm="ortho") * mask)
+    if pattern == "rand":
+        return Key(torch.fft.fft2(randn(size, size, rng=seeded(seed)), norm="ortho") * mask)
+    of_ring = randn(size, rng=seeded(seed))
+    centre = torch.exp(-1j * torch.pi * (size - 1) / size * (f[:, None] + f))
+    return Key(of_ring[radius.round().long()] * centre * (mask & (radius < size / 2)))
 
 
 def _fits(noise: Tensor, key: Key) -> Tensor:

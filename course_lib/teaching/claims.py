@@ -45,8 +45,8 @@ class Claim:
 
     @property
     def null(self) -> str:
-        """The null models and what they score, or why there is none, or that none is named yet."""
-        nulls = [f"{name}: {scored}" for name, scored in self.nulls.items()] or [self.no_null or "none yet"]
+        """The null models and what they score, or why there is none."""
+        nulls = [f"{name}: {scored}" for name, scored in self.nulls.items()] or [self.no_null]
         return "; ".join([*nulls, *(f"true of {name}: {scored}" for name, scored in self.controls.items())])
 
     def __str__(self):
@@ -81,9 +81,9 @@ def claim(
     statement: str,
     *,
     measured: str,
-    holds: Callable[..., bool | None] | bool,
-    figures: Mapping[str, Any] | None = None,
-    null: Mapping[str, Mapping[str, Any]] | str = "",
+    holds: Callable[..., bool | None],
+    figures: Mapping[str, Any],
+    null: Mapping[str, Mapping[str, Any]] | str,
     control: Mapping[str, Mapping[str, Any]] | None = None,
     expected: bool | None = True,
 ) -> Claim:
@@ -105,11 +105,6 @@ def claim(
             raise ValueError(f"{name} must be text, got {text!r}")
     if not re.fullmatch(answer.CLAIM, id):
         raise ValueError(f"id must be lower-case words joined by hyphens, got {id!r}")
-    if figures is None:  # a claim whose null model is not named yet
-        if holds is None or isinstance(holds, str) or callable(holds):
-            raise TypeError(f"holds must be True or False where there are no figures, got {holds!r}")
-        return _expected(Claim(id, statement, measured, VERDICTS[bool(holds)]), expected)
-
     figures = dict(validate.instance("figures", figures, Mapping))
     names = _arguments(holds, figures)
     verdict = lambda figures: all_of(holds(**{name: figures[name] for name in names}))
@@ -142,10 +137,6 @@ def claim(
         no_null=null if isinstance(null, str) else "",
         controls=scored("control", control or {}, True, "the control does not pass"),
     )
-    return _expected(made, expected)
-
-
-def _expected(made: Claim, expected: bool | None) -> Claim:
     if made.verdict != VERDICTS[expected]:
         raise AssertionError(f"the lesson expects the verdict {VERDICTS[expected]!r}, got {made.verdict!r}: {made}")
     return made

@@ -67,26 +67,24 @@ SYSTEMS = _each(
 )
 DDIM = (_each("DDIM, {} steps", "steps", (5, 10, 20), eta=0.0)
         | _each("DDPM, {} steps", "steps", (5, 10, 20), eta=1.0))
-TOLD = {
-    "not told of size and crop": {"kind": "all, not told", "what": "drawing"},
-    "not told, with a refiner": {"kind": "all, not told, refined", "what": "drawing"},
-    "told of size and crop": {"kind": "told", "what": "drawing"},
-    "told, asked for a cut picture": {"kind": "told, asked for cut", "what": "drawing"},
-    "told, asked for an upscaled picture": {"kind": "told, asked for side 8", "what": "drawing"},
+FOUND = {
+    "conditioned on size and crop": {"kind": "conditioned", "asked": "whole"},
+    "not conditioned": {"kind": "not conditioned", "asked": "whole"},
+    "conditioned, asked for a crop": {"kind": "conditioned", "asked": "cut"},
 }
-TEACHER = _each("DDIM, {} steps", "steps", (2, 4, 8, 32), model="digits", w=1.0)
-STUDENT = {f"student of {k} step{'s' * (k > 1)}": {"model": f"progressive{k}", "steps": k} for k in (1, 2, 4, 16)}
+TEACHER = _each("DDIM, {} steps", "steps", (2, 4, 16), arm="DDIM")
+STUDENT = _each("student, {} NFE", "steps", (1, 2, 4, 16), arm="student")
 CONSISTENCY = (_each("consistency distillation, {} NFE", "steps", (1, 2), model="consistency")
                | _each("consistency training, {} NFE", "steps", (1, 2, 4), model="consistency_trained")
                | _each("DDIM, {} NFE", "steps", (1, 2, 4), model="digits", w=1.0))
 LATENT_STUDENT = (_each("latent teacher, {} guided steps", "steps", (2, 4, 25), model="latent2shape", w=3.0)
                   | _each("its consistency student, {} NFE", "steps", (1,), model="latent_student", w=3.0))
 STARTS = _each("t0 = {}", "at", (0, 200, 400, 600, 1000), what="edit")
-COPIES = (_each("{} training steps, w = 1", "step", (250, 500, 1000), w=1.0)
-          | _each("4000 training steps, w = {:g}", "w", (0.0, 1.0, 3.0), step=4000))
+COPIES = (_each("{} training steps, w = 1", "step", (150, 300), w=1.0, noises=0)
+          | _each("600 training steps, w = {:g}", "w", (0.0, 1.0, 3.0), step=600, noises=0))
 EDITS = _each(
-    "{}", "edit", ("nothing", "JPEG 90", "JPEG 75", "JPEG 25", "blur 1", "turn by 90°", "regenerate 100", "regenerate 300"),
-    mark="low",
+    "{}", "edit", ("nothing", "mirror", "turn by 90°", "JPEG 75", "blur 0.5", "noise 0.1", "shift 1", "regenerate 200"),
+    pattern="rings",
 )
 
 ORDERS = (
@@ -111,18 +109,20 @@ ORDERS = (
     Order("12", f"{RIGHT}, by the latent model", "distillation", "all", LATENT, "latents"),
     Order("12", "share of pictures with the binding right, by the latent model", "distillation", "binding", LATENT, "latents"),
     Order("13", f"{RIGHT}, at w = 10", "imagen", "all", THRESHOLDS, "thresholds"),
-    *(Order(lesson, f"share of hard captions with {what} right", "drawbench", figure, SYSTEMS)
-      for lesson in ("13", "16") for what, figure in (("the count", "count"), ("everything", "all"))),
+    *(Order("13", f"share of hard captions with {what} right", "drawbench", figure, SYSTEMS)
+      for what, figure in (("the count", "count"), ("everything", "all"))),
     Order("14", FRECHET, "ddim_steps", "Frechet distance", DDIM),
-    Order("15", RIGHT, "sdxl", "all", TOLD),
-    Order("15", "share of objects that touch the border", "sdxl", "touch the border", TOLD),
-    Order("17", FRECHET, "distillation", "Frechet distance", TEACHER | STUDENT),
-    Order("17", "recall of real digits", "distillation", "recall", TEACHER | STUDENT),
+    Order("15", f"{FRECHET} of a network of digits as they are found", "sdxl", "Frechet distance",
+          FOUND | {"large digits only": {"kind": "large only", "asked": "whole"}}, "digits"),
+    Order("15", "share of digits that touch the border", "sdxl", "border", FOUND, "digits"),
+    Order("17", FRECHET, "progressive", "Frechet distance", TEACHER | STUDENT, "digits"),
+    Order("17", "difference per pixel from the teacher's picture of the same noise", "progressive", "error",
+          TEACHER | STUDENT, "digits"),
     Order("18", FRECHET, "distillation", "Frechet distance", CONSISTENCY),
     Order("18", f"{RIGHT}, at w = 3", "distillation", "all", LATENT_STUDENT, "latents"),
-    Order("19", f"{FRECHET} of an edit that starts at t0", "applications", "Frechet distance", STARTS),
-    Order("19", "root mean square change by an edit that starts at t0", "applications", "moved", STARTS),
+    Order("19", f"{FRECHET} of an edit from the noise of t0", "applications", "Frechet distance", STARTS),
+    Order("19", "root mean square change by an edit from the noise of t0", "applications", "moved", STARTS),
     Order("20", "share of copies among the samples", "memorisation", "all copies", COPIES),
-    Order("20", "share of edited pictures in which the mark (low) is detected", "provenance", "detected", EDITS),
+    Order("20", "share of edited pictures in which a ring mark is detected", "provenance", "detected", EDITS),
 )
 # fmt: on

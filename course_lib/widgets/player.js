@@ -45,7 +45,8 @@ export async function mount(root, film) {
   speed.value = "speed 1";
   const status = make("output");
   const target = film.kind === "pictures" ? "a picture to see it large" : "a point to follow it";
-  const help = `${film.note} Drag any panel, the curve or the slider. Click ${target}, again for all.`;
+  const handles = film.share ? "any panel, the curve or the slider" : "any panel or the slider";
+  const help = `${film.note} Drag ${handles}. Click ${target}, again for all.`;
   root
     .querySelector(".strip")
     .replaceWith(panels, timeline, slider, make("div", { class: "controls" }, button, speed, status), make("p", {}, help));

@@ -12,7 +12,7 @@ from course_lib import validate
 from course_lib.plots import COLOURS
 from course_lib.zoo import figures
 
-WIDE, HIGH, LEFT, RIGHT, TOP, BOTTOM = 460, 440, 76, 24, 44, 66  # pixels of the drawing
+WIDE, HIGH, LEFT, RIGHT, TOP, BOTTOM = 460, 440, 76, 64, 44, 66  # pixels of the drawing
 DASHES = ("", "9 6", "2 6")
 
 
@@ -94,17 +94,23 @@ class TradeOff:
             parts.append(f'<polyline points="{path}" {look}/>')
             for w_here, (x, y) in zip(curve.w, points):
                 parts.append(f'<circle cx="{x}" cy="{y}" r="5" fill="{colour}"/>')
-                if w_here in (0, 1, 8) and guide == name:
-                    end = x > WIDE - RIGHT - 80
-                    anchor, off = ("end", -14) if end else ("start", 14)
-                    parts.append(f'<text x="{x + off}" y="{y + 20}" text-anchor="{anchor}">w = {w_here:g}</text>')
+                if w_here == curve.w[-1] or (w_here in (0, 1) and guide == name):
+                    dx, dy, anchor = _beside(w_here, x)
+                    parts.append(f'<text x="{x + dx}" y="{y + dy}" text-anchor="{anchor}">w = {w_here:g}</text>')
             y = HIGH - BOTTOM - 14 - 26 * i
             parts.append(f'<line x1="{LEFT + 12}" y1="{y - 6}" x2="{LEFT + 52}" y2="{y - 6}" {look}/>')
             parts.append(f'<text x="{LEFT + 62}" y="{y}">{html.escape(guide)}</text>')
         if at := self.mark(name, w):
-            ring = 'r="12" fill="#E69F00" stroke="currentColor" stroke-width="3"'
+            ring = f'r="12" fill="{COLOURS[list(self.curves).index(name)]}" stroke="currentColor" stroke-width="3"'
             parts.append(f'<circle class="mark" cx="{at[0]}" cy="{at[1]}" {ring}/>')
         return "".join(parts) + "</svg>"
+
+
+def _beside(w: float, x: float) -> tuple[int, int, str]:
+    """The place of a label beside the point of w at x, right and down of it in pixels, and its anchor: free of the curves."""
+    if w == 0:
+        return 10, -10, "start"
+    return (14, 20, "start") if x < (LEFT + WIDE - RIGHT) / 2 else (-16, 12, "end")
 
 
 def measured(guides: tuple[str, ...] = ("classifier-free", "classifier")) -> TradeOff:

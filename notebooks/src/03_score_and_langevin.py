@@ -660,7 +660,7 @@ rng = seeded(5)
 x_T = torch.randn(200, 2, generator=rng)
 *film, last = annealed_langevin(network, x_T, falling, n=3, eta=1e-3, rng=rng)
 film += [Step(last.t, last.x, network(last.x, last.t))]  # there is still noise
-play(film, field=network, max_mb=0.25)
+play(film, field=network, max_mb=0.1)
 
 # %% [markdown]
 # ## Where does a start end?

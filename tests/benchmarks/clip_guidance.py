@@ -1,21 +1,21 @@
 """CLIP guidance over w, by a CLIP trained on noisy pictures and by one trained on clean ones: how many pictures are right.
 
-    python tests/benchmarks/clip_guidance.py [weights | redrawn] [--n 40] [--seeds 10 11 12 13 14]
+    python tests/benchmarks/clip_guidance.py [--n 40] [--seeds 10 11 12 13 14]
 
 The shipped text2shape without a caption, guided by the shipped CLIPs, 40 DDPM steps, captions of one object. A seed is one
 set of captions and noises, the same for all arms. The weights span the range of an earlier run, 3 to 100 times CLIP's inverse
 temperature; captions and noises are new. On noisy real pictures at t = 500, the shift by the noise-aware CLIP has the length
 of text2shape's own difference (with the caption less without) at about w = 200. The shipped detector scores the pictures; the
-cosines are those of both CLIPs between a final picture and its caption. `redrawn` compares pictures, without guidance and at
-the largest weight, with clean drawings of what the detector sees in them. Lesson 10 shows the results.
+cosines are those of both CLIPs between a final picture and its caption. A picture is right in `binding` if the detector finds
+the one object of its caption, with its shape and colour, and no other. Lesson 10 shows the results.
 """
 
 import torch
 from rows import Benchmark, Part, measure
-from scores import detector, right
+from scores import right
 from torch import Tensor
 
-from course_lib.datasets import captions, scenes, shapes
+from course_lib.datasets import captions, scenes
 from course_lib.denoisers import NULL
 from course_lib.methods.clip_guidance import ClipGuided
 from course_lib.process import seeded
@@ -63,22 +63,7 @@ def row(n: int, seed: int, clip: str, w: float) -> dict:
     }
 
 
-def redrawn(n: int, seed: int, clip: str, w: float) -> dict:
-    """For each of n pictures: the clean CLIP's cosine, that of a clean drawing of what the detector sees, and whether colour
-    and shape are right."""
-    x, prompts, scene = guided(n, seed, clip, w)
-    seen = detector().detect(x)
-    again = shapes.draw(seen, seeded(seed))
-    listed = lambda values: [round(v, 4) for v in values.tolist()]
-    hits = scenes.matches(seen, scene)["binding"][0]
-    both = {"cosine": cosines("clip", x, prompts), "redrawn": cosines("clip", again, prompts)}
-    return {name: listed(values) for name, values in both.items()} | {"right": hits.tolist()}
-
-
-PARTS = [
-    Part("weights", jobs, row),
-    Part("redrawn", lambda seeds: [{"seed": 21, "clip": "clip", "w": w} for w in (0.0, 3000.0)], redrawn, into="redrawn"),
-]
+PARTS = [Part(jobs=jobs, row=row)]
 BENCH = Benchmark("clip_guidance", PARTS, amounts={"n": 40}, seeds=range(10, 15))
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ is measured is whether it follows the caption. Both numbers of steps were set to
 encoders are frozen, but for "with the base". Trained weights are kept in build/imagen.
 
 The seeds of the other parts are those of sampling. Their captions are of two objects, and the shipped detector scores small
-pictures. Thresholds at w = 10, high guidance. A model of pictures whose black is 0 and white 1 is the same network
-in other units: its prediction is (x0 + 1) / 2, where the threshold is taken. Lesson 13 shows the results.
+pictures. Thresholds at w = 10, high guidance. A model of pictures whose black is 0 and white 1 is the same network in other
+units: its prediction is (x0 + 1) / 2, where the threshold is taken. Two more arms change one thing of the dynamic threshold
+each: the value that it divides towards, or its s. Each arm has the same noises. Lesson 13 shows the results.
 """
 
 import time
@@ -125,15 +126,33 @@ def base_on(captions: int, arm: str, seed: int) -> dict:
 # Thresholds
 
 
+def s_of(x0: Tensor) -> Tensor:
+    """The larger of 1 and the quantile of |x0| over each picture (B, 1, 1, 1), with p = 99.5 %."""
+    return x0.abs().flatten(1).quantile(0.995, dim=1).clamp(min=1).view(-1, 1, 1, 1)
+
+
 def dynamic(x0: Tensor) -> Tensor:
     """Saharia et al. 2022, section 2.3, p = 99.5 %."""
-    s = x0.abs().flatten(1).quantile(0.995, dim=1).clamp(min=1).view(-1, 1, 1, 1)
+    s = s_of(x0)
+    return x0.clamp(-s, s) / s
+
+
+def towards_black(x0: Tensor) -> Tensor:
+    """Clipped with the s of x0, as `dynamic` does, and then divided in units whose black is 0."""
+    s = s_of(x0)
+    return 2 * ((x0.clamp(-s, s) + 1) / 2) / ((s + 1) / 2) - 1
+
+
+def smaller_s(x0: Tensor) -> Tensor:
+    """Divided towards 0, as `dynamic` does, by the s of units whose black is 0."""
+    s = 2 * s_of((x0 + 1) / 2) - 1
     return x0.clamp(-s, s) / s
 
 
 WITHIN = {"none": lambda x0: x0, "static": lambda x0: x0.clamp(-1, 1), "dynamic": dynamic}
 BLACK_AT_0 = {name: (lambda x0, within=within: 2 * within((x0 + 1) / 2) - 1) for name, within in WITHIN.items()}
-THRESHOLDS = {-1: WITHIN, 0: {name: BLACK_AT_0[name] for name in ("static", "dynamic")}}
+ONE_CHANGE = {"towards black, s of x0": towards_black, "towards 0, s of y": smaller_s}
+THRESHOLDS = {-1: WITHIN, 0: {name: BLACK_AT_0[name] for name in ("static", "dynamic")} | ONE_CHANGE}
 """By the value of black. Without a threshold the units make no difference."""
 
 

@@ -1,45 +1,278 @@
-"""Stable Diffusion 3's choices one at a time: the straight path and DDIM's, the MM-DiT and cross-attention.
+"""Stable Diffusion 3's choices one at a time: time grid and path, two trained paths, reflow, and two ways to attend to text.
 
-    python tests/benchmarks/sd3.py                          # all of the following, and the milliseconds of a training step
-    python tests/benchmarks/sd3.py --only name=shipped      # the shipped model
-    python tests/benchmarks/sd3.py --only name=ddim         # the same network, sampled by DDIM along lesson 09's process
-    python tests/benchmarks/sd3.py --only name=joint        # the MM-DiT after its first cycle: trained, then evaluated
-    python tests/benchmarks/sd3.py --only name=cross        # cross-attention in place of joint attention, in equal time
+    python tests/benchmarks/sd3.py [grids | reflow | paths | attention] [--store]
 
-The last two have the same pictures, prompts and training time, half that of the shipped model, where they still differ. The
-number of steps follows from the measured cost. Scores: the spelling of words that were not in training, and all right in
-pictures of two objects, w = 3, from the same noise; for the first two over the number of steps. Lesson 16 shows the results.
+grids      Two shipped networks of latents, that of lesson 16 (trained on the straight line) and that of lesson 12 (trained on
+           the variance-preserving arc with the linear schedule), each sampled by the deterministic step on two grids of times
+           and along both paths. A path is a change of scale; so a network sees the same picture and the same noise on both.
+           Figures: of 100 captions of two objects the share that is all right, w = 3, four noises; for lesson 16's network
+           also the share of 100 new words that is spelt right.
+paths      One small network of points of the ring is trained on each path, three trainings of each: the same first weights,
+           points, noises and batches, the same distribution of b / (a + b), the same weight of the error of x_0, as many steps
+           of the same cost. They differ in the scale of the input, the time that the network is given, and the output's view.
+           The null model is one arm with its seeds exchanged. Of four grids the best is chosen at one noise and
+           measured at three others. Figure: sliced Wasserstein distance of 2,000 samples to 10,000 points in 4 steps.
+reflow     The three networks of the straight line are trained on, as long again: on pairs of noise and their own sample (64
+           Euler steps), one round of reflow, or, the control, on independent pairs as before. Figures: mean length of the
+           paths over the mean distance of their ends in 64 steps (means first: of a point that ends where it began the ratio
+           is infinite; the first row had shown it), and sliced Wasserstein distance in 1, 2, 4 and 64 steps.
+attention  A small MM-DiT (width 48, 3 blocks) and its rival with cross-attention (5 blocks, about as many parameters), each
+           trained from nothing, three trainings of each, with the
+           same pictures, prompts and rate and equal processor time: the steps follow from the measured cost of one. What
+           decides is the validation loss on 1,024 pictures and prompts, at equal times.
+
+What decides, in paired runs, with the margins of evidence.py:
+- grids: in 4 steps on the straight path, "all right" is higher on the flow's grid than on DDIM's, with both networks;
+- paths: in 4 steps, each on its best grid, the straight line's distance is lower than the arc's;
+- reflow: path over distance, and the distances in 1 and in 2 steps, are lower than after as much training without reflow;
+- attention: the validation loss of joint attention is lower than that of cross-attention.
+
+All arms, numbers and conditions were fixed before the runs; of the first network, shares in 4 steps on both grids were known.
+The untrained rivals of `attention` were added later, as a control, with the same three losses. The parts take about 2, 2, 1 and
+3 minutes of one core.
 """
 
-import inspect
+import math
 from functools import cache
 
 import torch
 from rows import Benchmark, Part, load, measure
-from scores import detector, parameters
+from scores import detector, parameters, rounded
 from timing import min_milliseconds
 
+from course_lib import metrics
 from course_lib.datasets import scenes, words
-from course_lib.denoisers import Denoiser, OnPath
+from course_lib.datasets.points import ring
+from course_lib.denoisers import Network, OnPath
 from course_lib.guidance import classifier_free
-from course_lib.process import DDPM, seeded
-from course_lib.samplers import ddim, rectified_flow, sample
+from course_lib.nets.mlp import MLP
+from course_lib.nets.mmdit import DiT
+from course_lib.process import DDPM, RectifiedFlow, randn, randn_like, seeded
+from course_lib.samplers import ddim, result
 from course_lib.schedules import linear_beta
+from course_lib.training import EMA, train
 from course_lib.zoo import models
 from course_lib.zoo.recipes.recipe import learner_of
-from course_lib.zoo.recipes.sd3 import prompted_loss, sd3_network, spelling_prompts, train_sd3
+from course_lib.zoo.recipes.sd3 import PROCESS, prompted, prompted_loss, spelling_prompts, train_sd3
 from course_lib.zoo.recipes.shapes import pair_prompts
 
-COST = "milliseconds of a training step, one thread"
-RUNS = ("shipped", "ddim", "joint", "cross")
-STEPS, SEEDS = (1, 2, 4, 8, 16, 32), (1, 2, 3)
+LINEAR = DDPM(linear_beta(1000))
 
 
-def cost(n: int) -> dict[str, float]:
+# Grids: the shipped networks
+
+NETWORKS, GRIDS, PATHS, NOISES = ("sd3", "latent2shape"), ("flow", "DDIM"), ("straight", "arc"), 4
+
+
+def whole_times(grid: str, steps: int) -> torch.Tensor:
+    """The grid (steps + 1,) in whole times of the linear schedule: even in t (DDIM's), or nearest to even in b / (a + b)."""
+    if grid == "DDIM":
+        return LINEAR.times(steps)
+    t = torch.arange(1001)
+    rho = LINEAR.noise(t) / (LINEAR.noise(t) + LINEAR.signal(t))
+    return (rho[:, None] - RectifiedFlow().times(steps)).abs().argmin(0)
+
+
+def straight(denoiser, x, times):
+    """Euler steps on the straight path over these whole times of the linear schedule, from the arc's noise x."""
+    a, b = LINEAR.signal(times), LINEAR.noise(times)
+    rho, x = b / (a + b), x / float(a[0] + b[0])
+    for t, s in zip(rho.tolist(), rho.tolist()[1:]):
+        x = x + (s - t) * denoiser(x, t).flow
+    return x
+
+
+class OnLine:
+    """A denoiser of the linear schedule, on the straight path at those times."""
+
+    process = RectifiedFlow()
+
+    def __init__(self, denoiser):
+        t = torch.arange(1001)
+        self.rho, self.denoiser = LINEAR.noise(t) / (LINEAR.noise(t) + LINEAR.signal(t)), denoiser
+
+    def __call__(self, x, t):
+        whole = int((self.rho - t).abs().argmin())
+        a, b = float(LINEAR.signal(whole)), float(LINEAR.noise(whole))
+        pred = self.denoiser((a + b) * x, whole)
+        return pred.__class__(x, torch.tensor(1 - t), torch.tensor(t), "x0", pred.x0)
+
+
+@torch.no_grad()
+def drawn(network: str, path: str, grid: str, steps: int, prompts: list[str], noise: torch.Tensor) -> torch.Tensor:
+    """Latents (n, 4, 8, 8) by the deterministic step."""
+    guided, times = classifier_free(models.load(network), prompts, 3.0), whole_times(grid, steps)
+    if path == "straight":
+        return straight(guided if network == "sd3" else OnLine(guided), noise, times)
+    return result(ddim(OnPath(guided, LINEAR) if network == "sd3" else guided, noise, times))
+
+
+@torch.no_grad()
+def grid_row(network: str, path: str, grid: str, steps: int) -> dict:
+    decode, found = models.load("autoencoder").decode, {"all": [], "binding": []}
+    if network == "sd3" and path == "straight":
+        found["spelt"] = []
+    gap = 0.0
+    for seed in range(NOISES):
+        noise = models.load(network).draw_noise(100, seeded(seed))
+        prompts, scene = pair_prompts(100, "train", seed)
+        latents = drawn(network, path, grid, steps, prompts, noise)
+        shown = scenes.agreement(detector().detect(decode(latents)), scene)
+        for name in ("all", "binding"):
+            found[name].append(round(float(shown[name]), 4))
+        if "spelt" in found:
+            prompts, spelling = spelling_prompts(100, new=True, seed=seed)
+            read = words.read(decode(drawn(network, path, grid, steps, prompts, noise)))
+            found["spelt"].append(round(float(words.agreement(read, spelling)["spelt"]), 4))
+        elif path == "arc" and seed == 0:
+            gap = max(gap, float((latents - drawn(network, "straight", grid, steps, prompts, noise)).abs().max()))
+    return found | ({"largest difference of latents to the straight path": float(f"{gap:.1g}")} if path == "arc" else {})
+
+
+def grid_jobs(seeds):
+    return [
+        {"network": network, "path": path, "grid": grid, "steps": 4} for path in PATHS for network in NETWORKS for grid in GRIDS
+    ]
+
+
+# Paths and reflow: points of the ring
+
+STEPS, BATCH, RATE, DATA = 1500, 256, 3e-3, ring()
+FLOW = RectifiedFlow(logit_normal=(0.0, 1.0))
+ARMS = ("straight", "arc")
+OF_RHO = {
+    "even in b / (a + b)": lambda u: u,
+    "even in the angle": lambda u: (torch.pi / 2 * u).tan() / (1 + (torch.pi / 2 * u).tan()),
+    "DDIM, linear schedule": lambda u: torch.cat([torch.ones(1), _rho_of_linear(u[1:])]),
+    "quantiles of the training times": lambda u: torch.sigmoid(torch.special.ndtri(u.double())),
+}
+"""The grids of `paths`: b / (a + b) of a falling row u from 1 to 0."""
+
+
+def _rho_of_linear(u):
+    t = (1000 * u).round().long()
+    return LINEAR.noise(t) / (LINEAR.noise(t) + LINEAR.signal(t))
+
+
+def small_net(seed: int) -> MLP:
+    torch.manual_seed(seed)
+    return MLP(dim=2, width=64, depth=3)
+
+
+def velocity(net, arc: bool, x, rho):
+    """The network's eps - x_0 (n, 2) at the point x of the straight path, where rho = b / (a + b) is (n,) or a number."""
+    rho = torch.as_tensor(rho, dtype=torch.float32).expand(len(x))
+    if not arc:
+        return net(x, rho)
+    r = rho[:, None]
+    size = ((1 - r).square() + r.square()).sqrt()  # the arc's point is x / size: a = (1 - rho) / size, b = rho / size
+    v = net(x / size, torch.atan2(rho, 1 - rho) * (2 / math.pi))
+    a, b = (1 - r) / size, r / size
+    x0, eps = a * x / size - b * v, b * x / size + a * v
+    return eps - x0
+
+
+def fit(net, draw, seed: int, arc: bool = False) -> MLP:
+    """The average of the weights after STEPS steps on batches `draw(rng)` of x_0 and eps."""
+    average, rng = EMA(net, 0.998), seeded(seed)
+
+    def loss():
+        x0, eps = draw(rng)
+        rho = FLOW.sample_t(len(x0), rng).float()
+        x = torch.lerp(x0, eps, rho[:, None])
+        return (velocity(net, arc, x, rho) - (eps - x0)).square().mean()
+
+    for _ in train(loss, net, STEPS, lr=RATE, ema=average):
+        pass
+    return average.net.eval().requires_grad_(False)
+
+
+def independent(rng):
+    x0 = DATA.sample(BATCH, rng)[0].float()
+    return x0, randn_like(x0, rng)
+
+
+@cache
+def of_plane(arm: str, seed: int) -> MLP:
+    return fit(small_net(seed), independent, seed, arm == "arc")
+
+
+@torch.no_grad()
+def walk(net, arc: bool, x, times) -> list:
+    """The points (n, 2) of a walk over these falling values of b / (a + b)."""
+    points = [x]
+    for t, s in zip(times.tolist(), times.tolist()[1:]):
+        x = x + (s - t) * velocity(net, arc, x, t)
+        points.append(x)
+    return points
+
+
+@cache
+def real() -> torch.Tensor:
+    return DATA.sample(10_000, seeded(900))[0].float()
+
+
+def distance(net, arc, times, seed: int) -> float:
+    return metrics.sliced_wasserstein(walk(net, arc, randn(2000, 2, rng=seeded(1000 + seed)), times)[-1], real(), 60)
+
+
+def path_row(arm: str, seed: int) -> dict:
+    net, arc, found = of_plane(arm, seed), arm == "arc", {}
+    for steps in (4,):
+        u = torch.linspace(1, 0, steps + 1)
+        grids = {name: of(u).float() for name, of in OF_RHO.items()}
+        chosen = min(grids, key=lambda name: distance(net, arc, grids[name], 0))
+        at = {name: sum(distance(net, arc, times, k) for k in (1, 2, 3)) / 3 for name, times in grids.items()}
+        found[f"{steps} steps"] = {"best grid": chosen, "distance": round(at[chosen], 4)} | rounded(at)
+    return found
+
+
+def reflow_row(kind: str, seed: int) -> dict:
+    net = of_plane("straight", seed)
+    if kind != "once":
+        learner = learner_of(net)
+        draw, of = independent, seeded(500 + seed)
+        if kind == "reflow":
+            eps = randn(20_000, 2, rng=of)
+            end = walk(net, False, eps, torch.linspace(1, 0, 65))[-1]
+
+            def draw(rng):
+                i = torch.randint(len(eps), (BATCH,), generator=rng)
+                return end[i], eps[i]
+
+        net = fit(learner, draw, 700 + seed)
+    many = torch.stack(walk(net, False, randn(2000, 2, rng=seeded(999)), torch.linspace(1, 0, 65)))
+    ratio = many.diff(dim=0).norm(dim=2).sum(0).mean() / (many[-1] - many[0]).norm(dim=1).mean()
+    at = {
+        f"{k} steps": sum(distance(net, False, torch.linspace(1, 0, k + 1), noise) for noise in (1, 2, 3)) / 3
+        for k in (1, 2, 4, 64)
+    }
+    return rounded({"path over distance": ratio} | at)
+
+
+def floor(**_) -> float:
+    """The mean sliced Wasserstein distance of three sets of 2,000 real points to the 10,000."""
+    sets = [DATA.sample(2000, seeded(910 + k))[0].float() for k in range(3)]
+    return round(sum(metrics.sliced_wasserstein(x, real(), 60) for x in sets) / 3, 4)
+
+
+# Attention: from nothing, at equal time
+
+UNTRAINED = "validation losses of untrained networks with cross-attention"
+COST, JOINT_STEPS = "milliseconds of a training step, one thread", 500
+
+
+def small_sd3(seed: int, joint: bool) -> Network:
+    """An untrained small denoiser of latents, an MM-DiT or with cross-attention."""
+    torch.manual_seed(seed)
+    return Network(DiT(width=48, depth=3 if joint else 5, joint=joint), PROCESS, "flow")
+
+
+def cost(**_) -> dict[str, float]:
     """Milliseconds of processor time for a training step, the minimum of twenty, in turns."""
 
     def step_of(joint: bool):
-        network, rng = learner_of(sd3_network(joint=joint)), seeded(0)
+        network, rng = learner_of(small_sd3(0, joint)), seeded(0)
         network.net.text.requires_grad_(False)
         optimizer, autoencoder = torch.optim.AdamW(network.net.parameters(), fused=True), models.load("autoencoder")
 
@@ -54,68 +287,76 @@ def cost(n: int) -> dict[str, float]:
     return {name: round(spent, 1) for name, spent in found.items()}
 
 
-def denoiser_of(network, prompts: list[str], w: float, arc: bool) -> Denoiser:
-    """The network conditioned on these prompts, on its own straight path or along the arc of lesson 09's process."""
-    guided = classifier_free(network, prompts, w)
-    return OnPath(guided, DDPM(linear_beta(1000))) if arc else guided
+@torch.no_grad()
+def validation_loss(network: Network, n: int = 1024) -> dict[str, float]:
+    """The loss on n pictures and prompts, first half words, at times even over the training distribution's quantiles."""
+    rng = seeded(77)
+    x, prompts = prompted(n, rng)
+    z = torch.cat([models.load("autoencoder").encode(part, rng) for part in x.split(128)])
+    eps, t = randn_like(z, rng), torch.sigmoid(torch.special.ndtri((torch.arange(n).double() + 0.5) / n))
+    t = t[torch.randperm(n, generator=rng)]
+    x_t = network.process.add_noise(z, t, eps)
+    each = []
+    for i in range(0, n, 128):
+        part = slice(i, i + 128)
+        velocity = network.given(prompts[part])(x_t[part], t[part]).flow
+        each.append((velocity - (eps[part] - z[part])).square().flatten(1).mean(1))
+    loss = torch.cat(each)
+    return {"loss": loss.mean(), "loss, words": loss[: n // 2].mean(), "loss, scenes": loss[n // 2 :].mean()}
 
 
-def straightness(network, prompts: list[str], w: float, arc: bool) -> float:
-    """The mean length of the latents' paths from noise to data, in 64 steps, as a multiple of the straight distance."""
-    denoiser, sampler = denoiser_of(network, prompts, w, arc), ddim if arc else rectified_flow
-    steps = sampler(denoiser, network.draw_noise(len(prompts), seeded(1)), denoiser.process.times(64))
-    path = torch.stack([step.x for step in steps])
-    length = path.diff(dim=0).flatten(2).norm(dim=2).sum(0)
-    return round(float((length / (path[-1] - path[0]).flatten(1).norm(dim=1)).mean()), 3)
-
-
-@cache
-def autoencoder():
-    return models.load("autoencoder")
+def untrained(**_) -> dict[str, list[float]]:
+    """The validation losses of three untrained networks with cross-attention: what a rival that is far behind would have."""
+    each = [validation_loss(small_sd3(seed, joint=False)) for seed in (0, 1, 2)]
+    return {name: [round(float(found[name]), 4) for found in each] for name in each[0]}
 
 
 @torch.no_grad()
-def scored(network, each: int, counts: tuple[int, ...], arc: bool = False) -> list[dict]:
-    """For each number of steps, mean and standard deviation over three seeds: the share of `each` new words that are spelt
-    right, and of what is right in `each` pictures of two objects."""
-
-    def generate(prompts: list[str], steps: int, seed: int):
-        noise = network.draw_noise(len(prompts), seeded(seed))
-        sampler = ddim if arc else rectified_flow
-        return autoencoder().decode(sample(denoiser_of(network, prompts, 3.0, arc), noise, steps, sampler, batch=len(prompts)))
-
-    rows = []
-    for steps in counts:
-        found = {"letters": [], "spelt": [], "binding": [], "all": []}
-        for seed in SEEDS:
-            prompts, spelling = spelling_prompts(each, new=True, seed=seed)
-            spelt = words.agreement(words.read(generate(prompts, steps, seed)), spelling)
-            prompts, scene = pair_prompts(each, "train", seed)
-            shown = scenes.agreement(detector().detect(generate(prompts, steps, seed)), scene)
-            for name, values in found.items():
-                values.append((spelt if name in ("letters", "spelt") else shown)[name])
-        stats = {name: [round(float(f(torch.tensor(v))), 4) for f in (torch.mean, torch.std)] for name, v in found.items()}
-        rows.append({"steps": steps, **stats})
-    return rows
-
-
-def row(n: int, name: str) -> dict:
-    """The scores of the shipped network along the straight path or the arc, or of one of the two that are trained here."""
-    if name in ("shipped", "ddim"):
-        network, arc = models.load("sd3"), name == "ddim"
-        prompts = spelling_prompts(16, new=True)[0] + pair_prompts(16, "train")[0]
-        bend = {f"w = {w:g}": straightness(network, prompts, w, arc) for w in (1.0, 3.0)}
-        return {"rows": scored(network, n, STEPS, arc), "path over straight way": bend}
-    network, cycle = sd3_network(joint=name == "joint"), inspect.signature(train_sd3).parameters["steps"].default // 2
+def attention_row(arm: str, seed: int) -> dict:
     ms = load("sd3")[COST]
-    *_, end = train_sd3(network, steps=round(cycle * ms["joint"] / ms[name]), cycles=1)
+    network = small_sd3(seed, arm == "joint")
+    *_, end = train_sd3(network, seed=seed, steps=round(JOINT_STEPS * ms["joint"] / ms[arm]), cycles=1)
     network.net.eval()
-    found = {"steps": end.step, "parameters": parameters(network.net), "loss": round(end.loss, 4)}
-    return found | {"rows": scored(network, 2 * n, STEPS[-1:])}
+    return {"steps": end.step, "parameters": parameters(network.net)} | rounded(validation_loss(network))
 
 
-PART = Part(jobs=lambda seeds: [{"name": name} for name in RUNS], row=row, by="name", once={COST: cost})
-BENCH = Benchmark("sd3", [PART], amounts={"n": 50}, seeds=(), threads=1)
+def table(found: dict) -> str:
+    """Markdown: the networks on two grids in 4 steps, and each arm that was trained."""
+    mean = lambda rows, name: sum(row[name] for row in rows) / len(rows)
+    lines = ["| network, path, 4 steps | flow's grid | DDIM's grid |", "|---|---|---|"]
+    at = {(r["network"], r["path"], r["grid"]): r["all"] for r in found.get("grids", []) if r["steps"] == 4}
+    for network in NETWORKS:
+        for path in PATHS:
+            each = [sum(v) / len(v) for v in (at.get((network, path, grid), [float("nan")]) for grid in GRIDS)]
+            lines.append(f"| {network}, {path} | {each[0]:.2f} | {each[1]:.2f} |")
+    lines += ["", "| arm | trainings | figures |", "|---|---|---|"]
+    for arm in ARMS:
+        if rows := [r for r in found.get("paths", []) if r["arm"] == arm]:
+            cells = ", ".join(f"{k} steps {mean([r[f'{k} steps'] for r in rows], 'distance'):.3f}" for k in (4,))
+            lines.append(f"| path: {arm} | {len(rows)} | distance, best grid: {cells} |")
+    for kind in ("once", "longer", "reflow"):
+        if rows := [r for r in found.get("reflow", []) if r["kind"] == kind]:
+            cells = ", ".join(
+                f"{name} {mean(rows, name):.3f}" for name in ("path over distance", "1 steps", "2 steps", "4 steps")
+            )
+            lines.append(f"| reflow: {kind} | {len(rows)} | {cells} |")
+    for arm in ("joint", "cross"):
+        if rows := [r for r in found.get("attention", []) if r["arm"] == arm]:
+            cells = ", ".join(f"{name} {mean(rows, name):.3f}" for name in ("loss", "loss, words", "loss, scenes"))
+            lines.append(f"| attention: {arm} | {len(rows)} | {cells} |")
+    return "\n".join(lines)
+
+
+PARTS = [
+    Part("grids", grid_jobs, grid_row, into="grids"),
+    Part("reflow", lambda seeds: [{"kind": kind, "seed": s} for s in range(3) for kind in ("once", "longer", "reflow")],
+         reflow_row, into="reflow"),
+    Part("paths", lambda seeds: [{"arm": arm, "seed": s} for s in range(3) for arm in ARMS], path_row, into="paths",
+         once={"the same, real against real": floor}),
+    Part("attention", lambda seeds: [{"arm": arm, "seed": s} for s in (0, 1, 2) for arm in ("joint", "cross")],
+         attention_row, into="attention", once={COST: cost, UNTRAINED: untrained}),
+]  # fmt: skip
+BENCH = Benchmark("sd3", PARTS, seeds=(), threads=1, table=table, indent=None)
 
 if __name__ == "__main__":
     measure(__doc__, BENCH)

@@ -9,7 +9,7 @@ from course_lib.plots import show
 from course_lib.samplers import ddim
 from course_lib.teaching import progress
 from course_lib.teaching.checks import add_noise, spy
-from course_lib.teaching.claims import claim
+from course_lib.teaching.claims import Claim
 from course_lib.teaching.environment import Report
 from course_lib.teaching.publish import site
 from course_lib.teaching.publish.address import to_text
@@ -75,11 +75,11 @@ def test_what_a_cell_shows_says_its_words(text, open_page, tmp_path, monkeypatch
 
     curve = Curve((0.0, 1.0), (0.9, 0.5), (0.5, 0.9))
     parts = [
-        claim("a", text, measured=text, holds=True)._repr_mimebundle_()["text/html"],
+        Claim("a", text, text, "yes", no_null="exact")._repr_mimebundle_()["text/html"],
         progress.CourseProgress({text: text})._repr_html_(),
         Report(((text, text, text, True), ("b", "", None, False)))._repr_html_().replace("<details>", "<details open>"),
         add_noise(failing)._repr_html_(),
-        show(figure, text)._repr_html_(),
+        show(figure, text)._repr_mimebundle_()[0]["text/html"],
         TradeOff({text: curve}).svg(text, 1),
     ]
     (tmp_path / "cell.html").write_text(PAGE.format(title="", html="\n".join(parts)), encoding="utf-8")
@@ -95,7 +95,7 @@ def test_a_site_says_what_its_lessons_say(text, open_page, tmp_path, monkeypatch
     markdown = "".join(f"\\{c}" if c in "\\`*_<>&$[](){}#+-.!|~\"'" else c for c in " ".join(text.split()))
     notebook = nbformat.v4.new_notebook()
     code = nbformat.v4.new_code_cell("1", id="a")
-    shown = claim("a", text, measured=text, holds=True)._repr_mimebundle_()
+    shown = Claim("a", text, text, "yes", no_null="exact")._repr_mimebundle_()
     code.outputs = [nbformat.v4.new_output("display_data", shown)]
     notebook.cells = [
         nbformat.v4.new_markdown_cell(f"# 01 {markdown}\n\n**You will be able to** {markdown}\n\n", id="b"),

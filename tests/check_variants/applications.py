@@ -1,217 +1,120 @@
 """Lesson 19."""
 
-import numpy as np
+from itertools import pairwise
+
 import torch
 
 from course_lib.methods import editing
+from course_lib.process import randn_like
+from course_lib.samplers import ddim, ddpm, result
 
-# inpaint_step
-
-
-def by_where(process, x_s, known, keep, s, eps):
-    return torch.where(keep.bool(), process.add_noise(known, s, eps), x_s)
+# repaint_sampler
 
 
-def by_coefficients(process, x_s, known, keep, s, eps):
+def by_library(denoiser, known, keep, x, times, U, rng):
+    return result(editing.repaint(denoiser, known, keep, x, torch.tensor(times), U, rng))
+
+
+def looped(mix=None, up=None, rounds=lambda U, s: U if s > 0 else 1):
+    """The sampler that mixes and goes back up by these functions."""
+
+    def right_mix(process, x, known, keep, t, s, rng, u, last):
+        return torch.where(keep.bool(), process.add_noise(known, s, randn_like(x, rng)), x)
+
+    def right_up(denoiser, x, t, s, rng, begin):
+        kept = (denoiser.process.signal(t) / denoiser.process.signal(s)).to(x)
+        return kept * x + (1 - kept**2).sqrt() * randn_like(x, rng)
+
+    def sampler(denoiser, known, keep, x, times, U, rng):
+        for t, s in pairwise(times):
+            many = rounds(U, s)
+            for u in range(many):
+                begin = x
+                x = result(ddpm(denoiser, x, torch.tensor([t, s]), rng))
+                x = (mix or right_mix)(denoiser.process, x, known, keep, t, s, rng, u, u == many - 1)
+                if u < many - 1:
+                    x = (up or right_up)(denoiser, x, t, s, rng, begin)
+        return x
+
+    return sampler
+
+
+def by_arithmetic(process, x, known, keep, t, s, rng, u, last):
     a, b = process.coefficients(s, known)
-    return x_s + keep * (a * known + b * eps - x_s)
+    return x + keep * (a * known + b * torch.randn(x.shape, generator=rng) - x)
 
 
-def by_tables(process, x_s, known, keep, s, eps):
-    bar = process.alpha_bar(s)
-    noisy = (bar**0.5 * known.double() + (1 - bar) ** 0.5 * eps.double()).float()
-    return noisy * keep + x_s * (1 - keep)
-
-
-def by_index(process, x_s, known, keep, s, eps):
-    new, where = x_s.clone(), (keep == 1).expand_as(x_s)
-    new[where] = process.add_noise(known, s, eps)[where]
-    return new
-
-
-def by_lerp(process, x_s, known, keep, s, eps):
-    noisy = process.signal(s).float() * known + process.noise(s).float() * eps
-    return torch.lerp(x_s, noisy, keep.expand_as(x_s))
-
-
-def in_numpy(process, x_s, known, keep, s, eps):
-    noisy = np.sqrt(float(process.alpha_bar(s))) * known.numpy() + float(process.noise(s)) * eps.numpy()
-    return np.where(keep.numpy() > 0, noisy, x_s.numpy())
-
-
-def clean(process, x_s, known, keep, s, eps):
-    return torch.where(keep.bool(), known, x_s)
-
-
-def turned(process, x_s, known, keep, s, eps):
-    return torch.where(keep.bool(), x_s, process.add_noise(known, s, eps))
-
-
-def unfaded(process, x_s, known, keep, s, eps):
-    return torch.where(keep.bool(), known + float(process.noise(s)) * eps, x_s)
-
-
-def noiseless(process, x_s, known, keep, s, eps):
-    return torch.where(keep.bool(), float(process.signal(s)) * known, x_s)
-
-
-def noised_everywhere(process, x_s, known, keep, s, eps):
-    return process.add_noise(torch.where(keep.bool(), known, x_s), s, eps)
-
-
-def added(process, x_s, known, keep, s, eps):
-    return x_s + keep * process.add_noise(known, s, eps)
-
-
-def new_part_lost(process, x_s, known, keep, s, eps):
-    return keep * process.add_noise(known, s, eps)
-
-
-def masked_before_noise(process, x_s, known, keep, s, eps):
-    return process.add_noise(keep * known, s, eps) + (1 - keep) * x_s
-
-
-def without_roots(process, x_s, known, keep, s, eps):
-    bar = process.alpha_bar(s)
-    return torch.where(keep == 1, bar * known + (1 - bar) * eps, x_s.double())
-
-
-def of_alpha(process, x_s, known, keep, s, eps):
-    alpha = float(process.alpha(s))
-    return torch.where(keep == 1, alpha**0.5 * known + (1 - alpha) ** 0.5 * eps, x_s)
-
-
-def of_full_noise(process, x_s, known, keep, s, eps):
-    return torch.where(keep == 1, float(process.signal(s)) * known + eps, x_s)
-
-
-def one_step_further(process, x_s, known, keep, s, eps):
-    return by_where(process, x_s, process.add_noise(known, s + 1, eps), keep, 0, eps)
-
-
-def one_step_less(process, x_s, known, keep, s, eps):
-    return torch.where(keep.bool(), process.add_noise(known, s - 1, eps), x_s)
-
-
-def exchanged(process, x_s, known, keep, s, eps):
-    a, b = process.coefficients(s, known)
-    return torch.where(keep.bool(), b * known + a * eps, x_s)
-
-
-def mixed(process, x_s, known, keep, s, eps):
-    return torch.where(keep.bool(), (process.add_noise(known, s, eps) + x_s) / 2, x_s)
-
-
-def own_noise(process, x_s, known, keep, s, eps):
-    return by_where(process, x_s, known, keep, s, torch.randn(eps.shape, generator=torch.Generator().manual_seed(0)))
-
-
-# noised_further
-
-
-def by_steps(process, x_s, s, t, eps):
-    """Through the product of the alphas."""
-    share = 1.0
+def step_by_step(denoiser, x, t, s, rng, begin):
+    """Up by the single steps of the chain."""
     for step in range(s + 1, t + 1):
-        share *= float(process.alpha(step))
-    return share**0.5 * x_s + (1 - share) ** 0.5 * eps
+        alpha = float(denoiser.process.alpha(step))
+        x = alpha**0.5 * x + (1 - alpha) ** 0.5 * randn_like(x, rng)
+    return x
 
 
-def by_signal(process, x_s, s, t, eps):
-    kept = float(process.signal(t) / process.signal(s))
-    return kept * x_s + (1 - kept**2) ** 0.5 * eps
+def up_first(denoiser, known, keep, x, times, U, rng):
+    """The way up stands before the move, the noise is that of eta = 1, and the mask is an index."""
+    process = denoiser.process
+    for t, s in zip(times, times[1:]):
+        for u in range(U):
+            if u and not s:
+                break
+            if u:
+                alpha = float(process.alpha_bar(t)) / float(process.alpha_bar(s))
+                x = alpha**0.5 * x + (1 - alpha) ** 0.5 * torch.randn(x.shape, generator=rng)
+            x = result(ddim(denoiser, x, torch.tensor([t, s]), 1.0, rng)).clone()
+            a, b = process.coefficients(s, x)
+            where = (keep == 1).expand_as(x)
+            x[where] = (a * known + b * torch.randn(x.shape, generator=rng))[where]
+    return x
 
 
-def by_variances(process, x_s, s, t, eps):
-    kept = process.signal(t) / process.signal(s)
-    return kept * x_s + (process.noise(t) ** 2 - kept**2 * process.noise(s) ** 2).sqrt() * eps
-
-
-def one_step_at_a_time(process, x_s, s, t, eps):
-    """Each step's share of one noise, by its variance."""
-    kept, variance = 1.0, 0.0
-    for step in range(s + 1, t + 1):
-        kept, variance = (
-            kept * float(process.alpha(step)) ** 0.5,
-            variance * float(process.alpha(step)) + float(process.beta(step)),
+def mixing(noisy):
+    """The sampler that puts this in where keep is 1."""
+    return looped(
+        lambda process, x, known, keep, t, s, rng, u, last: torch.where(
+            keep.bool(), noisy(process, known, t, s, randn_like(x, rng)), x
         )
-    return kept * x_s + variance**0.5 * eps
+    )
 
 
-def further_in_numpy(process, x_s, s, t, eps):
-    alpha = float(process.alpha_bar(t)) / float(process.alpha_bar(s))
-    return np.sqrt(alpha) * x_s.double().numpy() + np.sqrt(1 - alpha) * eps.double().numpy()
+def inverted_mask(process, x, known, keep, t, s, rng, u, last):
+    return torch.where(keep.bool(), x, process.add_noise(known, s, randn_like(x, rng)))
 
 
-def further_in_a_batch(process, x_s, s, t, eps):
-    t, s = (torch.full((len(x_s),), time).view(-1, *[1] * (x_s.ndim - 1)) for time in (t, s))
-    alpha = process.alpha_bar(t).div(process.alpha_bar(s)).float()
-    return torch.addcmul(alpha.sqrt() * x_s, torch.sqrt(1 - alpha), eps)
+def put_in_at_the_end(process, x, known, keep, t, s, rng, u, last):
+    return x if s else torch.where(keep.bool(), known, x)
 
 
-def as_if_clean(process, x_s, s, t, eps):
-    return process.add_noise(x_s, t, eps)
+def put_in_last(process, x, known, keep, t, s, rng, u, last):
+    return torch.where(keep.bool(), process.add_noise(known, s, randn_like(x, rng)), x) if last else x
 
 
-def no_fading(process, x_s, s, t, eps):
-    return x_s + (1 - process.alpha_bar(t) / process.alpha_bar(s)).sqrt() * eps
+def added(process, x, known, keep, t, s, rng, u, last):
+    return x + keep * process.add_noise(known, s, randn_like(x, rng))
 
 
-def no_roots(process, x_s, s, t, eps):
-    share = process.alpha_bar(t) / process.alpha_bar(s)
-    return share * x_s + (1 - share) * eps
+def hole_lost(process, x, known, keep, t, s, rng, u, last):
+    return keep * process.add_noise(known, s, randn_like(x, rng))
 
 
-def all_the_noise(process, x_s, s, t, eps):
-    return process.signal(t) / process.signal(s) * x_s + process.noise(t) * eps
+def going_up(factors):
+    """The sampler that goes up by kept * x + new * noise, of the process, t and s."""
+
+    def up(denoiser, x, t, s, rng, begin):
+        kept, new = factors(denoiser.process, t, s)
+        return kept * x + new * randn_like(x, rng)
+
+    return looped(up=up)
 
 
-def of_t_minus_s(process, x_s, s, t, eps):
-    return process.add_noise(x_s, t - s, eps)
+def share(process, t, s):
+    return float(process.alpha_bar(t) / process.alpha_bar(s))
 
 
-def of_one_step(process, x_s, s, t, eps):
-    return process.alpha(t) ** 0.5 * x_s + process.beta(t) ** 0.5 * eps
-
-
-def upside_down(process, x_s, s, t, eps):
-    share = process.alpha_bar(s) / process.alpha_bar(t)
-    return share**0.5 * x_s + (1 - share) ** 0.5 * eps
-
-
-def difference_of_stds(process, x_s, s, t, eps):
-    kept = process.signal(t) / process.signal(s)
-    return kept * x_s + (process.noise(t) - process.noise(s)) * eps
-
-
-def rest_of_the_std(process, x_s, s, t, eps):
-    kept = process.signal(t) / process.signal(s)
-    return kept * x_s + (process.noise(t) - kept * process.noise(s)) * eps
-
-
-def difference_of_bars(process, x_s, s, t, eps):
-    kept = process.signal(t) / process.signal(s)
-    return kept * x_s + (process.alpha_bar(s) - process.alpha_bar(t)) ** 0.5 * eps
-
-
-def with_step_s(process, x_s, s, t, eps):
-    share = torch.prod(torch.stack([process.alpha(step) for step in range(s, t + 1)]))
-    return share.sqrt() * x_s + (1 - share).sqrt() * eps
-
-
-def without_step_t(process, x_s, s, t, eps):
-    share = np.prod([float(process.alpha(step)) for step in range(s + 1, t)])
-    return share**0.5 * x_s + (1 - share) ** 0.5 * eps
-
-
-def variance_of_noise(process, x_s, s, t, eps):
-    share = process.alpha_bar(t) / process.alpha_bar(s)
-    return share.sqrt() * x_s + (1 - share) * eps
-
-
-def further_exchanged(process, x_s, s, t, eps):
-    share = process.alpha_bar(t) / process.alpha_bar(s)
-    return (1 - share).sqrt() * x_s + share.sqrt() * eps
+def inversion(denoiser, x, t, s, rng, begin):
+    pred = denoiser(x, s)
+    return denoiser.process.add_noise(pred.x0, t, pred.eps)
 
 
 # consistent
@@ -303,32 +206,114 @@ def mean_of_both(x0, y, A, back):
     return 0.5 * x0 + 0.5 * back(y)
 
 
+# dps_sampler
+
+
+def guided(distance=None, shift=None, to=None):
+    """The sampler with this distance (of residuals) and this shift of the move (of x, the gradient, zeta and s)."""
+
+    def sampler(denoiser, A, y, x, times, zeta, rng):
+        for t, s in pairwise(times):
+            x = x.detach().requires_grad_()
+            pred = denoiser(x, t)
+            found = (distance or per_picture)(y - A(pred.x0))
+            gradient = torch.autograd.grad(found, x)[0]
+            moved = editing.ddpm_move(denoiser.process, pred, t, s, randn_like(x, rng))
+            x = (shift or (lambda x, g, zeta, s: x - zeta * g))(moved, gradient, zeta, s)
+        return x.detach()
+
+    return sampler
+
+
+def per_picture(residual):
+    return residual.square().flatten(1).sum(1).sqrt().sum()
+
+
+def dps_by_library(denoiser, A, y, x, times, zeta, rng):
+    return result(editing.dps(denoiser, A, y, x, torch.tensor(times), zeta, rng))
+
+
+def as_in_the_paper(denoiser, A, y, x, times, zeta, rng):
+    """The gradient of the squared norm, with the step zeta / (2 norm)."""
+    for t, s in pairwise(times):
+        x = x.clone().detach().requires_grad_(True)
+        pred = denoiser(x, t)
+        square = (y - A(pred.x0)).flatten(1).square().sum(1)
+        gradient = torch.autograd.grad(square.sum(), x)[0]
+        step = (zeta / (2 * square.detach().sqrt())).view(-1, *[1] * (x.ndim - 1))
+        with torch.no_grad():
+            x = editing.ddpm_move(denoiser.process, pred, t, s, randn_like(x, rng)) - step * gradient
+    return x
+
+
+def by_backward(denoiser, A, y, x, times, zeta, rng):
+    for t, s in pairwise(times):
+        x = x.detach().clone().requires_grad_()
+        pred = denoiser(x, t)
+        torch.linalg.vector_norm(A(pred.x0) - y, dim=tuple(range(1, y.ndim))).sum().backward(retain_graph=True)
+        x = editing.ddpm_move(denoiser.process, pred, t, s, randn_like(x, rng)).detach() - zeta * x.grad
+    return x
+
+
+def shift_before_noise(denoiser, A, y, x, times, zeta, rng):
+    """The move in its parts: the mean, the shift, the noise."""
+    process = denoiser.process
+    for t, s in pairwise(times):
+        x = x.detach().requires_grad_()
+        pred = denoiser(x, t)
+        gradient = torch.autograd.grad((y - A(pred.x0)).flatten(1).norm(dim=1).sum(), x)[0]
+        mean = editing.ddpm_move(process, pred, t, s, torch.zeros_like(x))
+        sigma = ((1 - process.alpha_bar(s)) / (1 - process.alpha_bar(t)) * (1 - share(process, t, s))) ** 0.5
+        x = mean - zeta * gradient + sigma * randn_like(x, rng)
+    return x.detach()
+
+
+def to_x0(denoiser, A, y, x, times, zeta, rng):
+    for t, s in pairwise(times):
+        pred = denoiser(x, t)
+        x0 = pred.x0.detach().requires_grad_()
+        gradient = torch.autograd.grad((y - A(x0)).flatten(1).norm(dim=1).sum(), x0)[0]
+        x = editing.ddpm_move(denoiser.process, pred, t, s, randn_like(x, rng)) - zeta * gradient
+    return x.detach()
+
+
+def at_x_t(denoiser, A, y, x, times, zeta, rng):
+    for t, s in pairwise(times):
+        x = x.detach().requires_grad_()
+        gradient = torch.autograd.grad((y - A(x)).flatten(1).norm(dim=1).sum(), x)[0]
+        x = editing.ddpm_move(denoiser.process, denoiser(x, t), t, s, randn_like(x, rng)) - zeta * gradient
+    return x.detach()
+
+
+def with_graph(denoiser, A, y, x, times, zeta, rng):
+    for t, s in pairwise(times):
+        x = x.detach().requires_grad_()
+        pred = denoiser(x, t)
+        gradient = torch.autograd.grad(per_picture(y - A(pred.x0)), x)[0]
+        x = editing.ddpm_move(denoiser.process, pred, t, s, randn_like(x, rng)) - zeta * gradient
+    return x
+
+
+def by_own_norm(x, gradient, zeta, s):
+    return x - zeta * gradient / gradient.flatten(1).norm(dim=1).view(-1, *[1] * (x.ndim - 1))
+
+
 RIGHT = {
-    "inpaint_step": [by_where, by_coefficients, by_tables, by_index, by_lerp, in_numpy],
-    "noised_further": [
-        editing.noised_further,
-        by_steps,
-        by_signal,
-        by_variances,
-        one_step_at_a_time,
-        further_in_numpy,
-        further_in_a_batch,
-    ],
+    "repaint_sampler": [by_library, looped(), looped(up=step_by_step), up_first, looped(by_arithmetic)],
     "consistent": [by_parts, by_residual, in_two_steps, one_by_one, in_float64, by_projection],
+    "dps_sampler": [dps_by_library, guided(), as_in_the_paper, by_backward, shift_before_noise],
 }
 WRONG = {
-    "inpaint_step": [
-        ("the known picture goes in clean", clean),
-        ("the mask is turned", turned),
-        ("does not fade", unfaded),
-        ("but has no noise", noiseless),
-        ("the new part is noised, too", noised_everywhere),
-    ],
-    "noised_further": [
-        ("x_s is treated as a clean picture", as_if_clean),
-        ("x_s does not fade", no_fading),
-        ("the square roots are missing", no_roots),
-        ("the noise is that of all t steps", all_the_noise),
+    "repaint_sampler": [
+        ("the mask is inverted", looped(inverted_mask)),
+        ("goes in clean", mixing(lambda process, known, t, s, eps: known)),
+        ("the last move is repeated", looped(rounds=lambda U, s: U)),
+        ("there is no resampling", looped(rounds=lambda U, s: 1)),
+        (
+            "treated as a clean picture on the way up",
+            looped(up=lambda d, x, t, s, r, b: d.process.add_noise(x, t, randn_like(x, r))),
+        ),
+        ("an inversion", looped(up=inversion)),
     ],
     "consistent": [
         ("has the wrong sign", away),
@@ -337,34 +322,36 @@ WRONG = {
         ("y is not put in its place", without_y),
         ("is made by half", by_half),
     ],
+    "dps_sampler": [
+        ("the sign is wrong", guided(shift=lambda x, g, zeta, s: x + zeta * g)),
+        ("that of the squared norm", guided(lambda residual: residual.square().sum())),
+        ("with respect to the predicted x_0", to_x0),
+        ("A is applied to x_t", at_x_t),
+    ],
 }
 TRIED = {
-    "inpaint_step": [
-        *WRONG["inpaint_step"],
-        ("the known picture is added", added),
-        ("the new part is lost", new_part_lost),
-        ("where nothing is known, too", masked_before_noise),
-        ("the square roots are missing", without_roots),
-        ("the bar is lost", of_alpha),
-        ("has its full size", of_full_noise),
-        ("to s + 1", one_step_further),
-        ("to s - 1", one_step_less),
-        ("signal and noise have changed places", exchanged),
-        ("half and half", mixed),
-        ("", own_noise),
-    ],
-    "noised_further": [
-        *WRONG["noised_further"],
-        ("alpha_bar of t - s steps", of_t_minus_s),
-        ("only one step's alpha_t", of_one_step),
-        ("turned over", upside_down),
-        ("b_t - b_s", difference_of_stds),
-        ("of both standard deviations", rest_of_the_std),
-        ("alpha_bar_s - alpha_bar_t", difference_of_bars),
-        ("one step too many", with_step_s),
-        ("one step too few", without_step_t),
-        ("over the noise's factor", variance_of_noise),
-        ("have changed places", further_exchanged),
+    "repaint_sampler": [
+        *WRONG["repaint_sampler"],
+        ("the noise of time t", mixing(lambda process, known, t, s, eps: process.add_noise(known, t, eps))),
+        ("but has no noise", mixing(lambda process, known, t, s, eps: process.add_noise(known, s, 0 * eps))),
+        ("but does not fade", mixing(lambda process, known, t, s, eps: known + float(process.noise(s)) * eps)),
+        (
+            "as in the published algorithm",
+            mixing(lambda p, known, t, s, eps: float(p.signal(s)) * known + float(1 - p.alpha_bar(s)) * eps),
+        ),
+        ("at the end alone", looped(put_in_at_the_end)),
+        ("after the last of the rounds", looped(put_in_last)),
+        ("is added to x", looped(added)),
+        ("the generated part is lost", looped(hole_lost)),
+        ("one round too many", looped(rounds=lambda U, s: U + 1 if s else 1)),
+        ("there is no resampling", looped(up=lambda denoiser, x, t, s, rng, begin: begin)),
+        ("x_s is taken for x_t", looped(up=lambda denoiser, x, t, s, rng, begin: x)),
+        ("one step's alpha_t", going_up(lambda p, t, s: (float(p.alpha(t)) ** 0.5, float(p.beta(t)) ** 0.5))),
+        ("does not fade on the way up", going_up(lambda p, t, s: (1, (1 - share(p, t, s)) ** 0.5))),
+        ("no noise is added on the way up", going_up(lambda p, t, s: (share(p, t, s) ** 0.5, 0))),
+        ("square roots are missing", going_up(lambda p, t, s: (share(p, t, s), 1 - share(p, t, s)))),
+        ("root of 1 - alpha", going_up(lambda p, t, s: (share(p, t, s) ** 0.5, 1 - share(p, t, s)))),
+        ("of all t steps", going_up(lambda p, t, s: (share(p, t, s) ** 0.5, float(p.noise(t))))),
     ],
     "consistent": [
         *WRONG["consistent"],
@@ -377,5 +364,18 @@ TRIED = {
         ("clipped", clipped),
         ("A is applied where", A_for_back),
         ("the mean of x_0", mean_of_both),
+    ],
+    "dps_sampler": [
+        *WRONG["dps_sampler"],
+        ("is twice that of the norm", guided(shift=lambda x, g, zeta, s: x - 2 * zeta * g)),
+        ("half the gradient", guided(shift=lambda x, g, zeta, s: x - 0.5 * zeta * g)),
+        ("still has a graph", with_graph),
+        ("over the whole batch", guided(lambda residual: residual.norm())),
+        ("averaged over the batch", guided(lambda residual: residual.flatten(1).norm(dim=1).mean())),
+        ("absolute values", guided(lambda residual: residual.abs().sum())),
+        ("by its own norm", guided(shift=by_own_norm)),
+        ("zeta is forgotten", guided(shift=lambda x, g, zeta, s: x - g)),
+        ("the gradient is not used", guided(shift=lambda x, g, zeta, s: x)),
+        ("the last move is left out", guided(shift=lambda x, g, zeta, s: x - zeta * g if s else x)),
     ],
 }

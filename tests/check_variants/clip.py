@@ -311,6 +311,19 @@ def _loop(zero=True, scale=lambda s: s.exp(), f=normalize, g=normalize, limit=LI
     return train
 
 
+def replaced(clip, loss, optimizer, batches):
+    """The parameter that the optimizer trains is no longer the CLIP's."""
+    losses = []
+    for x, words in batches:
+        value = loss(normalize(clip.encode_image(x)), normalize(clip.encode_text(words)), clip.log_scale.exp())
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        clip.log_scale = torch.nn.Parameter(clip.log_scale.detach().clamp(max=LIMIT))
+        losses.append(value.item())
+    return losses
+
+
 RIGHT = {
     "train_clip": [in_one_expression, listed, with_a_step, by_cosines, zero_after],
     "contrastive_loss": [contrastive_loss, by_log_softmax, by_diagonal, by_loops, by_one_hot, by_numpy],
@@ -362,6 +375,7 @@ TRIED = {
         ("the text encoder is not trained", _loop(g=lambda v: normalize(v).detach())),
         ("the image encoder is not trained", _loop(f=lambda v: normalize(v.detach()))),
         ("the inverse temperature is not held", _loop(limit=100)),
+        ("clip.log_scale is replaced", replaced),
     ],
     "clip_guided_eps": [
         *WRONG["clip_guided_eps"],

@@ -1,11 +1,10 @@
 """Lesson 18."""
 
-import copy
-
 import numpy as np
 import torch
 
-from course_lib.samplers import ddim, result
+from course_lib.methods.distillation import pseudo_huber
+from course_lib.samplers import consistency, result
 
 
 def by_ours(F, x_t, a, b, sigma_data):
@@ -116,222 +115,319 @@ def as_published(F, x_t, a, b, sigma_data, epsilon=0.002):
     return skip * x_t / a + out * F
 
 
-def loss_by_no_grad(student, target, teacher, x_t, t, s, distance):
-    with torch.no_grad():
+# consistency_distillation
+
+
+def parts(
+    batch=None,
+    draw_t=None,
+    target_at=None,
+    mine=None,
+    update=None,
+    clear=True,
+    first="step",
+    result=None,
+    grads=(False, True),
+    mean=None,
+):
+    """A loop of these parts; each is a way to write it, right or wrong."""
+    batch, draw_t = batch or (lambda draw, rng: draw(rng)), draw_t or by_randint
+    target_at, mine, update = (
+        target_at or by_teacher,
+        mine or (lambda student, target, x_t, t: student(x_t, t).x0),
+        update or lerped,
+    )
+    result, mean = result or (lambda losses: losses), mean or (lambda x, y: pseudo_huber(x, y).mean())
+
+    def loop(student, target, teacher, draw, optimizer, steps, times, mu, rng):
+        losses = []
+        for _ in range(steps):
+            x0 = batch(draw, rng)
+            t, s = draw_t(times, len(x0), rng)
+            eps = torch.randn(x0.shape, generator=rng)
+            x_t = student.process.add_noise(x0, t, eps)
+            with torch.set_grad_enabled(grads[0]):
+                goal = target_at(student, target, teacher, x_t, t, s, x0, eps)
+            with torch.set_grad_enabled(grads[1]):
+                picture = mine(student, target, x_t, t)
+            loss = mean(picture, goal)
+            if clear:
+                optimizer.zero_grad()
+            loss.backward()
+            if first == "average":
+                update(student, target, mu)
+            optimizer.step()
+            if first == "step":
+                update(student, target, mu)
+            losses.append(float(loss.detach()))
+        return result(losses)
+
+    return loop
+
+
+def by_randint(times, n, rng):
+    i = torch.randint(0, len(times) - 1, (n,), generator=rng)
+    return times[i], times[i + 1]
+
+
+def by_rand(times, n, rng):
+    i = (torch.rand(n, generator=rng) * (len(times) - 1)).long()
+    return times[:-1][i], times[1:][i]
+
+
+def by_pairs(times, n, rng):
+    pairs = torch.stack([times[:-1], times[1:]], 1)
+    return pairs[torch.randint(len(pairs), (n,), generator=rng)].unbind(1)
+
+
+def by_teacher(student, target, teacher, x_t, t, s, x0, eps):
+    if teacher is not None:
         pred = teacher(x_t, t)
-        goal = target(teacher.process.add_noise(pred.x0, s, pred.eps), s).x0
-    return distance(student(x_t, t).x0, goal).mean()
+        x0, eps = pred.x0, pred.eps
+    return target(student.process.add_noise(x0, s, eps), s).x0
 
 
-def loss_by_the_sampler(student, target, teacher, x_t, t, s, distance):
-    x_s = result(ddim(teacher, x_t, torch.tensor([t, s])))
-    return sum(distance(student(x_t, t).x0, target(x_s, s).x0.detach())) / len(x_t)
+def by_coefficients(student, target, teacher, x_t, t, s, x0, eps):
+    (a, b), (a_s, b_s) = student.process.coefficients(t, x_t), student.process.coefficients(s, x_t)
+    eps = eps if teacher is None else teacher(x_t, t).eps
+    return target(a_s * (x_t - b * eps) / a + b_s * eps, s).x0
 
 
-def loss_by_hand(student, target, teacher, x_t, t, s, distance):
-    a, b = student.process.coefficients(s, x_t)
-    belief = teacher(x_t, t)
-    here = student(x_t, t)
-    mask = target(a * belief.x0 + b * belief.eps, s)
-    return torch.mean(distance(here.x0, mask.x0.detach()))
+def detached(student, target, teacher, x_t, t, s, x0, eps):
+    return by_teacher(student, target, teacher, x_t, t, s, x0, eps).detach()
 
 
-def loss_turned(student, target, teacher, x_t, t, s, distance):
-    """A distance has no direction; and every network is called in its own way."""
-    pred = teacher(x_t.clone(), t)
-    x_s = student.process.add_noise(pred.x0.detach(), s, pred.eps.detach())
-    return distance(target(x_s, s).x0.detach(), student(x_t, t).x0).mean()
-
-
-def loss_in_a_batch(student, target, teacher, x_t, t, s, distance):
-    t, s = torch.full((len(x_t),), t), torch.full((len(x_t),), s)
-    return loss_by_no_grad(student, target, teacher, x_t, t, s, distance)
-
-
-def loss_of_a_frozen_copy(student, target, teacher, x_t, t, s, distance):
-    frozen = copy.deepcopy(target.net).requires_grad_(False)
-    x_s = result(ddim(teacher, x_t, [t, s]))
-    goal = type(target)(frozen, target.process, target.view)(x_s, s).x0.detach()
-    return distance(student(x_t, t).x0, goal).sum() / x_t.shape[0]
-
-
-def both_learn(student, target, teacher, x_t, t, s, distance):
-    x_s = result(ddim(teacher, x_t, torch.tensor([t, s])))
-    return distance(student(x_t, t).x0, target(x_s, s).x0).mean()
-
-
-def taught_by_itself(student, target, teacher, x_t, t, s, distance):
-    return loss_by_no_grad(student, target, student, x_t, t, s, distance)
-
-
-def not_stepped(student, target, teacher, x_t, t, s, distance):
-    return distance(student(x_t, t).x0, target(x_t, t).x0.detach()).mean()
-
-
-def wrong_time(student, target, teacher, x_t, t, s, distance):
-    x_s = result(ddim(teacher, x_t, torch.tensor([t, s])))
-    return distance(student(x_t, t).x0, target(x_s, t).x0.detach()).mean()
-
-
-def own_target(student, target, teacher, x_t, t, s, distance):
-    return loss_by_no_grad(student, student, teacher, x_t, t, s, distance)
-
-
-@torch.no_grad()
-def nothing_learns(student, target, teacher, x_t, t, s, distance):
-    x_s = result(ddim(teacher, x_t, torch.tensor([t, s])))
-    return distance(student(x_t, t).x0, target(x_s, s).x0).mean()
-
-
-def roles_exchanged(student, target, teacher, x_t, t, s, distance):
-    return loss_by_no_grad(target, student, teacher, x_t, t, s, distance)
-
-
-def student_at_s(student, target, teacher, x_t, t, s, distance):
-    x_s = result(ddim(teacher, x_t, torch.tensor([t, s])))
-    return distance(student(x_s, s).x0, target(x_s, s).x0.detach()).mean()
-
-
-def taught_by_the_target(student, target, teacher, x_t, t, s, distance):
-    return loss_by_no_grad(student, target, target, x_t, t, s, distance)
-
-
-def teacher_at_s(student, target, teacher, x_t, t, s, distance):
+def lerped(student, target, mu):
     with torch.no_grad():
-        pred = teacher(x_t, s)
-        goal = target(teacher.process.add_noise(pred.x0, s, pred.eps), s).x0
-    return distance(student(x_t, t).x0, goal).mean()
+        for slow, fast in zip(target.net.parameters(), student.net.parameters()):
+            slow.copy_(mu * slow + (1 - mu) * fast)
 
 
-def clean_at_s(student, target, teacher, x_t, t, s, distance):
+def by_data(student, target, mu):
+    for slow, fast in zip(target.net.parameters(), student.net.parameters()):
+        slow.data.mul_(mu).add_(fast.data, alpha=1 - mu)
+
+
+def by_state(student, target, mu):
+    mine = student.net.state_dict()
+    target.net.load_state_dict({name: mu * value + (1 - mu) * mine[name] for name, value in target.net.state_dict().items()})
+
+
+def by_foreach(student, target, mu):
     with torch.no_grad():
-        goal = target(teacher(x_t, t).x0, s).x0
-    return distance(student(x_t, t).x0, goal).mean()
+        torch._foreach_lerp_(list(target.net.parameters()), list(student.net.parameters()), 1 - mu)
 
 
-def of_noise(student, target, teacher, x_t, t, s, distance):
-    x_s = result(ddim(teacher, x_t, torch.tensor([t, s])))
-    return distance(student(x_t, t).eps, target(x_s, s).eps.detach()).mean()
+def by_the_library(student, target, teacher, draw, optimizer, steps, times, mu, rng):
+    """With the library's loss, whose times are those of a grid: only its DDIM step is taken."""
+    losses = []
+    for _ in range(steps):
+        x0 = draw(rng)
+        t, s = by_pairs(times, len(x0), rng)
+        eps = torch.randn(x0.shape, generator=rng)
+        x_t = student.process.add_noise(x0, t, eps)
+        pred = teacher(x_t, t) if teacher else None
+        x_s = student.process.add_noise(pred.x0 if pred else x0, s, pred.eps if pred else eps)
+        loss = torch.mean(pseudo_huber(target(x_s.detach(), s).x0.detach(), student(x_t, t).x0))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        lerped(student, target, mu)
+        losses.append(loss.detach())
+    return torch.stack(losses)
 
 
-def plain_distillation(student, target, teacher, x_t, t, s, distance):
-    return distance(student(x_t, t).x0, teacher(x_t, t).x0.detach()).mean()
+def of_x_t(student, target, teacher, x_t, t, s, x0, eps):
+    return target(x_t, t).x0
 
 
-def against_x_s(student, target, teacher, x_t, t, s, distance):
-    x_s = result(ddim(teacher, x_t, torch.tensor([t, s])))
-    return distance(student(x_t, t).x0, x_s).mean()
+def with_t(student, target, teacher, x_t, t, s, x0, eps):
+    pred = teacher(x_t, t) if teacher else None
+    return target(student.process.add_noise(pred.x0 if pred else x0, s, pred.eps if pred else eps), t).x0
 
 
-def summed(student, target, teacher, x_t, t, s, distance):
-    return len(x_t) * loss_by_hand(student, target, teacher, x_t, t, s, distance)
+def of_data(student, target, teacher, x_t, t, s, x0, eps):
+    return target(student.process.add_noise(x0, s, eps), s).x0
 
 
-def each(student, target, teacher, x_t, t, s, distance):
-    x_s = result(ddim(teacher, x_t, torch.tensor([t, s])))
-    return distance(student(x_t, t).x0, target(x_s, s).x0.detach())
+def with_true_x0(student, target, teacher, x_t, t, s, x0, eps):
+    eps = teacher(x_t, t).eps if teacher else eps
+    return target(student.process.add_noise(x0, s, eps), s).x0
 
 
-def own_noise(student, target, teacher, x_t, t, s, distance):
-    with torch.no_grad():
-        eps = torch.randn(x_t.shape, generator=torch.Generator().manual_seed(0))
-        goal = target(teacher.process.add_noise(teacher(x_t, t).x0, s, eps), s).x0
-    return distance(student(x_t, t).x0, goal).mean()
+def without_noise(student, target, teacher, x_t, t, s, x0, eps):
+    return target(teacher(x_t, t).x0 if teacher else x0, s).x0
 
 
-def step_by_coefficients(f, x_t, t, s, z):
-    a, b = f.process.coefficients(s, x_t)
-    return a * f(x_t, t).x0 + b * z
+def by_itself(student, target, teacher, x_t, t, s, x0, eps):
+    return by_teacher(student, target, teacher and student, x_t, t, s, x0, eps)
 
 
-def step_by_alpha_bar(f, x_t, t, s, z):
+def of_itself(student, target, teacher, x_t, t, s, x0, eps):
+    return by_teacher(student, student, teacher, x_t, t, s, x0, eps)
+
+
+def of_the_teacher(student, target, teacher, x_t, t, s, x0, eps):
+    return teacher(x_t, t).x0 if teacher else x0
+
+
+def divided(x, y):
+    return (pseudo_huber(x, y) / x[0].numel()).mean()
+
+
+def swapped_mu(student, target, mu):
+    lerped(student, target, 1 - mu)
+
+
+def pulled(student, target, mu):
+    lerped(target, student, mu)
+
+
+def copied(student, target, mu):
+    lerped(student, target, 0)
+
+
+def one_t(times, n, rng):
+    return [v.expand(n) for v in by_randint(times, 1, rng)]
+
+
+def turned_times(times, n, rng):
+    return by_randint(times, n, rng)[::-1]
+
+
+# consistency_sampling
+
+
+def jumps(step):
+    """A sampler of x = step(f, x, t, s, rng)."""
+
+    def sampler(f, x, times, rng):
+        for i in range(len(times) - 1):
+            x = step(f, x, times[i], times[i + 1], rng)
+        return torch.as_tensor(x)
+
+    return sampler
+
+
+def _new(x, rng):
+    return torch.randn(x.shape, generator=rng).to(x)
+
+
+def jump_by_coefficients(f, x, t, s, rng):
+    a, b = f.process.coefficients(s, x)
+    return a * f(x, t).x0 + b * _new(x, rng)
+
+
+def jump_by_alpha_bar(f, x, t, s, rng):
     bar = float(f.process.alpha_bar(s))
-    return bar**0.5 * f(x_t, t).x0 + (1 - bar) ** 0.5 * z
+    return bar**0.5 * f(x, t).x0 + (1 - bar) ** 0.5 * _new(x, rng)
 
 
-def step_by_add_noise(f, x_t, t, s, z):
-    return f.process.add_noise(f(x_t, t).x0, s, z)
+def jump_without_last_noise(f, x, t, s, rng):
+    x0 = f(x, t).x0
+    return f.process.add_noise(x0, s, _new(x, rng)) if s > 0 else x0
 
 
-def step_by_numpy(f, x_t, t, s, z):
-    angle = np.arctan2(float(f.process.noise(s)), float(f.process.signal(s)))
-    return np.cos(angle) * f(x_t, t).x0.detach().double().numpy() + np.sin(angle) * z.numpy()
+def jump_in_a_batch(f, x, t, s, rng):
+    t, s = torch.full((len(x),), t), torch.full((len(x),), s)
+    return f.process.add_noise(f(x, t).x0, s, _new(x, rng))
 
 
-def step_in_a_batch(f, x_t, t, s, z):
-    t, s = torch.full((len(x_t),), t), torch.full((len(x_t),), s)
-    return f.process.add_noise(f(x_t, t).x0, s, z)
-
-
-def step_from_ddim(f, x_t, t, s, z):
+def jump_from_ddim(f, x, t, s, rng):
     """DDIM's step, whose noise is exchanged afterwards."""
-    pred, b = f(x_t, t), f.process.noise(s)
-    return result(ddim(f, x_t, torch.tensor([t, s]))) + b * (z - pred.eps)
+    pred, b = f(x, t), float(f.process.noise(s))
+    return f.process.add_noise(pred.x0, s, pred.eps) + b * (_new(x, rng) - pred.eps)
 
 
-def _ab(f, s):
-    bar = f.process.alpha_bar(s).float()
-    return bar.sqrt(), (1 - bar).sqrt()
+def sampler_of_the_library(f, x, times, rng):
+    return result(consistency(f, x, torch.tensor(times), rng))
 
 
-def step_without_roots(f, x_t, t, s, z):
-    bar = f.process.alpha_bar(s)
-    return bar * f(x_t, t).x0 + (1 - bar) * z
+def noise_before_the_loop(f, x, times, rng):
+    noises = [_new(x, rng) for _ in times[1:]]
+    for t, s, z in zip(times, times[1:], noises):
+        x = f.process.add_noise(f(x, t).x0, s, z)
+    return x
 
 
-def step_of_alpha(f, x_t, t, s, z):
-    alpha = f.process.alpha(s)
-    return alpha**0.5 * f(x_t, t).x0 + (1 - alpha) ** 0.5 * z
+def jump_by_ddim(f, x, t, s, rng):
+    pred = f(x, t)
+    return f.process.add_noise(pred.x0, s, pred.eps)
 
 
-def step_of_full_noise(f, x_t, t, s, z):
-    return _ab(f, s)[0] * f(x_t, t).x0 + z
+def jump_of_x_t(f, x, t, s, rng):
+    f(x, t)
+    return f.process.add_noise(x, s, _new(x, rng))
 
 
-def step_at_s(f, x_t, t, s, z):
-    a, b = _ab(f, s)
-    return a * f(x_t, s).x0 + b * z
+def jump_back(f, x, t, s, rng):
+    return f.process.add_noise(f(x, t).x0, t, _new(x, rng))
 
 
-def step_of_one(f, x_t, t, s, z):
-    return f.process.add_noise(f(x_t, t).x0, t - 1, z)
+def jump_without_noise(f, x, t, s, rng):
+    return f.process.coefficients(s, x)[0] * f(x, t).x0
 
 
-def step_exchanged(f, x_t, t, s, z):
-    a, b = _ab(f, s)
-    return b * f(x_t, t).x0 + a * z
+def jump_handed_on(f, x, t, s, rng):
+    return f(x, t).x0
 
 
-def step_of_the_chain(f, x_t, t, s, z):
-    share = f.process.alpha_bar(t) / f.process.alpha_bar(s)
-    return share**0.5 * x_t + (1 - share) ** 0.5 * z
+def jump_of_full_size(f, x, t, s, rng):
+    return f(x, t).x0 + f.process.coefficients(s, x)[1] * _new(x, rng)
 
 
-def step_clipped(f, x_t, t, s, z):
-    return f.process.add_noise(f(x_t, t).x0.clip(-1, 1), s, z)
+def jump_without_roots(f, x, t, s, rng):
+    bar = float(f.process.alpha_bar(s))
+    return bar * f(x, t).x0 + (1 - bar) * _new(x, rng)
 
 
-def step_own_noise(f, x_t, t, s, z):
-    return f.process.add_noise(f(x_t, t).x0, s, torch.randn(z.shape, generator=torch.Generator().manual_seed(0)))
+def jump_of_full_noise(f, x, t, s, rng):
+    return f.process.coefficients(s, x)[0] * f(x, t).x0 + _new(x, rng)
+
+
+def jump_at_s(f, x, t, s, rng):
+    return f.process.add_noise(f(x, max(s, 1)).x0, s, _new(x, rng))
+
+
+def jump_exchanged(f, x, t, s, rng):
+    return f.process.add_noise(_new(x, rng), s, f(x, t).x0)
+
+
+def jump_clipped(f, x, t, s, rng):
+    return f.process.add_noise(f(x, t).x0.clip(-1, 1), s, _new(x, rng))
+
+
+def jump_with_one_noise(f, x, t, s, rng):
+    return f.process.add_noise(f(x, t).x0, s, _new(x, torch.Generator().manual_seed(5)))
+
+
+def jump_not_from_rng(f, x, t, s, rng):
+    return f.process.add_noise(f(x, t).x0, s, torch.randn_like(x))
+
+
+def not_to_the_end(f, x, times, rng):
+    return jumps(jump_by_coefficients)(f, x, times[:-1], rng)
+
+
+def always_from_the_start(f, x, times, rng):
+    for t, s in zip(times, times[1:]):
+        end = jump_by_coefficients(f, x, t, s, rng)
+    return end
 
 
 RIGHT = {
     "consistency_function": [by_ours, by_shares, by_names, by_numpy, by_angle, one_by_one],
-    "consistency_loss": [
-        loss_by_no_grad,
-        loss_by_the_sampler,
-        loss_by_hand,
-        loss_turned,
-        loss_in_a_batch,
-        loss_of_a_frozen_copy,
+    "consistency_distillation": [
+        parts(draw_t=by_rand, update=by_data),
+        parts(target_at=by_coefficients, update=by_state),
+        parts(target_at=detached, update=by_foreach, grads=(True, True)),
+        parts(draw_t=by_pairs, result=np.array),
+        by_the_library,
     ],
-    "consistency_step": [
-        step_by_coefficients,
-        step_by_alpha_bar,
-        step_by_add_noise,
-        step_by_numpy,
-        step_in_a_batch,
-        step_from_ddim,
+    "consistency_sampling": [
+        *map(jumps, (jump_by_coefficients, jump_by_alpha_bar, jump_without_last_noise, jump_in_a_batch, jump_from_ddim)),
+        sampler_of_the_library,
+        noise_before_the_loop,
     ],
 }
 WRONG = {
@@ -342,19 +438,26 @@ WRONG = {
         ("nothing is kept of x_t", free),
         ("sigma_data is forgotten", of_width_one),
     ],
-    "consistency_loss": [
-        ("the target learns, too", both_learn),
-        ("the student's own prediction", taught_by_itself),
-        ("no step was made", not_stepped),
-        ("is given time t", wrong_time),
-        ("older weights are not used", own_target),
+    "consistency_distillation": [
+        ("stop-gradient is missing", parts(grads=(True, True))),
+        ("stop-gradient is on the wrong side", parts(grads=(True, False))),
+        (
+            "student and target are swapped",
+            parts(
+                target_at=of_itself,
+                mine=lambda student, target, x_t, t: target(x_t, t).x0,
+            ),
+        ),
+        ("no step to s was made", parts(target_at=of_x_t)),
+        ("the target never moves", parts(update=lambda student, target, mu: None)),
+        ("divided by the number of values", parts(mean=divided)),
     ],
-    "consistency_step": [
-        ("that is DDIM", lambda f, x, t, s, z: f.process.add_noise(f(x, t).x0, s, f(x, t).eps)),
-        ("x_t is noised again", lambda f, x, t, s, z: f.process.add_noise(x, s, z)),
-        ("noised back to t", lambda f, x, t, s, z: f.process.add_noise(f(x, t).x0, t, z)),
-        ("no noise is added", lambda f, x, t, s, z: f.process.signal(s).float() * f(x, t).x0),
-        ("its full size", lambda f, x, t, s, z: f(x, t).x0 + f.process.noise(s).float() * z),
+    "consistency_sampling": [
+        ("that is DDIM", jumps(jump_by_ddim)),
+        ("x_t is noised again", jumps(jump_of_x_t)),
+        ("noised back to t", jumps(jump_back)),
+        ("no noise is added", jumps(jump_without_noise)),
+        ("its full size", jumps(jump_of_full_size)),
     ],
 }
 """For each check, other ways to be right, and typical mistakes with a word that the verdict must contain."""
@@ -371,32 +474,36 @@ TRIED = {
         ("a / b stands", upside_down),
         ("sigma - 0.002", as_published),
     ],
-    "consistency_loss": [
-        *WRONG["consistency_loss"],
-        ("the student learns nothing", nothing_learns),
-        ("have changed roles", roles_exchanged),
-        ("is called at x_s, as the target", student_at_s),
-        ("the target's own prediction", taught_by_the_target),
-        ("ends where it began", teacher_at_s),
-        ("without noise", clean_at_s),
-        ("the predicted noise is compared", of_noise),
-        ("as in plain distillation", plain_distillation),
-        ("compared with x_s itself", against_x_s),
-        ("the distances are summed", summed),
-        ("a distance of its own", each),
-        ("", own_noise),
+    "consistency_distillation": [
+        *WRONG["consistency_distillation"],
+        ("is given time t", parts(target_at=with_t)),
+        ("the teacher is not used", parts(target_at=of_data)),
+        ("x_s has the true x_0", parts(target_at=with_true_x0)),
+        ("without noise", parts(target_at=without_noise)),
+        ("the student's own prediction", parts(target_at=by_itself)),
+        ("", parts(target_at=of_itself)),
+        ("", parts(target_at=of_the_teacher)),
+        ("have changed places", parts(update=swapped_mu)),
+        ("the wrong way", parts(update=pulled)),
+        ("a copy of the student", parts(update=copied)),
+        ("averaged before the optimizer steps", parts(first="average")),
+        ("one t is drawn", parts(draw_t=one_t)),
+        ("the earlier and s the later", parts(draw_t=turned_times)),
+        ("zero_grad() is missing", parts(clear=False)),
+        ("all steps train on one batch", parts(batch=lambda draw, rng: draw(torch.Generator().manual_seed(5)))),
+        ("the loss of the last step", parts(result=lambda losses: losses[-1])),
     ],
-    "consistency_step": [
-        *WRONG["consistency_step"],
-        ("the square roots are missing", step_without_roots),
-        ("the bar is lost", step_of_alpha),
-        ("the noise keeps its full size", step_of_full_noise),
-        ("as if x_t lay at s", step_at_s),
-        ("to t - 1, whatever s", step_of_one),
-        ("have changed places", step_exchanged),
-        ("by the forward chain", step_of_the_chain),
-        ("is clipped", step_clipped),
-        ("returned as it is", lambda f, x, t, s, z: f(x, t).x0),
-        ("", step_own_noise),
+    "consistency_sampling": [
+        *WRONG["consistency_sampling"],
+        ("handed on as it is", jumps(jump_handed_on)),
+        ("the square roots are missing", jumps(jump_without_roots)),
+        ("the noise keeps its full size", jumps(jump_of_full_noise)),
+        ("as if x lay at s", jumps(jump_at_s)),
+        ("have changed places", jumps(jump_exchanged)),
+        ("is clipped", jumps(jump_clipped)),
+        ("all jumps have the same noise", jumps(jump_with_one_noise)),
+        ("not drawn from rng", jumps(jump_not_from_rng)),
+        ("the last jump", not_to_the_end),
+        ("from the first noise", always_from_the_start),
     ],
 }

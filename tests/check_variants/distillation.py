@@ -5,6 +5,7 @@ import torch
 
 from course_lib.methods import distillation
 from course_lib.samplers import ddim, result
+from course_lib.teaching.checks.spy import PROCESS
 
 
 def by_the_sampler(teacher, x_t, t, between, s):
@@ -55,6 +56,16 @@ def by_numpy(teacher, x_t, t, between, s):
 def in_a_batch(teacher, x_t, t, between, s):
     t, between, s = (torch.full((len(x_t),), time) for time in (t, between, s))
     return distillation.two_steps(teacher, x_t, t, between, s)
+
+
+def in_a_chain(teacher, x_t, t, between, s):
+    """Through pairs of times, each of the batch its own."""
+    x = x_t
+    for now, then in ((t, between), (between, s)):
+        pred = teacher(x, now)
+        x = teacher.process.add_noise(pred.x0, then, pred.eps)
+    (a, b), (c, d) = (teacher.process.coefficients(at, x_t) for at in (t, s))
+    return (b * x - d * x_t) / (c * b - d * a)
 
 
 def _two(teacher, x_t, t, between, s):
@@ -193,7 +204,176 @@ def in_numpy(a, b):
     return np.maximum(np.square(a.numpy() / b.numpy()), 1)
 
 
+def _loop(step):
+    """A halving that makes its loss of `step(student, teacher, x0, times, n, rng)`, whose gradient belongs to the student."""
+
+    def halving(student, teacher, draw, n, optimizer, steps, rng):
+        losses, times = [], student.process.times(2 * n)
+        for _ in range(steps):
+            value = step(student, teacher, draw(rng), times, n, rng)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            losses.append(float(value.detach()))
+        return losses
+
+    halving.__name__ = step.__name__
+    return halving
+
+
+def _noisy(x0, times, n, rng):
+    """x_t and its three times."""
+    i = 2 * torch.randint(0, n, (len(x0),), generator=rng)
+    return PROCESS.add_noise(x0, times[i], torch.randn(x0.shape, generator=rng)), times[i], times[i + 1], times[i + 2]
+
+
+def by_the_library(student, teacher, x0, times, n, rng):
+    return distillation.progressive_loss(student, teacher, x0, n, rng)
+
+
+def noise_before_times(student, teacher, x0, times, n, rng):
+    """The target is detached, without no_grad; the teacher is called by hand."""
+    eps = torch.randn(x0.shape, generator=rng)
+    i = torch.randint(0, n, (len(x0),), generator=rng)
+    t, m, s = times[::2][i], times[1::2][i], times[2::2][i]
+    x_t = PROCESS.add_noise(x0, t, eps)
+    pred = student(x_t, t)
+    (a, b), (c, d) = PROCESS.coefficients(t, x0), PROCESS.coefficients(s, x0)
+    first = teacher(x_t, t)
+    second = teacher(PROCESS.add_noise(first.x0, m, first.eps), m)
+    goal = ((c * second.x0 + d * second.eps - d / b * x_t) / (c - d / b * a)).detach()
+    return (torch.maximum(a**2 / b**2, torch.ones_like(a)) * (goal - pred.x0) ** 2).mean()
+
+
+def larger_of_two_errors(student, teacher, x0, times, n, rng):
+    """As in the authors' code: for each, the larger of the mean squared errors in x_0 and in the noise."""
+    x_t, *at = _noisy(x0, times, n, rng)
+    with torch.no_grad():
+        goal = distillation.two_steps(teacher, x_t, *at)
+    pred = student(x_t, at[0])
+    mse = lambda y, z: (y - z).square().flatten(1).mean(1)
+    return torch.maximum(mse(pred.x0, goal), mse(pred.eps, (x_t - pred.a * goal) / pred.b)).mean()
+
+
+def counted_from_one(student, teacher, x0, times, n, rng):
+    """The paper's i in 1 .. N, and the square roots of the weight inside the square."""
+    i = 2 * (n - torch.randint(1, n + 1, (len(x0),), generator=rng))
+    x_t = PROCESS.add_noise(x0, times[i], torch.randn(x0.shape, generator=rng))
+    with torch.no_grad():
+        goal = in_a_chain(teacher, x_t, times[i], times[i + 1], times[i + 2])
+    pred = student(x_t, times[i])
+    return ((pred.a / pred.b).clamp(min=1) * (pred.x0 - goal)).square().mean()
+
+
+def by_mse_loss(student, teacher, x0, times, n, rng):
+    x_t, *at = _noisy(x0, times, n, rng)
+    with torch.no_grad():
+        goal = distillation.two_steps(teacher, x_t, *at)
+    pred = student(x_t, at[0])
+    weight = distillation.truncated_snr(pred.a, pred.b).sqrt()
+    return torch.nn.functional.mse_loss(weight * pred.x0, weight * goal)
+
+
+def _halved(change=None, weight=distillation.truncated_snr, of="x0"):
+    """A loop with a changed goal, weight or view; `change(student, teacher, x0, x_t, t, between, s)` is its target."""
+
+    def step(student, teacher, x0, times, n, rng):
+        x_t, *at = _noisy(x0, times, n, rng)
+        with torch.no_grad():
+            goal = (change or (lambda s, teacher, x0, x_t, *at: distillation.two_steps(teacher, x_t, *at)))(
+                student, teacher, x0, x_t, *at
+            )
+        pred = student(x_t, at[0])
+        return (weight(pred.a, pred.b) * (getattr(pred, of) - goal).square()).mean()
+
+    return _loop(step)
+
+
+@_loop
+def exchanged(student, teacher, x0, times, n, rng):
+    x_t, *at = _noisy(x0, times, n, rng)
+    with torch.no_grad():
+        goal = distillation.two_steps(student, x_t, *at)
+    pred = teacher(x_t, at[0])
+    return (distillation.truncated_snr(pred.a, pred.b) * (pred.x0 - goal).square()).mean()
+
+
+@_loop
+def stopped_on_the_wrong_side(student, teacher, x0, times, n, rng):
+    x_t, *at = _noisy(x0, times, n, rng)
+    goal = distillation.two_steps(teacher, x_t, *at)
+    with torch.no_grad():
+        pred = student(x_t, at[0])
+    return (distillation.truncated_snr(pred.a, pred.b) * (pred.x0 - goal).square()).mean()
+
+
+@_loop
+def never_stopped(student, teacher, x0, times, n, rng):
+    x_t, *at = _noisy(x0, times, n, rng)
+    pred, goal = student(x_t, at[0]), distillation.two_steps(teacher, x_t, *at)
+    return (distillation.truncated_snr(pred.a, pred.b) * (pred.x0 - goal).square()).mean()
+
+
+@_loop
+def teachers_grid(student, teacher, x0, times, n, rng):
+    i = torch.randint(0, 2 * n - 1, (len(x0),), generator=rng)
+    x_t = PROCESS.add_noise(x0, times[i], torch.randn(x0.shape, generator=rng))
+    with torch.no_grad():
+        goal = distillation.two_steps(teacher, x_t, times[i], times[i + 1], times[i + 2])
+    pred = student(x_t, times[i])
+    return (distillation.truncated_snr(pred.a, pred.b) * (pred.x0 - goal).square()).mean()
+
+
+@_loop
+def without_the_factor_two(student, teacher, x0, times, n, rng):
+    i = torch.randint(0, n, (len(x0),), generator=rng)
+    x_t = PROCESS.add_noise(x0, times[i], torch.randn(x0.shape, generator=rng))
+    with torch.no_grad():
+        goal = distillation.two_steps(teacher, x_t, times[i], times[i + 1], times[i + 2])
+    pred = student(x_t, times[i])
+    return (distillation.truncated_snr(pred.a, pred.b) * (pred.x0 - goal).square()).mean()
+
+
+@_loop
+def one_time_for_all(student, teacher, x0, times, n, rng):
+    i = 2 * int(torch.randint(0, n, (1,), generator=rng))
+    x_t = PROCESS.add_noise(x0, times[i], torch.randn(x0.shape, generator=rng))
+    at = [times[i + k].expand(len(x0)) for k in range(3)]
+    with torch.no_grad():
+        goal = distillation.two_steps(teacher, x_t, *at)
+    pred = student(x_t, at[0])
+    return (distillation.truncated_snr(pred.a, pred.b) * (pred.x0 - goal).square()).mean()
+
+
+@_loop
+def told_where_it_ends(student, teacher, x0, times, n, rng):
+    x_t, *at = _noisy(x0, times, n, rng)
+    with torch.no_grad():
+        goal = distillation.two_steps(teacher, x_t, *at)
+    pred = student(x_t, at[2])
+    a, b = PROCESS.coefficients(at[0], x_t)
+    return (distillation.truncated_snr(a, b) * (pred.x0 - goal).square()).mean()
+
+
+def gathered_gradients(student, teacher, draw, n, optimizer, steps, rng):
+    losses = []
+    for _ in range(steps):
+        value = distillation.progressive_loss(student, teacher, draw(rng), n, rng)
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+    return torch.tensor(losses)
+
+
+def last_loss_alone(student, teacher, draw, n, optimizer, steps, rng):
+    return _loop(by_the_library)(student, teacher, draw, n, optimizer, steps, rng)[-1]
+
+
 RIGHT = {
+    "halving": [
+        *map(_loop, (by_the_library, noise_before_times, larger_of_two_errors, counted_from_one, by_mse_loss)),
+        _halved(),
+    ],
     "student_target": [
         distillation.two_steps,
         by_the_sampler,
@@ -214,6 +394,15 @@ RIGHT = {
     ],
 }
 WRONG = {
+    "halving": [
+        ("have changed places", exchanged),
+        ("on the wrong side", stopped_on_the_wrong_side),
+        ("a stop-gradient is missing", never_stopped),
+        ("counts the teacher's steps", teachers_grid),
+        ("the factor 2 is missing", without_the_factor_two),
+        ("the weight is missing", _halved(weight=lambda a, b: 1)),
+        ("compared with the data", _halved(lambda student, teacher, x0, *rest: x0)),
+    ],
     "student_target": [
         ("the second step's x_0", later_belief),
         ("the target is x_s itself", landing),
@@ -231,6 +420,17 @@ WRONG = {
 }
 """For each check, other ways to be right, and typical mistakes with a word that the verdict must contain."""
 TRIED = {
+    "halving": [
+        *WRONG["halving"],
+        ("student's own two steps", _halved(lambda student, teacher, x0, x_t, *at: distillation.two_steps(student, x_t, *at))),
+        ("without signal it is 0", _halved(weight=lambda a, b: (a / b) ** 2)),
+        ("which is an x_0", _halved(of="v")),
+        ("one t is drawn", one_time_for_all),
+        ("", told_where_it_ends),
+        ("zero_grad() is missing", gathered_gradients),
+        ("the loss of the last step", last_loss_alone),
+        ("", _halved(lambda student, teacher, x0, x_t, *at: teacher(x_t, at[0]).x0)),
+    ],
     "student_target": [
         *WRONG["student_target"],
         ("the teacher's x_0 at x_t", called_once),

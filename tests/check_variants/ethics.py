@@ -3,6 +3,9 @@
 import numpy as np
 import torch
 
+from course_lib.methods.watermark import Key, match
+from course_lib.samplers import ddim, invert, result
+
 # memorisation_score
 
 
@@ -178,6 +181,14 @@ def by_kth(scores, rate):
 
 def by_the_nearest(scores, rate):
     return float(np.percentile(scores.double().numpy(), 100 * (1 - rate), method="nearest"))
+
+
+def interpolated(kind):
+    return lambda scores, rate: torch.quantile(scores, 1 - rate, interpolation=kind)
+
+
+def by_method(method):
+    return lambda scores, rate: float(np.quantile(scores.numpy(), 1 - rate, method=method))
 
 
 def wrong_end(scores, rate):
@@ -369,7 +380,130 @@ def complex_result(noise, value):
     return torch.fft.ifft2(torch.where(value != 0, value.to(f.dtype), f), norm="ortho")
 
 
+# detect_mark
+
+
+def _up(denoiser, x, times):
+    return result(invert(denoiser, x, torch.tensor(times)))
+
+
+def by_the_library(denoiser, x, value, times):
+    return match(_up(denoiser, x, times), Key(value))
+
+
+def by_vdot(denoiser, x, value, times):
+    x, mask = _up(denoiser, x, times), value != 0
+    scores = []
+    for picture in torch.fft.fft2(x):  # without ortho: the size cancels
+        found, key = picture[:, mask].flatten(), torch.cat([value[mask]] * len(picture))
+        scores.append(torch.vdot(key, found).real / (found.norm() * key.norm()))
+    return torch.stack(scores)
+
+
+def as_one_cosine(denoiser, x, value, times):
+    """Real and imaginary parts side by side are one real vector."""
+    f = torch.fft.fft2(_up(denoiser, x, times), norm="ortho")[..., value != 0]
+    found = torch.view_as_real(f).flatten(1)
+    key = torch.view_as_real(value[value != 0].expand_as(f[0]).contiguous()).flatten()
+    return torch.cosine_similarity(found, key[None], dim=1)
+
+
+def by_the_whole_plane(denoiser, x, value, times):
+    """Where the key is 0 it adds nothing; the found frequencies are set to 0 there."""
+    for i in range(len(times) - 1, 0, -1):
+        (a, b), (c, d) = (denoiser.process.coefficients(t, x) for t in (times[i], times[i - 1]))
+        eps = denoiser(x, times[i]).eps
+        x = c * (x - b * eps) / a + d * eps
+    f = torch.fft.fft2(x, norm="ortho") * (value != 0)
+    top = f.real * value.real + f.imag * value.imag
+    size = (f.abs() ** 2).sum((1, 2, 3)) * (value.abs() ** 2).sum() * x.shape[1]
+    return top.sum((1, 2, 3)) / size**0.5
+
+
+def detect_by_numpy(denoiser, x, value, times):
+    f, v = np.fft.fft2(_up(denoiser, x, times).numpy()), value.numpy()
+    found, key = f[..., v != 0].reshape(len(x), -1), np.tile(v[v != 0], x.shape[1])
+    return (found * key.conj()).real.sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(key)
+
+
+def _matched(x, value, shift=False, key=None):
+    f = torch.fft.fft2(x, norm="ortho")
+    f = torch.fft.fftshift(f, dim=(2, 3)) if shift else f
+    found, key = f[..., value != 0].flatten(1), value[value != 0].repeat(x.shape[1])
+    return found, key
+
+
+def detect_shifted(denoiser, x, value, times):
+    found, key = _matched(_up(denoiser, x, times), value, shift=True)
+    return (found * key.conj()).real.sum(1) / (found.norm(dim=1) * key.norm())
+
+
+def detect_mean(denoiser, x, value, times):
+    found, key = _matched(_up(denoiser, x, times), value)
+    return (found * key.conj()).real.mean(1)
+
+
+def detect_sum(denoiser, x, value, times):
+    found, key = _matched(_up(denoiser, x, times), value)
+    return (found * key.conj()).real.sum(1)
+
+
+def detect_size(denoiser, x, value, times):
+    found, key = _matched(_up(denoiser, x, times), value)
+    return (found * key.conj()).sum(1).abs() / (found.norm(dim=1) * key.norm())
+
+
+def detect_outside(denoiser, x, value, times):
+    f = torch.fft.fft2(_up(denoiser, x, times), norm="ortho")
+    f = f * torch.ones_like(f)
+    free = (value == 0).to(f.dtype)
+    size = f.flatten(1).norm(dim=1) * (free.sum() * x.shape[1]).abs().sqrt()
+    return (f * free).real.sum((1, 2, 3)) / size
+
+
+def detect_without_conjugate(denoiser, x, value, times):
+    found, key = _matched(_up(denoiser, x, times), value)
+    return (found * key).real.sum(1) / (found.norm(dim=1) * key.norm())
+
+
+def detect_in_the_picture(denoiser, x, value, times):
+    found, key = _matched(x, value)
+    return (found * key.conj()).real.sum(1) / (found.norm(dim=1) * key.norm())
+
+
+def detect_by_sampling(denoiser, x, value, times):
+    found, key = _matched(result(ddim(denoiser, x, torch.tensor(times))), value)
+    return (found * key.conj()).real.sum(1) / (found.norm(dim=1) * key.norm())
+
+
+def detect_by_the_forward_chain(denoiser, x, value, times):
+    bar = denoiser.process.alpha_bar
+    for s, t in zip(times[:0:-1], times[-2::-1]):
+        x = (bar(t) / bar(s)).sqrt() * x + (1 - bar(t) / bar(s)).sqrt() * denoiser(x, s).eps
+    found, key = _matched(x, value)
+    return (found * key.conj()).real.sum(1) / (found.norm(dim=1) * key.norm())
+
+
+def detect_a_step_late(denoiser, x, value, times):
+    for t in times[-2::-1]:
+        prediction = denoiser(x, t)
+        x = denoiser.process.signal(t) * prediction.x0 + denoiser.process.noise(t) * prediction.eps
+    found, key = _matched(x, value)
+    return (found * key.conj()).real.sum(1) / (found.norm(dim=1) * key.norm())
+
+
+def detect_the_key_once(denoiser, x, value, times):
+    found, key = _matched(_up(denoiser, x, times), value)
+    return (found * key.conj()).real.sum(1) / (found.norm(dim=1) * value.norm())
+
+
+def detect_from_the_second(denoiser, x, value, times):
+    found, key = _matched(_up(denoiser, x, times[:-1]) if len(times) > 2 else x, value)
+    return (found * key.conj()).real.sum(1) / (found.norm(dim=1) * key.norm())
+
+
 RIGHT = {
+    "detect_mark": [by_the_library, by_vdot, as_one_cosine, by_the_whole_plane, detect_by_numpy],
     "memorisation_score": [by_sorting, by_loops, by_numpy, by_root_mean_square, by_partition, by_kthvalue],
     "detection_limit": [
         by_torch,
@@ -379,10 +513,18 @@ RIGHT = {
         the_last_that_passes,
         by_kth,
         by_the_nearest,
+        *map(interpolated, ("linear", "lower", "higher", "midpoint", "nearest")),
+        *map(by_method, ("weibull", "hazen", "median_unbiased", "inverted_cdf", "closest_observation")),
     ],
     "mark_noise": [by_mask, by_the_difference, in_plain_units, in_float64, mark_by_numpy, one_picture_at_a_time],
 }
 WRONG = {
+    "detect_mark": [
+        ("(fftshift)", detect_shifted),
+        ("the mean over the marked frequencies", detect_mean),
+        ("the mask is turned", detect_outside),
+        ("the moves go down", detect_by_sampling),
+    ],
     "memorisation_score": [
         ("the distances are squared", squared),
         ("over all that is known", over_all),
@@ -404,6 +546,17 @@ WRONG = {
     ],
 }
 TRIED = {
+    "detect_mark": [
+        *WRONG["detect_mark"],
+        ("the sum over the marked frequencies", detect_sum),
+        ("the size of the sum", detect_size),
+        ("conjugate is missing", detect_without_conjugate),
+        ("there is no inversion", detect_in_the_picture),
+        ("the forward chain", detect_by_the_forward_chain),
+        ("there is no inversion", detect_a_step_late),
+        ("the key is counted once", detect_the_key_once),
+        ("the first move", detect_from_the_second),
+    ],
     "memorisation_score": [
         *WRONG["memorisation_score"],
         ("(L1)", by_l1),

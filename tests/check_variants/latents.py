@@ -114,6 +114,22 @@ def summed(z, codebook):
     return z + (code - z).detach(), of_both(code, z) * z.numel()
 
 
+def channels_summed(z, codebook):
+    code = nearest(z, codebook)
+    far = lambda a, b: (a - b).pow(2).sum(1).mean()
+    return z + (code - z).detach(), far(code, z.detach()) + far(z, code.detach()) / 4
+
+
+def codebook_part_undetached(z, codebook):
+    code = nearest(z, codebook)
+    return z + (code - z).detach(), mse_loss(code, z) + mse_loss(z, code.detach()) / 4
+
+
+def own_part_undetached(z, codebook):
+    code = nearest(z, codebook)
+    return z + (code - z).detach(), mse_loss(code, z.detach()) + mse_loss(z, code) / 4
+
+
 def turned(z, codebook):
     return as_in_vqgan(z, codebook)[::-1]
 
@@ -191,6 +207,18 @@ def scaled_by_the_first_training_batch(autoencoder, network, draw, optimizer, st
     return autoencoder.decode(z / scale)
 
 
+def scaled_anew_in_each_step(autoencoder, network, draw, optimizer, steps, wanted, rng):
+    for _ in range(steps):
+        x, label = draw(rng)
+        z = autoencoder.encode(x, rng)
+        std = z.std()
+        optimizer.zero_grad()
+        denoising_loss(network.given(label), z / std, rng).backward()
+        optimizer.step()
+    z = sample(network.given(wanted), network.draw_noise(len(wanted), rng), 25)
+    return autoencoder.decode(z * std)
+
+
 def with_noise_drawn_first(autoencoder, network, draw, optimizer, steps, wanted, rng):
     drawn = network.draw_noise(len(wanted), rng)
     return run(noise=lambda *_: drawn)(autoencoder, network, draw, optimizer, steps, wanted, rng)
@@ -260,9 +288,13 @@ TRIED = {
         ("trains the codebook is missing", commitment_alone),
         ("near its vector is missing", codebook_alone),
         ("changed places", turned),
+        ("channels are summed", channels_summed),
+        ("one detach", codebook_part_undetached),
+        ("one detach", own_part_undetached),
     ],
     "latent_diffusion": [
         *WRONG["latent_diffusion"],
+        ("measured anew in each step", scaled_anew_in_each_step),
         ("scaled nowhere", run(scale=lambda z, x: torch.ones(()))),
         ("scaled nowhere", without_scale),
         ("", run(moves=24)),

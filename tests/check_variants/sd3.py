@@ -1,14 +1,36 @@
 """Lesson 16."""
 
+from itertools import pairwise
+
 import torch
 from torch.nn.functional import mse_loss, scaled_dot_product_attention
 
 from course_lib.nets.mmdit import joint_attention
+from course_lib.prediction import Prediction
 from course_lib.process import RectifiedFlow
+from course_lib.samplers import rectified_flow, result
 
 
 def _wide(t, x):
     return t.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def loop_of(loss, times=lambda n, rng: torch.sigmoid(torch.randn(n, generator=rng))):
+    """A training loop on loss(net, x0, t, eps)."""
+
+    def flow_training(net, draw, optimizer, steps, rng):
+        losses = []
+        for _ in range(steps):
+            x0, eps = draw(rng)
+            value = loss(net, x0, times(len(x0), rng), eps)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            losses.append(float(value.detach()))
+        return losses
+
+    flow_training.__name__ = loss.__name__
+    return flow_training
 
 
 def flow_by_mse(net, x0, t, eps):
@@ -18,15 +40,6 @@ def flow_by_mse(net, x0, t, eps):
 def flow_by_way(net, x0, t, eps):
     way = eps - x0
     return (net(x0 + _wide(t, x0) * way, t) - way).pow(2).mean()
-
-
-def flow_one_by_one(net, x0, t, eps):
-    errors = []
-    for i in range(len(x0)):
-        x_t = (1 - t[i]) * x0[i] + t[i] * eps[i]
-        errors.append(x_t)
-    prompts = net(torch.stack(errors), t)
-    return torch.stack([((prompts[i] - eps[i] + x0[i]) ** 2).mean() for i in range(len(x0))]).mean()
 
 
 def flow_by_process(net, x0, t, eps):
@@ -112,11 +125,147 @@ def rooted(net, x0, t, eps):
 
 def detached(net, x0, t, eps):
     with torch.no_grad():
-        return flow_by_mse(net, x0, t, eps)
+        value = flow_by_mse(net, x0, t, eps)
+    return value.requires_grad_()
 
 
 def broadcast_wrongly(net, x0, t, eps):
     return mse_loss(net((1 - t) * x0 + t * eps, t), eps - x0)
+
+
+def _uniform(n, rng):
+    return torch.rand(n, generator=rng)
+
+
+def _sigmoid_of_uniform(n, rng):
+    return torch.rand(n, generator=rng).sigmoid()
+
+
+def _by_logit(n, rng):
+    u = torch.randn(n, generator=rng)
+    return 1 / (1 + torch.exp(-u))
+
+
+def zero_after(net, draw, optimizer, steps, rng):
+    losses = torch.zeros(steps)
+    optimizer.zero_grad()
+    for i in range(steps):
+        x0, eps = draw(rng)
+        loss = flow_by_way(net, x0, torch.randn(len(x0), generator=rng).sigmoid(), eps)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses[i] = loss.detach()
+    return losses
+
+
+def without_zero(net, draw, optimizer, steps, rng):
+    losses = []
+    for _ in range(steps):
+        x0, eps = draw(rng)
+        loss = flow_by_mse(net, x0, torch.randn(len(x0), generator=rng).sigmoid(), eps)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def own_noise(net, draw, optimizer, steps, rng):
+    def pair(rng):
+        x0, _ = draw(rng)
+        return x0, torch.randn(x0.shape, generator=rng)
+
+    return loop_of(flow_by_mse)(net, pair, optimizer, steps, rng)
+
+
+def by_library(net, x, times):
+    class Denoiser:
+        process = RectifiedFlow()
+
+        def __call__(self, x, t):
+            a, b = self.process.coefficients(t, x)
+            return Prediction(x, a, b, "flow", net(x, torch.full((len(x),), t)))
+
+    return result(rectified_flow(Denoiser(), x, torch.tensor(times)))
+
+
+def by_index(net, x, times):
+    for i in range(len(times) - 1):
+        t = times[i] * torch.ones(x.shape[0])
+        x = x - net(x, t) * (times[i] - times[i + 1])
+    return x
+
+
+def by_x0_and_eps(net, x, times):
+    """DDIM's step on the straight path."""
+    for t, s in pairwise(times):
+        v = net(x, torch.full((len(x),), t))
+        x = (1 - s) * (x - t * v) + s * (x + (1 - t) * v)
+    return x
+
+
+def all_points(net, x, times):
+    points = [x]
+    for t, s in zip(times, times[1:]):
+        points.append(points[-1] + (s - t) * net(points[-1], x.new_tensor(t).expand(len(x))))
+    return points[-1]
+
+
+def in_place(net, x, times):
+    x = x.clone()
+    for t, s in pairwise(times):
+        x += (s - t) * net(x, x.new_full((len(x),), t))
+    return x
+
+
+def _sampler(step):
+    """The sampler of Euler steps step(net, x, t, s)."""
+
+    def flow_sampler(net, x, times):
+        for t, s in pairwise(times):
+            x = step(lambda x, t: net(x, torch.full((len(x),), float(t))), x, t, s)
+        return x
+
+    return flow_sampler
+
+
+towards_noise = _sampler(lambda net, x, t, s: x + (t - s) * net(x, t))
+at_the_end = _sampler(lambda net, x, t, s: x + (s - t) * net(x, s))
+told_other_time = _sampler(lambda net, x, t, s: x + (s - t) * net(x, 1 - t))
+whole_length = _sampler(lambda net, x, t, s: x - net(x, t))
+by_s = _sampler(lambda net, x, t, s: x - s * net(x, t))
+for_eps = _sampler(lambda net, x, t, s: (lambda e: (1 - s) * (x - t * e) / max(1 - t, 1e-3) + s * e)(net(x, t)))
+heun = _sampler(lambda net, x, t, s: x + (s - t) / 2 * (net(x, t) + net(x + (s - t) * net(x, t), s)))
+halved = _sampler(lambda net, x, t, s: x + (s - t) / 2 * net(x, t))
+
+
+def even_steps(net, x, times):
+    n = len(times) - 1
+    for t in times[:-1]:
+        x = x - net(x, torch.full((len(x),), t)) / n
+    return x
+
+
+def last_missing(net, x, times):
+    for t, s in pairwise(times[:-1]):
+        x = x + (s - t) * net(x, torch.full((len(x),), t))
+    return x
+
+
+def upwards(net, x, times):
+    for t, s in pairwise(sorted(times)):
+        x = x + (s - t) * net(x, torch.full((len(x),), t))
+    return x
+
+
+def one_step(net, x, times):
+    return x + (times[-1] - times[0]) * net(x, torch.full((len(x),), times[0]))
+
+
+def to_the_end(net, x, times):
+    for t in times[:-1]:
+        x = x - t * net(x, torch.full((len(x),), t))
+    return x
 
 
 def _seen(P, mask):
@@ -179,6 +328,17 @@ def crossed(picture, text, mask):
     (q, k, v), (r, o, u) = picture, text
     mask = mask[:, None, None]
     return scaled_dot_product_attention(q, o, u, attn_mask=mask), scaled_dot_product_attention(r, k, v)
+
+
+def words_alone(picture, text, mask):
+    (q, _, _), (r, o, u) = picture, text
+    mask = mask[:, None, None]
+    return scaled_dot_product_attention(q, o, u, attn_mask=mask), scaled_dot_product_attention(r, o, u, attn_mask=mask)
+
+
+def all_turned(picture, text, mask):
+    P = picture[0].shape[2]
+    return _joint(picture, text, mask, lambda scores, seen: scores.masked_fill(_seen(P, mask), -torch.inf).softmax(-1))
 
 
 def words_are_blind(picture, text, mask):
@@ -257,15 +417,33 @@ def along_the_heads(picture, text, mask):
     return scaled_dot_product_attention(q, k, v).chunk(2, 1)
 
 
+def padding_of_its_own(picture, text, mask):
+    """Padding attends to itself alone; what it outputs is nobody's."""
+    places, words = joint_by_library(picture, text, mask)
+    return places, torch.where(mask[:, None, :, None], words, 100 * text[2])
+
+
+def rows_of_padding_masked(picture, text, mask):
+    return _joint(
+        picture,
+        text,
+        mask,
+        lambda s, seen: (s / 2).masked_fill(~(seen & seen.transpose(-1, -2)), -torch.inf).softmax(-1),
+    )
+
+
 RIGHT = {
-    "flow_loss": [
-        flow_by_mse,
-        flow_by_way,
-        flow_one_by_one,
-        flow_by_process,
-        flow_in_float64,
-        flow_of_noise_and_picture,
+    "flow_training": [
+        zero_after,
+        loop_of(flow_by_mse),
+        loop_of(flow_by_way),
+        loop_of(flow_by_process),
+        loop_of(flow_in_float64),
+        loop_of(flow_of_noise_and_picture),
+        loop_of(flow_by_mse, _by_logit),
+        loop_of(flow_by_mse, lambda n, rng: RectifiedFlow(logit_normal=(0.0, 1.0)).sample_t(n, rng).float()),
     ],
+    "flow_sampler": [by_library, by_index, by_x0_and_eps, all_points, in_place],
     "joint_attention": [
         joint_attention,
         joint_by_library,
@@ -274,15 +452,24 @@ RIGHT = {
         joint_with_silent_padding,
         joint_without_padding,
         joint_in_float64,
+        padding_of_its_own,
     ],
 }
 WRONG = {
-    "flow_loss": [
-        ("the velocity's sign is turned", backwards),
-        ("the target is the noise", of_noise),
-        ("time runs the other way", other_way),
-        ("x_t lies on an arc", on_the_arc),
-        ("the errors are not squared", unsquared),
+    "flow_training": [
+        ("the velocity's sign is turned", loop_of(backwards)),
+        ("the target is the noise", loop_of(of_noise)),
+        ("time runs the other way", loop_of(other_way)),
+        ("x_t lies on an arc", loop_of(on_the_arc)),
+        ("t is uniform", loop_of(flow_by_mse, _uniform)),
+        ("zero_grad() is missing", without_zero),
+    ],
+    "flow_sampler": [
+        ("the sign of the step", towards_noise),
+        ("the time at the end", at_the_end),
+        ("is given 1 - t", told_other_time),
+        ("the length of the whole path", whole_length),
+        ("equally long", even_steps),
     ],
     "joint_attention": [
         ("each stream attends to itself alone", apart),
@@ -293,24 +480,40 @@ WRONG = {
     ],
 }
 TRIED = {
-    "flow_loss": [
-        *WRONG["flow_loss"],
-        ("the target is the picture", of_picture),
-        ("cos(pi t / 2)", by_cos_and_sin),
-        ("keeps all of the picture", not_faded),
-        ("the clean picture", of_clean),
-        ("1,000 t", in_thousands),
-        ("is given 1 - t", turned_time),
-        ("the errors are summed", summed),
-        ("over the batch alone", summed_by_picture),
-        ("the first one's time", one_time),
-        ("the root of the mean", rooted),
-        ("has no gradient", detached),
-        ("", broadcast_wrongly),
+    "flow_training": [
+        *WRONG["flow_training"],
+        ("the errors are not squared", loop_of(unsquared)),
+        ("the target is the picture", loop_of(of_picture)),
+        ("cos(pi t / 2)", loop_of(by_cos_and_sin)),
+        ("keeps all of the picture", loop_of(not_faded)),
+        ("the clean picture", loop_of(of_clean)),
+        ("", loop_of(in_thousands)),
+        ("or the net is given 1 - t", loop_of(turned_time)),
+        ("the errors are summed", loop_of(summed)),
+        ("over the batch alone", loop_of(summed_by_picture)),
+        ("", loop_of(one_time)),
+        ("the root of the mean", loop_of(rooted)),
+        ("finds no gradient", loop_of(detached)),
+        ("", loop_of(broadcast_wrongly)),
+        ("of uniform numbers", loop_of(flow_by_mse, _sigmoid_of_uniform)),
+        ("the noise of the pair", own_noise),
+    ],
+    "flow_sampler": [
+        *WRONG["flow_sampler"],
+        ("multiplied by s", by_s),
+        ("all the way to t = 0", to_the_end),
+        ("the last step is missing", last_missing),
+        ("from 0 to 1", upwards),
+        ("after the first step", one_step),
+        ("taken for the noise", for_eps),
+        ("", heun),
+        ("", halved),
     ],
     "joint_attention": [
         *WRONG["joint_attention"],
         ("the picture only to places", places_are_blind),
+        ("to the words alone", words_alone),
+        ("give it ~visible", all_turned),
         ("the scale is missing", unscaled),
         ("divided by d;", scaled_by_d),
         ("the whole width", scaled_by_width),
@@ -321,6 +524,7 @@ TRIED = {
         ("the mask is turned", mask_turned),
         ("parted as if they stood behind", words_first),
         ("the softmax is missing", no_softmax),
+        ("is not finite", rows_of_padding_masked),
         ("", along_the_heads),
     ],
 }

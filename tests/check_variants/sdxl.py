@@ -5,6 +5,7 @@ import math
 import torch
 
 from course_lib.methods import sdxl
+from course_lib.methods.sdxl import crop_pictures
 from course_lib.nets.embeddings import sinusoidal
 from course_lib.nets.sdxl import micro_embedding
 from course_lib.process import randn_like
@@ -193,7 +194,142 @@ def one_noise(denoiser, x0, last, rng):
     return (denoiser(denoiser.process.add_noise(x0, t, eps), t).value - denoiser.target(x0, t, eps)).square().mean()
 
 
+def micro_training(
+    network, draw, optimizer, steps, most, drop, null, rng, crop=None, told=None, label_of=None, loss=None, corner=None
+):
+    """A training; what is wrong in it are functions of the same names as its steps."""
+    losses = []
+    for _ in range(steps):
+        x, label, side = draw(rng)
+        top, left = (corner or corners)(len(x), most, rng)
+        x0 = (crop or crop_pictures)(x, top, left)
+        micro = (told or by_columns)(side, top, left)
+        keep = torch.rand(len(x), generator=rng) >= drop
+        label, micro = (label_of or by_masks)(label, micro, keep, null)
+        eps = torch.randn(x0.shape, generator=rng)
+        t = network.process.sample_t(len(x0), rng)
+        pred = network.given((label, micro))(network.process.add_noise(x0, t, eps), t)
+        value = (loss or in_own_view)(network, pred, x0, t, eps, x)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        losses.append(float(value.detach()))
+    return losses
+
+
+def corners(B, most, rng):
+    return torch.randint(0, most + 1, (2, B), generator=rng)
+
+
+def by_columns(side, top, left):
+    return torch.stack([side, top, left], dim=1)
+
+
+def by_masks(label, micro, keep, null):
+    return label.masked_fill(~keep, null), micro
+
+
+def in_own_view(network, pred, x0, t, eps, x):
+    return torch.nn.functional.mse_loss(pred.value, network.target(x0, t, eps))
+
+
+def with_(**wrong):
+    """The training with other steps, whose name says which."""
+    made = lambda *given: micro_training(*given, **wrong)
+    made.__name__ = "_".join(wrong)
+    return made
+
+
+def each_by_itself(network, draw, optimizer, steps, most, drop, null, rng):
+    """Pictures are cut one at a time, v is written out, and gradients are cleared last."""
+    losses = torch.zeros(steps)
+    for step in range(steps):
+        x, label, side = draw(rng)
+        crop = (torch.rand(len(x), 2, generator=rng) * (most + 1)).long()
+        x0 = torch.full_like(x, -1)
+        for i, (top, left) in enumerate(crop.tolist()):
+            x0[i, :, : x.shape[2] - top, : x.shape[3] - left] = x[i, :, top:, left:]
+        label[torch.rand(len(x), generator=rng) < drop] = null
+        t, eps = torch.randint(1, network.process.T + 1, (len(x),), generator=rng), randn_like(x0, rng)
+        a, b = network.process.coefficients(t, x0)
+        pred = network.given((label, torch.cat([side[:, None], crop], 1)))(a * x0 + b * eps, t)
+        loss = (pred.v - (a * eps - b * x0)).pow(2).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses[step] = loss.detach()
+    return losses
+
+
+def dropped_too(whole):
+    def label_of(label, micro, keep, null):
+        other = torch.tensor([8, 0, 0]) if whole else torch.zeros(3, dtype=torch.long)
+        return label.masked_fill(~keep, null), torch.where(keep[:, None], micro, other)
+
+    return label_of
+
+
+def one_at_a_time(x, top, left):
+    return torch.cat([crop_pictures(x[i : i + 1], top[i : i + 1], left[i : i + 1]) for i in range(len(x))])
+
+
+def by_rand(B, most, rng):
+    return (torch.rand(2, B, generator=rng) * (most + 1)).floor().long()
+
+
+def by_cat(side, top, left):
+    return torch.cat([side[:, None], top[:, None], left[:, None]], 1)
+
+
+def by_v(network, pred, x0, t, eps, x):
+    a, b = network.process.coefficients(t, x0)
+    return (pred.v - a * eps + b * x0).square().mean()
+
+
+def by_where(label, micro, keep, null):
+    return torch.where(keep, label, torch.full_like(label, null)), micro
+
+
+def whole(n, most, rng):
+    return torch.randint(0, most + 1, (n,), generator=rng)
+
+
+TRAININGS = [
+    ("size and crop are dropped with the label", with_(label_of=dropped_too(True))),
+    ("size and crop become 0", with_(label_of=dropped_too(False))),
+    ("large and whole", with_(told=lambda side, top, left: torch.tensor([[8, 0, 0]]).expand(len(side), 3))),
+    ("its side is what draw", with_(told=lambda side, top, left: torch.stack([0 * side + 8, top, left], 1))),
+    ("the network is told 0, 0", with_(told=lambda side, top, left: torch.stack([side, 0 * top, 0 * left], 1))),
+    ("the pictures are not cropped", with_(crop=lambda x, top, left: x)),
+    ("have changed places", with_(told=lambda side, top, left: torch.stack([side, left, top], 1))),
+    ("have changed places", with_(crop=lambda x, top, left: crop_pictures(x, left, top))),
+    ("of other pictures", with_(told=lambda side, top, left: torch.stack([side, top, left], 1).roll(1, 0))),
+    ("the side stands last", with_(told=lambda side, top, left: torch.stack([top, left, side], 1))),
+    ("one number", with_(corner=lambda B, most, rng: torch.randint(0, most + 1, (B,), generator=rng).expand(2, B))),
+    ("for the whole batch", with_(corner=lambda B, most, rng: torch.randint(0, most + 1, (2, 1), generator=rng).expand(2, B))),
+    (
+        "for the whole batch",
+        with_(corner=lambda B, most, rng: torch.stack([whole(1, most, rng).expand(B), whole(B, most, rng)])),
+    ),
+    ("is never drawn: randint", with_(corner=lambda B, most, rng: torch.stack([whole(B, most - 1, rng), whole(B, most, rng)]))),
+    ("is never drawn: randint", with_(corner=lambda B, most, rng: torch.randint(0, most, (2, B), generator=rng))),
+    ("a crop of 0 is never drawn", with_(corner=lambda B, most, rng: torch.randint(1, most + 1, (2, B), generator=rng))),
+    ("before it was cropped", with_(loss=lambda net, pred, x0, t, eps, x: in_own_view(net, pred, x, t, eps, x))),
+    ("the noise is compared", with_(loss=lambda net, pred, x0, t, eps, x: (pred.eps - eps).square().mean())),
+    ("the noise is compared", with_(loss=lambda net, pred, x0, t, eps, x: (pred.value - eps).square().mean())),
+    ("the share that is kept", with_(label_of=lambda label, micro, keep, null: (label.masked_fill(keep, null), micro))),
+    ("nothing is ever dropped", with_(label_of=lambda label, micro, keep, null: (label, micro))),
+    ("dropped labels become 0", with_(label_of=lambda label, micro, keep, null: (label * keep, micro))),
+]
+
 RIGHT = {
+    "micro_training": [
+        micro_training,
+        each_by_itself,
+        with_(corner=by_rand, told=by_cat),
+        with_(loss=by_v),
+        with_(label_of=by_where, crop=one_at_a_time),
+    ],
     "micro_embedding": [
         micro_embedding,
         embedded_by_flattening,
@@ -206,6 +342,7 @@ RIGHT = {
     "refiner_loss": [sdxl.refiner_loss, loss_by_view, loss_by_rand, loss_by_rows, loss_by_own_jump, loss_by_halves],
 }
 WRONG = {
+    "micro_training": TRAININGS[:7],
     "micro_embedding": [
         ("put them side by side", lambda micro, dim: sinusoidal(micro.flatten().float(), dim).view(len(micro), 3, dim).sum(1)),
         ("only the side is embedded", lambda micro, dim: sinusoidal(micro[:, 0].float(), dim)),
@@ -223,6 +360,7 @@ WRONG = {
     ],
 }
 TRIED = {
+    "micro_training": TRAININGS,
     "micro_embedding": [
         *WRONG["micro_embedding"],
         ("the three are added", added),

@@ -13,24 +13,28 @@ import difflib
 from course_lib.process import own_defaults
 
 with own_defaults():  # the data of the checks are tensors
-    from course_lib.teaching.checks.applications import consistent, inpaint_step, noised_further
+    from course_lib.teaching.checks.applications import consistent, dps_sampler, repaint_sampler
     from course_lib.teaching.checks.cascades import augmented, cascade, upsampler_loss
     from course_lib.teaching.checks.check import Check, Source
     from course_lib.teaching.checks.classifier_free import classifier_free_sampling, dropout_training, identity_residual
     from course_lib.teaching.checks.clip import clip_guided_eps, contrastive_loss, train_clip
-    from course_lib.teaching.checks.consistency import consistency_function, consistency_loss, consistency_step
+    from course_lib.teaching.checks.consistency import (
+        consistency_distillation,
+        consistency_function,
+        consistency_sampling,
+    )
     from course_lib.teaching.checks.ddim import ddim_inversion, ddim_sampler
-    from course_lib.teaching.checks.distillation import student_target, truncated_snr
+    from course_lib.teaching.checks.distillation import halving, student_target, truncated_snr
     from course_lib.teaching.checks.epsilon import from_v, sampling_loop, training_loop
-    from course_lib.teaching.checks.ethics import detection_limit, mark_noise, memorisation_score
+    from course_lib.teaching.checks.ethics import detect_mark, detection_limit, mark_noise, memorisation_score
     from course_lib.teaching.checks.forward import add_noise, cosine_beta, posterior, reverse_chain
     from course_lib.teaching.checks.gan_vae import adversarial_value, elbo, train_gan
     from course_lib.teaching.checks.guidance import classifier_loss, guided_sampling, guided_score
     from course_lib.teaching.checks.imagen import dynamic_threshold, hidden_words, text_to_image
     from course_lib.teaching.checks.latents import latent_diffusion, quantize
     from course_lib.teaching.checks.score import annealed_langevin, score_from_eps
-    from course_lib.teaching.checks.sd3 import flow_loss, joint_attention
-    from course_lib.teaching.checks.sdxl import micro_embedding, refiner_loss
+    from course_lib.teaching.checks.sd3 import flow_sampler, flow_training, joint_attention
+    from course_lib.teaching.checks.sdxl import micro_embedding, micro_training, refiner_loss
     from course_lib.teaching.checks.text import attention_share, cross_attention
     from course_lib.teaching.checks.unclip import prior_loss, slerp, unclip_sampling
     from course_lib.teaching.checks.unet import residual_block, self_attention, sinusoidal, unet_forward
@@ -38,14 +42,15 @@ with own_defaults():  # the data of the checks are tensors
 # fmt: off
 __all__ = [
     "add_noise", "adversarial_value", "annealed_langevin", "attention_share", "augmented", "cascade",
-    "classifier_free_sampling", "classifier_loss", "clip_guided_eps", "consistency_function", "consistency_loss",
-    "consistency_step", "consistent", "contrastive_loss", "cosine_beta", "cross_attention", "ddim_inversion",
-    "ddim_sampler", "detection_limit", "dropout_training", "dynamic_threshold", "elbo", "flow_loss", "from_v",
-    "guided_sampling", "guided_score", "hidden_words", "identity_residual", "inpaint_step", "joint_attention",
-    "latent_diffusion", "mark_noise", "memorisation_score", "micro_embedding", "noised_further", "posterior",
-    "prior_loss", "quantize", "refiner_loss", "residual_block", "reverse_chain", "sampling_loop", "score_from_eps",
-    "self_attention", "sinusoidal", "slerp", "solution", "student_target", "text_to_image", "train_clip", "train_gan",
-    "training_loop", "truncated_snr", "unclip_sampling", "unet_forward", "upsampler_loss",
+    "classifier_free_sampling", "classifier_loss", "clip_guided_eps", "consistency_distillation", "consistency_function",
+    "consistency_sampling", "consistent", "contrastive_loss", "cosine_beta", "cross_attention", "ddim_inversion",
+    "ddim_sampler", "detect_mark", "detection_limit", "dps_sampler", "dropout_training", "dynamic_threshold", "elbo",
+    "flow_sampler", "flow_training", "from_v", "guided_sampling", "guided_score", "halving", "hidden_words",
+    "identity_residual", "joint_attention", "latent_diffusion", "mark_noise", "memorisation_score", "micro_embedding",
+    "micro_training", "posterior", "prior_loss", "quantize", "refiner_loss", "repaint_sampler", "residual_block",
+    "reverse_chain", "sampling_loop", "score_from_eps", "self_attention", "sinusoidal", "slerp", "solution",
+    "student_target", "text_to_image", "train_clip", "train_gan", "training_loop", "truncated_snr", "unclip_sampling",
+    "unet_forward", "upsampler_loss",
 ]
 # fmt: on
 

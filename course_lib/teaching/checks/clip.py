@@ -165,6 +165,9 @@ train_clip = Check(
             {"clip.log_scale.clamp_(max=math.log(100))": "pass"},
             {"math.log(100)": "100"},
         ],
+        "clip.log_scale is replaced, and the optimizer goes on with the old one: clamp it in place, by clamp_": {
+            "clip.log_scale.clamp_(max=math.log(100))": "clip.log_scale = nn.Parameter(clip.log_scale.clamp(max=4.60517))"
+        },
         "the vectors of pictures and texts are not divided by their lengths": {
             "torch.nn.functional.normalize(clip.encode_image(pictures), dim=1)": "clip.encode_image(pictures)",
             "torch.nn.functional.normalize(clip.encode_text(tokens), dim=1)": "clip.encode_text(tokens)",

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 
 import torch
 from torch import Tensor
 
+from course_lib.denoisers import Denoiser, Network
+from course_lib.methods import distillation
+from course_lib.methods.distillation import two_steps
+from course_lib.process import randint, randn_like, seeded
 from course_lib.teaching.checks.check import Case, Check, after, on
-from course_lib.teaching.checks.spy import DENOISER, PICTURES, POINTS, PROCESS
+from course_lib.teaching.checks.outcome import Refused
+from course_lib.teaching.checks.spy import DENOISER, PICTURES, POINTS, PROCESS, Spy
 
 # student_target
 
@@ -129,4 +135,210 @@ truncated_snr = Check(
         "one weight is returned for all, their mean; each time has its own": {"min=1)": "min=1).mean()"},
     },
     hint="The signal-to-noise ratio is a^2 / b^2; .clamp(min=1) keeps it from falling below 1.",
+)
+
+# halving. A right answer may draw times and noise in any order. So what is compared is what the student is given, and the
+# gradient with which each step of the optimizer begins.
+STEPS = 3
+my_student_target, my_truncated_snr = _student_target, _truncated_snr  # as they are called in the lesson
+
+
+class _Halved:
+    """A halving of a teacher of 2 n steps, both networks of one weight: the `losses` that are returned, and what it did."""
+
+    def __init__(self, loop: Callable, *shape: int, n: int = 4, steps: int = STEPS):
+        self.n, self.times, self.drawn, self.given, self.slopes = n, PROCESS.times(2 * n), [], [], []
+        student, teacher = Spy(), Spy()
+        teacher.weight.data.fill_(0.4)
+        process = deepcopy(PROCESS)  # a student's function may write into all that it is given
+        self.student, self.teacher = Network(student, process, "v"), Network(teacher, process, "v")
+        optimizer = torch.optim.SGD(student.parameters(), lr=0.01)
+        optimizer.register_step_pre_hook(lambda *_: self._watch(student))
+
+        def draw(rng: torch.Generator) -> Tensor:
+            self.drawn.append(torch.randn(shape, generator=rng) + 0.5)
+            return self.drawn[-1].clone()
+
+        self.losses = torch.as_tensor(loop(self.student, self.teacher, draw, n, optimizer, steps, seeded(7)))
+        if not self.given:
+            raise Refused("the weights never move: optimizer.step() is never called")
+        self.weights = torch.stack([teacher.weight.detach(), student.weight.detach()])
+        self.spared = teacher.weight.grad is None
+
+    def _watch(self, spy: Spy) -> None:
+        """Notes what the student was given before a step of the optimizer, and the gradient that it begins with."""
+        if not self.drawn or spy.input is None:
+            raise Refused(
+                "the student is never called: its prediction is student(x_t, t)" if self.drawn else "draw(rng) is unused"
+            )
+        x_t, time = spy.input
+        if len(x_t) != len(self.drawn[-1]):
+            raise Refused(f"the student must be given all {len(self.drawn[-1])} of the batch, it was given {len(x_t)}")
+        t = (time * PROCESS.T).round().long()
+        self.given.append((self.drawn[-1], x_t, t))
+        found = torch.zeros(()) if spy.weight.grad is None else spy.weight.grad.clone()
+        weight = spy.weight.detach().clone().requires_grad_()
+        loss = self._right_loss(x_t, t, spy.rule(weight, x_t, time))
+        self.slopes.append((found / torch.autograd.grad(loss, weight)[0], loss.detach()))
+
+    def _right_loss(self, x_t: Tensor, t: Tensor, v: Tensor) -> Tensor:
+        """The right loss for what the student was given and its output; NaN where no step of it begins at one of the times."""
+        begins = t[:, None] == self.times[None, : 2 * self.n : 2]
+        if not begins.any(1).all():
+            return v.sum() * float("nan")
+        i = 2 * begins.long().argmax(1)
+        with torch.no_grad():
+            target = two_steps(self.teacher, x_t, *(self.times[i + k] for k in range(3)))
+        a, b = PROCESS.coefficients(t, x_t)
+        return (distillation.truncated_snr(a, b) * (a * x_t - b * v - target).square()).mean()
+
+    @property
+    def gradients(self) -> Tensor:
+        """The gradient with which each step begins, over that of the right loss: 1."""
+        return torch.stack([slope for slope, _ in self.slopes])
+
+    @property
+    def ratios(self) -> Tensor:
+        """Each loss that is returned, over the right one: 1."""
+        right = torch.stack([loss for _, loss in self.slopes])
+        return self.losses / right if self.losses.shape == right.shape else self.losses
+
+    @property
+    def begins(self) -> Tensor:
+        """Whether every t is one at which a step of the student begins."""
+        return torch.stack([torch.isin(t, self.times[: 2 * self.n : 2]).all() for *_, t in self.given]).all()
+
+    @property
+    def counts(self) -> Tensor:
+        """How often each beginning is drawn in a step, over how often it should be, from the rarest on, the mean of all: 1."""
+        of = lambda t: (t[None] == self.times[: 2 * self.n : 2, None]).double().mean(1).sort().values * self.n
+        return torch.stack([of(t) for *_, t in self.given]).mean(0)
+
+    @property
+    def noise(self) -> Tensor:
+        """Mean, standard deviation over the batch and covariance with x_0 of the noise, the mean over all steps: 0, 1, 0."""
+        found = []
+        for x0, x_t, t in self.given:
+            a, b = PROCESS.coefficients(t.clamp(min=1), x_t)
+            eps = (x_t - a * x0) / b
+            found.append(torch.stack([eps.mean(), eps.std(0).mean(), (eps * (x0 - x0.mean(0))).mean()]))
+        return torch.stack(found).mean(0)
+
+    @property
+    def fresh(self) -> Tensor:
+        """Whether data, times and noise of a step differ from those of the step before: three."""
+        same = lambda one, other: torch.cosine_similarity(one.flatten(), other.flatten(), dim=0).abs() > 0.1
+        found = []
+        for one, other in zip(self.given, self.given[1:]):
+            eps = [(x_t - a * x0) / b for x0, x_t, t in (one, other) for a, b in [PROCESS.coefficients(t.clamp(min=1), x_t)]]
+            times = (one[2] == other[2]).double().mean() > 2 / self.n
+            found.append(torch.stack([same(one[0] - 0.5, other[0] - 0.5), times, same(*eps)]))
+        return ~torch.stack(found).any(0)
+
+
+def _halving(
+    student: Network, teacher: Denoiser, draw: Callable, n: int, optimizer: torch.optim.Optimizer, steps: int, rng
+) -> Tensor:
+    """The loss of each step of training (steps,). Salimans and Ho 2022, Algorithm 2, inner loop."""
+    process, losses = student.process, []
+    times = process.times(2 * n)
+    for _ in range(steps):
+        x0 = draw(rng)
+        i = 2 * randint(0, n, len(x0), rng=rng)
+        t, between, s = times[i], times[i + 1], times[i + 2]
+        x_t = process.add_noise(x0, t, randn_like(x0, rng))
+        with torch.no_grad():
+            target = my_student_target(teacher, x_t, t, between, s)
+        pred = student(x_t, t)
+        loss = (my_truncated_snr(pred.a, pred.b) * (pred.x0 - target).square()).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return torch.tensor(losses)
+
+
+_CLOUD, _SHEETS, _UPDATE = (4000, 2), (500, 1, 3, 2), "loss.backward()\n        optimizer.step()"
+_OF_TEACHER, _TIMES = "my_student_target(teacher", "t, between, s = times[i], times[i + 1], times[i + 2]"
+_FREE, _CUT = {"torch.no_grad()": "torch.enable_grad()"}, {"pred.x0 - target": "pred.x0.detach() - target"}
+
+halving = Check(
+    "halving",
+    _halving,
+    cases=[
+        Case("there are as many steps of the optimizer as `steps` says", lambda f: float(len(_Halved(f, 50, 2).given))),
+        Case(
+            "the optimizer steps along the gradient of the weighted squared error, of this step alone",
+            lambda f: _Halved(f, *_CLOUD).gradients,
+            1e-3,
+        ),
+        Case("the same for pictures (B, C, H, W) and n = 5", lambda f: _Halved(f, *_SHEETS, n=5).gradients, 1e-3),
+        Case("the same for the last student, n = 1", lambda f: _Halved(f, *_CLOUD, n=1).gradients, 1e-3),
+        Case("the loss of each step is returned", lambda f: _Halved(f, *_CLOUD).ratios, 1e-3),
+        Case("each t is one of the n times at which a step of the student begins", lambda f: _Halved(f, *_CLOUD).begins),
+        Case("each of the batch has its own t, and the n times are equally likely", lambda f: _Halved(f, *_CLOUD).counts, 0.15),
+        Case("x_t is signal(t) x_0 + noise(t) eps, with eps standard normal", lambda f: _Halved(f, *_CLOUD).noise, 0.05),
+        Case("each step draws new data, new times and new noise", lambda f: _Halved(f, *_CLOUD).fresh),
+        Case("the student moves, the teacher does not", lambda f: _Halved(f, *_CLOUD, steps=1).weights, 0.02),
+        Case("no gradient reaches the teacher", lambda f: _Halved(f, *_CLOUD).spared),
+        Case("the same rng gives the same training", lambda f: torch.equal(*(_Halved(f, *_CLOUD).losses for _ in range(2)))),
+    ],
+    mistakes={
+        "student and teacher have changed places: the teacher is trained to do in one step what the student does in two": [
+            {_OF_TEACHER: "my_student_target(student", "pred = student(": "pred = teacher("},
+            _FREE | {_OF_TEACHER: "my_student_target(student", "pred = student(": "pred = teacher("},
+        ],
+        "the target is made of the student's own two steps; it should be the teacher's": [
+            {_OF_TEACHER: "my_student_target(student"},
+            _FREE | {_OF_TEACHER: "my_student_target(student"},
+        ],
+        "the stop-gradient is on the wrong side: the prediction is cut off, the target is not": _FREE | _CUT,
+        "a stop-gradient is missing: the gradient reaches the teacher (torch.no_grad(), or target.detach())": _FREE,
+        "t is drawn from all of 1 .. T; Algorithm 2 draws one of the n times at which a step of the student begins": {
+            _TIMES: "t = process.sample_t(len(x0), rng)\n        s = (t - process.T // n).clamp(min=0)\n        "
+            "between = (t + s) // 2"
+        },
+        "i counts the teacher's steps: a step of the student begins at every second time only": {
+            "2 * randint(0, n,": "randint(0, 2 * n - 1,"
+        },
+        "the factor 2 is missing: i counts the student's steps, and `times` the teacher's": {
+            "2 * randint(0, n,": "randint(0, n,"
+        },
+        "the step from t = T is never drawn: i begins with 0": {"randint(0, n,": "randint(min(1, n - 1), n,"},
+        "the student is given the time s, where its step ends; it begins at t": {"student(x_t, t)": "student(x_t, s)"},
+        "the student is given the time between; its step begins at t": {"student(x_t, t)": "student(x_t, between)"},
+        "one t is drawn for the whole batch; draw one for each": {"len(x0), rng=rng)": "1, rng=rng).expand(len(x0))"},
+        "the weight is missing: multiply each squared error by max(SNR, 1)": {"my_truncated_snr(pred.a, pred.b) * ": ""},
+        "the weight is SNR, not max(SNR, 1): without signal it is 0": {
+            "my_truncated_snr(pred.a, pred.b)": "(pred.a / pred.b).square()"
+        },
+        "the weight is squared with the error": {
+            "(my_truncated_snr(pred.a, pred.b) * (pred.x0 - target).square())": "(my_truncated_snr(pred.a, pred.b) * "
+            "(pred.x0 - target)).square()"
+        },
+        "the prediction is compared with the data x_0: that is ordinary training, without a teacher": {"- target)": "- x0)"},
+        "the predicted v is compared with the target, which is an x_0": {"pred.x0 -": "pred.v -"},
+        "the predicted noise is compared with the target, which is an x_0": {"pred.x0 -": "pred.eps -"},
+        "the squares are summed, not averaged: the loss grows with the batch": {".mean()": ".sum()"},
+        "absolute values are averaged, not squares": {".square()": ".abs()"},
+        "teacher and student start from different noisy data: both start from x_t": {
+            _OF_TEACHER + ", x_t": _OF_TEACHER + ", process.add_noise(x0, t, randn_like(x0, rng))"
+        },
+        "the student is given the clean data x_0, not x_t": {"student(x_t, t)": "student(x0, t)"},
+        "the gradients of all steps add up: optimizer.zero_grad() is missing": {"optimizer.zero_grad()": "pass"},
+        "optimizer.step() finds no gradient of this step: loss.backward() must come just before it": [
+            {_UPDATE: "optimizer.step()\n        loss.backward()"},
+            {_UPDATE: "loss.backward()\n        optimizer.zero_grad()\n        optimizer.step()"},
+        ],
+        "all steps train on one batch: draw(rng) belongs inside the loop": {"draw(rng)": "draw(seeded(5))"},
+        "all steps have the same times: draw them anew in each": {"len(x0), rng=rng)": "len(x0), rng=seeded(5))"},
+        "all steps have the same noise: draw it anew in each": {"randn_like(x0, rng)": "randn_like(x0, seeded(5))"},
+        "the noise is uniform (torch.rand), not normal (randn)": {"randn_like(x0, rng)": "torch.rand(x0.shape, generator=rng)"},
+        "the noise is not drawn from rng: pass generator=rng": {"randn_like(x0, rng)": "torch.randn_like(x0)"},
+        "the loss of the last step is returned, not the losses of all steps": {"tensor(losses)": "tensor(losses[-1])"},
+    },
+    hint="times = student.process.times(2 * n). Each step: x0 = draw(rng); i = 2 * randint(0, n, len(x0), rng=rng); x_t at "
+    "times[i]; under torch.no_grad() the teacher's target for times[i], times[i + 1], times[i + 2]; pred = student(x_t, "
+    "times[i]); the mean of weight times squared error; then zero_grad(), backward(), step(); and keep loss.item().",
+    shown=(distillation.progressive_loss,),
 )

@@ -233,7 +233,7 @@ class _Recorder:
 
 
 class Moves:
-    """What a sampler did with x: the times `t` of its moves, where it began, and of each move the numbers a, b and c."""
+    """What a sampler did with x: the times `t` of its moves, all its `points`, and of each move the numbers a, b and c."""
 
     def __init__(self, sampler: Callable, x: Tensor = CLOUD[:8000]):
         recorder, self.x = _Recorder(), x.clone()
@@ -245,7 +245,7 @@ class Moves:
         points = torch.stack([*recorder.x, self.end])
         if points.is_complex():
             raise Refused(f"x_0 must be real numbers, got {points.dtype}")
-        points = points.double()
+        self.points = points = points.double()
         before, then = points[:-1].flatten(1), points[1:].flatten(1)
         means = before.mean(1, keepdim=True), then.mean(1, keepdim=True)
         self.a = ((before - means[0]) * (then - means[1])).mean(1) / (before - means[0]).square().mean(1)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from course_lib import metrics
+from course_lib import metrics, samplers
+from course_lib.denoisers import Denoiser, Network
 from course_lib.methods import watermark
 from course_lib.process import seeded
 from course_lib.teaching.checks.check import Case, Check, after, on
+from course_lib.teaching.checks.spy import PROCESS, Spy
 
 # memorisation_score
 
@@ -142,8 +145,8 @@ detection_limit = Check(
 # mark_noise
 
 NOISE = torch.randn(3, 2, 8, 8, generator=seeded(5))
-KEY = watermark.draw_key(8, 1, 2.5, seed=1).value
-TWO_WAVES = watermark.draw_key(8, 1, 1.1, seed=2).value
+KEY = watermark.draw_key(8, 1, 2.5, seed=1, pattern="rand").value
+TWO_WAVES = watermark.draw_key(8, 1, 1.1, seed=2, pattern="rand").value
 
 
 def _mark_noise(noise, value):
@@ -210,4 +213,98 @@ mark_noise = Check(
     },
     hint='f = torch.fft.fft2(noise, norm="ortho"); torch.where(value != 0, value.to(f.dtype), f); ifft2, same norm, .real.',
     shown=(watermark.add_mark,),
+)
+
+
+# detect_mark
+
+
+def _detect_mark(denoiser: Denoiser, x: Tensor, value: Tensor, times: Sequence[int]) -> Tensor:
+    """The correlation of the key with the noise that DDIM inversion finds for pictures x: Wen et al. 2023."""
+    process = denoiser.process
+    for s, t in pairwise(times[::-1]):
+        prediction = denoiser(x, s)
+        x = process.signal(t) * prediction.x0 + process.noise(t) * prediction.eps
+    f = torch.fft.fft2(x, norm="ortho")
+    found = f[..., value != 0].flatten(1)
+    key = value[value != 0].repeat(x.shape[1])
+    size = found.abs().square().sum(1).sqrt() * key.abs().square().sum().sqrt()
+    return (found * key.conj()).real.sum(1) / size
+
+
+def _local(weight: Tensor, x: Tensor, time: Tensor) -> Tensor:
+    """A network that is not linear: a match depends neither on a factor nor on a constant."""
+    return torch.tanh(weight * x) + time.view(-1, 1, 1, 1) * x.roll(1, -1).abs()
+
+
+LOCAL = Network(Spy(_local).requires_grad_(False), PROCESS)
+RINGS = watermark.draw_key(8, 1, 3.9, seed=3).value
+TIMES = [50, 30, 10, 1]
+_MATCH = "return (found * key.conj()).real.sum(1) / size"
+
+detect_mark = Check(
+    "detect_mark",
+    _detect_mark,
+    cases=[
+        Case("rings, three moves from t = 1 to T, pictures (3, 2, 8, 8)", on(LOCAL, NOISE, RINGS, TIMES), 1e-3),
+        Case("a random key, one move", on(LOCAL, NOISE, KEY, [40, 20]), 1e-3),
+        Case("twice as strong a key has the same match", on(LOCAL, NOISE, 2 * KEY, [40, 20]), 1e-3),
+        Case("one picture with one channel", on(LOCAL, NOISE[:1, :1], KEY, TIMES), 1e-3),
+        Case("the pictures are left as they were", after(LOCAL, NOISE, KEY, [40, 20])),
+    ],
+    mistakes={
+        "the frequencies are shifted (fftshift), and the key's are not: the key is in fft2's own order": {
+            'torch.fft.fft2(x, norm="ortho")': 'torch.fft.fftshift(torch.fft.fft2(x, norm="ortho"), dim=(-2, -1))'
+        },
+        "the mask is turned: the frequencies that carry no mark are compared": {
+            "f[..., value != 0].flatten(1)": "f.flatten(1)",
+            "value[value != 0].repeat": "torch.where(value == 0, 1, value * 0).flatten().repeat",
+        },
+        "it is the mean over the marked frequencies; divide by the sizes of both": [
+            {"/ size": "/ found.shape[1]"},
+            {"/ size": "/ len(value[value != 0])"},
+        ],
+        "it is the sum over the marked frequencies; divide by the sizes of both": {" / size": ""},
+        "it is divided by the squares of the sizes; their roots are missing": {
+            "found.abs().square().sum(1).sqrt() * key.abs().square().sum().sqrt()": (
+                "found.abs().square().sum(1) * key.abs().square().sum()"
+            )
+        },
+        "the key's conjugate is missing: a frequency does not match itself": {"key.conj()": "key"},
+        "only the real parts are compared; both parts make a frequency": {
+            _MATCH: "return (found.real * key.real).sum(1) / size"
+        },
+        "the size of the sum is taken, where its real part belongs: a key of the wrong sign would match": {
+            "(found * key.conj()).real.sum(1)": "(found * key.conj()).sum(1).abs()"
+        },
+        "the moves go down: this is the sampler, not its inversion": {"pairwise(times[::-1])": "pairwise(times)"},
+        "this is the forward chain, with the predicted noise as if it were new: x contains that noise already": {
+            "x = process.signal(t) * prediction.x0 + process.noise(t) * prediction.eps": (
+                "ratio = (process.signal(t) / process.signal(s)) ** 2\n"
+                "        x = ratio.sqrt() * x + (1 - ratio).sqrt() * prediction.eps"
+            )
+        },
+        "this is the forward process: new noise is added to the picture, which has no mark": {
+            "process.noise(t) * prediction.eps": "process.noise(t) * torch.randn(x.shape, generator=seeded(0))"
+        },
+        "the noise found is the picture itself: there is no inversion, or each prediction is made at t, where s belongs": [
+            {"in pairwise(times[::-1])": "in []"},
+            {"denoiser(x, s)": "denoiser(x, t)"},
+        ],
+        "the key is counted once; with C channels it stands in each, and its size grows with them": {
+            " * key.abs().square().sum().sqrt()": " * value.abs().square().sum().sqrt()"
+        },
+        "the first move, from the lowest time, is missing": {"times[::-1]": "times[-2::-1]"},
+        "the last move, up to T, is missing": {"times[::-1]": "times[:0:-1]"},
+        "the key is compared with the noise itself, not with its frequencies": {
+            'torch.fft.fft2(x, norm="ortho")': "x.to(value.dtype)"
+        },
+        "all pictures are compared at once; each has a match of its own": {
+            "found.abs().square().sum(1)": "found.abs().square().sum()",
+            ".real.sum(1)": ".real.sum()",
+        },
+    },
+    hint="For each pair s, t of neighbours from the last time up: prediction = denoiser(x, s); x = process.signal(t) * "
+    'prediction.x0 + process.noise(t) * prediction.eps. Then f = torch.fft.fft2(x, norm="ortho"), and found * key.conj().',
+    shown=(samplers.invert, watermark.match),
 )

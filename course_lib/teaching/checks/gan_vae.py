@@ -100,6 +100,10 @@ elbo = Check(
         "the pixels are averaged, not summed: the divergence weighs too much": {"flatten(1).sum(1)": "flatten(1).mean(1)"},
         "the likelihood is without its constant, log std + log(2 pi) / 2": {" + vae.log_std + constant": ""},
         "log(2 pi) / 2 is missing from the likelihood": {" + constant": ""},
+        "log std and log(2 pi) / 2 are subtracted once for each x; each pixel has them": {
+            "(error.square() / 2 + vae.log_std + constant).flatten(1).sum(1)": "(error.square() / 2).flatten(1).sum(1)"
+            " - vae.log_std - constant"
+        },
         "std is taken to be 1: the error is not divided by it": {" / vae.std": "", " + vae.log_std": ""},
         "the batch is averaged: one number for each x is asked for": {"log_p - kl": "(log_p - kl).mean()"},
     },

@@ -106,6 +106,14 @@ quantize = Check(
         },
         "the part that trains the codebook is missing": {_FIRST + " + ": ""},
         "the part that keeps z near its vector is missing": {" + " + _SECOND: ""},
+        "the squares of the channels are summed; the mean is over all numbers, channels too": {
+            _FIRST: _FIRST.replace("mean", "sum(1).mean"),
+            _SECOND: _SECOND.replace("mean", "sum(1).mean"),
+        },
+        "one detach is missing in the error: the first part trains the codebook alone, the second z alone": [
+            {_FIRST: "(code - z).square().mean()"},
+            {_SECOND: "0.25 * (z - code).square().mean()"},
+        ],
         "the squares are summed, not averaged": {
             _FIRST: _FIRST.replace("mean", "sum"),
             _SECOND: _SECOND.replace("mean", "sum"),
@@ -167,9 +175,9 @@ class _Labelled(Spy):
 
 
 class _Run:
-    """One training and sampling, with what it did."""
+    """One training and sampling, with what it did. With `grows`, each batch has larger values than the one before."""
 
-    def __init__(self, run: Callable, batch: int = 100, steps: int = STEPS, asked: Tensor = ASKED):
+    def __init__(self, run: Callable, batch: int = 100, steps: int = STEPS, asked: Tensor = ASKED, grows: float = 0):
         self.asked, self.coder, spy, self.labels, self.gradients = asked, _Coder(), _Labelled(), [], []
         self.network = Network(spy, deepcopy(PROCESS), "v")
         self.optimizer = epsilon._Optimizer(spy.parameters(), lr=0.02)
@@ -177,7 +185,8 @@ class _Run:
 
         def draw(rng: torch.Generator) -> tuple[Tensor, Tensor]:
             self.labels.append(torch.randint(5, (batch,), generator=rng))
-            return 2 * torch.randn(batch, 2, 6, 4, generator=rng) + 0.5, self.labels[-1].clone()
+            x = 2 * torch.randn(batch, 2, 6, 4, generator=rng) + 0.5
+            return x * (1 + grows * (len(self.labels) - 1)), self.labels[-1].clone()
 
         def watch() -> None:
             if not self.coder.latents:
@@ -303,6 +312,7 @@ def _latent_diffusion(
 
 
 _SCALE, _TRAINED = "1 / autoencoder.encode(x, rng).std()", "z = scale * autoencoder.encode(x, rng)"
+_ANEW = "z = autoencoder.encode(x, rng)\n        scale = 1 / z.std()\n        z = scale * z"
 _UPDATE = "loss.backward()\n        optimizer.step()"
 
 latent_diffusion = Check(
@@ -311,6 +321,7 @@ latent_diffusion = Check(
     cases=[
         Case("there are as many steps of the optimizer as `steps` says", lambda f: float(len(_Run(f, 50, 2).steps))),
         Case("the network is given latents of unit variance, and standard normal noise", lambda f: _Run(f, 2000).input, 0.04),
+        Case("one scale, measured once, is used in all steps", lambda f: _Run(f, 2000, grows=0.5).each("scale"), 0.04),
         Case("each step has the gradient of the loss of this step alone", lambda f: _Run(f, 2000).each("gradient"), 0.05),
         Case("each step draws new pictures and new noise", lambda f: _Run(f, 600).fresh),
         Case("the network is given the labels of the pictures, and in sampling those that are wanted", lambda f: _Run(f).given),
@@ -332,6 +343,10 @@ latent_diffusion = Check(
             _SCALE: "1 / autoencoder.encode(x, rng).var()"
         },
         "the scale is that of the pictures, not of the latents": {_SCALE: "1 / x.std() + 0 * autoencoder.encode(x, rng).std()"},
+        "the scale is measured anew in each step; it is one number, measured before training": [
+            {_TRAINED: _ANEW},
+            {"    x, label = draw(rng)\n    scale = " + _SCALE + "\n": "", _TRAINED: _ANEW},
+        ],
         "the scale is not undone before decoding": {"decode(z / scale)": "decode(z)"},
         "the scale is used twice, and never undone: divide before decoding": {"z / scale": "scale * z"},
         "the labels of the pictures are not given to the network": {"given(label)": "given(0)"},

@@ -16,6 +16,9 @@ IN_HTML = re.compile(r"(?<!\\)\$\$(?P<display>.+?)\$\$|(?<![\\$])\$(?P<inline>[^
 
 ziamath.config.svg2 = False  # plain paths: no ids that two equations on a page could share
 ziamath.config.precision = 2
+for symbol in ziamath.operators.operators.values():
+    if symbol.get("largeop"):  # as in TeX: sums and integrals have two sizes; a stretched one would blow up \left[ \right]
+        symbol["stretchy"] = "false"
 
 
 def svg(latex: str, display: bool) -> str:

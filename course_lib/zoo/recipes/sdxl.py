@@ -1,23 +1,29 @@
-"""Recipes for lesson 15: networks with and without conditioning on size and crop, and a refiner for the last steps."""
+"""Recipes for lesson 15: networks with and without conditioning on size and crop, and a refiner for the last steps.
+
+Latents of captioned shapes (the model that ships), and digits from a collection in which good pictures are scarce.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from course_lib.datasets import captions, scenes
-from course_lib.denoisers import Network, device_of
+from course_lib.datasets import captions, digits, scenes
+from course_lib.denoisers import NULL, Network, device_of
 from course_lib.guidance import classifier_free
-from course_lib.methods.sdxl import border, crop_and_shrink, high_frequency_detail, refiner_loss
-from course_lib.nets.sdxl import WHOLE, SDXLUNet, TwoEncoders
+from course_lib.methods.sdxl import as_found, border, crop_and_shrink, high_frequency_detail, refiner_loss
+from course_lib.muon import Muon, hidden
+from course_lib.nets.embeddings import LabelEmbedding
+from course_lib.nets.sdxl import WHOLE, MicroUNet, SDXLUNet, TwoEncoders, micro_embedding
 from course_lib.nets.text import TextEncoder
 from course_lib.process import DDPM, rand, randint, seeded
 from course_lib.samplers import sample
-from course_lib.schedules import linear_beta
-from course_lib.training import EMA, TrainingState, denoising_loss, train
+from course_lib.schedules import cosine_beta, linear_beta
+from course_lib.training import EMA, TrainingState, denoising_loss, min_snr_times, one_cycle, train
 from course_lib.zoo.checkpoints import FOLDER
 from course_lib.zoo.recipes.latents import latent2shape_network, shipped_autoencoder
 from course_lib.zoo.recipes.recipe import Figure, Recipe, learner_of, shipped_net
@@ -162,3 +168,93 @@ SDXL = Recipe(
     decoder="autoencoder",
     bits=8,
 )
+
+
+# Digits, of which few are large and whole
+
+
+def digit_collection(n: int = 400, seed: int = 0, small: float = 0.5, cut: float = 0.5) -> tuple[Tensor, Tensor, Tensor]:
+    """n training digits (n, 1, 16, 16), n / 10 of each class, some small or cropped; labels (n,); size and crop (n, 3).
+
+    The seed decides which digits of the 4,000 these are, and what happened to them (`as_found`).
+    """
+    rng = seeded(seed)
+    x, label = digits.load("train")
+    i = (
+        10 * torch.randperm(len(x) // 10, generator=rng, device="cpu", dtype=torch.long)[: n // 10, None]
+        + torch.arange(10, device="cpu", dtype=torch.long)
+    ).flatten()
+    x, micro = as_found(x[i], rng, small, cut)
+    return x, label[i], micro
+
+
+def micro_network(
+    seed: int = 0,
+    widths: tuple[int, ...] = (16, 32, 64),
+    embed: Callable[[Tensor, int], Tensor] = micro_embedding,
+) -> Network:
+    """An untrained denoiser of digits (B, 1, 16, 16) conditioned on class, size and crop, for v, over the cosine schedule."""
+    torch.manual_seed(seed)
+    net = MicroUNet(widths=widths, embed=embed).to(memory_format=torch.channels_last)
+    return Network(net, DDPM(cosine_beta(1000)), "v")
+
+
+def train_micro(
+    network: Network,
+    x: Tensor,
+    label: Tensor,
+    micro: Tensor,
+    steps: int = 500,
+    seed: int = 0,
+    lr: float = 3e-3,
+    batch: int = 32,
+    last: int | None = None,
+    muon: float = 0.02,
+    weighted: bool = False,
+    seconds: float | None = None,
+) -> Iterator[TrainingState]:
+    """Trains on pictures x (n, 1, S, S) with their labels (n,) and micro-conditions (n, 3), in batches of `batch`.
+
+    One label in ten is made null; size and crop stay. `last` restricts the times to 1..last, as for a refiner. They are then
+    uniform, or, if `weighted`, drawn by the weights that all other times have (`min_snr_times`).
+    """
+    learner, rng = learner_of(network), seeded(seed)
+    null = LabelEmbedding.as_condition(learner.net.label, NULL)
+
+    def loss() -> Tensor:
+        i = randint(0, len(x), batch, rng=rng)
+        cond = torch.cat([torch.where(rand(batch, rng=rng) < 0.1, null, label[i])[:, None], micro[i]], 1)
+        given, x0 = replace(learner, cond=cond), x[i].to(device_of(learner))
+        if last is None:
+            return denoising_loss(given, x0, rng, min_snr_times(network.process, batch, rng))
+        if not weighted:
+            return refiner_loss(given, x0, last, rng)
+        t = min_snr_times(network.process, 64 * batch, rng)
+        t = t[t <= last]
+        return denoising_loss(given, x0, rng, t[torch.randperm(len(t), generator=rng, device="cpu")[:batch]])
+
+    ema = EMA(learner.net, 0.99, into=network.net)
+    return train(loss, learner.net, steps, lr=lr, seconds=seconds, ema=ema, muon=muon)
+
+
+def hooked_optimizer(net: nn.Module, steps: int, average: EMA, lr: float = 3e-3, muon: float = 0.02) -> torch.optim.Optimizer:
+    """AdamW for a training loop of one's own, with the rest of `train` in a hook that runs after each of its steps.
+
+    The hook moves the `hidden` weights by Muon at the rate `muon`, sets both rates along one cycle of `steps`, and updates
+    `average`.
+    """
+    inner = hidden(net)
+    others = [w for w in net.parameters() if all(w is not matrix for matrix in inner)]
+    adamw, by_muon = torch.optim.AdamW(others, lr, fused=True), Muon(inner, muon)
+    rate = lambda i: one_cycle(min(1.0, i / steps))
+    rates = [torch.optim.lr_scheduler.LambdaLR(each, rate) for each in (adamw, by_muon)]
+
+    def after(*_: object) -> None:
+        by_muon.step()
+        by_muon.zero_grad()
+        for each in rates:
+            each.step()
+        average.update()
+
+    adamw.register_step_post_hook(after)
+    return adamw
