@@ -16,7 +16,7 @@ it and are not used again.
   is another network.
 - Noise in sampling: s = 200 beside s = 0. One claim that it harms (real halves and the finished base), one that it helps
   (the undertrained base).
-- Class: with noise, the accuracy of the undertrained base rises, and more so than without the class.
+- Class: the accuracy with and without the class is shown, and no claim is made of it.
 - Noise in training: at s = 0, one claim for each base, since the undertrained one gives the upsampler other inputs than it has
   seen, and the finished one hardly does.
 - Truncated beside non-truncated: both bases in one claim, since what is said must hold for each, at s = 200. DDIM's x_s holds
