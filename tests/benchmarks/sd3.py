@@ -289,7 +289,7 @@ def cost(**_) -> dict[str, float]:
 
 @torch.no_grad()
 def validation_loss(network: Network, n: int = 1024) -> dict[str, float]:
-    """The loss on n pictures and prompts, first half words, at times even over the training distribution's quantiles."""
+    """The loss on n pictures and prompts, first half words, at even quantiles of the logit-normal times with m = 0."""
     rng = seeded(77)
     x, prompts = prompted(n, rng)
     z = torch.cat([models.load("autoencoder").encode(part, rng) for part in x.split(128)])

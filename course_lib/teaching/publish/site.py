@@ -58,7 +58,7 @@ def site(folder: Path = ROOT / "build/site", notebooks: Path = NOTEBOOKS) -> Pat
     pages["playground.html"] = _plain_page("Playground", playground())
     for lesson, (_, notebook) in zip(lessons, stored):
         pages[lesson.file] = page(notebook).replace("<main>", f"<main>\n{_navigation(lesson, lessons)}", 1)
-    links = {path.name: lesson.href for (path, _), lesson in zip(stored, lessons)}
+    links = {path.name: lesson.href for (path, _), lesson in zip(stored, lessons)} | {"CLAIMS.md": "claims.html"}
     pages = {name: _with_links_to_pages(html, links) for name, html in pages.items()}
     found = [entry for lesson, (_, notebook) in zip(lessons, stored) for entry in sections(lesson, notebook)]
     pages["index.html"] = _render("all_lessons.html.j2", lessons=lessons, parts=LESSONS, found=script_json(found))
@@ -71,8 +71,8 @@ def site(folder: Path = ROOT / "build/site", notebooks: Path = NOTEBOOKS) -> Pat
 
 
 def _with_links_to_pages(html: str, links: dict[str, str]) -> str:
-    """The page with its links to notebooks replaced by links to their pages."""
-    return re.sub(r'href="(?:\./)?([0-9]{2}_\w+\.ipynb)', lambda found: f'href="{links[found[1]]}', html)
+    """The page with its links to notebooks and to the claims replaced by links to their pages."""
+    return re.sub(r'href="(?:\./)?([0-9]{2}_\w+\.ipynb|CLAIMS\.md)', lambda found: f'href="{links[found[1]]}', html)
 
 
 def sections(lesson: Lesson, notebook: NotebookNode) -> list[dict[str, str]]:
