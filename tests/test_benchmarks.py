@@ -105,9 +105,11 @@ def test_a_table_is_stored_in_its_place_and_nowhere_else(name, tmp_path, monkeyp
         rows.store("nothing", "| a |")
 
 
-@pytest.mark.parametrize("name, plain", [("the recipe", False), ("the recipe before", True)])
-def test_the_search_starts_from_the_recipe_itself(name, plain):
-    search, known = module_of("digits_search"), digits_network(3)
+@pytest.mark.parametrize(
+    "name, attn, plain", [("the recipe", 1, False), ("the recipe before", 1, True), ("no attention", 0, False)]
+)
+def test_the_search_starts_from_the_recipe_itself(name, attn, plain):
+    search, known = module_of("digits_search"), digits_network(3, attn)
     steps = search.Way(**search.CHANGES[name]).steps
     found, training = search.training_of(name, seed=3)
     for _ in zip(range(2), training, train_digits(known, seed=3, steps=steps, plain=plain)):

@@ -78,6 +78,8 @@ plots.show(figure, alt="Three digits, each fading into noise from left to right.
 # each other by the formula above. Predicting $v = \sqrt{\bar\alpha_t}\, \epsilon - \sqrt{1 - \bar\alpha_t}\, x_0$ gives both.
 # Lesson 02 says why that trains well at every $t$.
 #
+# `attn=0` leaves out a kind of layer that lesson 04 explains: within a minute it costs time and brings no gain.
+#
 # You see the loss, and the time that is left. Training takes 50 seconds on any machine; a faster one makes more steps in
 # them. You may stop it early: the weights reached are kept.
 
@@ -86,7 +88,7 @@ from course_lib.training import pick_device, show_progress
 from course_lib.zoo import recipes
 
 device = pick_device()  # a GPU where there is one
-network = recipes.digits_network(seed=0)
+network = recipes.digits_network(seed=0, attn=0)
 network.net.to(device)
 training = recipes.train_digits(network, seconds=50)
 progress = show_progress(training, "training the digit model")

@@ -110,9 +110,9 @@ class Peer:
 
 def the_course(seconds: float, seed: int) -> Peer:
     """Its rate follows a cycle of a fixed length: as many steps as there is time for, measured on a first few."""
-    trial = Peer("", nn.Identity(), train_digits(digits_network(seed)), None)
+    trial = Peer("", nn.Identity(), train_digits(digits_network(seed, attn=0)), None)
     trial.turn(min(10.0, seconds), seconds)
-    network = digits_network(seed)
+    network = digits_network(seed, attn=0)
     training = train_digits(network, seed=seed, steps=max(1, int(seconds * trial.steps / trial.used)))
 
     def generate(label: Tensor, w: float) -> Tensor:
