@@ -18,10 +18,10 @@ each: the value that it divides towards, or its s. Each arm has the same noises.
 
 All thresholds, and the static one at w = 2, are judged twice more at 32 x 32, by the same captions, noises and figures: the
 base's pictures are upsampled with static thresholding in each arm, so that the arms differ in the base's threshold alone
-("upsampled"), and with the arm's own threshold in both stages, as the lesson's chain has it ("both stages"). Dynamic less static
-with black at -1 has the condition of the lesson's claim: above 0 by its margin, three noises. This was written before the runs.
-Of a trial with other noises of the upsampler it was known that about 2 % are right (dynamic), 60 % (static) and 81 % (dynamic,
-black at 0).
+("upsampled"), and with the arm's own threshold in both stages, as the lesson's chain has it ("both stages"). Dynamic less
+static with black at -1 has the condition of the lesson's claim: above 0 by its margin, three noises. This was written before
+the runs. Of a trial with other noises of the upsampler it was known that about 2 % are right (dynamic), 60 % (static) and 81 %
+(dynamic, black at 0).
 """
 
 import time
