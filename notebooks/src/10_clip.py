@@ -133,8 +133,8 @@ ax.set(title="Your training loop", xlabel="step", ylabel="contrastive loss", yli
 ax.legend()
 plots.show(
     fig,
-    alt="The contrastive loss of 120 steps. It stays near log 64, a dotted line at 4.2, for the "
-    "first steps, then falls quickly, and is between 1 and 2 at the end.",
+    alt="The contrastive loss of 120 steps. It stays near log 64, a dotted line at 4.2, "
+    "for the first steps, then falls quickly, and is between 1 and 2 at the end.",
 )
 
 # %% [markdown]
@@ -167,8 +167,8 @@ ax.set(xticks=[], yticks=range(8), title="cosine of each picture with each capti
 ax.set_yticks(range(8), prompts, fontsize=13)
 plots.show(
     fig,
-    alt="Eight pictures above a table of their cosines with eight captions: 1.0 on the diagonal, "
-    "-0.6 to 0.5 elsewhere.",
+    alt="Eight pictures above a table of their cosines with eight captions: 1.0 on the "
+    "diagonal, -0.6 to 0.5 elsewhere.",
 )
 
 # %% [markdown]
@@ -220,8 +220,8 @@ claim(
     "The shipped CLIP finds the picture of more captions than an ideal bag of words.",
     figures=found(by_clip, by_words[:20])
     | dict(sure=estimate(sure[:20], runs="batches of 64 captions")),
-    measured="{clip:.1f} % found, by words alone {words:.1f} %; no wrong picture fits the words "
-    "for {sure:.0f} % of captions",
+    measured="{clip:.1f} % found, by words alone {words:.1f} %; no wrong picture fits "
+    "the words for {sure:.0f} % of captions",
     holds=lambda better: better.higher,
     null={
         "a bag of words, in other batches": found(by_words[20:], by_words[:20], paired=False)
@@ -280,8 +280,8 @@ for name, text in example.items():
 # %% tags=["nbval-ignore-output"]
 predict(
     "clip-batches.partners",
-    "After 100 steps with partners in each batch: how often is the right caption preferred to "
-    "the one with exchanged colours?",
+    "After 100 steps with partners in each batch: how often is the right caption "
+    "preferred to the one with exchanged colours?",
     low=0,
     high=100,
     unit="%",
@@ -322,8 +322,8 @@ ax.set(
 ax.invert_yaxis()
 plots.show(
     fig,
-    alt="Two rows of ten trainings each, with their mean. 64: 50 to 94 %, eight of them below 63, "
-    "mean 61. 64 with partners: 51 to 73 %, mean 59.",
+    alt="Two rows of ten trainings each, with their mean. 64: 50 to 94 %, eight of them "
+    "below 63, mean 61. 64 with partners: 51 to 73 %, mean 59.",
 )
 
 # %% [markdown]
@@ -334,8 +334,8 @@ plots.show(
 partners, other = compare(of(ARMS[1]), of("64")), of("64", seeds=range(6, 12))
 claim(
     "clip-batches",
-    "With hard negatives in each batch, right captions are preferred to exchanged colours more "
-    "often, after equally many pictures.",
+    "With hard negatives in each batch, right captions are preferred to exchanged "
+    "colours more often, after equally many pictures.",
     figures=dict(
         partners=partners,
         gain=partners.difference,
@@ -349,8 +349,8 @@ claim(
 
 # %% [markdown]
 # **It cannot be told apart.** The control shows that this is hardly a test of the remedy: the right caption is preferred to
-# another colour, too, in only {{clip-batches.colour}} %. A bag of words has 100 % there. So after 100 steps even the colours
-# are hardly learned. Whether hard negatives help a CLIP that has learned the colours was not measured.
+# another colour, too, in only {{clip-batches.colour}} %. An ideal bag of words has 100 % there. So after 100 steps even the
+# colours are hardly learned. Whether hard negatives help a CLIP that has learned the colours was not measured.
 #
 # ## CLIP on noisy pictures
 #
@@ -381,16 +381,17 @@ ax.set(
 ax.legend(ncols=2, loc="upper right")
 plots.show(
     fig,
-    alt="The share over time t, with margins. Trained on clean pictures it falls from 60 % to 11 % at "
-    "t = 400. Trained on noisy ones it falls more slowly, from 43 % to 26 %: the curves cross between "
-    "t = 100 and 200.",
+    alt="The share over time t, with margins. Trained on clean pictures it falls from 60 "
+    "% to 11 % at t = 400. Trained on noisy ones it falls more slowly, from 43 % to 26 "
+    "%: the curves cross between t = 100 and 200.",
 )
 
 # %%
 at = lambda t: compare(*(of(arm, f"found at t: {t}", FIVE) for arm in ("128, noisy", "128")))
 claim(
     "clip-noise",
-    "Trained on noisy pictures, CLIP finds more pictures at t = 400 than trained on clean ones.",
+    "Trained on noisy pictures, CLIP finds more pictures at t = 400 than trained on "
+    "clean ones.",
     figures=dict(gain=at(400), price=at(0)),
     measured="{gain:.1f} %; on clean pictures {price:.1f} %",
     holds=lambda gain: gain.higher,
@@ -512,11 +513,11 @@ for ax in axes:
     ax.set_xlabel("time t (noise grows)")
 plots.show(
     fig,
-    alt="Two line plots over time t, with margins. Length of the push on a logarithmic axis: the "
-    "noise-aware CLIP rises from 0.001 to 0.06 at t = 500 and falls to 0.004 at 1000; the clean one "
-    "rises to 0.3 at t = 300 and stays there. Cosine with the yardstick: the noise-aware CLIP rises "
-    "from 0.2 to 0.7, with another caption to 0.2, given t = 0 it falls from 0.2 to below 0.1, the "
-    "clean one is near 0.",
+    alt="Two line plots over time t, with margins. Length of the push on a logarithmic "
+    "axis: the noise-aware CLIP rises from 0.001 to 0.06 at t = 500 and falls to 0.004 "
+    "at 1000; the clean one rises to 0.3 at t = 300 and stays there. Cosine with the "
+    "yardstick: the noise-aware CLIP rises from 0.2 to 0.7, with another caption to 0.2, "
+    "given t = 0 it falls from 0.2 to below 0.1, the clean one is near 0.",
 )
 
 # %%
@@ -541,8 +542,9 @@ def beside_clean(k):
 
 claim(
     "clip-push",
-    "What its own caption adds to the push's cosine with the yardstick, compared with another "
-    "caption, is more for the noise-aware CLIP than for the clean one, at t = 500 and at t = 1000.",
+    "What its own caption adds to the push's cosine with the yardstick, compared with "
+    "another caption, is more for the noise-aware CLIP than for the clean one, at t = "
+    "500 and at t = 1000.",
     figures=dict(
         beside_clean(1),
         clean=mean_of(cosine(500, CLEAN)),
@@ -550,9 +552,10 @@ claim(
         short=mean_of(over_t[1000][AWARE][0]),
         long=mean_of(over_t[1000][CLEAN][0]),
     ),
-    measured="own less other caption at t = 500: {middle:.3f}, at t = 1000: {start:.3f}, noise-aware "
-    "beside clean; cosine at t = 500: {aware:.2f}, another caption {other:.2f}, clean {clean:.3f}, "
-    "given t = 0 {untold:.2f}; length at t = 1000: {short:.4f}, clean {long:.3f}",
+    measured="own less other caption at t = 500: {middle:.3f}, at t = 1000: {start:.3f}, "
+    "noise-aware beside clean; cosine at t = 500: {aware:.2f}, another caption "
+    "{other:.2f}, clean {clean:.3f}, given t = 0 {untold:.2f}; length at t = 1000: "
+    "{short:.4f}, clean {long:.3f}",
     holds=lambda middle, start: all_of(middle.higher, start.higher),
     null={"another caption less a third": beside_clean(2)},
 )
@@ -617,7 +620,8 @@ play(
 # %% tags=["nbval-ignore-output"]
 predict(
     "clip-guides.aware",
-    "Averaged over the four weights: how many pictures guided by the noise-aware CLIP are right?",
+    "Averaged over the four weights: how many pictures guided by the noise-aware CLIP "
+    "are right?",
     low=0,
     high=100,
     unit="%",
@@ -651,10 +655,10 @@ for ax in axes:
 axes[0].legend(loc="upper left")
 plots.show(
     fig,
-    alt="Left, the share of pictures with one object of the right colour and shape over w: the "
-    "noise-aware CLIP rises from 37 % at w = 100 to 55 % at 300 and falls to 43 % at 3,000; the clean "
-    "one rises from 7 to 33 %; without guidance it is below 1 %. Right, the cosine by the guiding "
-    "CLIP: both rise with w to 0.7 and 0.8.",
+    alt="Left, the share of pictures with one object of the right colour and shape over "
+    "w: the noise-aware CLIP rises from 37 % at w = 100 to 55 % at 300 and falls to 43 % "
+    "at 3,000; the clean one rises from 7 to 33 %; without guidance it is below 1 %. "
+    "Right, the cosine by the guiding CLIP: both rise with w to 0.7 and 0.8.",
 )
 
 # %%
@@ -669,15 +673,15 @@ def more(values, **kind):
 
 claim(
     "clip-guides",
-    "Averaged over the four weights, more pictures are right with the noise-aware CLIP as guide than "
-    "with the clean one.",
+    "Averaged over the four weights, more pictures are right with the noise-aware CLIP "
+    "as guide than with the clean one.",
     figures=dict(
         more(mean["noisy_clip"]),
         none=estimate(100 * none, **sets),
         last=compare(*(100 * score(guide)[-1] for guide in GUIDES), **sets).difference,
     ),
-    measured="{aware:.1f} % beside {clean:.1f} %; without guidance {none:.1f} %; at w = 3,000 the "
-    "difference is {last:.1f}",
+    measured="{aware:.1f} % beside {clean:.1f} %; without guidance {none:.1f} %; at w = "
+    "3,000 the difference is {last:.1f}",
     holds=lambda more: more.higher,
     null={
         "the clean CLIP again, other captions": more(
@@ -705,8 +709,9 @@ claim(
 # %% tags=["nbval-ignore-output"]
 predict(
     "clip-pleased.cosine",
-    "Real pictures have a cosine of 0.93 with such captions, by the clean CLIP. And pictures that "
-    "it guided at w = 3,000, and that are wrong: another colour, shape or number of objects?",
+    "Real pictures have a cosine of 0.93 with such captions, by the clean CLIP. And "
+    "pictures that it guided at w = 3,000, and that are wrong: another colour, shape or "
+    "number of objects?",
     low=-1,
     high=1,
 )
@@ -757,12 +762,13 @@ for ax, i in zip(axes[0], six):
     ax.set_title(told[i].replace(" ", "\n", 2).replace("\n", " ", 1), fontsize=15)
 plots.show(
     fig,
-    alt="Six guided pictures above their clean drawings, captions on top, cosines below each. A large "
-    "red triangle: a streaky disk, 0.92, drawn as a red circle, 0.71. A large white triangle: a white "
-    "disk and a green triangle, 0.64, drawn 0.07. A small green triangle: three green blobs, 0.91, "
-    "drawn as two triangles and a square, 0.24. A small white square: a white disk, 0.78 and 0.72. A "
-    "large blue square: a white square, 0.70 and 0.69. A small yellow star: a small star, 0.93, drawn "
-    "as a yellow square, 0.78.",
+    alt="Six guided pictures above their clean drawings, captions on top, cosines below "
+    "each. A large red triangle: a streaky disk, 0.92, drawn as a red circle, 0.71. A "
+    "large white triangle: a white disk and a green triangle, 0.64, drawn 0.07. A small "
+    "green triangle: three green blobs, 0.91, drawn as two triangles and a square, 0.24. "
+    "A small white square: a white disk, 0.78 and 0.72. A large blue square: a white "
+    "square, 0.70 and 0.69. A small yellow star: a small star, 0.93, drawn as a yellow "
+    "square, 0.78.",
 )
 
 # %% [markdown]
@@ -798,8 +804,8 @@ of_pictures = dict(runs="pictures", paired=False)
 pleased = lambda gain: dict(gain=gain, more=gain.a, none=gain.b)
 claim(
     "clip-pleased",
-    "Wrong pictures guided by the clean CLIP have a higher cosine than clean drawings of what they "
-    "show, by more than pictures without guidance.",
+    "Wrong pictures guided by the clean CLIP have a higher cosine than clean drawings of "
+    "what they show, by more than pictures without guidance.",
     figures=dict(
         pleased(compare(by_clean, without, **of_pictures)),
         cosine=mean_of(cosines[CLEAN][0][bad]),
@@ -812,10 +818,11 @@ claim(
         off=mean_of(off),
         scale=compare(aware_real - aware_off, real - off, runs="pictures"),
     ),
-    measured="excess {more:.2f}, without guidance {none:.2f}; by the noise-aware CLIP {other:.2f}, "
-    "{rest:.2f} less; with one object {one:.2f}, with another number {many:.2f}; cosine of the wrong "
-    "pictures {cosine:.2f}, of their drawings {drawn:.2f}; of real pictures {real:.2f}, with a wrong "
-    "colour {off:.2f}; a wrong colour lowers it by {scale:.2f}, noise-aware beside clean",
+    measured="excess {more:.2f}, without guidance {none:.2f}; by the noise-aware CLIP "
+    "{other:.2f}, {rest:.2f} less; with one object {one:.2f}, with another number "
+    "{many:.2f}; cosine of the wrong pictures {cosine:.2f}, of their drawings "
+    "{drawn:.2f}; of real pictures {real:.2f}, with a wrong colour {off:.2f}; a wrong "
+    "colour lowers it by {scale:.2f}, noise-aware beside clean",
     holds=lambda gain: gain.higher,
     null={
         "pictures without guidance, two halves": pleased(
