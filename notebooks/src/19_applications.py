@@ -5,11 +5,11 @@
 # by two methods, all with a denoiser that was trained for none of these. You can say what each method keeps, what it invents,
 # and what it costs.
 #
-# **Time** 60 minutes; in 50 minutes of class leave what is marked "for home", and all after "What you saw". **Needs** lessons
-# 00 (precision), 02 (Algorithm 2), 07 (Bayes' rule for scores), 08, 12, 14. **Papers** Chenlin Meng et al.: *SDEdit* (2022);
-# Andreas Lugmayr et al.: *RePaint* (2022); Yinhuai Wang, Jiwen Yu, Jian Zhang: *Zero-Shot Image Restoration Using Denoising
-# Diffusion Null-Space Model* (2023); Hyungjin Chung et al.: *Diffusion Posterior Sampling for General Noisy Inverse Problems*
-# (2023).
+# **Time** 60 minutes; in a class of 51 minutes leave exercise 2, what is marked "for home" and all after "What you saw".
+# **Needs** lessons 00 (precision), 02 (Algorithm 2), 07 (Bayes' rule for scores), 08, 12, 14. **Papers** Chenlin Meng et al.:
+# *SDEdit* (2022); Andreas Lugmayr et al.: *RePaint* (2022); Yinhuai Wang, Jiwen Yu, Jian Zhang: *Zero-Shot Image Restoration
+# Using Denoising Diffusion Null-Space Model* (2023); Hyungjin Chung et al.: *Diffusion Posterior Sampling for General Noisy
+# Inverse Problems* (2023).
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.teaching.course_map import course_map
