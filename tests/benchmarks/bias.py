@@ -1,6 +1,6 @@
 """The effect of guidance on a minority: networks conditioned on mixed classes. Lesson 20 shows the results.
 
-    python tests/benchmarks/bias.py [--n 400] [--seeds 0 1 2]      # eight minutes on one core
+    python tests/benchmarks/bias.py [--n 300] [--seeds 0 1 2]      # six minutes on one core
 
 Protocol, written before the runs. The digits' network, trained by their recipe for STEPS steps of 64 pictures (half a minute
 of one core each), is conditioned only on which of four kinds a digit is of. Two kinds mix two digits, 6 with 9 and 8 with 0;
@@ -41,7 +41,7 @@ KINDS, MIXED = ((6, 9), (4, 7), (8, 0), (3, 5)), (0, 2)
 """The digits of each kind, and the kinds whose second digit may be a minority."""
 ARMS = {"tenth": (40, 0), "half": (200, 0), "half, again": (200, 10)}
 """How many of a mixed kind's 400 pictures are of its second digit, and what is added to the seed."""
-STEPS, WEIGHTS, TIMES = 600, (1.0, 2.0), (200, 300, 400, 500, 600, 700)
+STEPS, WEIGHTS, TIMES = 400, (1.0, 2.0), (200, 300, 400, 500, 600, 700)
 
 
 def numbers(arm: str) -> list[dict[int, int]]:
@@ -119,7 +119,7 @@ BENCH = Benchmark(
         ),
         Part(jobs=jobs, row=row),
     ],
-    amounts={"n": 400},
+    amounts={"n": 300},
     header={"kinds": KINDS, "steps": STEPS},
     indent=1,
 )
