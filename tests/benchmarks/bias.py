@@ -8,7 +8,8 @@ the other two kinds are what the second digit may be confused with. The arms dif
 pictures the second digit has 40 ("tenth") or 200 ("half"). The seed decides which pictures, the initial weights, the batches
 and the noises; an arm of three trainings has seeds 0 to 2, and the arms are paired by seed. n samples of each mixed kind are
 drawn at w = 1 and, from the same noises, at w = 2; the shipped classifier reads them. The figure is the factor of the odds,
-second digit to first, from w = 1 to 2: of shares, a factor would fall with the share even where guidance does the same.
+second digit to first, from w = 1 to 2: of shares, a factor would fall with the share even where guidance does the same. Half
+a count is added to each count of the odds, since a count may be 0 (written when one row at w = 1 was there).
 
 Condition of "guidance costs a group more where it is a minority": over three trainings the factor is lower in "tenth" than in
 "half", for nines and for zeros. Null model: "half, again", other seeds, in the place of "tenth". An error is that of three
@@ -107,7 +108,7 @@ def row(n: int, arm: str, kind: int, w: float, seed: int) -> dict:
 
 def jobs(seeds):
     return [
-        {"arm": arm, "kind": kind, "w": w, "seed": seed} for seed in seeds for arm in ARMS for kind in MIXED for w in WEIGHTS
+        {"arm": arm, "kind": kind, "w": w, "seed": seed} for arm in ARMS for seed in seeds for kind in MIXED for w in WEIGHTS
     ]
 
 
