@@ -13,9 +13,9 @@ a count is added to each count of the odds, since a count may be 0 (written when
 
 Condition of "guidance costs a group more where it is a minority": over three trainings the factor is lower in "tenth" than in
 "half", for nines and for zeros. Null model: "half, again", the same networks from other noises, in the place of "tenth". An
-error is that of three trainings. Beside it stands what the shipped noise-aware classifier, which was not trained on these kinds, gives beforehand:
-log P(kind | x_t) of held-out digits, the second digit's mean over TIMES less that of the first. The higher, the higher the
-factor should be.
+error is that of three trainings. Beside it stands what the shipped noise-aware classifier, which was not trained on these
+kinds, gives beforehand: log P(kind | x_t) of held-out digits, the second digit's mean over TIMES less that of the first. The
+higher, the higher the factor should be.
 
 Before, there was one training of "tenth" alone (3,000 steps): zeros lost, against the classifier's prediction (+0.12), and
 nothing could say whether their number was the cause. "half" is the control for that.
@@ -97,12 +97,12 @@ def gap(n: int, arm: str, kind: int) -> dict[str, float]:
 
 @torch.no_grad()
 def row(n: int, arm: str, kind: int, w: float, seed: int) -> dict:
-    """As which digits n samples of a kind are classified, and the second digit's share of those that are of the kind."""
+    """As which digits n samples of a kind are classified, the share that is of the kind, and the odds, second to first."""
     model, (first, second) = trained(arm, seed), KINDS[kind]
     x = sample(classifier_free(model, kind, w), model.draw_noise(n, seeded(seed + ARMS[arm][1])), 25, batch=200)
     read = torch.bincount(models.load("classifier")(x.clamp(-1, 1)).argmax(1), minlength=10).tolist()
-    own = read[first] + read[second]
-    return {"read": read, "of the kind": round(own / n, 4), "second": round(read[second] / max(own, 1), 4)}
+    odds = (read[second] + 0.5) / (read[first] + 0.5)
+    return {"read": read, "of the kind": round((read[first] + read[second]) / n, 4), "odds": round(odds, 5)}
 
 
 def jobs(seeds):
@@ -121,7 +121,7 @@ BENCH = Benchmark(
     ],
     amounts={"n": 300},
     header={"kinds": KINDS, "steps": STEPS},
-    indent=1,
+    indent=None,
 )
 
 if __name__ == "__main__":
