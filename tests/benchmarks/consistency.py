@@ -3,6 +3,7 @@
     python tests/benchmarks/consistency.py plane      # trains; three trainings of each of four recipes
     python tests/benchmarks/consistency.py digits     # shipped students of digits and their teacher, w = 1
     python tests/benchmarks/consistency.py guided     # the student with w as an input beside its teacher's samples at that w
+    python tests/benchmarks/consistency.py further    # trains; why the guided student is not at its teacher's
     python tests/benchmarks/consistency.py latents    # a second jump of the latent student, by its time and its input
 
 Protocol, written before the runs.
@@ -15,6 +16,9 @@ noises: the share within 3 standard deviations of a spot, and the share of each 
 random weights with a teacher. It holds where the first share is above 0.85, half way between the ring itself (0.99) and a
 circle without spots (0.71), and each spot has at least half of its eighth. Seed 0 was for trying. "A denoiser's weights are
 worth more than a teacher" holds where a denoiser's weights without a teacher give a larger share than random weights with one.
+Added later: random weights with a learned teacher, the denoiser of that seed; it differs from the arm with the exact teacher in
+this alone. What it can copy is 16 steps of DDIM with the learned teacher. A learned teacher costs something where the share is
+lower than with the exact one.
 
 digits: 1,000 digits from five fresh noises, seeds 10 to 14, against as many held-out ones. Statements: the distilled
 student's Frechet distance is lower in 2 jumps than in 1, and lower in 2 than that of its teacher in 4 steps of DDIM.
@@ -24,18 +28,28 @@ distance, precision and recall to these, and precision and recall to held-out di
 10 to 12 is the floor. A student uses w where its samples at w are nearer to the teacher's at that w than its samples at w = 1
 are. It is less precise and more diverse than its teacher where its precision to real digits is below the teacher's at that w
 and its recall is above. The student's rows at w = 3 were added when the others had been seen: is it nearer to the teacher's
-samples at w = 2 than at its own w = 2?
+samples at w = 2 than at its own w = 2? Added later: the teacher in 12 and in 50 steps at w = 2, and "teacher, jumping": what a
+student without error does. Its jump is the teacher's DDIM in steps of 40 times (25 from T, 13 from 500); then new noise, as of
+the student, and the teacher again. New noise is a cause of the lower precision and the higher recall where these are lower and
+higher in 2 such jumps than in 1, at w = 2 and at w = 4.
+
+further: why one jump, which has no new noise, is not at the teacher's either. From the shipped weights 500 more steps (those
+had 4,000) of the shipped recipe, seeds 0 to 2, at w = 2 in 1 and 2 jumps, each the mean over the noises 10 to 12. Arms: as
+shipped (a list of 50 times, w from 0 to 8); a list of 12 times; w = 2 alone. Each of the latter differs from the first in one
+thing. It is a cause where its samples of 1 jump are nearer to the teacher's at w = 2 than those of the first arm. Three
+trainings an arm; "as shipped" beside the shipped weights, on the same noises, says what more steps do.
 
 latents: 200 captions of two objects, w = 3, seeds 0 to 2 as in distillation.py. The first jump, or the true latent of the
 caption, is noised to a time t with the same noise. From there the student jumps once more, or the teacher takes 10 steps of
-DDIM. Measured: the share in which the detector finds everything right; of pictures that were wrong after the first jump, the
-share that is right then; of those that were right, the share that is wrong then. The statement, on distillation.py's rows: in
-4 jumps the student shows more captions right than in 1. Its null, and the control for "a new draw": first jumps from seeds 3 to
-5 in the place of those of seeds 0 to 2.
+DDIM (added later: from the true latents too). Measured: the share in which the detector finds everything right; of pictures
+that were wrong after the first jump, the share that is right then; of those that were right, the share that is wrong then. The
+statement, on distillation.py's rows: in 4 jumps the student shows more captions right than in 1. Its null, and the control for
+"a new draw": first jumps from seeds 3 to 5 in the place of those of seeds 0 to 2.
 """
 
 from copy import deepcopy
 from functools import cache
+from itertools import pairwise
 
 import torch
 from rows import Benchmark, Part, measure
@@ -43,20 +57,24 @@ from scores import detector, digit_scores, rounded
 
 from course_lib import metrics
 from course_lib.datasets import points, scenes, shapes
-from course_lib.denoisers import ExactDenoiser, Network
+from course_lib.denoisers import Denoiser, ExactDenoiser, Network
 from course_lib.guidance import classifier_free
+from course_lib.methods.distillation import guided_consistency_loss
 from course_lib.nets.mlp import MLP
 from course_lib.process import DDPM, randn_like, seeded
 from course_lib.samplers import consistency, ddim, result, sample
 from course_lib.schedules import cosine_beta
 from course_lib.teaching import checks
-from course_lib.training import denoising_loss, one_cycle
+from course_lib.training import EMA, denoising_loss, one_cycle, train
 from course_lib.zoo import models
+from course_lib.zoo.recipes.distillation import batches, older_weights
+from course_lib.zoo.recipes.recipe import learner_of
 from course_lib.zoo.recipes.shapes import pair_prompts
 
 # plane
 PROCESS, RING, STEPS, GRID = DDPM(cosine_beta(1000)), points.ring(), 3000, 16
 STARTS, GUIDES = ("denoiser", "random"), ("teacher", "data")
+PLANE = [*((a, b) for a in STARTS for b in GUIDES), ("random", "learned teacher")]
 
 
 def falling(net: torch.nn.Module, steps: int = STEPS) -> torch.optim.Optimizer:
@@ -86,7 +104,8 @@ def student(seed: int, start: str, guide: str) -> Network:
     torch.manual_seed(seed)
     net = deepcopy(denoiser(seed).net) if start == "denoiser" else MLP(2, 64, 3)
     network, target = Network(net, PROCESS, "v"), Network(deepcopy(net), PROCESS, "v")
-    teacher = ExactDenoiser(RING, PROCESS) if guide == "teacher" else None
+    teachers = {"teacher": lambda: ExactDenoiser(RING, PROCESS), "learned teacher": lambda: denoiser(seed)}
+    teacher = teachers.get(guide, lambda: None)()
     draw = lambda rng: RING.sample(256, rng)[0]
     train = checks.consistency_distillation.reference
     train(network, target, teacher, draw, falling(net), STEPS, PROCESS.times(GRID), 0.9, seeded(seed))
@@ -129,21 +148,64 @@ GUIDED = [
     *(("guided", k, w) for w in (1.0, *WS) for k in FEW),
     *(("digits", 25, w) for w in WS),
     *(("guided", k, 3.0) for k in (1, 2)),
+    *(("digits", k, 2.0) for k in (12, 50)),
+    *(("teacher, jumping", k, w) for w in WS for k in (1, 2)),
 ]
 
 
-def guided_digits(n: int, seed: int, model: str, steps: int, w: float) -> torch.Tensor:
-    """Digits (n, 1, 16, 16) of the student, or of its teacher by DDIM, at guidance w."""
-    network, label, rng = models.load(model), torch.arange(n) % 10, seeded(seed)
-    noise = network.draw_noise(n, rng)
-    options = {"sampler": consistency, "rng": rng} if model == "guided" else {}
-    return sample(classifier_free(network, label, w), noise, steps, batch=n, **options)
+def guided_digits(n: int, seed: int, model: str | Network, steps: int, w: float) -> torch.Tensor:
+    """Digits (n, 1, 16, 16) of a student, or of its teacher by DDIM, at guidance w."""
+    network = models.load({"teacher, jumping": "digits"}.get(model, model)) if isinstance(model, str) else model
+    label, rng = torch.arange(n) % 10, seeded(seed)
+    noise, guided = network.draw_noise(n, rng), classifier_free(network, label, w)
+    if model == "teacher, jumping":
+        return jumping(guided, noise, network.process.times(steps).tolist(), rng)
+    options = {} if model == "digits" else {"sampler": consistency, "rng": rng}
+    return sample(guided, noise, steps, batch=n, **options)
+
+
+@torch.no_grad()
+def jumping(teacher: Denoiser, x: torch.Tensor, times: list[int], rng: torch.Generator) -> torch.Tensor:
+    """Multistep consistency sampling (B, ...) in which a jump is the end of the teacher's DDIM, in steps of about 40 times."""
+    for t, s in pairwise(times):
+        steps = round(t / 40 + 0.01)
+        x0 = result(ddim(teacher, x, torch.linspace(t, 0, steps + 1).round().long()))
+        x = teacher.process.add_noise(x0, s, randn_like(x, rng))
+    return x
 
 
 @cache
 def reference(n: int, w: float) -> torch.Tensor:
     """The features of the teacher's samples at w, from a noise of their own."""
     return models.load("classifier").features(guided_digits(n, 100, "digits", 25, w))
+
+
+# further
+ARMS = {"as shipped": {"n": 50}, "12 times": {"n": 12}, "w = 2 alone": {"n": 50, "min_w": 2.0, "max_w": 2.0}}
+FURTHER = 500
+
+
+@cache
+def further(seed: int, arm: str) -> Network:
+    """The shipped guided student after 500 more steps of its recipe, with one difference."""
+    network, teacher = deepcopy(models.load("guided")), models.load("digits")
+    learner, rng = learner_of(network), seeded(seed)
+    draw, older = batches(torch.device("cpu"), rng), older_weights(learner, 0.95)
+    loss = lambda: guided_consistency_loss(learner, older(), teacher, *draw(), rng=rng, **ARMS[arm])
+    for _ in train(loss, learner.net, FURTHER, lr=1e-3, ema=EMA(learner.net, 0.995, into=network.net)):
+        pass
+    return network
+
+
+@torch.no_grad()
+def further_row(n: int, seed: int, arm: str, steps: int) -> dict:
+    """The means over three noises of precision and recall to real digits, and of the distance to the teacher's at w = 2."""
+    network, label, each = further(seed, arm), torch.arange(n) % 10, []
+    for noise in (10, 11, 12):
+        x = guided_digits(n, noise, network, steps, 2.0)
+        to = metrics.frechet_distance(models.load("classifier").features(x), reference(n, 2.0))
+        each.append(digit_scores(x, label) | {"distance to 2": to})
+    return {"figures": rounded({key: sum(scores[key] for scores in each) / 3 for key in each[0]})}
 
 
 @torch.no_grad()
@@ -163,7 +225,7 @@ def guided_row(n: int, seed: int, model: str, steps: int, w: float) -> dict:
 TIMES, FEWER = (120, 240, 360, 480, 600, 720, 840, 960), (240, 480, 720, 960)
 LATENTS = [
     *((source, "student", t) for source in ("first jump", "true latent") for t in TIMES),
-    *(("first jump", "teacher", t) for t in FEWER),
+    *((source, "teacher", t) for source in ("first jump", "true latent") for t in FEWER),
 ]
 
 
@@ -235,6 +297,12 @@ def once(n: int) -> dict:
     return {name: [spots(draw(seed)) for seed in (103, 104, 105)] for name, draw in kinds.items()}
 
 
+def learned(n: int) -> list[dict]:
+    """The same shares of 16 steps of DDIM with the learned teachers of seeds 3 to 5."""
+    z = lambda seed: torch.randn(4000, 2, generator=seeded(100 + seed))
+    return [spots(result(ddim(denoiser(seed), z(seed), PROCESS.times(GRID))).detach()) for seed in (3, 4, 5)]
+
+
 def table(found: dict) -> str:
     """A row for each recipe of the plane, and the second jump by its time."""
     mean = lambda rows, figure: sum(row["figures"][figure] for row in rows) / max(1, len(rows))
@@ -254,13 +322,19 @@ BENCH = Benchmark(
     [
         Part(
             "plane",
-            jobs_of([(a, b) for a in STARTS for b in GUIDES], "start", "guide", seeds=(3, 4, 5)),
+            jobs_of(PLANE, "start", "guide", seeds=(3, 4, 5)),
             plane_row,
             into="plane",
-            once={"spots": once},
+            once={"spots": once, "16 steps of the learned teacher": learned},
         ),
         Part("digits", jobs_of(DIGITS, "model", "steps", seeds=range(10, 15)), digits_row, into="digits"),
         Part("guided", jobs_of(GUIDED, "model", "steps", "w", seeds=(10, 11, 12)), guided_row, into="guided"),
+        Part(
+            "further",
+            jobs_of([(arm, k) for arm in ARMS for k in (1, 2)], "arm", "steps", seeds=(0, 1, 2)),
+            further_row,
+            into="further",
+        ),
         Part(
             "latents",
             jobs_of(LATENTS, "source", "by", "t", seeds=(0, 1, 2)),
