@@ -3,7 +3,7 @@
     python tests/benchmarks/consistency.py plane      # trains; three trainings of each of four recipes
     python tests/benchmarks/consistency.py digits     # shipped students of digits and their teacher, w = 1
     python tests/benchmarks/consistency.py guided     # the student with w as an input beside its teacher's samples at that w
-    python tests/benchmarks/consistency.py further    # trains; why the guided student is not at its teacher's
+    python tests/benchmarks/consistency.py along      # one jump of that student from its teacher's own path
     python tests/benchmarks/consistency.py latents    # a second jump of the latent student, by its time and its input
 
 Protocol, written before the runs.
@@ -28,17 +28,14 @@ distance, precision and recall to these, and precision and recall to held-out di
 10 to 12 is the floor. A student uses w where its samples at w are nearer to the teacher's at that w than its samples at w = 1
 are. It is less precise and more diverse than its teacher where its precision to real digits is below the teacher's at that w
 and its recall is above. The student's rows at w = 3 were added when the others had been seen: is it nearer to the teacher's
-samples at w = 2 than at its own w = 2? Added later: the teacher in 12
-steps at w = 2, and "teacher, jumping": what a student without error does. Its jump is the teacher's DDIM in steps of 40 times
-(25 from T, 13 from 500); then new noise, as of the student, and the teacher again. One such jump is the teacher itself. New
-noise is a cause of the lower precision and the higher recall where these are lower and higher in 2 such jumps than in 1, at w =
-2 and at w = 4.
+samples at w = 2 than at its own w = 2? Added later: the teacher in 12 steps at w = 2, and "teacher, jumping": what a student
+without error does. Its jump is the teacher's DDIM in steps of 40 times (25 from T, 13 from 500); then new noise, as of the
+student, and the teacher again. One such jump is the teacher itself. New noise is a cause of the lower precision and the higher
+recall where these are lower and higher in 2 such jumps than in 1, at w = 2 and at w = 4.
 
-further: why one jump, which has no new noise, is not at the teacher's either. From the shipped weights 300 more steps (those
-had 4,000), seeds 0 to 2, at w = 2 in 1 and 2 jumps, each the mean over the noises 10 to 12. Two arms, which differ in the list
-of times of the training: 50 as shipped, or 12 as for the student without guidance. The long list is a cause where the samples
-of 1 jump are nearer to the teacher's at w = 2 after 12 times than after 50. Three trainings an arm. "50" beside the shipped
-weights, on the same noises, says what more steps do.
+along: why one jump, which has no new noise, is not at the teacher's either. The student's one jump at w = 2 from points of its
+teacher's own path, t = 1,000 (the noise itself) to 200, seeds 10 to 12, each beside the teacher's samples of w = 2; the
+floor is the path's end. The length of the jump is a cause where the distance from t = 200 is lower than from 1,000.
 
 latents: 200 captions of two objects, w = 3, seeds 0 to 2 as in distillation.py. The first jump, or the true latent of the
 caption, is noised to a time t with the same noise. From there the student jumps once more, or the teacher takes 10 steps of
@@ -60,16 +57,13 @@ from course_lib import metrics
 from course_lib.datasets import points, scenes, shapes
 from course_lib.denoisers import Denoiser, ExactDenoiser, Network
 from course_lib.guidance import classifier_free
-from course_lib.methods.distillation import guided_consistency_loss
 from course_lib.nets.mlp import MLP
 from course_lib.process import DDPM, randn_like, seeded
 from course_lib.samplers import consistency, ddim, result, sample
 from course_lib.schedules import cosine_beta
 from course_lib.teaching import checks
-from course_lib.training import EMA, denoising_loss, one_cycle, train
+from course_lib.training import denoising_loss, one_cycle
 from course_lib.zoo import models
-from course_lib.zoo.recipes.distillation import batches, older_weights
-from course_lib.zoo.recipes.recipe import learner_of
 from course_lib.zoo.recipes.shapes import pair_prompts
 
 # plane
@@ -144,7 +138,7 @@ def digits_row(n: int, seed: int, model: str, steps: int) -> dict:
 
 
 # guided
-OF_TEACHER, WS = (1.0, 1.5, 2.0, 3.0, 4.0), (2.0, 4.0)
+OF_TEACHER, WS, ALONG = (1.0, 1.5, 2.0, 3.0, 4.0), (2.0, 4.0), (1000, 800, 600, 400, 200)
 GUIDED = [
     *(("guided", k, w) for w in (1.0, *WS) for k in FEW),
     *(("digits", 25, w) for w in WS),
@@ -154,9 +148,9 @@ GUIDED = [
 ]
 
 
-def guided_digits(n: int, seed: int, model: str | Network, steps: int, w: float) -> torch.Tensor:
-    """Digits (n, 1, 16, 16) of a student, or of its teacher by DDIM, at guidance w."""
-    network = models.load({"teacher, jumping": "digits"}.get(model, model)) if isinstance(model, str) else model
+def guided_digits(n: int, seed: int, model: str, steps: int, w: float) -> torch.Tensor:
+    """Digits (n, 1, 16, 16) of the student, or of its teacher by DDIM, at guidance w."""
+    network = models.load({"teacher, jumping": "digits"}.get(model, model))
     label, rng = torch.arange(n) % 10, seeded(seed)
     noise, guided = network.draw_noise(n, rng), classifier_free(network, label, w)
     if model == "teacher, jumping":
@@ -181,31 +175,25 @@ def reference(n: int, w: float) -> torch.Tensor:
     return models.load("classifier").features(guided_digits(n, 100, "digits", 25, w))
 
 
-# further
-LISTS, FURTHER = (50, 12), 300
-
-
 @cache
-def further(seed: int, times: int) -> Network:
-    """The shipped guided student after 300 more steps of its recipe, on a list of so many times."""
-    network, teacher = deepcopy(models.load("guided")), models.load("digits")
-    learner, rng = learner_of(network), seeded(seed)
-    draw, older = batches(torch.device("cpu"), rng), older_weights(learner, 0.95)
-    loss = lambda: guided_consistency_loss(learner, older(), teacher, *draw(), n=times, rng=rng)
-    for _ in train(loss, learner.net, FURTHER, lr=1e-3, ema=EMA(learner.net, 0.995, into=network.net)):
-        pass
-    return network
+@torch.no_grad()
+def path(n: int, seed: int) -> dict[int, torch.Tensor]:
+    """The points (n, 1, 16, 16) of the teacher's 25 steps of DDIM at w = 2, by their time."""
+    network = models.load("digits")
+    noise = network.draw_noise(n, seeded(seed))
+    return {
+        int(step.t): step.x
+        for step in ddim(classifier_free(network, torch.arange(n) % 10, 2.0), noise, network.process.times(25))
+    }
 
 
 @torch.no_grad()
-def further_row(n: int, seed: int, times: int, steps: int) -> dict:
-    """The means over three noises of precision and recall to real digits, and of the distance to the teacher's at w = 2."""
-    network, label, each = further(seed, times), torch.arange(n) % 10, []
-    for noise in (10, 11, 12):
-        x = guided_digits(n, noise, network, steps, 2.0)
-        to = metrics.frechet_distance(models.load("classifier").features(x), reference(n, 2.0))
-        each.append(digit_scores(x, label) | {"distance to 2": to})
-    return {"figures": rounded({key: sum(scores[key] for scores in each) / 3 for key in each[0]})}
+def along_row(n: int, seed: int, t: int) -> dict:
+    """One jump of the student from the teacher's path: scores to real digits, and the distance to the teacher's samples."""
+    label = torch.arange(n) % 10
+    x = classifier_free(models.load("guided"), label, 2.0)(path(n, seed)[t], t).x0
+    to = metrics.frechet_distance(models.load("classifier").features(x), reference(n, 2.0))
+    return {"figures": digit_scores(x, label) | rounded({"distance to 2": to})}
 
 
 @torch.no_grad()
@@ -329,12 +317,7 @@ BENCH = Benchmark(
         ),
         Part("digits", jobs_of(DIGITS, "model", "steps", seeds=range(10, 15)), digits_row, into="digits"),
         Part("guided", jobs_of(GUIDED, "model", "steps", "w", seeds=(10, 11, 12)), guided_row, into="guided"),
-        Part(
-            "further",
-            jobs_of([(times, k) for times in LISTS for k in (1, 2)], "times", "steps", seeds=(0, 1, 2)),
-            further_row,
-            into="further",
-        ),
+        Part("along", jobs_of([(t,) for t in ALONG], "t", seeds=(10, 11, 12)), along_row, into="along"),
         Part(
             "latents",
             jobs_of(LATENTS, "source", "by", "t", seeds=(0, 1, 2)),
