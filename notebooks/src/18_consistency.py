@@ -228,14 +228,14 @@ plots.show(
     fig,
     alt="Six scatter plots. The ring has eight round spots. Distilled and from data there "
     "are eight spots with points between them and a few inside the ring, more from "
-    "data. Without the boundary condition the points lie on a small closed curve; "
-    "the circle has no spots; the exact denoiser's points all lie at the centre.",
+    "data. Without the boundary condition the points lie on three short arcs, a few "
+    "between them; the circle has no spots; the exact denoiser's points all lie at the centre.",
 )
 
 # %% [markdown]
 # The last panel is one step of the exact denoiser: from pure noise it predicts the mean of the data. Without the boundary
-# condition every constant function has loss 0, and the points have shrunk on the way to one. The claim has three trainings of
-# 3,000 steps, other seeds than those on which the recipe was tried (`tests/benchmarks/consistency.py plane`).
+# condition every constant function has loss 0, and the points have shrunk to short arcs. The claim has three trainings of 3,000
+# steps, other seeds than those on which the recipe was tried (`tests/benchmarks/consistency.py plane`).
 
 # %%
 plane, kinds = figures.load("consistency", "plane"), figures.raw("consistency")["spots"]
@@ -611,14 +611,15 @@ claim(
 )
 
 # %% [markdown]
-# So the student uses $w$. But its distance to the teacher's samples is twice to three times the floor. Two causes were tested.
+# So the student uses $w$. But its distance to the teacher's samples is two to three times the floor. Two causes were tested.
 #
-# - **New noise.** A student without error was played by the teacher: its jump is DDIM to the end; then come new noise and DDIM
-#   again. At $w = 4$ that alone lowers the precision and raises the recall; the student's recall cannot be told from it. So
-#   there most of the higher recall belongs to multistep sampling of guided paths, not to the training. At $w = 2$ new noise
-#   alone changes nothing that can be told (the second null).
-# - **The length of the jump.** At $w = 2$ the student differs in 1 jump already. Started on its teacher's own path it does so
-#   less from $t = 200$ than from noise, but from $t = 400$ as much (last line below). So the error is there at small $t$.
+# - **New noise.** In the place of a student without error take the teacher: its jump is DDIM to the end; then come new noise
+#   and DDIM again. At $w = 4$ that alone lowers the precision and raises the recall; the student's recall cannot be told from
+#   it. So there most of the higher recall belongs to multistep sampling of guided paths, not to the training. At $w = 2$ new
+#   noise alone changes nothing that can be told (the second null).
+# - **The length of the jump.** In 1 jump the student differs already, at $w = 4$ in precision and distance alone. At $w = 2$,
+#   started on its teacher's own path, its distance is lower from $t = 200$ than from noise, but from $t = 400$ as high (last
+#   line below). So the error is there at small $t$.
 #
 # What in the training causes that (its length, the list of 50 times, the range of $w$) was not tested. To copy the teacher,
 # choose few jumps and, at $w = 2$, a larger $w$: at $w = 3$ the student is nearer to the teacher at $w = 2$ than it is at $w =
@@ -827,8 +828,9 @@ for row in figures.load("distillation").attrs["latency"]["rows"]:
 # - In the plane a teacher is worth more than a denoiser's weights to start from: shares of {{consistency-start.start.b}} and
 #   {{consistency-start.start.a}}. On digits, with one training of each, the order was the other.
 # - Digits: the Frechet distance is {{consistency-few-jumps.jumps.b}} in 1 jump and {{consistency-few-jumps.jumps.a}} in 2.
-# - The guided student uses $w$. In 2 jumps it is less precise and more diverse than its teacher: at $w = 2$ its recall is
-#   {{consistency-beside-teacher.recall_2.a}}, the teacher's {{consistency-beside-teacher.recall_2.b}}.
+# - The guided student uses $w$, but its distance to the teacher's samples at $w = 2$ is {{consistency-guided.at_2.a}}; the
+#   floor is {{consistency-guided.floor_2}}. Its precision is lower and its recall higher. At $w = 4$ new noise alone raises the
+#   recall as much.
 # - In latents, 4 jumps have {{consistency-more-jumps.four.a}} of the captions right, 1 jump {{consistency-more-jumps.four.b}}.
 #   From true latents with noise up to $t = 480$ or more the teacher has over 90 % right, the student under 80 %.
 #
