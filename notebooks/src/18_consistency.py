@@ -829,8 +829,8 @@ for row in figures.load("distillation").attrs["latency"]["rows"]:
 #   {{consistency-start.start.a}}. On digits, with one training of each, the order was the other.
 # - Digits: the Frechet distance is {{consistency-few-jumps.jumps.b}} in 1 jump and {{consistency-few-jumps.jumps.a}} in 2.
 # - The guided student uses $w$, but its distance to the teacher's samples at $w = 2$ is {{consistency-guided.at_2.a}}; the
-#   floor is {{consistency-guided.floor_2}}. Its precision is lower and its recall higher. At $w = 4$ new noise alone raises the
-#   recall as much.
+#   floor is {{consistency-guided.floor_2}}. Its precision is lower and its recall higher. At $w = 4$ the recall with new
+#   noise alone cannot be told from it.
 # - In latents, 4 jumps have {{consistency-more-jumps.four.a}} of the captions right, 1 jump {{consistency-more-jumps.four.b}}.
 #   From true latents with noise up to $t = 480$ or more the teacher has over 90 % right, the student under 80 %.
 #
