@@ -26,8 +26,8 @@ attention  A small MM-DiT (width 48, 3 blocks) and its rival with cross-attentio
            the MM-DiT, on the same batches from other first weights. Controls with power: three trainings of the MM-DiT with
            half the steps. When the first of these was far off (1.27 beside 1.04), nine tenths of the steps were added; their
            verdict is reported as it comes. To place them, without a verdict: the loss without a caption and that of the shipped
-           network; of 100 new words and 100 scenes, w = 3, 16 steps, the shares that are right, beside real pictures, with their
-           own captions and with those of others.
+           network; of 100 new words and 100 scenes, w = 3, 16 steps, the shares that are right, beside real pictures, with
+           their own captions and with those of others.
 
 What decides, in paired runs, with the margins of evidence.py:
 - grids: in 4 steps on the straight path, "all right" is higher on the flow's grid than on DDIM's, with both networks;
