@@ -396,7 +396,7 @@ def attention_row(arm: str, seed: int) -> dict:
 
 def table(found: dict) -> str:
     """Markdown: the networks on two grids in 4 steps, and each arm that was trained."""
-    mean = lambda rows, name: sum(row.get(name, math.nan) for row in rows) / len(rows)
+    mean = lambda rows, name: sum(row[name] for row in rows) / len(rows)
     lines = ["| network, path, 4 steps | flow's grid | DDIM's grid |", "|---|---|---|"]
     at = {(r["network"], r["path"], r["grid"]): r["all"] for r in found.get("grids", []) if r["steps"] == 4}
     for network in NETWORKS:
@@ -417,7 +417,7 @@ def table(found: dict) -> str:
     for arm in WAYS:
         if rows := [r for r in found.get("attention", []) if r["arm"] == arm]:
             names = ("loss", "loss, words", "loss, scenes", "letters", "scenes")
-            cells = "; ".join(f"{name} {mean(rows, name):.3f}" for name in names)
+            cells = "; ".join(f"{name} {mean(rows, name):.3f}" for name in names if all(name in row for row in rows))
             lines.append(f"| attention: {arm} | {len(rows)} | {cells} |")
     return "\n".join(lines)
 
