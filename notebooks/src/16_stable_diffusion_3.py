@@ -621,7 +621,7 @@ claim(
 # is lower (MM-DiT less rival: {{sd3-two-streams.loss_words.difference}}); that was not fixed as what decides.
 #
 # Both arms are at the beginning of a training, about twenty seconds. For the MM-DiT, the caption lowers the loss from 1.19 to
-# 1.03. No scene is all right, and letters hardly more often than by chance (real pictures with the captions of others). The
+# 1.03. No scene is all right, and its letters are not told apart from chance (real pictures with the captions of others). The
 # shipped network, four times as large and trained for 24 times as many steps, has 0.46. So this compares how fast the loss
 # falls at first, not how well a finished network follows a prompt. The arms differ in depth and steps, too. Esser et al.'s
 # networks are thousands of times larger. So this says nothing against their result.
