@@ -79,9 +79,10 @@ plots.show(
 # %% [markdown]
 # Each number of the latent belongs to a place of the picture. So a U-Net works on latents as it does on pictures.
 #
-# How good is the *reconstruction*, the decoded latent? The **peak signal-to-noise ratio (PSNR)** measures it in decibels:
-# $10 \log_{10} (4 / \mathrm{MSE})$ for pictures in $[-1, 1]$. Half the root mean squared error is 6 dB more. A rival needs no
+# How good is the *reconstruction*, the decoded latent? The **peak signal-to-noise ratio (PSNR)** measures it in decibels: $10
+# \log_{10} (4 / \mathrm{MSE})$ for pictures in $[-1, 1]$. Half the root mean squared error is 6 dB more. A rival needs no
 # training: the mean of each 4 × 4 pixels, enlarged again (bicubic). It keeps 192 numbers. The detector of lesson 09 reads both.
+# It was trained on sharp pictures, so for it blur is an error, too.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -126,8 +127,8 @@ claim(
 )
 
 # %% [markdown]
-# Here and in all lessons "±" is one standard error. The autoencoder keeps 64 numbers more than the means, and was trained on
-# such pictures and on pictures of words. The gain is that of both together.
+# Here and in all lessons "±" is one standard error; in brackets, "(±6)" is the margin of a verdict. The autoencoder keeps 64
+# numbers more than the means, and was trained on such pictures and on pictures of words. The gain is that of both together.
 #
 # ## What does the loss of the autoencoder consist of?
 #
@@ -436,6 +437,8 @@ claim(
 )
 
 # %% [markdown]
+# That this beats $w = 0$ says little. The exchanged captions say more: none matches, so it is no bag of words.
+#
 # Lesson 09's model of pixels makes fewer errors with such captions, noises and steps: {{text-guidance.guided.a}} % at
 # $w = 3$. The two differ in more than the latents: in the view that they predict, in batch and in training time (below). So
 # this does not show that latents cost accuracy. Encoding and decoding alone lose next to nothing, as measured above.
@@ -553,13 +556,14 @@ for arm in LOOK:
     n = int(figures.where(runs, arm=arm, seconds=SECONDS[-1]).steps.iloc[0])
     cells = "".join(f"{f'{estimate(after(arm, figure=x)):.0f}':>12}" for x in FIGURES)
     print(f"{arm:22} {n:8,}{cells}")
-print("\nf = 4 less the other, in points, with the margin of a verdict")
-for arm in PIXELS:
-    gaps = [
-        compare(after("f = 4", figure=x), after(arm, figure=x)).difference for x in FIGURES
-    ]
-    cells = "".join(f"{f'{gap.mean:+.0f} (±{gap.margin:.0f})':>12}" for gap in gaps)
-    print(f"{arm:31}{cells}")
+print("\none arm less the other, in points (margin of a verdict)")
+for one, other in [("f = 4", arm) for arm in PIXELS] + [PIXELS[:0:-1]]:
+    arms = [(after(one, figure=x), after(other, figure=x)) for x in FIGURES]
+    gaps = [compare(*pair).difference for pair in arms]
+    cells = "".join(f"{f'{gap.mean:+.1f} (±{gap.margin:.1f})':>14}" for gap in gaps)
+    print(
+        f"{one} less {other:15}{cells}" if one == "f = 4" else f"x0 less v, 4 x 4      {cells}"
+    )
 plots.show(
     fig,
     alt="Three plots of the share of right pictures over 3, 6 and 12 s. Colour: in pixels the "
@@ -594,9 +598,10 @@ claim(
 )
 
 # %% [markdown]
-# The claim needs all three comparisons. Beside folded pixels that predict $v$, $f = 4$ draws more right. Beside folded 4 × 4
-# that predicts $x_0$, it cannot be told apart: the difference is {{latent-equal-time.x0.difference}} points. In folded 4 × 4,
-# $x_0$ in place of $v$ raises all three figures, so $v$ was a handicap there. At $f = 4$ we did not try $x_0$.
+# The claim needs all three comparisons. Beside folded pixels that predict $v$, $f = 4$ draws more right, of 4 × 4 only barely.
+# Beside folded 4 × 4 that predicts $x_0$, it cannot be told apart: the difference is {{latent-equal-time.x0.difference}}
+# points. In folded 4 × 4, $x_0$ in place of $v$ raises all three figures (last row), so $v$ was a handicap there. At $f = 4$ we
+# did not try $x_0$.
 #
 # The parts of the table differ. At $f = 4$ the shape is right more often than in each kind of pixels, and the colour less
 # often. Why, is not tested. So at this cost the latents change which errors are made, and no gain over a small map of pixels in
@@ -692,8 +697,9 @@ guesses(
 # <details><summary>Answer</summary>
 #
 # 48 numbers at each place become 4, and detail is left to the decoder. A control has as few numbers without learning, such as
-# the four largest principal components of each block of 4 × 4 pixels. If it draws as many right, the number of channels is the
-# cause.
+# the four largest principal components of each block of 4 × 4 pixels. If it draws as many right, fewer numbers suffice, and no
+# learning is needed. If it draws fewer, nothing follows yet: four components lose detail, so first let the detector read their
+# reconstructions.
 #
 # </details>
 #
