@@ -1,21 +1,28 @@
 """What lesson 17 measures of progressive distillation: in the plane, where the truth is known, and on digits.
 
-    python tests/benchmarks/progressive.py [plane|digits] [--n 1000] [--store]
+    python tests/benchmarks/progressive.py [plane|splits|digits] [--n 1000] [--store]
 
-`plane`: three trainings (seeds 0 to 2; five were planned, and time was left for three), each judged on 4,000 noises of its own,
-x_T. A pilot with seed 100, which is not among them, fixed what is below before they ran. The teacher is the exact denoiser of
-the ring in 64 DDIM steps. Every network is the MLP of width 64 and depth 3; every training has batches of 256 and Adam with a
-rate from 3e-3 down to 0, in a line.
+`plane`: five trainings (seeds 0 to 4), each judged on 4,000 noises of its own, x_T. A pilot with seed 100, which is not among
+them, fixed what is below before they ran. Five were planned; 0 to 2 ran first, 3 and 4 when the results of these were known,
+with nothing changed. All five count. The teacher is the exact denoiser of the ring in 64 DDIM steps. Every network is the MLP
+of width 64 and depth 3; every training has batches of 256 and Adam with a rate from 3e-3 down to 0, in a line.
 
 - `student`: six halvings, 32 steps to 1, of 1,500, 150, 150, 150, 200 and 600 updates. Each begins with the weights of the
   one before; the view is v, the weight max(SNR, 1). `DDIM` is the exact denoiser in as many steps from the same noises.
 - `direct`: one step from t = T, from nothing, on 22,000 pairs of x_T and the end of 64 exact steps, 2,750 updates. These are
   as many evaluations of the teacher, 1,408,000, and as many updates as in the halvings. `direct, each pair once` has the same
-  pairs in 86 updates.
+  pairs in 85 updates.
 - `last, VIEW`: the last halving alone, from nothing, in the views v, x0 and eps, 600 updates. The teacher is the training's
   own student of 2 steps. The target (an x_0) and the weight of its squared error, max(SNR, 1), are the same for all. In `last,
   eps, SNR` the weight is SNR, so that the loss is the squared error in eps.
 - `half, VIEW`: the same from t = T / 2 to 0, where noise and signal are equal; the teacher is the student of 4 steps.
+
+`splits`: three trainings (seeds 0 to 2), written down when the results of `plane` for these seeds were known.
+
+- `student, SPLIT`: the six halvings, with the same 2,750 updates shared out otherwise, 32 steps first: `equal` 458 (459 in the
+  last two), `first` 2,000 and then 150 each, `last` 150 each and then 2,000. Nothing else differs from `student`.
+- `direct, N pairs`: as `direct`, with the same 2,750 updates on another number of pairs. 704,000 are enough to use each pair
+  once, for 32 times as many evaluations of the teacher; 2,750 and 344 are an 8th and a 64th of the evaluations.
 
 `error` is the root mean square distance from the end of 64 exact steps; for `last` and `half`, from the teacher's end. `spot`
 is the share of ends within three standard deviations of the mean of the spot that is nearest to that end. `distance` is the
@@ -30,7 +37,9 @@ the Frechet distance from all n pictures of 64 steps. The other figures are agai
 The conditions of the lesson's claims, written before the runs; each comparison is paired, over trainings or noises:
 
 - `student` in 1 step: a spot of more than 1/2, and a distance below that of `DDIM` in 8.
-- `direct`: an error below that of `student` in 1 step.
+- `direct`: an error below that of `student` in 1 step. With `splits`: and below that of each `student, SPLIT` in 1 step, over
+  their three seeds. If one of the four is not told apart, so is the claim. Its null model is `direct, each pair once` in the
+  place of `direct`, beside `student`. The other numbers of pairs are reported without a condition.
 - `last`: a spot of more than 1/2 in v and in x0, of less than 1/2 in eps. `half` is the control: eps, too, has more.
 - digits, 1, 2 and 4 steps: a Frechet distance of `student` below that of `DDIM` in twice the steps; the same of the error.
 - digits: a Frechet distance of `student` in 1 step above that of `DDIM` in 64. Its null model is `student` in 32.
@@ -59,6 +68,13 @@ PROCESS, RING = DDPM(cosine_beta(1000)), points.ring()
 EXACT = ExactDenoiser(RING, PROCESS)
 UPDATES = {32: 1500, 16: 150, 8: 150, 4: 150, 2: 200, 1: 600}
 ALL, PAIRS, BATCH = sum(UPDATES.values()), 22_000, 256
+SPLITS = {
+    "": tuple(UPDATES.values()),
+    "equal": (458,) * 4 + (459,) * 2,
+    "first": (2000,) + (150,) * 5,
+    "last": (150,) * 5 + (2000,),
+}
+assert {sum(split) for split in SPLITS.values()} == {ALL}
 STEPS, VIEWS = (64, 32, 16, 8, 4, 2, 1), ("v", "x0", "eps")
 assert 2 * BATCH * ALL == 64 * PAIRS
 
@@ -99,25 +115,25 @@ def frozen(student: Network) -> Network:
 
 
 @cache
-def ladder(seed: int) -> dict[int, Denoiser]:
+def ladder(seed: int, split: str = "") -> dict[int, Denoiser]:
     """The exact teacher, and its students by their number of steps."""
     students, student, rng = {64: EXACT}, fresh(seed), seeded(seed)
-    for n, updates in UPDATES.items():
+    for n, updates in zip(UPDATES, SPLITS[split]):
         halve(student, students[2 * n], PROCESS.times(2 * n), updates, rng)
         students[n] = frozen(student)
     return students
 
 
-def trained_directly(seed: int, updates: int) -> Network:
+def trained_directly(seed: int, updates: int = ALL, pairs: int = PAIRS) -> Network:
     rng, student = seeded(seed), fresh(seed)
-    x = torch.randn(PAIRS, 2, generator=rng)
+    x = torch.randn(pairs, 2, generator=rng)
     end, done = result(ddim(EXACT, x, PROCESS.times(64))), iter(())
 
     def loss() -> Tensor:
         nonlocal done
         i = next(done, None)
         if i is None or len(i) < BATCH:
-            done = iter(torch.randperm(PAIRS, generator=rng).split(BATCH))
+            done = iter(torch.randperm(pairs, generator=rng).split(BATCH))
             i = next(done)
         return (student(x[i], PROCESS.T).x0 - end[i]).square().mean()
 
@@ -174,9 +190,10 @@ def plane(n: int, seed: int, arm: str, steps: int) -> dict:
     if arm == "other noises":
         return {"figures": rounded(scored(end.roll(1, 0), end), 6)}
     if where == "direct":
-        denoiser = trained_directly(seed, PAIRS // BATCH if view else ALL)
+        options = {"": {}, "each pair once": {"updates": PAIRS // BATCH}}
+        denoiser = trained_directly(seed, **(options[view] if view in options else {"pairs": int(view.split()[0])}))
     else:
-        denoiser = EXACT if arm == "DDIM" else fresh(seed) if arm == "untrained" else ladder(seed)[steps]
+        denoiser = EXACT if arm == "DDIM" else fresh(seed) if arm == "untrained" else ladder(seed, view)[steps]
     with torch.no_grad():
         return {"figures": rounded(scored(result(ddim(denoiser, z, PROCESS.times(steps))), end), 6)}
 
@@ -190,6 +207,10 @@ ARMS = (
     ("direct, each pair once", 1),
     *((f"{where}, {view}", 1) for where in ("last", "half") for view in VIEWS),
     ("last, eps, SNR", 1),
+)
+SPLIT_ARMS = (
+    *((f"student, {split}", k) for split in list(SPLITS)[1:] for k in (32, 4, 1)),
+    *((f"direct, {pairs} pairs", 1) for pairs in (344, 2750, 704_000)),
 )
 
 
@@ -230,7 +251,7 @@ def table(found: dict) -> str:
 
     lines = []
     for into, arms, names in (
-        ("plane", ARMS, ("error", "spot", "distance", "own")),
+        ("plane", (*ARMS, *SPLIT_ARMS), ("error", "spot", "distance", "own")),
         ("digits", DIGIT_ARMS, ("error", "nearest", "to the teacher", "Frechet distance", "recall")),
     ):
         lines += ["", f"| {into} | steps | " + " | ".join(names) + " |", "|---" * (2 + len(names)) + "|"]
@@ -245,7 +266,8 @@ def jobs(arms, most):
 BENCH = Benchmark(
     "progressive",
     [
-        Part("plane", jobs(ARMS, 3), plane, into="plane"),
+        Part("plane", jobs(ARMS, 5), plane, into="plane"),
+        Part("splits", jobs(SPLIT_ARMS, 3), plane, into="plane"),
         Part("digits", jobs(DIGIT_ARMS, 5), digits, into="digits", once={"the same, real against real": digits_floor}),
     ],
     amounts={"n": 1000},
