@@ -22,7 +22,8 @@ of width 64 and depth 3; every training has batches of 256 and Adam with a rate 
 - `student, SPLIT`: the six halvings, with the same 2,750 updates shared out otherwise, 32 steps first: `equal` 458 (459 in the
   last two), `first` 2,000 and then 150 each, `last` 150 each and then 2,000. Nothing else differs from `student`.
 - `direct, N pairs`: as `direct`, with the same 2,750 updates on another number of pairs. 704,000 are enough to use each pair
-  once, for 32 times as many evaluations of the teacher; 2,750 and 344 are an 8th and a 64th of the evaluations.
+  once, for 32 times as many evaluations of the teacher; 2,750 and 344 are an 8th and a 64th of the evaluations. `direct, 344
+  pairs, 85 updates` uses pairs again within as many updates as `direct, each pair once`.
 
 `error` is the root mean square distance from the end of 64 exact steps; for `last` and `half`, from the teacher's end. `spot`
 is the share of ends within three standard deviations of the mean of the spot that is nearest to that end. `distance` is the
@@ -190,7 +191,8 @@ def plane(n: int, seed: int, arm: str, steps: int) -> dict:
     if arm == "other noises":
         return {"figures": rounded(scored(end.roll(1, 0), end), 6)}
     if where == "direct":
-        options = {"": {}, "each pair once": {"updates": PAIRS // BATCH}}
+        few = {"updates": PAIRS // BATCH}
+        options = {"": {}, "each pair once": few, "344 pairs, 85 updates": few | {"pairs": 344}}
         denoiser = trained_directly(seed, **(options[view] if view in options else {"pairs": int(view.split()[0])}))
     else:
         denoiser = EXACT if arm == "DDIM" else fresh(seed) if arm == "untrained" else ladder(seed, view)[steps]
@@ -211,6 +213,7 @@ ARMS = (
 SPLIT_ARMS = (
     *((f"student, {split}", k) for split in list(SPLITS)[1:] for k in (32, 4, 1)),
     *((f"direct, {pairs} pairs", 1) for pairs in (344, 2750, 704_000)),
+    ("direct, 344 pairs, 85 updates", 1),
 )
 
 
