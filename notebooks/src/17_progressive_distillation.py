@@ -339,7 +339,7 @@ axes[0].legend()
 plots.show(
     fig,
     alt="Two log-log line plots over 1 to 64 steps. Left, error: DDIM falls from 1 to 0.01 at 32 "
-    "steps; the student is at 0.06 from 1 to 4 steps and at 0.03 at 32, above DDIM from 16 steps "
+    "steps; the student is at 0.07 from 1 to 4 steps and at 0.03 at 32, above DDIM from 16 steps "
     "on. Right, distance over its floor: DDIM falls from 19 to 1; the student is near 1 "
     "throughout.",
 )
@@ -425,7 +425,7 @@ claim(
 print("error of the halvings by split, in 32, 4 and 1 steps:")
 for split in ("", ", equal", ", first", ", last"):
     errors = [estimate(of("error", f"student{split}", k), RUNS) for k in (32, 4, 1)]
-    print(f"  {split[2:] or 'ours':<6}" + "".join(f"{error:>16.3f}" for error in errors))
+    print(f"  {split[2:] or 'ours':<5}", *(f"  {error:.3f}" for error in errors))
 few = of("error", "direct, 344 pairs, 85 updates")
 print(f"error of one go, 344 pairs, 85 updates: {estimate(few, RUNS):.3f}")
 
@@ -732,7 +732,7 @@ claim(
 # %%
 records = models.records()
 updates = {n: records[f"progressive{n}"]["steps"] for n in shipped}
-print("updates: " + ", ".join(f"{n} steps {k:,}" for n, k in updates.items()))
+print("updates for each halving, " + ", ".join(f"to {n}: {k:,}" for n, k in updates.items()))
 taught, before = 5 * sum(updates.values()), 3 * records["digits"]["steps"]
 print(f"evaluations of a batch: six halvings {taught:,}, the teacher's training {before:,}")
 pictures = 64 * taught / 63  # a batch has 64 pictures; a picture in one step saves 63
