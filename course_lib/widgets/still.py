@@ -11,8 +11,8 @@ from html.parser import HTMLParser
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
-COLUMNS, SIDE, WIDEST, TALLEST, FONT, GAP = 4, 128, 640, 900, 13, 6
-"""At most so many columns; the least width of a picture, the most of a still, the height of
+COLUMNS, SIDE, WIDEST, TALLEST, FONT, GAP = 4, 128, 660, 900, 13, 6
+"""At most so many columns; about the width of a small picture, the most of a still, the height of
 letters, and the room between, in pixels."""
 
 
@@ -87,7 +87,7 @@ def _column(pictures: list[Image.Image], caption: str) -> Image.Image:
     """Pictures under each other, small ones enlarged by a whole number, and the caption below."""
     scaled = []
     for picture in pictures:
-        times = max(1, -(-SIDE // picture.width))
+        times = max(1, round(SIDE / picture.width))
         scaled.append(picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST))
     width = max(picture.width for picture in scaled)
     font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), FONT)
