@@ -114,6 +114,53 @@ class EMA:
             average.copy_(present)
 
 
+class OneCycle:
+    """AdamW on net's weights, and Muon at the rate `muon`, unless that is 0, on the `hidden` ones (muon.py): one optimizer.
+
+    Both rates rise and fall to 0 along one cosine cycle of `steps` (Smith and Topin 2018). Each step updates the average `ema`.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        steps: int,
+        lr: float = 2e-3,
+        muon: float = 0.0,
+        ema: EMA | None = None,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] = (0.9, 0.99),
+    ):
+        validate.instance("net", net, nn.Module)
+        validate.instance("ema", ema, EMA, type(None))
+        validate.positive("lr", lr)
+        validate.finite("weight_decay", weight_decay, 0)
+        validate.finite("muon", muon, 0)
+        if not isinstance(betas, tuple) or len(betas) != 2 or not all(0 <= validate.finite("betas", b) < 1 for b in betas):
+            raise ValueError(f"betas must be a pair of numbers in [0, 1), got {betas!r}")
+        self.steps, self.ema, self.n = validate.at_least("steps", steps, 1), ema, 0
+        inner = hidden(net) if muon else []
+        others = [w for w in net.parameters() if all(w is not matrix for matrix in inner)]
+        adamw = torch.optim.AdamW(others, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
+        self.optimizers: list[torch.optim.Optimizer] = [adamw, Muon(inner, muon)] if inner else [adamw]
+        self.rates = [(group, group["lr"]) for optimizer in self.optimizers for group in optimizer.param_groups]
+
+    def zero_grad(self) -> None:
+        """Clears the gradients."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+
+    def step(self, done: float | None = None) -> None:
+        """Changes the weights at the rates for the fraction `done` of the training, by default that of the steps so far."""
+        rate = one_cycle(min(1.0, self.n / self.steps) if done is None else done)
+        for group, highest in self.rates:
+            group["lr"] = highest * rate
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.n += 1
+        if self.ema is not None:
+            self.ema.update()
+
+
 @dataclass(frozen=True)
 class TrainingState:
     """The state of a training after a step: the step's number, the smoothed loss, the fraction done, the seconds elapsed."""
@@ -140,42 +187,27 @@ def train(
     betas: tuple[float, float] = (0.9, 0.99),
     muon: float = 0.0,
 ) -> Iterator[TrainingState]:
-    """Yields the state after each step of AdamW on `loss()`, a function that draws its own batch.
+    """Yields the state after each step of `OneCycle` on `loss()`, a function that draws its own batch.
 
-    With `muon`, Muon trains the `hidden` weights (muon.py) at that rate. It ends after `steps`, or after `seconds` if those
-    pass first. The learning rate rises to `lr` and falls to 0 along one cosine cycle (Smith and Topin 2018), over the budget
-    that is nearer to its end. A slow machine too therefore ends with a rate of 0. Started by torchrun, the processes share each
-    batch (see parallel.py).
+    It ends after `steps`, or after `seconds` if those pass first. The cycle of the rates is over the budget that is nearer to
+    its end. A slow machine too therefore ends with a rate of 0. Started by torchrun, the processes share each batch (see
+    parallel.py).
 
     Raises ValueError if the loss or its gradient is not finite, before that step: net and average keep what they learned. Also
     if the loss does not depend on net's parameters, if seconds or lr are not positive, or if several processes train a net with
     batch normalisation, whose statistics are those of a whole batch.
     """
     validate.function("loss", loss)
-    validate.instance("net", net, nn.Module)
-    validate.instance("ema", ema, EMA, type(None))
-    validate.at_least("steps", steps, 1)
-    validate.positive("lr", lr)
-    validate.finite("weight_decay", weight_decay, 0)
-    validate.finite("muon", muon, 0)
-    if not isinstance(betas, tuple) or len(betas) != 2 or not all(0 <= validate.finite("betas", beta) < 1 for beta in betas):
-        raise ValueError(f"betas must be a pair of numbers in [0, 1), got {betas!r}")
+    optimizer = OneCycle(net, steps, lr, muon, ema, weight_decay, betas)
     if seconds is not None:
         validate.positive("seconds", seconds)
     if parallel.size() > 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules()):
         raise ValueError(f"net must have no batch normalisation to be trained by {parallel.size()} processes: start one alone")
     weights = list(net.parameters())
-    inner = hidden(net) if muon else []
-    others = [w for w in weights if all(w is not matrix for matrix in inner)]
-    adamw = torch.optim.AdamW(others, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
-    optimizers: list[torch.optim.Optimizer] = [adamw, Muon(inner, muon)] if inner else [adamw]
-    groups = [(group, group["lr"]) for optimizer in optimizers for group in optimizer.param_groups]
-    adamw.zero_grad()  # its first call loads modules of torch for a second, which is not the training's
+    optimizer.zero_grad()  # its first call loads modules of torch for a second, which is not the training's
     smooth: float | None = None
     done, start = 0.0, time.perf_counter()
     for step in range(1, steps + 1):
-        for group, rate in groups:
-            group["lr"] = rate * one_cycle(done)
         with torch.inference_mode(False), torch.enable_grad(), parallel.sharing(True):
             value = loss()
             must_depend_on(net, value)
@@ -192,10 +224,7 @@ def train(
                     f"loss must be finite, got {now:g} with a gradient of length {slope:g} at step {step}; what was learned "
                     f"before is kept: try a smaller lr than {lr:g}, or look for a division by 0 or a NaN in the data"
                 )
-            for optimizer in optimizers:
-                optimizer.step()
-            if ema is not None:
-                ema.update()
+            optimizer.step(done)
         smooth = now if smooth is None else 0.98 * smooth + 0.02 * now
         done = min(1.0, max(step / steps, elapsed / seconds if seconds else 0))
         yield TrainingState(step, smooth, done, elapsed)

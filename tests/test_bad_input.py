@@ -322,6 +322,11 @@ api(
     lr=number(1e-3, above=0), seconds=optional(number(5.0, above=0)), ema=Kind(None, {"text": "x", "3": 3}),
     weight_decay=number(0.0, least=0), betas=Kind((0.9, 0.99), pair), muon=number(0.0, least=0),
 )
+api(
+    training.OneCycle, net=module(NET.net), steps=whole(1), lr=number(1e-3, above=0), muon=number(0.0, least=0),
+    ema=Kind(None, {"text": "x", "3": 3}), weight_decay=number(0.0, least=0), betas=Kind((0.9, 0.99), pair),
+)
+api(training.OneCycle(NET.net, 2).step, "OneCycle.step", done=optional(number(0.5, least=0, most=1)))
 into_net = Kind(None, {"text": "x", "another": nn.Linear(2, 2)})
 api(training.EMA, net=module(NET.net), decay=number(0.9, least=0, below=1), into=into_net)
 some_times = Kind(None, {"text": "x", "too large": LABEL + 30, "few": LABEL[:2]})
@@ -553,13 +558,12 @@ api(
     text.TextUNet, size=whole(8), widths=widths((32,)), dim=whole(16, 2, three=3), words=whole(8, three=3), text=encoder,
     channels=whole(1), patch=whole(1),
 )
-api(sdxl_nets.SDXLUNet, size=whole(8), widths=widths(), dim=whole(16, 2, three=3), text=encoder, more=whole(1, 0))
+api(sdxl_nets.SDXLUNet, size=whole(8), widths=widths(), dim=whole(16, 2, three=3), text=encoder)
 micro = {"two": (1, 2), "negative": (1, 2, -3), "floats": (1.0, 2, 3), "words": ["a", "b", "c"], "number": 3}
 micro = {label: ("a star", value) for label, value in micro.items()}
 SD = sdxl_nets.SDXLUNet(8, (8,), 16, text.TextEncoder(8, 1, 2))
 api(SD.with_micro, "SDXLUNet.with_micro", cond=Kind(("a star", (32, 0, 0)), {"None": None, "3": 3} | micro, "micro|captions"))
 api(sdxl_nets.micro_embedding, micro=into(torch.tensor([[32, 0, 0]]), (3,), (1, 2)), dim=whole(8, 2, three=3))
-api(sdxl_nets.TwoEncoders, first=module(text.TextEncoder(8, 1, 2)), second=module(text.TextEncoder(8, 1, 2)))
 api(unclip_nets.Prior, dim=whole(8), width=whole(8, 2), depth=whole(1), heads=whole(2, three=3), words=whole(8, three=3))
 api(unclip_nets.EmbeddingTokens, dim=whole(8), count=whole(2, 0), width=whole(8))
 api(unclip_nets.EmbeddingTokens(2).as_condition, "EmbeddingTokens.as_condition", cond=batch(P, (2, 7)).called("z"))

@@ -84,8 +84,15 @@ def test_the_weights_of_a_position_are_divided_by_their_maximum(network, steps):
     assert np.abs(shown - (weights / weights.max()).numpy() * (LEVELS - 1)).max() <= 0.51
 
 
-def test_without_scripts_the_shapes_stand_there(network, steps):
-    assert "<li>encoder.8x8_block0: 32 × 8 × 8</li>" in explore(network, steps).html
+def test_without_scripts_the_shapes_and_maps_stand_there(network, steps):
+    made = explore(network, steps)
+    assert "<figcaption>encoder.8x8_block0: 32 × 8 × 8</figcaption>" in made.html
+    data, about = made._repr_mimebundle_()
+    assert (
+        data["image/png"]
+        and "encoder.16x16_block0" in about["image/png"]["alt"]
+        and f"at t = {steps[1].t}" in about["image/png"]["alt"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def test_a_question_is_one_piece_of_html_and_prints_as_text():
     one, two = (predict("score-plain.share", WHICH, low=0, high=1, unit="s") for _ in range(2))
     assert one.html == two.html and "https://" not in one.html and repr(one) == f"Guess first: {WHICH} [0 s to 1 s]"
     assert repr(predict("a.verdict", "So?", choices=["yes", "no"])) == "Guess first: So? [yes / no]"
-    shown = one._repr_mimebundle_()
+    shown, _ = one._repr_mimebundle_()
     assert shown["text/plain"] == repr(one) and shown["text/html"] == one.html
     assert shown[MIME] | {"id": ""} == {"id": "", **data_of(one)["question"]} and shown[MIME]["id"] == data_of(one)["id"]
 

@@ -358,8 +358,9 @@ def test_the_page_for_those_without_a_kernel(scene):
 
 def test_the_notebook_gets_the_widget_and_the_page(network):
     explorer = guidance_explorer(network, steps=2)
-    bundle = explorer._repr_mimebundle_()
+    bundle, about = explorer._repr_mimebundle_()
     assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == explorer.box.model_id
+    assert bundle["image/png"] and "at w = 0, 0.5" in about["image/png"]["alt"]
     assert bundle["text/html"] == explorer.page.html and bundle["text/plain"] == "GuidanceExplorer(classifier-free)"
     assert '"marks":null' in explorer.page.html and explorer.curve.value == ""
 

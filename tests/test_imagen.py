@@ -278,6 +278,21 @@ def test_a_category_scores_what_it_is_called():
     pair = (wanted.count == 2)[:, None]
     swapped = replace(wanted, colour=torch.where(pair, wanted.colour[:, [1, 0, 2, 3]], wanted.colour))
     assert wrong_in(swapped)["binding"] > 0.6 and "count" not in wrong_in(swapped)
+    reshaped = replace(wanted, shape=torch.stack([unasked(row) for row in wanted.shape]))
+    assert wrong_in(reshaped) == {"unusual": 1.0}  # a shape that is not asked for: neither binding nor position
+    turned = lambda values: torch.where(pair, values[:, [1, 0, 2, 3]], values)
+    exchanged = replace(wanted, shape=turned(wanted.shape), colour=turned(wanted.colour), size=turned(wanted.size))
+    assert wrong_in(exchanged) == {"position": 0.5, "unusual": 1.0}
+    nothing = torch.full_like(wanted.shape, NONE)
+    empty = scenes.Scene(nothing, nothing, nothing, nothing[:, 0], nothing[:, 0])
+    assert wrong_in(empty) == dict.fromkeys(drawbench.CATEGORIES, 1.0)
+
+
+def unasked(shapes):
+    """The shapes (MAX_OBJECTS,) with that of the last object replaced by one that no object has."""
+    other = next(shape for shape in range(len(scenes.SHAPES)) if shape not in shapes)
+    last = int((shapes >= 0).sum()) - 1
+    return torch.where(torch.arange(len(shapes)) == last, other, shapes)
 
 
 def wrong_in(detected):

@@ -68,6 +68,7 @@ def test_the_same_steps_give_the_same_bytes_and_others_do_not():
     key = lambda made: re.search('data-widget="([0-9a-f]{12})"', made.html)[1]
     assert key(one) == key(two) != key(other)
     assert repr(one) == repr(two) and "object at" not in repr(one) and one._repr_html_() == one.html
+    assert one._repr_mimebundle_() == two._repr_mimebundle_()
 
 
 @pytest.mark.parametrize("channels", [1, 3])

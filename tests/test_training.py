@@ -13,7 +13,7 @@ from course_lib.nets.mlp import MLP
 from course_lib.prediction import VIEWS
 from course_lib.process import DDPM, seeded
 from course_lib.schedules import linear_beta
-from course_lib.training import EMA, denoising_loss, one_cycle, pick_device, show_progress, train, warm_restarts
+from course_lib.training import EMA, OneCycle, denoising_loss, one_cycle, pick_device, show_progress, train, warm_restarts
 
 process = DDPM(linear_beta(100))
 
@@ -84,6 +84,28 @@ def test_cycles_are_one_training_whose_rate_starts_anew():
     assert [progress.step for progress in history] == list(range(1, 31)) and min(rates) > 0
     assert [progress.done for progress in history] == pytest.approx([step / 30 for step in range(1, 31)])
     assert all(a.elapsed <= b.elapsed for a, b in zip(history, history[1:]))
+
+
+def test_a_loop_of_ones_own_trains_as_train_does():
+    def of_ones_own(steps=20, muon=0.02):
+        torch.manual_seed(0)
+        net, rng = MLP(2, 32, 2), seeded(0)
+        ema, denoiser = EMA(net, 0.9), Network(net, process)
+        optimizer = OneCycle(net, steps, muon=muon, ema=ema)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            denoising_loss(denoiser, points.ring().sample(256, rng)[0], rng).backward()
+            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimizer.step()
+        return net, ema.net
+
+    torch.manual_seed(0)
+    ema = EMA(MLP(2, 32, 2), 0.9)
+    net, rng = ema.source, seeded(0)
+    loss = lambda: denoising_loss(Network(net, process), points.ring().sample(256, rng)[0], rng)
+    list(train(loss, net, 20, ema=ema, muon=0.02))
+    for mine, theirs in zip(of_ones_own(), (net, ema.net)):
+        assert all(torch.equal(a, b) for a, b in zip(mine.parameters(), theirs.parameters(), strict=True))
 
 
 def test_ema_follows_and_forgets_the_start():

@@ -150,7 +150,7 @@ def kept(keep: Tensor) -> Measurement:
 class Consistent:
     """`denoiser` with each predicted x_0 corrected to x_0 - A^+ (A x_0 - y), whose measurement is y.
 
-    Wang et al. 2023 (DDNM), eq. 11, for a y without noise: the range-space part is that of y, the null-space part that of
+    Wang et al. 2023 (DDNM), eq. 13, for a y without noise: the range-space part is that of y, the null-space part that of
     `denoiser`. Samples are consistent with y exactly, since the last predicted x_0 is the sample.
     """
 

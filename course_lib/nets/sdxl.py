@@ -1,4 +1,4 @@
-"""The U-Net of SDXL: two text encoders, and size and crop as further conditions."""
+"""The U-Net of SDXL: size and crop as further conditions."""
 
 from __future__ import annotations
 
@@ -13,31 +13,15 @@ from course_lib import validate
 from course_lib.datasets import captions
 from course_lib.datasets.shapes import SIDE
 from course_lib.denoisers import NULL
-from course_lib.nets.attention import CrossAttention
 from course_lib.nets.embeddings import sinusoidal
-from course_lib.nets.text import TextEncoder, TextUNet
-from course_lib.nets.unet import Attention, UNet, heads_of, zero
+from course_lib.nets.text import TextUNet
+from course_lib.nets.unet import UNet, zero
 
 WHOLE = (SIDE, 0, 0)
 """The size and crop that are given in sampling: a picture of full size, uncropped."""
 MICRO = "three whole numbers for each caption, side, top and left"
 WAVES = 32
 """The number of sines and cosines for each number of micro."""
-
-
-class TwoEncoders(nn.Module):
-    """Two text encoders, whose outputs for each token are concatenated. Podell et al. 2023 (SDXL), section 2.1."""
-
-    def __init__(self, first: TextEncoder, second: TextEncoder):
-        super().__init__()
-        validate.instance("first", first, TextEncoder)
-        validate.instance("second", second, TextEncoder)
-        self.first, self.second, self.width = first, second, first.width + second.width
-        self.as_condition = first.as_condition
-
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        (one, mask), (two, _) = self.first(tokens), self.second(tokens)
-        return torch.cat([one, two], 2), mask
 
 
 def micro_embedding(micro: Tensor, dim: int) -> Tensor:
@@ -52,24 +36,13 @@ def micro_embedding(micro: Tensor, dim: int) -> Tensor:
 class SDXLUNet(TextUNet):
     """A `TextUNet` that is conditioned on size and crop as well: cond is (captions, micro), see `with_micro`.
 
-    The embedding of micro is added to that of time (Podell et al. 2023, section 2.2). Each block at the coarsest resolution is
-    followed by `more` pairs of self- and cross-attention (section 2.1). Both are initialised to add 0.
+    The embedding of micro is added to that of time (Podell et al. 2023, section 2.2). It is initialised to add 0.
     """
 
-    def __init__(
-        self, size: int = 8, widths: tuple[int, ...] = (48, 96), dim: int = 128, text: nn.Module | None = None, more: int = 0
-    ):
+    def __init__(self, size: int = 8, widths: tuple[int, ...] = (48, 96), dim: int = 128, text: nn.Module | None = None):
         super().__init__(size, widths, dim, text=text, channels=4, patch=1)
-        validate.at_least("more", more, 0)
         self.as_condition = self.with_micro
         self.micro = nn.Sequential(nn.Linear(3 * WAVES, dim), nn.SiLU(), zero(nn.Linear(dim, dim)))
-        heads, coarsest = heads_of(widths[-1]), size >> len(widths) - 1
-        pair = lambda: nn.ModuleList(
-            (Attention(widths[-1], heads), CrossAttention(widths[-1], self.text.width, heads, coarsest))
-        )
-        self.more = nn.ModuleDict(
-            {name: nn.ModuleList(pair() for _ in range(more)) for name in self.cross if f"_{coarsest}x" in name}
-        )
 
     def with_micro(self, cond: Any) -> Tensor:
         """Tokens and micro as one tensor (B, LENGTH + 3), of captions, or of a pair of captions and micro, (3,) or (B, 3).
@@ -98,14 +71,7 @@ class SDXLUNet(TextUNet):
         tokens, micro = cond.split((captions.LENGTH, 3), 1)
         words, mask = self.text(tokens)
         emb = self.time(time) + self.sentence(words[:, 0]) + self.micro(micro_embedding(micro, WAVES).to(words.dtype))
-
-        def after(name: str, h: Tensor) -> Tensor:
-            h = self.cross[name](h, words, mask)
-            for attention, cross in self.more[name] if name in self.more else ():
-                h = cross(attention(h), words, mask)
-            return h
-
-        return self.run(x, silu(emb), after)
+        return self.run(x, silu(emb), lambda name, h: self.cross[name](h, words, mask))
 
 
 class MicroUNet(UNet):

@@ -59,9 +59,9 @@ CLIP = (_each("noise-aware CLIP, w = {:g}", "w", (100.0, 300.0, 1000.0, 3000.0),
         | _each("CLIP of clean pictures, w = {:g}", "w", (100.0, 300.0, 3000.0), clip="clip"))
 LATENT = (_each("{} steps, w = 3", "steps", (2, 4, 8), model="latent2shape", w=3.0)
           | _each("25 steps, w = {:g}", "w", (1.0, 3.0, 5.0), model="latent2shape", steps=25))
-THRESHOLDS = (_each("{} threshold", "within", ("static", "dynamic"), black=-1)
-              | _each("{} threshold, black at 0", "within", ("static", "dynamic"), black=0)
-              | {"no threshold": {"within": "none", "black": -1}})
+THRESHOLDS = (_each("{} threshold", "within", ("static", "dynamic"), black=-1, w=10.0)
+              | _each("{} threshold, black at 0", "within", ("static", "dynamic"), black=0, w=10.0)
+              | {"no threshold": {"within": "none", "black": -1, "w": 10.0}})
 SYSTEMS = _each(
     "{}", "system", ("text to pixels", "DALL-E 2", "latent diffusion", "Imagen", "SDXL", "Stable Diffusion 3")
 )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,7 +43,8 @@ def explore(network: Network, steps: Iterable[Step]) -> Fragment:
     if not seen[0]:
         raise ValueError(f"network must be made of blocks, as UNet is, got {network}")
     blocks = {name: torch.cat([here[name] for here in seen]) for name in seen[0] if not name.endswith(".attention")}
-    nodes = [_node(name, maps) for name, maps in blocks.items()]
+    shades = {name: _shades(maps) for name, maps in blocks.items()}
+    nodes = [_node(name, blocks[name], shown) for name, shown in shades.items()]
     attention = {
         name.rpartition(".")[0]: torch.cat([here[name] for here in seen]) for name in seen[0] if name.endswith(".attention")
     }
@@ -57,23 +58,28 @@ def explore(network: Network, steps: Iterable[Step]) -> Fragment:
         ],
         "attention": {name: _attention(weights) for name, weights in attention.items()},
     }
-    return fragment("explorer", data, _words(nodes))
+    return fragment("explorer", data, _words(blocks, shades, steps[len(steps) // 2].t))
 
 
 def _ends(steps: list[Step]) -> dict[str, list[Tensor]]:
     return {"in: xₜ": [step.x for step in steps], "out, as x̂₀": [step.x0 for step in steps]}
 
 
-def _node(name: str, maps: Tensor) -> dict:
-    """A block's maps (steps, C, H, W): the MAPS that vary most, in their own order, each step's in a row of the sheet."""
+def _shades(maps: Tensor) -> np.ndarray:
+    """Of a block's maps (steps, C, H, W) the MAPS that vary most, in their own order: (steps * MAPS, H, W)."""
     few = maps.std((0, 2, 3)).topk(min(MAPS, maps.shape[1])).indices.sort().values
     shown = (maps[:, few] / maps.std().clamp(min=1e-6)).reshape(-1, 1, *maps.shape[2:])
     missing = MAPS - len(few)
     if missing:
         shown = torch.nn.functional.pad(shown.view(len(maps), len(few), *maps.shape[2:]), (0, 0, 0, 0, 0, missing))
         shown = shown.reshape(-1, 1, *maps.shape[2:])
+    return pixels.shades(shown, signed=True)
+
+
+def _node(name: str, maps: Tensor, shades: np.ndarray) -> dict:
+    """What the page is told of a block: its name and shape, and `shades` as one sheet, each step's maps in a row."""
     side, _, block = name.partition(".")
-    panel = pixels.panel(block, pixels.shades(shown, signed=True))
+    panel = pixels.panel(block, shades)
     return {"name": name, "side": side, "block": block, "shape": list(maps.shape[1:]), **panel}
 
 
@@ -86,6 +92,14 @@ def _attention(weights: Tensor) -> dict:
     return {"heads": heads, "positions": positions, **panel}
 
 
-def _words(nodes: list[dict]) -> str:
-    rows = "".join(f"<li>{html.escape(n['name'])}: {' × '.join(map(str, n['shape']))}</li>" for n in nodes)
-    return f'<div class="strip"><p>The blocks of the U-Net, channels × height × width:</p><ul>{rows}</ul></div>'
+def _words(blocks: dict[str, Tensor], shades: dict[str, np.ndarray], t: float) -> str:
+    """What stands where no script runs: half way, at time t, the maps of each block, with its shape."""
+    pictures = {}
+    for name, maps in blocks.items():
+        half = len(maps) // 2 * MAPS
+        pictures[f"{name}: {' × '.join(map(str, maps.shape[1:]))}"] = {
+            f"{MAPS} of each block's feature maps (channels × height × width), at t = {t:g}": pixels.frame(
+                shades[name][half : half + MAPS]
+            )
+        }
+    return pixels.strip(pictures)

@@ -31,8 +31,8 @@ class Guessing(Fragment):
     def __repr__(self):
         return self.text
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        return {"text/plain": self.text, "text/html": self.html, MIME: self.about}
+    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
+        return {"text/plain": self.text, "text/html": self.html, MIME: self.about}, {}
 
 
 def predict(

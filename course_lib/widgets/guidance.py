@@ -147,9 +147,10 @@ class GuidanceExplorer:
     def __repr__(self):
         return f"GuidanceExplorer({', '.join(self.scene.models)})"
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
         view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
-        return {"text/plain": repr(self), "text/html": self.page.html, "application/vnd.jupyter.widget-view+json": view}
+        page, about = self.page._repr_mimebundle_()
+        return page | {"text/plain": repr(self), "application/vnd.jupyter.widget-view+json": view}, about
 
 
 def guidance_explorer(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib.files import write_atomically
+from course_lib.widgets.still import still
 
 HERE = Path(__file__).parent
 
@@ -64,6 +65,13 @@ class Fragment:
 
     def _repr_html_(self) -> str:
         return self.html
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
+        """As HTML, and as a still picture for what shows none, such as LaTeX."""
+        data: dict = {"text/plain": repr(self), "text/html": self.html}
+        if (picture := still(self.html)) is None:
+            return data, {}
+        return data | {"image/png": picture.text}, {"image/png": {"width": picture.width, "alt": picture.alt}}
 
     def save(self, path: str | Path, title: str = "Diffusion models by hand") -> Path:
         """Writes a page that opens from disk with no server and no network, and returns its path."""

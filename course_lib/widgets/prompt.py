@@ -109,9 +109,10 @@ class PromptBox:
     def __repr__(self):
         return f"PromptBox({self.studio.network})"
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
         view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
-        return {"text/plain": repr(self), "text/html": self.page.html, "application/vnd.jupyter.widget-view+json": view}
+        page, about = self.page._repr_mimebundle_()
+        return page | {"text/plain": repr(self), "application/vnd.jupyter.widget-view+json": view}, about
 
 
 def prompt_box(network: Network, evaluator: SceneDetector, prompts: Sequence[str] = PROMPTS, steps: int = 20) -> PromptBox:

@@ -8,6 +8,7 @@ In the paper people chose between the pictures of two systems. Here a detector d
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import torch
@@ -22,8 +23,9 @@ from course_lib.process import seeded
 EACH = 40
 CATEGORIES = ("colour", "count", "position", "binding", "unusual")
 """What is asked for, and what is scored. One object: the colours that are seen. Two to four of one kind: their number. One at a
-place, or two in a relation: the place or the relation. Two: which colour belongs to which shape. Two, with an object or a pair
-that is held out of all training data: all that the caption says."""
+place, or two in a relation: the place or the relation, of objects told apart by their colours or by their shapes. Two: whether
+both colours are seen, none with the other's shape. Two, with an object or a pair that is held out of all training data: all
+that the caption says."""
 
 
 def captions() -> list[str]:
@@ -83,9 +85,20 @@ def right_in_category(detected: Scene) -> Tensor:
     seen, asked = _matches("detected", detected), wanted()
     shown = torch.stack([(detected.colour == c).any(1) for c in range(len(COLOURS))])
     colour = (shown == torch.stack([(asked.colour == c).any(1) for c in range(len(COLOURS))])).all(0)
-    place = (detected.place == asked.place) & (seen["relation"][0] | (asked.relation < 0))
-    each = colour, seen["count"][0], place, seen["binding"][0], seen["all"][0]  # in the order of CATEGORIES
+    in_place = lambda seen, asked: (seen == asked)[:, :2].any(1) & (asked[:, 0] != asked[:, 1])
+    either = in_place(detected.colour, asked.colour) | in_place(detected.shape, asked.shape)
+    place = (detected.place == asked.place) & (detected.relation == asked.relation) & (either | (asked.relation < 0))
+    each = colour, seen["count"][0], place, _bound(detected, asked), seen["all"][0]  # in the order of CATEGORIES
     return torch.cat([hits.view(len(CATEGORIES), EACH)[i] for i, hits in enumerate(each)])
+
+
+def _bound(detected: Scene, asked: Scene) -> Tensor:
+    """Whether both colours of two objects are seen, none with the shape of the other object (B,)."""
+    of = lambda scene: scene.object[:, None, :2]
+    crossed = of(replace(asked, colour=asked.colour[:, [1, 0, 2, 3]]))
+    wrong = (detected.object[:, :, None] == crossed) & (crossed != of(asked)) & (crossed != of(asked).flip(2))
+    colours = (detected.colour[:, :, None] == asked.colour[:, None, :2]).any(1).all(1)
+    return colours & ~wrong.flatten(1).any(1)
 
 
 def score(detected: Scene) -> dict[str, float]:

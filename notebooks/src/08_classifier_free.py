@@ -711,13 +711,13 @@ claim(
 # that at $w = 1$ halves. In the widget, for $w > 1$, the guided points lie farther from the other classes than the tilted
 # density does, and are less spread. (The threshold is that of the implicit classifier.)
 #
-# ## Optional, 6 minutes: how often should the label be dropped?
+# ## Optional, 6 minutes: how often should the label be dropped, in the plane?
 #
 # Ho and Salimans (2022, section 4.2) compared dropout rates of 0.1, 0.2 and 0.5 on ImageNet. With 0.5 the whole trade-off curve
-# was worse; 0.1 and 0.2 were about equal.
+# was worse; 0.1 and 0.2 were about equal. Here the rates are compared in the plane only; on digits they were not.
 #
-# In the plane, from the same noise, sample with the learned scores and with the exact ones; the **error** is the mean distance
-# between the two end points. Each rate has five trainings of 400 steps:
+# From the same noise, sample with the learned scores and with the exact ones; the **error** is the mean distance between the
+# two end points. Each rate has five trainings of 400 steps:
 #
 #     python tests/benchmarks/dropout_plane.py
 #
@@ -774,8 +774,8 @@ others = {
 }
 claim(
     "cfg-dropout-rate",
-    "With half of the labels dropped the error of samples is larger than with one in ten, at "
-    "w = 1 and at w = 3.",
+    "In the plane, with half of the labels dropped the error of samples is larger than with one "
+    "in ten, at w = 1 and at w = 3.",
     figures=dict(
         plain=compare(at(1, 0.5), at(1, 0.1)),
         guided=compare(at(3, 0.5), at(3, 0.1)),
@@ -837,8 +837,9 @@ plots.show(
 #   {{cfg-classifier-slope.part}} of its conditional score.
 # - Guided DDIM with exact scores does not sample $p(x)\, P(c \mid x)^w$: the total variation is {{cfg-not-tilted.two}} at
 #   $w = 2$.
-# - The rate of dropout that gives the smaller error depends on $w$. Half instead of one in ten: {{cfg-dropout-rate.plain}} at
-#   $w = 1$, {{cfg-dropout-rate.guided}} at $w = 3$, no verdict at $w = 5$ (in the plane).
+# - In the plane the rate of dropout that gives the smaller error depends on $w$. Half instead of one in ten:
+#   {{cfg-dropout-rate.plain}} at $w = 1$, {{cfg-dropout-rate.guided}} at $w = 3$, no verdict at $w = 5$. On digits this was not
+#   measured.
 #
 # ## At full size
 #

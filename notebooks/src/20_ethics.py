@@ -1,11 +1,10 @@
 # %% [markdown]
 # # 20 Ethics: copies, minorities and watermarks
 #
-# **You will be able to** decide whether a sample is a copy of a training picture, and say what duplicates and guidance change.
-# You can predict which minority guidance leaves out. You can put a watermark into generated pictures, detect it, and say what
-# it is worth.
+# **You will be able to** decide whether a sample is a copy of a training picture, predict which minority guidance leaves out,
+# put a watermark into generated pictures, detect it, and say what it is worth.
 #
-# **Time** 60 minutes, without the two parts to read later. **Needs** lesson 07 (guidance, noise-aware classifier), lesson 08
+# **Time** 60 minutes. **Needs** lesson 07 (guidance, noise-aware classifier), lesson 08
 # (classifier-free guidance), lesson 14 (DDIM and its inversion), lesson 19 (editing). **Papers** Nicholas Carlini et al.:
 # *Extracting Training Data from Diffusion Models* (2023); Gowthami Somepalli et al.: *Diffusion Art or Digital Forgery?*
 # (2023); Yuxin Wen et al.: *Tree-Ring Watermarks* (2023); Pei Yang et al.: *Steganalysis on Digital Watermarking* (2024).
@@ -18,23 +17,22 @@ course_map("20")
 # %% [markdown]
 # ## Which ethical questions can be measured?
 #
-# In March 2023 a picture of Pope Francis in a white puffer coat spread over the web. Many people took it for a photograph. It
-# had been made with Midjourney.  It raises four questions:
+# In March 2023 a picture of Pope Francis in a white puffer coat spread over the web. Many took it for a photograph. It had
+# been made with Midjourney. It raises four questions:
 #
 # 1. **Copies.** Does a model return pictures of its training set?
 # 2. **Minorities.** Are all groups drawn as often as they are in the training set?
 # 3. **Provenance.** Can a mark show that a machine made a picture?
 # 4. **Purpose.** Should the picture have been made?
 #
-# This lesson measures the first three in miniature.
+# This lesson measures the first three.
 #
 # ## When is a sample a copy?
 #
 # The training loss has a minimum on the training set: the denoiser of lesson 02 that is exact for exactly these pictures. It
-# draws copies only. Real networks mostly do not; why is an **open question**.  Kadkhodaie et al. (2024) train two networks on
-# two disjoint sets of photographs. For small sets each network returns its own training pictures. For large sets both draw
-# nearly the same new pictures, though the sets are small beside the network's capacity. So capacity alone is not an
-# explanation.
+# draws copies only. Real networks mostly do not; why is an **open question**. Kadkhodaie et al. (2024) train two networks on
+# disjoint sets of photographs. Of small sets each returns its own training pictures. Of large sets both draw nearly the same
+# new pictures, though the sets are small beside the network's capacity. So capacity alone is not an explanation.
 #
 # A small distance to a training picture does not make a copy. Two plain digits, such as 1, are always near each other. So
 # compare the nearest distance with those of the whole neighbourhood (Carlini et al., section 5.1, without their factor). Let
@@ -43,8 +41,7 @@ course_map("20")
 #
 # $$\text{score}(x) = \frac{\|x - x^{(1)}\|}{\frac1n \sum_{i=1}^n \|x - x^{(i)}\|} .$$
 #
-# Near 1 the sample is as near to one picture as to many. At 0 it is that picture. How low is low? The held-out digits decide,
-# below.
+# Near 1 the sample is as near to one picture as to many. At 0 it is that picture. Held-out digits decide what is low, below.
 #
 # ### Exercise 1: `memorisation_score` (difficulty 2, 6 minutes)
 #
@@ -95,7 +92,7 @@ check.solution("memorisation_score")
 
 # %%
 plots.style()
-BLUE, _, GREEN, RED, _, SKY = plots.COLOURS[:6]
+BLUE, _, GREEN, RED = plots.COLOURS[:4]
 network = models.load("digits")
 chain, blind = network.process, network.given(NULL)
 known, _ = digits.load("train")
@@ -107,39 +104,39 @@ scores = {
     for name, x in (("held-out digits", held_out), ("samples", drawn))
 }
 threshold = float(scores["held-out digits"].min())
-distance = torch.cdist(held_out.flatten(1), known.flatten(1)).amin(1)
-for how, order in (("the score", scores["held-out digits"]), ("the distance", distance)):
-    ones = (held_out_label[order.argsort()[:50]] == 1).float().mean()
-    print(f"of the 50 held-out digits that are lowest by {how}, {ones:.0%} are ones")
+nearest = lambda x, known: torch.cdist(x.flatten(1), known.flatten(1)).amin(1)
+far = {"held-out digits": nearest(held_out, known), "samples": nearest(drawn, known)}
+print(*(f"median distance of {name} {d.median():.2f}" for name, d in far.items()), sep="; ")
+for how, order in (("score", scores), ("distance", far)):
+    ones = held_out_label[order["held-out digits"].argsort()[:50]] == 1
+    print(f"of the 50 held-out digits lowest by {how}, {int(ones.sum())} are ones")
 print(f"copies among 1,000 samples: {int((scores['samples'] < threshold).sum())}")
 
 fig, ax = plt.subplots(figsize=(10, 3.8))
-for (name, values), colour in zip(scores.items(), (SKY, RED)):
+for (name, values), colour in zip(scores.items(), (BLUE, RED)):
     ax.hist(values, np.linspace(0.2, 1, 41), histtype="step", lw=3, color=colour, label=name)
 ax.axvline(threshold, color="black", ls="--", label="threshold")
 ax.set(xlabel="memorisation score", ylabel="digits")
 ax.set_title("Score beside 4,000 training digits")
-ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+ax.legend()
 plots.show(
     fig,
-    alt="Two step histograms of the memorisation score from 0.2 to 1, of held-out digits "
-    "and of samples of the shipped network. They lie over each other, with their peaks "
-    "near 0.7. A dashed line at the lowest held-out score, about 0.32, marks the "
-    "threshold.",
+    alt="Step histograms of the memorisation score, of held-out digits and of samples. They "
+    "lie over each other, with peaks near 0.7. A dashed line at the lowest held-out score, "
+    "about 0.32, marks the threshold.",
 )
 
 # %% [markdown]
-# By the distance alone, all of the lowest are ones: it finds plain digits, not copies. The score finds fewer of them. By this
-# rule no sample of the shipped network is a copy. That says nothing about rarer copies: of 1,000 samples, a share of 3 in 1,000
-# gives none in 1 of 20 cases.
+# By the distance alone, all of the lowest are ones: it finds plain digits, not copies. The score finds fewer of them. Samples
+# are about as far from the training digits as held-out ones, and none of them is a copy.
 #
 # ## Are duplicated pictures memorised?
 #
 # On the web some pictures occur many times. So train on 2,000 digits, of which 29 are there 10, 30, 100 or 300 times. Which 29
-# is drawn anew for each of three trainings, from all digits but the ones. Ones are alike, so a copy of a one could not be told
-# from another one; they are in no group below. Each training has 600 steps of 64, about ten passes, and 300 samples are drawn
-# with labels as in the training set. The threshold is again the lowest score of 1,000 held-out digits, now beside these 2,000:
-# 0.27. (`python tests/benchmarks/memorisation.py`)
+# is drawn anew for each of three trainings, from all digits but ones. Ones are alike, so their copies could not be told; they
+# are in no group below. Each training has 600 steps of 64, about ten passes, and 300 samples are drawn with labels as in the
+# training set. The threshold is again the lowest score of 1,000 held-out digits, now 0.27. (`python
+# tests/benchmarks/memorisation.py`)
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -151,8 +148,9 @@ predict(
 )
 
 # %% [markdown]
-# For each count: the training pictures that samples of the first training came nearest to by the score, and these samples. A
-# copy is below 0.27. Of the digits that are there 10 times, only one is the nearest picture of any sample.
+# For each count: the training pictures that samples of the first training came nearest to by the score, and these samples.
+# Below stand the score (a copy is below 0.27) and the distance. Of the digits that are there 10 times, only one is the nearest
+# picture of any sample.
 
 # %%
 memory = figures.load("memorisation")
@@ -161,24 +159,29 @@ counts = ["1", "10", "30", "100", "300"]
 
 def pictures(text):
     """Pictures (n, 1, 16, 16) in [-1, 1], as the benchmark packed them."""
-    packed = torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
-    return packed.view(-1, 1, 16, 16).float() / 127.5 - 1
+    packed = torch.tensor([*base64.b64decode(text)])
+    return packed.view(-1, 1, 16, 16) / 127.5 - 1
 
 
+real = nearest(held_out[held_out_label != 1], known[:2000])
+print(
+    f"distance of held-out digits but ones: {real.min():.1f} or more, median {real.median():.1f}"
+)
 fig, axes = plt.subplots(1, 5, figsize=(11.5, 3.6))
 for ax, count in zip(axes, counts):
     pages = [page for page in memory.attrs["album"] if page["copies"] == int(count)]
     both = [pictures(page[which]) for page in pages for which in ("picture", "sample")]
     plots.pictures(torch.cat(both), columns=2, ax=ax, title=f"{count} ×")
     ax.axis("on")
-    each = "\n".join(f"score {page['score']:.2f}" for page in pages)
+    apart = [(a - b).norm() for a, b in zip(both[::2], both[1::2])]
+    each = "\n".join(f"{p['score']:.2f}; {d:.1f}" for p, d in zip(pages, apart))
     ax.set(xticks=[8, 25], xticklabels=["train", "drawn"], yticks=[], xlabel=each)
-    ax.tick_params(labelsize=13)
+fig.supxlabel("score; distance", fontsize=13)
 plots.show(
     fig,
     alt="Five columns of pairs, two each and one at 10 times: training picture and nearest "
-    "sample, with the score below. At 1 to 30 times the pairs differ; at 100 and 300 times they are the "
-    "same digit.",
+    "sample, with score and distance below. At 1 to 30 times the pairs differ, distance 2.7 "
+    "or more; at 100 and 300 times they are the same digit, 1.4 or less.",
 )
 
 
@@ -189,49 +192,33 @@ def copied(often, table=memory, **keys):
     return found / sum(memory.attrs["share of training"][c] for c in often)
 
 
+def points(ax, x, runs, kind="trainings", **look):
+    """Means over runs with their standard errors."""
+    each = [estimate(values, kind) for values in runs]
+    ax.errorbar(x, [e.mean for e in each], [e.error for e in each], ms=9, capsize=6, **look)
+
+
 main = dict(step=600, noises=0)
-steps = [150, 300, 600]
-fig, axes = plt.subplots(1, 2, figsize=(12, 4.6), sharey=True)
-looks = (
-    (0.0, SKY, "^:", "w = 0 (no class)"),
-    (1.0, BLUE, "o-", "w = 1"),
-    (3.0, RED, "s--", "w = 3"),
-)
-for w, colour, line, name in looks:
-    each = [estimate(copied([c], w=w, **main)) for c in counts]
-    at, errors = [e.mean for e in each], [e.error for e in each]
-    axes[0].errorbar(
-        [int(c) for c in counts],
-        at,
-        errors,
-        fmt=line,
-        color=colour,
-        ms=9,
-        capsize=6,
-        label=name,
-    )
-axes[0].set(xscale="log", xlabel="times in the training set", ylabel="copies drawn / shown")
-axes[0].set_xticks([int(c) for c in counts], counts, minor=False)
-axes[0].minorticks_off()
-axes[0].set_title("After 600 steps")
-for count, colour, line in (("300", RED, "s--"), ("100", BLUE, "o-"), ("30", GREEN, "v:")):
-    each = [estimate(copied([count], w=1, step=step, noises=0)) for step in steps]
-    at, errors = [e.mean for e in each], [e.error for e in each]
-    axes[1].errorbar(
-        steps, at, errors, fmt=line, color=colour, ms=9, capsize=6, label=f"{count} times"
-    )
-axes[1].set(xlabel="training steps", xticks=steps)
-axes[1].set_title("During training, w = 1")
-for ax in axes:
-    ax.axhline(1, color="black", lw=1.5)
-    ax.legend(loc="upper left")
+at_step = lambda count, step: copied([count], w=1, step=step, noises=0)
+for step in (150, 300, 600):
+    both = (f"{c} times {estimate(at_step(c, step)):.2f}" for c in counts[3:])
+    print(f"w = 1, after {step} steps:", *both)
+fig, ax = plt.subplots(figsize=(10, 4.2))
+looks = ((3.0, RED, "s--"), (1.0, "black", "o-"), (0.0, GREEN, "^:"))
+for w, colour, line in looks:
+    runs = [copied([c], w=w, **main) for c in counts]
+    points(ax, [int(c) for c in counts], runs, fmt=line, color=colour, label=f"w = {w:g}")
+ax.set(xscale="log", xlabel="times in the training set", ylabel="copies drawn / shown")
+ax.set_xticks([int(c) for c in counts], counts)
+ax.minorticks_off()
+ax.axhline(1, color="grey", lw=1.5)
+ax.set_title("Copies after 600 steps (w = 0: no class)")
+ax.legend(loc="upper left")
 plots.show(
     fig,
-    alt="Two line plots of copies drawn over copies shown, with standard errors of three "
-    "trainings. Left, over the times in the training set: 0 up to 30 times; at 100 "
-    "times 0 for w = 0, 0.19 for w = 1 and 0.77 for w = 3; at 300 times 0.39, 0.89 and "
-    "1.47. Right, over steps at w = 1: all 0 at 150 steps; 300 times rises from 300 "
-    "steps on, 100 times at 600.",
+    alt="Copies drawn over copies shown, with standard errors of three trainings, over the "
+    "times in the training set: 0 up to 30 times; at 100 times 0 for w = 0, 0.19 for w = 1 "
+    "and 0.77 for w = 3; at 300 times 0.39, 0.89 and 1.47.",
 )
 
 # %%
@@ -247,7 +234,7 @@ claim(
     measured="copies drawn over copies shown {often:.2f}",
     holds=lambda often: often.higher,
     null={
-        "1,000 digits that were not trained on, in the place of the samples": dict(
+        "1,000 real digits that were not trained on, in the place of the samples": dict(
             often=compare(copied(often, unseen), copied(once, unseen))
         ),
         "the same samples, the counts permuted among the pictures": dict(
@@ -258,11 +245,9 @@ claim(
 
 
 # %%
-def all_copies(w, noises=0):
-    """The share of samples that are copies (trainings,)."""
-    return figures.values(memory, "all copies", w=w, step=600, noises=noises)
-
-
+all_copies = lambda w, noises=0: figures.values(
+    memory, "all copies", w=w, step=600, noises=noises
+)
 claim(
     "copy-guidance",
     "In three trainings, a larger share of samples are copies at w = 3 than at w = 1.",
@@ -273,19 +258,21 @@ claim(
 )
 
 # %% [markdown]
-# The duplicated digits were drawn at random, and ones are in neither group. So their count is the cause. Digits that are there
-# 30 times or less were not copied: at 30 times, 0 of about 70 that would be expected in three trainings. After 150 steps
-# nothing is copied, but the samples are no digits yet (see the dial). What counts may be how often the network has seen a
-# picture: 300 times after 300 steps and 100 times after 600 are copied about equally. So 30 is no safe number; longer training
-# was not tried.
+# The duplicated digits were drawn at random, and ones are in neither group. So their count is the cause; the pictures that are
+# there once are the control. The null models ask less. Real digits have no copies at all. Permuted counts keep samples and
+# copies, and draw anew which pictures pass for duplicated. That tests how shares are computed; it is no training without
+# duplicates. Nor are copies just plain digits: the pictured ones are nearer to their picture than any held-out digit but ones
+# is to a training digit.
 #
-# Turn the dial: the same 16 noises after 150 to 600 steps, and the training picture that is nearest to each sample.
+# At 30 times, 0 copies were drawn of about 70 that would be expected. After 150 steps nothing is copied, but the samples are no
+# digits yet (see the dial). What counts may be how often the network was trained on a picture: 300 times after 300 steps and
+# 100 times after 600 are copied about equally. Longer training was not tried, so 30 is no safe number.
+#
+# Turn the dial: 16 samples of the same noises after 150 to 600 steps, and the nearest training pictures.
 
 # %% tags=["nbval-ignore-output"]
 film = memory.attrs["film"]
-mean_of = lambda count, step: float(
-    copied([count], w=1, step=step, noises=0).mean().clip(0, 1)
-)
+mean_of = lambda count, step: float(at_step(count, step).mean().clip(0, 1))
 dial(
     "training steps",
     [frame["step"] for frame in film],
@@ -293,51 +280,41 @@ dial(
         "drawn": [pictures(f["drawn"]) for f in film],
         "nearest training picture": [pictures(f["nearest"]) for f in film],
     },
-    {
-        f"copied (shown {c} ×)": [mean_of(c, frame["step"]) for frame in film]
-        for c in ("300", "100")
-    },
+    {f"copied (shown {c} ×)": [mean_of(c, f["step"]) for f in film] for c in counts[3:]},
 )
 
 # %% [markdown]
-# At 600 steps two of the 16 are copies, the first and the last of row 2, both of pictures that are there 300 times.
+# At 600 steps two are copies, the first and the last of row 2, of pictures that are there 300 times.
 #
 # **What helps.** Find duplicates and remove them before training. They matter at full size, too. Carlini et al. extract over a
-# thousand training pictures, photographs of individual people and logos among them. Of Stable Diffusion these are about a
-# hundred, of the 350,000 pictures that are duplicated most. Somepalli et al. find copies by image retrieval. Deduplication does
-# not end it: Webster (2023) extracts *template verbatims*, training pictures that come back largely intact, from newer systems,
-# also from such that deduplicate.
+# thousand training pictures, photographs of individual people among them; of Stable Diffusion about a hundred, of the 350,000
+# pictures that are duplicated most. Somepalli et al. find copies by image retrieval. Deduplication does not end it: Webster
+# (2023) extracts training pictures, largely intact, also from newer systems that deduplicate.
 #
 # ### Box: consent and licensing of training data (to read later)
 #
 # This is no legal advice.
 #
-# - **Consent.** LAION-5B lists 5.85 billion pairs of a picture's address and a text from the web. Those who made the pictures
-#   were not asked.
-# - **European Union.** Directive 2019/790 permits text and data mining for research (article 3). It permits other mining unless
-#   the rights holder has reserved it (article 4), the *opt-out*. Whether a reservation in plain words is enough is contested:
-#   two Hamburg courts differ.
-# - **Germany.** A Hamburg court held in 2024 that LAION's copy of a photograph falls under the research exception. The higher
-#   court confirmed the result in 2025, and held that the general exception covers the copy, too. A Munich court held in 2025
-#   (GEMA against OpenAI) that *memorised* texts do not fall under that exception.
-# - **United Kingdom.** In Getty Images against Stability AI (2025) the claim about training was dropped, since there was no
-#   evidence of training in the United Kingdom. The court held that the weights are no infringing copy. Getty was given
-#   permission to appeal.
+# - **Consent.** LAION-5B lists 5.85 billion pictures and texts from the web. Those who made them were not asked.
+# - **European Union.** Directive 2019/790 permits text and data mining for research (article 3), and other mining unless the
+#   rights holder has reserved it (article 4), the *opt-out*. Two Hamburg courts differ on whether plain words are enough.
+# - **Germany.** Hamburg courts (2024, 2025) held that LAION's copy of a photograph falls under such exceptions. A Munich court
+#   (GEMA against OpenAI, 2025) held that *memorised* texts do not.
+# - **United Kingdom.** In Getty Images against Stability AI (2025) the claim about training was dropped. The court held that
+#   the weights are no infringing copy; an appeal is permitted.
 # - **United States.** The Copyright Office (2025) finds no general answer on fair use.
-# - So memorisation, which this lesson measures, is also a legal question.
 #
 # ## Which groups does guidance leave out?
 #
-# Suppose that the training set has all groups in fair shares. A perfect model draws them in these shares at $w = 1$. But most
-# pictures are drawn with guidance. Lesson 07 gave the score of guided sampling:
+# A perfect model draws all groups in the training set's shares at $w = 1$. But most pictures are drawn with guidance. Lesson 07
+# gave the score of guided sampling:
 #
 # $$\nabla \log q(x_t) + w\, \nabla \log P(c \mid x_t) .$$
 #
 # For $w > 1$ it prefers points where $\log P(c \mid x_t)$ is large. So a group of class $c$ loses share where its members could
 # be taken for another class. In the plane this can be computed without any network. Class $A$ has two groups, nine to one.
 # Class $B$, as large as $A$, stands to the right. Three arrangements differ in where the few are: nearer to $B$ than the many,
-# farther from it, or at the same distance. The points come from a fine grid of noise, so the only error is that of the grid,
-# about 0.03 in the ratio.
+# farther from it, or at the same distance. The noises are a fine grid; its error in the ratio is about 0.03.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -349,7 +326,7 @@ predict(
 )
 
 # %%
-process, ws = DDPM(cosine_beta(1000)), [1, 1.5, 2, 3, 4, 6, 8]
+process, ws = DDPM(cosine_beta(1000)), [1, 2, 3, 4, 6, 8]
 left, near, beside, other = [-0.9, 0.5], [0.35, -0.5], [-0.3, 0.7], [0.9, 0.0]
 cases = {"near B": (near, left), "far from B": (left, near)}
 cases |= {"same distance": ([beside[0], -beside[1]], beside)}
@@ -373,17 +350,16 @@ made = {(name, w): share_of_first(groups, w) for name, groups in cases.items() f
 fig, axes = plt.subplots(1, 4, figsize=(12, 4), width_ratios=(1, 1, 1, 1.35))
 some = torch.multinomial(weight, 400, replacement=True, generator=seeded(0))
 for ax, (name, groups) in zip(axes, cases.items()):
-    for w, colour, mark in ((1, SKY, "o"), (4, RED, "^")):
+    for w, colour, mark in ((1, BLUE, "o"), (4, RED, "^")):
         at = made[name, w][0][some].T
         ax.scatter(*at, s=14, color=colour, marker=mark, alpha=0.6, lw=0, label=f"w = {w}")
     for at, text in zip((*groups, other), ("few", "many", "B")):
         box = dict(fc="white", ec="none", alpha=0.75, pad=1)
-        ax.annotate(text, at, ha="center", va="center", fontsize=15, weight="bold", bbox=box)
+        ax.annotate(text, at, ha="center", va="center", weight="bold", bbox=box)
     ax.set_title(f"few: {name}", fontsize=15)
-    ax.set(xlim=(-2.1, 1.6), ylim=(-1.85, 1.85), aspect="equal")
-    ax.set(xlabel="$x_1$", xticks=(-1, 0, 1), yticks=(-1, 0, 1))
+    ax.set(xlim=(-2.1, 1.6), ylim=(-1.85, 1.85), aspect="equal", xlabel="$x_1$")
 axes[0].set_ylabel("$x_2$")
-axes[0].legend(loc="upper right", markerscale=2, fontsize=12)
+axes[0].legend(loc="lower left", markerscale=2, fontsize=12)
 for name, colour, line in zip(cases, (RED, BLUE, GREEN), ("s--", "o-", "v:")):
     axes[3].plot(ws, [made[name, w][1] for w in ws], line, color=colour, ms=8, label=name)
 axes[3].axhline(0.1, color="black", lw=1.5)
@@ -391,10 +367,9 @@ axes[3].set(xlabel="w", title="Share of the few in A", ylim=(0, 0.42))
 axes[3].legend(fontsize=13)
 plots.show(
     fig,
-    alt="Three planes of points at w = 1 and w = 4, and a line plot of the share of the few "
-    "over w from 1 to 8. All begin at about a tenth. Near B the share falls to 0.01 at w = 2 "
-    "and to 0 at w = 4; at the same distance it falls to 0.03 at w = 4; far from B it "
-    "rises to 0.36 at w = 8.",
+    alt="Three planes of points at w = 1 and w = 4, and the share of the few over w from 1 to "
+    "8. All begin at about a tenth. Near B it falls to 0 at w = 4; at the same distance to "
+    "0.03; far from B it rises to 0.36 at w = 8.",
 )
 
 
@@ -411,83 +386,85 @@ claim(
     "With exact scores, guidance from w = 1 to 4 shrinks the share of a minority that is "
     "near another class, and of one at the same distance from it as the majority. It raises "
     "the share of a minority that is far from it.",
-    figures=dict(
-        near=over_w(cases["near B"]),
-        same=over_w(cases["same distance"]),
-        far=over_w(cases["far from B"]),
-    ),
+    figures={name.split()[0]: over_w(groups) for name, groups in cases.items()},
     measured="share at w = 4 over that at w = 1: near {near:.2f}, same distance {same:.2f}, "
     "far {far:.2f}",
     holds=lambda near, same, far: all_of(near < 1 - GRID, same < 1 - GRID, far > 1 + GRID),
-    null={
-        "two groups of one size, at the same distance": dict(
-            near=halves, same=halves, far=halves
-        )
-    },
+    null={"two groups of one size": dict(near=halves, same=halves, far=halves)},
 )
 
 # %% [markdown]
 # At the *same distance* only the number differs, and the few lose: where $A$ has fewer points, $\log P(A \mid x_t)$ is lower.
 # *Near* $B$ the few vanish. *Far* from $B$ the distance outweighs the number, and the few gain.
 #
-# ### Does the prediction hold for a trained network?
+# ### Does the number count in a trained network?
 #
-# One network is trained on four *kinds* of digits and is given only the kind. One kind is 360 sixes and 40 nines, beside a kind
-# of fours and sevens. Another is 360 eights and 40 zeros, beside a kind of threes and fives. A prediction was made before the
-# training by lesson 07's noise-aware classifier, which was not trained on these kinds. It gives $\log P(\text{kind} \mid x_t)$,
-# shown left. It is much lower for nines than for sixes: nines should lose. It is equal or a little higher for zeros than for
-# eights: zeros should keep their share, or gain a little. (`python tests/benchmarks/bias.py`; one training, three noises of 400
-# samples)
+# Networks are trained on four *kinds* of digits and are given only the kind. Sixes and nines are one kind, beside a kind of
+# fours and sevens; eights and zeros are another, beside threes and fives. The arms differ in one thing: of a kind's 400
+# pictures, a *tenth* or *half* are nines (or zeros). Three trainings of 400 steps an arm, 300 samples of each kind.
+#
+# Compare the *odds*, nines to sixes, at $w = 2$ with those at $w = 1$ from the same noises. (One factor of the odds changes a
+# small share more than a half.) The prediction, written before the runs: the factor is smaller for a tenth. Another one is
+# lesson 07's noise-aware classifier, not trained on these kinds: its $\log P(\text{kind} \mid x_t)$ of nines less that of
+# sixes, a mean over $t$, stands across below. (`python tests/benchmarks/bias.py`)
 
 # %%
-bias = figures.load("bias")
-above = [1.0, 2.0, 4.0, 8.0]
-pairs = {0: ("9 among 6", RED, "s--"), 2: ("0 among 8", BLUE, "o-")}
-minority = lambda kind, w: figures.values(bias, "minority", kind=kind, w=w)
-fig, axes = plt.subplots(1, 2, figsize=(12, 4.4))
-sure = {row["digit"]: row["log P"] for row in bias.attrs["surety"]}
-looks = ((9, RED, "s--", "9 (few)"), (6, RED, "D:", "6 (many)"))
-looks += ((0, BLUE, "o-", "0 (few)"), (8, BLUE, "v:", "8 (many)"))
-for digit, colour, line, name in looks:
-    axes[0].plot(bias.attrs["times"], sure[digit], line, color=colour, ms=8, label=name)
-axes[0].set(xlabel="time t", ylabel="log P(kind | $x_t$)", title="Classifier, beforehand")
-axes[0].legend(fontsize=13)
-for kind, (name, colour, line) in pairs.items():
-    each = [estimate(minority(kind, w), "noises") for w in above]
-    at, errors = [e.mean for e in each], [e.error for e in each]
-    axes[1].errorbar(above, at, errors, fmt=line, color=colour, ms=9, capsize=6, label=name)
-    cells = (f"w = {w:g} {e:.3f}" for w, e in zip(above, each))
-    print(f"share of {name}: " + ", ".join(cells))
-axes[1].axhline(0.1, color="black", lw=1.5)
-axes[1].set(xlabel="w", title="Minority's share, drawn", ylim=(0, 0.12))
-axes[1].legend()
+bias, gaps = figures.load("bias"), figures.load("bias", "gaps")
+
+
+def factor(arm, kind):
+    """The odds at w = 2 over those at w = 1 (trainings,); kind 0 is nines, 2 zeros."""
+    low, high = figures.values(bias, "odds", arm=arm, kind=kind, w=[1.0, 2.0])
+    return high / low
+
+
+fig, ax = plt.subplots(figsize=(10, 4))
+looks = ((0, "nines", RED, "s"), (2, "zeros", BLUE, "o"))
+for kind, name, colour, mark in looks:
+    for arm, fill in (("tenth", colour), ("half", "white")):
+        gap = figures.values(gaps, "gap", arm=arm, kind=kind)
+        look = dict(fmt=mark, color=colour, mfc=fill, label=f"{name}, {arm}")
+        points(ax, gap, [factor(arm, kind)], **look)
+ax.axhline(1, color="grey", lw=1.5)
+ax.set(xlabel="difference of log P, beforehand", ylabel="factor of the odds")
+ax.set_title("Guidance from w = 1 to 2")
+ax.legend()
 plots.show(
     fig,
-    alt="Left: log P over time from 200 to 700. All curves fall, that of nines up to 600; it "
-    "lies far below that of sixes, that of zeros a little above that of eights. Right: the "
-    "minority's share over w. Nines fall from 0.07 to under 0.01 at w = 2; zeros from "
-    "0.09 to 0.02 at w = 8. A line marks 0.1, the share in training.",
+    alt="Factor of the odds over the classifier's difference, with standard errors: nines at a "
+    "tenth 0.15, at half 0.61; zeros 0.77 and 1.27. They rise with the difference.",
 )
 
 # %%
-nines, zeros = (minority(kind, 2.0) / minority(kind, 1.0) for kind in (0, 2))
-ratio = compare(nines, zeros, "noises")
-print(f"share at w = 2 over that at w = 1: nines {ratio.a:.2f}, zeros {ratio.b:.2f}")
+both = lambda arm: {
+    name: compare(factor(arm, kind), factor("half", kind)) for kind, name, _, _ in looks
+}
+claim(
+    "bias-network",
+    "In three trainings, going from w = 1 to 2 multiplies the odds of nines among sixes, and "
+    "of zeros among eights, by a smaller factor if they are a tenth of their kind than half.",
+    figures=both("tenth"),
+    measured="factor of the odds: nines {nines:.2f}, zeros {zeros:.2f}",
+    holds=lambda nines, zeros: all_of(nines.lower, zeros.lower),
+    null={"half, from other noises, in the place of a tenth": both("half, again")},
+    expected=None,
+)
 
 # %% [markdown]
-# The first half of the prediction holds. The second failed: zeros lose too, more at larger $w$. That nines lose more than zeros
-# was noticed in these figures, so it is no claim here. The classifier's figure includes the sizes of the groups, so something
-# else lowers the share of zeros. What it is was not tested.
+# For zeros the number decides the direction: at half their odds rise with guidance, at a tenth they fall, a difference of
+# {{bias-network.zeros.difference}}. For nines it is as large, {{bias-network.nines.difference}}, but three trainings do not
+# decide it, so the claim about both stays open. The factors lie in the order that the classifier gives; only zeros at a tenth,
+# which should gain, lose. Already at $w = 1$ these short trainings draw about 2 % nines, not 10 %.
 #
-# Luccioni et al. (2023) find in DALL-E 2 and Stable Diffusion 1.4 and 2 that marginalised groups are under-represented in
-# pictures of professions. Their abstract does not say which part of that is due to guidance. **What helps**: weight the data,
+# Luccioni et al. (2023) find that marginalised groups are under-represented in pictures of professions by DALL-E 2 and Stable
+# Diffusion; how much of it is due to guidance, their abstract does not say. **What helps**: weight the data,
 # name the group in the caption, and look at shares.
 #
 # ## How does a watermark in the noise work?
 #
-# A mark that is drawn onto a picture can be cropped. Wen et al. (2023) mark the noise $x_T$ instead. DDIM with $\eta = 0$ turns
-# one noise into one picture, and lesson 14 inverts it. So choose a noise with a secret pattern, and sample as always. Later,
-# invert a picture and look for the pattern. This is the **tree-ring watermark**.
+# A mark that is drawn onto a picture can be cropped. Wen et al. (2023) mark the noise $x_T$ instead: choose one with a secret
+# pattern, and sample by DDIM as always. Later, invert a picture (lesson 14) and look for the pattern. This is the **tree-ring
+# watermark**.
 #
 # The pattern lies in the Fourier transform of the noise. Low frequencies are chosen; here 1 to 5 waves a picture. A **key** is
 # a complex value for each of these. Two of the three patterns in their code:
@@ -503,9 +480,8 @@ print(f"share at w = 2 over that at w = 1: nines {ratio.a:.2f}, zeros {ratio.b:.
 #
 # ### Exercise 2: `mark_noise` (difficulty 2, 5 minutes)
 #
-# `noise` is (B, C, H, W). `torch.fft.fft2(noise, norm="ortho")` gives its frequencies; those of Gaussian noise have a mean
-# square of 1. `torch.fft.ifft2(f, norm="ortho").real` leads back. `value` (H, W) is the key, complex, in the order of `fft2`,
-# and 0 where the noise stays free.
+# `noise` is (B, C, H, W). `torch.fft.fft2(noise, norm="ortho")` gives its frequencies; `torch.fft.ifft2(f, norm="ortho").real`
+# leads back. `value` (H, W) is the key, complex, in the order of `fft2`, and 0 where the noise stays free.
 
 
 # %%
@@ -552,11 +528,11 @@ check.solution("detect_mark")
 
 # %% [markdown]
 # Your two functions mark and find 40 digits. The sampler is guided ($w = 2$) and is given the class; the detector is given
-# neither. 300 held-out digits are unmarked. (The key is one of ten, a rather strong one: see the measurement below.)
+# neither. 300 held-out digits are unmarked. (The key is one of ten, a rather strong one.)
 
 # %%
 key, ladder = draw_key(16, 1, 5, seed=2), [*chain.times(25).tolist()[:-1], 1]
-assert all(t > s for t, s in pairwise(ladder)), "the times must fall"
+assert all(t > s for t, s in pairwise(ladder))
 eight_bits = lambda x: ((x.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
 ten = torch.arange(40) % 10
 noise = network.draw_noise(40, seeded(10))
@@ -577,59 +553,42 @@ fig, axes = plt.subplots(1, 4, figsize=(11, 3.6), width_ratios=(1.25, 1.25, 1, 1
 for ax, name in zip(axes, generated):
     plots.pictures(generated[name][:20], columns=5, ax=ax, title=name)
 for ax, (name, f) in zip(axes[2:], shown.items()):
-    strongest = float(spectrum(f).abs().max())
-    ax.imshow(spectrum(f), cmap="RdBu", vmin=-strongest, vmax=strongest)
-    ax.set(xticks=[], yticks=[], title=name, xlabel=f"scale ±{strongest:.1f}")
+    top = float(spectrum(f).abs().max())
+    image = ax.imshow(spectrum(f), cmap="RdBu", vmin=-top, vmax=top)
+    ax.set(xticks=[], yticks=[], title=name)
+    fig.colorbar(image, ax=ax, location="bottom", ticks=[-round(top, 1), 0, round(top, 1)])
 plots.show(
     fig,
-    alt="Twenty digits from plain and from marked noise. Two maps of frequencies: the key, "
-    "rings of different colours, and the mean of the noise found, where the same rings "
-    "are visible.",
-)
-
-# %%
-fig, ax = plt.subplots(figsize=(10, 3.4))
-looks = zip(matches.items(), (GREEN, RED, BLUE), ("-", "-", "--"))
-for (name, m), colour, line in looks:
-    look = dict(histtype="step", lw=3, density=True, color=colour, ls=line, label=name)
-    ax.hist(m, np.linspace(-0.6, 1, 33), **look)
-ax.set(xlabel="match with the key", ylabel="density", title="Match of the noise found")
-ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-plots.show(
-    fig,
-    alt="Three step histograms of the match with the key: around 0 for plain and real "
-    "digits, around 0.6 for marked ones, with little overlap.",
+    alt="Twenty digits from plain and from marked noise. Two maps of frequencies with colour "
+    "bars: the key, rings, up to 1.3; the mean of the noise found, the same, up to 0.8.",
 )
 
 # %% [markdown]
-# ### Exercise 4: `detection_limit` (difficulty 1, 2 minutes)
-#
-# Fix the **false-alarm rate** first: the share of unmarked pictures in which a mark is reported. Return the threshold that a
-# share `rate` of the scores (N,) of unmarked pictures passes.
-
+# The threshold follows from the **false-alarm rate**, the share of unmarked pictures in which a mark is reported. Let one in a
+# hundred real digits pass.
 
 # %%
-def my_detection_limit(scores, rate):
-    """The threshold that a share `rate` of the scores (N,) of unmarked pictures passes."""
-    ...  # write it here
-
-
-verdict = check.detection_limit(my_detection_limit)
-my_detection_limit = verdict.function
-verdict
-
-# %%
-check.solution("detection_limit")
-
-# %%
-limit = my_detection_limit(matches["real"], 0.01)
+limit = matches["real"].quantile(0.99)
 caught = (matches["marked"] > limit).float().mean()
-print(f"threshold {float(limit):.2f}; detected in {caught:.0%} of 40 marked pictures")
+print(f"threshold {limit:.2f}; detected in {caught:.0%} of 40 marked pictures")
+fig, ax = plt.subplots(figsize=(10, 3.4))
+looks = zip(matches.items(), (GREEN, RED, "black"), ("-", "-", ":"))
+for (name, m), colour, line in looks:
+    bins = np.linspace(-0.6, 1, 33)
+    ax.hist(m, bins, histtype="step", lw=3, density=True, color=colour, ls=line, label=name)
+ax.axvline(limit, color="grey", ls="--", label="threshold")
+ax.set(xlabel="match with the key", ylabel="density", title="Match of the noise found")
+ax.legend()
+plots.show(
+    fig,
+    alt="Step histograms of the match with the key: around 0 for plain and real digits, around "
+    "0.6 for marked ones. A dashed line at 0.34, the threshold, lies between.",
+)
 
 # %% [markdown]
 # ## Which edits remove the mark?
 #
-# Now other edits: mirrors, quarter turns, JPEG files, blur, noise, a shift or a crop by one pixel of 16. A **regeneration
+# Edits: mirrors, quarter turns, JPEG, blur, noise, a shift or a crop by one pixel of 16. A **regeneration
 # attack** adds noise up to $t = 200$ and denoises, which is lesson 19's editing. It needs a denoiser, not the key. Here it is
 # the same network, without the class; another one was not tried. Ten keys of each pattern, 40 pictures each; one in a hundred
 # of 600 unmarked, unedited pictures passes. (`python tests/benchmarks/provenance.py`)
@@ -648,35 +607,20 @@ edits = mark["edit"].unique().tolist()
 rate = lambda pattern, edit, figure="detected": figures.values(
     mark, figure, pattern=pattern, edit=edit
 )
-looks = (("rings", RED, "s", "detected"), ("rand", BLUE, "o", "detected"))
-looks += (("rings", "black", "d", "false alarms"),)
-fig, ax = plt.subplots(figsize=(11, 6.4))
-for k, (pattern, colour, shape, figure) in enumerate(looks):
-    each = [estimate(rate(pattern, edit, figure), "keys") for edit in edits]
-    name = pattern if figure == "detected" else "rings, unmarked pictures"
-    ax.errorbar(
-        [e.mean for e in each],
-        np.arange(len(edits)) + 0.22 * (k - 1),
-        xerr=[e.error for e in each],
-        fmt=shape,
-        color=colour,
-        ms=9,
-        capsize=5,
-        label=name,
-    )
-ax.set(
-    yticks=range(len(edits)), yticklabels=edits, xlim=(-0.02, 1.02), xlabel="share detected"
-)
-ax.set_title("Detection after an edit, ten keys")
-ax.invert_yaxis()
-ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+looks = (("rings", "detected", "rings", RED, "s"), ("rand", "detected", "rand", BLUE, "o"))
+looks += (("rings", "false alarms", "rings, unmarked pictures", "black", "d"),)
+fig, ax = plt.subplots(figsize=(12, 4.6))
+for k, (pattern, figure, name, colour, mark_shape) in enumerate(looks):
+    at, runs = np.arange(9) + 0.2 * (k - 1), [rate(pattern, edit, figure) for edit in edits]
+    points(ax, at, runs, "keys", fmt=mark_shape, color=colour, label=name)
+ax.set_xticks(range(9), edits, rotation=25)
+ax.set(ylabel="share detected", title="Detection after an edit, ten keys")
+ax.legend()
 plots.show(
     fig,
-    alt="Dot plot with standard errors of the share detected without an edit and after eight "
-    "edits. Unedited, "
-    "rings 0.84 and random keys 0.86; mirror 0.49 and 0.03; quarter turn 0.45 and 0; "
-    "regeneration 0.58 and 0.38; JPEG 0.12 and 0.23; else 0.14 or less. Unmarked "
-    "pictures stay at 0.02 or less.",
+    alt="Dots with standard errors: share detected, unedited (0.84 and 0.86) and after eight "
+    "edits. Rings lead after mirror (0.49), turn (0.45) and regeneration (0.58); both are at "
+    "0.23 or less after the others, unmarked pictures at 0.02 or less.",
 )
 
 # %%
@@ -688,14 +632,10 @@ for edit in edits:
 
 
 # %%
-def after(pattern):
-    """The claim's figures of keys of a pattern."""
-    return {
-        name: compare(rate(pattern, edit), rate("rand", edit), "keys")
-        for name, edit in (("mirror", "mirror"), ("turn", "turn by 90°"))
-    }
-
-
+after = lambda pattern: {
+    edit.split()[0]: compare(rate(pattern, edit), rate("rand", edit), "keys")
+    for edit in ("mirror", "turn by 90°")
+}
 claim(
     "mark-rings",
     "With the digits' network, a ring key is detected more often than a random key after a "
@@ -707,56 +647,37 @@ claim(
 )
 
 # %%
-strength = np.array(
-    [float(draw_key(16, 1, 5, k).value.abs().square().sum()) / 80 for k in range(10)]
-)
-turn, order = rate("rings", "turn by 90°"), strength.argsort()
-print(f"mean square of a ring key: {strength.min():.2f} to {strength.max():.2f}")
-weak, strong = turn[order].reshape(2, 5).mean(1)
-print(f"after a turn, detected: five weaker keys {weak:.2f}, five stronger {strong:.2f}")
+keys = torch.stack([draw_key(16, 1, 5, k).value for k in range(10)])
+strength = keys.abs().square().sum((1, 2)) / 80
+print(f"mean square of ring keys: {strength.min():.2f} to {strength.max():.2f}")
+weak, strong = rate("rings", "turn by 90°")[strength.argsort()].reshape(2, 5).mean(1)
+print(f"rings after a turn: five weaker keys {weak:.2f}, five stronger {strong:.2f}")
 
 # %%
 quality = figures.load("provenance", "quality")
-of = lambda kind, figure="variance within a class": figures.values(quality, figure, of=kind)
-for kind in ("plain", "rings", "rand"):
-    right, spread = (
-        estimate(of(kind, f), "keys") for f in ("class accuracy", "variance within a class")
-    )
+of = lambda kind: figures.values(quality, "variance within a class", of=kind)
+for kind in ("rings", "rand", "plain, again"):
+    variance = compare(of(kind), of("plain"), "keys")
     print(
-        f"{kind:6} class accuracy {right:.3f}, variance of a pixel within a class {spread:.4f}"
+        f"variance of a pixel within a class: {kind} {variance.a:.3f}, plain {variance.b:.3f}"
     )
-claim(
-    "mark-alike",
-    "With the digits' network, pictures with one ring key differ less within a class than "
-    "pictures without a mark.",
-    figures=dict(variance=compare(of("rings"), of("plain"), "keys")),
-    measured="variance of a pixel within a class {variance:.3f}",
-    holds=lambda variance: variance.lower,
-    null={
-        "other noises without a mark": dict(
-            variance=compare(of("plain, again"), of("plain"), "keys")
-        )
-    },
-)
 
 # %% [markdown]
 # **Which edits does each pattern survive?** Rings survive mirrors and quarter turns in nearly half of the pictures, random keys
-# hardly ever. But a ring key is five random numbers, so some keys are strong and some weak; random keys, of 80 numbers, vary
-# less. After a turn, the stronger ring keys are detected most of the time, the weaker seldom (the print above).
+# hardly ever. But a ring key is five random numbers, so some keys are strong and some weak. After a turn, the stronger ones are
+# mostly detected, the weaker seldom (printed; noticed afterwards).
 #
-# After a shift, a crop, blur, noise or compression most marks of both patterns are lost. After blur random keys are detected
-# more often, after the regeneration attack rings. These two were not predicted: of six edits without a prediction, one may
-# differ by chance. After the other four the two cannot be told apart. So in these small pictures the reason that this part
-# began with fails: no ring mark survives a crop of one pixel at each side.
+# After a shift, a crop, blur, noise or compression most marks of both patterns are lost. Random keys are detected more often
+# after blur, rings after the regeneration attack (not predicted); after the other four the two cannot be told apart. A mark in
+# the noise was meant to survive a crop: here no ring mark survives one.
 #
-# **What does the mark cost?** Diversity: the variance within a class is {{mark-alike.variance.a}} for rings, and
-# {{mark-alike.variance.b}} without a mark. All pictures with one key share the low frequencies of their noise,
-# and these probably decide much of a digit's shape.
+# **What does the mark cost?** Diversity: see the printed variance within a class. All pictures with one key share the low
+# frequencies of their noise, which probably decide much of a digit's shape.
 #
 # ## Can a mark be forged?
 #
-# A mark is meant to say "a machine made this". Take a *real* picture, invert it, put the mark into its noise, and sample again
-# with the picture's class. Ten keys, 40 held-out digits each.
+# Take a *real* picture, invert it, put the mark into its noise, and sample again with the picture's class. Ten keys, 40
+# held-out digits each.
 
 # %%
 photo, its_label = held_out[-10:], held_out_label[-10:]
@@ -768,8 +689,8 @@ fig, ax = plt.subplots(figsize=(11, 2.6))
 plots.pictures(torch.cat([photo, forgery]), columns=10, ax=ax, rows=["real", "real,\nmarked"])
 plots.show(
     fig,
-    alt="Ten real digits, and below each a digit of the same class, redrawn with the mark: wider "
-    "and plainer, with other strokes; all can be read.",
+    alt="Ten real digits, and below each one redrawn with the mark: plainer, with other "
+    "strokes; all can be read.",
 )
 
 # %%
@@ -777,67 +698,59 @@ forged = figures.load("provenance", "forged")
 pass_as = lambda arm, figure="detected": figures.values(forged, figure, arm=arm)
 by_class = [held_out[held_out_label == k] for k in range(10)]
 apart = torch.cat([(x - x.roll(1, 0)).square().mean((1, 2, 3)).sqrt() for x in by_class])
-moved = estimate(pass_as("mark", "moved"), "keys")
-print(f"root mean square change by the forgery {moved:.2f}, without a mark ", end="")
-print(
-    f"{estimate(pass_as('no mark', 'moved'), 'keys'):.2f}; two digits of one class {apart.mean():.2f}"
-)
-alike = estimate(pass_as("mark", "still read as it was"), "keys")
+moved = (f"{estimate(pass_as(a, 'moved'), 'keys'):.2f} ({a})" for a in ("mark", "no mark"))
+print("root mean square change:", *moved, f"{apart.mean():.2f} (two digits of one class)")
+alike = lambda arm: estimate(pass_as(arm, "still read as it was"), "keys")
+passed = lambda arm: compare(pass_as(arm), pass_as("another key"), "keys")
 claim(
     "mark-forged",
     "With the digits' network, real digits that the holder of a ring key marks pass as "
     "generated more often than with the mark of another ring key.",
-    figures=dict(passed=compare(pass_as("mark"), pass_as("another key"), "keys"), alike=alike),
+    figures=dict(passed=passed("mark"), alike=alike("mark")),
     measured="a share of {passed:.2f}; still classified as the digit that they were {alike:.2f}",
     holds=lambda passed: passed.higher,
     null={
         "the same digits, inverted and sampled again without a mark": dict(
-            passed=compare(pass_as("no mark"), pass_as("another key"), "keys"),
-            alike=estimate(pass_as("no mark", "still read as it was"), "keys"),
+            passed=passed("no mark"), alike=alike("no mark")
         )
     },
 )
 
 # %% [markdown]
 # So a mark that is found does not show that a machine drew the picture. The mark, not the inversion, changes the digit:
-# {{mark-forged.alike}} of the forged ones are still classified as what they were, without a mark nearly all (the null model).
-# With the strongest key it is 0.18. The sampler is told the class, and the strokes change: the printed root mean square
-# change of a forged digit is about that between two real digits of one class. In this small network the mark
-# passes, but the picture is not kept.
+# {{mark-forged.alike}} of the forged ones are still classified as what they were, with the strongest key 0.18, without a mark
+# nearly all (the null model). The sampler is given the class, and the strokes change: by the printed root mean square,
+# as much as between two real digits of one class. The mark passes, but the picture is not kept.
 #
-# Nor is it certain *whose* mark it is. We had planned the mark of another key as a null model that fails against no mark. It
-# passed: {{mark-forged.passed.b}} are accepted, perhaps because two keys of five numbers may be alike; the ten pairs do not
-# decide it. Ci et al. (2024) find that the original marks are hard to tell from each other, too.
-#
-# **Without the key**, too: Yang et al. (2024) average many marked pictures, extract the pattern, and forge tree-ring watermarks
-# on clean pictures.
+# Nor is it certain *whose* mark it is. With another key's mark {{mark-forged.passed.b}} pass; it was planned as a null model.
+# Perhaps two keys of five numbers may be alike; the ten pairs do not decide it. Ci et al. (2024) find the
+# original keys hard to identify, too. Nor is the key needed: Yang et al. (2024) average many marked pictures, extract the
+# pattern, and forge tree-ring watermarks on clean pictures.
 #
 # What follows for the use of marks:
 #
 # - **No mark does not mean real.** It may have been removed. A model that anyone can run need not mark.
-# - **A mark does not mean generated.** Yang et al. put it on clean pictures, such as a photograph that somebody wants to
-#   discredit.
+# - **A mark does not mean generated.** It can be put on a photograph that somebody wants to discredit.
 # - **A threshold accuses.** One in a hundred, of a million unmarked pictures, is ten thousand.
 # - **A mark says nothing about truth.** A real photograph with a false caption carries none.
 #
 # ## What you saw
 #
-# - A ratio of distances finds copies; held-out pictures set its threshold.
-# - Pictures with 100 or 300 duplicates are copied {{copy-duplicates.often.a}} times as often as they are shown (0.19 at 100,
-#   0.89 at 300), those that are there once {{copy-duplicates.often.b}} times. At $w = 3$ a share of {{copy-guidance.share.a}}
-#   of samples are copies, at $w = 1$ {{copy-guidance.share.b}}.
+# - Pictures with 100 or 300 duplicates are copied {{copy-duplicates.often.a}} times as often as they are shown, those that are
+#   there once {{copy-duplicates.often.b}} times. Of the samples at $w = 3$ a share of {{copy-guidance.share.a}} are copies, at
+#   $w = 1$ {{copy-guidance.share.b}}.
 # - In the plane, going from $w = 1$ to 4 multiplies a minority's share by {{bias-plane.near}} near another class, by
-#   {{bias-plane.same}} at the same distance, by {{bias-plane.far}} far from it. In the network, going to 2 multiplies nines by
-#   0.09, zeros by 0.80.
+#   {{bias-plane.same}} at the same distance, by {{bias-plane.far}} far from it. In the network, going
+#   to 2 multiplies the odds of a tenth of zeros by {{bias-network.zeros.a}}, of half by {{bias-network.zeros.b}}.
 # - Ring keys are detected in {{mark-rings.turn.a}} after a quarter turn, random keys in {{mark-rings.turn.b}}. The holder of
-#   the key can forge: {{mark-forged.passed.a}} of digits redrawn from real ones pass.
+#   the key can forge: {{mark-forged.passed.a}} of real digits, redrawn, pass.
 #
 # ## At full size
 #
 # Wen et al.'s code marks one of the four channels of Stable Diffusion 2.1's latent of 64 × 64, with a disc of radius 10 and 50
-# sampling steps. That is about a thirteenth of one channel's frequencies and a fiftieth of the latent's. Our key takes 80 of
-# 256, nearly a third. So less is fixed in a picture there. Beside marks there are signed records of a file's origin (C2PA,
-# **content credentials**). They cannot be changed unnoticed, but many platforms remove them when a picture is uploaded.
+# sampling steps: a fiftieth of the latent's frequencies. Our key takes 80 of 256, nearly a third. So less is fixed in a picture
+# there. Beside marks there are signed records of a file's origin (C2PA, **content credentials**). They cannot be changed
+# unnoticed, but many platforms remove them at upload.
 
 # %% tags=["nbval-ignore-output"]
 guesses("copy-duplicates.often", "bias-plane.far", "mark-rings.turn")
@@ -845,24 +758,21 @@ guesses("copy-duplicates.often", "bias-plane.far", "mark-rings.turn")
 # %% [markdown]
 # ## Think about it
 #
-# 1. A photograph of you is in a training set once. 0 of 300 samples are copies. What does that tell you, and what would you
-#    measure?
+# 1. A photograph of you is in a training set once. 0 of 300 samples are copies. What does that tell you?
 #
 # <details><summary>Answer</summary>
 #
-# Little: with 0 of 300, a share of 1 in 100 is still possible at the level of 5 %. And samples with other captions do not test
-# yours. Carlini et al. draw many samples *with the caption of the picture*.
+# Little: a share of 1 in 100 is still possible at the level of 5 %. And samples with other captions do not test yours. Carlini
+# et al. draw many samples *with the caption of the picture*.
 #
 # </details>
 #
-# 2. Let the false-alarm rate be one in a million, not one in a hundred. What happens to the detection rate? How would you find
-#    the threshold?
+# 2. Let the false-alarm rate be one in a million. What happens to the detection rate? How would you find the threshold?
 #
 # <details><summary>Answer</summary>
 #
-# The threshold rises, and the detection rate falls, most after edits. An empirical quantile needs several million unmarked
-# pictures. Wen et al.'s code computes a p-value instead, from a distribution of the distance for Gaussian noise. That holds as
-# far as inverted noise is Gaussian, and lesson 14 showed that it is not.
+# The threshold rises, and the detection rate falls. An empirical quantile needs several million unmarked pictures. Wen et al.'s
+# code computes a p-value for Gaussian noise instead. But inverted noise is not Gaussian (lesson 14).
 #
 # </details>
 #
@@ -878,7 +788,7 @@ guesses("copy-duplicates.often", "bias-plane.far", "mark-rings.turn")
 #
 # ## In practice
 #
-# To read later: the same mark in diffusers, with random weights. The key is found again.
+# The same mark in diffusers, with random weights.
 #
 # ```python
 # import torch
@@ -905,4 +815,4 @@ guesses("copy-duplicates.often", "bias-plane.far", "mark-rings.turn")
 #
 # ## Next
 #
-# This is the last lesson of the lecture. [All claims](CLAIMS.md) holds what the lessons measured, and what did not hold.
+# This is the last lesson of the lecture. [All claims](CLAIMS.md) holds what the lessons measured.

@@ -3,6 +3,7 @@
     python tests/benchmarks/consistency.py plane      # trains; three trainings of each of four recipes
     python tests/benchmarks/consistency.py digits     # shipped students of digits and their teacher, w = 1
     python tests/benchmarks/consistency.py guided     # the student with w as an input beside its teacher's samples at that w
+    python tests/benchmarks/consistency.py along      # one jump of that student from its teacher's own path
     python tests/benchmarks/consistency.py latents    # a second jump of the latent student, by its time and its input
 
 Protocol, written before the runs.
@@ -15,6 +16,9 @@ noises: the share within 3 standard deviations of a spot, and the share of each 
 random weights with a teacher. It holds where the first share is above 0.85, half way between the ring itself (0.99) and a
 circle without spots (0.71), and each spot has at least half of its eighth. Seed 0 was for trying. "A denoiser's weights are
 worth more than a teacher" holds where a denoiser's weights without a teacher give a larger share than random weights with one.
+Added later: 16 steps of DDIM with a learned teacher, the network `ring` that ships, and with the exact denoiser on its
+schedule, from the same noises. They are the best that a student could copy. A learned teacher costs something where its share
+is lower.
 
 digits: 1,000 digits from five fresh noises, seeds 10 to 14, against as many held-out ones. Statements: the distilled
 student's Frechet distance is lower in 2 jumps than in 1, and lower in 2 than that of its teacher in 4 steps of DDIM.
@@ -24,18 +28,26 @@ distance, precision and recall to these, and precision and recall to held-out di
 10 to 12 is the floor. A student uses w where its samples at w are nearer to the teacher's at that w than its samples at w = 1
 are. It is less precise and more diverse than its teacher where its precision to real digits is below the teacher's at that w
 and its recall is above. The student's rows at w = 3 were added when the others had been seen: is it nearer to the teacher's
-samples at w = 2 than at its own w = 2?
+samples at w = 2 than at its own w = 2? Added later: the teacher in 12 steps at w = 2, and "teacher, jumping": what a student
+without error does. Its jump is the teacher's DDIM in steps of 40 times (25 from T, 13 from 500); then new noise, as of the
+student, and the teacher again. One such jump is the teacher itself. New noise is a cause of the lower precision and the higher
+recall where these are lower and higher in 2 such jumps than in 1, at w = 2 and at w = 4.
+
+along: why one jump, which has no new noise, is not at the teacher's either. The student's one jump at w = 2 from points of its
+teacher's own path, t = 1,000 (the noise itself) to 200, seeds 10 to 12, each beside the teacher's samples of w = 2; the
+floor is the path's end. The length of the jump is a cause where the distance from t = 200 is lower than from 1,000.
 
 latents: 200 captions of two objects, w = 3, seeds 0 to 2 as in distillation.py. The first jump, or the true latent of the
 caption, is noised to a time t with the same noise. From there the student jumps once more, or the teacher takes 10 steps of
-DDIM. Measured: the share in which the detector finds everything right; of pictures that were wrong after the first jump, the
-share that is right then; of those that were right, the share that is wrong then. The statement, on distillation.py's rows: in
-4 jumps the student shows more captions right than in 1. Its null, and the control for "a new draw": first jumps from seeds 3 to
-5 in the place of those of seeds 0 to 2.
+DDIM (added later: from the true latents too). Measured: the share in which the detector finds everything right; of pictures
+that were wrong after the first jump, the share that is right then; of those that were right, the share that is wrong then. The
+statement, on distillation.py's rows: in 4 jumps the student shows more captions right than in 1. Its null, and the control for
+"a new draw": first jumps from seeds 3 to 5 in the place of those of seeds 0 to 2.
 """
 
 from copy import deepcopy
 from functools import cache
+from itertools import pairwise
 
 import torch
 from rows import Benchmark, Part, measure
@@ -43,7 +55,7 @@ from scores import detector, digit_scores, rounded
 
 from course_lib import metrics
 from course_lib.datasets import points, scenes, shapes
-from course_lib.denoisers import ExactDenoiser, Network
+from course_lib.denoisers import Denoiser, ExactDenoiser, Network
 from course_lib.guidance import classifier_free
 from course_lib.nets.mlp import MLP
 from course_lib.process import DDPM, randn_like, seeded
@@ -124,26 +136,62 @@ def digits_row(n: int, seed: int, model: str, steps: int) -> dict:
 
 
 # guided
-OF_TEACHER, WS = (1.0, 1.5, 2.0, 3.0, 4.0), (2.0, 4.0)
+OF_TEACHER, WS, ALONG = (1.0, 1.5, 2.0, 3.0, 4.0), (2.0, 4.0), (1000, 800, 600, 400, 200)
 GUIDED = [
     *(("guided", k, w) for w in (1.0, *WS) for k in FEW),
     *(("digits", 25, w) for w in WS),
     *(("guided", k, 3.0) for k in (1, 2)),
+    ("digits", 12, 2.0),
+    *(("teacher, jumping", 2, w) for w in WS),
 ]
 
 
 def guided_digits(n: int, seed: int, model: str, steps: int, w: float) -> torch.Tensor:
     """Digits (n, 1, 16, 16) of the student, or of its teacher by DDIM, at guidance w."""
-    network, label, rng = models.load(model), torch.arange(n) % 10, seeded(seed)
-    noise = network.draw_noise(n, rng)
-    options = {"sampler": consistency, "rng": rng} if model == "guided" else {}
-    return sample(classifier_free(network, label, w), noise, steps, batch=n, **options)
+    network = models.load({"teacher, jumping": "digits"}.get(model, model))
+    label, rng = torch.arange(n) % 10, seeded(seed)
+    noise, guided = network.draw_noise(n, rng), classifier_free(network, label, w)
+    if model == "teacher, jumping":
+        return jumping(guided, noise, network.process.times(steps).tolist(), rng)
+    options = {} if model == "digits" else {"sampler": consistency, "rng": rng}
+    return sample(guided, noise, steps, batch=n, **options)
+
+
+@torch.no_grad()
+def jumping(teacher: Denoiser, x: torch.Tensor, times: list[int], rng: torch.Generator) -> torch.Tensor:
+    """Multistep consistency sampling (B, ...) in which a jump is the end of the teacher's DDIM, in steps of about 40 times."""
+    for t, s in pairwise(times):
+        steps = round(t / 40 + 0.01)
+        x0 = result(ddim(teacher, x, torch.linspace(t, 0, steps + 1).round().long()))
+        x = teacher.process.add_noise(x0, s, randn_like(x, rng))
+    return x
 
 
 @cache
 def reference(n: int, w: float) -> torch.Tensor:
     """The features of the teacher's samples at w, from a noise of their own."""
     return models.load("classifier").features(guided_digits(n, 100, "digits", 25, w))
+
+
+@cache
+@torch.no_grad()
+def path(n: int, seed: int) -> dict[int, torch.Tensor]:
+    """The points (n, 1, 16, 16) of the teacher's 25 steps of DDIM at w = 2, by their time."""
+    network = models.load("digits")
+    noise = network.draw_noise(n, seeded(seed))
+    return {
+        int(step.t): step.x
+        for step in ddim(classifier_free(network, torch.arange(n) % 10, 2.0), noise, network.process.times(25))
+    }
+
+
+@torch.no_grad()
+def along_row(n: int, seed: int, t: int) -> dict:
+    """One jump of the student from the teacher's path: scores to real digits, and the distance to the teacher's samples."""
+    label = torch.arange(n) % 10
+    x = classifier_free(models.load("guided"), label, 2.0)(path(n, seed)[t], t).x0
+    to = metrics.frechet_distance(models.load("classifier").features(x), reference(n, 2.0))
+    return {"figures": digit_scores(x, label) | rounded({"distance to 2": to})}
 
 
 @torch.no_grad()
@@ -163,7 +211,7 @@ def guided_row(n: int, seed: int, model: str, steps: int, w: float) -> dict:
 TIMES, FEWER = (120, 240, 360, 480, 600, 720, 840, 960), (240, 480, 720, 960)
 LATENTS = [
     *((source, "student", t) for source in ("first jump", "true latent") for t in TIMES),
-    *(("first jump", "teacher", t) for t in FEWER),
+    *((source, "teacher", t) for source in ("first jump", "true latent") for t in FEWER),
 ]
 
 
@@ -235,6 +283,14 @@ def once(n: int) -> dict:
     return {name: [spots(draw(seed)) for seed in (103, 104, 105)] for name, draw in kinds.items()}
 
 
+def learned(n: int) -> dict:
+    """The same shares of 16 steps of DDIM with a learned denoiser of the ring, and with the exact one on its schedule."""
+    network, z = models.load("ring"), lambda seed: torch.randn(4000, 2, generator=seeded(seed))
+    kinds = {"learned": network, "exact": ExactDenoiser(RING, network.process)}
+    steps = lambda teacher, seed: result(ddim(teacher, z(seed), teacher.process.times(GRID)))
+    return {name: [spots(steps(teacher, seed)) for seed in (103, 104, 105)] for name, teacher in kinds.items()}
+
+
 def table(found: dict) -> str:
     """A row for each recipe of the plane, and the second jump by its time."""
     mean = lambda rows, figure: sum(row["figures"][figure] for row in rows) / max(1, len(rows))
@@ -257,10 +313,11 @@ BENCH = Benchmark(
             jobs_of([(a, b) for a in STARTS for b in GUIDES], "start", "guide", seeds=(3, 4, 5)),
             plane_row,
             into="plane",
-            once={"spots": once},
+            once={"spots": once, "16 learned steps": learned},
         ),
         Part("digits", jobs_of(DIGITS, "model", "steps", seeds=range(10, 15)), digits_row, into="digits"),
         Part("guided", jobs_of(GUIDED, "model", "steps", "w", seeds=(10, 11, 12)), guided_row, into="guided"),
+        Part("along", jobs_of([(t,) for t in ALONG], "t", seeds=(10, 11, 12)), along_row, into="along"),
         Part(
             "latents",
             jobs_of(LATENTS, "source", "by", "t", seeds=(0, 1, 2)),

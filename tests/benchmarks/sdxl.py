@@ -24,6 +24,9 @@ Added after the figures of these were known, before their own runs; no statement
   whole training digits of the seed, repeated to n. It says what a copier of them would score.
 - `refiner`: 'refiner, weighted times' differs from 'refiner' in how t <= 200 is drawn: by the weights of 'same steps, all
   times'. 'another conditioned' is the hand-over alone, to the conditioned network of the next seed.
+- `refiner`: 'refiner, all digits' and 'same steps, all digits' differ from 'refiner' and 'same steps, all times' in their
+  digits alone: all 400 of the seed, with their sizes and crops. They say whether further steps lower the distance beside the
+  base without a choice of good digits, and whether, at equal times, the good digits lower it more: paired by seed, no claim.
 """
 
 import time
@@ -47,7 +50,8 @@ TRAININGS = ("conditioned", "not conditioned", "large only")
 OTHERS = "numbers of other pictures"
 COPIER = "own digits"
 ASKED = {"side 4": (4, 0, 0), "cut": (16, 5, 5)}
-FURTHER_ARMS = ("refiner", "refiner, weighted times", "same steps, all times")
+ON_GOOD = ("refiner", "refiner, weighted times", "same steps, all times")
+FURTHER_ARMS = (*ON_GOOD, "refiner, all digits", "same steps, all digits")
 AGAIN = ("noised again, base", "noised again, refiner")
 SWITCHES = ("base", *FURTHER_ARMS, "another conditioned", "large only", *AGAIN)
 
@@ -60,7 +64,7 @@ def arm(kind: str, seed: int) -> Network:
     """A trained network of that kind."""
     x, label, micro = sdxl.digit_collection(seed=seed)
     good = (micro == torch.tensor(WHOLE)).all(1)
-    if kind == "large only" or kind in FURTHER_ARMS:
+    if kind == "large only" or kind in ON_GOOD:
         x, label, micro = x[good], label[good], micro[good]
     if kind == "not conditioned":
         micro = torch.tensor(WHOLE).expand(len(x), 3)

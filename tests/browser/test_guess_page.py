@@ -24,7 +24,7 @@ FILLER = "\n\n".join(["Words that stand between a question and its answer."] * 4
 
 def shown(made) -> nbformat.NotebookNode:
     """A code cell with this output: a widget, or HTML."""
-    data = {"text/html": made, "text/plain": ""} if isinstance(made, str) else made._repr_mimebundle_()
+    data = {"text/html": made, "text/plain": ""} if isinstance(made, str) else made._repr_mimebundle_()[0]
     cell = new_code_cell("1", execution_count=1)
     cell.outputs = [new_output("execute_result", data, execution_count=1)]
     return cell

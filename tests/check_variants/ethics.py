@@ -148,117 +148,6 @@ def rows_exchanged(x, known, n):
     return by_sorting(known, x, min(n, len(x)))
 
 
-# detection_limit
-
-
-def by_torch(scores, rate):
-    return torch.quantile(scores, 1 - rate)
-
-
-def by_numpys_quantile(scores, rate):
-    return np.quantile(scores.numpy(), 1 - rate)
-
-
-def by_interpolation(scores, rate):
-    ordered = scores.sort().values.double()
-    at = (1 - rate) * (len(ordered) - 1)
-    low = int(at)
-    return ordered[low] + (at - low) * (ordered[min(low + 1, len(ordered) - 1)] - ordered[low])
-
-
-def by_rank(scores, rate):
-    """One of the scores: no interpolation."""
-    return scores.sort(descending=True).values[round(rate * len(scores))]
-
-
-def the_last_that_passes(scores, rate):
-    return sorted(scores.tolist())[-int(rate * len(scores))]
-
-
-def by_kth(scores, rate):
-    return scores.double().kthvalue(int(np.ceil((1 - rate) * scores.numel()))).values
-
-
-def by_the_nearest(scores, rate):
-    return float(np.percentile(scores.double().numpy(), 100 * (1 - rate), method="nearest"))
-
-
-def interpolated(kind):
-    return lambda scores, rate: torch.quantile(scores, 1 - rate, interpolation=kind)
-
-
-def by_method(method):
-    return lambda scores, rate: float(np.quantile(scores.numpy(), 1 - rate, method=method))
-
-
-def wrong_end(scores, rate):
-    return torch.quantile(scores, rate)
-
-
-def largest(scores, rate):
-    return scores.sort().values[-1]
-
-
-def like_a_gaussian(scores, rate):
-    return scores.mean() + scores.std() * 2**0.5 * torch.erfinv(torch.tensor(1 - 2 * rate))
-
-
-def share_of_the_score(scores, rate):
-    return scores.max() * (1 - rate)
-
-
-def smallest(scores, rate):
-    return min(scores.tolist())
-
-
-def average(scores, rate):
-    return scores.mean()
-
-
-def two_sigma(scores, rate):
-    return scores.mean() + 2 * scores.std()
-
-
-def three_sigma(scores, rate):
-    return np.mean(scores.numpy()) + 3 * np.std(scores.numpy())
-
-
-def two_sided(scores, rate):
-    return torch.quantile(scores, 1 - rate / 2)
-
-
-def of_sizes(scores, rate):
-    return torch.quantile(scores.abs(), 1 - rate)
-
-
-def share_of_the_range(scores, rate):
-    return scores.min() + (1 - rate) * (scores.max() - scores.min())
-
-
-def not_sorted(scores, rate):
-    return scores[int((1 - rate) * len(scores))]
-
-
-def the_place(scores, rate):
-    return int((1 - rate) * len(scores))
-
-
-def the_rate(scores, rate):
-    return rate
-
-
-def the_rest(scores, rate):
-    return 1 - rate
-
-
-def in_per_cent(scores, rate):
-    return np.percentile(scores.numpy(), 1 - rate)
-
-
-def sorted_the_wrong_way(scores, rate):
-    return scores.sort(descending=True).values[int((1 - rate) * (len(scores) - 1))]
-
-
 # mark_noise
 
 
@@ -505,17 +394,6 @@ def detect_from_the_second(denoiser, x, value, times):
 RIGHT = {
     "detect_mark": [by_the_library, by_vdot, as_one_cosine, by_the_whole_plane, detect_by_numpy],
     "memorisation_score": [by_sorting, by_loops, by_numpy, by_root_mean_square, by_partition, by_kthvalue],
-    "detection_limit": [
-        by_torch,
-        by_numpys_quantile,
-        by_interpolation,
-        by_rank,
-        the_last_that_passes,
-        by_kth,
-        by_the_nearest,
-        *map(interpolated, ("linear", "lower", "higher", "midpoint", "nearest")),
-        *map(by_method, ("weibull", "hazen", "median_unbiased", "inverted_cdf", "closest_observation")),
-    ],
     "mark_noise": [by_mask, by_the_difference, in_plain_units, in_float64, mark_by_numpy, one_picture_at_a_time],
 }
 WRONG = {
@@ -531,12 +409,6 @@ WRONG = {
         ("the ratio is turned over", turned_over),
         ("compared with the n-th alone", over_the_last),
         ("the distance to the nearest alone", not_relative),
-    ],
-    "detection_limit": [
-        ("at the wrong end", wrong_end),
-        ("the largest score", largest),
-        ("taken for a Gaussian's", like_a_gaussian),
-        ("a share of the largest score", share_of_the_score),
     ],
     "mark_noise": [
         ("the key is added", added),
@@ -574,22 +446,6 @@ TRIED = {
         ("the mean of the n distances alone", neighbourhood),
         ("one mean is taken for all", one_mean),
         ("", rows_exchanged),
-    ],
-    "detection_limit": [
-        *WRONG["detection_limit"],
-        ("the smallest score", smallest),
-        ("the mean score", average),
-        ("two standard deviations", two_sigma),
-        ("three standard deviations", three_sigma),
-        ("two-sided", two_sided),
-        ("|score|", of_sizes),
-        ("a share of the way", share_of_the_range),
-        ("not sorted", not_sorted),
-        ("the place in the sorted scores", the_place),
-        ("the rate itself", the_rate),
-        ("1 - rate is returned", the_rest),
-        ("taken in per cent", in_per_cent),
-        ("at the wrong end", sorted_the_wrong_way),
     ],
     "mark_noise": [
         *WRONG["mark_noise"],

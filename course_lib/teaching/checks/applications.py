@@ -134,7 +134,7 @@ HALVED = on(X, torch.randn(3, 2, 2, 2, generator=seeded(4)), HALF.A, HALF.back)
 
 
 def _consistent(x0, y, A, back):
-    """x_0 with its measurement replaced by y (Wang et al. 2023, eq. 11)."""
+    """x_0 with its measurement replaced by y (Wang et al. 2023, eq. 13)."""
     return back(y) + x0 - back(A(x0))
 
 

@@ -10,25 +10,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from course_lib.datasets import captions, digits, scenes
 from course_lib.denoisers import NULL, Network, device_of
 from course_lib.guidance import classifier_free
 from course_lib.methods.sdxl import as_found, border, crop_and_shrink, high_frequency_detail, refiner_loss
-from course_lib.muon import Muon, hidden
 from course_lib.nets.embeddings import LabelEmbedding
-from course_lib.nets.sdxl import WHOLE, MicroUNet, SDXLUNet, TwoEncoders, micro_embedding
-from course_lib.nets.text import TextEncoder
+from course_lib.nets.sdxl import WHOLE, MicroUNet, SDXLUNet, micro_embedding
 from course_lib.process import DDPM, rand, randint, seeded
 from course_lib.samplers import sample
 from course_lib.schedules import cosine_beta, linear_beta
-from course_lib.training import EMA, TrainingState, denoising_loss, min_snr_times, one_cycle, train
+from course_lib.training import EMA, TrainingState, denoising_loss, min_snr_times, train
 from course_lib.zoo.checkpoints import FOLDER
 from course_lib.zoo.recipes.latents import latent2shape_network, shipped_autoencoder
 from course_lib.zoo.recipes.recipe import Figure, Recipe, learner_of, shipped_net
 from course_lib.zoo.recipes.shapes import pair_prompts, shipped_detector
-from course_lib.zoo.recipes.unclip import shipped_clip
 
 COLLECTION = 4000
 """The number of pictures in the data set; about a quarter of them are large and whole."""
@@ -51,32 +48,20 @@ def encoded(n: int = COLLECTION, seed: int = 0, folder: Path = FOLDER) -> tuple[
     return torch.cat([through.encode(part, rng) for part in x.split(200)]), tokens, micro
 
 
-def sdxl_network(seed: int = 0, text: nn.Module | None = None, **options) -> Network:
+def sdxl_network(seed: int = 0) -> Network:
     """An untrained denoiser for latents (B, 4, 8, 8), conditioned on captions, size and crop; all else is lesson 12's."""
     torch.manual_seed(seed)
-    net = SDXLUNet(text=text, **options).to(memory_format=torch.channels_last)
+    net = SDXLUNet().to(memory_format=torch.channels_last)
     return Network(net, DDPM(linear_beta(1000)), "v")
 
 
-def two_encoders() -> TwoEncoders:
-    """Untrained encoders of the sizes of the paraphraser's and of CLIP's."""
-    return TwoEncoders(TextEncoder(), TextEncoder())
-
-
 def init_from_latent2shape(net: SDXLUNet, folder: Path = FOLDER) -> None:
-    """Loads the weights of lesson 12's network, so that at first both have the same output: every addition outputs zero.
+    """Loads the weights of lesson 12's network, so that at first both have the same output: size and crop add zero.
 
-    A second text encoder is CLIP's, whose vectors have weight zero. SDXL, too, was trained in stages, each from the one before.
+    SDXL, too, was trained in stages, each from the one before.
     """
     known = shipped_net(latent2shape_network().net, "latent2shape", folder).state_dict()
-    if isinstance(net.text, TwoEncoders):
-        known = {name.replace("text.", "text.first.", 1): w for name, w in known.items()}
-        known |= {f"text.second.{name}": w for name, w in shipped_clip(folder).text.state_dict().items()}
-    own = net.state_dict()
-    for name, w in known.items():
-        if own[name].shape != w.shape:  # its input is the vectors of both encoders
-            own[name].zero_()
-        own[name][tuple(map(slice, w.shape))] = w
+    net.load_state_dict(net.state_dict() | known)
 
 
 def train_sdxl(
@@ -84,62 +69,24 @@ def train_sdxl(
     seconds: float | None = None,
     seed: int = 0,
     steps: int = 600,
-    large: bool = False,
-    conditioned: bool = True,
     folder: Path = FOLDER,
 ) -> Iterator[TrainingState]:
     """Trains on the latents of the collection, from lesson 12's weights; one caption in ten is made empty.
 
-    `large`: only on those that are large and whole. `conditioned` False: size and crop are not given.
+    The text encoder is frozen (Podell et al. 2023, section 2.1).
     """
     init_from_latent2shape(network.net, folder)
-    rng = seeded(seed)
-    loss = lambda given, z: denoising_loss(given, z, rng)
-    return _train(network, loss, rng, large, conditioned, folder, steps=steps, lr=1e-3, seconds=seconds)
-
-
-def train_refiner(
-    network: Network,
-    base: Network,
-    seconds: float | None = None,
-    seed: int = 0,
-    steps: int = 150,
-    last: int = 200,
-    folder: Path = FOLDER,
-) -> Iterator[TrainingState]:
-    """Trains from the base's weights, only on large whole pictures and only at times up to `last`."""
-    network.net.load_state_dict(base.net.state_dict())
-    rng = seeded(seed)
-    loss = lambda given, z: refiner_loss(given, z, last, rng)
-    return _train(network, loss, rng, True, True, folder, steps=steps, lr=5e-4, seconds=seconds)
-
-
-def _train(
-    network: Network,
-    loss: Callable[[Network, Tensor], Tensor],
-    rng: torch.Generator,
-    large: bool,
-    conditioned: bool,
-    folder: Path,
-    **options,
-) -> Iterator[TrainingState]:
-    """A training on the collection, or on its `large` whole pictures, with `loss(given, z)` of BATCH latents.
-
-    The text encoders are frozen (Podell et al. 2023, section 2.1).
-    """
     z, tokens, micro = encoded(folder=folder)
-    if large:
-        whole = (micro == torch.tensor(WHOLE, device="cpu", dtype=torch.long)).all(1)
-        z, tokens, micro = z[whole], tokens[whole], micro[whole]
-    learner, empty = learner_of(network), captions.tokens("")
+    learner, empty, rng = learner_of(network), captions.tokens(""), seeded(seed)
     learner.net.text.requires_grad_(False)
 
-    def batch_loss() -> Tensor:
+    def loss() -> Tensor:
         i = randint(0, len(z), BATCH, rng=rng)
         prompts = torch.where(rand(BATCH, 1, rng=rng) < 0.1, empty, tokens[i])
-        return loss(learner.given((prompts, micro[i] if conditioned else WHOLE)), z[i].to(device_of(learner)))
+        return denoising_loss(learner.given((prompts, micro[i])), z[i].to(device_of(learner)), rng)
 
-    return train(batch_loss, learner.net, ema=EMA(learner.net, 0.998, into=network.net), **options)
+    ema = EMA(learner.net, 0.998, into=network.net)
+    return train(loss, learner.net, steps, lr=1e-3, seconds=seconds, ema=ema)
 
 
 def sdxl_figures(network: Network, n: int = 100, folder: Path = FOLDER) -> dict[str, Figure]:
@@ -235,26 +182,3 @@ def train_micro(
 
     ema = EMA(learner.net, 0.99, into=network.net)
     return train(loss, learner.net, steps, lr=lr, seconds=seconds, ema=ema, muon=muon)
-
-
-def hooked_optimizer(net: nn.Module, steps: int, average: EMA, lr: float = 3e-3, muon: float = 0.02) -> torch.optim.Optimizer:
-    """AdamW for a training loop of one's own, with the rest of `train` in a hook that runs after each of its steps.
-
-    The hook moves the `hidden` weights by Muon at the rate `muon`, sets both rates along one cycle of `steps`, and updates
-    `average`.
-    """
-    inner = hidden(net)
-    others = [w for w in net.parameters() if all(w is not matrix for matrix in inner)]
-    adamw, by_muon = torch.optim.AdamW(others, lr, fused=True), Muon(inner, muon)
-    rate = lambda i: one_cycle(min(1.0, i / steps))
-    rates = [torch.optim.lr_scheduler.LambdaLR(each, rate) for each in (adamw, by_muon)]
-
-    def after(*_: object) -> None:
-        by_muon.step()
-        by_muon.zero_grad()
-        for each in rates:
-            each.step()
-        average.update()
-
-    adamw.register_step_post_hook(after)
-    return adamw
