@@ -198,6 +198,8 @@ def test_the_distance_is_that_of_a_histogram():
 def test_guidance_samples_the_tilted_density_at_w_0_and_1_alone():
     far = {w: tilted_density.distance(TRIANGLE, 0, w, COSINE, COSINE.times(200)) for w in (0, 0.5, 1, 2, 3)}
     assert max(far[0], far[1]) < 0.01 and far[0.5] > 0.1 and 0.3 < far[2] < far[3]
+    for w in (0.5, 2, 3):  # it is not the number of steps
+        assert abs(tilted_density.distance(TRIANGLE, 0, w, COSINE, COSINE.times(100)) - far[w]) < 0.005
     finer = tilted_density.distance(
         TRIANGLE, 0, 3.0, COSINE, COSINE.times(200), tilted_density.Plane(4.5, 121), tilted_density.Plane(4, 241)
     )

@@ -181,7 +181,8 @@ plots.show(
 )
 
 # %% [markdown]
-# Two small linear layers follow, and the vector of the class is added. The result, the embedding $e$, goes to every block.
+# Two small linear layers with a SiLU (below) between them follow, and the vector of the class is added. The result, the
+# embedding $e$, goes to every block.
 #
 # ## The residual block
 #
@@ -348,7 +349,7 @@ explore(five, ddim(five, network.draw_noise(1, seeded(3)), network.process.times
 # |---|---|---|
 # | no skip connections | zeros in place of the encoder's maps | 413,425 |
 # | random start | a block's last convolution starts at random, not at 0 | 413,425 |
-# | no residual paths | a block outputs what its convolutions output; compared with *random start* | 402,561 |
+# | no residual paths | a block outputs what its convolutions output (attention keeps its path); beside *random start* | 402,561 |
 # | constant time | the network is always given the embedding of $t = 500$ | 413,425 |
 # | time as a fraction | the sinusoidal embedding of $t / T$, not of $t$ | 413,425 |
 # | random Fourier time | the other embedding | 413,425 |
@@ -431,7 +432,10 @@ def differences(arms, alt):
     axes[0].set_ylim(len(arms) - 0.6, -0.7)
     full = [f"{against(FULL, figure).a:{spec}}" for figure, (_, spec) in FIGURES.items()]
     fig.suptitle(
-        "Differences from the full U-Net (distance {}, loss {})".format(*full), size=18
+        "Differences from the full U-Net (its five trainings: distance {}, loss {})".format(
+            *full
+        ),
+        size=18,
     )
     return plots.show(fig, alt=alt)
 
@@ -549,9 +553,12 @@ claim(
 # many parameters as the U-Net; its source is `Transformer` in `tests/benchmarks/unet_ablation.py`, 25 lines. Lesson 25 (to
 # come) builds one.
 #
-# It was trained with the same batches, noise, optimisers and rates, which were chosen for the U-Net. Its steps cost more:
-# at equal processor time it has 104 of them, the U-Net 240. Its three trainings are compared with the first three of the full
-# U-Net, whose distance is 1.13.
+# It was trained with the same batches and noise, and by the same rule for two optimisers and their rates, chosen for the U-Net.
+# But the rule divides the weights differently: in the U-Net Muon trains the inner convolutions and AdamW the rest, with the
+# layers of time and class; in the transformer Muon trains all linear layers but the first and the last, those of time included.
+# So the arms differ in the optimiser of these layers too. Its steps cost more: at equal processor time it has 104 of them, the
+# U-Net 240. Its three trainings are compared with the first three of the full U-Net, whose distance is 1.13 (the figure's title
+# gives the mean of all five).
 
 # %%
 differences(
@@ -638,8 +645,9 @@ worse(
 )
 
 # %% [markdown]
-# The loss decides clearly. The distance is just beyond its margin, and only in pairs of equal seeds: the full U-Net with new
-# seeds has 1.42, this arm 1.60.
+# The loss decides clearly. The distance is just beyond its margin, and only in pairs of equal seeds: as independent trainings
+# this arm (1.60) cannot be told apart from the full U-Net (1.27), nor from that with new seeds (1.42). With 22 verdicts this
+# one may be chance.
 #
 # The checks name this mistake, and a softmax over the wrong axis:
 
@@ -761,15 +769,17 @@ claim(
 # - Zeros in place of the skip connections' maps multiply the Frechet distance by {{unet-parts-that-count.skips}} after 240
 #   steps. Removing the residual paths multiplies it by {{unet-parts-that-count.paths}} (both networks with a random start), a
 #   constant time by {{unet-parts-that-count.time}}.
-# - A time as a fraction, where steps are expected, raises the loss, and the distance by little more than its margin.
+# - A time as a fraction, where steps are expected, raises the loss. The distance rises by little more than its margin, which
+#   may be chance.
 # - A noisy digit shows its time, with a mean error of {{unet-noise-level-visible.error}} steps.
 # - Without self-attention, after equally many steps, the distance cannot be told apart. That is no proof that it changes
 #   nothing.
 # - A transformer with about as many parameters is far behind: {{unet-transformer.steps}} times the Frechet distance after 240
 #   steps, {{unet-transformer.time}} times at equal processor time. 240 steps do not show whether this lasts. Optimisers and
-#   rates were chosen for the U-Net and not searched for the transformer, so this ranks two recipes.
-# - The mean radius of the effective receptive field, without the middle pixel, falls up to about $t = 200$, where it is
-#   {{unet-erf-widens.early}} pixels. Then it rises a little, to {{unet-erf-widens.late}} at $t = 800$.
+#   rates were chosen for the U-Net, divide the weights differently, and were not searched for the transformer, so this ranks
+#   two recipes.
+# - (Optional part, one network) The mean radius of the effective receptive field, without the middle pixel, falls up to about
+#   $t = 200$, where it is {{unet-erf-widens.early}} pixels. Then it rises a little, to {{unet-erf-widens.late}} at $t = 800$.
 #
 # ## At full size
 #
@@ -794,10 +804,11 @@ guesses(
 #
 # <details><summary>Answer</summary>
 #
-# The noise is different in every pixel, and $\epsilon$ and $v$ contain it. So the output needs every pixel of the input,
-# which only the finest map holds without loss. The prediction of $x_0$ at large $t$ is a smooth picture, for which the coarse
-# maps may be enough. At small $t$ it is nearly $x_t$ itself, and the argument is the same as for $\epsilon$. (An argument,
-# not a measurement.)
+# The noise is different in every pixel, and $\epsilon$ and $v$ contain it. So the output needs every pixel of the input. The
+# finest map has it at its place. The coarse maps have numbers enough (64 × 4 × 4 = 1,024 for 256 pixels), but the layers would
+# have to learn to pack each pixel's noise into channels and unpack it again. The prediction of $x_0$ at large $t$ is a smooth
+# picture, for which the coarse maps may be enough without that. At small $t$ it is nearly $x_t$ itself, and the argument is the
+# same as for $\epsilon$. (An argument, not a measurement.)
 #
 # </details>
 #

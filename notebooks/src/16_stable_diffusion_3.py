@@ -177,15 +177,16 @@ plots.show(
     fig,
     alt="Left: 14 straight lines from noise at t = 1 to two spots at t = 0, which cross. Right: "
     "14 curves from the same noises, which bend and do not cross: the upper nine, two of them from "
-    "below 0, end near 1, the lower five near -1.",
+    "below 0, end near 1 but for the lowest, at 0.5, the lower five near -1.",
 )
 
 # %% [markdown]
-# ## Do straight paths need fewer steps, or does the time grid?
+# ## Is it the straight path that saves steps, or the time grid?
 #
-# It is often said that a rectified flow needs few steps *because* its paths are straight. Compare with DDIM of lesson 14. In
-# terms of the predicted picture and noise, your Euler step is $x_s = (1 - s)\,\hat x_0 + s\,\hat\epsilon$. DDIM's step is $x_s
-# = a_s\,\hat x_0 + b_s\,\hat\epsilon$. Now divide a point of the arc by $a + b$:
+# It is often said that a rectified flow needs few steps *because* its paths are straight. Compare with DDIM of lesson 14. The
+# velocity predicts the picture, $\hat x_0 = x_t - t\,v$, and the noise, $\hat\epsilon = x_t + (1 - t)\,v$. In terms of these
+# your Euler step is $x_s = (1 - s)\,\hat x_0 + s\,\hat\epsilon$. DDIM's step is $x_s = a_s\,\hat x_0 + b_s\,\hat\epsilon$. Now
+# divide a point of the arc by $a + b$:
 #
 # $$\frac{a\,x_0 + b\,\epsilon}{a + b} = (1 - \rho)\, x_0 + \rho\, \epsilon, \qquad \rho = \frac{b}{a + b} .$$
 #
@@ -198,7 +199,7 @@ plots.show(
 # sampled on both paths and on both grids (to the nearest of the schedule's 1,000 times), for four sets of 100 training captions
 # of two objects, each with its own noises. "All right" is the share of pictures in which the detector finds all that the
 # caption says (`tests/benchmarks/sd3.py`). A bar is the margin that a verdict needs, three to four times the ±. Verdicts are of
-# paired differences, which vary less.
+# paired differences, which have margins of their own.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -312,11 +313,11 @@ claim(
 # %% [markdown]
 # On the ring, the line's distance is smaller (line less arc: {{sd3-trained-paths.distance.difference}}). That does not say that
 # it was learned better. The exact optimum takes the same 4 steps on both paths, since its $\hat x_0$ at each $\rho$ is one
-# function; it ends at 0.098, between the two. After as much training again (below) the line's networks are at 0.103 ± 0.003,
-# not told apart from those of the arc. A control that was fixed beforehand failed: a tenth of the training is not told apart
-# from all of it. In 64 steps it is, and there line and arc are not told apart. So the 4 steps say little about learning. Which
-# of the three differences counts was not tested. The grid matters more: for the exact optimum, DDIM's grid triples the
-# distance.
+# function; it ends at 0.098, and the line's networks are not told apart from it; the arc's lie above it by 0.008 ± 0.001. After
+# as much training again (below) the line's networks are at 0.103 ± 0.003, not told apart from those of the arc. A control that
+# was fixed before it was run failed: a tenth of the training is not told apart from all of it. In 64 steps it is, and there
+# line and arc are not told apart. So the 4 steps say little about learning. Which of the three differences counts was not
+# tested. The grid matters more: for the exact optimum, DDIM's grid triples the distance.
 #
 # ## Reflow: how can the paths be straightened?
 #
@@ -337,7 +338,7 @@ claim(
 # %% tags=["nbval-ignore-output"]
 predict(
     "sd3-reflow.one",
-    "One step after one training: distance 0.66 to the ring (real points: 0.03). After one round "
+    "One step after one training: distance 0.65 to the ring (real points: 0.03). After one round "
     "of reflow?",
     low=0,
     high=0.7,
@@ -365,8 +366,8 @@ ring_figure(
 
 # %% [markdown]
 # Measured are three other trainings (1,500 steps, averaged weights, pairs by 64 Euler steps), each beside a control with as
-# much further training *without* reflow, on independent pairs. The path is measured in 64 steps. One step is exact where the
-# path is straight and its speed is constant.
+# much further training *without* reflow, on independent pairs. The 1.3 million evaluations that make the pairs are not counted.
+# The path is measured in 64 steps. One step is exact where the path is straight and its speed is constant.
 
 # %%
 rounds = {(r["kind"], r["seed"]): r for r in measured["reflow"]}
@@ -432,8 +433,9 @@ claim(
 # (multimodal diffusion transformer) of Esser et al. (section 4) treats both alike. The latent is cut into patches, here 16 of 2
 # × 2. Each patch is a token, and so is each word of the prompt, or each letter of a word in capitals. The two **streams**,
 # picture and text, have weights of their own: for queries, keys and values, for the MLP, and for the shift, scale and gate by
-# which the time modulates each block. They meet in **joint attention**: queries, keys and values of both are concatenated, so
-# that every token attends to all tokens of both streams.
+# which the time, together with one vector of the whole prompt, modulates each block (in ours that vector does not see the
+# letters: these come in by attention alone). They meet in **joint attention**: queries, keys and values of both are
+# concatenated, so that every token attends to all tokens of both streams.
 #
 # ### Exercise 3: `joint_attention` (difficulty 2, 10 minutes)
 #
@@ -463,7 +465,7 @@ check.solution("joint_attention")
 # Esser et al. have people compare the legible text of several models (figure 7). Ours learned from pictures of shapes, with
 # lesson 09's captions, and from pictures of words: three or four of sixteen capitals in one colour. A prompt spells a word
 # letter by letter. One string of letters in eight was held out of training. So each letter was seen at each place; new is only
-# their order.
+# their order. The four words of the player below are of the training split; held-out ones follow.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -686,9 +688,10 @@ plots.show(
 #   $\rho$ gives {{sd3-grid.flow_net.a}} all right, DDIM's grid {{sd3-grid.flow_net.b}}, by one network; on the arc as on the
 #   line.
 # - With a rectified flow's times and weight, small networks of the line end nearer to the ring in 4 steps than those of the
-#   arc: {{sd3-trained-paths.distance.a}} beside {{sd3-trained-paths.distance.b}}. The exact optimum is between.
+#   arc: {{sd3-trained-paths.distance.a}} beside {{sd3-trained-paths.distance.b}}. That says little about learning: a tenth of
+#   the training is not told apart from all of it.
 # - Reflow straightens the paths, to {{sd3-reflow.path.a}} times the distance of their ends; without it they have
-#   {{sd3-reflow.path.b}}. In one step the distance to the ring falls from {{sd3-reflow.one.b}} to {{sd3-reflow.one.a}}.
+#   {{sd3-reflow.path.b}}. In one step the distance to the ring is {{sd3-reflow.one.a}}, without reflow {{sd3-reflow.one.b}}.
 # - The shipped network spells a share of {{sd3-spelling.words}} of words that were never in training.
 # - In small, at equal time, an MM-DiT and a transformer with cross-attention cannot be told apart by the loss that was fixed
 #   beforehand, {{sd3-two-streams.loss.a}} and {{sd3-two-streams.loss.b}}.
@@ -702,8 +705,9 @@ plots.show(
 # | line, uniform times | 5.67 | 6.50 | 5.75 |
 # | arc, $v$, cosine schedule | 9.17 | 12.25 | 8.75 |
 #
-# So at full size, too, the line alone is not what wins: with uniform times it ranks below the linear schedule. The rows differ
-# in the path, the training times and the sampler's grid at once.
+# So at full size, too, the line alone is not what wins: with uniform times it ranks below the linear schedule. The two rows of
+# the line differ only in the training times. The rows of the arc differ from them in the path, the target and weight of the
+# loss, the times and the sampler's grid at once.
 #
 # Their largest MM-DiT has 8 billion parameters in 38 blocks (section 5.3.3); ours has 1.5 million in 4. They use latents of 16
 # channels, since these reconstruct better: PSNR 28.6 dB with 16 channels and 25.1 dB with 4 (Table 3). The text comes from
@@ -785,7 +789,7 @@ guesses(
 # | even times | `set_timesteps(sigmas=[1.0, 0.75, 0.5, 0.25])` and `shift=1.0`; by default, the last but 0 is 0.001 |
 # | $3t / (1 + 2t)$: more steps at high noise | `shift=3.0` |
 # | the MM-DiT, `mmdit.DiT` | `SD3Transformer2DModel` |
-# | one text encoder, and letters | `encoder_hidden_states`; the pooled vector is `pooled_projections` |
+# | one text encoder, and letters | `encoder_hidden_states`; the vector of the whole prompt is `pooled_projections` |
 #
 # ## Next
 #
