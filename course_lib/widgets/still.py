@@ -79,7 +79,7 @@ def still(page: str) -> Still | None:
     sheet, out = _column([row], parser.note), io.BytesIO()
     sheet.quantize(64, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(out, "png", optimize=True)
     said = [caption or alt for _, caption, alt in chosen] + [parser.note]
-    alt = "; ".join(dict.fromkeys(text for text in said if text))
+    alt = "; ".join(text for text in said if text)
     return Still(base64.b64encode(out.getvalue()).decode(), alt, sheet.width)
 
 

@@ -389,7 +389,8 @@ plots.show(
 
 # %% [markdown]
 # Each line on a bar is the margin that a verdict needs: 2.8 standard errors of five sets, 4.3 of three. Each ± of this lesson
-# is one standard error. Errors cover captions and noise; all networks are one training each.
+# is one standard error. Errors cover captions and noise; all networks but those of the last optional part are one training
+# each.
 
 # %%
 beside = lambda a, b, *what: compare(binding(a, *what), binding(b, *what), **SETS)
@@ -420,13 +421,13 @@ claim(
 # %% [markdown]
 # So the prior helps with new objects. Most of what it mends are shapes: both are right in {{unclip-needs-a-prior.shapes.a}} %
 # with the prior, in {{unclip-needs-a-prior.shapes.b}} % without it. Only 4 % of the pictures without it have the right shapes
-# and yet a wrong colour or combination. For objects as in training the two cannot be told apart over five sets
-# ({{unclip-needs-a-prior.known}} %), though a difference of several points is possible.
+# and yet a wrong colour or combination. For objects as in training the prior is ahead in each of the five sets
+# ({{unclip-needs-a-prior.known}} %), but the difference is within its margin: no verdict.
 #
-# Ramesh et al. (section 5.1) compare three small models, over guidance scales, by the Frechet distance (lesson 00). With a
-# prior it is 7.99. The same decoder, given captions' embeddings, has 16.55, and a decoder *trained* on captions' embeddings
-# 9.16. Our second arm corresponds to their 16.55: a decoder that never saw such vectors. The fair rival, a decoder trained on
-# them, was not measured here.
+# Ramesh et al. (section 5.1) compare three ways with two small models, over guidance scales, by the Frechet distance (lesson
+# 00). With a prior it is 7.99. The same decoder, given captions' embeddings, has 16.55, and a decoder *trained* on captions'
+# embeddings 9.16. Our second arm corresponds to their 16.55: a decoder that never saw such vectors. The fair rival, a decoder
+# trained on them, was not measured here.
 #
 # ## What does an embedding keep of a picture?
 #
@@ -594,16 +595,18 @@ fig.set_figheight(6.2)  # without a blank band
 plots.show(
     fig,
     alt="Five rows of six pictures of one object. The second row repeats the first. In the "
-    "third the object has another colour at the same place and in the same size. In the last "
-    "two rows places differ, in the fourth one shape (a star for a yellow square), in the last "
-    "row sizes too; its first picture is empty.",
+    "third the object has another colour at the same place and in the same size. In the "
+    "fourth some places differ, and one shape (a star for a yellow square); in the last most "
+    "places and some sizes differ, and its first picture is empty.",
 )
 
 # %% [markdown]
 # Is it the text difference that works, or would the new caption alone do? It names the new colour and the shape, but no size
-# and no place: these can be right only by chance. All three ways, on the same pictures. (The new caption is decoded at $w =
-# 2$, the changed $z$ at $w = 1$, so these two differ in $w$, too.) A place counts as kept within two pixels, the side of a
-# detector's cell.
+# and no place: these can be right only by chance. All three ways, on the same pictures. In 39 of the 200 the new object is one
+# of the four that occur in no training (in the figure the two yellow squares); these are not counted apart. (The new caption's
+# *own* embedding is decoded, without the prior, and at $w = 2$, the changed $z$ at $w = 1$. So these two differ in $w$, too,
+# and the full way, from the new caption through the prior, was not measured; the figure above has $w = 1$ in all rows.) A place
+# counts as kept within two pixels, the side of a detector's cell.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -656,7 +659,7 @@ claim(
     "unclip-text-difference",
     "A text difference at 0.375 of the angle, decoded from the picture's own noise at w = 1, "
     "changes the colour and keeps shape, size and place more often than decoded from new "
-    "noise at w = 1, and than the new caption at w = 2.",
+    "noise at w = 1, and than the new caption's own embedding at w = 2.",
     figures=dict(
         caption=edited("difference", "caption"),
         fresh=edited("difference", "difference, fresh"),
@@ -676,9 +679,9 @@ claim(
 )
 
 # %% [markdown]
-# The new caption alone keeps all in {{unclip-text-difference.caption.b}} %, as it must: it names no size and no place. It
-# also fails where it could succeed. New colour and shape are right in 67 % each, and in equally many pictures of each set.
-# They may fail together, where no single object is drawn.
+# The new caption alone keeps all in {{unclip-text-difference.caption.b}} %, as it must: it names no size and no place. New
+# colour and shape are right in 67 % each, and in equally many pictures of each set: they may fail together, where no single
+# object is drawn. The prior, which is left out here, might mend a part of it: above, it mended shapes of new objects.
 #
 # A changed $z$ keeps shape and size with either noise, so $z$ contains both. It contains the place of a single object
 # roughly, too: from new noise 58 % lie within two pixels, from the new caption 6 %. Captions of one object may name one of
@@ -697,9 +700,10 @@ claim(
 # pictures mix up the colours of two objects (figure 15). No prior takes part in that.
 #
 # The shipped CLIP distinguishes captions with exchanged colours (lesson 10). Is the supposition right, that binding depends on
-# CLIP? Train small CLIPs that differ in one thing, three of each kind, on 300 batches of 64 pictures of two objects. The one
-# kind is given plain captions, the other the same words sorted by the alphabet, such as "a a above blue circle large red small
-# square", a bag of words (lesson 10). If both combinations occur in training, these do not say which colour has which shape.
+# CLIP? Train small CLIPs that differ in one thing, three of each kind (all start from the text encoder of lesson 09's optional
+# part, which was trained on ordered sentences), on 300 batches of 64 pictures of two objects. The one kind is given plain
+# captions, the other the same words sorted by the alphabet, such as "a a above blue circle large red small square", a bag of
+# words (lesson 10). If both combinations occur in training, these do not say which colour has which shape.
 #
 # The shipped decoder shall draw from their embeddings. For that a small network is trained to predict the shipped CLIP's
 # embedding of a picture from that of the small CLIP, by squared error. What the small embedding does not contain, no network
@@ -788,14 +792,15 @@ claim(
 )
 
 # %% [markdown]
-# So what a picture shows of binding depends on what CLIP's captions could say. But sorted words leave {{unclip-binding.bag}} %
+# So with sorted words less of the binding arrives in the picture. But sorted words leave {{unclip-binding.bag}} %
 # combined right, not a half. No caption of these scenes rewarded that: the embedding contains a part of the binding all the
 # same.
 #
-# Three limits. What the embedding contains but the second network cannot use is lost, too. Sorted words also cost shapes:
-# both are right in 35 % of pictures, with plain captions in 64 %. Colours are right in 99 % with either. So the pictures
-# counted are other ones in the two arms, and far fewer with sorted words. Whether this explains DALL-E 2 was not measured.
-# These CLIPs are small, and their captions complete.
+# Three limits. What the embedding contains but the second network cannot use is lost, too. Sorted words also cost shapes: both
+# are right in 35 % of pictures, with plain captions in 64 %. Colours are right in 99 % with either. So the pictures counted are
+# other ones in the two arms, and far fewer with sorted words. An embedding that is poorer altogether could lower the
+# combination, too: this was not separated. Whether this explains DALL-E 2 was not measured. These CLIPs are small, and their
+# captions complete.
 #
 # ## What you saw
 #
