@@ -349,7 +349,7 @@ explore(five, ddim(five, network.draw_noise(1, seeded(3)), network.process.times
 # |---|---|---|
 # | no skip connections | zeros in place of the encoder's maps | 413,425 |
 # | random start | a block's last convolution starts at random, not at 0 | 413,425 |
-# | no residual paths | a block outputs what its convolutions output (attention keeps its path); beside *random start* | 402,561 |
+# | no residual paths | what the convolutions output (attention keeps its path); beside *random start* | 402,561 |
 # | constant time | the network is always given the embedding of $t = 500$ | 413,425 |
 # | time as a fraction | the sinusoidal embedding of $t / T$, not of $t$ | 413,425 |
 # | random Fourier time | the other embedding | 413,425 |
@@ -646,8 +646,8 @@ worse(
 
 # %% [markdown]
 # The loss decides clearly. The distance is just beyond its margin, and only in pairs of equal seeds: as independent trainings
-# this arm (1.60) cannot be told apart from the full U-Net (1.27), nor from that with new seeds (1.42). With 22 verdicts this
-# one may be chance.
+# this arm (1.60) cannot be told apart from the full U-Net ({{unet-attention.distance.b.mean}}), nor from that with new seeds
+# (1.42). With 22 verdicts this one may be chance.
 #
 # The checks name this mistake, and a softmax over the wrong axis:
 

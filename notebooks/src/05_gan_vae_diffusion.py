@@ -522,16 +522,14 @@ claim(
 # With the features both diffusion and the GAN have far fewer samples outside: diffusion {{diffusion-covers-modes.raw.a.mean}},
 # and several times as many without; the GAN with them few, too. But diffusion keeps all modes, and the GAN loses more than half
 # of them; without features it has nearly all. The VAE hardly changes. So whether this GAN drops modes depends on its
-# discriminator. In samples outside, diffusion and the GAN with features cannot be told apart: the claim does not compare these
-# two.
+# discriminator.
 #
-# These arms differ in more than the method: diffusion alone was trained with Muon. How much of its lead over the VAE and over
-# the GAN with R1 comes from the optimizer was not measured. (One short training of the VAE with Muon, without features, left
-# 25.9 % outside: a hint, not a control.) Arms of one method differ in the features (with a wider first layer) or R1 alone, and,
-# at equal cost, in steps.
+# These arms differ in more than the method: diffusion alone was trained with Muon. How much of its lead comes from the
+# optimizer was not measured. Arms of one method differ in the features (with a wider first layer) or R1 alone, and, at equal
+# cost, in steps.
 #
-# Even the best arm is far from the data (0.03 % outside). Covered is a weak word: the GANs with R1, and without features,
-# have samples along lines of the grid.
+# Even the best arm is far from the data (0.03 % outside). The GANs with R1, and without features, have samples along lines of
+# the grid.
 #
 # ## Failure museum: what changes the modes of this GAN?
 #
@@ -583,10 +581,9 @@ plots.show(
 )
 
 # %% [markdown]
-# Symbols: mean differences from the recipe. Bars: the **margin** that a verdict needs, more than four standard errors of
-# three paired trainings. Two rows are not paired: the recipe again has other seeds, and no Fourier features another
-# discriminator. Their margin is 2.78 to 4.30 standard errors of the difference (Welch). The twelve verdicts are each at the
-# level of 5 %, not corrected for their number.
+# Symbols: mean differences from the recipe. Bars: the **margin** that a verdict needs, more than four standard errors of three
+# paired trainings. Two rows are not paired (other seeds; another discriminator); their margin is Welch's. The twelve verdicts
+# are each at the level of 5 %, not corrected for their number.
 #
 # A slower training may lose its modes later. So the claim also compares the GANs with R1 and without features after 30 s with
 # the recipe after 30 s: other trainings, of more than three times as many steps.
@@ -657,17 +654,16 @@ claim(
 # precision and recall: lesson 00). Diffusion samples in 25 steps of DDIM. Two references: 1,000 real training digits, and
 # 1,000 pictures of two digits at once (of two training digits, the larger value of each pixel).
 #
-# One recipe each, **not equally tuned** (`tests/benchmarks/HISTORY.md`). Diffusion has the recipe of lesson 00, for which
-# more than thirty settings were tried, with classes. It alone has Muon, min-SNR times and batches of 64, not 32. With
-# classes, Muon and these times together more than halve its distance. For the GAN and the VAE fewer settings were tried, the
-# last with one training of 30 s each. Twice the rate lowered the GAN's distance of 1.67 by 0.44; Muon raised it by 0.49. R1
-# with $\gamma = 0.1$ (0.09 lower) and, for the VAE, Muon (0.27 lower than 3.18) changed it by less than trainings of one
-# recipe differ. None is used here.
+# One recipe each, **not equally tuned** (`tests/benchmarks/HISTORY.md`). For diffusion's recipe (lesson 00) more than thirty
+# settings were tried, with classes. It alone has Muon, min-SNR times and batches of 64, not 32. With classes, Muon and these
+# times together more than halve its distance. For the GAN and the VAE fewer settings were tried, the last with one training of
+# 30 s each. Twice the rate lowered the GAN's distance of 1.67 by 0.44; Muon raised it by 0.49. R1 with $\gamma = 0.1$ (0.09
+# lower) and, for the VAE, Muon (0.27 lower than 3.18) changed it by less than trainings of one recipe differ. None is used
+# here.
 #
 # So the figures rank these three recipes after one minute, not the three methods. The order after longer times may be another.
-# A run of 180 s was begun and given up: two trainings of the GAN (distance 1.09 and 1.06) and the VAE (3.76 and 3.74), one of
-# diffusion (0.56). One training gives no verdict. The figures cannot be compared with those of lesson 00, whose network is
-# given the class.
+# (Of a run of 180 s, given up: GAN 1.09 and 1.06, VAE 3.76 and 3.74, one training of diffusion 0.56.) Lesson 00's network is
+# given the class, so its figures are not comparable.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -908,7 +904,7 @@ claim(
 # - On digits, after a minute of one core each, GAN and diffusion cannot be told apart in distance and precision. The recall is
 #   {{three-fidelity.recall}}, diffusion beside GAN; pictures of two digits at once have {{three-fidelity.spread}}, so this
 #   alone ranks nothing. The VAE is behind in distance and precision. These recipes are not equally tuned: diffusion alone has
-#   Muon and min-SNR times, and the GAN's better rate was not used. After longer times the order may be another. A GAN takes
+#   Muon and min-SNR times, and the GAN's better rate was not used. A GAN takes
 #   {{three-speed.gan.a.mean}} ms per sample, diffusion {{three-speed.gan.b.mean}}.
 
 # %% [markdown]

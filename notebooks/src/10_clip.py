@@ -698,7 +698,7 @@ claim(
 # The clean CLIP guides, too, and on average over these weights worse. The average depends on the range. At $w = 3{,}000$ the
 # difference is {{clip-guides.last}} %: the two cannot be told apart, and the clean curve still rises there. At the best weight
 # of each, chosen after the result, it is 55 % beside 33 %. So "must be noise-aware" is too strong here. GLIDE reports the like
-# of public CLIPs of clean pictures: others guided by them, with augmentation and perceptual losses, and noise-aware ones did
+# of public CLIPs of clean pictures: others guided by them, with augmentation and further losses, and noise-aware ones did
 # better without (Nichol et al. 2022, section 2.4). Two networks, one training each, do not show how much of the difference is
 # due to noise in training, to the time that only one of them is given, or to its 2,000 steps instead of 4,000. Neither comes
 # near lesson 09, where the model is given the caption and nearly all pictures are right.

@@ -201,7 +201,7 @@ plots.show(
 # 2$, and all are asked for (16, 0, 0). The Frechet distance is from 300 held-out digits. Verdicts are of differences, seed by
 # seed. Below the figure's dots, one for each training, are their means with the verdict's margin: 4.3 standard errors of the
 # three differences. Where it reaches 0, two arms cannot be told apart. Each bar is at 5 % by itself. This figure has 20 and the
-# refiner's 42, so about three of them would miss 0 by chance alone.
+# next one 42, so about three of them would miss 0 by chance alone.
 
 # %% tags=["nbval-ignore-output"]
 predict(

@@ -457,9 +457,9 @@ claim(
 # do not decide), a difference of {{bias-network.zeros.difference}}. For nines it is as large,
 # {{bias-network.nines.difference}}, but three trainings do not decide it, so the claim about both stays open. The factors lie
 # in the order that the classifier gives; only zeros at a tenth, which should gain, do not. At $w = 1$ only 0.51 to 0.83 of the
-# samples are read as a digit of their kind, at $w = 2$ 0.77 to 1: of 900 samples zeros at a tenth are 44, then 41, eights 625,
-# then 816. So the few lose odds here because the many gain. Already at $w = 1$ these short trainings draw about 2 % nines, not
-# 10 %.
+# samples are read as a digit of their kind, at $w = 2$ more than three quarters: of 900 samples zeros at a tenth are 44, then
+# 41, eights 625, then 816. So the few lose odds here because the many gain. Already at $w = 1$ these short trainings draw about
+# 2 % nines, not 10 %.
 #
 # Luccioni et al. (2023) find that marginalised groups are under-represented in pictures of professions by DALL-E 2 and Stable
 # Diffusion; how much of it is due to guidance, their abstract does not say. **What helps**: weight the data,
