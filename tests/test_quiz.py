@@ -94,7 +94,9 @@ def runs_of(order, keys):
     found = json.loads((DATA / f"figures/{order.file}.json").read_text(encoding="utf-8"))
     if order.file == "drawbench":
         return [row[order.figure] for row in found["scores"][keys["system"]]]
-    rows = [row for row in found[order.table] if all(row.get(key) == value for key, value in keys.items())]
+    rows_of = lambda keys: [row for row in found[order.table] if all(row.get(key) == value for key, value in keys.items())]
+    shared = set.intersection(*({row.get("seed") for row in rows_of(other)} for other in order.arms.values()))
+    rows = [row for row in rows_of(keys) if row.get("seed") in shared]
     return [reduce(lambda found, key: found[key], order.figure.split(": "), row.get("figures", row)) for row in rows]
 
 

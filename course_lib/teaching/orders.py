@@ -25,9 +25,12 @@ class Order:
     table: str = "runs"
 
     def values(self) -> dict[str, np.ndarray]:
-        """The figure of each arm's runs, (runs,), in the order of their seeds."""
+        """The figure of each arm's runs, (runs,), in the order of their seeds, for those seeds that all arms have."""
         rows = _drawbench() if self.file == "drawbench" else figures.load(self.file, self.table)
         rows.attrs.clear()  # the rest of the file, which pandas would copy with each column
+        if "seed" in rows:
+            seeds = [set(figures.where(rows, **keys).seed) for keys in self.arms.values()]
+            rows = rows[rows.seed.isin(set.intersection(*seeds))]
         return {name: figures.values(rows, self.figure, **keys) for name, keys in self.arms.items()}
 
 
