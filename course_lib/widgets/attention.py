@@ -10,6 +10,7 @@ from torch import Tensor
 
 from course_lib import validate
 from course_lib.datasets import captions
+from course_lib.datasets.scenes import COLOURS
 from course_lib.denoisers import Network
 from course_lib.nets.hooks import cross_attention_maps
 from course_lib.samplers import Step
@@ -43,7 +44,8 @@ def attention_player(network: Network, caption: str, steps: Iterable[Step], side
         "ends": [_panel(title, x) for title, x in _ends(steps).items()],
         "weights": _panel("attention", larger.flatten(0, 1)[:, None]),
     }
-    return fragment("attention", data, _strip(words, weights[len(steps) // 2]))
+    half = len(steps) // 2
+    return fragment("attention", data, _strip(words, weights[half], steps[half].x0[:1]))
 
 
 def _ends(steps: list[Step]) -> dict[str, Tensor]:
@@ -55,15 +57,17 @@ def _panel(title: str, x: Tensor) -> dict:
     return pixels.panel(title, pixels.shades(x, signed=False))
 
 
-def _strip(words: list[str], weights: Tensor) -> str:
-    """Each word with its map half way, where no script runs."""
-    shown = pixels.shades(2 * (weights / weights.amax((1, 2), keepdim=True))[:, None] - 1, signed=False)
-    style = "width:96px;image-rendering:pixelated"
+def _strip(words: list[str], weights: Tensor, x0: Tensor) -> str:
+    """The predicted picture and the maps of colours and nouns half way, where no script runs; of all words without these."""
+    told = {*COLOURS, *(noun for nouns in captions.NOUNS.values() for noun in nouns)}
+    maps = 2 * (weights / weights.amax((1, 2), keepdim=True))[:, None] - 1
+    chosen = [i for i, word in enumerate(words) if word in told] or range(len(words))
+    shown = {"predicted x̂₀, half way": pixels.shades(x0, signed=False)[0]}
+    shown |= {f"attention to “{words[i]}”": pixels.shades(maps[i : i + 1], signed=False)[0] for i in chosen}
     figures = []
-    for word, picture in zip(words, shown):
-        alt = html.escape(f"Attention weights of the word {word}, half way", quote=True)
-        img = f'<img style="{style}" alt="{alt}" src="data:image/png;base64,{pixels.text(pixels.png(picture))}">'
-        figures.append(
-            f'<figure style="display:inline-block;margin:4px">{img}<figcaption>{html.escape(word)}</figcaption></figure>'
-        )
+    for name, picture in shown.items():
+        alt = html.escape(name, quote=True)
+        img = f'<img style="width:96px;image-rendering:pixelated" alt="{alt}" src="data:image/png;base64,'
+        img += f'{pixels.text(pixels.png(picture))}">'
+        figures.append(f'<figure style="display:inline-block;margin:4px">{img}<figcaption>{alt}</figcaption></figure>')
     return f'<div class="strip">{"".join(figures)}</div>'

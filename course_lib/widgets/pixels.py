@@ -61,8 +61,9 @@ def strip(frames: dict[str, dict[str, bytes]]) -> str:
         column = "".join(img.format(text(data), html.escape(f"{title}, at {caption}")) for title, data in images.items())
         style = "display:inline-block;margin:4px"
         figures.append(f'<figure style="{style}">{column}<figcaption>{html.escape(caption)}</figcaption></figure>')
-    titles = html.escape("; ".join(next(iter(frames.values()))))
-    return f'<div class="strip">{"".join(figures)}<p>From top to bottom: {titles}.</p></div>'
+    titles = list(next(iter(frames.values())))
+    order = "From top to bottom: " if len(titles) > 1 else ""
+    return f'<div class="strip">{"".join(figures)}<p>{order}{html.escape("; ".join(titles))}.</p></div>'
 
 
 def png(pixels: np.ndarray | Image.Image) -> bytes:

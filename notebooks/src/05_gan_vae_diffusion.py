@@ -344,9 +344,9 @@ plots.show(
 #
 # ### The minimax loss has a flat slope
 #
-# Early on, $D$ rejects all samples with certainty. There $\log(1 - D(G(z)))$, the **minimax loss** of the generator, is flat:
-# its gradient with respect to the logit has size $D$, near 0. That of the non-saturating loss has size $1 - D$, near 1. So
-# Goodfellow et al. (section 3) minimise the latter. The fixed point of the game stays the same.
+# Early on, $D$ can reject nearly all samples with confidence. There $\log(1 - D(G(z)))$, the **minimax loss** of the generator,
+# is flat: its gradient with respect to the logit has size $D$, near 0. That of the non-saturating loss has size $1 - D$, near
+# 1. So Goodfellow et al. (section 3) minimise the latter. The fixed point of the game stays the same.
 #
 # ### Exercise 3: `train_gan` (difficulty 3, 12 minutes)
 #
@@ -520,9 +520,10 @@ claim(
 
 # %% [markdown]
 # With the features both diffusion and the GAN have far fewer samples outside: diffusion {{diffusion-covers-modes.raw.a.mean}},
-# and several times as many without; the GAN with them few, too. But diffusion keeps all modes, and the GAN loses more than half
-# of them; without features it has nearly all. The VAE hardly changes. So whether this GAN drops modes depends on its
-# discriminator.
+# and several times as many without; the GAN with them few, too. But diffusion keeps all modes, and the GAN drops many (its
+# three trainings keep 7, 8 and 14); without features it has nearly all, with more outside. The VAE hardly
+# changes. So the discriminator's features make the difference here, directly or by a faster training (failure museum: half the
+# rate).
 #
 # These arms differ in more than the method: diffusion alone was trained with Muon. How much of its lead comes from the
 # optimizer was not measured. Arms of one method differ in the features (with a wider first layer) or R1 alone, and, at equal
@@ -561,7 +562,7 @@ for ax, figure, unit in zip(axes, (MODES, OUT), (1, 0.01)):
     recipe = found.b.mean
     of_noise = (noise[figure] - recipe) / unit
     ax.axvline(of_noise, color="black", ls=":")
-    ax.text(of_noise + 1, 3.7 if unit < 1 else 0.6, "uniform\nnoise")
+    ax.text(of_noise + 1, 4.3 if unit < 1 else 0.6, "uniform\nnoise")
     ax.set_title(figure.replace("share out of any mode", "samples outside"))
     ax.set_xlabel(
         f"difference from {recipe:.1f}"
@@ -649,19 +650,18 @@ claim(
 # %% [markdown]
 # ## Digits at equal cost
 #
-# The same comparison on 16 × 16 digits, without classes: about 415,000 parameters each, as many steps as cost 60 s of one
-# core (GAN 1,445, VAE 2,600, diffusion 557), three trainings, 1,000 samples beside 1,000 held-out digits (Frechet distance,
-# precision and recall: lesson 00). Diffusion samples in 25 steps of DDIM. Two references: 1,000 real training digits, and
-# 1,000 pictures of two digits at once (of two training digits, the larger value of each pixel).
+# The same comparison on 16 × 16 digits, without classes: about 415,000 parameters each (GAN and VAE: both networks together),
+# as many steps as cost 60 s of one core (GAN 1,445, VAE 2,600, diffusion 557), three trainings, 1,000 samples beside 1,000
+# held-out digits (Frechet distance, precision and recall: lesson 00). Diffusion samples in 25 steps of DDIM. Two references:
+# 1,000 real training digits, and 1,000 pictures of two digits at once (of two training digits, the larger value of each pixel).
 #
-# One recipe each, **not equally tuned** (`tests/benchmarks/HISTORY.md`). For diffusion's recipe (lesson 00) more than thirty
+# One recipe each, **not equally tuned**; see `HISTORY.md`. For diffusion's recipe (lesson 00) more than thirty
 # settings were tried, with classes. It alone has Muon, min-SNR times and batches of 64, not 32. With classes, Muon and these
 # times together more than halve its distance. For the GAN and the VAE fewer settings were tried, the last with one training of
-# 30 s each. Twice the rate lowered the GAN's distance of 1.67 by 0.44; Muon raised it by 0.49. R1 with $\gamma = 0.1$ (0.09
-# lower) and, for the VAE, Muon (0.27 lower than 3.18) changed it by less than trainings of one recipe differ. None is used
-# here.
+# 30 s each. Twice the rate lowered the GAN's distance of 1.67 by 0.44; Muon raised it by 0.49. R1 and, for the VAE, Muon
+# changed it by less than trainings of one recipe differ. None is used here.
 #
-# So the figures rank these three recipes after one minute, not the three methods. The order after longer times may be another.
+# So the figures rank three recipes after one minute, not three methods. The order after longer times may be another.
 # (Of a run of 180 s, given up: GAN 1.09 and 1.06, VAE 3.76 and 3.74, one training of diffusion 0.56.) Lesson 00's network is
 # given the class, so its figures are not comparable.
 
@@ -762,9 +762,9 @@ claim(
 # After a minute of one core, GAN and diffusion in distance and precision: {{three-fidelity.verdict}}. With three trainings a
 # difference below about 0.5 in distance or 0.06 in precision does not show.
 #
-# A high recall can mislead. Pictures of two digits at once have {{three-fidelity.spread}}: samples that are spread widely
-# reach many real pictures without looking like them. Real digits have {{three-fidelity.real}}. So recall counts only together
-# with precision.
+# A high recall can mislead. Pictures of two digits at once have {{three-fidelity.spread}}: samples that are spread widely reach
+# many real pictures without looking like them. Real digits have {{three-fidelity.real}}. So recall counts only together with
+# precision: here diffusion's recall is higher than the GAN's.
 
 # %%
 ms = {
@@ -889,23 +889,20 @@ claim(
 )
 
 # %% [markdown]
-# A sample with a higher figure need not have the right detail.
-#
 # ## What you saw
 #
 # - The ELBO of a VAE is {{vae-elbo-gap.gap}} nats below the true log-likelihood of 25 Gaussians, the best single Gaussian
 #   {{vae-elbo-gap.gaussian}}, a uniform density {{vae-elbo-gap.uniform}}.
 # - With the best discriminator one missing mode of 25 costs little, 0.03 nats in the minimax game and 0.01 with the
 #   non-saturating loss, and this cost reaches the generator only through its own samples. At equal cost our GAN with Fourier
-#   features covers {{diffusion-covers-modes.modes.a.mean}} of 25 modes, diffusion (alone trained with Muon)
-#   {{diffusion-covers-modes.modes.b.mean}}.
+#   features covers {{diffusion-covers-modes.modes.a.mean}} of 25 modes (without them nearly all, with 23 % outside), diffusion
+#   with them (alone trained with Muon) {{diffusion-covers-modes.modes.b.mean}}.
 # - (Failure museum) With R1, or without features, this GAN keeps nearly all modes, with more samples outside. With features,
 #   momentum 0.9 loses modes at this learning rate.
 # - On digits, after a minute of one core each, GAN and diffusion cannot be told apart in distance and precision. The recall is
-#   {{three-fidelity.recall}}, diffusion beside GAN; pictures of two digits at once have {{three-fidelity.spread}}, so this
-#   alone ranks nothing. The VAE is behind in distance and precision. These recipes are not equally tuned: diffusion alone has
-#   Muon and min-SNR times, and the GAN's better rate was not used. A GAN takes
-#   {{three-speed.gan.a.mean}} ms per sample, diffusion {{three-speed.gan.b.mean}}.
+#   {{three-fidelity.recall}}, diffusion beside GAN; pictures of two digits at once have {{three-fidelity.spread}}. The VAE is
+#   behind in distance and precision. These recipes are not equally tuned: diffusion alone has Muon and min-SNR times. A GAN
+#   takes {{three-speed.gan.a.mean}} ms per sample, diffusion {{three-speed.gan.b.mean}}.
 
 # %% [markdown]
 # ## At full size

@@ -5,7 +5,7 @@
 # scores by an identity that needs no true score, only $P(c \mid x_t)$; convert any paper's guidance weight; and say which
 # density guidance does not sample, and what guided DDPM does instead.
 #
-# **Time** 60 minutes, 16 of them for three optional parts. In a class of 60 minutes leave these and exercise 1 (11 minutes;
+# **Time** 60 minutes, 11 of them for two optional parts. In a class of 60 minutes leave these and exercise 1 (11 minutes;
 # read its solution) for home. **Needs** lessons 02 (the training loop) and 07 (guidance by a classifier). **Papers** Jonathan
 # Ho, Tim Salimans: *Classifier-Free Diffusion Guidance* (2022); Arwen Bradley, Preetum Nakkiran: *Classifier-Free Guidance is a
 # Predictor-Corrector* (2024).
@@ -155,9 +155,10 @@ guidance_explorer(
 )
 
 # %% [markdown]
-# The curves were measured with 25 steps. Both start at $w = 0$, the model without a class. The classifier is added to *that*
-# model. With it precision first falls, to 0.53 ± 0.02 at $w = 1$. This is not a contest of two guides: only classifier-free
-# guidance uses the class scores. (Every ± in this lesson is one standard error.)
+# The curves beside the pictures (not in the still picture) were measured with 25 steps. Both start at $w = 0$, the model
+# without a class. The classifier is added to *that* model. With it precision first falls, to 0.53 ± 0.02 at $w = 1$. This is
+# not a contest of two guides: only classifier-free guidance uses the class scores. (Every ± in this lesson is one standard
+# error.)
 #
 # ## What does guidance gain and cost?
 #
@@ -236,9 +237,11 @@ claim(
         same=scaled("precision"),
         gap=scaled("recall"),
         frechet=scaled("Frechet distance"),
+        accuracy=scaled("class accuracy"),
     ),
     measured="precision changes by {precision:+.3f}, recall by {recall:+.3f}. (Also: noise "
-    "times 0.8 less w = 1.5, precision {same:+.3f}, recall {gap:+.3f}, Frechet distance {frechet:+.3f})",
+    "times 0.8 less w = 1.5, precision {same:+.3f}, recall {gap:+.3f}, Frechet distance "
+    "{frechet:+.3f}, class accuracy {accuracy:+.3f})",
     holds=lambda precision, recall: all_of(precision.above(0), recall.below(0)),
     null={
         "w = 1 twice, other noise": dict(precision=same("precision"), recall=same("recall"))
@@ -246,16 +249,20 @@ claim(
 )
 
 # %% [markdown]
-# Beyond $w = 3$ the mean precision falls too. By the figures above the box, the model without a class ($w = 0$) is far worse.
-# So $s_c - s$ may lead away from a worse model, as well as to the class. What each contributes was not separated. At $w = 3$
-# the Frechet distance is larger than at $w = 1$: it compares whole distributions, so that lost diversity counts too.
+# Beyond $w = 3$ the mean precision falls too. From $w = 1.5$ on it is above that of real digits (the star): guided digits are
+# more typical than real ones, not better. From $w = 0$ to $0.5$ the mean falls as well; no verdict was sought. By the figures
+# above the box, the model without a class ($w = 0$) is far worse. So $s_c - s$ may lead away from a worse model, as well as to
+# the class. What each contributes was not separated. At $w = 3$ the Frechet distance is larger than at $w = 1$: it compares
+# whole distributions, so that lost diversity counts too.
 #
 # Low-temperature sampling trades as well. With a factor of 0.8, precision differs from that at $w = 1.5$ by
 # {{cfg-tradeoff.same}} and recall by {{cfg-tradeoff.gap}} (we chose this pair after the measurement). Neither can be told
-# apart; recall only just misses a verdict (4.3 standard errors). The Frechet distance can: it is lower with shorter noise, by
-# {{cfg-tradeoff.frechet}}. So for these digits the simpler way is at least as good. Ho and Salimans (2022, section 1) report,
-# after Dhariwal and Nichol, that scaled scores or less noise *during* sampling give blurry pictures; we shorten the initial
-# noise of a deterministic sampler. Larger pictures were not tried.
+# apart; recall only just misses a verdict (4.3 standard errors), and so does the share of digits of the class asked for, which
+# is lower by {{cfg-tradeoff.accuracy}}. The Frechet distance can: it is lower with shorter noise, by {{cfg-tradeoff.frechet}}.
+# So here the simpler way trades about as well, with a lower Frechet distance and perhaps fewer digits of the class. One pair
+# does not rank the two. Ho and Salimans (2022, section 1) report, after Dhariwal and Nichol, that scaled scores or less noise
+# *during* sampling give blurry pictures; we shorten the initial noise of a deterministic sampler. Larger pictures were not
+# tried.
 #
 # ## One weight, many names
 #
@@ -427,6 +434,126 @@ verdict
 check.solution("identity_residual")
 
 # %% [markdown]
+# ### On digits
+#
+# Take the model that ships. $P$ comes from the noise-aware classifier of lesson 07, which was trained apart from it, and the
+# digits are 100 held-out ones.
+
+# %% tags=["nbval-ignore-output"]
+predict(
+    "cfg-classifier-slope.part",
+    "At t = 50: how long is the model's own difference, in per cent of its conditional score?",
+    low=0,
+    high=40,
+    unit="%",
+)
+
+
+# %%
+from course_lib.datasets import digits
+from course_lib.guidance import grad_log_p
+
+
+def least_residual(difference, iterations=100):
+    """The shortest sum of p (s_c - s) (B,) that any p gives: Frank-Wolfe."""
+    v = difference.mean(1)
+    for _ in range(iterations):
+        c = (difference @ v[:, :, None]).argmin(1, keepdim=True)  # it shortens v most
+        move = difference.take_along_dim(c, 1)[:, 0] - v
+        far = -(v * move).sum(1, keepdim=True) / move.square().sum(1, keepdim=True)
+        v = v + far.clamp(0, 1) * move
+    return v.norm(dim=1)
+
+
+TIMES = (50, 150, 300, 450, 600, 800)
+x0, label = (part[500:600] for part in digits.load("held_out"))
+each, lengths = torch.arange(100), {}
+for t in TIMES:
+    x = model.process.add_noise(x0, t, randn_like(x0, seeded(1000 + t)))
+    log_p = lambda x, t=t: guide(x, t).log_softmax(1)[each, label]
+    gradient = grad_log_p(log_p, x).flatten(1)
+    with torch.no_grad():
+        p, score = guide(x, t).softmax(1), model.given(NULL)(x, t).score.flatten(1)
+        classes = [model.given(c)(x, t).score.flatten(1) for c in range(10)]
+        scores = torch.stack(classes, 1)  # (100, 10, 256)
+        residual = my_identity_residual(scores, score, p)
+        difference = scores - score[:, None]
+        own = difference[each, label]
+        least = least_residual(difference)
+    lengths[t] = dict(
+        own=own.norm(dim=1),
+        residual=residual.norm(dim=1),
+        classifier=gradient.norm(dim=1),
+        least=least / own.norm(dim=1),
+        part=own.norm(dim=1) / scores[each, label].norm(dim=1),
+        p=p[each, label],
+        moved=residual.norm(dim=1) / 16 * process.noise(t) ** 2 / process.signal(t),
+    )
+
+fig, ax = plt.subplots(figsize=(11.5, 4.6))
+for name, words, colour, line in (
+    ("own", "$s_c - s$", RED, "o-"),
+    ("residual", "residual", "black", "s:"),
+    ("classifier", "classifier's gradient", BLUE, "D--"),
+):
+    made = [estimate(lengths[t][name], runs="digits") for t in TIMES]
+    style = dict(fmt=line, color=colour, ms=8, capsize=5, label=words)
+    ax.errorbar(TIMES, [e.mean for e in made], [e.margin for e in made], **style)
+ax.set(title="Lengths on digits", xlabel="time t", ylabel="mean length", ylim=(0, None))
+ax.legend()
+plots.show(
+    fig,
+    alt="Mean lengths over time. The model's own difference and the residual both fall and "
+    "nearly agree up to t = 300; then the residual falls faster. The classifier's gradient is "
+    "near 0 up to t = 150 and below the difference everywhere.",
+)
+
+# %% [markdown]
+# Up to $t = 300$ the residual is nearly the difference. This alone says little: where $P$ is nearly 1, the label's term is
+# nearly the whole sum, unless the other differences are far longer. So we compare with the classifier's gradient, at $t = 50$.
+# (We wrote this claim after seeing the plot.) The null model is one half of the digits beside the other.
+
+# %%
+over = lambda name: estimate(lengths[50][name], runs="digits")
+own, gradient = (lengths[50][name] for name in ("own", "classifier"))
+claim(
+    "cfg-classifier-slope",
+    "On digits, at t = 50, the model's own difference is longer than the gradient of the "
+    "noise-aware classifier.",
+    figures=dict(
+        own=compare(own, gradient, runs="digits"),
+        sure=float(lengths[50]["p"].mean()),
+        part=over("part"),
+        least=over("least"),
+        near=float(lengths[50]["moved"].mean()),
+        far=float(lengths[300]["moved"].mean()),
+    ),
+    measured="mean length {own:.2f}. (Also: P of the label {sure:.2f}; the difference is "
+    "{part:.1%} of the conditional score; the least residual of any P, {least:.0%} of the "
+    "difference; the residual changes the predicted picture by a root mean square of "
+    "{near:.3f} per pixel, at t = 300 of {far:.3f})",
+    holds=lambda own: own.higher,
+    null={
+        "one half of the digits beside the other": dict(
+            own=compare(own[:50], own[50:], runs="digits", paired=False)
+        )
+    },
+)
+
+# %% [markdown]
+# At $t = 50$ the classifier is nearly sure of the digit, with a mean $P$ of {{cfg-classifier-slope.sure}}, and its gradient is
+# {{cfg-classifier-slope.own.b}} long. If that is right, the true difference is nearly 0. The model's is
+# {{cfg-classifier-slope.part}} of its conditional score. That a residual remains does not depend on our classifier: the $P$
+# that makes it shortest still leaves {{cfg-classifier-slope.least}} of the difference. (One network; the errors cover digits.)
+#
+# Guidance adds $(w - 1)(s_c - s)$ to the conditional score. So **at $t = 50$ a large $w$ mainly amplifies an error of the
+# scores**, if the classifier's gradient is right. Of the residual, which is all error if $P$ is right, the predicted picture
+# shows little. At $w = 2$ the root mean square per pixel is {{cfg-classifier-slope.near}} at $t = 50$ and
+# {{cfg-classifier-slope.far}} at $t = 300$; black and white are 2 apart. Whether samples are worse was not measured here.
+#
+# Kynkäänniemi et al. (2024) guide only in an interval of noise levels; at small ones they find guidance unnecessary, at large
+# ones harmful. Karras et al. (2024) replace $s$ by the score of a worse version of the conditional model (autoguidance).
+#
 # ### Optional, 5 minutes: in the plane, where the error is known
 #
 # Here $P$ and the exact scores are known. **Subtract** the residual from the learned difference $s_c - s$: what share of the
@@ -444,7 +571,6 @@ predict(
 )
 
 # %%
-TIMES = (50, 150, 300, 450, 600, 800)
 length = lambda v: float(v.norm(dim=-1).mean())
 
 
@@ -542,125 +668,6 @@ claim(
 # matters was not tested.) And where $P$ is near 1, nearly all of $s_c - s$ is in the residual, whatever the network. Whether
 # the classes share an error is not shown by this.
 #
-# ### Optional, 5 minutes: on digits
-#
-# Now the model that ships. $P$ comes from the noise-aware classifier of lesson 07, which was trained apart from it, and the
-# digits are 100 held-out ones.
-
-# %% tags=["nbval-ignore-output"]
-predict(
-    "cfg-classifier-slope.part",
-    "At t = 50: how long is the model's own difference, in per cent of its conditional score?",
-    low=0,
-    high=40,
-    unit="%",
-)
-
-
-# %%
-from course_lib.datasets import digits
-from course_lib.guidance import grad_log_p
-
-
-def least_residual(difference, iterations=100):
-    """The shortest sum of p (s_c - s) (B,) that any p gives: Frank-Wolfe."""
-    v = difference.mean(1)
-    for _ in range(iterations):
-        c = (difference @ v[:, :, None]).argmin(1, keepdim=True)  # it shortens v most
-        move = difference.take_along_dim(c, 1)[:, 0] - v
-        far = -(v * move).sum(1, keepdim=True) / move.square().sum(1, keepdim=True)
-        v = v + far.clamp(0, 1) * move
-    return v.norm(dim=1)
-
-
-x0, label = (part[500:600] for part in digits.load("held_out"))
-each, lengths = torch.arange(100), {}
-for t in TIMES:
-    x = model.process.add_noise(x0, t, randn_like(x0, seeded(1000 + t)))
-    log_p = lambda x, t=t: guide(x, t).log_softmax(1)[each, label]
-    gradient = grad_log_p(log_p, x).flatten(1)
-    with torch.no_grad():
-        p, score = guide(x, t).softmax(1), model.given(NULL)(x, t).score.flatten(1)
-        classes = [model.given(c)(x, t).score.flatten(1) for c in range(10)]
-        scores = torch.stack(classes, 1)  # (100, 10, 256)
-        residual = my_identity_residual(scores, score, p)
-        difference = scores - score[:, None]
-        own = difference[each, label]
-        least = least_residual(difference)
-    lengths[t] = dict(
-        own=own.norm(dim=1),
-        residual=residual.norm(dim=1),
-        classifier=gradient.norm(dim=1),
-        least=least / own.norm(dim=1),
-        part=own.norm(dim=1) / scores[each, label].norm(dim=1),
-        p=p[each, label],
-        moved=residual.norm(dim=1) / 16 * process.noise(t) ** 2 / process.signal(t),
-    )
-
-fig, ax = plt.subplots(figsize=(11.5, 4.6))
-for name, words, colour, line in (
-    ("own", "$s_c - s$", RED, "o-"),
-    ("residual", "residual", "black", "s:"),
-    ("classifier", "classifier's gradient", BLUE, "D--"),
-):
-    made = [estimate(lengths[t][name], runs="digits") for t in TIMES]
-    style = dict(fmt=line, color=colour, ms=8, capsize=5, label=words)
-    ax.errorbar(TIMES, [e.mean for e in made], [e.margin for e in made], **style)
-ax.set(title="Lengths on digits", xlabel="time t", ylabel="mean length", ylim=(0, None))
-ax.legend()
-plots.show(
-    fig,
-    alt="Mean lengths over time. The model's own difference and the residual both fall and "
-    "nearly agree up to t = 300; then the residual falls faster. The classifier's gradient is "
-    "near 0 up to t = 150 and below the difference everywhere.",
-)
-
-# %% [markdown]
-# Up to $t = 300$ the residual is nearly the difference. This alone says little: where $P$ is nearly 1, the label's term is
-# nearly the whole sum, unless the other differences are far longer. So we compare with the classifier's gradient, at $t = 50$.
-# (We wrote this claim after seeing the plot.) The null model is one half of the digits beside the other.
-
-# %%
-over = lambda name: estimate(lengths[50][name], runs="digits")
-own, gradient = (lengths[50][name] for name in ("own", "classifier"))
-claim(
-    "cfg-classifier-slope",
-    "On digits, at t = 50, the model's own difference is longer than the gradient of the "
-    "noise-aware classifier.",
-    figures=dict(
-        own=compare(own, gradient, runs="digits"),
-        sure=float(lengths[50]["p"].mean()),
-        part=over("part"),
-        least=over("least"),
-        near=float(lengths[50]["moved"].mean()),
-        far=float(lengths[300]["moved"].mean()),
-    ),
-    measured="mean length {own:.2f}. (Also: P of the label {sure:.2f}; the difference is "
-    "{part:.1%} of the conditional score; the least residual of any P, {least:.0%} of the "
-    "difference; the residual changes the predicted picture by a root mean square of "
-    "{near:.3f} per pixel, at t = 300 of {far:.3f})",
-    holds=lambda own: own.higher,
-    null={
-        "one half of the digits beside the other": dict(
-            own=compare(own[:50], own[50:], runs="digits", paired=False)
-        )
-    },
-)
-
-# %% [markdown]
-# At $t = 50$ the classifier is nearly sure of the digit, with a mean $P$ of {{cfg-classifier-slope.sure}}, and its gradient is
-# {{cfg-classifier-slope.own.b}} long. If that is right, the true difference is nearly 0. The model's is
-# {{cfg-classifier-slope.part}} of its conditional score. That a residual remains does not depend on our classifier: the $P$
-# that makes it shortest still leaves {{cfg-classifier-slope.least}} of the difference. (One network; the errors cover digits.)
-#
-# Guidance adds $(w - 1)(s_c - s)$ to the conditional score. So **at $t = 50$ a large $w$ mainly amplifies an error of the
-# scores**, if the classifier's gradient is right. Of the residual, which is all error if $P$ is right, the predicted picture
-# shows little. At $w = 2$ the root mean square per pixel is {{cfg-classifier-slope.near}} at $t = 50$ and
-# {{cfg-classifier-slope.far}} at $t = 300$; black and white are 2 apart. Whether samples are worse was not measured here.
-#
-# Kynkäänniemi et al. (2024) guide only in an interval of noise levels; at small ones they find guidance unnecessary, at large
-# ones harmful. Karras et al. (2024) replace $s$ by the score of a worse version of the conditional model (autoguidance).
-#
 # ## What does guidance sample?
 #
 # At the last moment, without noise, guidance follows the gradient of the **tilted density** $p(x)\, P(c \mid x)^w$. Does it
@@ -703,7 +710,7 @@ tv = {
 claim(
     "cfg-not-tilted",
     "In the plane, guided sampling by DDIM with exact scores samples the tilted density "
-    "p(x) P(c | x)^w, for any w.",
+    "p(x) P(c | x)^w, whatever w is.",
     figures=dict(half=tv[0.5], two=tv[2.0], eight=tv[8.0]),
     measured="total variation {half:.2f} at w = 0.5, {two:.2f} at 2, {eight:.2f} at 8 "
     "(one class, computed without samples)",
@@ -859,8 +866,8 @@ plots.show(
 # %% tags=["nbval-ignore-output"]
 guesses(
     "cfg-tradeoff.recall",
-    "cfg-identity-plane.removed",
     "cfg-classifier-slope.part",
+    "cfg-identity-plane.removed",
     "cfg-not-tilted.two",
     "cfg-dropout-rate.verdict",
 )

@@ -19,7 +19,8 @@ course_map("09")
 # A label is one of ten classes. A caption says *what*, *which colour*, *how many* and *where*. Most captions are new: nobody
 # wrote them before. To measure how well a model follows a caption, we must know what is in a picture. So this lesson uses a
 # small world that is known exactly. Pictures of coloured shapes are drawn on the fly, and a grammar writes their captions, with
-# synonyms and three forms of sentence.
+# synonyms and three forms of sentence. (Red is drawn as a vermilion that looks orange: these colours can be told apart with any
+# colour vision.)
 
 # %%
 import copy
@@ -237,7 +238,9 @@ check.solution("cross_attention")
 # %% [markdown]
 # ### Your attention in a trained network
 #
-# `text2shape` is the U-Net of lesson 04 for 32 × 32 pixels, with cross-attention after every block. Before $W_q$ a layer
+# `text2shape` is the U-Net of lesson 04 for 32 × 32 pixels, cut into patches of 2 × 2 (lesson 06), with cross-attention after
+# every block. So a place is a patch at the finest level, of 16 × 16 places, and more pixels at the coarser ones. Before $W_q$
+# a layer
 # normalises $h$ and adds a learned vector for each place of the picture, `layer.position`. "Left of" depends on the place,
 # and a convolution is the same at all places. These are not the position vectors of the words.
 #
@@ -541,7 +544,7 @@ attention_player(network, long, film(long, 1, seed=3)[::2])
 # %% [markdown]
 # Does the map of a word lie on its own object? Take real pictures of two objects, so that it is known where they are, noise
 # them to time $t$, and give the network their captions. Which share of all attention to a word lies on the object that it
-# names, and which on the other object? A map is the mean over all heads of all layers with 16 × 16 places.
+# names, and which on the other object? A map is the mean over all heads of all layers with 16 × 16 places, the finest.
 # In the plot a bar is the margin, about two standard errors of 40 pictures.
 #
 # ### Exercise 2: `attention_share` (difficulty 2, 6 minutes)
@@ -766,14 +769,16 @@ for name, x in rows.items():
 plots.show(
     plots.pictures(torch.cat(list(rows.values())), columns=8, rows=rows, scale=0.044),
     alt="Four rows of eight generated pictures. Right: two objects each, as the captions "
-    "say. No mask: the same, one triangle in two colours. One head: the same, one star is "
-    "missing. Over places: blurred objects, most of them white, none as the caption says.",
+    "say. No mask: the same objects, some in duller or tinted colours, one triangle in two "
+    "colours. One head: the same, one star is missing and two squares are shifted or smaller. "
+    "Over places: blurred objects, most of them white, none as the caption says.",
 )
 
 # %% [markdown]
-# The last mistake spoils every picture. Each of the other two spoils one of eight. Such a picture looks like an ordinary error;
-# only that these are rare at $w = 3$ (0.2 % of known pairs) speaks against it. The check compares numbers, and finds all three.
-# (Eight pictures, no claim.)
+# The last mistake spoils every picture. Each of the other two spoils one of eight for the detector; beside the row above,
+# colours (no mask) and places (one head) also change in pictures that still count as right. Such a picture looks like an
+# ordinary error; only that these are rare at $w = 3$ (0.2 % of known pairs) speaks against it. The check compares numbers, and
+# finds all three. (Eight pictures, no claim.)
 #
 # ## What you saw
 #

@@ -144,15 +144,18 @@ plots.show(
 # 600 each. The captions are those of other pictures.
 
 # %%
-rng, gaps, halves = seeded(4), [], []
+rng, gaps, plain, halves = seeded(4), [], [], []
 for _ in range(5):
     *drawn, told = (scenes.sample(600, rng, ("pair",)) for _ in range(4))
     *pictures, third = (unclip.embed_images(shapes.draw(s, rng)).mean(0) / 8 for s in drawn)
     texts = unclip.embed_captions(captions.tell(told, rng)[0]).mean(0) / 8
+    full = unclip.embed_captions(captions.describe(told)).mean(0) / 8  # all sizes said
+    plain.append(float((pictures[0] - full).norm()))
     gaps.append(float((pictures[0] - texts).norm()))
     halves.append([float((pictures[0] - other).norm()) for other in (pictures[1], third)])
 first, again = zip(*halves)
 BATCHES = dict(runs="sets of 600")
+print(f"captions that say all sizes: {estimate(plain, **BATCHES):.3f}")
 claim(
     "unclip-modality-gap",
     "Of the shipped CLIP, the centroids of caption embeddings and of picture embeddings are "
@@ -165,8 +168,8 @@ claim(
 
 # %% [markdown]
 # The gap is there, but it is small beside a length of 1. Without the error of the centroids, subtracted as a square, it is
-# about 0.07. A part of it may come from the sizes that captions leave unsaid: this was not separated. (Liang et al. found
-# text and pictures "at arm's length" in large models.)
+# about 0.07. It does not come from the sizes that captions leave unsaid: captions that say all of them lie no nearer (printed;
+# no claim). (Liang et al. found text and pictures "at arm's length" in large models.)
 #
 # So how near is a caption's embedding to that of a picture? For each of 300 captions we draw a new picture of every
 # combination of sizes that it allows, and take the highest cosine. As a ceiling: the embedding of another picture of the same
@@ -206,8 +209,10 @@ said = (wanted.size[:, :2] >= 0).all(1)
 size = pairs.size.clone()
 size[:, 0] = 1 - size[:, 0]  # one object has the other size
 resized = unclip.embed_images(shapes.draw(replace(pairs, size=size), rng))
-one_size = torch.cosine_similarity(candidates["another picture"], resized).mean()
-print(f"mean cosine of two pictures that differ in one size: {one_size:.2f}")
+one_size = torch.cosine_similarity(candidates["another picture"], resized)
+half_way = ((1 + one_size) / 2).sqrt().mean()  # the cosine of the vector between two with each
+print(f"two pictures that differ in one size: mean cosine {one_size.mean():.2f};")
+print(f"half-way between them, with each: {half_way:.3f}")
 
 fig, ax = plt.subplots(figsize=(10, 4.4))
 for (name, value), colour, line in zip(
@@ -257,7 +262,8 @@ claim(
 # The caption's own embedding is at some distance from every picture, not only where a size is open
 # ({{unclip-prior-is-nearer.open.b}}), but also where all is said ({{unclip-prior-is-nearer.said.b}}). The gap of the centroids
 # is too small to explain that. The prior generates the embedding of a picture with *one* of the sizes. Its cosine,
-# {{unclip-prior-is-nearer.open.a}}, is well above the mean of two pictures that differ in one size, which the cell prints.
+# {{unclip-prior-is-nearer.open.a}}, is above that of a vector half-way between two pictures that differ in one size, with each
+# of them, which the cell prints: the prior does not give their mean.
 #
 # ## Sample from both stages
 #
@@ -314,7 +320,7 @@ def unguided(prior, decoder, y, z, x, steps, w):
 
 
 rows = {"your function": my_unclip_sampling(*arguments, 2.0)}
-for name, mistaken in (("not guided", unguided), ("no prior", without_prior)):
+for name, mistaken in (("not guided", unguided), ("noise as z", without_prior)):
     rows[name] = mistaken(*arguments, 2.0)
     print(f"{name}: {check.unclip_sampling(mistaken).diagnosis}")
 for place, caption in enumerate(nine, 1):
@@ -325,7 +331,7 @@ fig.set_figheight(3.8)  # without a blank band
 plots.show(
     fig,
     alt="Three rows of nine pictures. Your function, and the row that is not guided: two "
-    "objects each, as the captions say. No prior: one to three objects, some of them "
+    "objects each, as the captions say. Noise as z: one to three objects, some of them "
     "deformed, none as the captions say.",
 )
 
@@ -601,12 +607,13 @@ plots.show(
 )
 
 # %% [markdown]
-# Is it the text difference that works, or would the new caption alone do? It names the new colour and the shape, but no size
-# and no place: these can be right only by chance. All three ways, on the same pictures. In 39 of the 200 the new object is one
-# of the four that occur in no training (in the figure the two yellow squares); these are not counted apart. (The new caption's
-# *own* embedding is decoded, without the prior, and at $w = 2$, the changed $z$ at $w = 1$. So these two differ in $w$, too,
-# and the full way, from the new caption through the prior, was not measured; the figure above has $w = 1$ in all rows.) A place
-# counts as kept within two pixels, the side of a detector's cell.
+# What does the picture's own noise add to a text difference? The first two ways differ in the noise alone. The third, the new
+# caption, is a floor: it names no size and no place, and these can be right only by chance. So it does not test whether another
+# change of $z$ would do as well; that would need the own noise and $w = 1$ too. All three ways, on the same pictures. In 39 of
+# the 200 the new object is one of the four that occur in no training (in the figure the two yellow squares); these are not
+# counted apart. (The new caption's *own* embedding is decoded, without the prior, and at $w = 2$, the changed $z$ at $w = 1$.
+# So these two differ in $w$, too, and the full way, from the new caption through the prior, was not measured; the figure above
+# has $w = 1$ in all rows.) A place counts as kept within two pixels, the side of a detector's cell.
 
 # %% tags=["nbval-ignore-output"]
 predict(

@@ -182,7 +182,7 @@ claim(
 # %% [markdown]
 # So ten steps in all are enough to tell which of ten pictures it is. How far its details still move was not measured. Under
 # DDPM the share cannot be told apart from chance: the picture comes from the new noise. Song et al. (section 5.2) compare 20
-# steps of DDIM with 1,000, and find differences in details alone.
+# steps of DDIM with 1,000, and find, in many cases, only minor differences in details.
 #
 # ## Which differential equation does DDIM solve?
 #
@@ -404,9 +404,10 @@ claim(
 # that of the posterior for a known $x_0$ (lesson 01): exact for data at one point, too small for other data. In few steps this
 # may be one reason. Whether it is the whole is open: this error shrinks with more steps, but in 1,000 steps the mean precision
 # is still higher by 0.04 and the mean recall lower by 0.04 (three sets of noises, no verdict). DDIM has no such variance, and
-# few steps change it in the same direction: beside its own 1,000 steps (three sets of noises) precision in 10 steps is higher
-# by 0.04 ± 0.005, by more than the margin, and mean recall lower by 0.04 ± 0.01 (no verdict). So a part of the loss of variety
-# in few steps needs no new noise; DDPM loses more. Of DDIM's distance, only 5 steps are above 1,000, by 0.015 ± 0.003.
+# few steps change it in the same direction: in 5 steps its
+# recall is lower than in 10 by 0.044 ± 0.004 and its precision higher by 0.015 ± 0.004, both by more than the margin (sixteen
+# sets of noises; seen after the measurement). So fewer steps cost variety without new noise, too. Whether they cost DDPM more
+# was not decided. Of DDIM's distance, only 5 steps are above 1,000, by 0.015 ± 0.003.
 #
 # Between the two samplers, $\eta = 0.2$ and $0.5$ are worse than $\eta = 0$ in 5 steps; in 10 they cannot be told apart from
 # it.
@@ -483,7 +484,7 @@ predict(
 
 # %%
 pictures, classes = (part[-10:] for part in digits.load("held_out"))
-own = network.given(classes)
+own, twenty = network.given(classes), [*process.times(20).tolist()[:-1], 1]
 
 
 def with_noise(x, t, seed):
@@ -626,12 +627,13 @@ claim(
 # Two things follow.
 #
 # - **That the picture comes back does not show that the network is right.** With random weights it comes back too, with an
-#   error 2.6 times as large in 50 steps that falls in the same way. The error is the solver's (with the noise of $t = 1$, that
-#   noise of 0.006 too), and falls nearly in proportion to the step.
+#   error 2.6 times as large in 50 steps (one draw of the weights) that falls in the same way. The error is the solver's (with
+#   the noise of $t = 1$, that noise of 0.006 too), and falls nearly in proportion to the step.
 # - **The noise that is found should be standard normal**, like the noise from which DDIM draws. Its mean square shows that it
 #   is not, and so does the printed correlation of neighbouring pixels. With the noise of $t = 1$ first, the mean square is
-#   nearly that of drawn noise. The correlation is small, though above that of drawn noise. Neither suffices for a standard
-#   normal. The price: in 50 steps an error of {{ddim-inversion.error.a}} per pixel instead of 0.0174 ± 0.0015.
+#   nearly that of drawn noise. The correlation is small: 0.02 ± 0.01, and 0.01 ± 0.01 with another draw of that noise; only the
+#   first can be told from 0. Neither suffices for a standard normal. The price: in 50 steps an error of
+#   {{ddim-inversion.error.a}} per pixel instead of 0.0174 ± 0.0015.
 #
 # An exact inverse would find the noise from which DDIM's samples were drawn. The noise found has a mean square of 0.90 ± 0.01,
 # below that of the drawn noise. This is the inversion's own error.
@@ -647,7 +649,6 @@ claim(
 first, last = (
     with_noise(part, 1, i) for i, part in enumerate(digits.load("held_out")[0][:20].split(10))
 )
-twenty = [*process.times(20).tolist()[:-1], 1]
 a, b = (my_ddim_inversion(network.given(torch.arange(10)), x, twenty) for x in (first, last))
 walk = [
     Step(

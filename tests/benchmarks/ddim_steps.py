@@ -102,7 +102,14 @@ def with_noise(own: Network, x: Tensor, t: int, seed: int) -> Tensor:
 def inversion(n: int, by: str, steps: int) -> dict:
     """The root mean square error of each picture that comes back, by the network of that name, or from other noise."""
     pictures, classes = held_out()
-    own = (models.build("digits") if by == "random weights" else models.load("digits")).given(classes)
+    network = models.load("digits")
+    if by == "random weights":  # an untrained network's last layers are 0, so that it only shortens its input
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            for layer in network.net.modules():
+                if hasattr(layer, "reset_parameters"):
+                    layer.reset_parameters()
+    own = network.given(classes)
     if by.startswith("forward noise"):
         noise = with_noise(own, pictures, own.process.T, 104 if by.endswith("again") else 101)
     else:
