@@ -2,12 +2,13 @@
 # # 11 DALL-E 2: text-to-image through a CLIP embedding
 #
 # **You will be able to** split text-to-image into a prior and a decoder, train the prior, sample from both stages, draw
-# variations of a picture, interpolate between two, edit one by words, and measure whether a CLIP embedding contains binding.
+# variations of a picture, and interpolate between two; in the optional parts, edit one by words, and measure whether a CLIP
+# embedding contains binding.
 #
-# **Time** 60 minutes, 10 of them for two optional parts. **Needs** lessons 08 (guidance), 09 (captions) and 10 (CLIP).
-# **Papers** Aditya Ramesh and others: *Hierarchical Text-Conditional Image Generation with CLIP Latents* (2022), the paper of
-# DALL-E 2; Weixin Liang and others: *Mind the Gap: Understanding the Modality Gap in Multi-modal Contrastive Representation
-# Learning* (2022); Ken Shoemake: *Animating Rotation with Quaternion Curves* (1985).
+# **Time** 60 minutes, 10 of them for two optional parts; in a class of 60 minutes leave these for home. **Needs** lessons 08
+# (guidance), 09 (captions) and 10 (CLIP). **Papers** Aditya Ramesh and others: *Hierarchical Text-Conditional Image Generation
+# with CLIP Latents* (2022), the paper of DALL-E 2; Weixin Liang and others: *Mind the Gap: Understanding the Modality Gap in
+# Multi-modal Contrastive Representation Learning* (2022); Ken Shoemake: *Animating Rotation with Quaternion Curves* (1985).
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.teaching.course_map import course_map
@@ -425,10 +426,11 @@ claim(
 )
 
 # %% [markdown]
-# So the prior helps with new objects. Most of what it mends are shapes: both are right in {{unclip-needs-a-prior.shapes.a}} %
-# with the prior, in {{unclip-needs-a-prior.shapes.b}} % without it. Only 4 % of the pictures without it have the right shapes
-# and yet a wrong colour or combination. For objects as in training the prior is ahead in each of the five sets
-# ({{unclip-needs-a-prior.known}} %), but the difference is within its margin: no verdict.
+# So the prior, with its choice of two, helps with new objects; how much of that is the choice was not measured. Most of what it
+# mends are shapes: both are right in {{unclip-needs-a-prior.shapes.a}} % with the prior, in {{unclip-needs-a-prior.shapes.b}} %
+# without it. Only 4 % of the pictures without it have the right shapes and yet a wrong colour or combination. For objects as in
+# training the prior is ahead in each of the five sets ({{unclip-needs-a-prior.known}} %), but the difference is within its
+# margin: no verdict.
 #
 # Ramesh et al. (section 5.1) compare three ways with two small models, over guidance scales, by the Frechet distance (lesson
 # 00). With a prior it is 7.99. The same decoder, given captions' embeddings, has 16.55, and a decoder *trained* on captions'
@@ -518,7 +520,8 @@ claim(
 # The last null model hardly moves anything. It uses the second half of the paper's code of a picture, $(z, x_T)$ (section 3).
 # DDIM is deterministic: one noise gives one picture. Run backwards, 25 steps of DDIM, which lesson 14 derives, give the noise
 # $x_T$ from which the decoder, given $z$, draws the picture again. (We do this at $w = 1$, the decoder's own prediction.) The
-# objects then lie {{unclip-variations.back}} pixels from where they were.
+# objects then lie {{unclip-variations.back}} pixels from where they were. (The variations had $w = 2$, so the two differ in
+# $w$, too; the optional part below compares own and new noise at one $w$.)
 #
 # Now change $z$ and keep the noise.
 #
@@ -799,9 +802,9 @@ claim(
 )
 
 # %% [markdown]
-# So with sorted words less of the binding arrives in the picture. But sorted words leave {{unclip-binding.bag}} %
+# So in part: with sorted words less of the binding arrives in the picture. But sorted words leave {{unclip-binding.bag}} %
 # combined right, not a half. No caption of these scenes rewarded that: the embedding contains a part of the binding all the
-# same.
+# same. (An untrained encoder's may, too: it was not measured. So this is what sorted words leave, not what they teach.)
 #
 # Three limits. What the embedding contains but the second network cannot use is lost, too. Sorted words also cost shapes: both
 # are right in 35 % of pictures, with plain captions in 64 %. Colours are right in 99 % with either. So the pictures counted are
