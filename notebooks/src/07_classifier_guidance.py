@@ -331,8 +331,9 @@ claim(
 )
 
 # %% [markdown]
-# Here and in all lessons "±" is one standard error. A bar in a plot is the margin that a verdict needs: 2.8 standard errors of
-# five runs, 4.3 of three.
+# Here and in all lessons "±" is one standard error. A bar in a plot is the margin of one mean: 2.8 standard errors of five
+# runs, 4.3 of three. Where two arms share seeds or noises, a verdict is of their differences, pair by pair. These often vary
+# less, so bars may overlap where a difference is beyond its margin.
 #
 # Every class has the standard deviation $\sigma$, so its noisy variance is $a^2\sigma^2 + b^2$. Up to what all classes share,
 # the exact logit of class $c$ is
@@ -534,11 +535,12 @@ plots.show(
 )
 
 # %% [markdown]
-# Precision and recall change as in the paper's table, and so does the unconditional model's distance. The conditional model's
-# does not: in the paper guidance lowers its FID at both weights; here the distance cannot be told apart at $w = 2$ and is
-# higher at $w = 8$. At $w = 1$ ours is already about that of real digits, so there was little to gain (not tested). At $w = 1$
-# guidance makes the unconditional model *worse* than no guidance: its precision falls and its Frechet distance rises. By both
-# figures, only 8 of our weights helps.
+# Precision and recall change in the directions of the paper's table, and so does the unconditional model's distance. (Falls in
+# recall are beyond the margin at $w = 8$; the conditional model's at $w = 2$ is not.) The conditional model's does not: in the
+# paper guidance lowers its FID at both weights; here the distance cannot be told apart at $w = 2$ and is higher at $w = 8$. At
+# $w = 1$ ours is already about that of real digits, so there was little to gain (not tested). At $w = 1$ guidance makes the
+# unconditional model *worse* than no guidance: its precision falls and its Frechet distance rises. By both figures, only 8 of
+# our weights helps.
 #
 # Recall above the dotted line is not more diversity than that of real digits. A real digit is close to a sample where it is
 # nearer than the sample's third neighbour, and scattered samples have far neighbours. So the trade-off is measured with the
@@ -780,13 +782,15 @@ claim(
 # either weight. At $w = 8$ the small noise-aware ones have a higher mean than no guidance from the same noises, too, 2.4 beside
 # 1.4, though not by the margin. With two of the three further seeds added, those whose noise was also sampled without guidance,
 # the distance is above it by 0.75 ± 0.25, just more than the margin, and precision is lower, too (five pairs, seen after the
-# measurement). So being worse than no guidance is not special to clean classifiers here, and a higher class accuracy was not
-# seen to come with a lower distance. It does come with a higher precision at the prediction, $w = 8$: 0.66 beside 0.46 for the
-# small noise-aware ones, and still less for the clean ones at $x_t$ (above each by the margin, seen after the measurement;
-# those two cannot be told apart).
+# measurement). So being worse than no guidance is not special to clean classifiers here, and among the three small guides a
+# higher class accuracy was not seen to come with a lower distance. It does come with a higher precision at the prediction, $w =
+# 8$: 0.66 beside 0.46 for the small noise-aware ones, and still less for the clean ones at $x_t$ (above each by the margin,
+# seen after the measurement; those two cannot be told apart).
 #
-# At $w = 8$ the shipped noise-aware classifier is ahead of all (black). It was trained ten times as long and is three times as
-# large: 160,938 parameters. Which of the two matters was not measured.
+# At $w = 8$ the shipped noise-aware classifier (black) has a higher class accuracy than all three, and a lower distance than
+# the small noise-aware ones and the clean ones at $x_t$; from the clean ones at the prediction its distance cannot be told
+# apart (the same three noises, seen after the measurement). It was trained ten times as long and is three times as large:
+# 160,938 parameters. Which of the two matters was not measured.
 #
 # ## Optional, 3 minutes: are 25 steps enough?
 #
@@ -934,8 +938,8 @@ guesses(
 # <details><summary>Answer</summary>
 #
 # $P(3 \mid x_t)$ then rises with boldness as well as with shape, and so the gradient has both. At $w = 1$ that is right: threes
-# are bold in these data. At $w > 1$ guidance makes strokes bolder than in any training digit. Whatever tells a class from the
-# others is exaggerated, wanted or not. (An argument, not a measurement.)
+# are bold in these data. At $w > 1$ guidance makes strokes bolder than those of the training threes are on average. Whatever
+# tells a class from the others is exaggerated, wanted or not. (An argument, not a measurement.)
 #
 # </details>
 #
