@@ -292,7 +292,7 @@ first, second = coders[coders.seed < 15], coders[coders.seed >= 15]
 WAYS = ("pixels alone", "detector's features", "untrained features")
 JUDGES = {
     "PSNR": (1, "PSNR"),
-    "detector": (100, "detector"),
+    "detector": (100, "detector (in one loss)"),
     "CLIP": (100, "CLIP (not in a loss)"),
 }
 
@@ -308,7 +308,7 @@ for ax, (judge, (_, title)) in zip(axes, JUDGES.items()):
         ax.plot(x := judged(judge, way), 0 * x - y, "o", ms=10, alpha=0.6, color=colour)
     ax.set(title=title, xlabel="dB" if judge == "PSNR" else "% of 500 read rightly")
     if judge != "PSNR":
-        ax.set_xlim(0, 100)
+        ax.set(xlim=(0, 100), xticks=range(0, 100, 25))  # 100 would touch the next 0
 axes[0].set_yticks([0, -1, -2], WAYS)
 axes[0].set_ylim(-2.5, 0.5)
 floors = coders.attrs["perceptual floors"]
