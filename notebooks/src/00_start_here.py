@@ -78,7 +78,8 @@ plots.show(figure, alt="Three digits, each fading into noise from left to right.
 # each other by the formula above. Predicting $v = \sqrt{\bar\alpha_t}\, \epsilon - \sqrt{1 - \bar\alpha_t}\, x_0$ gives both.
 # Lesson 02 says why that trains well at every $t$.
 #
-# `attn=0` leaves out a kind of layer that lesson 04 explains: within a minute it costs time and brings no gain.
+# `attn=0` leaves out a kind of layer that lesson 04 explains. Such layers take a tenth of the time, and no gain by them was
+# seen after a minute.
 #
 # You see the loss, and the time that is left. Training takes 50 seconds on any machine; a faster one makes more steps in
 # them. You may stop it early: the weights reached are kept.

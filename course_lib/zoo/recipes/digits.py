@@ -61,7 +61,7 @@ def classifier_figures(net: Classifier) -> dict[str, Figure]:
 def digits_network(seed: int = 0, attn: int = 1) -> Network:
     """An untrained class-conditional denoiser for digits (B, 1, 16, 16): a U-Net that predicts v, over the cosine schedule.
 
-    With `attn` = 0 it has no self-attention. A step is then a tenth cheaper, and after a minute the digits are no worse
+    With `attn` = 0 it has no self-attention. A step is then a tenth cheaper, and after a minute no loss by that was seen
     (tests/benchmarks/digits_search.py).
     """
     torch.manual_seed(seed)
