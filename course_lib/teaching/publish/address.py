@@ -30,7 +30,7 @@ if not find_spec("course_lib"):
         raise ImportError("course_lib was not found: run `%cd FOLDER`, with the folder of the course, then this cell again")
     sys.path.insert(0, found[0])"""
 
-BADGES_LINE = re.compile(r"^\[!\[Open in Colab\].*$", re.MULTILINE)
+LINKS_LINE = re.compile(r"^\[!?\[?Open in Colab\].*$", re.MULTILINE)
 BADGES_BLOCK = re.compile(r"(<!-- badges -->\n).*?(<!-- /badges -->)", re.DOTALL)
 
 
@@ -51,14 +51,23 @@ class Address:
         """The source of every notebook's first code cell, which makes the library importable here, in Binder and in Colab."""
         return SETUP.format(repo=self.repo, branch=self.branch, url=self.url)
 
+    def colab(self, name: str) -> str:
+        """The address that opens the notebook of that name in Colab."""
+        return f"https://colab.research.google.com/github/{self.owner}/{self.repo}/blob/{self.branch}/notebooks/{quote(name)}.ipynb"
+
+    def binder(self, name: str) -> str:
+        """The address that opens the notebook of that name in Binder."""
+        return f"https://mybinder.org/v2/gh/{self.owner}/{self.repo}/{self.branch}?labpath=notebooks/{quote(name)}.ipynb"
+
+    def links(self, name: str) -> str:
+        """One line of Markdown for the notebook itself: no picture on a server, which has no place in LaTeX or offline."""
+        return f"[Open in Colab]({self.colab(name)}) · [Open in Binder]({self.binder(name)})"
+
     def badges(self, name: str) -> str:
-        """One line of Markdown that opens the notebook of that name in Colab or in Binder."""
-        place, name = f"{self.owner}/{self.repo}", quote(name)
-        colab = f"https://colab.research.google.com/github/{place}/blob/{self.branch}/notebooks/{name}.ipynb"
-        binder = f"https://mybinder.org/v2/gh/{place}/{self.branch}?labpath=notebooks/{name}.ipynb"
+        """One line of Markdown for the README, with the two services' own pictures."""
         return (
-            f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab}) "
-            f"[![Open in Binder](https://mybinder.org/badge_logo.svg)]({binder})"
+            f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({self.colab(name)}) "
+            f"[![Open in Binder](https://mybinder.org/badge_logo.svg)]({self.binder(name)})"
         )
 
 
@@ -67,16 +76,16 @@ def read(root: Path = ROOT) -> Address:
     return Address(**tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["course"])
 
 
-def add_badges_and_setup(notebook: NotebookNode, name: str, address: Address) -> NotebookNode:
-    """The same notebook, with the badges under its title and the setup cell before its code; older ones are replaced.
+def add_links_and_setup(notebook: NotebookNode, name: str, address: Address) -> NotebookNode:
+    """The same notebook, with the links under its title and the setup cell before its code; older ones are replaced.
 
     Raises ValueError where the first cell is not Markdown that begins with a title.
     """
     first = notebook.cells[0] if notebook.cells else None
     if not first or first.cell_type != "markdown" or not first.source.startswith("# "):
         raise ValueError(f"the first cell of {name} must be Markdown that begins with '# ' and the title")
-    title, _, rest = BADGES_LINE.sub("", first.source).partition("\n")
-    first.source = "\n\n".join(part for part in (title, address.badges(name), rest.strip()) if part)
+    title, _, rest = LINKS_LINE.sub("", first.source).partition("\n")
+    first.source = "\n\n".join(part for part in (title, address.links(name), rest.strip()) if part)
     first_code = next((i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"), len(notebook.cells))
     code = notebook.cells[first_code] if first_code < len(notebook.cells) else None
     if code is None or code.id != "setup":
@@ -103,7 +112,7 @@ def publish(owner_repo: str, root: Path = ROOT) -> list[Path]:
     readme = (root / "README.md").read_text(encoding="utf-8")
     new[root / "README.md"] = BADGES_BLOCK.sub(rf"\g<1>{address.badges('00_start_here')}\n\g<2>", readme)
     for path in sorted((root / "notebooks").glob("*.ipynb")):
-        new[path] = to_text(add_badges_and_setup(nbformat.read(path, as_version=4), path.stem, address))
+        new[path] = to_text(add_links_and_setup(nbformat.read(path, as_version=4), path.stem, address))
     changed = [path for path, text in new.items() if path.read_text(encoding="utf-8") != text]
     for path in changed:
         write_atomically(path, new[path])

@@ -27,8 +27,8 @@ def sources(numbers: Sequence[str] = (), folder: Path = NOTEBOOKS) -> list[Path]
 
 
 def read(source: Path) -> NotebookNode:
-    """The notebook of a source, not executed, with badges, the setup cell and the same cell ids each time."""
-    notebook = address.add_badges_and_setup(jupytext.read(source, fmt="py:percent"), source.stem, address.read())
+    """The notebook of a source, not executed, with links, the setup cell and the same cell ids each time."""
+    notebook = address.add_links_and_setup(jupytext.read(source, fmt="py:percent"), source.stem, address.read())
     for i, cell in enumerate(notebook.cells):
         if cell.id != "setup":
             cell.id = f"{source.stem[:2]}-{i:03d}"
