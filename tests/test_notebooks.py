@@ -439,10 +439,11 @@ def test_publish_moves_everything_and_does_so_once(tmp_path, small):
     (tmp_path / "notebooks/07_small.ipynb").write_text(address.to_text(notebook), encoding="utf-8")
     changed = address.publish("ada/her.course", tmp_path)
     assert [path.name for path in changed] == ["pyproject.toml", "README.md", "07_small.ipynb"]
-    assert address.read(tmp_path) == address.Address("ada", "her.course", address.read().branch)
+    assert address.read(tmp_path / "pyproject.toml") == address.Address("ada", "her.course", address.read().branch)
     for path in changed:
         assert '"her.course"' in path.read_text(encoding="utf-8") or "ada/her.course" in path.read_text(encoding="utf-8")
         assert "/diffusion-course" not in path.read_text(encoding="utf-8")
+    assert 'Repository = "https://github.com/ada/her.course"' in changed[0].read_text(encoding="utf-8")
     assert '"kept\\n"' in changed[2].read_text(encoding="utf-8") and changed[1].read_text(encoding="utf-8").endswith(
         "<!-- /badges -->\n\nText\n"
     )

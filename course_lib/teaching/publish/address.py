@@ -12,7 +12,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
-from course_lib.files import ROOT, write_atomically
+from course_lib.files import PYPROJECT, ROOT, write_atomically
 
 SETUP = """\
 # Finds the course's library and, in Colab, fetches it first. Run it and read on: there is nothing to change here.
@@ -71,9 +71,9 @@ class Address:
         )
 
 
-def read(root: Path = ROOT) -> Address:
-    """The address that pyproject.toml gives."""
-    return Address(**tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["course"])
+def read(pyproject: Path = PYPROJECT) -> Address:
+    """The address that the file gives."""
+    return Address(**tomllib.loads(pyproject.read_text(encoding="utf-8"))["tool"]["course"])
 
 
 def add_links_and_setup(notebook: NotebookNode, name: str, address: Address) -> NotebookNode:
@@ -103,12 +103,13 @@ def publish(owner_repo: str, root: Path = ROOT) -> list[Path]:
     if not re.fullmatch(r"[A-Za-z0-9](-?[A-Za-z0-9]){0,38}/(?!\.)[A-Za-z0-9._-]{1,100}(?<!\.git)", str(owner_repo)):
         raise ValueError(f"owner_repo must be OWNER/REPO, such as ada/diffusion-course, got {owner_repo!r}")
     owner, repo = owner_repo.split("/")
-    address = Address(owner, repo, read(root).branch)
+    before = read(root / "pyproject.toml")
+    address = Address(owner, repo, before.branch)
     project = (root / "pyproject.toml").read_text(encoding="utf-8")
     head, table, rest = project.partition("[tool.course]\n")
     rest = re.sub(r'^owner = ".*"$', f'owner = "{owner}"', rest, count=1, flags=re.MULTILINE)
     rest = re.sub(r'^repo = ".*"$', f'repo = "{repo}"', rest, count=1, flags=re.MULTILINE)
-    new = {root / "pyproject.toml": head + table + rest}
+    new = {root / "pyproject.toml": head.replace(f'"{before.url}"', f'"{address.url}"') + table + rest}
     readme = (root / "README.md").read_text(encoding="utf-8")
     new[root / "README.md"] = BADGES_BLOCK.sub(rf"\g<1>{address.badges('00_start_here')}\n\g<2>", readme)
     for path in sorted((root / "notebooks").glob("*.ipynb")):

@@ -11,7 +11,7 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-from course_lib.files import NOTEBOOKS, ROOT, write_atomically
+from course_lib.files import NOTEBOOKS, WORK, write_atomically
 from course_lib.teaching.publish import address
 from course_lib.teaching.publish.execute import Client, tidy
 
@@ -84,7 +84,7 @@ def refill(folder: Path = NOTEBOOKS) -> None:
 def rebuilt(numbers: Sequence[str] = ()) -> Iterator[Path]:
     """The notebooks of these lessons, or of all, each executed into build/; the stored ones stay as they are."""
     for source in sources(numbers):
-        yield build(source, ROOT / "build")
+        yield build(source, WORK / "build")
 
 
 class CellTimes:
