@@ -52,7 +52,8 @@ export function mount(root, data, modules) {
   let history = { steps: [], losses: [], parts: new Float64Array(PARTS) };
   /** @type {Point} */
   let cursor = [0.9, 0.55];
-  let [share, seed, sampling] = [1, 1, 0];
+  let [share, seed] = [1, 1];
+  let [asked, due] = [0, 0]; // when points were last asked for, and when next, so that most of the time goes into training
   /** @type {Record<"learned" | "exact", Floats[]> | null} */
   let paths = null;
   /** @type {{ rule: Rule, points: Point[], predict: import("./trainer.js").EpsAt } | null} */
@@ -135,6 +136,7 @@ export function mount(root, data, modules) {
     employed = paths = null;
     got = { floor: null, progress: null, cloud: null };
     history = { steps: [], losses: [], parts: new Float64Array(PARTS) };
+    due = 0;
   }
   function setPoints(/** @type {Point[]} */ drawing) {
     points = drawing;
@@ -174,11 +176,13 @@ export function mount(root, data, modules) {
   }
   function sample() {
     if (!employed) return;
-    sampling = performance.now();
+    asked = performance.now();
+    due = Number.POSITIVE_INFINITY;
     employed.order({ sample: rule() });
   }
   function receive(/** @type {import("./trainer.js").Answer} */ answer) {
     Object.assign(got, answer);
+    if (answer.cloud) due = performance.now() + Math.max(400, 5 * (performance.now() - asked));
     if (answer.progress) {
       const { steps, losses } = answer.progress;
       paths = null;
@@ -186,7 +190,7 @@ export function mount(root, data, modules) {
       history.steps.push(steps);
       history.losses.push(mean(history.parts));
       if (steps >= STEPS * Math.ceil(history.steps.at(-2) / STEPS || 1) && state.training) setTraining(false);
-      if (performance.now() - sampling > 700 || !state.training) sample();
+      if (performance.now() > due || !state.training) sample();
     }
     view.redraw();
   }
