@@ -3,6 +3,7 @@
 /** @typedef {import("./page.js").Context} Context */
 /** @typedef {import("./drawings.js").Point} Point */
 
+/** The board ends so far from its centre. */
 export const REACH = 2.2;
 
 /** @type {(ctx: Context, x: number, y: number) => Point} */

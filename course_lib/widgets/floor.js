@@ -2,7 +2,8 @@
 
 /** @typedef {Float64Array} Floats */
 
-export const PARTS = 20; // of the times 1..T: each batch has a time in each, so that its loss varies less
+/** Parts of the times 1..T: each batch has a time in each, so that its loss varies less. */
+export const PARTS = 20;
 
 const SHARES = [1, 2, 3].map((n) => 1.2207440846057596 ** -n); // of the sequence in three dimensions
 

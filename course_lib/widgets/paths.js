@@ -4,7 +4,6 @@
 import { addNoise, exactEps, logDensity } from "./mixture.js";
 import { mlp } from "./mlp.js";
 import { clamp, clearCanvas, keepKeys, make, stage } from "./page.js";
-import { uniformGenerator } from "./random.js";
 
 /** @typedef {import("./mlp.js").Eps} Eps */
 /** @typedef {(move: number) => Eps} EpsAt */
@@ -33,13 +32,19 @@ const GRID = 12; // arrows in a row
 const DASHED = " Orange, dashed: the path with the learned network.";
 const VIEW = 110; // pixels in a row of the picture of the density
 
-// Standard normal numbers from a seed: Box and Muller 1958.
+// Standard normal numbers from a seed: mulberry32, then Box and Muller 1958.
 /**
  * @param {number} count
  * @param {number} seed
  */
 function normals(count, seed) {
-  const uniform = uniformGenerator(seed * 2654435761);
+  let state = seed * 2654435761;
+  const uniform = () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let v = Math.imul(state ^ (state >>> 15), 1 | state);
+    v = (v + Math.imul(v ^ (v >>> 7), 61 | v)) ^ v;
+    return ((v ^ (v >>> 14)) >>> 0) / 4294967296;
+  };
   const out = new Float32Array(count);
   for (let i = 0; i < count; i += 2) {
     const radius = Math.sqrt(-2 * Math.log(1 - uniform())),

@@ -62,11 +62,7 @@ export function linear(weight, bias, x, act) {
   return act ? out.map(act) : out;
 }
 
-/**
- * `sinusoidal` of nets/embeddings.py at 1000 `time`: sines, then cosines, `dim` numbers.
- * @param {number} time as a fraction of T
- * @param {number} dim
- */
+/** @type {(time: number, dim: number) => Float64Array} `sinusoidal` of nets/embeddings.py, at 1000 time */
 export function waves(time, dim) {
   const angle = (/** @type {number} */ i) => 1000 * time * Math.exp((-Math.log(10000) * i) / (dim / 2));
   return Float64Array.from({ length: dim }, (_, i) => (i < dim / 2 ? Math.sin(angle(i)) : Math.cos(angle(i - dim / 2))));
