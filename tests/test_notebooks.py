@@ -296,6 +296,10 @@ def test_run_prints_its_figures_beside_those_of_the_stored_notebook():
         "new: 1",
     ]
     assert run.beside(here, None) == ["accuracy: 0.97", "new: 1"]
+    slow = run.beside(ran(([], training("done", "209"))), stored)
+    assert (
+        slow[1].startswith("These are 15 % of the steps") and "`course run 00 --time 7`" in slow[2] and "export 00" in slow[2]
+    )
     lesson = nbformat.read(NOTEBOOKS / "00_start_here.ipynb", as_version=4)
     assert len(run.trainings(lesson)) == 1 and len(run.beside(lesson, lesson)) == 1 + len(run.summary(lesson)) > 5
 
