@@ -440,3 +440,11 @@ def test_publish_refuses_what_is_no_repository(bad, tmp_path):
     with pytest.raises(ValueError, match="owner_repo must be OWNER/REPO, such as ada/diffusion-course, got") as error:
         address.publish(bad, tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_a_speakers_questions_stand_in_sources_alone_each_before_a_widget():
+    for source in build.sources():
+        assert "<!-- Ask" not in "".join(cell.source for cell in build.read(source).cells)
+        code = {cell.id: cell for cell in build.read(source).cells if cell.cell_type == "code"}
+        asked = build.questions(source)
+        assert asked.keys() <= code.keys() and len(asked) == source.read_text(encoding="utf-8").count("<!-- Ask: ")

@@ -105,6 +105,8 @@ network
 # the label; the next section changes it.) **Left** is the present picture $x_t$. In the **middle** is the clean picture
 # $\hat x_0$ that the network predicts from it: at first a blur that already shows the class, later the strokes of one digit.
 # **Right** is the predicted noise; its two colours are positive and negative. The curve is $\bar\alpha$ at the present time.
+#
+# <!-- Ask: At which step can you tell which digit each picture becomes? Stop at 6, 13 and 19 of 25. -->
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.guidance import classifier_free
@@ -127,6 +129,8 @@ play(list(ddim(with_labels, noise, process.times(25))))
 # At $w = 0$ the label has no effect, and $w = 1$ is the prediction with the label, as in the player. With larger $w$ the digits
 # become more alike and more typical of their class. Drag $w$: the noise stays the same, so that guidance alone changes the
 # picture.
+#
+# <!-- Ask: What do you lose from w = 1 to w = 8? Look at two digits of one class. -->
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.widgets.guidance import guidance_explorer
