@@ -13,7 +13,7 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-from course_lib.files import NOTEBOOKS, ROOT, write_atomically
+from course_lib.files import NOTEBOOKS, WORK, write_atomically
 from course_lib.teaching.publish import address
 from course_lib.teaching.publish.execute import Client, tidy
 
@@ -33,7 +33,7 @@ ASK = re.compile(r"\s*<!-- Ask: (.+?) -->", re.DOTALL)
 
 
 def read(source: Path) -> NotebookNode:
-    """The notebook of a source, not executed, with badges, the setup cell and the same cell ids each time."""
+    """The notebook of a source, not executed, with links, the setup cell and the same cell ids each time."""
     notebook = _read(source)
     for cell in notebook.cells:
         cell.source = ASK.sub("", cell.source)
@@ -47,7 +47,7 @@ def questions(source: Path) -> dict[str, str]:
 
 
 def _read(source: Path) -> NotebookNode:
-    notebook = address.add_badges_and_setup(jupytext.read(source, fmt="py:percent"), source.stem, address.read())
+    notebook = address.add_links_and_setup(jupytext.read(source, fmt="py:percent"), source.stem, address.read())
     for i, cell in enumerate(notebook.cells):
         if cell.id != "setup":
             cell.id = f"{source.stem[:2]}-{i:03d}"
@@ -103,7 +103,7 @@ def refill(folder: Path = NOTEBOOKS) -> None:
 def rebuilt(numbers: Sequence[str] = ()) -> Iterator[Path]:
     """The notebooks of these lessons, or of all, each executed into build/; the stored ones stay as they are."""
     for source in sources(numbers):
-        yield build(source, ROOT / "build")
+        yield build(source, WORK / "build")
 
 
 class CellTimes:

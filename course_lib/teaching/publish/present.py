@@ -11,7 +11,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from course_lib.files import ROOT, write_atomically
+from course_lib.files import WORK, write_atomically
 from course_lib.teaching.publish.build import questions
 from course_lib.teaching.publish.export import page
 from course_lib.widgets.page import bundle
@@ -49,7 +49,7 @@ def without_status(notebook: NotebookNode) -> NotebookNode:
     return notebook
 
 
-def present(source: Path, folder: Path = ROOT / "build") -> Path:
+def present(source: Path, folder: Path = WORK / "build") -> Path:
     """The path of the slides of a source's stored notebook: one self-contained page, whose key `?` shows its keys."""
     notebook = nbformat.read(source.parents[1] / f"{source.stem}.ipynb", as_version=4)
     style = (HERE / "present.css").read_text(encoding="utf-8")
