@@ -52,7 +52,9 @@ export function showNotes(slide, next, times, slider) {
   /** @type {(tag: string, text: string) => HTMLElement} */
   const make = (tag, textContent) => Object.assign(page.createElement(tag), { textContent });
   const elements = parts.flatMap(([title, text]) => [...(title ? [make("h2", title)] : []), make("p", text)]);
-  page.body.replaceChildren(make("h1", name(slide)), ...elements);
+  const main = page.createElement("main");
+  main.append(make("h1", name(slide)), ...elements);
+  page.body.replaceChildren(main);
   for (const heading of page.body.querySelectorAll("h2"))
     heading.style.cssText = "font-size: .8em; margin: 1em 0 0; opacity: .75";
   for (const text of page.body.querySelectorAll("p")) text.style.margin = "0";

@@ -23,7 +23,10 @@ export function makeSlides(main) {
     title = titleOf(slide)?.firstChild?.textContent ?? title;
     return divide(slide);
   });
-  for (const slide of slides) slide.classList.remove("now");
+  for (const slide of slides) {
+    slide.classList.remove("now");
+    slide.querySelector("h3")?.setAttribute("aria-level", "2"); // right under the lesson's title
+  }
   return slides;
 }
 

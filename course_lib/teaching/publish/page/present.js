@@ -30,7 +30,7 @@ export function present() {
     made.setAttribute("aria-label", label);
     return made;
   };
-  const foot = Object.assign(document.createElement("div"), { id: "foot" });
+  const foot = Object.assign(document.createElement("footer"), { id: "foot" });
   const [position, clock] = [document.createElement("span"), document.createElement("span")];
   const keys = Object.assign(document.createElement("dialog"), { id: "keys" });
   const list = document.createElement("dl");
@@ -52,6 +52,7 @@ export function present() {
     button("▶", "on", () => goTo(now + 1)),
   );
   document.body.append(foot, keys);
+  main.prepend(Object.assign(document.createElement("h1"), { className: "unseen", textContent: document.title }));
 
   function goTo(/** @type {number} */ to) {
     now = Math.min(Math.max(to, 0), slides.length - 1);
