@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,9 +27,7 @@ def for_each(lessons: Sequence[str], do: Callable[[Path], Any]) -> None:
 
 
 def demo(args) -> None:
-    from course_lib.teaching.publish.run import run
-
-    for_each(["00"], run)
+    run(argparse.Namespace(lessons=["00"], time=args.time))
 
 
 def build(args) -> None:
@@ -49,6 +48,8 @@ def build(args) -> None:
 def run(args) -> None:
     from course_lib.teaching.publish.run import run
 
+    if args.time is not None:
+        os.environ["COURSE_TIME"] = str(args.time)  # for the kernels, which are started with it
     for_each(args.lessons, run)
 
 
@@ -240,14 +241,17 @@ def parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         return made
 
-    command(demo, "run lesson 00 from its first cell to its last and write it as a web page in build/")
+    slow = command(demo, "run lesson 00 from its first cell to its last and write it as a web page in build/")
 
     for run_, help in (
         (build, "execute the sources of lessons; store the notebooks, CLAIMS.md, GLOSSARY.md and the README's claims"),
         (run, "execute lessons without storing them, show the progress, and write their pages into build/"),
         (export, "write the stored notebooks' pages into build/"),
     ):
-        command(run_, help).add_argument("lessons", nargs="*", metavar="NN", help="lesson numbers; default: all")
+        sub = command(run_, help)
+        sub.add_argument("lessons", nargs="*", metavar="NN", help="lesson numbers; default: all")
+        for each in (sub, slow) if run_ is run else ():
+            each.add_argument("--time", type=float, help="give trainings this many times their seconds, on a slow machine")
     command(pictures, "sample the README's pictures from the shipped models")
 
     sub = command(start, "copy a lesson into my/, where no update overwrites it; an existing copy stays as it is")

@@ -189,9 +189,9 @@ def train(
 ) -> Iterator[TrainingState]:
     """Yields the state after each step of `OneCycle` on `loss()`, a function that draws its own batch.
 
-    It ends after `steps`, or after `seconds` if those pass first. The cycle of the rates is over the budget that is nearer to
-    its end. A slow machine too therefore ends with a rate of 0. Started by torchrun, the processes share each batch (see
-    parallel.py).
+    It ends after `steps`, or after `seconds` (times the variable COURSE_TIME) if those pass first. The cycle of the rates is
+    over the budget that is nearer to its end. A slow machine too therefore ends with a rate of 0. Started by torchrun, the
+    processes share each batch (see parallel.py).
 
     Raises ValueError if the loss or its gradient is not finite, before that step: net and average keep what they learned. Also
     if the loss does not depend on net's parameters, if seconds or lr are not positive, or if several processes train a net with
@@ -200,7 +200,7 @@ def train(
     validate.function("loss", loss)
     optimizer = OneCycle(net, steps, lr, muon, ema, weight_decay, betas)
     if seconds is not None:
-        validate.positive("seconds", seconds)
+        seconds = _time_budget(seconds)
     if parallel.size() > 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules()):
         raise ValueError(f"net must have no batch normalisation to be trained by {parallel.size()} processes: start one alone")
     weights = list(net.parameters())
@@ -278,11 +278,30 @@ def one_cycle(done: float, warm_up: float = 0.15) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * (done - warm_up) / (1 - warm_up))
 
 
-def show_progress(training: Iterable[TrainingState], name: str = "training") -> TrainingState:
+def _time_budget(seconds: float) -> float:
+    """The seconds times what the variable COURSE_TIME says, on a slow machine."""
+    validate.positive("seconds", seconds)
+    try:
+        return seconds * validate.positive("COURSE_TIME", float(os.environ.get("COURSE_TIME") or 1))
+    except ValueError:
+        raise ValueError(f"COURSE_TIME must be a positive number, got {os.environ['COURSE_TIME']!r}") from None
+
+
+ENOUGH = 0.6
+"""The share of a training's usual steps below which its results are visibly worse."""
+
+
+def show_progress(
+    training: Iterable[TrainingState], name: str = "training", usual: int | None = None, instead: str = ""
+) -> TrainingState:
     """The last state of a training, which is run here with a progress bar (loss, time left).
 
-    An interrupt (Ctrl-C, or the stop button of a notebook) ends the training early, and the weights are kept.
+    An interrupt (Ctrl-C, or the stop button of a notebook) ends the training early, and the weights are kept. A training that
+    ends by its time on a slow machine says what share of its `usual` steps it made, how long these would take, and what to use
+    `instead`.
     """
+    if usual is not None:
+        validate.at_least("usual", usual, 1)
     last, stopped, silent = None, False, parallel.rank() > 0
     with tqdm(
         total=100, desc=name, bar_format="{desc} {percentage:3.0f}% |{bar:24}| {postfix}", leave=False, disable=silent
@@ -299,4 +318,12 @@ def show_progress(training: Iterable[TrainingState], name: str = "training") -> 
     how = "stopped by hand; what it learned is kept" if stopped else "done"
     if not silent:
         print(f"{name}: {how} after {last.step:,} steps in {last.elapsed:.0f} s, loss {last.loss:.3f}")
+        if usual and not stopped and last.step < ENOUGH * usual:
+            print(_few_steps(last, usual, instead))
     return last
+
+
+def _few_steps(last: TrainingState, usual: int, instead: str) -> str:
+    seconds = math.ceil(last.elapsed * usual / last.step / 10) * 10
+    words = f"These are {100 * last.step / usual:.0f} % of the usual {usual:,} steps: this machine is slow, and results worse."
+    return f"{words} For all steps, run this cell again with seconds={seconds}{f', or use {instead}' if instead else ''}."

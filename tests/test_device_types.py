@@ -111,7 +111,7 @@ def test_pictures_of_another_type_are_shown_and_measured(dtype):
     network = of(lambda net: net.to(dtype))(unet())
     steps = list(ddim(network.given(LABEL), X.to(dtype), CHAIN.times(2)))
     x = steps[-1].x
-    assert x.dtype == dtype and plots.grid(x).shape[2] == 3 and sheets.row(x).width
+    assert x.dtype == dtype and plots.grid(x).shape[2] == 3 and sheets.frozen(x).width
     plots.plt.close(plots.pictures(x))
     assert play(steps).html and explore(network.given(0), steps).html
     one, other = (torch.randn(60, 2, generator=seeded(i)).to(dtype) for i in (0, 1))

@@ -459,4 +459,4 @@ def test_paths():
 def test_dial_and_sheets(where):
     shown = [X.to(where), -X.to(where)]
     assert dial("t", [1, 2], {"edit": shown}, {"kept": [0.5, float((X.to(where) > 0).float().mean())]}).html
-    assert sheets.panel(X.to(where), list("abcd"), "four").width and sheets.row(X.to(where)).width
+    assert sheets.panel(X.to(where), list("abcd"), "four").width and sheets.frozen(X.to(where)).width

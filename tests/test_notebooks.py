@@ -297,6 +297,10 @@ def test_run_prints_its_figures_beside_those_of_the_stored_notebook():
         "new: 1",
     ]
     assert run.beside(here, None) == ["accuracy: 0.97", "new: 1"]
+    slow = run.beside(ran(([], training("done", "209"))), stored)
+    assert (
+        slow[1].startswith("These are 15 % of the steps") and "`course run 00 --time 7`" in slow[2] and "export 00" in slow[2]
+    )
     lesson = nbformat.read(NOTEBOOKS / "00_start_here.ipynb", as_version=4)
     assert len(run.trainings(lesson)) == 1 and len(run.beside(lesson, lesson)) == 1 + len(run.summary(lesson)) > 5
 
@@ -457,3 +461,11 @@ def test_publish_refuses_what_is_no_repository(bad, tmp_path):
     with pytest.raises(ValueError, match="owner_repo must be OWNER/REPO, such as ada/diffusion-course, got") as error:
         address.publish(bad, tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_a_speakers_questions_stand_in_sources_alone_each_before_a_widget():
+    for source in build.sources():
+        assert "<!-- Ask" not in "".join(cell.source for cell in build.read(source).cells)
+        code = {cell.id: cell for cell in build.read(source).cells if cell.cell_type == "code"}
+        asked = build.questions(source)
+        assert asked.keys() <= code.keys() and len(asked) == source.read_text(encoding="utf-8").count("<!-- Ask: ")

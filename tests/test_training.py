@@ -13,7 +13,17 @@ from course_lib.nets.mlp import MLP
 from course_lib.prediction import VIEWS
 from course_lib.process import DDPM, seeded
 from course_lib.schedules import linear_beta
-from course_lib.training import EMA, OneCycle, denoising_loss, one_cycle, pick_device, show_progress, train, warm_restarts
+from course_lib.training import (
+    EMA,
+    OneCycle,
+    TrainingState,
+    denoising_loss,
+    one_cycle,
+    pick_device,
+    show_progress,
+    train,
+    warm_restarts,
+)
 
 process = DDPM(linear_beta(100))
 
@@ -140,6 +150,35 @@ def test_an_interrupt_keeps_what_was_learned(capsys):
 
     assert show_progress(interrupted(), "points").step == 30
     assert "stopped by hand; what it learned is kept after 30 steps" in capsys.readouterr().out
+
+
+def test_a_slow_machine_says_which_share_of_the_steps_it_made_and_what_helps(capsys):
+    states = lambda n: iter([TrainingState(n, 0.3, 1.0, 50.0)])
+    show_progress(states(209), "digits", usual=1_000, instead='models.load("digits")')
+    words = capsys.readouterr().out
+    assert (
+        "These are 21 % of the usual 1,000 steps" in words
+        and "seconds=240" in words
+        and 'or use models.load("digits").' in words
+    )
+    show_progress(states(700), "digits", usual=1_000)
+    assert "usual" not in capsys.readouterr().out
+
+    def stopped():
+        yield from states(209)
+        raise KeyboardInterrupt
+
+    show_progress(stopped(), "digits", usual=1_000)
+    assert "usual" not in capsys.readouterr().out  # who stops it by hand knows
+
+
+def test_a_variable_gives_trainings_more_time(monkeypatch):
+    monkeypatch.setenv("COURSE_TIME", "1e9")
+    net = nn.Linear(1, 1)
+    assert len(list(train(lambda: net(torch.ones(1, 1)).mean(), net, 3, seconds=1e-8))) == 3
+    monkeypatch.setenv("COURSE_TIME", "a lot")
+    with pytest.raises(ValueError, match="COURSE_TIME must be a positive number, got 'a lot'"):
+        next(train(lambda: net(torch.ones(1, 1)).mean(), net, 3, seconds=1))
 
 
 def test_progress_shows_loss_and_time_left(capsys):

@@ -1,5 +1,5 @@
 // The dial: pictures over one setting (see dial.py), and what was measured of it, under one slider. No kernel, no network.
-import { clamp, clearCanvas, drag, keepKeys, make, stage } from "./page.js";
+import { clamp, clearCanvas, drag, keepKeys, make, pointerOn, stage } from "./page.js";
 import { picturePanels } from "./panels.js";
 
 /** @typedef {[name: string, values: (number | null)[]]} Curve */
@@ -98,16 +98,16 @@ export async function mount(root, film) {
   canvases.forEach((canvas, k) => {
     canvas.addEventListener("pointerdown", () => (start = now));
     /** @type {Parameters<typeof drag>[1]} */
-    const move = (event, down) => seek(start + ((event.clientX - down.clientX) / canvas.clientWidth) * last);
-    drag(canvas, move, ({ offsetX, offsetY }) => {
-      const scale = canvas.width / canvas.clientWidth;
-      chosen = chosen === null ? pictures.hit(k, now, offsetX * scale, offsetY * scale, canvas) : null;
+    const move = (event, down) => seek(start + (pointerOn(canvas, event)[0] - pointerOn(canvas, down)[0]) * last);
+    drag(canvas, move, (event) => {
+      const [x, y] = pointerOn(canvas, event);
+      chosen = chosen === null ? pictures.hit(k, now, x * canvas.width, y * canvas.height, canvas) : null;
       view.draw();
     });
   });
-  const toValue = (/** @type {PointerEvent} */ { clientX }) => {
-    const box = chart.getBoundingClientRect();
-    const where = (clientX - box.left - INSET) / (box.width - 2 * INSET);
+  const toValue = (/** @type {PointerEvent} */ event) => {
+    const width = chart.clientWidth;
+    const where = (pointerOn(chart, event)[0] * width - INSET) / (width - 2 * INSET);
     const distances = film.values.map((_, i) => Math.abs(position(i) - where));
     seek(distances.indexOf(Math.min(...distances)));
   };

@@ -1,6 +1,6 @@
 // The U-Net explorer: a map of the network's blocks; the chosen one's feature maps large, at the chosen step of sampling.
 // All of it is in `film` (see explorer.py).
-import { clamp, clearCanvas, make, stage } from "./page.js";
+import { clamp, clearCanvas, make, pointerOn, stage } from "./page.js";
 import { picturePanels } from "./panels.js";
 
 const MORE_HEADS = "Click another position, or the marked one for the next head; Escape for the maps.";
@@ -116,13 +116,12 @@ export async function mount(root, film) {
     now = clamp(Math.round(i), 0, last);
     view.redraw();
   }
-  large.addEventListener("click", ({ offsetX, offsetY }) => {
+  large.addEventListener("click", (event) => {
     const attention = film.attention[film.nodes[chosen].name];
     if (!attention) return;
     const side = Math.sqrt(attention.positions);
-    const cell = (/** @type {number} */ offset, /** @type {number} */ length) =>
-      clamp(Math.floor((offset / length) * side), 0, side - 1);
-    const at = cell(offsetY, large.clientHeight) * side + cell(offsetX, large.clientWidth);
+    const [column, row] = pointerOn(large, event).map((share) => clamp(Math.floor(share * side), 0, side - 1));
+    const at = row * side + column;
     query = [query && query[1] === at ? (query[0] + 1) % attention.heads : (query?.[0] ?? 0), at];
     view.redraw();
   });

@@ -13,7 +13,7 @@ export function mount(root, data) {
   const onSlides = document.documentElement.classList.contains("slides");
   const show = "ids" in data ? table(root, data.ids) : ask(root, data.id, data.question, onSlides);
   root.setAttribute("role", "group");
-  if (!onSlides) keepKeys(root); // the keys of slides turn them
+  keepKeys(root);
   stage(
     root,
     () => {

@@ -2,6 +2,8 @@
 // and moves the mark on the trade-off curve, where there is one.
 import { keepKeys, make, stage } from "./page.js";
 
+const NARROW = 560; // pixels of the widget's width under which a row of pictures takes two
+
 /**
  * @typedef {object} Samples
  * @property {number[]} ws
@@ -10,25 +12,34 @@ import { keepKeys, make, stage } from "./page.js";
  * @property {string} alt
  * @property {number[]} presets
  * @property {[x: number, y: number][] | null} marks
+ * @property {number} title height of a panel's title, which the caption says as well
+ * @property {number} row height of a row of its pictures, with their names
  */
 
 /**
  * @param {HTMLElement} root
  * @param {Samples} data
  */
-export async function mount(root, { ws, start, caption, alt, presets, marks }) {
+export async function mount(root, { ws, start, caption, alt, presets, marks, title, row }) {
   const sheet = root.querySelector("img");
   const mark = root.querySelector(".mark");
   await sheet.decode();
   const [width, height] = [sheet.naturalWidth / 2, sheet.naturalHeight / Math.ceil(ws.length / 2)];
-  const canvas = make("canvas", { role: "img", width, height });
+  const rows = Math.floor((height - title) / row);
+  const canvas = make("canvas", { role: "img" });
   const slider = make("input", { type: "range", min: 0, max: ws.length - 1, value: start, "aria-label": "Guidance w" });
   const status = make("p", { class: "caption", role: "status" });
   const buttons = presets.map((w) => make("button", { type: "button" }, `w = ${w}`));
 
   function draw() {
     const i = slider.valueAsNumber;
-    canvas.getContext("2d").drawImage(sheet, (i % 2) * width, Math.floor(i / 2) * height, width, height, 0, 0, width, height);
+    const parts = root.clientWidth < NARROW ? 2 : 1; // of a row, which stand under each other
+    const wide = width / parts;
+    Object.assign(canvas, { width: wide, height: rows * parts * row });
+    for (let k = 0; k < rows * parts; k++) {
+      const [x, y] = [(i % 2) * width + (k % parts) * wide, Math.floor(i / 2) * height + title + Math.floor(k / parts) * row];
+      canvas.getContext("2d").drawImage(sheet, x, y, wide, row, 0, k * row, wide, row);
+    }
     canvas.setAttribute("aria-label", `${alt}, at w = ${ws[i]}`);
     slider.setAttribute("aria-valuetext", `w = ${ws[i]}`);
     status.textContent = `w = ${ws[i]}, ${caption}`;

@@ -53,16 +53,17 @@ class GuidanceExplorer:
         self.changed_at, self.done = 0.0, 0  # seconds; steps of the job
         self.round_trip = RoundTrip(self._turn)
         css = widgets.HTML(f"<style>{(HERE / 'guidance.css').read_text(encoding='utf-8')}</style>")
-        both, choices = widgets.HBox([self.screen, self.curve]), [self.label, self.sampler]
-        both.add_class("both")
-        self.screen.add_class("screen")
-        if len(scene.models) > 1:
-            choices.append(self.model)
+        choices = [self.label, self.sampler, *[self.model] * (len(scene.models) > 1)]
         buttons = widgets.HBox([*self.presets, self.freeze, self.clear])
-        parts = [css, both, self.bar, self.w, buttons, self.steps, self.eta, self.seed, widgets.HBox(choices)]
-        self.box = widgets.VBox([*parts, self.rows, self.round_trip.box])
+        sliders = [self.w, buttons, self.steps, self.eta, self.seed, widgets.HBox(choices)]
+        stage, self.beside = widgets.VBox([self.screen, self.bar, *sliders]), widgets.VBox([self.curve, self.rows])
+        both = widgets.HBox([stage, self.beside])
+        self.box = widgets.VBox([css, both, self.round_trip.box])
         self.box.add_class("course-widget")
-        self.box.add_class("course-guidance")
+        names = {"course-guidance": self.box, "both": both, "stage": stage, "buttons": buttons, "beside": self.beside}
+        for name, part in names.items():
+            part.add_class(name)
+        self._show_beside()
         self.show()
         for control in (self.w, self.seed, self.label, self.steps, self.eta, self.sampler, self.model):
             control.observe(self.show, "value")
@@ -140,9 +141,16 @@ class GuidanceExplorer:
             s = self.state
             name = f"{s.model}, " if len(self.scene.models) > 1 else ""
             words = f"{name}w = {s.w:.1f}, seed {s.seed}, {s.sampler}, {s.pace}, eta = {s.eta:.1f}"
-            row = f"<p>{html.escape(words)}</p>{sheets.img(sheets.png(sheets.row(self.x)), f'{self.scene.alt(s)}, {words}')}"
+            row = f"<p>{html.escape(words)}</p>{sheets.img(sheets.png(sheets.frozen(self.x)), f'{self.scene.alt(s)}, {words}')}"
             self.kept = [row, *self.kept][:KEPT]
         self.rows.value = "".join(self.kept)
+        self._show_beside()
+
+    def _show_beside(self) -> None:
+        """Keeps room for curve and frozen rows where there are any; an empty part would have its height."""
+        curve, kept = self.scene.curve, self.kept
+        for part, used in ((self.curve, curve), (self.rows, kept), (self.beside, curve or kept)):
+            part.layout.display = None if used else "none"
 
     def __repr__(self):
         return f"GuidanceExplorer({', '.join(self.scene.models)})"

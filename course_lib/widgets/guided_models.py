@@ -166,7 +166,8 @@ class ExplorerModel:
     def page(self, steps: int = 20) -> Fragment:
         """A slider over WS that needs no kernel, for the first model; without scripts, the picture of them all."""
         start = Controls(steps=steps, model=next(iter(self.models)))
-        panels = [sheets.panel(self.sample(replace(start, w=w)), self.names(start), f"w = {w:g}") for w in WS]
+        samples = [self.sample(replace(start, w=w)) for w in WS]
+        panels = [sheets.panel(x, self.names(start), f"w = {w:g}") for x, w in zip(samples, WS)]
         width, height = panels[0].size
         sheet = Image.new(panels[0].mode, (2 * width, len(WS) // 2 * height))
         for i, panel in enumerate(panels):
@@ -175,6 +176,7 @@ class ExplorerModel:
         curve = self.curve and start.model in self.curve.curves and self.curve
         marks = [curve.mark(start.model, w) for w in WS] if curve else None
         data = {"ws": WS, "start": WS.index(3), "alt": alt, "presets": PRESETS, "marks": marks}
+        data |= {"title": sheets.TITLE, "row": sheets.row_height(*samples[0].shape[2:])}
         data["caption"] = f"{start.model}, {start.pace}" if start.model else start.pace
         still = sheets.img(sheets.png(sheet, 9), f"{alt}, from one noise, at w = {', '.join(map(str, WS))}")
         return fragment("guidance", data, f'<div class="both">{still}{curve.svg(start.model, 3) if curve else ""}</div>')

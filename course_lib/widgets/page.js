@@ -60,7 +60,7 @@ function theme(root) {
  * @returns {Context}
  */
 export function clearCanvas(canvas, colours, ratio) {
-  const pixelRatio = devicePixelRatio || 1;
+  const pixelRatio = (devicePixelRatio || 1) * (canvas.currentCSSZoom || 1); // slides enlarge all of themselves
   canvas.width = Math.max(1, Math.round(canvas.clientWidth * pixelRatio));
   canvas.height = Math.round(ratio ? canvas.width * ratio : canvas.clientHeight * pixelRatio);
   return Object.assign(canvas.getContext("2d"), { width: canvas.width, height: canvas.height, pixelRatio, ...colours });
@@ -77,6 +77,17 @@ export function clearCanvas(canvas, colours, ratio) {
 export function drawText(ctx, text, x, y, textAlign = "left") {
   ctx.font = `600 ${17 * ctx.pixelRatio}px system-ui, sans-serif`;
   Object.assign(ctx, { textAlign, fillStyle: ctx.ink }).fillText(text, x, y, ctx.width * 0.9);
+}
+
+/**
+ * Where on the element the pointer is, 0 to 1 across and down: pixels would be others where slides enlarge it.
+ * @param {Element} element
+ * @param {MouseEvent} event
+ * @returns {[across: number, down: number]}
+ */
+export function pointerOn(element, { clientX, clientY }) {
+  const { left, top, width, height } = element.getBoundingClientRect();
+  return [(clientX - left) / width, (clientY - top) / height];
 }
 
 /**

@@ -3,7 +3,7 @@
 // with the exact eps of a mixture (mixture.js) for all points, and a learned one (mlp.js) for the dragged point alone.
 import { addNoise, exactEps, logDensity } from "./mixture.js";
 import { mlp } from "./mlp.js";
-import { clamp, clearCanvas, keepKeys, make, stage } from "./page.js";
+import { clamp, clearCanvas, keepKeys, make, pointerOn, stage } from "./page.js";
 
 /** @typedef {import("./mlp.js").Eps} Eps */
 /** @typedef {(move: number) => Eps} EpsAt */
@@ -338,8 +338,9 @@ export async function mount(root, data) {
   }
 
   for (const { canvas } of samplers) {
-    const to = (/** @type {PointerEvent} */ { offsetX, offsetY }) => {
-      move(((2 * offsetX) / canvas.clientWidth - 1) * reach, (1 - (2 * offsetY) / canvas.clientHeight) * reach);
+    const to = (/** @type {PointerEvent} */ event) => {
+      const [across, down] = pointerOn(canvas, event);
+      move((2 * across - 1) * reach, (1 - 2 * down) * reach);
     };
     canvas.addEventListener("pointerdown", (event) => {
       canvas.setPointerCapture(event.pointerId);

@@ -1,6 +1,6 @@
 // The denoising player: shows one frame of a film (see player.py), and lets a reader move through it.
 // It needs no kernel and no network: all frames are in `film`. How a frame is drawn is in panels.js.
-import { clamp, clearCanvas, drag, drawText, make, stage } from "./page.js";
+import { clamp, clearCanvas, drag, drawText, make, pointerOn, stage } from "./page.js";
 import { picturePanels, pointPanels } from "./panels.js";
 
 /** @typedef {import("./panels.js").Sheet & { noise: boolean }} Panel */
@@ -142,16 +142,16 @@ export async function mount(root, film) {
   canvases.forEach((canvas, k) => {
     canvas.addEventListener("pointerdown", () => (start = now));
     /** @type {Parameters<typeof drag>[1]} */
-    const move = (event, down) => pauseAt(start + ((event.clientX - down.clientX) / canvas.clientWidth) * last);
-    drag(canvas, move, ({ offsetX, offsetY }) => {
-      const scale = canvas.width / canvas.clientWidth;
-      chosen = chosen === null ? content.hit(k, now, offsetX * scale, offsetY * scale, canvas) : null;
+    const move = (event, down) => pauseAt(start + (pointerOn(canvas, event)[0] - pointerOn(canvas, down)[0]) * last);
+    drag(canvas, move, (event) => {
+      const [x, y] = pointerOn(canvas, event);
+      chosen = chosen === null ? content.hit(k, now, x * canvas.width, y * canvas.height, canvas) : null;
       view.draw();
     });
   });
-  const toTime = (/** @type {PointerEvent} */ { clientX }) => {
-    const box = timeline.getBoundingClientRect();
-    const where = (clientX - box.left - INSET) / (box.width - 2 * INSET);
+  const toTime = (/** @type {PointerEvent} */ event) => {
+    const width = timeline.clientWidth;
+    const where = (pointerOn(timeline, event)[0] * width - INSET) / (width - 2 * INSET);
     const distances = film.t.map((_, i) => Math.abs(position(i) - where));
     pauseAt(distances.indexOf(Math.min(...distances)));
   };
@@ -187,5 +187,5 @@ export async function mount(root, film) {
   });
 
   const view = stage(root, draw);
-  Object.assign(root, { player: { seek, draw: view.draw, frames: last + 1 } }); // for the console, and for tests
+  Object.assign(root, { player: { seek, draw: view.draw, chosen: () => chosen, frames: last + 1 } }); // for the console, and for tests
 }

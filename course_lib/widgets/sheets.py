@@ -14,8 +14,9 @@ from torch import Tensor
 from course_lib import plots
 from course_lib.widgets import pixels
 
-COLUMNS = 4
-WIDTH, TITLE = 600, 44
+COLUMNS = 8
+"""Pictures in a row: sixteen stand on a small screen together with their slider."""
+WIDTH, TITLE = 840, 44
 """Pixels: the width of a panel, and the height of its title's band."""
 BACKGROUND, INK = (38, 38, 38), "white"
 """A dark panel is readable on a dark page and on a light one."""
@@ -56,6 +57,11 @@ def sheet(x: Tensor) -> Image.Image:
     whole = Image.new("RGB", size, BACKGROUND)
     whole.paste(Image.fromarray(plots.tile(_pixels(x), COLUMNS, (_band(W), _gap(W)), BACKGROUND)), corners[0])
     return whole.convert("L") if C == 1 else whole
+
+
+def row_height(H: int, W: int) -> int:
+    """Pixels of a panel from a row of pictures H x W to the next one."""
+    return _zoom(W) * (_band(W) + H)
 
 
 def panel(x: Tensor, names: Sequence[str], title: str) -> Image.Image:
@@ -99,10 +105,10 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.load_default(size)
 
 
-def row(x: Tensor, zoom: int = 3) -> Image.Image:
-    """Pictures x (N, 1 or 3, H, W) in [-1, 1] side by side, enlarged. Raises ValueError where x contains NaN."""
+def frozen(x: Tensor, zoom: int = 3) -> Image.Image:
+    """Pictures x (N, 1 or 3, H, W) in [-1, 1] without names, enlarged. Raises ValueError where x contains NaN."""
     large = _pixels(x).repeat(zoom, 1).repeat(zoom, 2)
-    return Image.fromarray(plots.tile(large, len(x), 4, BACKGROUND))
+    return Image.fromarray(plots.tile(large, min(len(x), COLUMNS), 4, BACKGROUND))
 
 
 def _pixels(x: Tensor) -> np.ndarray:

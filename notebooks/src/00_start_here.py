@@ -82,17 +82,19 @@ plots.show(figure, alt="Three digits, each fading into noise from left to right.
 # seen after a minute.
 #
 # You see the loss, and the time that is left. Training takes 50 seconds on any machine; a faster one makes more steps in
-# them. You may stop it early: the weights reached are kept.
+# them. You may stop it early: the weights reached are kept. On a slow machine a line below says how few steps it made, and the
+# digits are then worse. Give it more seconds, or use the model that ships with the course.
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.training import pick_device, show_progress
-from course_lib.zoo import recipes
+from course_lib.zoo import models, recipes
 
 device = pick_device()  # a GPU where there is one
 network = recipes.digits_network(seed=0, attn=0)
 network.net.to(device)
 training = recipes.train_digits(network, seconds=50)
-progress = show_progress(training, "training the digit model")
+shipped = 'network = models.load("digits")'
+progress = show_progress(training, "training the digit model", usual=1_000, instead=shipped)
 network
 
 # %% [markdown]
@@ -103,6 +105,8 @@ network
 # the label; the next section changes it.) **Left** is the present picture $x_t$. In the **middle** is the clean picture
 # $\hat x_0$ that the network predicts from it: at first a blur that already shows the class, later the strokes of one digit.
 # **Right** is the predicted noise; its two colours are positive and negative. The curve is $\bar\alpha$ at the present time.
+#
+# <!-- Ask: At which step can you tell which digit each picture becomes? Stop at 6, 13 and 19 of 25. -->
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.guidance import classifier_free
@@ -125,6 +129,8 @@ play(list(ddim(with_labels, noise, process.times(25))))
 # At $w = 0$ the label has no effect, and $w = 1$ is the prediction with the label, as in the player. With larger $w$ the digits
 # become more alike and more typical of their class. Drag $w$: the noise stays the same, so that guidance alone changes the
 # picture.
+#
+# <!-- Ask: What do you lose from w = 1 to w = 8? Look at two digits of one class. -->
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.widgets.guidance import guidance_explorer
@@ -162,7 +168,6 @@ predict(
 from course_lib import metrics
 from course_lib.teaching.claims import claim
 from course_lib.teaching.evidence import compare, estimate
-from course_lib.zoo import models
 
 evaluator = models.load("classifier", device="cpu")
 features = evaluator.features(x0).detach()

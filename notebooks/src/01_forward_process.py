@@ -257,6 +257,8 @@ claim(
 # Drag the slider, or press play. **Left** is $x_t$, made in single steps. It is the sum of the other two. In the **middle** is
 # what is left of the picture, $\sqrt{\bar\alpha_t}\, x_0$; on the **right** is all the noise so far. At which time could you no
 # longer name the digit, if you saw the left panel alone?
+#
+# <!-- Ask: At which time could you no longer name the digit? Hands up while the slider moves. -->
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.prediction import Prediction

@@ -505,6 +505,8 @@ claim(
 # At first every arrow points to the middle of the ring: at $t = T$ the mean of all possible $x_0$ *is* the middle. Then the
 # field splits into eight. (At first the predicted $x_0$ are scattered: the network's small error is multiplied by the ratio of
 # noise to signal, which is large there.)
+#
+# <!-- Ask: Where do the arrows point at t = T, and why there? -->
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.samplers import ddpm

@@ -653,6 +653,8 @@ claim(
 # A shorter walk of the same kind, with 200 points: three steps at each level instead of 40, with twice the $\eta$. **Left** are
 # the points. In the **middle** is the prediction of Tweedie's formula for each. **Right** is the learned field. Unlike in
 # lesson 02 the points never settle. The steps shrink with the noise.
+#
+# <!-- Ask: Why do the points never settle? What would have to change? -->
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.samplers import Step, annealed_langevin
@@ -672,6 +674,8 @@ play(film, field=network, max_mb=0.1)
 # **Langevin** is annealed Langevin dynamics. DDPM and Langevin forget their start: 500 neighbours of one start end in all
 # eight spots. Above each panel stand the number of spots in which the 500 end and the largest share in one. The page computes
 # all of it from the exact score. Set *spread* to 1 and the circle to the middle for all of $\mathcal{N}(0, \mathbf{I})$.
+#
+# <!-- Ask: Move the start a little: which of the three samplers ends at the same spot? -->
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.widgets.paths import paths

@@ -330,6 +330,8 @@ plots.show(
 # $t$. Blocks with ◉ have self-attention: choose one, then click a position in the large picture to see that position's
 # attention weights. They say how much of each value enters the mean. They do not say how much the output depends on a
 # position. (An optional section below measures how much it depends on each *input pixel*.)
+#
+# <!-- Ask: At which step do the maps begin to show the digit, and in which block first? -->
 
 # %%
 from course_lib.widgets.explorer import explore

@@ -800,6 +800,8 @@ claim(
 # one noise to another (`slerp`, lesson 14). The number $t$ below the pictures is here the share of the way, not a noise
 # level. Follow one picture in each panel: where does one digit become another, and does the path pass through something that
 # is no digit? (One set of noises: a look, not a measurement.)
+#
+# <!-- Ask: Which of the three paths passes through something that is no digit? -->
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.methods.interpolation import slerp

@@ -247,6 +247,8 @@ check.solution("cascade")
 # to 1,000 in the base, then from 1,000 to 0 in the upsampler. The base's first prediction is close to the mean picture of its
 # class. Stop where the stages meet: the large picture starts from pure noise. The upsampler's first prediction has the strokes
 # of this small picture: compare the two.
+#
+# <!-- Ask: Stop where the stages meet. What does the upsampler start from? -->
 
 # %% tags=["nbval-ignore-output"]
 labels = torch.arange(16) % 10

@@ -465,6 +465,8 @@ show_rows(
 
 # %% [markdown]
 # Drag **w**, choose one class, change the noise (**seed**), freeze a row and compare. The curve is precision over recall.
+#
+# <!-- Ask: Where on the curve would you stop, and what do you give up there? -->
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.widgets import tradeoff

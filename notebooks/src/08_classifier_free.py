@@ -139,6 +139,8 @@ predict(
 # %% [markdown]
 # Drag **w**. (In Jupyter you can also choose the **model** and freeze a row to compare. The pictures while you drag there are
 # one-step sketches by a distilled student, lesson 18.)
+#
+# <!-- Ask: From w = 1 to w = 3: what is gained, what is lost? Then w = 8. -->
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.widgets import tradeoff
@@ -694,6 +696,8 @@ predict(
 
 # %% [markdown]
 # Move **w**. The distance shown is the total variation. At $w = 0$ and $w = 1$ it is near 0, not 0: DDIM has 60 steps.
+#
+# <!-- Ask: Do the guided points follow the tilted density at w = 3? At which w do they? -->
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.widgets.guided import guided_plane

@@ -308,6 +308,8 @@ plots.show(
 #
 # Six noises, one caption, $w = 3$, DDIM (a deterministic sampler that lesson 14 derives). Drag the slider through the steps.
 # In which order do places, colours and edges appear?
+#
+# <!-- Ask: In which order do places, colours and edges appear? -->
 
 # %%
 from course_lib.widgets.player import play

@@ -576,6 +576,8 @@ claim(
 #
 # One caption, the same noises, 40 steps of DDPM, $w = 300$, by your function. Drag the slider: $t$ falls from 1000 to 0, and
 # each panel shows the predicted picture.
+#
+# <!-- Ask: When does the picture begin to fit the caption? Compare the panels at the middle stop. -->
 
 # %%
 from course_lib.samplers import ddpm

@@ -552,6 +552,8 @@ check.solution("slerp")
 
 # %% [markdown]
 # Drag the slider: the number $t$ below it is the share of the arc. The noise stays the same; only $z$ changes.
+#
+# <!-- Ask: Only z changes on the way. What stays the same, and why? -->
 
 # %%
 rng = seeded(21)

@@ -467,6 +467,8 @@ plots.show(
 # The network is given only latents.
 #
 # Count the pink stars at the end: three were asked for. Lesson 13 measures how often the number is right.
+#
+# <!-- Ask: How many pink stars are there at the end, and how many were asked for? -->
 
 # %%
 network = models.load("latent2shape")

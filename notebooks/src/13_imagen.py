@@ -398,6 +398,8 @@ plots.show(
 
 # %% [markdown]
 # Drag the slider: the predicted pictures of the base at $w = 10$, step by step. Each panel is one threshold.
+#
+# <!-- Ask: Which threshold keeps its contrast at w = 10? Which panel saturates first? -->
 
 
 # %%

@@ -114,6 +114,8 @@ play(
 # In the plane you can follow a single $x_T$, with the exact denoiser of lesson 02's ring. Drag it. Under DDIM its end moves
 # smoothly with it, and there are borders at which the end changes from one spot to the next. Under DDPM and Langevin dynamics
 # (lesson 03) the end depends on the new noise. Tick *learned network* to see that path too.
+#
+# <!-- Ask: Move the noise a little: under which sampler does the end move smoothly? -->
 
 # %% tags=["nbval-ignore-output"]
 points = models.load("ring")

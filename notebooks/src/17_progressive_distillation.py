@@ -548,6 +548,8 @@ claim(
 # `course train progressive1` make them again. Beside the teacher the player shows three of the students, from the same noises.
 # Drag the slider: it shows the $x_0$ predicted last. At $t = T$ the teacher's is a blurred mean, the one-step student's is its
 # picture.
+#
+# <!-- Ask: What does the one-step student show at t = T, and what does its teacher show there? -->
 
 # %%
 labels = torch.arange(9)

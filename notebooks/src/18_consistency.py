@@ -810,6 +810,8 @@ plots.show(
 # ## A slider that answers at once
 #
 # Two jumps of the guided student are two evaluations. Drag $w$.
+#
+# <!-- Ask: Two evaluations a picture: which digits are still wrong, and does a larger w mend them? -->
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.widgets.guidance import guidance_explorer

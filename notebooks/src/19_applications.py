@@ -32,6 +32,8 @@ course_map("19")
 # and what *remains of the guide*: 1 less the rms distance from it over that at $t_0 = 1000$. An edit from $t_0$ costs $t_0 /
 # 20$ evaluations. In this lesson all figures of digits are of one network, one training, and of the same held-out digits; the
 # margins cover the noise alone.
+#
+# <!-- Ask: Which t0 keeps the guide and still looks real? Decide before you look at the curves. -->
 
 # %% tags=["nbval-ignore-output"]
 from itertools import pairwise

@@ -274,6 +274,8 @@ claim(
 # at $w = 3$ either. Longer training was not tried, so 30 is no safe number.
 #
 # Turn the dial: 16 samples of the same noises after 150 to 600 steps, and the nearest training pictures.
+#
+# <!-- Ask: At which step would you say that it copies? What would you show to prove it? -->
 
 # %% tags=["nbval-ignore-output"]
 film = memory.attrs["film"]

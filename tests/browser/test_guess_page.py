@@ -339,7 +339,8 @@ def test_on_slides_it_is_a_poll_whose_answer_is_on_a_later_slide(open_page, tmp_
     page.keyboard.press("PageDown")
     assert "Does it get the weights right?" in now.inner_text() and "Which share" not in now.inner_text()
     assert now.get_by_role("radio").count() == 3
-    page.keyboard.press("PageDown")
+    while not now.locator("course-answer").count():
+        page.keyboard.press("PageDown")
     now.get_by_text("You guessed 0.25. Measured: 0.49 ± 0.01, off by 0.24.").wait_for()
     now.locator("course-answer").scroll_into_view_if_needed()
     widget(page, 0, "answered")

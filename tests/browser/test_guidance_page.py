@@ -72,3 +72,9 @@ def test_without_a_curve_and_without_scripts(explorer, open_page, tmp_path):
     still = open_page(tmp_path / "page.html", java_script_enabled=False)
     image = still.locator(f"{ROOT} img")
     assert image.is_visible() and "at w = 0, 0.5, 1, 1.5, 2, 3, 5, 8" in image.get_attribute("alt")
+
+
+def test_on_a_narrow_page_a_row_of_pictures_takes_two_and_each_keeps_its_name(explorer):
+    shape = lambda page: page.locator(f"{ROOT} canvas").evaluate("canvas => [canvas.width, canvas.height]")
+    (wide, low), (narrow, high) = (shape(explorer(viewport={"width": w, "height": 800})) for w in (1200, 390))
+    assert wide == 2 * narrow and high == 2 * low

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import jupytext
@@ -26,8 +28,25 @@ def sources(numbers: Sequence[str] = (), folder: Path = NOTEBOOKS) -> list[Path]
     return [path for path in every if not numbers or path.name.startswith(tuple(numbers))]
 
 
+ASK = re.compile(r"\s*<!-- Ask: (.+?) -->", re.DOTALL)
+"""A speaker's question in a source, at the end of the text before the widget that it is about. Notebooks are without it."""
+
+
 def read(source: Path) -> NotebookNode:
     """The notebook of a source, not executed, with links, the setup cell and the same cell ids each time."""
+    notebook = _read(source)
+    for cell in notebook.cells:
+        cell.source = ASK.sub("", cell.source)
+    return notebook
+
+
+def questions(source: Path) -> dict[str, str]:
+    """The questions for a speaker to ask, by the ids of the cells whose widgets they are about."""
+    cells = _read(source).cells
+    return {after.id: found[1] for cell, after in pairwise(cells) if (found := ASK.search(cell.source))}
+
+
+def _read(source: Path) -> NotebookNode:
     notebook = address.add_links_and_setup(jupytext.read(source, fmt="py:percent"), source.stem, address.read())
     for i, cell in enumerate(notebook.cells):
         if cell.id != "setup":

@@ -1,9 +1,10 @@
-"""A lesson as slides for a lecture hall: one for each section, large type, live widgets, a clock, and stops for the sliders."""
+"""A lesson as slides for a lecture hall: each fits the screen, with large type, live widgets, stops for sliders, and notes."""
 
 from __future__ import annotations
 
 import copy
 import re
+from html import escape
 from pathlib import Path
 
 import nbformat
@@ -11,11 +12,19 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
 from course_lib.files import WORK, write_atomically
+from course_lib.teaching.publish.build import questions
 from course_lib.teaching.publish.export import page
+from course_lib.widgets.page import bundle
 
 HERE = Path(__file__).parent / "page"
 MARK = '<script>document.documentElement.classList.add("slides")</script>'
 """What tells widgets, before they start, that they stand on slides."""
+SCRIPT = """<script>
+addEventListener("load", () => (() => {{
+{modules}
+}})().present());
+</script>"""
+"""Slides are made once all pictures are there, since they are measured."""
 
 
 def split_at_headings(notebook: NotebookNode) -> NotebookNode:
@@ -32,14 +41,22 @@ def split_at_headings(notebook: NotebookNode) -> NotebookNode:
     return made
 
 
-def present(source: Path, folder: Path = WORK / "build") -> Path:
-    """The path of the slides of a source's stored notebook: one self-contained page.
+def without_status(notebook: NotebookNode) -> NotebookNode:
+    """The notebook without what the checks of exercises say: a hall has none done."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if '<div role="status"' not in o.get("data", {}).get("text/html", "")[:20]]
+    return notebook
 
-    Keys: PageUp and PageDown, or the arrows where no widget has the focus, turn; `.` and `,` move the slide's slider to its
-    next and last stop; `c` shows and hides the code; `f` fills the screen. The footer shows slide, minutes and time.
-    """
+
+def present(source: Path, folder: Path = WORK / "build") -> Path:
+    """The path of the slides of a source's stored notebook: one self-contained page, whose key `?` shows its keys."""
     notebook = nbformat.read(source.parents[1] / f"{source.stem}.ipynb", as_version=4)
-    css, script = ((HERE / f"present.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
-    html = page(split_at_headings(notebook)).replace("</head>", f"<style>{css}</style>\n{MARK}\n</head>", 1)
+    style = (HERE / "present.css").read_text(encoding="utf-8")
+    html = page(without_status(split_at_headings(notebook)))
+    for cell, question in questions(source).items() if source.is_file() else ():
+        html = html.replace(f'id="cell-id={cell}"', f'id="cell-id={cell}" data-ask="{escape(question)}"', 1)
+    html = html.replace("</head>", f"<style>{style}</style>\n{MARK}\n</head>", 1)
     head, _, tail = html.rpartition("</body>")
-    return write_atomically(folder / f"{source.stem}_slides.html", f"{head}<script>{script}</script>\n</body>{tail}")
+    script = SCRIPT.format(modules=bundle("present", HERE))
+    return write_atomically(folder / f"{source.stem}_slides.html", f"{head}{script}\n</body>{tail}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import sys
@@ -28,7 +29,7 @@ def run(source: Path) -> Path:
         Client(notebook, progress, source.parents[1]).run()
     page = export(source, fill(notebook, source))
     stored = source.parents[1] / f"{source.stem}.ipynb"
-    figures = beside(notebook, nbformat.read(stored, as_version=4) if stored.exists() else None)
+    figures = beside(notebook, nbformat.read(stored, as_version=4) if stored.exists() else None, source.stem[:2])
     print(*figures, f"\nThe page, which opens from disk: {page}", sep="\n")
     return page
 
@@ -50,16 +51,21 @@ def trainings(notebook: NotebookNode) -> dict[str, int]:
     return {line[1]: int(line[2].replace(",", "")) for line in found if line}
 
 
-def beside(notebook: NotebookNode, stored: NotebookNode | None) -> list[str]:
+def beside(notebook: NotebookNode, stored: NotebookNode | None, number: str = "00") -> list[str]:
     """The summary, each figure beside that of the stored notebook, and how many steps each training made beside it.
 
-    A training has a time, so that a slower machine makes fewer steps, and its figures are worse.
+    A training has a time, so that a slower machine makes fewer steps. If these are far fewer, the lines say what helps.
     """
     if stored is None:
         return summary(notebook)
+    from course_lib.training import ENOUGH  # imports torch, which this process does not need before
+
     steps, theirs = trainings(stored), dict(line.split(": ", 1) for line in summary(stored) if ": " in line)
-    made = trainings(notebook).items()
-    lines = [f"{name}: {n:,} steps; in the notebook as it ships {steps[name]:,}" for name, n in made if name in steps]
+    made = {name: n for name, n in trainings(notebook).items() if name in steps}
+    lines = [f"{name}: {n:,} steps; in the notebook as it ships {steps[name]:,}" for name, n in made.items()]
+    if (share := min((n / steps[name] for name, n in made.items()), default=1)) < ENOUGH:
+        lines.append(f"These are {100 * share:.0f} % of the steps, so that the figures below are worse than they could be.")
+        lines.append(f"More time: `course run {number} --time {math.ceil(1 / share)}`. As it ships: `course export {number}`.")
     for line in summary(notebook):
         name = line.partition(": ")[0]
         lines.append(f"{line}; in the notebook as it ships {theirs[name]}" if name in theirs else line)

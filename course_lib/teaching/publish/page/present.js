@@ -1,92 +1,155 @@
-// Cells between two headings of the first or second rank become a slide; a heading of the third begins one where an exercise
-// stands. A question to guess at is a slide of its own: its answer is on a later one. Minutes: what an exercise says, and two for every 130 words of text, which are spoken beside it.
-(() => {
-  const main = document.querySelector("main");
-  /** @type {HTMLElement[]} */
-  const slides = [];
-  for (const cell of [...main.children]) {
-    const heading = cell.querySelector("h1, h2, h3");
-    const begins =
-      heading && !cell.classList.contains("jp-CodeCell") && (heading.tagName !== "H3" || /^Exercise/.test(heading.textContent));
-    const asks = cell.querySelector(".course-guess .question");
-    if (begins || asks || slides.at(-1)?.querySelector(".course-guess .question") || !slides.length) {
-      slides.push(Object.assign(document.createElement("section"), { className: "slide" }));
-      main.append(slides.at(-1));
-    }
-    slides.at(-1).append(cell);
-  }
-  const minutes = slides.map((slide) => {
-    const stated = /(\d+) minutes\)/.exec(slide.querySelector("h3")?.textContent ?? "");
-    const texts = /** @type {NodeListOf<HTMLElement>} */ (slide.querySelectorAll(".jp-MarkdownCell"));
-    const words = [...texts].map((cell) => cell.innerText.split(/\s+/).length).reduce((a, b) => a + b, 0);
-    return stated ? +stated[1] : Math.max(1, Math.round((2 * words) / 130));
-  });
+// A lesson as slides: keys that turn them, stops for their sliders, and the time they take.
+import { openNotes, showNotes } from "./notes.js";
+import { fit, makeSlides, titleOf } from "./pages.js";
 
-  const foot = Object.assign(document.createElement("div"), { id: "foot" });
+const KEYS = {
+  "Page Down, Page Up": "the next slide, the one before: a clicker's keys, also while a widget has the focus",
+  "→ ←": "the same, while no widget has the focus",
+  "Home, End": "the first slide, the last one",
+  ". ,": "the slide's slider to its next stop, to the one before",
+  c: "shows the code, hides it",
+  n: "speaker notes, in a second window",
+  f: "fills the screen",
+  "?": "shows these keys, hides them",
+};
+
+/** Makes slides of the page's `main`. All pictures must be there. */
+export function present() {
+  const main = document.querySelector("main");
+  document.body.classList.add("no-code");
+  const slides = makeSlides(main);
+  const minutes = slides.map(minutesOf);
+  const planned = (/** @type {number} */ end) => minutes.slice(0, end).reduce((a, b) => a + b, 0);
+  const begun = Date.now();
+  let now = 0;
+
+  // ---------------------------------------------------------------- the page
   /** @type {(text: string, label: string, onclick: () => void) => HTMLButtonElement} */
   const button = (text, label, onclick) => {
     const made = Object.assign(document.createElement("button"), { textContent: text, onclick });
     made.setAttribute("aria-label", label);
     return made;
   };
+  const foot = Object.assign(document.createElement("footer"), { id: "foot" });
   const [position, clock] = [document.createElement("span"), document.createElement("span")];
+  const keys = Object.assign(document.createElement("dialog"), { id: "keys" });
+  const list = document.createElement("dl");
+  for (const [key, what] of Object.entries(KEYS))
+    list.append(
+      Object.assign(document.createElement("dt"), { textContent: key }),
+      Object.assign(document.createElement("dd"), { textContent: what }),
+    );
+  keys.append(list);
+  keys.setAttribute("aria-label", "Keys");
+  const toggleKeys = () => (keys.open ? keys.close() : keys.showModal());
   foot.append(
     button("◀", "back", () => goTo(now - 1)),
     position,
     button("code", "show the code", toggleCode),
+    button("notes", "speaker notes in a second window", () => openNotes(onKey)),
+    button("?", "the keys", toggleKeys),
     clock,
     button("▶", "on", () => goTo(now + 1)),
   );
-  document.body.append(foot);
+  document.body.append(foot, keys);
+  main.prepend(Object.assign(document.createElement("h1"), { className: "unseen", textContent: document.title }));
 
-  let now = 0;
-  const begun = Date.now();
   function goTo(/** @type {number} */ to) {
     now = Math.min(Math.max(to, 0), slides.length - 1);
     slides.forEach((slide, k) => slide.classList.toggle("now", k === now));
+    /** @type {HTMLElement} */ (document.activeElement)?.blur(); // the next slide's keys are not the last one's
     history.replaceState(null, "", `#${now + 1}`);
-    scrollTo(0, 0);
-    dispatchEvent(new Event("resize")); // what was drawn while it was hidden had no size
-    updateFoot();
+    observer.disconnect();
+    for (const cell of slides[now].children) observer.observe(cell); // what draws itself grows only now
+    showTime();
   }
-  function updateFoot() {
-    const [passed, planned] = [(Date.now() - begun) / 60000, minutes.slice(0, now + 1).reduce((a, b) => a + b, 0)];
-    position.textContent = `${now + 1} of ${slides.length}, about ${minutes[now]} min`;
-    const total = minutes.reduce((a, b) => a + b, 0);
-    clock.textContent = `${Math.floor(passed)} min gone, ${planned} planned up to here, ${total} in all`;
-    clock.classList.toggle("late", passed > planned + 1);
-  }
+  const observer = new ResizeObserver(() => fit(slides[now]));
+
   function toggleCode() {
     document.body.classList.toggle("no-code");
+    fit(slides[now]);
   }
 
-  // The stops of a slider: its ends, and the quarters between.
+  function showTime() {
+    const [passed, due] = [(Date.now() - begun) / 60000, planned(now + 1)];
+    const own = minutes[now] ? `, about ${Math.max(1, Math.round(minutes[now]))} min` : "";
+    position.textContent = `${now + 1} of ${slides.length}${own}`;
+    clock.textContent = `${Math.floor(passed)} min gone, ${Math.round(due)} planned up to here, ${Math.round(planned(Infinity))} in all`;
+    clock.classList.toggle("late", passed > due + 1);
+    showNotes(slides[now], slides[now + 1], [position.textContent, clock.textContent], slider());
+  }
+
+  // ---------------------------------------------------------------- the slide's slider, and its stops: the ends, and the quarters between
+  function slider() {
+    const input = /** @type {HTMLInputElement | null} */ (slides[now].querySelector('input[type="range"]:not([hidden])'));
+    if (!input) return null;
+    const [low, high] = [+input.min || 0, input.max === "" ? 100 : +input.max];
+    const step = +input.step || (input.step === "any" ? (high - low) / 100 : 1);
+    const stops = [0, 0.25, 0.5, 0.75, 1].map((share) => +(low + Math.round((share * (high - low)) / step) * step).toFixed(6));
+    return { input, stops, step };
+  }
+
   function moveSlider(/** @type {number} */ direction) {
-    const slider = /** @type {HTMLInputElement | null} */ (slides[now].querySelector('input[type="range"]:not([hidden])'));
-    if (!slider) return;
-    const [low, high] = [+slider.min || 0, slider.max === "" ? 100 : +slider.max];
-    const step = +slider.step || (slider.step === "any" ? (high - low) / 100 : 1);
-    const stops = [0, 0.25, 0.5, 0.75, 1].map((share) => low + Math.round((share * (high - low)) / step) * step);
-    const at = +slider.value,
-      near = step / 4;
-    const next = direction > 0 ? stops.find((s) => s > at + near) : stops.findLast((s) => s < at - near);
+    const { input, stops, step } = slider() ?? {};
+    const beyond = (/** @type {number} */ stop) => direction * (stop - +input.value) > step / 4;
+    const next = direction > 0 ? stops?.find(beyond) : stops?.findLast(beyond);
     if (next === undefined) return;
-    slider.valueAsNumber = next;
-    for (const kind of ["input", "change"]) slider.dispatchEvent(new Event(kind, { bubbles: true }));
+    input.valueAsNumber = next;
+    for (const kind of ["input", "change"]) input.dispatchEvent(new Event(kind, { bubbles: true }));
   }
 
-  addEventListener("keydown", (event) => {
-    const target = /** @type {HTMLElement} */ (event.target);
-    const busy = target.closest("input, textarea, select, button, canvas, [tabindex]") && target !== document.body;
-    const turn = { PageDown: 1, PageUp: -1 }[event.key] ?? (busy ? 0 : ({ ArrowRight: 1, ArrowLeft: -1 }[event.key] ?? 0));
-    if (turn) goTo(now + turn);
-    else if (event.key === "." || event.key === ",") moveSlider(event.key === "." ? 1 : -1);
-    else if (event.key === "c" && !busy) toggleCode();
-    else if (event.key === "f" && !busy) document.documentElement.requestFullscreen?.();
-    else return;
+  // ---------------------------------------------------------------- keys, which come here before any widget has them
+  /** @type {(event: KeyboardEvent) => void} */
+  function onKey(event) {
+    const { key, target, ctrlKey, metaKey, altKey } = event;
+    if (ctrlKey || metaKey || altKey) return;
+    const types = /** @type {Element} */ (target).closest?.('textarea, select, input:not([type="range"])');
+    const busy = types || /** @type {Element} */ (target).closest?.("input, button, summary, canvas, [role=application]");
+    /** @type {Record<string, () => void>} */
+    const always = { PageDown: () => goTo(now + 1), PageUp: () => goTo(now - 1) };
+    /** @type {Record<string, () => void>} */
+    const besideTyping = {
+      ".": () => moveSlider(1),
+      ",": () => moveSlider(-1),
+      c: toggleCode,
+      n: () => openNotes(onKey),
+      f: () => document.documentElement.requestFullscreen?.(),
+      "?": toggleKeys,
+    };
+    /** @type {Record<string, () => void>} */
+    const free = {
+      ArrowRight: () => goTo(now + 1),
+      ArrowLeft: () => goTo(now - 1),
+      Home: () => goTo(0),
+      End: () => goTo(Infinity),
+    };
+    const act = always[key] ?? (types ? undefined : besideTyping[key]) ?? (busy ? undefined : free[key]);
+    if (!act) return;
     event.preventDefault();
-  });
-  toggleCode();
-  setInterval(updateFoot, 10000);
+    event.stopPropagation();
+    act();
+    showTime();
+  }
+  addEventListener("keydown", onKey, true);
+  main.addEventListener("input", () => setTimeout(showTime)); // where the slider is, once the widget has said it
+
+  // ---------------------------------------------------------------- the size of the window
+  const resize = () =>
+    document.documentElement.style.setProperty("--screen", String(Math.min(innerWidth / 1280, innerHeight / 720)));
+  addEventListener("resize", resize);
+  setInterval(showTime, 10000);
+  resize();
   goTo((+location.hash.slice(1) || 1) - 1);
-})();
+}
+
+/**
+ * What an exercise says that it takes, two minutes for a widget, and two for every 130 words, which are spoken beside the text.
+ * @param {HTMLElement} slide
+ */
+function minutesOf(slide) {
+  const title = titleOf(slide);
+  const stated = /(\d+) minutes\)/.exec(title?.textContent ?? "");
+  if (stated) return title.tagName === "H3" ? +stated[1] : 0;
+  const texts = [...slide.querySelectorAll(".jp-MarkdownOutput")].map((text) => text.textContent.split(/\s+/).length);
+  return Math.max(slide.querySelector(".course-widget") ? 2 : 0.5, (2 * texts.reduce((a, b) => a + b, 0)) / 130);
+}
