@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -284,9 +285,9 @@ def show_progress(training: Iterable[TrainingState], name: str = "training") -> 
     An interrupt (Ctrl-C, or the stop button of a notebook) ends the training early, and the weights are kept.
     """
     last, stopped, silent = None, False, parallel.rank() > 0
-    with tqdm(
-        total=100, desc=name, bar_format="{desc} {percentage:3.0f}% |{bar:24}| {postfix}", leave=False, disable=silent
-    ) as bar:
+    out = sys.stdout if "ipykernel" in sys.modules else sys.stderr  # a notebook shows the second in red, as it does errors
+    look = {"bar_format": "{desc} {percentage:3.0f}% |{bar:24}| {postfix}", "leave": False}
+    with tqdm(total=100, desc=name, file=out, disable=silent, **look) as bar:
         try:
             for last in training:
                 if int(100 * last.done) > bar.n:

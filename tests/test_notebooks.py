@@ -28,8 +28,7 @@ SMALL = """# %% [markdown]
 # # A small lesson
 
 # %% tags=["summary"]
-import sys
-print("half", file=sys.stderr)
+print("half", end="\\r", flush=True)
 print("the figure is", 6 * 7)
 
 # %% [markdown]
@@ -253,7 +252,8 @@ def test_a_lesson_begins_with_its_title():
 def test_tidy_leaves_what_another_machine_can_use():
     both = new_output("display_data", {execute.WIDGET: {}, "text/html": f"<b>{ROOT}/data</b>", "text/plain": "Both()"})
     cell = new_code_cell("1", metadata={"execution": {}, "tags": ["a"]})
-    cell.outputs = [new_output("stream", name="stderr", text=" \n"), new_output("stream", text=f"in {ROOT}/x"), both]
+    alone = new_output("display_data", {execute.WIDGET: {}})
+    cell.outputs = [new_output("stream", name="stderr", text=" \n"), new_output("stream", text=f"in {ROOT}/x"), alone, both]
     notebook = execute.tidy(
         new_notebook(cells=[cell], metadata={"widgets": {}, "language_info": {"name": "python", "version": "3"}})
     )

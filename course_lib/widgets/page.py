@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 WIDGET = """<div class="course-widget course-{kind}" data-widget="{key}">
 <style>{style}</style>
 {fallback}
+<small class="unrun">{unrun}</small>
 </div>
 <script>
 (() => {{
@@ -29,6 +30,7 @@ const modules = () => {{
 const data = {data};
 for (const root of document.querySelectorAll('[data-widget="{key}"]:not([data-ready])')) {{
   root.dataset.ready = "";
+  root.querySelector(".unrun").remove();
   modules().mount(root, data, modules);
 }}
 }})();
@@ -78,17 +80,24 @@ class Fragment:
         return write_atomically(Path(path), PAGE.format(title=html.escape(title), html=self.html))
 
 
-def fragment(kind: str, data: dict, fallback: str) -> Fragment:
-    """`kind`.css and `kind`.js of this folder, which exports mount(root, data, modules), and the data, as one Fragment.
+def fragment(kind: str, data: dict, fallback: str, unrun: str = "Run this cell to move it.") -> Fragment:
+    """shared.css, `kind`.css and `kind`.js of this folder, which exports mount(root, data, modules), and the data, as one.
 
-    `fallback` is the HTML that stands where no script runs. The key is a hash of all parts: the same data give the same bytes.
+    `fallback` is the HTML that stands where no script runs, and `unrun` what it says there. The key is a hash of all parts: the
+    same data give the same bytes.
     Raises what `bundle` raises.
     """
-    style = (HERE / f"{kind}.css").read_text(encoding="utf-8")
+    style = stylesheet(kind)
     script = bundle(kind)
     values = script_json(data)
     key = hashlib.sha256("\0".join([kind, style, script, values, fallback]).encode()).hexdigest()[:12]
-    return Fragment(kind, WIDGET.format(kind=kind, key=key, style=style, script=script, data=values, fallback=fallback))
+    parts = {"style": style, "script": script, "data": values, "fallback": fallback, "unrun": unrun}
+    return Fragment(kind, WIDGET.format(kind=kind, key=key, **parts))
+
+
+def stylesheet(kind: str) -> str:
+    """shared.css and `kind`.css."""
+    return "".join((HERE / f"{name}.css").read_text(encoding="utf-8") for name in ("shared", kind))
 
 
 def script_json(value) -> str:

@@ -39,7 +39,7 @@ def test_blocks_steps_and_looks_are_chosen_by_mouse_and_by_keyboard(open_page, f
     changed("node", "decoder.16x16_block0")
     page.get_by_role("button", name="encoder 8x8_block0").click()
     changed("node", "encoder.8x8_block0")
-    assert page.locator(f"{ROOT} h4").inner_text() == "encoder 8x8_block0: 64 × 8 × 8"
+    assert page.locator(f"{ROOT} .title").inner_text() == "encoder 8x8_block0: 64 × 8 × 8"
     box = large.bounding_box()
     large.click(position={"x": 0.3 * box["width"], "y": 0.6 * box["height"]})  # column 2, row 4
     changed("query", "0,34")
