@@ -51,6 +51,10 @@ def test_blocks_steps_and_looks_are_chosen_by_mouse_and_by_keyboard(open_page, f
     changed("frame", "0")
     page.keyboard.press("Escape")
     changed("query", "")
+    for key, query in (("Enter", "1,0"), ("ArrowRight", "1,1"), ("ArrowDown", "1,9"), ("Enter", "0,9")):
+        large.press(key)
+        page.wait_for_selector(f"{ROOT}[data-query='{query}']")
+    large.press("Escape")
     page.get_by_role("button", name="decoder 8x8_block0").press("Enter")
     changed("node", "decoder.8x8_block0")
     page.keyboard.press("ArrowRight")

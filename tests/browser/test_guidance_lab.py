@@ -134,6 +134,7 @@ def test_it_is_moved_by_keys_and_buttons_and_says_few_steps_while_it_moves(opene
 
 
 def test_axe_finds_nothing_in_the_output_of_a_cell(opened, axe):
+    opened.get_by_role("slider", name="w", exact=True).wait_for()
     assert axe(opened, ".jp-OutputArea") == []
 
 

@@ -10,7 +10,8 @@ from course_lib.teaching.publish import site as module
 from course_lib.teaching.publish.site import MAX_BYTES, site
 
 # A few code blocks and equations stand for all: axe-core takes its time for each word of them.
-FEW = "for (const kind of ['.highlight', 'svg.equation']) [...document.querySelectorAll(kind)].slice(5).forEach((e) => e.remove())"
+FEW = """for (const kind of [".highlight", "svg.equation"])
+    [...document.querySelectorAll(kind)].slice(5).forEach((element) => element.remove())"""
 READ = ("00_start_here", "03_score_and_langevin", "04_unet", "09_text_and_cross_attention", "14_ddim")
 
 
