@@ -12,10 +12,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from course_lib.files import NOTEBOOKS, ROOT, write_atomically
+from course_lib.files import NOTEBOOKS, WORK, write_atomically
 from course_lib.teaching.course_map import LESSONS, written
 
-MY = ROOT / "my"
+MY = WORK / "my"
 """The student's own folder, which git ignores: their progress, and their copies of notebooks."""
 FILE = MY / "progress.json"
 

@@ -19,7 +19,7 @@ from nbconvert.filters.markdown_mistune import MarkdownWithMath
 from nbformat import NotebookNode
 from PIL import Image
 
-from course_lib.files import NOTEBOOKS, ROOT, write_atomically
+from course_lib.files import NOTEBOOKS, WORK, write_atomically
 from course_lib.teaching.course_map import LESSONS
 from course_lib.teaching.publish import claim_table
 from course_lib.teaching.publish.equations import Renderer
@@ -50,7 +50,7 @@ class Lesson:
         return quote(self.file)
 
 
-def site(folder: Path = ROOT / "build/site", notebooks: Path = NOTEBOOKS) -> Path:
+def site(folder: Path = WORK / "build/site", notebooks: Path = NOTEBOOKS) -> Path:
     """The path of the index of the site, written into `folder`. Raises ValueError for a page of more than MAX_BYTES."""
     stored = [(path, nbformat.read(path, as_version=4)) for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb"))]
     lessons = [_lesson(path, notebook) for path, notebook in stored]
