@@ -366,6 +366,9 @@ def test_the_notebook_gets_the_widget_and_the_page(network, monkeypatch):
     assert bundle["image/png"] and "at w = 0, 0.5" in about["image/png"]["alt"]
     assert bundle["text/html"].endswith(explorer.page.html) and bundle["text/plain"] == "GuidanceExplorer(classifier-free)"
     assert '"marks":null' in explorer.page.html and explorer.curve.value == ""
+    explorer.w.value, explorer.label.value = 5, 3
+    explorer.reset.click()
+    assert explorer.state == Controls(steps=2, model="classifier-free")
 
 
 @pytest.mark.parametrize(

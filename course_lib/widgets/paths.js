@@ -150,8 +150,8 @@ export async function mount(root, data) {
     make("div", { class: "controls" }, button, again, ...boxes, make("label", {}, "spread ", spread)),
     status,
     tip(
-      `Drag the orange circle in any panel (or use the arrow keys): it is x_T for all. Line: its path. Dots: ${data.particles} around
-        it, in units of the noise at T. Arrows: the score.${learned ? DASHED : ""}`,
+      `Drag the orange circle in any panel (or use the arrow keys): it is x_T for all. Line: its path. Dots: ${data.particles} that
+        start around it (spread: their standard deviation). Arrows: the score.${learned ? DASHED : ""}`,
       reset,
     ),
   );

@@ -216,13 +216,10 @@ export function mount(root, data, modules) {
     make("div", { class: "controls" }, slider, status),
     make("div", { class: "controls" }, presets, moves, again),
     labels,
-    tip(
-      "Drag w: how strongly the digits are drawn to their class; 0 is without guidance. The noise stays the same. ms: milliseconds for all ten.",
-      () => {
-        noise = firstNoise;
-        update(first);
-      },
-    ),
+    tip("Drag w, the guidance weight: 0 is without guidance. The noise stays the same. ms: milliseconds for all ten.", () => {
+      noise = firstNoise;
+      update(first);
+    }),
   );
 
   // ---------------------------------------------------------------- sampling and drawing

@@ -43,7 +43,7 @@ def test_blocks_steps_and_looks_are_chosen_by_mouse_and_by_keyboard(open_page, f
     box = large.bounding_box()
     large.click(position={"x": 0.3 * box["width"], "y": 0.6 * box["height"]})  # column 2, row 4
     changed("query", "0,34")
-    assert "Head 1 of 2" in page.locator(f"{ROOT} .detail p").inner_text()
+    assert "Head 1 of 2" in page.locator(f"{ROOT} .detail [role=status]").inner_text()
     large.click(position={"x": 0.3 * box["width"], "y": 0.6 * box["height"]})
     changed("query", "1,34")
     page.locator(f"{ROOT} input").focus()
@@ -51,7 +51,7 @@ def test_blocks_steps_and_looks_are_chosen_by_mouse_and_by_keyboard(open_page, f
     changed("frame", "0")
     page.keyboard.press("Escape")
     changed("query", "")
-    for key, query in (("Enter", "1,0"), ("ArrowRight", "1,1"), ("ArrowDown", "1,9"), ("Enter", "0,9")):
+    for key, query in (("Enter", "0,0"), ("ArrowRight", "0,1"), ("ArrowDown", "0,9"), ("Enter", "1,9")):
         large.press(key)
         page.wait_for_selector(f"{ROOT}[data-query='{query}']")
     large.press("Escape")
