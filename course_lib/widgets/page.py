@@ -39,6 +39,8 @@ for (const root of document.querySelectorAll('[data-widget="{key}"]:not([data-re
 
 IMPORT = re.compile(r'^import \{ ([\w, ]+) \} from "(\.\.?(?:/\w+)*/(\w+)\.js)";$', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
+# Lines of comment, which a notebook does not store.
+COMMENT = re.compile(r"^ *(?:/\*\*(?:(?!\*/).)*\*/|//[^\n]*)\n", re.MULTILINE | re.DOTALL)
 
 # `color-scheme` alone makes a browser's own colours follow the reader's choice of dark or light.
 PAGE = """<!doctype html>
@@ -107,7 +109,8 @@ def script_json(value) -> str:
 
 
 def bundle(entry: str, folder: Path = HERE) -> str:
-    """The body of a function that returns what the ES module `entry`.js of `folder` exports, with all that it imports inside.
+    """The body of a function that returns what the ES module `entry`.js of `folder` exports, with all that it imports inside,
+    and without comments.
 
     Each module becomes a function of its own, so that names of two modules never clash, and stands once, after those that it
     imports. A module may write `import { a, b } from "./name.js";` on one line, also from another folder ("../folder/name.js"),
@@ -132,7 +135,7 @@ def bundle(entry: str, folder: Path = HERE) -> str:
             add(path.parent / place, (*importers, name))
             if missing := set(names.split(", ")) - set(exports[module]):
                 raise ValueError(f"{name}.js must import what {module}.js exports, got {', '.join(sorted(missing))}")
-        body = EXPORT.sub("", IMPORT.sub(r"const { \1 } = $\3;", source))
+        body = COMMENT.sub("", EXPORT.sub("", IMPORT.sub(r"const { \1 } = $\3;", source)))
         if left := re.search(r"^(?:import|export)\b.*", body, re.MULTILINE):
             raise ValueError(f"{name}.js must import and export as `bundle` says, got {left[0]}")
         exports[name] = EXPORT.findall(source)
