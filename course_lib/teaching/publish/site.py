@@ -24,6 +24,7 @@ from course_lib.teaching.course_map import LESSONS
 from course_lib.teaching.publish import claim_table
 from course_lib.teaching.publish.equations import Renderer
 from course_lib.teaching.publish.export import page
+from course_lib.teaching.publish.first_page import SCRIPT, first_page
 from course_lib.teaching.publish.playground import playground
 from course_lib.widgets.page import script_json
 
@@ -61,7 +62,8 @@ def site(folder: Path = WORK / "build/site", notebooks: Path = NOTEBOOKS) -> Pat
     links = {path.name: lesson.href for (path, _), lesson in zip(stored, lessons)} | {"CLAIMS.md": "claims.html"}
     pages = {name: _with_links_to_pages(html, links) for name, html in pages.items()}
     found = [entry for lesson, (_, notebook) in zip(lessons, stored) for entry in sections(lesson, notebook)]
-    pages["index.html"] = _render("all_lessons.html.j2", lessons=lessons, parts=LESSONS, found=script_json(found))
+    first, pages[SCRIPT] = first_page(lessons[0].href)
+    pages["index.html"] = _render("all_lessons.html.j2", first=first, lessons=lessons, parts=LESSONS, found=script_json(found))
     for name, html in pages.items():
         if len(html.encode()) > MAX_BYTES:
             raise ValueError(f"a page must be at most {MAX_BYTES / 1e6:g} MB, got {len(html.encode()) / 1e6:.1f} MB of {name}")
