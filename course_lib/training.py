@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -303,9 +304,9 @@ def show_progress(
     if usual is not None:
         validate.at_least("usual", usual, 1)
     last, stopped, silent = None, False, parallel.rank() > 0
-    with tqdm(
-        total=100, desc=name, bar_format="{desc} {percentage:3.0f}% |{bar:24}| {postfix}", leave=False, disable=silent
-    ) as bar:
+    out = sys.stdout if "ipykernel" in sys.modules else sys.stderr  # a notebook shows the second in red, as it does errors
+    look = {"bar_format": "{desc} {percentage:3.0f}% |{bar:24}| {postfix}", "leave": False}
+    with tqdm(total=100, desc=name, file=out, disable=silent, **look) as bar:
         try:
             for last in training:
                 if int(100 * last.done) > bar.n:

@@ -112,3 +112,19 @@ def console_errors(page):
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
     return errors
+
+
+@pytest.fixture(scope="module")
+def axe():
+    """axe(page, within=None): what axe-core holds against a page, or a part of it, as one line for each rule."""
+    package = pytest.importorskip("axe_playwright_python", reason="tests of accessibility need axe-playwright-python")
+    script = (Path(package.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+
+    def axe(page, within: str | None = None, rules: list[str] | None = None) -> list[str]:
+        if not page.evaluate("'axe' in window"):
+            page.evaluate(script)
+        only = {"resultTypes": ["violations"]} | ({"runOnly": rules} if rules else {})
+        found = page.evaluate("([within, only]) => axe.run(within ?? document, only)", [within, only])["violations"]
+        return [f"{v['id']}: {len(v['nodes'])}, {v['nodes'][0]['html'][:200]}" for v in found]
+
+    return axe

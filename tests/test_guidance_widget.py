@@ -19,7 +19,7 @@ from course_lib.nets.unet import UNet
 from course_lib.process import DDPM, seeded
 from course_lib.samplers import Step, consistency, ddim, result
 from course_lib.schedules import cosine_beta
-from course_lib.widgets import guidance, sheets
+from course_lib.widgets import guidance, live, sheets
 from course_lib.widgets.guidance import guidance_explorer
 from course_lib.widgets.guided_models import (
     FEW,
@@ -356,13 +356,19 @@ def test_the_page_for_those_without_a_kernel(scene):
     assert '<svg class="tradeoff"' in html and '"marks":[[' in html
 
 
-def test_the_notebook_gets_the_widget_and_the_page(network):
+def test_the_notebook_gets_the_widget_and_the_page(network, monkeypatch):
     explorer = guidance_explorer(network, steps=2)
-    bundle, about = explorer._repr_mimebundle_()
-    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == explorer.box.model_id
+    shown = []
+    monkeypatch.setattr(live, "display", lambda data, metadata=None, raw=False: shown.append((data, metadata)))
+    explorer._ipython_display_()
+    (view, _), (bundle, about) = shown  # two outputs: the widget, and what is left of it when its kernel is gone
+    assert list(view) == [live.VIEW] and view[live.VIEW]["model_id"] == explorer.box.model_id
     assert bundle["image/png"] and "at w = 0, 0.5" in about["image/png"]["alt"]
-    assert bundle["text/html"] == explorer.page.html and bundle["text/plain"] == "GuidanceExplorer(classifier-free)"
+    assert bundle["text/html"].endswith(explorer.page.html) and bundle["text/plain"] == "GuidanceExplorer(classifier-free)"
     assert '"marks":null' in explorer.page.html and explorer.curve.value == ""
+    explorer.w.value, explorer.label.value = 5, 3
+    explorer.reset.click()
+    assert explorer.state == Controls(steps=2, model="classifier-free")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import nbformat
 import numpy as np
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
-from nbconvert import LatexExporter
+from nbconvert import HTMLExporter, LatexExporter, ScriptExporter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
@@ -29,8 +29,7 @@ SMALL = """# %% [markdown]
 # # A small lesson
 
 # %% tags=["summary"]
-import sys
-print("half", file=sys.stderr)
+print("half", end="\\r", flush=True)
 print("the figure is", 6 * 7)
 
 # %% [markdown]
@@ -254,7 +253,8 @@ def test_a_lesson_begins_with_its_title():
 def test_tidy_leaves_what_another_machine_can_use():
     both = new_output("display_data", {execute.WIDGET: {}, "text/html": f"<b>{ROOT}/data</b>", "text/plain": "Both()"})
     cell = new_code_cell("1", metadata={"execution": {}, "tags": ["a"]})
-    cell.outputs = [new_output("stream", name="stderr", text=" \n"), new_output("stream", text=f"in {ROOT}/x"), both]
+    alone = new_output("display_data", {execute.WIDGET: {}})
+    cell.outputs = [new_output("stream", name="stderr", text=" \n"), new_output("stream", text=f"in {ROOT}/x"), alone, both]
     notebook = execute.tidy(
         new_notebook(cells=[cell], metadata={"widgets": {}, "language_info": {"name": "python", "version": "3"}})
     )
@@ -433,6 +433,17 @@ def test_a_lesson_is_latex_with_its_pictures_and_equations():
     texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
     assert latex.count(r"\[") == sum(text.count("$$") for text in texts) // 2 > 3
     assert resources["output_extension"] == ".tex"
+
+
+def test_a_lesson_is_a_script_and_a_plain_page_with_its_pictures_and_equations():
+    notebook = execute.tidy(nbformat.read(NOTEBOOKS / "02_epsilon_loss.ipynb", as_version=4))
+    script, resources = ScriptExporter().from_notebook_node(notebook)
+    assert resources["output_extension"] == ".py" and compile(script, "lesson", "exec")
+    page, _ = HTMLExporter().from_notebook_node(notebook)
+    shown = [o for cell in notebook.cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
+    assert len(shown) > 5 and page.count('src="data:image/png;base64,') >= len(shown)
+    displayed = "".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown").count("$$")
+    assert page.count("$$") >= displayed > 5  # MathJax draws them; with no network, a reader has their LaTeX
 
 
 def test_publish_moves_everything_and_does_so_once(tmp_path, small):

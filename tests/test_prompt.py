@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 
+from course_lib.datasets import captions
 from course_lib.denoisers import Network
 from course_lib.nets.detector import SceneDetector
 from course_lib.nets.text import TextUNet
@@ -75,10 +76,12 @@ def test_unknown_words_are_said_with_the_nearest_known_ones_and_go_when_correcte
 def test_the_page_for_those_without_a_kernel(network, evaluator):
     made = box(network, evaluator)
     html = made._repr_mimebundle_()[0]["text/html"]
+    assert all(f"live-{made.key}" in where for where in (html, made.box._dom_classes))
+    assert f"Its words: {', '.join(captions.WORDS[2:])}." in made.box.children[-1].value
+    assert '<small class="unrun">Run this cell to move it.</small>' in html
     assert html == box(network, evaluator)._repr_mimebundle_()[0]["text/html"] and len(html) < 1e6
     assert "<h4>a red circle</h4>" in html and "<h4>two blue stars</h4>" in html and html.count("<img alt=") == 2 * MANY
     assert not re.search(r"(?:src|href)=\"https?:", html)
-    assert made._repr_mimebundle_()[0]["application/vnd.jupyter.widget-view+json"]["model_id"] == made.box.model_id
     assert "PromptBox(Network(TextUNet" in made._repr_mimebundle_()[0]["text/plain"]
 
 

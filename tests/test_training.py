@@ -1,6 +1,8 @@
 """Training learns, keeps to its budget, and loses nothing."""
 
 import math
+import re
+import sys
 import time
 
 import pytest
@@ -186,6 +188,13 @@ def test_progress_shows_loss_and_time_left(capsys):
     show_progress((time.sleep(0.02) or step for step in history), "points")
     shown = capsys.readouterr()
     assert "points: done after 20 steps" in shown.out and "s left" in shown.err and "loss" in shown.err
+
+
+def test_in_a_notebook_the_bar_is_not_on_stderr_which_is_red(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    show_progress(fit(steps=20)[1], "points")
+    shown = capsys.readouterr()
+    assert shown.err == "" and re.search(r"points +\d+% \|.*\rpoints: done after 20 steps", shown.out, re.DOTALL)
 
 
 @pytest.mark.parametrize(

@@ -80,3 +80,11 @@ def test_pictures_are_tiled_in_reading_order_with_gaps():
     assert plots.tile(pictures[:2], 1).tolist() == [[1] * 3] * 2 + [[2] * 3] * 2
     colours = plots.tile(np.zeros((2, 2, 2, 3), np.uint8), 2, 1, (1, 2, 3))
     assert colours.shape == (2, 5, 3) and colours[0, 2].tolist() == [1, 2, 3]
+
+
+def test_comments_are_left_out_and_code_is_not(tmp_path):
+    a = "// one\n/**\n * two\n */\nexport const mount = /** @type {any} */ (1);\n  // three\nconst url = 'file://x';\n"
+    a += "/** four */\n"
+    script = bundle("a", modules(tmp_path, a=a))
+    assert "const mount = /** @type {any} */ (1);\nconst url = 'file://x';" in script
+    assert not re.search("one|two|three|four", script)

@@ -1,6 +1,6 @@
 // Cross-attention by word: the picture at one step, and the attention weight that each position of it gives to the chosen word
 // of the caption. All of it is in `film` (see attention.py).
-import { clamp, clearCanvas, make, stage } from "./page.js";
+import { clamp, clearCanvas, make, stage, tip } from "./page.js";
 import { picturePanels } from "./panels.js";
 
 /** @typedef {import("./panels.js").Sheet} Sheet */
@@ -11,8 +11,8 @@ import { picturePanels } from "./panels.js";
  */
 export async function mount(root, film) {
   const last = film.t.length - 1;
-  let now = Math.round(0.4 * last); // where much is decided
-  let chosen = film.words.length - 1;
+  const first = { now: Math.round(0.4 * last), chosen: film.words.length - 1 }; // at a step where much is decided
+  let { now, chosen } = first;
   const ends = await picturePanels({ batch: 1, panels: film.ends });
   const weights = await picturePanels({ batch: film.words.length, panels: [film.weights] });
 
@@ -30,7 +30,13 @@ export async function mount(root, film) {
   });
   const slider = make("input", { type: "range", min: 0, max: last, step: 1, value: now, "aria-label": "Step of the sampler" });
   const output = make("output");
-  const help = make("p", {}, "White: the largest attention weights of this word. Click a word; move the slider.");
+  const help = tip(
+    "Choose a word; move the slider through the steps. White: the word's largest attention weight, black: 0.",
+    () => {
+      ({ now, chosen } = first);
+      view.redraw();
+    },
+  );
   root
     .querySelector(".strip")
     .replaceWith(

@@ -1,5 +1,5 @@
 // The dial: pictures over one setting (see dial.py), and what was measured of it, under one slider. No kernel, no network.
-import { clamp, clearCanvas, drag, keepKeys, make, pointerOn, stage } from "./page.js";
+import { after, clamp, clearCanvas, drag, keepKeys, make, pointerOn, stage, tip } from "./page.js";
 import { picturePanels } from "./panels.js";
 
 /** @typedef {[name: string, values: (number | null)[]]} Curve */
@@ -33,15 +33,17 @@ export async function mount(root, film) {
   const legend = film.curves.map(([name], k) => make("output", { class: `key key${k}` }, name));
   const chart = make("canvas", { class: "chart", role: "img", "aria-label": film.curves.map(([name]) => name).join(", ") });
   const slider = make("input", { type: "range", min: 0, max: last, step: 1, value: 0, "aria-label": film.name });
-  root
-    .querySelector(".strip")
-    .replaceWith(
-      make("div", { class: "panels", style: `--panels: ${figures.length}` }, ...figures),
-      make("div", { class: "legend" }, status, ...legend),
-      chart,
-      slider,
-      make("p", {}, "Drag the slider, the curves or a panel. Click a picture to see it large, again for all."),
-    );
+  root.querySelector(".strip").replaceWith(
+    make("div", { class: "panels", style: `--panels: ${figures.length}` }, ...figures),
+    make("div", { class: "legend" }, status, ...legend),
+    chart,
+    slider,
+    tip(
+      `Drag the slider, the curves or a panel. Click a picture (or press Enter) to see it large, again for all. Curves run from 0
+        to 1; dots mark the chosen ${film.name}.`,
+      reset,
+    ),
+  );
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", `Dial of ${film.name}`);
 
@@ -94,6 +96,11 @@ export async function mount(root, film) {
     view.redraw();
   }
 
+  function reset() {
+    chosen = null;
+    seek(0);
+  }
+
   let start = 0;
   canvases.forEach((canvas, k) => {
     canvas.addEventListener("pointerdown", () => (start = now));
@@ -116,8 +123,8 @@ export async function mount(root, film) {
     canvas.addEventListener("click", () => slider.focus({ preventScroll: true }));
   slider.addEventListener("input", () => seek(slider.valueAsNumber));
   root.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape") return;
-    chosen = null;
+    if (event.key !== "Escape" && (event.key !== "Enter" || event.target !== slider)) return;
+    chosen = event.key === "Enter" ? after(chosen, film.batch) : null;
     view.draw();
   });
   keepKeys(root);

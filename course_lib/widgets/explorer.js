@@ -1,10 +1,11 @@
 // The U-Net explorer: a map of the network's blocks; the chosen one's feature maps large, at the chosen step of sampling.
 // All of it is in `film` (see explorer.py).
-import { clamp, clearCanvas, make, pointerOn, stage } from "./page.js";
+import { clamp, clearCanvas, make, pointerOn, stage, tip } from "./page.js";
 import { picturePanels } from "./panels.js";
 
-const MORE_HEADS = "Click another position, or the marked one for the next head; Escape for the maps.";
-const MORE_WEIGHTS = " Click the picture to see the attention weights of a position.";
+const MORE_HEADS =
+  "Click another position (or use the arrow keys), or the marked one (Enter) for the next head; Escape for the maps.";
+const MORE_WEIGHTS = " Click the picture, or press Enter on it, to see the attention weights of a position.";
 
 /** @typedef {import("./panels.js").Sheet} Sheet */
 /** @typedef {Sheet & { name: string, side: string, block: string, shape: number[] }} Node a block, with its feature maps */
@@ -16,8 +17,8 @@ const MORE_WEIGHTS = " Click the picture to see the attention weights of a posit
  */
 export async function mount(root, film) {
   const last = film.t.length - 1;
-  let now = Math.round(last / 2);
-  let chosen = film.nodes.length - 1;
+  const first = { now: Math.round(last / 2), chosen: film.nodes.length - 1 };
+  let { now, chosen } = first;
   /** @type {[head: number, position: number] | null} */
   let query = null; // whose attention weights are shown, or null: feature maps are shown
   const maps = await picturePanels({ batch: film.maps, panels: film.nodes });
@@ -49,22 +50,23 @@ export async function mount(root, film) {
   const [input, output] = [caption(0), caption(1)];
   const columns = { encoder: make("div", { class: "side" }, input), decoder: make("div", { class: "side" }, output) };
   film.nodes.forEach(({ side }, k) => (side === "decoder" ? output.after(boxes[k].box) : columns.encoder.append(boxes[k].box)));
-  const title = make("h4");
-  const large = make("canvas", { role: "img" });
-  const hint = make("p");
+  const title = make("p", { class: "title" });
+  const large = make("canvas");
+  const hint = make("p", { role: "status" });
   const detail = make("div", { class: "detail" }, title, large, hint);
   const slider = make("input", { type: "range", min: 0, max: last, step: 1, value: now, "aria-label": "Step of the sampler" });
   const status = make("output");
-  const help =
-    "Down on the left, up on the right; a skip connection leads from each block on the left straight across. ◉ has self-attention.";
+  const help = tip(
+    "Choose a block; move the slider through the steps. Down on the left, up on the right; a skip connection leads from each block " +
+      "on the left straight across. Numbers: channels × height × width. ◉ has self-attention.",
+    () => {
+      ({ now, chosen } = first);
+      choose(chosen);
+    },
+  );
   root
     .querySelector(".strip")
-    .replaceWith(
-      make("div", { class: "net" }, columns.encoder, detail, columns.decoder),
-      slider,
-      status,
-      make("p", { class: "skip" }, help),
-    );
+    .replaceWith(make("div", { class: "net" }, columns.encoder, detail, columns.decoder), slider, status, help);
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", "U-Net explorer");
 
@@ -78,6 +80,8 @@ export async function mount(root, film) {
     const { name, side, block, shape } = film.nodes[chosen];
     const attention = film.attention[name];
     title.textContent = `${side} ${block}: ${times(shape)}`;
+    large.setAttribute("role", attention ? "application" : "img");
+    large.tabIndex = attention ? 0 : -1;
     const ctx = clearCanvas(large, colours, 1);
     if (query && attention) {
       const [head, position] = query;
@@ -116,21 +120,36 @@ export async function mount(root, film) {
     now = clamp(Math.round(i), 0, last);
     view.redraw();
   }
-  large.addEventListener("click", (event) => {
-    const attention = film.attention[film.nodes[chosen].name];
-    if (!attention) return;
-    const side = Math.sqrt(attention.positions);
-    const [column, row] = pointerOn(large, event).map((share) => clamp(Math.floor(share * side), 0, side - 1));
-    const at = row * side + column;
-    query = [query && query[1] === at ? (query[0] + 1) % attention.heads : (query?.[0] ?? 0), at];
+  const attentionHere = () => film.attention[film.nodes[chosen].name];
+  // Shows the weights of a position; of the next head, where its own are shown.
+  function ask(/** @type {number} */ at) {
+    query = [query && query[1] === at ? (query[0] + 1) % attentionHere().heads : (query?.[0] ?? 0), at];
     view.redraw();
+  }
+  large.addEventListener("click", (event) => {
+    if (!attentionHere()) return;
+    const side = Math.sqrt(attentionHere().positions);
+    const [column, row] = pointerOn(large, event).map((share) => clamp(Math.floor(share * side), 0, side - 1));
+    ask(row * side + column);
   });
+  // What a key does to the positions on the large picture; false where it does nothing.
+  function keyOnPicture(/** @type {string} */ key) {
+    if (!attentionHere()) return false;
+    const side = Math.sqrt(attentionHere().positions);
+    const [down, right] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[key] ?? [];
+    if (key === "Enter" || key === " ") ask(query?.[1] ?? 0);
+    else if (!query || down === undefined) return false;
+    else {
+      const [row, column] = [Math.floor(query[1] / side) + down, (query[1] % side) + right];
+      query = [query[0], clamp(row, 0, side - 1) * side + clamp(column, 0, side - 1)];
+    }
+    return true;
+  }
   slider.addEventListener("input", () => seek(slider.valueAsNumber));
   root.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const attention = film.attention[film.nodes[chosen].name];
-    if (event.key === "Escape") query = null;
-    else if (event.key === "a" && attention) query = query ? [query[0], (query[1] + 1) % attention.positions] : [0, 0];
+    if (event.target === large && keyOnPicture(event.key)) view.redraw();
+    else if (event.key === "Escape") query = null;
     else if (event.target !== slider && ["ArrowLeft", "ArrowRight"].includes(event.key))
       seek(now + (event.key === "ArrowRight" ? 1 : -1));
     else return;

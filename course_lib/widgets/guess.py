@@ -66,7 +66,7 @@ def predict(
         still = f'<ul class="still">{"".join(f"<li>{html.escape(choice)}</li>" for choice in choices)}</ul>'
         words = " / ".join(choices)
     fallback = f'<p class="first">Guess first</p>\n<p class="question">{html.escape(question)}</p>\n{still}'
-    made = fragment("guess", {"id": id, "question": about}, fallback)
+    made = fragment("guess", {"id": id, "question": about}, fallback, "Run this cell to answer.")
     return Guessing(made.kind, made.html, f"Guess first: {question} [{words}]", {"id": id, **about})
 
 
@@ -80,7 +80,7 @@ def guesses(*ids: str) -> Guessing:
     for i, id in enumerate(ids):
         _id(f"ids[{i}]", id)
     fallback = '<p class="absent">Where scripts run, a table stands here: your guesses, and how far off they were.</p>'
-    made = fragment("guess", {"ids": list(ids)}, fallback)
+    made = fragment("guess", {"ids": list(ids)}, fallback, "Run this cell to see it.")
     return Guessing(made.kind, made.html, f"Your guesses: {', '.join(ids)}", {"ids": list(ids)})
 
 

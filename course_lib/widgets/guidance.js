@@ -1,6 +1,6 @@
 // The guidance explorer where no kernel is: shows one panel of the sheet (see guidance.py), the one whose w the slider names,
 // and moves the mark on the trade-off curve, where there is one.
-import { keepKeys, make, stage } from "./page.js";
+import { keepKeys, make, nameControls, stage, tip } from "./page.js";
 
 const NARROW = 560; // pixels of the widget's width under which a row of pictures takes two
 
@@ -47,6 +47,16 @@ export async function mount(root, { ws, start, caption, alt, presets, marks, tit
   }
 
   sheet.replaceWith(make("div", { class: "stage" }, status, canvas, slider, make("div", { class: "buttons" }, ...buttons)));
+  const help = "Drag w, the guidance weight: 0 is without guidance. The noise stays the same.";
+  root.append(
+    tip(
+      `${help}${mark ? " Ring: this w on the curve." : ""} In a notebook, run this cell to move the steps and the seed, too.`,
+      () => {
+        slider.valueAsNumber = start;
+        draw();
+      },
+    ),
+  );
   slider.addEventListener("input", draw);
   buttons.forEach((button, k) =>
     button.addEventListener("click", () => {
@@ -55,6 +65,7 @@ export async function mount(root, { ws, start, caption, alt, presets, marks, tit
     }),
   );
   keepKeys(root);
+  nameControls(root);
   draw();
   stage(root, draw);
 }

@@ -19,20 +19,26 @@ from course_lib.denoisers import Network
 from course_lib.samplers import Step
 from course_lib.widgets import sheets
 from course_lib.widgets.guided_models import FEW, PRESETS, SAMPLERS, Controls, ExplorerModel, Label, Model, by_classifier_free
-from course_lib.widgets.page import HERE
+from course_lib.widgets.live import Live
+from course_lib.widgets.page import stylesheet
 from course_lib.widgets.round_trip import RoundTrip
 from course_lib.widgets.tradeoff import TradeOff
 
 KEPT = 4  # frozen rows at most
 EACH = -1  # the value of "one of each" in the choice of class: a Dropdown shows None as nothing at all
+TIP = (
+    "Drag w, the guidance weight: 0 is without guidance. The seed decides the noise, which stays the same while w moves; eta "
+    "is the noise that DDIM adds. Freeze a row to compare with."
+)
+RING = " Ring: this w on the curve."
 REST, TURN = 0.12, 0.08  # seconds: without a change until the full answer begins; of work before the page has its turn
 
 
-class GuidanceExplorer:
+class GuidanceExplorer(Live):
     """The widget. `box` is all of it, and each control is an attribute; see `guidance_explorer`."""
 
     def __init__(self, scene: ExplorerModel, steps: int):
-        self.scene, self.page = scene, scene.page(steps)  # bad input raises here, not in a callback
+        self.scene, page = scene, scene.page(steps)  # bad input raises here, not in a callback
         style, layout = {"description_width": "4.5em"}, {"width": "98%"}
         slider = lambda kind, value, name, **span: kind(value, description=name, style=style, layout=layout, **span)
         choice = lambda options, name: widgets.Dropdown(options=options, description=name, style=style)
@@ -43,8 +49,9 @@ class GuidanceExplorer:
         self.seed = slider(widgets.IntSlider, 0, "seed", min=0, max=99)
         self.label = choice([every, *((f"only {label}", label) for label in scene.labels)], "class")
         self.sampler, self.model = choice(list(SAMPLERS), "sampler"), choice(list(scene.models), "model")
-        self.presets = [widgets.Button(description=f"w = {w:g}") for w in PRESETS]
-        self.freeze, self.clear = (widgets.Button(description=words) for words in ("freeze a row", "clear rows"))
+        self.presets = [widgets.Button(description=f"w = {w:g}", layout={"width": "auto"}) for w in PRESETS]
+        words = ("freeze a row", "clear rows", "reset")
+        self.freeze, self.clear, self.reset = (widgets.Button(description=word, layout={"width": "auto"}) for word in words)
         self.bar = widgets.IntProgress(layout={"width": "98%", "visibility": "hidden"})
         self.screen, self.curve, self.rows = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.kept: list[str] = []
@@ -52,21 +59,24 @@ class GuidanceExplorer:
         self.shown: Controls | None = None  # the state that is shown in full
         self.changed_at, self.done = 0.0, 0  # seconds; steps of the job
         self.round_trip = RoundTrip(self._turn)
-        css = widgets.HTML(f"<style>{(HERE / 'guidance.css').read_text(encoding='utf-8')}</style>")
+        css = widgets.HTML(f"<style>{stylesheet('guidance')}</style>")
         choices = [self.label, self.sampler, *[self.model] * (len(scene.models) > 1)]
-        buttons = widgets.HBox([*self.presets, self.freeze, self.clear])
-        sliders = [self.w, buttons, self.steps, self.eta, self.seed, widgets.HBox(choices)]
+        buttons = widgets.HBox([*self.presets, self.freeze, self.clear, self.reset])
+        tip = widgets.HTML(f'<p class="tip">{TIP}{RING if scene.curve else ""}</p>')
+        sliders = [self.w, buttons, self.steps, self.eta, self.seed, widgets.HBox(choices), tip]
         stage, self.beside = widgets.VBox([self.screen, self.bar, *sliders]), widgets.VBox([self.curve, self.rows])
         both = widgets.HBox([stage, self.beside])
-        self.box = widgets.VBox([css, both, self.round_trip.box])
-        self.box.add_class("course-widget")
-        names = {"course-guidance": self.box, "both": both, "stage": stage, "buttons": buttons, "beside": self.beside}
-        for name, part in names.items():
+        whole = widgets.VBox([css, both, self.round_trip.box])
+        for name, part in {"both": both, "stage": stage, "buttons": buttons, "beside": self.beside}.items():
             part.add_class(name)
+        super().__init__(whole, page)
         self._show_beside()
         self.show()
-        for control in (self.w, self.seed, self.label, self.steps, self.eta, self.sampler, self.model):
+        controls = (self.w, self.seed, self.label, self.steps, self.eta, self.sampler, self.model)
+        first = [control.value for control in controls]
+        for control in controls:
             control.observe(self.show, "value")
+        self.reset.on_click(lambda _: [setattr(control, "value", value) for control, value in zip(controls, first)])
         for button, w in zip(self.presets, PRESETS):
             button.on_click(lambda _, w=w: setattr(self.w, "value", w))
         self.freeze.on_click(self._keep)
@@ -154,11 +164,6 @@ class GuidanceExplorer:
 
     def __repr__(self):
         return f"GuidanceExplorer({', '.join(self.scene.models)})"
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
-        page, about = self.page._repr_mimebundle_()
-        return page | {"text/plain": repr(self), "application/vnd.jupyter.widget-view+json": view}, about
 
 
 def guidance_explorer(

@@ -1,7 +1,7 @@
 // Guidance in the plane, where all of it is known: two scores, their difference, where guided points go, and the tilted density
 // that they are said to go to. It needs no kernel. The mathematics comes first and is that of mixtures.py and
 // tilted_density.py; tests/browser/test_guided_page.py compares them.
-import { clearCanvas, drawText, keepKeys, make, stage } from "./page.js";
+import { clearCanvas, drawText, keepKeys, make, stage, tip } from "./page.js";
 
 // ---------------------------------------------------------------- the mathematics
 /** @typedef {{ weights: number[], means: [number, number][], stds: number[], labels: number[] }} Mixture with class indices */
@@ -184,19 +184,21 @@ export function mount(root, data) {
   };
   const kinds = classes.map((name, k) => button(`class ${name}`, () => update({ label: k })));
   const presets = PRESETS.map((value) => button(`w = ${value}`, () => update({ w: value })));
-  root
-    .querySelector(".strip")
-    .replaceWith(
-      make("div", { class: "panels three" }, ...arrows.map(({ figure }) => figure)),
-      make("div", { class: "controls" }, status.level, sliders.level),
-      make(
-        "div",
-        { class: "panels" },
-        ...ends.map(({ figure }) => figure),
-        make("figure", {}, make("figcaption", {}, "distance over w"), chart),
-      ),
-      make("div", { class: "controls" }, status.w, sliders.w, ...presets, ...kinds),
-    );
+  root.querySelector(".strip").replaceWith(
+    make("div", { class: "panels three" }, ...arrows.map(({ figure }) => figure)),
+    make("div", { class: "controls" }, status.level, sliders.level),
+    make(
+      "div",
+      { class: "panels" },
+      ...ends.map(({ figure }) => figure),
+      make("figure", {}, make("figcaption", {}, "distance over w"), chart),
+    ),
+    make("div", { class: "controls" }, status.w, sliders.w, ...presets, ...kinds),
+    tip(
+      "Move w or the time t; choose a class. Filled dots: the means of its components; rings: the others. Distance: total variation, from 0 (the same) to 1.",
+      () => update({ w: data.w, label: data.label, level: data.level }),
+    ),
+  );
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", "Guidance in the plane");
 
@@ -349,6 +351,7 @@ export function mount(root, data) {
     status.w.textContent = `w = ${w.toFixed(1)}: distance ${computed.distance.toFixed(2)}`;
     status.level.textContent = `scores at t = ${t[level]}`;
     sliders.w.setAttribute("aria-valuetext", `${status.w.textContent}, of 1`);
+    sliders.level.valueAsNumber = t.length - 2 - level;
     sliders.level.setAttribute("aria-valuetext", status.level.textContent);
     kinds.forEach((one, k) => one.setAttribute("aria-pressed", String(k === label)));
     Object.assign(root.dataset, { w, label, level, distance: computed.distance });
@@ -361,7 +364,6 @@ export function mount(root, data) {
 
   sliders.w.addEventListener("input", () => update({ w: sliders.w.valueAsNumber }));
   sliders.level.addEventListener("input", () => update({ level: t.length - 2 - sliders.level.valueAsNumber }));
-  sliders.level.valueAsNumber = t.length - 2 - level;
   keepKeys(root);
   const view = stage(root, draw);
   Object.assign(root, { guided: { update, draw: view.draw, scores, guidedPoint, data } }); // for the console, and for tests

@@ -14,6 +14,13 @@
 export const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
 /**
+ * The member of a batch that comes after `chosen`: from all (null) to the first, and from the last to all.
+ * @param {number | null} chosen
+ * @param {number} batch
+ */
+export const after = (chosen, batch) => (chosen === batch - 1 ? null : (chosen ?? -1) + 1);
+
+/**
  * A new element with its attributes and children.
  * @template {keyof HTMLElementTagNameMap} K
  * @param {K} tag
@@ -91,17 +98,23 @@ export function pointerOn(element, { clientX, clientY }) {
 }
 
 /**
- * Calls move(event, down) while `element` is dragged, and tap(event) where it was only clicked.
+ * Calls move(event, down) while `element` is dragged, and tap(event) where it was only clicked. A finger that swipes across it
+ * scrolls the page (shared.css), except where grabs(touch) is true: from there it drags in both directions.
  * @param {HTMLElement} element
  * @param {(event: PointerEvent, down: PointerEvent) => void} move
  * @param {(event: PointerEvent) => void} tap
+ * @param {(touch: { clientX: number, clientY: number }) => boolean} [grabs]
  */
-export function drag(element, move, tap = () => {}) {
+export function drag(element, move, tap = () => {}, grabs = undefined) {
+  if (grabs)
+    element.addEventListener("touchstart", (event) => grabs(event.touches[0]) && event.preventDefault(), { passive: false });
   element.addEventListener("pointerdown", (down) => {
     let moved = false;
+    const scrolls = grabs && down.pointerType === "touch" && !grabs(down);
     element.setPointerCapture(down.pointerId);
     element.onpointermove = (event) => {
-      moved ||= Math.abs(event.clientX - down.clientX) > 4;
+      moved ||= Math.hypot(event.clientX - down.clientX, event.clientY - down.clientY) > 4;
+      if (scrolls) return;
       if (moved) move(event, down);
     };
     element.onpointerup = element.onpointercancel = (event) => {
@@ -204,6 +217,42 @@ export function stage(root, draw, ended = () => {}) {
     },
   );
   return { draw: drawNow, redraw, animate, stop, playing: () => playing > 0 };
+}
+
+/**
+ * The line under a widget: what to drag, what marks and units mean, and a button that puts all back.
+ * @param {string} words
+ * @param {() => void} [reset]
+ */
+export function tip(words, reset) {
+  const line = make("p", { class: "tip" }, words);
+  if (!reset) return line;
+  const button = make("button", { type: "button" }, "Reset");
+  button.addEventListener("click", reset);
+  line.append(" ", button);
+  return line;
+}
+
+/**
+ * Gives the controls of the live widget beside this page (live.py) the names that ipywidgets leaves out for screen readers.
+ * @param {HTMLElement} root
+ */
+export function nameControls(root) {
+  const scope = root.closest(".jp-OutputArea") ?? document.body;
+  const name = () => {
+    for (const control of scope.querySelectorAll(":is(.noUi-handle, .widget-readout):not([aria-label])")) {
+      const label = control.closest(".jupyter-widgets")?.querySelector(".widget-label")?.textContent;
+      const value = control.classList.contains("widget-readout");
+      if (label) control.setAttribute("aria-label", value ? `${label}, as a number` : label);
+      if (value) control.setAttribute("role", "textbox");
+    }
+  };
+  const observer = new MutationObserver(name);
+  const start = () => {
+    name();
+    observer.observe(scope, { childList: true, subtree: true });
+  };
+  watchPresence(root, start, () => observer.disconnect());
 }
 
 /**

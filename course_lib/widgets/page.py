@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 WIDGET = """<div class="course-widget course-{kind}" data-widget="{key}">
 <style>{style}</style>
 {fallback}
+<small class="unrun">{unrun}</small>
 </div>
 <script>
 (() => {{
@@ -29,6 +30,7 @@ const modules = () => {{
 const data = {data};
 for (const root of document.querySelectorAll('[data-widget="{key}"]:not([data-ready])')) {{
   root.dataset.ready = "";
+  root.querySelector(".unrun").remove();
   modules().mount(root, data, modules);
 }}
 }})();
@@ -37,6 +39,8 @@ for (const root of document.querySelectorAll('[data-widget="{key}"]:not([data-re
 
 IMPORT = re.compile(r'^import \{ ([\w, ]+) \} from "(\.\.?(?:/\w+)*/(\w+)\.js)";$', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
+# Lines of comment, which a notebook does not store.
+COMMENT = re.compile(r"^ *(?:/\*\*(?:(?!\*/).)*\*/|//[^\n]*)\n", re.MULTILINE | re.DOTALL)
 
 # `color-scheme` alone makes a browser's own colours follow the reader's choice of dark or light.
 PAGE = """<!doctype html>
@@ -78,17 +82,24 @@ class Fragment:
         return write_atomically(Path(path), PAGE.format(title=html.escape(title), html=self.html))
 
 
-def fragment(kind: str, data: dict, fallback: str) -> Fragment:
-    """`kind`.css and `kind`.js of this folder, which exports mount(root, data, modules), and the data, as one Fragment.
+def fragment(kind: str, data: dict, fallback: str, unrun: str = "Run this cell to move it.") -> Fragment:
+    """shared.css, `kind`.css and `kind`.js of this folder, which exports mount(root, data, modules), and the data, as one.
 
-    `fallback` is the HTML that stands where no script runs. The key is a hash of all parts: the same data give the same bytes.
+    `fallback` is the HTML that stands where no script runs, and `unrun` what it says there. The key is a hash of all parts: the
+    same data give the same bytes.
     Raises what `bundle` raises.
     """
-    style = (HERE / f"{kind}.css").read_text(encoding="utf-8")
+    style = stylesheet(kind)
     script = bundle(kind)
     values = script_json(data)
     key = hashlib.sha256("\0".join([kind, style, script, values, fallback]).encode()).hexdigest()[:12]
-    return Fragment(kind, WIDGET.format(kind=kind, key=key, style=style, script=script, data=values, fallback=fallback))
+    parts = {"style": style, "script": script, "data": values, "fallback": fallback, "unrun": unrun}
+    return Fragment(kind, WIDGET.format(kind=kind, key=key, **parts))
+
+
+def stylesheet(kind: str) -> str:
+    """shared.css and `kind`.css."""
+    return "".join((HERE / f"{name}.css").read_text(encoding="utf-8") for name in ("shared", kind))
 
 
 def script_json(value) -> str:
@@ -98,7 +109,8 @@ def script_json(value) -> str:
 
 
 def bundle(entry: str, folder: Path = HERE) -> str:
-    """The body of a function that returns what the ES module `entry`.js of `folder` exports, with all that it imports inside.
+    """The body of a function that returns what the ES module `entry`.js of `folder` exports, with all that it imports inside,
+    and without comments.
 
     Each module becomes a function of its own, so that names of two modules never clash, and stands once, after those that it
     imports. A module may write `import { a, b } from "./name.js";` on one line, also from another folder ("../folder/name.js"),
@@ -123,7 +135,7 @@ def bundle(entry: str, folder: Path = HERE) -> str:
             add(path.parent / place, (*importers, name))
             if missing := set(names.split(", ")) - set(exports[module]):
                 raise ValueError(f"{name}.js must import what {module}.js exports, got {', '.join(sorted(missing))}")
-        body = EXPORT.sub("", IMPORT.sub(r"const { \1 } = $\3;", source))
+        body = COMMENT.sub("", EXPORT.sub("", IMPORT.sub(r"const { \1 } = $\3;", source)))
         if left := re.search(r"^(?:import|export)\b.*", body, re.MULTILINE):
             raise ValueError(f"{name}.js must import and export as `bundle` says, got {left[0]}")
         exports[name] = EXPORT.findall(source)

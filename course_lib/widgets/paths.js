@@ -3,7 +3,7 @@
 // with the exact eps of a mixture (mixture.js) for all points, and a learned one (mlp.js) for the dragged point alone.
 import { addNoise, exactEps, logDensity } from "./mixture.js";
 import { mlp } from "./mlp.js";
-import { clamp, clearCanvas, keepKeys, make, pointerOn, stage } from "./page.js";
+import { clamp, clearCanvas, drag, keepKeys, make, pointerOn, stage, tip } from "./page.js";
 
 /** @typedef {import("./mlp.js").Eps} Eps */
 /** @typedef {(move: number) => Eps} EpsAt */
@@ -30,6 +30,7 @@ import { clamp, clearCanvas, keepKeys, make, pointerOn, stage } from "./page.js"
 
 const GRID = 12; // arrows in a row
 const DASHED = " Orange, dashed: the path with the learned network.";
+const RING = 32; // pixels around x_T from which a finger drags it
 const VIEW = 110; // pixels in a row of the picture of the density
 
 // Standard normal numbers from a seed: mulberry32, then Box and Muller 1958.
@@ -143,19 +144,17 @@ export async function mount(root, data) {
   const withNetwork = checkbox("learned network");
   const status = make("output");
   const boxes = learned ? [arrows.label, withNetwork.label] : [arrows.label];
-  root
-    .querySelector(".strip")
-    .replaceWith(
-      make("div", { class: "panels" }, ...samplers.map(({ figure }) => figure)),
-      slider,
-      make("div", { class: "controls" }, button, again, ...boxes, make("label", {}, "spread ", spread)),
-      status,
-      make(
-        "p",
-        {},
-        `Drag the orange circle in any panel: it is x_T for all. Line: its path. Dots: ${data.particles} around it.${learned ? DASHED : ""}`,
-      ),
-    );
+  root.querySelector(".strip").replaceWith(
+    make("div", { class: "panels" }, ...samplers.map(({ figure }) => figure)),
+    slider,
+    make("div", { class: "controls" }, button, again, ...boxes, make("label", {}, "spread ", spread)),
+    status,
+    tip(
+      `Drag the orange circle in any panel (or use the arrow keys): it is x_T for all. Line: its path. Dots: ${data.particles} that
+        start around it (spread: their standard deviation). Arrows: the score.${learned ? DASHED : ""}`,
+      reset,
+    ),
+  );
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", "Paths from noise to data");
 
@@ -337,17 +336,23 @@ export async function mount(root, data) {
     button.textContent = "❚❚ Pause";
   }
 
+  function reset() {
+    view.stop();
+    [share, seed, spread.valueAsNumber] = [1, 1, 0.1];
+    arrows.input.checked = withNetwork.input.checked = false;
+    move(...data.start);
+  }
+
   for (const { canvas } of samplers) {
     const to = (/** @type {PointerEvent} */ event) => {
       const [across, down] = pointerOn(canvas, event);
       move((2 * across - 1) * reach, (1 - 2 * down) * reach);
     };
-    canvas.addEventListener("pointerdown", (event) => {
-      canvas.setPointerCapture(event.pointerId);
-      canvas.onpointermove = to;
-      to(event);
+    drag(canvas, to, to, ({ clientX, clientY }) => {
+      const box = canvas.getBoundingClientRect();
+      const [x, y] = [clientX - box.left, clientY - box.top];
+      return Math.hypot(x - ((1 + start[0] / reach) / 2) * box.width, y - ((1 - start[1] / reach) / 2) * box.height) < RING;
     });
-    for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => (canvas.onpointermove = null));
     canvas.addEventListener("keydown", (event) => {
       const by = (event.shiftKey ? 5 : 1) * 0.05;
       const [dx, dy] = { ArrowLeft: [-by, 0], ArrowRight: [by, 0], ArrowUp: [0, by], ArrowDown: [0, -by] }[event.key] ?? [];

@@ -1,6 +1,6 @@
 // The denoising player: shows one frame of a film (see player.py), and lets a reader move through it.
 // It needs no kernel and no network: all frames are in `film`. How a frame is drawn is in panels.js.
-import { clamp, clearCanvas, drag, drawText, make, pointerOn, stage } from "./page.js";
+import { after, clamp, clearCanvas, drag, drawText, make, pointerOn, stage, tip } from "./page.js";
 import { picturePanels, pointPanels } from "./panels.js";
 
 /** @typedef {import("./panels.js").Sheet & { noise: boolean }} Panel */
@@ -44,12 +44,15 @@ export async function mount(root, film) {
   const speed = make("select", { "aria-label": "Speed" }, ...Object.keys(SPEEDS).map((name) => make("option", {}, name)));
   speed.value = "speed 1";
   const status = make("output");
-  const target = film.kind === "pictures" ? "a picture to see it large" : "a point to follow it";
+  const target =
+    film.kind === "pictures" ? "a picture (or press Enter) to see it large" : "a point (or press Enter) to follow it";
   const handles = film.share ? "any panel, the curve or the slider" : "any panel or the slider";
-  const help = `${film.note} Drag ${handles}. Click ${target}, again for all.`;
+  const lines = `Lines: paths${film.overTime ? " over time, from left to right" : ". Arrows: the score"}.`;
+  const marks = film.kind === "pictures" ? "Noise: blue is below 0, orange above." : lines;
+  const help = `${film.note} Drag ${handles}. Click ${target}, again for all. ${marks}`.trim();
   root
     .querySelector(".strip")
-    .replaceWith(panels, timeline, slider, make("div", { class: "controls" }, button, speed, status), make("p", {}, help));
+    .replaceWith(panels, timeline, slider, make("div", { class: "controls" }, button, speed, status), tip(help, reset));
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", "Denoising player");
   timeline.hidden = !film.share;
@@ -138,6 +141,11 @@ export async function mount(root, film) {
     button.textContent = "❚❚ Pause";
   }
 
+  function reset() {
+    [chosen, speed.value] = [null, "speed 1"];
+    pauseAt(0);
+  }
+
   let start = 0;
   canvases.forEach((canvas, k) => {
     canvas.addEventListener("pointerdown", () => (start = now));
@@ -174,13 +182,13 @@ export async function mount(root, film) {
       Home: 0,
       End: last,
     }[event.key];
-    if (to === undefined && event.key !== " " && event.key !== "Escape") return;
+    if (to === undefined && ![" ", "Escape", "Enter"].includes(event.key)) return;
     event.stopPropagation(); // or the notebook would use the key as well
-    if (event.key === " " && event.target === button) return; // which clicks itself
+    if ([" ", "Enter"].includes(event.key) && event.target instanceof HTMLButtonElement) return; // which clicks itself
     event.preventDefault();
     if (to !== undefined) pauseAt(to);
-    else if (event.key === "Escape") {
-      chosen = null;
+    else if (event.key === "Escape" || event.key === "Enter") {
+      chosen = event.key === "Enter" ? after(chosen, film.batch) : null;
       view.draw();
     } else if (view.playing()) view.stop();
     else play();

@@ -1,5 +1,5 @@
 // The prompt box where no kernel is: shows the pictures of one of a few captions (see prompt.py).
-import { keepKeys, make, stage } from "./page.js";
+import { keepKeys, make, nameControls, stage, tip } from "./page.js";
 
 /**
  * @param {HTMLElement} root
@@ -8,10 +8,8 @@ import { keepKeys, make, stage } from "./page.js";
 export function mount(root, { prompts }) {
   const sections = [...root.querySelectorAll("section")];
   const select = make("select", { "aria-label": "Caption" }, ...prompts.map((prompt) => make("option", {}, prompt)));
-  const help = make(
-    "p",
-    {},
-    "Below each picture: what the detector finds in it. To write captions of your own, run the notebook.",
+  const help = tip(
+    "Choose a caption. Below each picture: what the detector finds in it. In a notebook, run this cell to write captions of your own.",
   );
 
   function choose() {
@@ -24,6 +22,7 @@ export function mount(root, { prompts }) {
   root.append(help);
   select.addEventListener("change", choose);
   keepKeys(select);
+  nameControls(root);
   choose();
   stage(root, () => {}); // for the theme
 }

@@ -21,9 +21,11 @@ from course_lib.nets.detector import SceneDetector
 from course_lib.process import randn, seeded
 from course_lib.samplers import sample
 from course_lib.widgets import pixels
-from course_lib.widgets.page import HERE, Fragment, fragment
+from course_lib.widgets.live import Live
+from course_lib.widgets.page import Fragment, fragment, stylesheet
 
 MANY = 4  # pictures of a caption
+TIP = "Write a caption and press Enter; w is the guidance weight. Below each picture: what the detector finds in it."
 PROMPTS = (
     "a red circle left of a blue square",
     "a small yellow star above a big green circle",
@@ -71,7 +73,7 @@ class PromptModel:
         return fragment("prompt", {"prompts": list(prompts)}, "".join(parts))
 
 
-class PromptBox:
+class PromptBox(Live):
     """The widget. `caption`, `w` and `seed` are its controls, `box` is all of it; see `prompt_box`."""
 
     def __init__(self, studio: PromptModel, prompts: Sequence[str]):
@@ -83,11 +85,10 @@ class PromptBox:
         self.w = widgets.FloatSlider(first.w, min=0, max=8, step=0.5, description="w", **options)
         self.seed = widgets.IntSlider(first.seed, min=0, max=99, description="seed", **options)
         self.screen = widgets.HTML()
-        css = widgets.HTML(f"<style>{(HERE / 'prompt.css').read_text(encoding='utf-8')}</style>")
-        self.box = widgets.VBox([css, self.caption, self.screen, self.w, self.seed])
-        self.box.add_class("course-widget")
-        self.box.add_class("course-prompt")
-        self.page = studio.page(prompts)  # bad input raises here, not in a callback
+        css = widgets.HTML(f"<style>{stylesheet('prompt')}</style>")
+        words = widgets.HTML(f'<p class="tip">{TIP} Its words: {", ".join(captions.WORDS[2:])}.</p>')
+        page = studio.page(prompts)  # bad input raises here, not in a callback
+        super().__init__(widgets.VBox([css, self.caption, self.screen, self.w, self.seed, words]), page)
         self.show()
         for control in (self.caption, self.w, self.seed):
             control.observe(self.show, "value")
@@ -103,16 +104,10 @@ class PromptBox:
             self.screen.value = f'<p class="error" role="alert">{html.escape(words)}</p>'
         else:
             words = f"w = {state.w:.1f}, seed {state.seed}, {self.studio.steps} steps."
-            help_ = "Below each picture: what the detector finds in it."
-            self.screen.value = f'{made}<p role="status">{words} {help_}</p>'
+            self.screen.value = f'{made}<p role="status">{words}</p>'
 
     def __repr__(self):
         return f"PromptBox({self.studio.network})"
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
-        page, about = self.page._repr_mimebundle_()
-        return page | {"text/plain": repr(self), "application/vnd.jupyter.widget-view+json": view}, about
 
 
 def prompt_box(network: Network, evaluator: SceneDetector, prompts: Sequence[str] = PROMPTS, steps: int = 20) -> PromptBox:

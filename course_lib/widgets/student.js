@@ -1,6 +1,6 @@
 // Ten digits by a guided student, computed again for every w, in the page. tests/browser/test_student_page.py compares them
 // with the library's.
-import { clamp, decodeBase64, make, stage } from "./page.js";
+import { clamp, decodeBase64, make, stage, tip } from "./page.js";
 import { normalGenerator } from "./random.js";
 import { unet } from "./unet.js";
 import { startWorker } from "./worker.js";
@@ -139,9 +139,10 @@ export function mount(root, data, modules) {
     COUNT = 10,
     COLUMNS = 5;
   const floats = new Float32Array(decodeBase64(data.noise).buffer);
-  let noise = Array.from({ length: COUNT }, (_, k) => floats.slice(k * side * side, (k + 1) * side * side));
-  /** @type {{ w: number, moves: number, label: number | null, seed: number }} */
-  const state = { w: data.w, moves: 1, label: null, seed: 0 };
+  const firstNoise = Array.from({ length: COUNT }, (_, k) => floats.slice(k * side * side, (k + 1) * side * side));
+  const first = { w: data.w, moves: 1, label: /** @type {number | null} */ (null), seed: 0 };
+  const state = { ...first };
+  let noise = firstNoise;
 
   // ---------------------------------------------------------------- the page
   const canvas = make("canvas", { width: COLUMNS * side, height: (COUNT / COLUMNS) * side, role: "img" });
@@ -194,6 +195,10 @@ export function mount(root, data, modules) {
     make("div", { class: "controls" }, slider, status),
     make("div", { class: "controls" }, presets, moves, again),
     labels,
+    tip("Drag w, the guidance weight: 0 is without guidance. The noise stays the same. ms: milliseconds for all ten.", () => {
+      noise = firstNoise;
+      update(first);
+    }),
   );
 
   // ---------------------------------------------------------------- sampling and drawing

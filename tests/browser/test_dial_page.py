@@ -66,9 +66,14 @@ def test_a_click_shows_one_picture_large_and_another_all(made):
     canvas.click(position={"x": 20, "y": 20})
     at(page)
     assert pixels(page, 0) != whole
+    large = pixels(page, 0)
     page.keyboard.press("Escape")
     at(page)
     assert pixels(page, 0) == whole
+    page.keyboard.press("Enter")  # the first picture by key, as by click
+    at(page)
+    assert pixels(page, 0) == large
+    page.keyboard.press("Escape")
 
 
 def test_keys_stay_inside(made):

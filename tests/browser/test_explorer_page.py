@@ -39,11 +39,11 @@ def test_blocks_steps_and_looks_are_chosen_by_mouse_and_by_keyboard(open_page, f
     changed("node", "decoder.16x16_block0")
     page.get_by_role("button", name="encoder 8x8_block0").click()
     changed("node", "encoder.8x8_block0")
-    assert page.locator(f"{ROOT} h4").inner_text() == "encoder 8x8_block0: 64 × 8 × 8"
+    assert page.locator(f"{ROOT} .title").inner_text() == "encoder 8x8_block0: 64 × 8 × 8"
     box = large.bounding_box()
     large.click(position={"x": 0.3 * box["width"], "y": 0.6 * box["height"]})  # column 2, row 4
     changed("query", "0,34")
-    assert "Head 1 of 2" in page.locator(f"{ROOT} .detail p").inner_text()
+    assert "Head 1 of 2" in page.locator(f"{ROOT} .detail [role=status]").inner_text()
     large.click(position={"x": 0.3 * box["width"], "y": 0.6 * box["height"]})
     changed("query", "1,34")
     page.locator(f"{ROOT} input").focus()
@@ -51,6 +51,10 @@ def test_blocks_steps_and_looks_are_chosen_by_mouse_and_by_keyboard(open_page, f
     changed("frame", "0")
     page.keyboard.press("Escape")
     changed("query", "")
+    for key, query in (("Enter", "0,0"), ("ArrowRight", "0,1"), ("ArrowDown", "0,9"), ("Enter", "1,9")):
+        large.press(key)
+        page.wait_for_selector(f"{ROOT}[data-query='{query}']")
+    large.press("Escape")
     page.get_by_role("button", name="decoder 8x8_block0").press("Enter")
     changed("node", "decoder.8x8_block0")
     page.keyboard.press("ArrowRight")

@@ -4,6 +4,7 @@ import re
 
 import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from test_notebooks import lesson
 
 from course_lib.files import NOTEBOOKS
@@ -66,5 +67,49 @@ def test_on_the_first_lessons_page_the_player_is_dragged_and_the_slider_moved(st
     before = shown(canvas)
     slider.focus()
     page.keyboard.press("End")
-    assert "w = 8" in guidance.locator("p").inner_text() and shown(canvas) != before
+    assert "w = 8" in guidance.locator("p").first.inner_text() and shown(canvas) != before
     assert not page.errors
+
+
+# What scrolls, what wraps, what prints
+
+WIDE, COLUMNS = "x = " + " + ".join(["1"] * 30), "model     w   right\n" + "guided    3   " + "9" * 90
+
+
+@pytest.fixture
+def page_of(tmp_path, open_page):
+    """page_of(source, printed, **options): the page of a lesson with one cell and what it prints."""
+
+    def page_of(source, printed, **options):
+        cell = new_code_cell(source, outputs=[new_output("stream", text=printed)])
+        path = tmp_path / "page.html"
+        notebook = new_notebook(cells=[new_markdown_cell("# Code\n\nWords."), cell])
+        path.write_text(export.page(notebook), encoding="utf-8")
+        return open_page(path, **options)
+
+    return page_of
+
+
+def test_on_a_phone_printed_columns_scroll_and_sentences_wrap(page_of):
+    page = page_of(WIDE, COLUMNS, viewport={"width": 390, "height": 800})
+    page.wait_for_selector(".highlight pre[tabindex='0']")
+    page.wait_for_selector(".columns pre[tabindex='0']")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390 and not page.errors
+    page = page_of("x = 1", "A sentence. " * 20, viewport={"width": 390, "height": 800})
+    assert page.locator("[tabindex='0']").count() == 0 and page.locator(".columns").count() == 0
+
+
+def test_wide_code_takes_what_is_idle_of_the_window_and_nothing_more(page_of):
+    page = page_of(WIDE, COLUMNS, viewport={"width": 1500, "height": 800})
+    code, text = page.locator(".highlight").bounding_box(), page.locator("h1").bounding_box()
+    assert code["x"] == text["x"] and text["width"] + 100 < code["width"] < 1500 - code["x"]
+    assert page.locator("pre[tabindex]").count() == 0 and page.evaluate("document.documentElement.scrollWidth") <= 1500
+
+
+def test_in_print_code_wraps_and_a_long_cell_breaks(page_of):
+    page = page_of("\n".join([WIDE] * 100), COLUMNS)
+    page.emulate_media(media="print")
+    fits = "all => all.every((e) => e.scrollWidth <= e.clientWidth)"
+    page.set_viewport_size({"width": 680, "height": 900})
+    assert page.locator("pre").evaluate_all(fits)
+    assert page.pdf(format="A4").count(b"/Type /Page\n") == 4

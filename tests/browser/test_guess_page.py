@@ -289,8 +289,12 @@ def test_without_scripts_the_question_stands_with_its_scale(opened, open_page, t
     (tmp_path / "still.html").write_text(export.page(whole()), encoding="utf-8")
     page = open_page(tmp_path / "still.html", java_script_enabled=False)
     words = page.locator(".course-guess").all_inner_texts()
-    assert words[0].split("\n")[-1] == "0 ├────┼────┼────┼────┤ 1" and "Which share of points" in words[0]
-    assert words[1].endswith("yes\nno\ncannot be told apart") and "a table stands here" in words[2]
+    assert words[0].split("\n\n")[-2:] == ["0 ├────┼────┼────┼────┤ 1", "Run this cell to answer."]
+    assert (
+        "Which share of points" in words[0]
+        and "yes\nno\ncannot be told apart" in words[1]
+        and "a table stands here" in words[2]
+    )
 
 
 LINK = """(element, id) => {

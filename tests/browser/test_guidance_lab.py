@@ -2,6 +2,7 @@
 
 import re
 import time
+from importlib.util import find_spec
 
 import nbformat
 import pytest
@@ -130,3 +131,32 @@ def test_it_is_moved_by_keys_and_buttons_and_says_few_steps_while_it_moves(opene
     box.get_by_role("button", name="freeze a row").click()
     box.locator("p", has_text="classifier, w = 1.5").wait_for(timeout=30_000)
     assert box.locator("img").count() == 3 and page.errors == []
+
+
+def test_axe_finds_nothing_in_the_output_of_a_cell(opened, axe):
+    opened.get_by_role("slider", name="w", exact=True).wait_for()
+    assert axe(opened, ".jp-OutputArea") == []
+
+
+def test_the_day_after_the_page_stands_where_the_widget_was(opened, browser):
+    """Saved, its kernel restarted, and opened anew, in JupyterLab and in Notebook 7."""
+    page, stands = opened, "[data-widget]"
+    assert box_of(page).is_visible() and not page.locator(stands).is_visible()
+    assert page.get_by_role("slider", name="w", exact=True).count() == 1  # named for a screen reader
+    page.locator(".jp-InputPrompt").first.click()
+    for key in ("Control+s", "0", "0"):  # the second asks whether to restart
+        page.keyboard.press(key)
+    page.get_by_role("button", name="Confirm Kernel Restart").click()
+    page.locator(stands).wait_for(timeout=30_000)
+    assert not box_of(page).is_visible()
+    address = page.url.partition("/lab/")[0]
+    for place in ("lab/tree", *(["notebooks"] if find_spec("notebook") else [])):
+        page = browser.new_page()
+        page.goto(f"{address}/{place}/one.ipynb")
+        page.get_by_text("Error displaying widget").wait_for(state="attached", timeout=60_000)
+        page.locator(stands).wait_for()
+        assert page.get_by_text("Error displaying widget").is_hidden()
+        page.locator(f"{stands} input").focus()
+        page.keyboard.press("End")
+        assert "w = 8" in page.locator(f"{stands} p").first.inner_text()
+        page.close()

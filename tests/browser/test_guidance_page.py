@@ -46,7 +46,7 @@ def test_the_slider_shows_each_w_and_moves_the_mark(explorer):
     seen, marks = [picture(page)], [mark(page)]
     for w in WS[1:]:
         page.keyboard.press("ArrowRight")
-        assert f"w = {w:g}, it, 20 steps" in page.locator(f"{ROOT} p").inner_text()
+        assert f"w = {w:g}, it, 20 steps" in page.locator(f"{ROOT} p").first.inner_text()
         assert slider.get_attribute("aria-valuetext") == f"w = {w:g}"
         seen.append(picture(page))
         marks.append(mark(page))

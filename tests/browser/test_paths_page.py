@@ -78,6 +78,34 @@ def test_x_T_is_dragged_in_one_panel_and_moves_in_all(opened):
     assert not page.errors and page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+PHONE = {"viewport": {"width": 390, "height": 700}, "has_touch": True, "is_mobile": True}
+
+
+@pytest.mark.parametrize("opened", [PHONE], indirect=True, ids=["phone"])
+def test_a_finger_on_the_ring_drags_it_and_anywhere_else_it_scrolls(opened):
+    page = opened
+    cdp = page.context.new_cdp_session(page)
+    first = lambda: page.locator(f"{ROOT} .panels canvas").first.bounding_box()
+    where = lambda: [float(page.locator(ROOT).get_attribute(f"data-{axis}")) for axis in "xy"]
+
+    def swipe(x, y, dx, dy):
+        touch = lambda kind, *at: cdp.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [*at]})
+        touch("touchStart", {"x": x, "y": y})
+        for i in range(1, 9):
+            touch("touchMove", {"x": x + dx * i / 8, "y": y + dy * i / 8})
+        touch("touchEnd")
+
+    box, (x, y) = first(), where()
+    on = lambda x, y: (box["x"] + (1 + x / REACH) / 2 * box["width"], box["y"] + (1 - y / REACH) / 2 * box["height"])
+    swipe(*on(x, y), -40, 80)
+    page.wait_for_function(f"x => document.querySelector('{ROOT}').dataset.x < x - 0.2", arg=x)
+    moved = where()
+    assert moved[1] < y - 0.5 and page.evaluate("scrollY") == 0
+    swipe(*on(-1.8, -1.8), 0, -200)
+    page.wait_for_function("scrollY > 100")
+    assert where() == moved and not page.errors
+
+
 def test_ddim_ends_near_one_place_and_ddpm_everywhere(opened):
     captions = opened.locator(f"{ROOT} figcaption span").all_inner_texts()
     modes = [int(words.split("ends in ")[1].split()[0]) for words in captions]

@@ -118,7 +118,7 @@ def test_it_stays_still_until_asked_then_plays_and_pauses(player):
 def test_it_plays_to_its_end_and_starts_again(player):
     page = player(play(picture_film(10)))
     page.get_by_label("Speed").select_option("speed 4")
-    button = page.locator("button")
+    button = page.locator(".controls button")
     button.click()
     page.wait_for_function("document.querySelector('.course-player').dataset.frame === '10'")
     assert button.inner_text() == "▶ Play"

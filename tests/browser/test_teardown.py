@@ -142,6 +142,22 @@ def test_ten_runs_of_a_cell_leave_no_more_than_one(page, kind):
     assert page.errors == []
 
 
+def test_each_widget_says_how_it_is_moved_and_a_button_puts_it_back(page):
+    for kind in sorted(WIDGETS.keys() - {"guess", "draw"}):
+        page.evaluate(RUN, WIDGETS[kind]().html)
+        slider = page.locator("#cell input[type=range]").first
+        slider.wait_for()
+        before = slider.input_value()
+        slider.press("Home" if slider.evaluate("e => e.value === e.max") else "End")
+        page.wait_for_function("before => document.querySelector('#cell input').value !== before", arg=before)
+        assert len(page.locator("#cell .tip").inner_text()) > 50
+        page.get_by_role("button", name="Reset").click()
+        page.wait_for_function("before => document.querySelector('#cell input').value === before", arg=before)
+        touch = "all => all.every((canvas) => getComputedStyle(canvas).touchAction === 'pan-y pinch-zoom')"
+        assert page.locator("#cell canvas").evaluate_all(touch) and page.locator(".unrun").count() == 0, kind
+    assert page.errors == []
+
+
 def test_an_answer_leaves_nothing_and_one_that_is_put_back_goes_on(page):
     none = page.evaluate(LIVE)
     parts = [predict("a.b", "?", low=0, high=1).html, answer("a", {"b": ("0.3", 0.3)}, "yes"), guesses("a.b").html]

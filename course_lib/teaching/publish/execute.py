@@ -17,15 +17,21 @@ from course_lib.files import NOTEBOOKS, ROOT
 WIDGET = "application/vnd.jupyter.widget-view+json"
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-    "language_info": {"name": "python"},
+    "language_info": {
+        "name": "python",
+        "file_extension": ".py",
+        "mimetype": "text/x-python",
+        "nbconvert_exporter": "python",
+        "pygments_lexer": "ipython3",
+    },
 }
 
 
 class Client(NotebookClient):
     """nbclient's client, which stops at the first error and reports its progress.
 
-    `reporter` has three methods: `start(cell)`, `text(line)` with the newest line that the cell wrote to stderr, where
-    progress bars write, and `end(cell)`.
+    `reporter` has three methods: `start(cell)`, `text(line)` with the newest line of a progress bar or of stderr, and
+    `end(cell)`.
     """
 
     def __init__(self, notebook: NotebookNode, reporter, folder: Path = NOTEBOOKS, seconds: int = 600):
@@ -60,9 +66,9 @@ class Client(NotebookClient):
             raise
 
     def process_message(self, msg, cell, cell_index):
-        if msg["msg_type"] == "stream" and msg["content"]["name"] == "stderr":
+        if msg["msg_type"] == "stream":
             lines = [line.strip() for line in re.split(r"[\r\n]", msg["content"]["text"])]
-            if any(lines):
+            if any(lines) and (msg["content"]["name"] == "stderr" or "\r" in msg["content"]["text"]):
                 self.reporter.text([line for line in lines if line][-1])
         return super().process_message(msg, cell, cell_index)
 
@@ -70,7 +76,7 @@ class Client(NotebookClient):
 def tidy(notebook: NotebookNode) -> NotebookNode:
     """The same notebook without what holds for one run on one machine: widget state, empty streams, versions, absolute paths.
 
-    A widget is replaced by the HTML beside it in the same output.
+    A widget is left out, for the HTML beside it, in the same output or in one of its own, takes its place.
     """
     notebook.metadata = NotebookNode(METADATA)
     for cell in notebook.cells:
@@ -78,6 +84,7 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
         if cell.cell_type != "code":
             continue
         cell.outputs = [o for o in cell.outputs if o.output_type != "stream" or o.text.strip()]
+        cell.outputs = [o for o in cell.outputs if list(o.get("data", {})) != [WIDGET]]
         for output in cell.outputs:
             if output.output_type == "stream":
                 output.text = without_paths(output.text)
