@@ -16,6 +16,9 @@ DATA = ROOT / "data"
 NOTEBOOKS = ROOT / "notebooks"
 """The folder of the lessons; their sources are in its subfolder src/."""
 
+MY = ROOT / "my"
+"""The student's own folder, which git ignores: their progress, and their copies of lessons."""
+
 
 def write_atomically(path: Path, data: bytes | str) -> Path:
     """Returns `path` after writing bytes, or text as UTF-8, to a temporary file beside it and renaming that file.
