@@ -137,8 +137,8 @@ predict(
 )
 
 # %% [markdown]
-# Drag **w**. (In Jupyter you can also choose the **model** and freeze a row to compare. The pictures while you drag there are
-# one-step sketches by a distilled student, lesson 18.)
+# Drag **w**. <!-- notebook -->(In Jupyter you can also choose the **model** and freeze a row to compare. The pictures while you
+# drag there are one-step sketches by a distilled student, lesson 18.)<!-- /notebook -->
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.widgets import tradeoff
