@@ -51,14 +51,32 @@ class Address:
         """The source of every notebook's first code cell, which makes the library importable here, in Binder and in Colab."""
         return SETUP.format(repo=self.repo, branch=self.branch, url=self.url)
 
+    @property
+    def published(self) -> bool:
+        """Whether the course has an address: `course publish` has replaced the one that it ships with."""
+        return self.owner != "OWNER"
+
+    @property
+    def pages(self) -> str:
+        """The address of the site, as GitHub Pages gives it."""
+        return f"https://{self.owner.lower()}.github.io/{self.repo}"
+
+    def source(self, name: str) -> str:
+        """The address of the notebook of that name, as GitHub shows it."""
+        return f"{self.url}/blob/{self.branch}/notebooks/{quote(name)}.ipynb"
+
+    def colab(self, name: str) -> str:
+        place = f"{self.owner}/{self.repo}"
+        return f"https://colab.research.google.com/github/{place}/blob/{self.branch}/notebooks/{quote(name)}.ipynb"
+
+    def binder(self, name: str) -> str:
+        return f"https://mybinder.org/v2/gh/{self.owner}/{self.repo}/{self.branch}?labpath=notebooks/{quote(name)}.ipynb"
+
     def badges(self, name: str) -> str:
         """One line of Markdown that opens the notebook of that name in Colab or in Binder."""
-        place, name = f"{self.owner}/{self.repo}", quote(name)
-        colab = f"https://colab.research.google.com/github/{place}/blob/{self.branch}/notebooks/{name}.ipynb"
-        binder = f"https://mybinder.org/v2/gh/{place}/{self.branch}?labpath=notebooks/{name}.ipynb"
         return (
-            f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab}) "
-            f"[![Open in Binder](https://mybinder.org/badge_logo.svg)]({binder})"
+            f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({self.colab(name)}) "
+            f"[![Open in Binder](https://mybinder.org/badge_logo.svg)]({self.binder(name)})"
         )
 
 
