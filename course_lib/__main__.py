@@ -32,11 +32,12 @@ def demo(args) -> None:
 
 
 def build(args) -> None:
-    from course_lib.files import NOTEBOOKS, ROOT, write_atomically
+    from course_lib.files import NOTEBOOKS, ROOT, must_be_checkout, write_atomically
     from course_lib.teaching.publish import glossary
     from course_lib.teaching.publish.build import build, refill, sources
     from course_lib.teaching.publish.claim_table import in_readme, page
 
+    must_be_checkout("course build")
     for_each(args.lessons, build)
     stored = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
     refill()
@@ -58,14 +59,16 @@ def export(args) -> None:
 
 
 def pictures(args) -> None:
+    from course_lib.files import must_be_checkout
     from course_lib.teaching.publish.pictures import draw
 
+    must_be_checkout("course pictures")
     print(*draw(), sep="\n")
 
 
 def train(args) -> None:
     from course_lib import parallel
-    from course_lib.files import write_atomically
+    from course_lib.files import must_be_checkout, write_atomically
     from course_lib.training import pick_device
     from course_lib.zoo import checkpoints
     from course_lib.zoo import models as shipped
@@ -73,6 +76,8 @@ def train(args) -> None:
 
     if args.replace and (args.all or args.out):
         raise ValueError("--replace must be given without --all and --out: it puts one model in the shipped one's place")
+    if args.replace:
+        must_be_checkout("course train --replace")
     device = pick_device(args.device)
     with parallel.process_group(device):
         if args.all:
@@ -152,6 +157,32 @@ def start(args) -> None:
     print(f"your copy: {start(args.lesson)}")
 
 
+def lab(args) -> None:
+    import importlib.util
+    import os
+    import subprocess
+
+    from course_lib.teaching.progress import start
+
+    if not importlib.util.find_spec("jupyterlab"):
+        raise RuntimeError('JupyterLab must be installed: pip install "diffusion-course[lab]"')
+    if getattr(os, "geteuid", lambda: 1)() == 0 and not args.allow_root:
+        raise RuntimeError(
+            "JupyterLab refuses to run as root: run course lab as another user, or with --allow-root in a container"
+        )
+    options = ["--allow-root", "--ip=0.0.0.0"] if args.allow_root else []
+    subprocess.run([sys.executable, "-m", "jupyterlab", str(start(args.lesson)), *options], check=False)
+
+
+def doctor(args) -> None:
+    from course_lib.teaching.environment import doctor
+
+    report, well = doctor()
+    print(report)
+    if not well:
+        raise RuntimeError("what is marked NO must be put right")
+
+
 def progress(args) -> None:
     from course_lib.teaching.progress import progress
 
@@ -192,8 +223,10 @@ def site(args) -> None:
 
 
 def publish(args) -> None:
+    from course_lib.files import must_be_checkout
     from course_lib.teaching.publish.address import publish
 
+    must_be_checkout("course publish")
     print(*[f"rewrote {path}" for path in publish(args.repository)] or ["nothing to change"], sep="\n")
 
 
@@ -219,6 +252,12 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command(start, "copy a lesson into my/, where no update overwrites it; an existing copy stays as it is")
     sub.add_argument("lesson", metavar="NN")
+
+    sub = command(lab, "open your copy of a lesson in JupyterLab")
+    sub.add_argument("lesson", metavar="NN", nargs="?", default="00", help="default: 00")
+    sub.add_argument("--allow-root", action="store_true", help="for a container, in which you are root")
+
+    command(doctor, "print what an issue should say: versions, device, and whether data and models are as they were shipped")
 
     command(progress, "list the exercises of each lesson, and which have passed their checks")
 

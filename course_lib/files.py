@@ -7,8 +7,18 @@ from errno import EISDIR
 from pathlib import Path
 from uuid import uuid4
 
-ROOT = Path(__file__).resolve().parents[1]
-"""The repository's top folder."""
+_PACKAGE = Path(__file__).resolve().parent
+CHECKOUT = (_PACKAGE.parent / "notebooks/src").is_dir()
+"""Whether this is the course's repository, as opposed to an installed package, which has data and notebooks inside."""
+
+ROOT = _PACKAGE.parent if CHECKOUT else _PACKAGE
+"""The folder of data and notebooks: the repository's top folder, or the package's own."""
+
+WORK = ROOT if CHECKOUT else Path.cwd()
+"""The folder that the course writes into: the repository, or, for an installed package, the one it was started in."""
+
+PYPROJECT = (ROOT if CHECKOUT else ROOT / "project") / "pyproject.toml"
+"""What the course needs, and the address of its repository."""
 
 DATA = ROOT / "data"
 """The folder of digits, checkpoints and measured figures; data/README.md states the source of each."""
@@ -16,8 +26,14 @@ DATA = ROOT / "data"
 NOTEBOOKS = ROOT / "notebooks"
 """The folder of the lessons; their sources are in its subfolder src/."""
 
-MY = ROOT / "my"
+MY = WORK / "my"
 """The student's own folder, which git ignores: their progress, and their copies of lessons."""
+
+
+def must_be_checkout(command: str) -> None:
+    """Raises RuntimeError unless this is the repository: for a command that changes what the course ships."""
+    if not CHECKOUT:
+        raise RuntimeError(f"{command} must be run in the course's repository: an installed package is never changed")
 
 
 def write_atomically(path: Path, data: bytes | str) -> Path:

@@ -13,7 +13,7 @@ from course_lib.teaching.publish.text import plain
 
 OPENING = """# 08 Guidance
 
-[![Open in Colab](https://colab.example/a)](https://colab.example/b)
+[Open in Colab](https://colab.example/b) · [Open in Binder](https://binder.example/b)
 
 **Needs** lesson 02. **Papers** Jonathan Ho, Tim
 Salimans: *Classifier-Free Diffusion
@@ -107,7 +107,7 @@ def test_readers_are_spared_what_needs_a_kernel():
         code("verdict", "○ f is not started yet"),
         code('check.solution("f")', "An answer"),
     ]
-    made = page(for_readers(new_notebook(cells=cells), badges=False))
+    made = page(for_readers(new_notebook(cells=cells), links=False))
     assert all(text in made for text in ("Drag.", "Look.", "verdict", "An answer", "More text"))
     for text in ("CPU cores", "You are at", "cell again", "not started", "solution", "Colab"):
         assert text not in made

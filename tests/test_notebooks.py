@@ -14,6 +14,7 @@ import nbformat
 import numpy as np
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
+from nbconvert import LatexExporter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
@@ -266,7 +267,7 @@ def test_unknown_lesson_is_one_line(capsys):
 
 def test_a_lesson_begins_with_its_title():
     with pytest.raises(ValueError, match="the first cell of x must be Markdown that begins with '# '"):
-        address.add_badges_and_setup(new_notebook(cells=[new_code_cell("1")]), "x", address.read())
+        address.add_links_and_setup(new_notebook(cells=[new_code_cell("1")]), "x", address.read())
 
 
 def test_tidy_leaves_what_another_machine_can_use():
@@ -430,6 +431,25 @@ def test_setup_cell_fetches_the_course_in_colab(set_up, monkeypatch):
         set_up("/")
 
 
+@each_lesson
+def test_a_notebook_shows_no_picture_of_a_server(source):
+    """One would be missing offline, and no LaTeX has a place for it."""
+    cells = [cell.source for cell in stored(source).cells if cell.cell_type == "markdown"]
+    assert cells and not [text for text in cells if re.search(r"!\[[^]]*\]\(\s*https?:|<img[^>]*https?:", text)]
+
+
+@pytest.mark.skipif(not shutil.which("pandoc"), reason="LaTeX is written by pandoc")
+def test_a_lesson_is_latex_with_its_pictures_and_equations():
+    notebook = nbformat.read(NOTEBOOKS / "02_epsilon_loss.ipynb", as_version=4)
+    latex, resources = LatexExporter().from_notebook_node(notebook)
+    shown = [o for cell in notebook.cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
+    assert len(shown) > 5 and len(resources["outputs"]) == len(shown)
+    assert all(latex.count(f"{{{name}}}") == 1 for name in resources["outputs"]) and r"\includesvg" not in latex
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    assert latex.count(r"\[") == sum(text.count("$$") for text in texts) // 2 > 3
+    assert resources["output_extension"] == ".tex"
+
+
 def test_publish_moves_everything_and_does_so_once(tmp_path, small):
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "README.md").write_text("# Course\n\n<!-- badges -->\nold\n<!-- /badges -->\n\nText\n", encoding="utf-8")
@@ -438,10 +458,11 @@ def test_publish_moves_everything_and_does_so_once(tmp_path, small):
     (tmp_path / "notebooks/07_small.ipynb").write_text(address.to_text(notebook), encoding="utf-8")
     changed = address.publish("ada/her.course", tmp_path)
     assert [path.name for path in changed] == ["pyproject.toml", "README.md", "07_small.ipynb"]
-    assert address.read(tmp_path) == address.Address("ada", "her.course", address.read().branch)
+    assert address.read(tmp_path / "pyproject.toml") == address.Address("ada", "her.course", address.read().branch)
     for path in changed:
         assert '"her.course"' in path.read_text(encoding="utf-8") or "ada/her.course" in path.read_text(encoding="utf-8")
         assert "/diffusion-course" not in path.read_text(encoding="utf-8")
+    assert 'Repository = "https://github.com/ada/her.course"' in changed[0].read_text(encoding="utf-8")
     assert '"kept\\n"' in changed[2].read_text(encoding="utf-8") and changed[1].read_text(encoding="utf-8").endswith(
         "<!-- /badges -->\n\nText\n"
     )

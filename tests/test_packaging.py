@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,11 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from course_lib.__main__ import main
 from course_lib.files import ROOT
+from course_lib.teaching import environment
 from course_lib.teaching.publish import address
+from course_lib.zoo import checkpoints
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -83,9 +87,85 @@ def test_colab_versions_are_within_the_ranges():
 
 
 def test_every_package_is_installed():
-    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     packages = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "course_lib").rglob("__init__.py")}
-    assert set(listed) == packages
+    assert set(setuptools["packages"]) == packages | setuptools["package-dir"].keys()
+
+
+def test_the_package_says_where_it_comes_from():
+    assert PROJECT["urls"] == {"Repository": address.read().url}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """Runs `course` with these arguments in an empty folder, from the files of a wheel built here."""
+    folder = tmp_path_factory.mktemp("wheel")
+    made = ["pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, folder / "checkout"]
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    for file in filter(None, files):  # a copy: a build leaves its folders behind
+        if not file.startswith(("tests/", ".")) and (ROOT / file).is_file():
+            (folder / "checkout" / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / file, folder / "checkout" / file)
+    subprocess.run([sys.executable, "-m", *made], check=True)
+    (wheel,) = folder.glob("*.whl")
+    assert wheel.stat().st_size < 60e6
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    before = {path: path.stat().st_mtime_ns for path in (folder / "site").rglob("*") if "__pycache__" not in path.parts}
+    home = folder / "empty"
+    home.mkdir()
+
+    def course(*arguments):
+        run = [sys.executable, "-m", "course_lib", *arguments]
+        done = subprocess.run(
+            run, cwd=home, env=os.environ | {"PYTHONPATH": f"{folder / 'site'}"}, capture_output=True, text=True
+        )
+        after = {path: path.stat().st_mtime_ns for path in (folder / "site").rglob("*") if "__pycache__" not in path.parts}
+        assert before.keys() == after.keys() and all(path.is_dir() or before[path] == after[path] for path in before)
+        return done, home
+
+    course.site = folder / "site/course_lib"
+    return course
+
+
+def test_a_wheel_holds_data_and_lessons(installed):
+    for folder in ("data", "notebooks"):
+        files = subprocess.run(["git", "ls-files", folder], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+        assert len(files) > 40 and not [file for file in files if not (installed.site / file).is_file()]
+
+
+def test_an_installed_course_samples_starts_and_reports(installed):
+    done, home = installed("sample", "digits", "--label", "3", "-n", "2", "--steps", "4", "--out", "three.png")
+    assert done.returncode == 0 and (home / "three.png").is_file(), done.stderr
+    done, _ = installed("start", "02")
+    assert done.returncode == 0 and (home / "my/02_epsilon_loss.ipynb").is_file(), done.stderr
+    done, _ = installed("doctor")
+    assert "an installed package" in done.stdout and "models and the digits were read: as shipped." in done.stdout, done
+
+
+def test_an_installed_course_is_never_changed(installed):
+    done, home = installed("build", "02")
+    assert done.returncode == 1 and "must be run in the course's repository" in done.stderr
+    done, _ = installed("train", "ring", "--seconds", "1")
+    assert (home / "build/checkpoints/ring.safetensors").is_file(), done.stderr
+
+
+def test_doctor_names_a_damaged_model(tmp_path):
+    shutil.copy(checkpoints.shipped("ring"), tmp_path / "good.safetensors")
+    report, well = environment.doctor(tmp_path)
+    assert well and "1 models and the digits were read: as shipped." in report
+    (tmp_path / "bad.safetensors").write_bytes((tmp_path / "good.safetensors").read_bytes()[:-9])
+    report, well = environment.doctor(tmp_path)
+    assert not well and "NO  path must be a whole safetensors file" in report
+    (tmp_path / "none").mkdir()
+    assert not environment.doctor(tmp_path / "none")[1]
+
+
+def test_lab_says_what_a_container_needs(monkeypatch, capsys):
+    monkeypatch.setattr("os.geteuid", lambda: 0, raising=False)
+    assert main(["lab", "02"]) == 1 and "--allow-root" in capsys.readouterr().err
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["lab", "02"]) == 1 and "pip install" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("path", [".ci/run", "binder/postBuild", "binder/start"])

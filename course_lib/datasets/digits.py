@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
 from course_lib import validate
-from course_lib.files import DATA, write_atomically
+from course_lib.files import DATA, WORK, write_atomically
 from course_lib.process import seeded
 
 FILE = DATA / "mnist5k.npz"
@@ -79,7 +79,7 @@ def whole(name: str = "MNIST", split: str = "train", size: int = 16) -> tuple[Te
     import torchvision  # only here: the import takes seconds and 170 MB
 
     try:
-        data = getattr(torchvision.datasets, name)(DATA / "downloads", train=split == "train", download=True)
+        data = getattr(torchvision.datasets, name)(WORK / "data/downloads", train=split == "train", download=True)
     except (RuntimeError, OSError) as error:
         raise OSError(f"{name} could not be fetched, which needs a network: {' '.join(str(error).split())[:200]}") from None
     return resize(data.data, size), data.targets

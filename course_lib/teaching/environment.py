@@ -1,4 +1,4 @@
-"""The installed packages beside those that the course needs, as a table for the first cell of the first lesson."""
+"""What the course needs beside what is there: a table for the first cell of the first lesson, and a report for an issue."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import platform
 import tomllib
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from course_lib.files import ROOT
+from course_lib.datasets import digits
+from course_lib.files import CHECKOUT, PYPROJECT
 from course_lib.training import pick_device
-
-PYPROJECT = ROOT / "pyproject.toml"
+from course_lib.zoo import checkpoints
 
 
 @dataclass(frozen=True)
@@ -65,3 +66,28 @@ def environment() -> Report:
         except metadata.PackageNotFoundError:
             rows.append((need.name, str(need.specifier), "not installed", False))
     return Report(tuple(rows))
+
+
+def doctor(models: Path = checkpoints.FOLDER) -> tuple[str, bool]:
+    """A report of a screen, and whether all is well: packages, Python, machine, device, and each file that ships."""
+    found, wrong = environment(), []
+    files = sorted(models.glob("*.safetensors"))
+    for path in files:
+        try:
+            checkpoints.read(path)
+        except (ValueError, OSError) as error:
+            wrong.append(f"NO  {error}")
+    if not files:
+        wrong.append(f"NO  there is no model in {models}")
+    try:
+        digits.load("held_out")
+    except (ValueError, OSError) as error:
+        wrong.append(f"NO  {error}")
+    version = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["version"]
+    lines = [
+        f"course {version}, {'its repository' if CHECKOUT else 'an installed package'}",
+        f"{platform.python_implementation()} {platform.python_version()} on {platform.platform()}",
+        str(found),
+        f"{len(files)} models and the digits were read" + (": as shipped." if not wrong else ", and these are not as shipped:"),
+    ]
+    return "\n".join([*lines, *wrong]), found.ready and not wrong

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from course_lib import parallel, plots, samplers, validate
 from course_lib.denoisers import Network
-from course_lib.files import ROOT, must_be_writable, write_atomically
+from course_lib.files import WORK, must_be_writable, write_atomically
 from course_lib.guidance import NoisyClassifier, classifier_free
 from course_lib.process import own_defaults, seeded_each
 from course_lib.training import TrainingState, pick_device, show_progress
@@ -35,7 +35,7 @@ SAMPLERS = {
     "consistency": samplers.consistency,
     "rectified_flow": samplers.rectified_flow,
 }
-BUILD = ROOT / "build/checkpoints"
+BUILD = WORK / "build/checkpoints"
 """Where `course train` puts a model, so that no shipped one is overwritten."""
 
 

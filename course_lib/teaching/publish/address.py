@@ -12,7 +12,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
-from course_lib.files import ROOT, write_atomically
+from course_lib.files import PYPROJECT, ROOT, write_atomically
 
 SETUP = """\
 # Finds the course's library and, in Colab, fetches it first. Run it and read on: there is nothing to change here.
@@ -30,7 +30,7 @@ if not find_spec("course_lib"):
         raise ImportError("course_lib was not found: run `%cd FOLDER`, with the folder of the course, then this cell again")
     sys.path.insert(0, found[0])"""
 
-BADGES_LINE = re.compile(r"^\[!\[Open in Colab\].*$", re.MULTILINE)
+LINKS_LINE = re.compile(r"^\[!?\[?Open in Colab\].*$", re.MULTILINE)
 BADGES_BLOCK = re.compile(r"(<!-- badges -->\n).*?(<!-- /badges -->)", re.DOTALL)
 
 
@@ -66,35 +66,40 @@ class Address:
         return f"{self.url}/blob/{self.branch}/notebooks/{quote(name)}.ipynb"
 
     def colab(self, name: str) -> str:
-        place = f"{self.owner}/{self.repo}"
-        return f"https://colab.research.google.com/github/{place}/blob/{self.branch}/notebooks/{quote(name)}.ipynb"
+        """The address that opens the notebook of that name in Colab."""
+        return f"https://colab.research.google.com/github/{self.owner}/{self.repo}/blob/{self.branch}/notebooks/{quote(name)}.ipynb"
 
     def binder(self, name: str) -> str:
+        """The address that opens the notebook of that name in Binder."""
         return f"https://mybinder.org/v2/gh/{self.owner}/{self.repo}/{self.branch}?labpath=notebooks/{quote(name)}.ipynb"
 
+    def links(self, name: str) -> str:
+        """One line of Markdown for the notebook itself: no picture on a server, which has no place in LaTeX or offline."""
+        return f"[Open in Colab]({self.colab(name)}) · [Open in Binder]({self.binder(name)})"
+
     def badges(self, name: str) -> str:
-        """One line of Markdown that opens the notebook of that name in Colab or in Binder."""
+        """One line of Markdown for the README, with the two services' own pictures."""
         return (
             f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({self.colab(name)}) "
             f"[![Open in Binder](https://mybinder.org/badge_logo.svg)]({self.binder(name)})"
         )
 
 
-def read(root: Path = ROOT) -> Address:
-    """The address that pyproject.toml gives."""
-    return Address(**tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["course"])
+def read(pyproject: Path = PYPROJECT) -> Address:
+    """The address that the file gives."""
+    return Address(**tomllib.loads(pyproject.read_text(encoding="utf-8"))["tool"]["course"])
 
 
-def add_badges_and_setup(notebook: NotebookNode, name: str, address: Address) -> NotebookNode:
-    """The same notebook, with the badges under its title and the setup cell before its code; older ones are replaced.
+def add_links_and_setup(notebook: NotebookNode, name: str, address: Address) -> NotebookNode:
+    """The same notebook, with the links under its title and the setup cell before its code; older ones are replaced.
 
     Raises ValueError where the first cell is not Markdown that begins with a title.
     """
     first = notebook.cells[0] if notebook.cells else None
     if not first or first.cell_type != "markdown" or not first.source.startswith("# "):
         raise ValueError(f"the first cell of {name} must be Markdown that begins with '# ' and the title")
-    title, _, rest = BADGES_LINE.sub("", first.source).partition("\n")
-    first.source = "\n\n".join(part for part in (title, address.badges(name), rest.strip()) if part)
+    title, _, rest = LINKS_LINE.sub("", first.source).partition("\n")
+    first.source = "\n\n".join(part for part in (title, address.links(name), rest.strip()) if part)
     first_code = next((i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"), len(notebook.cells))
     code = notebook.cells[first_code] if first_code < len(notebook.cells) else None
     if code is None or code.id != "setup":
@@ -112,16 +117,17 @@ def publish(owner_repo: str, root: Path = ROOT) -> list[Path]:
     if not re.fullmatch(r"[A-Za-z0-9](-?[A-Za-z0-9]){0,38}/(?!\.)[A-Za-z0-9._-]{1,100}(?<!\.git)", str(owner_repo)):
         raise ValueError(f"owner_repo must be OWNER/REPO, such as ada/diffusion-course, got {owner_repo!r}")
     owner, repo = owner_repo.split("/")
-    address = Address(owner, repo, read(root).branch)
+    before = read(root / "pyproject.toml")
+    address = Address(owner, repo, before.branch)
     project = (root / "pyproject.toml").read_text(encoding="utf-8")
     head, table, rest = project.partition("[tool.course]\n")
     rest = re.sub(r'^owner = ".*"$', f'owner = "{owner}"', rest, count=1, flags=re.MULTILINE)
     rest = re.sub(r'^repo = ".*"$', f'repo = "{repo}"', rest, count=1, flags=re.MULTILINE)
-    new = {root / "pyproject.toml": head + table + rest}
+    new = {root / "pyproject.toml": head.replace(f'"{before.url}"', f'"{address.url}"') + table + rest}
     readme = (root / "README.md").read_text(encoding="utf-8")
     new[root / "README.md"] = BADGES_BLOCK.sub(rf"\g<1>{address.badges('00_start_here')}\n\g<2>", readme)
     for path in sorted((root / "notebooks").glob("*.ipynb")):
-        new[path] = to_text(add_badges_and_setup(nbformat.read(path, as_version=4), path.stem, address))
+        new[path] = to_text(add_links_and_setup(nbformat.read(path, as_version=4), path.stem, address))
     changed = [path for path, text in new.items() if path.read_text(encoding="utf-8") != text]
     for path in changed:
         write_atomically(path, new[path])

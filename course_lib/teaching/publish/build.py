@@ -12,7 +12,7 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-from course_lib.files import NOTEBOOKS, ROOT, write_atomically
+from course_lib.files import NOTEBOOKS, WORK, write_atomically
 from course_lib.teaching.course_map import course_map
 from course_lib.teaching.publish import address
 from course_lib.teaching.publish.execute import Client, tidy
@@ -32,8 +32,8 @@ def sources(numbers: Sequence[str] = (), folder: Path = NOTEBOOKS) -> list[Path]
 
 
 def read(source: Path) -> NotebookNode:
-    """The notebook of a source, not executed, with badges, the setup cell and the same cell ids each time."""
-    notebook = address.add_badges_and_setup(jupytext.read(source, fmt="py:percent"), source.stem, address.read())
+    """The notebook of a source, not executed, with links, the setup cell and the same cell ids each time."""
+    notebook = address.add_links_and_setup(jupytext.read(source, fmt="py:percent"), source.stem, address.read())
     for i, cell in enumerate(notebook.cells):
         if cell.id != "setup":
             cell.id = f"{source.stem[:2]}-{i:03d}"
@@ -99,7 +99,7 @@ def shown(course_map) -> dict[str, str]:
 def rebuilt(numbers: Sequence[str] = ()) -> Iterator[Path]:
     """The notebooks of these lessons, or of all, each executed into build/; the stored ones stay as they are."""
     for source in sources(numbers):
-        yield build(source, ROOT / "build")
+        yield build(source, WORK / "build")
 
 
 class CellTimes:

@@ -11,7 +11,7 @@ from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import MarkdownWithMath
 from nbformat import NotebookNode
 
-from course_lib.files import ROOT, write_atomically
+from course_lib.files import WORK, write_atomically
 from course_lib.teaching.publish.equations import Renderer
 from course_lib.teaching.publish.execute import tidy
 
@@ -36,7 +36,7 @@ def page(notebook: NotebookNode) -> str:
     return Page().from_notebook_node(shown, {"metadata": {"name": title}})[0]
 
 
-def export(source: Path, notebook: NotebookNode | None = None, folder: Path = ROOT / "build") -> Path:
+def export(source: Path, notebook: NotebookNode | None = None, folder: Path = WORK / "build") -> Path:
     """The path of the written page: that of `notebook`, by default the one stored for the source."""
     notebook = notebook or nbformat.read(source.parents[1] / f"{source.stem}.ipynb", as_version=4)
     return write_atomically(folder / f"{source.stem}.html", page(notebook))

@@ -10,7 +10,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from course_lib.files import ROOT, write_atomically
+from course_lib.files import WORK, write_atomically
 from course_lib.teaching.publish.export import page
 
 HERE = Path(__file__).parent / "page"
@@ -32,7 +32,7 @@ def split_at_headings(notebook: NotebookNode) -> NotebookNode:
     return made
 
 
-def present(source: Path, folder: Path = ROOT / "build") -> Path:
+def present(source: Path, folder: Path = WORK / "build") -> Path:
     """The path of the slides of a source's stored notebook: one self-contained page.
 
     Keys: PageUp and PageDown, or the arrows where no widget has the focus, turn; `.` and `,` move the slide's slider to its

@@ -7,7 +7,7 @@ import re
 
 from nbformat import NotebookNode
 
-from course_lib.teaching.publish.address import BADGES_LINE
+from course_lib.teaching.publish.address import LINKS_LINE
 
 ONLY_IN_NOTEBOOKS = re.compile(r"<!-- notebook -->.*?<!-- /notebook -->\n?", re.DOTALL)
 """Sentences for who has a kernel, such as "run the cell again", between these marks."""
@@ -18,8 +18,8 @@ UNTOUCHED = "○"
 """How the verdict on an exercise begins that was not started."""
 
 
-def for_readers(notebook: NotebookNode, badges: bool = True) -> NotebookNode:
-    """The notebook without what needs a kernel; with its links to Colab and Binder only where there are `badges`."""
+def for_readers(notebook: NotebookNode, links: bool = True) -> NotebookNode:
+    """The notebook without what needs a kernel; its links to Colab and Binder stay where they lead somewhere (`links`)."""
     made = copy.deepcopy(notebook)
     made.cells = [cell for cell in made.cells if cell.cell_type != "code" or not OF_A_KERNEL.search(cell.source)]
     for cell in made.cells:
@@ -29,6 +29,6 @@ def for_readers(notebook: NotebookNode, badges: bool = True) -> NotebookNode:
         if SOLUTION.fullmatch(cell.source):
             cell.metadata["tags"] = [*cell.metadata.get("tags", ()), "hide-input"]
         cell.outputs = [o for o in cell.outputs if not o.get("data", {}).get("text/plain", "").startswith(UNTOUCHED)]
-    if not badges:
-        made.cells[0].source = BADGES_LINE.sub("", made.cells[0].source)
+    if not links:
+        made.cells[0].source = LINKS_LINE.sub("", made.cells[0].source)
     return made

@@ -17,7 +17,7 @@ import nbformat
 from jinja2 import Environment, FileSystemLoader
 from nbconvert.filters.markdown_mistune import MarkdownWithMath
 
-from course_lib.files import NOTEBOOKS, ROOT, write_atomically
+from course_lib.files import NOTEBOOKS, WORK, write_atomically
 from course_lib.teaching.course_map import LESSONS, course_map
 from course_lib.teaching.publish import address, api, claim_table, glossary, papers, search
 from course_lib.teaching.publish.equations import Renderer
@@ -37,7 +37,7 @@ HEADING = re.compile(r'<h([23]) id="([^"]+)">(.*?)<a class="anchor-link"', re.DO
 EQUATION = re.compile(r'<svg aria-label="([^"]*)".*?</svg>', re.DOTALL)
 
 
-def site(folder: Path = ROOT / "build/site", notebooks: Path = NOTEBOOKS) -> Path:
+def site(folder: Path = WORK / "build/site", notebooks: Path = NOTEBOOKS) -> Path:
     """The path of the index of the site, written into `folder`. Raises ValueError for a page of more than MAX_BYTES."""
     paths = sorted(notebooks.glob("[0-9][0-9]_*.ipynb"))
     place = address.read()
