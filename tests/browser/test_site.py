@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from html import escape
+from html import escape, unescape
 from pathlib import PurePosixPath
 
 import pytest
@@ -88,7 +88,7 @@ def test_every_link_leads_to_a_page_of_the_site_or_is_plainly_outside(folder):
             file, _, place = link.partition("#")
             to = name if not file else _resolved(PurePosixPath(name).parent / file)
             assert to in pages, f"{name} leads to {link}"
-            assert not place or f'id="{place}"' in pages[to], f"{name} leads to {link}"
+            assert not place or f'id="{escape(unescape(place), quote=False)}"' in pages[to], f"{name} leads to {link}"
     found = json.loads(re.search(r'id="entries">(.*?)</script>', pages["search.html"])[1])
     assert len(found) > 1000 and len({entry["at"] for entry in found}) > 1000
     for entry in found:
