@@ -14,6 +14,7 @@ import pdoc.doc
 import pdoc.render
 
 import course_lib
+from course_lib.teaching.publish.execute import without_paths
 from course_lib.teaching.publish.links import Target
 
 TEMPLATES = Path(__file__).parent / "page/api"
@@ -23,6 +24,9 @@ LEFT_OUT = ("course_lib.__main__", "course_lib.teaching.checks", "course_lib.tea
 
 OF_TORCH = '<span class="n">_C</span><span class="o">.</span>'
 """The module in which torch keeps its `torch.Generator`."""
+
+TO_PRIVATE = re.compile(r'<a href="[^"#]*#(?:[^"]*\.)?_[^"]*">(.*?)</a>')
+"""A link to a name that begins with an underscore, which no page has."""
 
 
 @cache
@@ -41,7 +45,7 @@ def pages(css: str, script: str) -> dict[str, str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # an annotation that pdoc cannot follow is shown as it is written
         made = {file(name): pdoc.render.html_module(module, modules()) for name, module in modules().items()}
-    return {name: html.replace(OF_TORCH, "") for name, html in made.items()}
+    return {name: TO_PRIVATE.sub(r"\1", without_paths(html.replace(OF_TORCH, ""))) for name, html in made.items()}
 
 
 @cache
