@@ -15,7 +15,9 @@
   // The text with the words that were asked for as <mark>.
   function marked(/** @type {string} */ text, /** @type {string[]} */ asked) {
     const pattern = new RegExp(`(${asked.map((word) => word.replace(/[^\w\s]/gu, "\\$&")).join("|")})`, "gi");
-    return text.split(pattern).map((part, k) => (k % 2 ? Object.assign(document.createElement("mark"), { textContent: part }) : part));
+    return text
+      .split(pattern)
+      .map((part, k) => (k % 2 ? Object.assign(document.createElement("mark"), { textContent: part }) : part));
   }
   function snippet(/** @type {string} */ text, /** @type {string[]} */ asked) {
     const low = text.toLowerCase();

@@ -9,11 +9,13 @@
     const links = /** @type {HTMLAnchorElement[]} */ ([...contents.querySelectorAll('a[href^="#"]')]);
     const headings = links.map((link) => document.getElementById(decodeURIComponent(link.hash.slice(1))));
     const mark = () => {
-      const at = Math.max(0, headings.findLastIndex((heading) => heading && heading.getBoundingClientRect().top < innerHeight / 3));
+      const at = Math.max(
+        0,
+        headings.findLastIndex((heading) => heading && heading.getBoundingClientRect().top < innerHeight / 3),
+      );
       links.forEach((link, k) => (k === at ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current")));
     };
-    let due = 0;
-    addEventListener("scroll", () => (due ||= requestAnimationFrame(() => ((due = 0), mark()))), { passive: true });
+    addEventListener("scroll", () => requestAnimationFrame(mark), { passive: true });
     if (links.length) mark();
     contents.addEventListener("click", (event) => {
       if (/** @type {HTMLElement} */ (event.target).closest("a") && !wide.matches) contents.open = false;
@@ -54,7 +56,8 @@
   addEventListener("pointerover", (event) => {
     const link = linkOf(event);
     if (link && event.pointerType === "mouse" && link !== owner) later(() => show(link));
-    else if ((link && link === owner) || /** @type {HTMLElement} */ (event.target).closest?.("#card-of-link")) clearTimeout(timer);
+    else if ((link && link === owner) || /** @type {HTMLElement} */ (event.target).closest?.("#card-of-link"))
+      clearTimeout(timer);
     else if (owner || timer) later(hide);
   });
   addEventListener("focusin", (event) => {
