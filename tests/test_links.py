@@ -116,4 +116,4 @@ def test_readers_are_spared_what_needs_a_kernel():
 
 def test_text_without_marks():
     text = r"**Keep** `score_from_eps`, $\epsilon_t \le P(c \mid x)$ and [a link](b.html) <details>of</details>"
-    assert plain(text) == "Keep score_from_eps , ε_t ≤ P(c ∣ x) and a link of"
+    assert plain(text) == "Keep score_from_eps, ε_t ≤ P(c ∣ x) and a link of"

@@ -44,6 +44,11 @@ class Lesson:
         return quote(self.file)
 
     @property
+    def line(self) -> str:
+        """What stands on the card of a link to it: its title, and the first of its goals."""
+        return f"{self.number} {self.title}: {re.split(r'[;.](?: |$)', self.about)[0]}."
+
+    @property
     def claims(self) -> list[tuple[str, str]]:
         """The id of each of its claims, and the address of the cell that measures it."""
         outputs = ((cell, output) for cell in self.notebook.cells for output in cell.get("outputs", ()))

@@ -43,7 +43,7 @@ def site(folder: Path = WORK / "build/site", notebooks: Path = NOTEBOOKS) -> Pat
     place = address.read()
     lessons = [lesson_of(path, for_readers(nbformat.read(path, as_version=4), place.published)) for path in paths]
     linker = Linker(
-        {lesson.number: Target(lesson.href, f"{lesson.number} {lesson.title}: {lesson.about}") for lesson in lessons},
+        {lesson.number: Target(lesson.href, lesson.line) for lesson in lessons},
         tuple(papers.papers({lesson.number: lesson.notebook.cells[0].source for lesson in lessons})),
         api.index(),
     )
