@@ -120,6 +120,8 @@ def test_a_lesson_has_contents_a_skip_link_cards_and_a_way_on(folder, open_page)
     page.wait_for_selector(".card-of-link:visible")
     assert page.locator(".card-of-link").inner_text() == "Jonathan Ho, Tim Salimans: Classifier-Free Diffusion Guidance (2022)"
     page.locator("a.lesson", has_text="Lesson 07").first.focus()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Tab")
     assert page.locator(".card-of-link").inner_text().startswith("07 Classifier guidance: ")
     page.keyboard.press("Escape")
     assert not page.locator(".card-of-link").is_visible()
