@@ -7,9 +7,9 @@ from course_lib.datasets.points import pair, ring
 from course_lib.denoisers import ExactDenoiser, Network
 from course_lib.nets.mlp import MLP
 from course_lib.process import DDPM, seeded
-from course_lib.samplers import annealed_langevin, ddim, ddpm
+from course_lib.samplers import annealed_langevin, ddim, ddpm, probability_flow
 from course_lib.schedules import cosine_beta, linear_beta
-from course_lib.widgets.paths import ddim_rule, ddpm_rule, follow, geometric_levels, langevin_rule, paths
+from course_lib.widgets.paths import ddim_rule, ddpm_rule, follow, geometric_levels, langevin_rule, paths, probability_flow_rule
 from course_lib.zoo import models
 
 process = DDPM(linear_beta(1000))
@@ -26,9 +26,10 @@ def generator():
     [
         (lambda t: ddpm_rule(process, t), lambda x, t: ddpm(exact, x, t, generator())),
         (lambda t: ddim_rule(process, t), lambda x, t: ddim(exact, x, t)),
+        (lambda t: probability_flow_rule(process, t), lambda x, t: probability_flow(exact, x, t)),
         (lambda t: langevin_rule(process, t, 3, 1e-3), lambda x, t: annealed_langevin(exact, x, t, 3, 1e-3, generator())),
     ],
-    ids=["ddpm", "ddim", "langevin"],
+    ids=["ddpm", "ddim", "ode", "langevin"],
 )
 def test_three_numbers_a_move_are_the_whole_sampler(rule, steps):
     x = torch.randn(20, 2, generator=generator(), dtype=torch.float64)

@@ -43,6 +43,14 @@ def ddpm_rule(process: Process, times: Tensor) -> dict[str, Tensor]:
     return {"t": times[:-1], "keep": alpha**-0.5, "eps": -(1 - alpha) / ((1 - alpha_bar) * alpha).sqrt(), "z": sigma}
 
 
+def probability_flow_rule(process: Process, times: Tensor) -> dict[str, Tensor]:
+    """The numbers of Song et al. 2021 (score-based modelling by SDEs), eq. 44, as in `samplers.probability_flow`."""
+    alpha_bar, before = at_both_ends(process.alpha_bar, times)
+    beta = 1 - alpha_bar / before
+    size = -beta / (2 * process.noise(times[:-1]))
+    return {"t": times[:-1], "keep": 2 - (1 - beta).sqrt(), "eps": size, "z": torch.zeros_like(size)}
+
+
 def langevin_rule(process: Process, times: Tensor, n: int, eta: float) -> dict[str, Tensor]:
     """The numbers of Algorithm 1 of Song and Ermon 2019, n steps at each level of `times` but its last."""
     sigma = process.noise(times[:-1])
@@ -92,7 +100,7 @@ def paths(
     }
     data = {
         "mixture": {name: getattr(mixture, name).tolist() for name in ("weights", "means", "stds")},
-        "samplers": [_sampler(name, rule, process) for name, rule in rules.items()],
+        "samplers": [sampler_numbers(name, rule, process) for name, rule in rules.items()],
         "network": network and _network(network, process),
         "start": [float(v) for v in x_T],
         "reach": REACH,
@@ -119,7 +127,7 @@ def _falling(levels: Tensor, T: int) -> None:
         raise ValueError(f"levels must be two or more falling times in 0..{T}, got {levels.tolist()}")
 
 
-def _sampler(name: str, rule: dict[str, Tensor], process: Process) -> dict:
+def sampler_numbers(name: str, rule: dict[str, Tensor], process: Process) -> dict:
     """A sampler's numbers with each move's signal and noise; all that the page needs of the process."""
     numbers = {**rule, "a": process.signal(rule["t"]), "b": process.noise(rule["t"])}
     return {

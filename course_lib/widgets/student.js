@@ -1,7 +1,9 @@
 // Ten digits by a guided student, computed again for every w, in the page. tests/browser/test_student_page.py compares them
 // with the library's.
 import { clamp, decodeBase64, make, stage } from "./page.js";
+import { normalGenerator } from "./random.js";
 import { unet } from "./unet.js";
+import { startWorker } from "./worker.js";
 
 /** @typedef {[time: number, a: number, b: number]} Level the time as a fraction of T, signal and noise */
 /** @typedef {{ net: import("./unet.js").UNetData, levels: Record<string, Level[]> }} Model */
@@ -28,27 +30,6 @@ function consistencySample(net, levels, noise, label, w, normal) {
     x0 = x.map((value, k) => a * value - b * v[k]);
   });
   return x0;
-}
-
-/**
- * A source of standard normal numbers, the same for the same seed: Marsaglia's polar method on a generator of 32 bits
- * (mulberry32).
- * @param {number} seed
- */
-function normalGenerator(seed) {
-  const uniform = () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-  return () => {
-    for (;;) {
-      const [u, v] = [2 * uniform() - 1, 2 * uniform() - 1],
-        s = u * u + v * v;
-      if (s > 0 && s < 1) return u * Math.sqrt((-2 * Math.log(s)) / s);
-    }
-  };
 }
 
 /**
@@ -79,8 +60,7 @@ export function serve() {
  * @param {Model} model
  */
 function spawnWorker(modules, { net, levels }) {
-  const url = URL.createObjectURL(new Blob([`(${modules})().serve()`]));
-  const worker = new Worker(url);
+  const { worker, end } = startWorker(modules);
   /** @type {(reason: unknown) => void} */
   let fail;
   const failed = new Promise((_, reject) => (worker.onerror = fail = reject));
@@ -97,8 +77,7 @@ function spawnWorker(modules, { net, levels }) {
     /** @type {(batch: Batch) => Promise<Float32Array[]>} */
     sample: (batch) => (last = last.then(() => Promise.race([failed, answer(batch)]))),
     end() {
-      worker.terminate();
-      URL.revokeObjectURL(url);
+      end();
       fail(new Error("the worker was ended"));
     },
   };
@@ -224,15 +203,10 @@ export function mount(root, data, modules) {
     return pool.sample({ jobs, moves: state.moves, w: state.w });
   }
 
-  async function draw() {
-    const { w, moves } = state,
-      begun = performance.now(),
-      made = await digits(),
-      took = performance.now() - begun;
-    if (!made) return false;
+  function paint(/** @type {Float32Array[]} */ pictures) {
     const ctx = canvas.getContext("2d"),
       shades = ctx.createImageData(canvas.width, canvas.height);
-    made.forEach((x, k) =>
+    pictures.forEach((x, k) =>
       x.forEach((v, i) => {
         const [row, column] = [((k / COLUMNS) | 0) * side + ((i / side) | 0), (k % COLUMNS) * side + (i % side)];
         shades.data.set([0, 0, 0].fill(clamp(Math.round((v + 1) * 127.5), 0, 255)), 4 * (row * canvas.width + column));
@@ -240,6 +214,15 @@ export function mount(root, data, modules) {
       }),
     );
     ctx.putImageData(shades, 0, 0);
+  }
+
+  async function draw() {
+    const { w, moves } = state,
+      begun = performance.now(),
+      made = await digits(),
+      took = performance.now() - begun;
+    if (!made) return false;
+    paint(made);
     slider.valueAsNumber = state.w;
     status.textContent = `w = ${w.toFixed(1)}, ${took.toFixed(0)} ms`;
     canvas.setAttribute("aria-label", `ten digits in ${moves} steps at w = ${w.toFixed(1)}`);
@@ -270,6 +253,6 @@ export function mount(root, data, modules) {
   slider.oninput = () => update({ w: slider.valueAsNumber });
   /** @type {(moves: number, noise: Float32Array, label: number, w: number, normal: () => number) => Float32Array} */
   const jump = (moves, ...rest) => consistencySample(unet(data.net), data.levels[moves], ...rest);
-  Object.assign(root, { student: { state, update, draw, digits, jump, noise: () => noise } }); // for the console, and for tests
+  Object.assign(root, { student: { state, update, draw, digits, paint, jump, noise: () => noise } }); // for the first page, and for tests
   stage(root, drawLatest, pool.end);
 }

@@ -62,6 +62,12 @@ export function linear(weight, bias, x, act) {
   return act ? out.map(act) : out;
 }
 
+/** @type {(time: number, dim: number) => Float64Array} `sinusoidal` of nets/embeddings.py, at 1000 time */
+export function waves(time, dim) {
+  const angle = (/** @type {number} */ i) => 1000 * time * Math.exp((-Math.log(10000) * i) / (dim / 2));
+  return Float64Array.from({ length: dim }, (_, i) => (i < dim / 2 ? Math.sin(angle(i)) : Math.cos(angle(i - dim / 2))));
+}
+
 /**
  * The output of TimeEmbedding in nets/embeddings.py, `dim` numbers.
  * @param {Layer} layer
@@ -70,9 +76,5 @@ export function linear(weight, bias, x, act) {
  * @param {number} dim
  */
 export function timeEmbedding(layer, name, time, dim) {
-  const angles = Float64Array.from({ length: dim / 2 }, (_, i) => 1000 * time * Math.exp((-Math.log(10000) * i) / (dim / 2)));
-  const waves = Float64Array.from({ length: dim }, (_, i) =>
-    i < dim / 2 ? Math.sin(angles[i]) : Math.cos(angles[i - dim / 2]),
-  );
-  return layer(`${name}.mlp.2`, layer(`${name}.mlp.0`, waves, silu));
+  return layer(`${name}.mlp.2`, layer(`${name}.mlp.0`, waves(time, dim), silu));
 }

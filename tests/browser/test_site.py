@@ -192,12 +192,40 @@ def test_once_published_the_index_leads_to_notebooks_and_pages_have_a_preview(tm
 
 def test_the_playground_answers_without_a_kernel(folder, open_page):
     page = open_page(folder / "playground.html", viewport={"width": 390, "height": 800})
+    page.wait_for_selector(".course-draw[data-points]")
     page.wait_for_selector(".course-student[data-drawn]")
     page.locator(".course-student input[type=range]").fill("7")
     page.wait_for_selector('.course-student[data-drawn="7"]')
     page.wait_for_selector(".course-guided[data-distance]")
     assert page.locator(".course-paths canvas").count() >= 3
     assert page.evaluate("document.documentElement.scrollWidth") <= 390 and not page.errors
+
+
+NOISE = "document.querySelector('.first canvas').toDataURL()"
+
+
+def test_the_first_page_goes_from_noise_to_digits_once(folder, open_page):
+    page = open_page(folder / "index.html")
+    page.wait_for_selector(".first [data-intro=noise]")
+    noise = page.evaluate(NOISE)
+    page.wait_for_selector(".first [data-intro=digits][data-drawn]")
+    digits = page.evaluate(NOISE)
+    assert digits != noise
+    page.get_by_label("guidance w").fill("7")
+    page.wait_for_selector('.first [data-drawn="7"]')
+    assert page.evaluate(NOISE) != digits and not page.errors
+    assert [a.get_attribute("href") for a in page.locator(".doors a").all()] == ["playground.html", "00_start_here.html"]
+    assert "make lab" in page.locator(".doors").inner_text()
+    calm = open_page(folder / "index.html", reduced_motion="reduce")
+    calm.wait_for_selector(".first [data-intro=none][data-drawn]")
+    assert calm.evaluate(NOISE) == digits
+
+
+def test_the_first_page_is_small_and_has_a_picture_without_scripts(folder, open_page):
+    html = re.sub(r"<script.*?</script>", "", (folder / "index.html").read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert len(html.encode()) < 500_000
+    page = open_page(folder / "index.html", java_script_enabled=False)
+    assert page.locator(".first img").evaluate("(img) => img.complete && img.naturalWidth") > 300
 
 
 def test_a_page_that_is_too_large_is_not_written(tmp_path, monkeypatch):

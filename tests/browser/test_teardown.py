@@ -11,6 +11,7 @@ from course_lib.samplers import Step, ddim
 from course_lib.schedules import cosine_beta
 from course_lib.teaching.answer import answer
 from course_lib.widgets.dial import dial
+from course_lib.widgets.draw import draw
 from course_lib.widgets.guess import guesses, predict
 from course_lib.widgets.guidance import guidance_explorer
 from course_lib.widgets.guided import guided_plane
@@ -94,6 +95,7 @@ WIDGETS = {
     "player": lambda: play(list(ddim(EXACT, torch.randn(50, 2, generator=seeded(0)), PROCESS.times(100)))),
     "paths": lambda: paths(EXACT, steps=5, n=2),
     "student": lambda: student(models.load("guided")),
+    "draw": draw,
     "guided": lambda: guided_plane(
         GaussianMixture([0.5, 0.5], torch.tensor([[-1.0, 0], [1.0, 0]]), [0.3, 0.4], torch.tensor([0, 1])), PROCESS, 20
     ),
@@ -114,10 +116,12 @@ def page(open_page, tmp_path):
 def run(page, html: str, kind: str) -> None:
     """Runs the cell, waits for its widget, and moves it, or sees it move."""
     page.evaluate(RUN, html)
-    drawn = {"player": "frame", "paths": "share", "student": "drawn", "guided": "distance", "dial": "at", "guess": "state"}.get(
-        kind
-    )
+    drawn = {"player": "frame", "paths": "share", "student": "drawn", "guided": "distance", "dial": "at", "guess": "state"}
+    drawn = (drawn | {"draw": "points"}).get(kind)
     page.wait_for_selector(f"#cell .course-{kind}" + (f"[data-{drawn}]" if drawn else " canvas"))
+    if kind == "draw":
+        page.get_by_role("button", name="moons").click()
+        page.get_by_role("button", name="Train").click()  # by a worker
     play_button = page.locator("#cell button", has_text="Play")
     if play_button.count():
         play_button.click()

@@ -7,6 +7,7 @@ from course_lib.denoisers import ExactDenoiser
 from course_lib.mixtures import GaussianMixture
 from course_lib.process import DDPM
 from course_lib.schedules import cosine_beta, linear_beta
+from course_lib.widgets.draw import draw
 from course_lib.widgets.guided import guided_plane
 from course_lib.widgets.paths import paths
 from course_lib.widgets.student import student
@@ -14,10 +15,23 @@ from course_lib.zoo import models
 
 THREE = GaussianMixture([0.4, 0.3, 0.3], [[0.0, 0.9], [-0.8, -0.45], [0.8, -0.45]], [0.45, 0.4, 0.4], [0, 1, 2])
 
+DRAW = """Draw points, train a small network on them in this page, then drop a point and follow it back.</p>
+<ul>
+<li>Noise is added to a drawn point: x<sub>t</sub> = a x<sub>0</sub> + b ε. The larger t is, the larger is b
+(<a href="01_forward_process.ipynb">lesson 01</a>).</li>
+<li>The network is trained to predict ε from x<sub>t</sub> and t. No network has a smaller mean squared error than the exact
+denoiser of the drawn points: the dashed floor (<a href="02_epsilon_loss.ipynb">lesson 02</a>).</li>
+<li>−ε/b is the score, which points to more likely places. A sampler follows it from noise to the drawing, step by step
+(<a href="03_score_and_langevin.ipynb">lesson 03</a>).</li>
+</ul>
+<p>Orange: the path with the network. Dashed: the path with the exact denoiser, which ends on one of the drawn points. Blue: 300
+new points. To compare noise with data, points at time t are shown divided by their standard deviation there."""
+
 
 def playground() -> str:
-    """The HTML of three widgets with a heading and a sentence each."""
+    """The HTML of four widgets with a heading and a few sentences each."""
     parts = (
+        ("Draw, train, follow", DRAW, draw()),
         (
             "Guide ten digits",
             "The student network of lesson 18 samples them in one step, in your browser. The noise stays fixed; only the "

@@ -22,6 +22,7 @@ from course_lib.teaching.course_map import LESSONS, course_map
 from course_lib.teaching.publish import address, api, claim_table, glossary, papers, search
 from course_lib.teaching.publish.equations import Renderer
 from course_lib.teaching.publish.export import page
+from course_lib.teaching.publish.first_page import SCRIPT, first_page
 from course_lib.teaching.publish.lessons import Lesson, lesson_of
 from course_lib.teaching.publish.links import Linker, Target
 from course_lib.teaching.publish.playground import playground
@@ -59,8 +60,10 @@ def site(folder: Path = WORK / "build/site", notebooks: Path = NOTEBOOKS) -> Pat
     found = search.entries(lessons, terms, claim_table.gather(paths), cells, linker)
     search_form = _render("search.html.j2", entries=script_json(found), script=_file("search.js"))
     pages["search.html"] = _plain_page("Search", search_form)
+    first, pages[SCRIPT] = first_page(lessons[0].href)
     pages["index.html"] = _render(
         "all_lessons.html.j2",
+        first=first,
         lessons=lessons,
         parts=LESSONS,
         address=place if place.published else None,
