@@ -324,7 +324,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("lesson", metavar="NN")
     sub.add_argument("--quiet", action="store_true", help="write the page only")
 
-    sub = command(site, "write every lesson, a search and a playground as a static site")
+    sub = command(site, "write every lesson, a search, the library's pages and a playground as a static site")
     sub.add_argument("--out", type=Path, default=None, metavar="NOTEBOOKS", help="default: build/site")
 
     sub = command(publish, "point the badges and notebooks to another repository, such as your fork")

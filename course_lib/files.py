@@ -26,6 +26,9 @@ DATA = ROOT / "data"
 NOTEBOOKS = ROOT / "notebooks"
 """The folder of the lessons; their sources are in its subfolder src/."""
 
+MY = WORK / "my"
+"""The student's own folder, which git ignores: their progress, and their copies of lessons."""
+
 
 def must_be_checkout(command: str) -> None:
     """Raises RuntimeError unless this is the repository: for a command that changes what the course ships."""

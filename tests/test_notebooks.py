@@ -20,6 +20,7 @@ from PIL import Image
 
 from course_lib.__main__ import main
 from course_lib.files import NOTEBOOKS, ROOT, write_atomically
+from course_lib.teaching.course_map import course_map
 from course_lib.teaching.publish import address, build, claim_table, equations, execute, export, pictures, run
 from course_lib.widgets.still import still
 
@@ -73,6 +74,24 @@ def test_source_and_notebook_are_in_step(source):
     assert cells(stored(source)) == cells(claim_table.fill_notebook(build.read(source), claims)), (
         f"run: course build {source.stem[:2]}"
     )
+
+
+@each_lesson
+def test_no_map_of_the_course_is_older_than_the_list_of_lessons(source):
+    maps = [(cell, here[1]) for cell in stored(source).cells if (here := build.MAP.search(cell.source))]
+    assert [(here, cell.outputs[-1].data) for cell, here in maps] == [
+        (source.stem[:2], build.shown(course_map(source.stem[:2])))
+    ], "run: course build"
+
+
+def test_a_build_refreshes_the_maps_of_all_lessons(small):
+    source = small('course_map("01")')
+    path = source.parents[1] / f"{source.stem}.ipynb"
+    notebook = build.read(source)
+    notebook.cells[-1].outputs = [new_output("execute_result", {"text/html": "not written yet"})]
+    path.write_text(address.to_text(notebook), encoding="utf-8")
+    build.refill(path.parent)
+    assert "You are at lesson 01" in path.read_text(encoding="utf-8")
 
 
 @each_lesson

@@ -2,16 +2,19 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from course_lib.files import NOTEBOOKS, ROOT
 from course_lib.nets.clip import contrastive_loss
 from course_lib.teaching import checks as check
-from course_lib.teaching import progress
+from course_lib.teaching import course_map, progress
 from course_lib.teaching.checks import check as machinery
+from course_lib.teaching.course_map import written
 
 
 @pytest.fixture
@@ -124,10 +127,32 @@ def test_every_exercise_of_a_lesson_is_a_check_and_each_is_known(file):
 
 def test_a_copy_is_the_students_and_stays(tmp_path):
     copy = progress.start("01", tmp_path / "my")
-    assert copy.read_bytes() == (NOTEBOOKS / copy.name).read_bytes()
     notebook = json.loads(copy.read_text(encoding="utf-8"))
     notebook["cells"][0]["source"] = "mine"
     copy.write_text(json.dumps(notebook), encoding="utf-8")
     assert progress.start("01", tmp_path / "my") == copy and json.loads(copy.read_text(encoding="utf-8")) == notebook
     with pytest.raises(ValueError, match="number must be one of 00, .*got '99'"):
         progress.start("99", tmp_path)
+
+
+def test_every_link_of_a_copy_leads_to_a_copy_or_to_the_lesson(tmp_path):
+    copies = [progress.start(number, tmp_path) for number in ("03", "02", "01")]
+    outside = Path(os.path.relpath(NOTEBOOKS, tmp_path)).as_posix() + "/"
+    for copy in copies:
+        text = copy.read_text(encoding="utf-8")
+        links = [link for link in re.findall(r'(?:\]\(|href=\\")([^")#\\]+)', text) if not re.match("[a-z]+:", link)]
+        assert {Path(link).name for link in links} == {name for name in written().values() if name != copy.name}
+        assert not [link for link in links if not (tmp_path / link).is_file()]
+        assert text.replace(outside, "") == (NOTEBOOKS / copy.name).read_text(encoding="utf-8")
+    text = copies[2].read_text(encoding="utf-8")
+    assert f"]({copies[1].name})" in text and f'href=\\"{outside}04_unet.ipynb' in text
+
+
+def test_the_map_in_a_copy_leads_to_copies(monkeypatch, tmp_path):
+    my = tmp_path / "my"
+    copy = progress.start("02", my)
+    monkeypatch.setattr(course_map, "MY", my)
+    assert f'href="{copy.name}"' in course_map.course_map("01")._repr_html_()
+    monkeypatch.chdir(my)
+    shown = course_map.course_map("01")._repr_html_()
+    assert f'href="{copy.name}"' in shown and 'notebooks/03_score_and_langevin.ipynb"' in shown

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote
 
-from course_lib.files import NOTEBOOKS
+from course_lib.files import MY, NOTEBOOKS
 
 LESSONS = {
     "Basics": {
@@ -41,6 +43,11 @@ def written() -> dict[str, str]:
     return {path.name[:2]: path.name for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))}
 
 
+def link(file: str, folder: Path = NOTEBOOKS) -> str:
+    """The address of a file of notebooks/ for a notebook in `folder`: of the copy there, or else of the file itself."""
+    return quote(file if (folder / file).exists() else Path(os.path.relpath(NOTEBOOKS / file, folder)).as_posix())
+
+
 @dataclass(frozen=True)
 class CourseMap:
     """Shows as a strip of all lessons with `here` marked; lessons without a notebook are dashed."""
@@ -69,7 +76,8 @@ class CourseMap:
             return f'<span style="{style}solid #0072B2;background:#0072B2;color:#fff;font-weight:600">{label} ◀ here</span>'
         if number in files:
             style += "solid #0072B2;color:inherit;text-decoration:none"
-            return f'<a href="{quote(files[number])}" style="{style}">{label}</a>'
+            here = MY if Path.cwd() == MY else NOTEBOOKS  # a kernel runs in its notebook's folder
+            return f'<a href="{link(files[number], here)}" style="{style}">{label}</a>'
         return f'<span style="{style}dashed #888;opacity:.75" title="not written yet">{label}</span>'
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from course_lib.files import NOTEBOOKS, WORK, write_atomically
-from course_lib.teaching.course_map import LESSONS, written
+from course_lib.files import MY, NOTEBOOKS, write_atomically
+from course_lib.teaching.course_map import LESSONS, link, written
 
-MY = WORK / "my"
-"""The student's own folder, which git ignores: their progress, and their copies of notebooks."""
 FILE = MY / "progress.json"
+LINK = re.compile(r'(\]\(|href=\\")([0-9]{2}_\w+\.ipynb|[A-Z]+\.md)')
+"""A link from one file of notebooks/ to another, in Markdown or HTML, as a notebook's JSON has it."""
 
 
 def passed(file: Path = FILE) -> dict[str, str]:
@@ -125,12 +125,14 @@ def progress(file: Path = FILE) -> CourseProgress:
 def start(number: str, folder: Path = MY) -> Path:
     """The path of the student's own copy of lesson `number`, such as "07", which no update overwrites.
 
-    An existing copy stays as it is. Raises ValueError for a lesson without a notebook.
+    Its links lead to the copies in `folder`, and to notebooks/ for what has none there. An existing copy stays as it is.
+    Raises ValueError for a lesson without a notebook.
     """
     files = written()
     if not isinstance(number, str) or number not in files:
         raise ValueError(f"number must be one of {', '.join(files)}, got {number!r}")
     copy = folder / files[number]
     if not copy.exists():
-        write_atomically(copy, (NOTEBOOKS / files[number]).read_bytes())
+        text = (NOTEBOOKS / files[number]).read_text(encoding="utf-8")
+        write_atomically(copy, LINK.sub(lambda found: found[1] + link(found[2], folder), text))
     return copy

@@ -9,7 +9,8 @@
 # Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium* (2017); Tuomas Kynkäänniemi et al.: *Improved
 # Precision and Recall Metric for Assessing Generative Models* (2019).
 #
-# Press **Run → Run All Cells** and read while it works. Nothing here can break: change what you like and run it again.
+# <!-- notebook -->Press **Run → Run All Cells** and read while it works. Nothing here can break: change what you like and run
+# it again.<!-- /notebook -->
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.teaching.course_map import course_map
@@ -281,8 +282,8 @@ guesses("frechet-floor-falls.few")
 #
 # It is the first step: the network is given the label. From pure noise, which says nothing of the picture, the best prediction
 # of a clean picture is the mean of all digits of that class. The starting noise fixes which digit of the class it becomes, and
-# the later steps show it. Change `w=1.0` to `w=0.0` in the player's cell and run it again: now the first prediction is the mean
-# of all digits.
+# the later steps show it. <!-- notebook -->Change `w=1.0` to `w=0.0` in the player's cell and run it again:
+# <!-- /notebook -->With `w=0.0` the first prediction is the mean of all digits.
 #
 # </details>
 #

@@ -855,7 +855,7 @@ claim(
 # Song and Ermon (2019, section 5) used ten levels from 1 to 0.01 and one network for all, on pictures of 32 × 32. Each level
 # had 100 steps, with $\eta = 2 \cdot 10^{-5}$. Their second paper (2020) chooses the largest noise as large as the
 # largest distance between two training pictures. Our $\sigma = 20$ for a gap of 14 is of that kind. Today the Langevin step is
-# at work as the *corrector* of samplers (Song et al. 2021).
+# at work as the *corrector* of samplers (Yang Song et al. 2021).
 
 # %% tags=["nbval-ignore-output"]
 guesses(

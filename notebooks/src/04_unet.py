@@ -136,8 +136,8 @@ check.solution("sinusoidal")
 # %% [markdown]
 # An alternative is **random Fourier features**: the frequencies are drawn once at random and kept. Rahimi and Recht (2007) made
 # them for kernel methods. Tancik et al. (2020) give them to networks of coordinates: without them such a network fails to learn
-# high frequencies. Song et al. (2021) use them for the time, with a scale of 16. Here $f_i \sim \mathcal N(0, 16^2)$ and $t$
-# lies in $[0, 1]$: $[\sin 2\pi f_i t,\ \cos 2\pi f_i t]$.
+# high frequencies. Yang Song et al. (2021) use them for the time, with a scale of 16. Here $f_i \sim \mathcal N(0, 16^2)$ and
+# $t$ lies in $[0, 1]$: $[\sin 2\pi f_i t,\ \cos 2\pi f_i t]$.
 
 # %%
 from course_lib.nets.embeddings import fourier

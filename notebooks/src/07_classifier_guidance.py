@@ -32,7 +32,7 @@ course_map("07")
 # $$\nabla \log q(x_t) + w\, \nabla \log P(c \mid x_t) .$$
 #
 # $w = 0$ ignores the class, $w = 1$ is Bayes' rule, and $w > 1$ gives the classifier more weight. Dhariwal and Nichol (2021)
-# write $s$ for $w$. They follow Sohl-Dickstein et al. (2015) and Song et al. (2021).
+# write $s$ for $w$. They follow Sohl-Dickstein et al. (2015) and Yang Song et al. (2021).
 #
 # ### Where all three are known
 #

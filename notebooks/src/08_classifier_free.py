@@ -137,8 +137,8 @@ predict(
 )
 
 # %% [markdown]
-# Drag **w**. (In Jupyter you can also choose the **model** and freeze a row to compare. The pictures while you drag there are
-# one-step sketches by a distilled student, lesson 18.)
+# Drag **w**. <!-- notebook -->(In Jupyter you can also choose the **model** and freeze a row to compare. The pictures while you
+# drag there are one-step sketches by a distilled student, lesson 18.)<!-- /notebook -->
 #
 # <!-- Ask: From w = 1 to w = 3: what is gained, what is lost? Then w = 8. -->
 

@@ -118,11 +118,11 @@ except ValueError as error:
 #
 # ### Optional, 4 minutes: an encoder trained on text
 #
-# (Run its cells in any case: later ones use their names.) Our encoder was trained before it was given any picture. It encodes
-# a caption, and a small decoder predicts the **plain form** of it: "a red circle left of a blue square", whatever synonyms and
-# form the caption had. The grammar gives the right plain form, so this is supervised training. The encoder of T5 is trained
-# otherwise, by **span corruption**: stretches of a text are removed, and the model predicts them. That needs no labels (Raffel
-# et al. 2020).
+# <!-- notebook -->(Run its cells in any case: later ones use their names.)<!-- /notebook --> Our encoder was trained before it
+# was given any picture. It encodes a caption, and a small decoder predicts the **plain form** of it: "a red circle left of a
+# blue square", whatever synonyms and form the caption had. The grammar gives the right plain form, so this is supervised
+# training. The encoder of T5 is trained otherwise, by **span corruption**: stretches of a text are removed, and the model
+# predicts them. That needs no labels (Raffel et al. 2020).
 #
 # The grammar has three forms of sentence about two objects. This leaves other forms that no training caption had:
 

@@ -631,7 +631,7 @@ claim(
 # ## Optional: six systems draw one prompt
 #
 # One prompt, four noises, the text-to-image systems of six lessons. Each is one training, as long as its lesson says, so this
-# is no ranking. Change the prompt and run the cell again.
+# is no ranking. <!-- notebook -->Change the prompt and run the cell again.<!-- /notebook -->
 
 # %% tags=["nbval-ignore-output"]
 prompt = "a large red circle left of a small blue square"

@@ -108,6 +108,7 @@ def test_a_site_says_what_its_lessons_say(text, open_page, tmp_path, monkeypatch
     page = open_page(index)
     assert page.locator("a.card").count() == 1
     page.get_by_label("Search all lessons").fill("needle")
+    page.keyboard.press("Enter")
     page.locator("#found a").first.click()
     page.wait_for_selector("h2:target, :target")
     assert_it_is_only_text(page, text, 4)

@@ -51,6 +51,20 @@ class Address:
         """The source of every notebook's first code cell, which makes the library importable here, in Binder and in Colab."""
         return SETUP.format(repo=self.repo, branch=self.branch, url=self.url)
 
+    @property
+    def published(self) -> bool:
+        """Whether the course has an address: `course publish` has replaced the one that it ships with."""
+        return self.owner != "OWNER"
+
+    @property
+    def pages(self) -> str:
+        """The address of the site, as GitHub Pages gives it."""
+        return f"https://{self.owner.lower()}.github.io/{self.repo}"
+
+    def source(self, name: str) -> str:
+        """The address of the notebook of that name, as GitHub shows it."""
+        return f"{self.url}/blob/{self.branch}/notebooks/{quote(name)}.ipynb"
+
     def colab(self, name: str) -> str:
         """The address that opens the notebook of that name in Colab."""
         return f"https://colab.research.google.com/github/{self.owner}/{self.repo}/blob/{self.branch}/notebooks/{quote(name)}.ipynb"

@@ -14,8 +14,12 @@ import nbformat
 from nbformat import NotebookNode
 
 from course_lib.files import NOTEBOOKS, WORK, write_atomically
+from course_lib.teaching.course_map import course_map
 from course_lib.teaching.publish import address
 from course_lib.teaching.publish.execute import Client, tidy
+
+MAP = re.compile(r'^course_map\("([0-9]{2})"\)\Z', re.MULTILINE)
+"""The end of a cell that shows the map of the course, with the number of its lesson."""
 
 
 def sources(numbers: Sequence[str] = (), folder: Path = NOTEBOOKS) -> list[Path]:
@@ -85,7 +89,10 @@ def _stored(folder: Path) -> list[Path]:
 
 
 def refill(folder: Path = NOTEBOOKS) -> None:
-    """Writes the figures of the stored claims into the prose of all stored notebooks; their code and outputs stay."""
+    """Writes the figures of the stored claims into the prose of all stored notebooks, and today's map of the course.
+
+    Their code and other outputs stay.
+    """
     from course_lib.teaching.publish import claim_table
 
     claims = list(claim_table.gather(_stored(folder)))
@@ -96,8 +103,15 @@ def refill(folder: Path = NOTEBOOKS) -> None:
         for cell in notebook.cells:
             if cell.cell_type == "markdown" and cell.id in fresh:
                 cell.source = fresh[cell.id]
+            elif here := MAP.search(cell.source):
+                cell.outputs[-1].data = shown(course_map(here[1]))
         if (text := address.to_text(notebook)) != path.read_text(encoding="utf-8"):
             write_atomically(path, text)
+
+
+def shown(course_map) -> dict[str, str]:
+    """The data of the output that a map of the course makes."""
+    return {"text/html": course_map._repr_html_(), "text/plain": repr(course_map)}
 
 
 def rebuilt(numbers: Sequence[str] = ()) -> Iterator[Path]:

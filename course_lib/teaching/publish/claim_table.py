@@ -113,15 +113,20 @@ def stands_in(number: str, text: str) -> bool:
 # Tables
 
 
-def table(claims: Iterable[Claim], lesson: Callable[[str], str] = lambda lesson: lesson[:2]) -> str:
+def number(claim: Claim) -> str:
+    """The number of a claim's lesson."""
+    return claim.lesson[:2]
+
+
+def table(claims: Iterable[Claim], lesson: Callable[[Claim], str] = number) -> str:
     """The claims as a Markdown table of COLUMNS; each is one row, its words as they are.
 
-    `lesson` makes the Markdown of the second cell from a notebook's name.
+    `lesson` makes the Markdown of a claim's second cell.
     """
     rows = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     for c in claims:
         statement, *rest = map(_as_cell, (c.statement, c.measured, c.error, c.runs, c.null))
-        rows.append(f"| {' | '.join((statement, lesson(c.lesson), *rest, c.verdict))} |")
+        rows.append(f"| {' | '.join((statement, lesson(c), *rest, c.verdict))} |")
     return "\n".join(rows)
 
 
@@ -138,7 +143,7 @@ def in_readme(readme: str, notebooks: Iterable[Path]) -> str:
     found = {c.id: c for c in gather(notebooks)}
     if missing := [id for id in CHOSEN if id not in found]:
         raise ValueError(f"CHOSEN must be ids of claims, got {missing[0]!r}, which no notebook makes")
-    link = lambda lesson: f"[{lesson[:2]}](notebooks/{quote(lesson)}.ipynb)"
+    link = lambda claim: f"[{number(claim)}](notebooks/{quote(claim.lesson)}.ipynb)"
     chosen = table((found[id] for id in CHOSEN), link)
     readme, places = README_BLOCK.subn(lambda block: f"{block[1]}{chosen}\n{block[2]}", readme)
     if places != 1:
@@ -146,8 +151,11 @@ def in_readme(readme: str, notebooks: Iterable[Path]) -> str:
     return readme
 
 
-def page(notebooks: Iterable[Path]) -> str:
-    """The text of notebooks/CLAIMS.md: every claim of these stored notebooks, and how many do not hold."""
+def page(notebooks: Iterable[Path], lesson: Callable[[Claim], str] = number) -> str:
+    """The text of notebooks/CLAIMS.md: every claim of these stored notebooks, and how many do not hold.
+
+    `lesson` makes the Markdown of a claim's second cell.
+    """
     found = list(gather(notebooks))
     yes, no, apart = (sum(c.verdict == verdict for c in found) for verdict in VERDICTS.values())
     return f"""# What the course claims, and what was measured
@@ -163,5 +171,5 @@ An **error** is a standard error, over the runs that are named. Where none is gi
 not been measured. A verdict needs three runs and two standard errors; of few runs more (Student's t: 4.3 of three runs, 2.8
 of five), so that equal arms are told apart in 5 of 100 comparisons.
 
-{table(found)}
+{table(found, lesson)}
 """

@@ -1,4 +1,4 @@
-"""The course as a static site: a page for each lesson, an index with thumbnails and a search, a playground, the claims.
+"""The course as a static site: a page for each lesson, an index, a search, a playground, words, papers, claims, the library.
 
 No kernel, no server, nothing fetched: a folder of files that opens from disk.
 """
@@ -6,148 +6,168 @@ No kernel, no server, nothing fetched: a folder of files that opens from disk.
 from __future__ import annotations
 
 import base64
-import io
+import copy
 import re
-from dataclasses import dataclass
-from html import unescape
+from collections.abc import Mapping
+from html import escape, unescape
 from pathlib import Path
 from urllib.parse import quote
 
 import nbformat
 from jinja2 import Environment, FileSystemLoader
 from nbconvert.filters.markdown_mistune import MarkdownWithMath
-from nbformat import NotebookNode
-from PIL import Image
 
 from course_lib.files import NOTEBOOKS, WORK, write_atomically
-from course_lib.teaching.course_map import LESSONS
-from course_lib.teaching.publish import claim_table
+from course_lib.teaching.course_map import LESSONS, course_map
+from course_lib.teaching.publish import address, api, claim_table, glossary, papers, search
 from course_lib.teaching.publish.equations import Renderer
 from course_lib.teaching.publish.export import page
 from course_lib.teaching.publish.first_page import SCRIPT, first_page
+from course_lib.teaching.publish.lessons import Lesson, lesson_of
+from course_lib.teaching.publish.links import Linker, Target
 from course_lib.teaching.publish.playground import playground
+from course_lib.teaching.publish.reading import for_readers
+from course_lib.teaching.publish.text import plain
 from course_lib.widgets.page import script_json
 
 HERE = Path(__file__).parent / "page"
-THUMBNAIL = (360, 200)
 MAX_BYTES = 15_000_000
 """The largest page in bytes: a phone must be able to open it."""
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """One card of the index: number, file of the page, title, part of the course, first sentence, picture (PNG in base64)."""
-
-    number: str
-    file: str
-    title: str
-    part: str
-    about: str
-    picture: str
-
-    @property
-    def href(self) -> str:
-        """The address of its page, as a link has it."""
-        return quote(self.file)
+DIFFICULTY = re.compile(r"\s*\(difficulty[^()]*\)\Z")
+HEADING = re.compile(r'<h([23]) id="([^"]+)">(.*?)<a class="anchor-link"', re.DOTALL)
+EQUATION = re.compile(r'<svg aria-label="([^"]*)".*?</svg>', re.DOTALL)
 
 
 def site(folder: Path = WORK / "build/site", notebooks: Path = NOTEBOOKS) -> Path:
     """The path of the index of the site, written into `folder`. Raises ValueError for a page of more than MAX_BYTES."""
-    stored = [(path, nbformat.read(path, as_version=4)) for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb"))]
-    lessons = [_lesson(path, notebook) for path, notebook in stored]
-    pages = {"claims.html": _plain_page("The claims", _markdown(claim_table.page(path for path, _ in stored)))}
+    paths = sorted(notebooks.glob("[0-9][0-9]_*.ipynb"))
+    place = address.read()
+    lessons = [lesson_of(path, for_readers(nbformat.read(path, as_version=4), place.published)) for path in paths]
+    linker = Linker(
+        {lesson.number: Target(lesson.href, lesson.line) for lesson in lessons},
+        tuple(papers.papers({lesson.number: lesson.notebook.cells[0].source for lesson in lessons})),
+        api.index(),
+    )
+    cells = {claim: at for lesson in lessons for claim, at in lesson.claims}
+    of_claim = lambda claim: f"[{claim.lesson[:2]}]({cells[claim.id]})"
+    pages = {"claims.html": _plain_page("The claims", _markdown(claim_table.page(paths, of_claim)))}
     pages["playground.html"] = _plain_page("Playground", playground())
-    for lesson, (_, notebook) in zip(lessons, stored):
-        pages[lesson.file] = page(notebook).replace("<main>", f"<main>\n{_navigation(lesson, lessons)}", 1)
-    links = {path.name: lesson.href for (path, _), lesson in zip(stored, lessons)} | {"CLAIMS.md": "claims.html"}
-    pages = {name: _with_links_to_pages(html, links) for name, html in pages.items()}
-    found = [entry for lesson, (_, notebook) in zip(lessons, stored) for entry in sections(lesson, notebook)]
+    pages |= {lesson.file: _lesson_page(lesson, lessons, linker, place) for lesson in lessons}
+    terms = [term for lesson in lessons for term in glossary.terms(lesson.notebook, lesson.name)]
+    pages["words.html"] = _plain_page("Words", _markdown(_words(terms, linker)))
+    pages["papers.html"] = _plain_page("Papers", _markdown(_papers(linker, lessons, pages)))
+    pages |= api.pages(_file("page.css") + _file("site.css"), _file("site.js"))
+    found = search.entries(lessons, terms, claim_table.gather(paths), cells, linker)
+    search_form = _render("search.html.j2", entries=script_json(found), script=_file("search.js"))
+    pages["search.html"] = _plain_page("Search", search_form)
     first, pages[SCRIPT] = first_page(lessons[0].href)
-    pages["index.html"] = _render("all_lessons.html.j2", first=first, lessons=lessons, parts=LESSONS, found=script_json(found))
-    for name, html in pages.items():
-        if len(html.encode()) > MAX_BYTES:
-            raise ValueError(f"a page must be at most {MAX_BYTES / 1e6:g} MB, got {len(html.encode()) / 1e6:.1f} MB of {name}")
-    for name, html in pages.items():
-        write_atomically(folder / name, html)
-    return folder / "index.html"
+    pages["index.html"] = _render(
+        "all_lessons.html.j2",
+        first=first,
+        lessons=lessons,
+        parts=LESSONS,
+        address=place if place.published else None,
+        title="Diffusion models by hand",
+        description="A course. Every lesson is a page, with pictures that move under your hand and figures that were measured.",
+        picture=_preview(lessons[0], place) if lessons else None,
+    )
+    files: dict[str, bytes] = {name: html.encode() for name, html in _with_links_to_pages(pages, lessons).items()}
+    if place.published:
+        files |= {f"previews/{lesson.number}.png": base64.b64decode(lesson.picture) for lesson in lessons if lesson.picture}
+    return _write(files, folder) / "index.html"
 
 
-def _with_links_to_pages(html: str, links: dict[str, str]) -> str:
-    """The page with its links to notebooks and to the claims replaced by links to their pages."""
-    return re.sub(r'href="(?:\./)?([0-9]{2}_\w+\.ipynb|CLAIMS\.md)', lambda found: f'href="{links[found[1]]}', html)
+def _write(files: Mapping[str, bytes], folder: Path) -> Path:
+    """The folder with these files in it. Raises ValueError, before any is written, where one has more than MAX_BYTES."""
+    for name, data in files.items():
+        if len(data) > MAX_BYTES:
+            raise ValueError(f"a page must be at most {MAX_BYTES / 1e6:g} MB, got {len(data) / 1e6:.1f} MB of {name}")
+    for name, data in files.items():
+        write_atomically(folder / name, data)
+    return folder
 
 
-def sections(lesson: Lesson, notebook: NotebookNode) -> list[dict[str, str]]:
-    """The search's entries: each section's heading, its address in the page, its lesson, and its text in lower case."""
-    found = [{"title": lesson.title, "at": lesson.href, "lesson": lesson.number, "words": lesson.title.lower()}]
-    for cell in notebook.cells:
-        text = cell.source if cell.cell_type == "markdown" else ""
-        for block in re.split(r"^(?=#{2,3} )", text, flags=re.MULTILINE):
-            heading = re.match(r"#{2,3} (.*)", block)
-            if heading:
-                title = _plain(heading[1])
-                at = f"{lesson.href}#{_anchor(heading[1])}"
-                found.append({"title": title, "at": at, "lesson": lesson.number, "words": ""})
-            found[-1]["words"] += " " + _plain(block).lower()
-    return found
+def _with_links_to_pages(pages: Mapping[str, str], lessons: list[Lesson]) -> dict[str, str]:
+    """The pages with their links to notebooks and tables replaced by links to their pages."""
+    links = {f"{lesson.name}.ipynb": lesson.href for lesson in lessons}
+    links |= {"CLAIMS.md": "claims.html", "GLOSSARY.md": "words.html"}
+    link = lambda found: f'href="{links.get(found[1], found[1])}'
+    return {name: re.sub(r'href="(?:\./)?([0-9]{2}_\w+\.ipynb|[A-Z]+\.md)', link, html) for name, html in pages.items()}
 
 
-def _plain(text: str) -> str:
-    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
-    return re.sub(r"\s+", " ", re.sub(r"[*_`#$\\{}]", "", text)).strip()
+# Lessons
 
 
-def _anchor(heading: str) -> str:
-    """The id that nbconvert gives a heading."""
-    found = re.search(r'id="([^"]+)"', MarkdownWithMath(renderer=Renderer(escape=False)).render(f"## {heading}"))
-    return unescape(found[1]) if found else ""
-
-
-def _lesson(path: Path, notebook: NotebookNode) -> Lesson:
-    number = path.stem[:2]
-    part = next(part for part, lessons in LESSONS.items() if number in lessons)
+def _lesson_page(lesson: Lesson, lessons: list[Lesson], linker: Linker, place: address.Address) -> str:
+    notebook = copy.deepcopy(lesson.notebook)
     opening = notebook.cells[0].source
-    goals = re.search(r"\*\*You will be able to\*\* (.*?)(?:\n\n|\Z)", opening, re.DOTALL)
-    about = _plain(goals[1]) if goals else _plain(opening.split("\n\n")[-1])
-    return Lesson(number, f"{path.stem}.html", LESSONS[part][number], part, about[:1].upper() + about[1:], _thumbnail(notebook))
-
-
-def _thumbnail(notebook: NotebookNode) -> str:
-    """The lesson's widest landscape picture, as a small PNG in base64; '' where it has no picture."""
-    pictures = []
     for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            encoded = [data["image/png"]] if "image/png" in data else []
-            encoded += re.findall(r'src="data:image/png;base64,([^"]+)"', data.get("text/html", "") or "")
-            pictures += [Image.open(io.BytesIO(base64.b64decode(text))) for text in encoded]
-    if not pictures:
-        return ""
-    landscape = lambda p: p.width * p.height > 60_000 and 1.2 * p.height < p.width < 2.6 * p.height
-    picture = max(pictures, key=lambda p: (landscape(p), p.width)).convert("RGB")
-    picture.thumbnail(THUMBNAIL)
-    out = io.BytesIO()
-    picture.quantize(64).save(out, format="png", optimize=True)
-    return base64.b64encode(out.getvalue()).decode()
-
-
-def _navigation(lesson: Lesson, lessons: list[Lesson]) -> str:
-    """The navigation at a page's top: the lesson before, all lessons, the lesson after."""
+        if cell.cell_type == "markdown":
+            cell.source = linker.markdown(cell.source, opening)
+    html = linker.code(page(notebook))
     k = lessons.index(lesson)
-    before, after = lessons[k - 1] if k else None, lessons[k + 1] if k + 1 < len(lessons) else None
-    return _render("navigation.html.j2", before=before, after=after)
+    values = {
+        "before": lessons[k - 1] if k else None,
+        "after": lessons[k + 1] if k + 1 < len(lessons) else None,
+        "contents": [
+            (rank == "3", id, DIFFICULTY.sub("", _without_tags(heading))) for rank, id, heading in HEADING.findall(html)
+        ],
+        "map": course_map(lesson.number)._repr_html_(),
+    }
+    head = _render(
+        "head.html.j2", title=f"{lesson.number} {lesson.title}", description=lesson.about, picture=_preview(lesson, place)
+    )
+    html = html.replace("</head>", f"{head}\n</head>", 1).replace("<main>", _render("top.html.j2", **values), 1)
+    begin, _, end = html.rpartition("</main>")
+    return begin + _render("bottom.html.j2", **values) + end
+
+
+def _without_tags(html: str) -> str:
+    """A heading's text; an equation in it is its LaTeX, as plain as that goes."""
+    return unescape(re.sub(r"<[^>]+>", "", EQUATION.sub(lambda found: escape(plain(unescape(found[1]))), html))).strip()
+
+
+def _preview(lesson: Lesson, place: address.Address) -> str | None:
+    """The address of a lesson's picture for who shows a preview of its page; None until the course has an address."""
+    return f"{place.pages}/previews/{lesson.number}.png" if place.published and lesson.picture else None
+
+
+# Other pages
+
+
+def _words(terms: list[glossary.Term], linker: Linker) -> str:
+    rows = [
+        f'- <b id="{search.word_id(term)}">{term.name}</b> ([{term.lesson[:2]}]({quote(term.lesson)}.html)): '
+        + linker.markdown(term.definition, "")
+        for term in sorted(terms, key=lambda term: term.name.lower())
+    ]
+    return "\n".join(["# Words", "", "Each term of the course, with the lesson that introduces it.", "", *rows])
+
+
+def _papers(linker: Linker, lessons: list[Lesson], pages: Mapping[str, str]) -> str:
+    rows = []
+    for paper in linker.papers:
+        citing = [f"[{n.number}]({n.href})" for n in lessons if f'"papers.html#{paper.id}"' in pages[n.file]]
+        where = f" Lesson{'s' * (len(citing) > 1)} {', '.join(citing)}." if citing else ""
+        rows.append(f'- <span id="{paper.id}">{paper.authors}</span>: [*{paper.title}*]({paper.search}) ({paper.year}).{where}')
+    return "\n".join(["# Papers", "", "Each paper that a lesson names. A title leads to a search for it.", "", *rows])
 
 
 def _plain_page(title: str, content: str) -> str:
-    return _render(
-        "plain.html.j2", title=title, content=content, navigation=_render("navigation.html.j2", before=None, after=None)
-    )
+    description = f"{title}, of the course Diffusion models by hand."
+    return _render("plain.html.j2", title=title, content=content, description=description)
 
 
 def _markdown(text: str) -> str:
     return MarkdownWithMath(renderer=Renderer(escape=False)).render(text)
 
 
+def _file(name: str) -> str:
+    """The text of a file of page/."""
+    return (HERE / name).read_text(encoding="utf-8")
+
+
 def _render(name: str, **values) -> str:
     environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.get_template(name).render(css=(HERE / "page.css").read_text(encoding="utf-8"), **values)
+    own = {"css": _file("page.css"), "site_css": _file("site.css"), "script": _file("site.js")}
+    return environment.get_template(name).render(**own | values)
