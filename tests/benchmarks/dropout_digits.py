@@ -1,17 +1,16 @@
 """Frontiers of fidelity and diversity over w on digits, for four rates of label dropout.
 
-    python tests/benchmarks/dropout_digits.py [--n 500] [--seeds 0 1 2 3 4 5]
+    python tests/benchmarks/dropout_digits.py [--n 500] [--seeds 0 1 2]
 
 The digits' network and `train_digits` as in lesson 00's minute: Muon, times by min-SNR, STEPS batches of 64, which is about a
 minute of one core. Only the share of labels that are made null differs. Rates 0.1, 0.2 and 0.5 are those of Ho and Salimans
-2022, section 4.2. With 0 the null label is never trained, so that guidance subtracts an untrained condition: a control, which
-shows that the figures see the null label. Three trainings a rate, seeds 0 to 2; a seed fixes first weights, batches and the
-noise of sampling, so that rates are compared in pairs. n samples by 25 steps of DDIM for each w, ten classes alike, evaluated
-by the shipped classifier against n held-out digits.
-
-The claim, by the paper's finding that 0.5 is worse along the whole curve: the Frechet distance, as the mean of its logarithm
-over the five w, is larger with 0.5 than with 0.1. Null: 0.1 with seeds 3 to 5 in the place of 0.5, unpaired. The other rates
-are shown without a verdict. All this was fixed before any of these was trained. Networks are kept in build/dropout_digits.
+2022, section 4.2. With 0 the null label is never trained, so that guidance subtracts an untrained condition: a control of one
+training, which shows what the figures see of it. Else three trainings a rate, seeds 0 to 2; a seed fixes first weights, batches
+and the noise of sampling, so that rates are compared in pairs. n samples by 25 steps of DDIM for each w, ten classes alike,
+evaluated by the shipped classifier against n held-out digits. Shown are the frontiers, precision and recall over w, the Frechet
+distance over w, and for each pair of rates the difference of the mean logarithm of the distance over the five w, with its
+margin. Three trainings resolve large differences only, so no claim is made. All this was fixed before any but the first network
+of rate 0 was trained. Networks are kept in build/dropout_digits.
 """
 
 from functools import cache
@@ -48,14 +47,13 @@ def row(n: int, rate: float, seed: int, w: float) -> dict:
 
 
 def jobs(seeds):
-    return [{"rate": rate, "seed": seed, "w": w} for seed in seeds for rate in RATES if seed < 3 or rate == 0.1 for w in WS]
+    return [{"rate": rate, "seed": seed, "w": w} for seed in seeds for rate in RATES if rate or seed == 0 for w in WS]
 
 
 BENCH = Benchmark(
     "dropout_digits",
     [Part(jobs=jobs, row=row, once={"real": digits_floor})],
     amounts={"n": 500},
-    seeds=range(6),
     header={"training steps": STEPS},
     threads=1,
 )
