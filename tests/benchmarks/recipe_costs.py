@@ -21,7 +21,7 @@ from rows import Benchmark, Part, measure
 from course_lib.zoo import checkpoints, models
 from course_lib.zoo.recipes import RECIPES
 
-WARM, STEPS, ROUNDS = 1, 5, 12
+WARM, STEPS, ROUNDS = 1, 4, 8
 
 
 def milliseconds(**_) -> dict:
