@@ -741,8 +741,9 @@ plots.show(
 )
 
 # %% [markdown]
-# A bar is the margin of one mean: 2.3 standard errors of ten trainings, 4.3 of three. The verdict is of differences between
-# trainings with the same seed, in the table above; it cannot be read from overlapping bars. Points are moved sideways a little.
+# A bar is the margin of one mean: 2.3 standard errors of ten trainings, almost twice as many of three. The verdict is of
+# differences between trainings with the same seed, in the table above; it cannot be read from overlapping bars. Points are
+# moved sideways a little.
 
 
 # %%
