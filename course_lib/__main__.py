@@ -120,12 +120,18 @@ def models(args) -> None:
         print(json.dumps(records, indent=1, sort_keys=True))
         return
     for name, record in records.items():
-        made = f"{record['seconds']:.0f} s on {record['device']}" if record else f"not made yet: course train {name} --replace"
+        made = f"not made yet: course train {name} --replace"
+        if record:
+            seconds = record["processor_seconds"]
+            spent = "not timed" if seconds is None else f"{seconds:.0f} s of one processor core"
+            made = f"{record['steps']:,} steps, {spent}" + (f", on {record['device']}" if record["device"] != "cpu" else "")
         print(f"{name:12} {shipped.RECIPES[name].about}\n{'':12} {made}")
         for figure, value in (record or {}).get("figures", {}).items():
             print(f"{'':12} {figure}: {'not measured' if value is None else f'{value:.4g}'}")
-    seconds = sum(record["seconds"] for record in records.values() if record)
-    print(f"\n{len(records)} models, {seconds / 3600:.1f} hours in all: course train --all makes them anew, in another folder")
+    hours = sum(record["processor_seconds"] or 0 for record in records.values() if record) / 3600
+    print(
+        f"\n{len(records)} models, {hours:.1f} hours of one core in all: course train --all makes them anew, in another folder"
+    )
 
 
 def sample(args) -> None:

@@ -197,6 +197,7 @@ def test_eight_bits_are_a_quarter_and_near_and_what_is_measured_is_what_is_kept(
         {"figures": {"accuracy": math.nan}},
         {"loss": math.inf},
         {"seconds": None},
+        {"processor_seconds": "2"},
         {"finished": 1},
         {"tolerances": {"accuracy": [0.1]}},
         {"more": {1, 2}},

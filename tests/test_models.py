@@ -18,7 +18,7 @@ from PIL import Image
 from course_lib.__main__ import main
 from course_lib.datasets.captions import describe
 from course_lib.training import train
-from course_lib.zoo import checkpoints, models
+from course_lib.zoo import checkpoints, figures, models
 from course_lib.zoo.recipes import RECIPES
 
 
@@ -26,9 +26,24 @@ from course_lib.zoo.recipes import RECIPES
 def test_each_recipe_ships_a_checkpoint_that_fits_its_record(name):
     model, record = models.load(name), models.records()[name]
     net = getattr(model, "net", model)
-    assert record["recipe"] == name and record["finished"] and record["figures"] and record["seconds"] > 0
+    assert record["recipe"] == name and record["finished"] and record["figures"]
+    assert record["processor_seconds"] > 0 and "seconds" not in record
     assert record["parameters"] == sum(p.numel() for p in net.parameters())
     assert not any(p.requires_grad for p in net.parameters())
+
+
+def test_all_records_are_on_one_clock():
+    """A record's own processor seconds; for those that have wall seconds alone, the steps at the recipe's measured cost."""
+    old = {"recipe": "ring", "steps": 1000, "seconds": 36.0}
+    cost = min(figures.raw("recipe_costs")["milliseconds"]["ring"])
+    assert models.on_one_clock(old) == {"recipe": "ring", "steps": 1000, "processor_seconds": round(cost, 1)}
+    assert models.on_one_clock(old | {"processor_seconds": 2.5})["processor_seconds"] == 2.5
+    assert models.on_one_clock(old | {"recipe": "nobody"})["processor_seconds"] is None
+
+
+def test_a_training_records_processor_seconds(tmp_path):
+    record = models.make("ring", device="cpu", seconds=0.2, out=tmp_path / "ring.safetensors")
+    assert record["processor_seconds"] > 0 and "seconds" not in record
 
 
 def test_samples_are_what_was_asked_for(tmp_path):
@@ -99,8 +114,8 @@ def test_models_lists_figures(capsys):
     assert main(["models"]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in RECIPES)
-    hours = sum(record["seconds"] for record in models.records().values()) / 3600
-    assert f"{len(RECIPES)} models, {hours:.1f} hours in all" in shown
+    hours = sum(record["processor_seconds"] for record in models.records().values()) / 3600
+    assert f"{len(RECIPES)} models, {hours:.1f} hours of one core in all" in shown
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ _pair = lambda v: v is None or isinstance(v, list | tuple) and len(v) == 2 and a
 RECORD: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("recipe", "device", "torch"), lambda v: isinstance(v, str)),
     **dict.fromkeys(("seed", "steps", "parameters"), _whole),
-    **dict.fromkeys(("loss", "seconds", "limit"), _number),
+    **dict.fromkeys(("loss", "seconds", "processor_seconds", "limit"), _number),
     "finished": lambda v: isinstance(v, bool),
     "figures": lambda v: isinstance(v, dict) and all(each is None or _number(each) for each in v.values()),
     "tolerances": lambda v: isinstance(v, dict) and all(map(_pair, v.values())),
@@ -54,7 +54,7 @@ def _checksum(weights: dict[str, Tensor], record: dict[str, Any]) -> str:
 def write(path: Path, net: nn.Module, record: dict[str, Any], bits: int = 32) -> None:
     """Writes net's weights and the record to `path`, atomically: at any moment the file is the old one or the new one, whole.
 
-    `record` holds what JSON can: the recipe's name, seed, figures, seconds. `bits` is how a weight is stored, see `quantize`.
+    `record` holds what JSON can: the recipe's name, seed, figures, times. `bits` is how a weight is stored, see `quantize`.
     Raises OSError in one line where the folder cannot be written. Raises ValueError for a record that is not JSON or whose
     entries have other types than those of RECORD, and for weights that are not finite, or would not be in so many bits.
     """

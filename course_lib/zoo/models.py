@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from course_lib.files import WORK, must_be_writable, write_atomically
 from course_lib.guidance import NoisyClassifier, classifier_free
 from course_lib.process import own_defaults, seeded_each
 from course_lib.training import TrainingState, pick_device, show_progress
-from course_lib.zoo import checkpoints
+from course_lib.zoo import checkpoints, figures
 from course_lib.zoo.checkpoints import FOLDER
 from course_lib.zoo.recipes import RECIPES, Recipe
 
@@ -74,11 +74,31 @@ def build(name: str, seed: int = 0) -> Network | NoisyClassifier | nn.Module:
 
 
 def records() -> dict[str, dict[str, Any] | None]:
-    """The record of each recipe's checkpoint, by name; None where there is none yet."""
+    """The record of each recipe's checkpoint, by name, on one clock (see `on_one_clock`); None where there is none yet."""
     return {
-        name: checkpoints.read(checkpoints.shipped(name))[1] if checkpoints.shipped(name).is_file() else None
+        name: on_one_clock(checkpoints.read(checkpoints.shipped(name))[1]) if checkpoints.shipped(name).is_file() else None
         for name in RECIPES
     }
+
+
+def on_one_clock(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with `processor_seconds`, the seconds of one processor core that its training cost, and without `seconds`.
+
+    Trainings since have their own. Older records have wall seconds, of machines with other work, which are left out: there it
+    is the steps times what a step of the recipe costs on one thread, the fastest of the rounds that
+    tests/benchmarks/recipe_costs.py measured; None for a recipe that is not in its figures.
+    """
+    record = {key: value for key, value in record.items() if key != "seconds"}
+    if "processor_seconds" not in record:
+        cost = _costs().get(record["recipe"])
+        record["processor_seconds"] = None if cost is None else round(record["steps"] * min(cost) / 1000, 1)
+    return record
+
+
+@cache
+def _costs() -> dict[str, list[float]]:
+    """Processor milliseconds of a step of each recipe, in each of several rounds."""
+    return figures.raw("recipe_costs")["milliseconds"]
 
 
 def make(
@@ -94,7 +114,8 @@ def make(
 
     Teachers and evaluators are read from `folder`. Every `every` seconds, and when it is stopped by hand or by a loss that is
     not finite, the weights so far are written to NAME.partial.safetensors beside `out`; the finished file replaces it. A full
-    disk does not end the training. The record keeps a limit of `seconds`, and the tolerance of each figure.
+    disk does not end the training. The record keeps a limit of `seconds`, the tolerance of each figure, and the processor
+    seconds of the training, of all threads: time in which the machine did other work does not count.
 
     Raises, before training, ValueError for an unknown name or device, seconds that are not positive, or an `out` that is not
     NAME.safetensors or is a shipped model; OSError where it cannot be written. Raises KeyboardInterrupt, which names the
@@ -141,8 +162,10 @@ def make(
 
     options = {} if seconds is None else {"seconds": seconds}
     record |= {} if seconds is None else {"limit": seconds}
+    begun = time.process_time()
     end = show_progress(keeping(_in(folder, recipe.train)(model, seed=seed, **options)), name)
-    record |= {"steps": end.step, "loss": round(end.loss, 4), "seconds": round(end.elapsed, 1), "finished": end.done == 1}
+    spent = round(time.process_time() - begun, 1)
+    record |= {"steps": end.step, "loss": round(end.loss, 4), "processor_seconds": spent, "finished": end.done == 1}
     _net(model).eval()
     if not record["finished"]:
         keep(end)
@@ -150,10 +173,10 @@ def make(
     if parallel.rank() > 0:  # the first process alone measures and writes the model
         return record
     checkpoints.round_to(_net(model), recipe.bits)  # so that the stored weights are measured
-    figures = _in(folder, recipe.figures)(model)
+    found = _in(folder, recipe.figures)(model)
     measured = lambda value: float(f"{value:.4g}") if math.isfinite(value) else None  # such as a share of no pictures
-    record["figures"] = {figure: measured(value) for figure, value in figures.items()}
-    record["tolerances"] = {figure: value.tolerance for figure, value in figures.items()}
+    record["figures"] = {figure: measured(value) for figure, value in found.items()}
+    record["tolerances"] = {figure: value.tolerance for figure, value in found.items()}
     try:
         checkpoints.write(out, _net(model), record, bits=recipe.bits)
     except OSError as error:  # the disk has filled up since the training began: what was learned is not lost

@@ -12,6 +12,8 @@ from course_lib import parallel, validate
 from course_lib.zoo import checkpoints, models
 from course_lib.zoo.recipes import RECIPES
 
+SECONDS = "processor seconds"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -84,9 +86,10 @@ def _limited(seconds: float | None) -> str:
 
 
 def compared(name: str, shipped: dict | None, remade: dict) -> list[Row]:
-    """The seconds and figures of two records of one model, row by row."""
-    old, new = ({"seconds": r["seconds"], **r["figures"]} if r else {} for r in (shipped, remade))
-    tolerances = {"seconds": None, **remade["tolerances"]}
+    """The processor seconds and figures of two records of one model, row by row."""
+    time = lambda record: {SECONDS: models.on_one_clock(record)["processor_seconds"]}
+    old, new = (time(r) | r["figures"] if r else {} for r in (shipped, remade))
+    tolerances = {SECONDS: None, **remade["tolerances"]}
     number = lambda value: math.nan if value is None else value  # what could not be measured is not within its bound
     return [Row(name, figure, old.get(figure), number(value), tolerances[figure]) for figure, value in new.items()]
 
@@ -104,13 +107,13 @@ def summary(rows: list[Row]) -> str:
 
 
 def table(rows: list[Row]) -> str:
-    """The rows as a Markdown table, with the seconds of all models at its end."""
+    """The rows as a Markdown table, with the processor seconds of all models at its end."""
     lines = ["| model | figure | shipped | remade | at most apart | within |", "|---|---|---|---|---|---|"]
     number = lambda v: "" if v is None else f"{v:.4g}"
     for row in rows:
         verdict = "" if row.bound is None else "yes" if row.within else "**no**"
         cells = (row.model, row.figure, number(row.shipped), number(row.remade), number(row.bound), verdict)
         lines.append(f"| {' | '.join(cells)} |")
-    spent = [row for row in rows if row.figure == "seconds"]
+    spent = [row for row in rows if row.figure == SECONDS]
     was, now = sum(row.shipped or 0 for row in spent), sum(row.remade for row in spent)
-    return "\n".join([*lines, f"| {len(spent)} models | seconds | {was:.0f} | {now:.0f} | | |"])
+    return "\n".join([*lines, f"| {len(spent)} models | {SECONDS} | {was:.0f} | {now:.0f} | | |"])

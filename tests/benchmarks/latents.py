@@ -1,19 +1,39 @@
 """Diffusion in pixels and in latents on one clock: the cost of a step, and what is drawn after equal processor time.
 
-    python tests/benchmarks/latents.py [cost | arms | perceptual] [--seeds 10 .. 19]
+    python tests/benchmarks/latents.py [cost | arms | factors | regularised | perceptual] [--seeds 10 .. 22]
 
 The clock is the processor time of one core. `cost` measures a step of each training in turns, on one thread. All else is a
-fixed number of steps, which other work of the machine does not change: seconds are steps times their cost. Pictures show one
-object; there are 20 kinds, given to the networks as a label. The networks are small: all of this takes a quarter of an hour.
+fixed number of steps, which other work of the machine does not change: seconds are steps times their cost in the fastest round.
+All rounds were slowed by other work, so that these seconds compare with each other only. Lesson 12 therefore counts time in
+steps at f = 4: 3, 6 and 12 s are 72, 145 and 290 of them. Pictures show one object; there are 20 kinds, given to the networks
+as a label. The networks are small: all of this takes less than an hour.
 
 `arms` trains a U-Net of the same widths by the same loss, rate and times for SECONDS: in latents of the shipped autoencoder,
 f = 4, and in pixels that are folded 2 x 2 or 4 x 4 into channels; the latter has the map of f = 4 without an autoencoder. There
 the last convolution has 16 features for 48 outputs, too few for all of the noise in v. So a fourth arm predicts x0 instead.
-Pixels that are not folded, f = 1, and latents of f = 2 have a cost alone. All data are scaled to unit variance. n pictures of
-each network, by 25 steps of DDIM without guidance, are read by the shipped detector at a quarter, a half and all of the time.
-The autoencoder's own training is not counted: it is made once, and `cost` gives its price. Networks are kept in build/latents;
-lesson 12 shows the results. All this was fixed before seeds 10 to 19 were trained: the claim is that f = 4 draws more right
-after 12 s than each of the three arms in pixels. Seeds 0 to 2 without the fourth arm, seen before, are not used.
+All data are scaled to unit variance. n pictures of each network, by 25 steps of DDIM without guidance, are read by the shipped
+detector at a quarter, a half and all of the time. The autoencoder's own training is not counted: it is made once, and `cost`
+gives its price. Networks are kept in build/latents; lesson 12 shows the results. All this was fixed before seeds 10 to 19 were
+trained: the claim is that f = 4 draws more right after 12 s than each of the three arms in pixels. Seeds 0 to 2 without the
+fourth arm, seen before, are not used.
+
+`factors` adds to these arms f = 1, pixels that are not folded, and f = 2, for the same times; three trainings, seeds 10 to 12,
+beside those of f = 4, which were known. The autoencoder of f = 2 is trained here by the recipe of the shipped one of f = 4:
+equal steps, batches, rate and KL weight. There is one of each, so that the error is that of the diffusion trainings alone. What
+is drawn is judged as above after a half and all of the time. Shown are the shares, and the differences of each two f after all
+of the time with their margins, without a claim of which is best. Each autoencoder's own training is not counted, and its price
+printed. All this was fixed before a network was trained at f = 1 or 2. (Ten times as long for each, the first plan, was given
+up for lack of processor time.)
+
+`regularised` trains three pairs of lesson 12's small autoencoder, f = 4, for CODER_STEPS batches of 32 by the lesson's loss:
+one with the KL term (5e-4), one without it, weight 0. Gradients are clipped to length 1. All else is equal: first weights,
+batches, noise in the latents, whose variance is learned. Then for each autoencoder the U-Net is trained in its latents, which
+both arms divide by their standard deviation, for U_STEPS batches of 32. So a seed, 20 to 22, covers both trainings. Judged:
+reconstructions of 500 fresh pictures by PSNR and by detector; the latents' standard deviation before the division, its largest
+ratio between two channels, the |z| that one of a thousand exceeds, in units of it, and the share of the encoder's noise in the
+variance; what is drawn, as above, halfway and at the end. The claim, by Rombach et al.'s reason to regularise: with the KL term
+more is drawn right at the end. It may fail: both arms have unit variance. Null: labels exchanged. All this was fixed before any
+of these was trained.
 
 `perceptual` trains lesson 12's small KL-regularised autoencoder for PERCEPTUAL_STEPS batches of 12 by the lesson's error of
 pixels alone, with the squared difference of the maps of the shipped detector's third layer (of five) added, and, as a control,
@@ -47,11 +67,11 @@ from course_lib.samplers import sample
 from course_lib.schedules import linear_beta
 from course_lib.training import EMA, TrainingState, denoising_loss, one_cycle
 from course_lib.zoo import models
-from course_lib.zoo.recipes.latents import latent2shape_network
-from course_lib.zoo.recipes.shapes import text2shape_network
+from course_lib.zoo.recipes.latents import some_pictures, train_autoencoder
 
-COST, SHIPPED = "milliseconds, a batch of 32", "milliseconds of the shipped models"
+COST, CODERS = "milliseconds, a batch of 32", "milliseconds of autoencoders"
 SECONDS = (3, 6, 12)
+CODER_STEPS, U_STEPS = 900, 600
 PERCEPTUAL_STEPS = 700
 PIXELS, FEATURES, UNTRAINED = "pixels alone", "detector's features", "untrained features"
 
@@ -102,6 +122,15 @@ class Scaled(nn.Module):
         return self.coder.decode(z) if self.coder else z.clamp(-1, 1)
 
 
+@cache
+def coder_of_two() -> Autoencoder:
+    """An autoencoder of f = 2, by the recipe of the shipped one of f = 4."""
+    torch.manual_seed(0)
+    net = Autoencoder(factor=2, channels=4).to(memory_format=torch.channels_last)
+    load_or_train(BUILD / "latents/autoencoder f = 2.safetensors", net, lambda: train_autoencoder(net))
+    return net
+
+
 @dataclass(frozen=True)
 class Arm:
     """What the U-Net is trained on: maps of `size`, `channels` and `patch`; the autoencoder's factor; what it predicts."""
@@ -113,7 +142,7 @@ class Arm:
     predicts: str = "v"
 
     def coder(self) -> nn.Module:
-        return Scaled(None if self.factor == 1 else models.load("autoencoder", device="cpu"))
+        return Scaled({1: lambda: None, 2: coder_of_two, 4: lambda: models.load("autoencoder", device="cpu")}[self.factor]())
 
     def network(self, seed: int) -> Network:
         torch.manual_seed(seed)
@@ -182,33 +211,39 @@ def rounds(runs: dict, repeats: int) -> dict:
     return {name: [round(row[name], 2) for row in times] for name in runs}
 
 
+def untrained_coder(of: Arm) -> nn.Module:
+    """The autoencoder of an arm, of which only the cost counts."""
+    return Scaled(None if of.factor == 1 else Autoencoder(of.factor).to(memory_format=torch.channels_last))
+
+
+def unet_step(arm: str, rng: torch.Generator) -> Callable:
+    """A training step of an arm's U-Net, encoding included."""
+    network, coder = ARMS[arm].network(0), untrained_coder(ARMS[arm])
+
+    def loss() -> Tensor:
+        x, label = some(32, rng)
+        with torch.no_grad():
+            z = coder.encode(x, rng)
+        return denoising_loss(network.given(label), z, rng)
+
+    return partial(next, steps_of(network.net, loss, EMA(network.net), 10**9))
+
+
 def costs(**_) -> dict:
     """Processor milliseconds of a batch of 32, of each of twelve rounds: a training step, an evaluation, decoding."""
     rng, runs = seeded(0), {}
     x, label = some(32, rng)
-
-    def stepping(net: nn.Module, loss: Callable[[], Tensor]) -> Callable:
-        training = steps_of(net, loss, EMA(net), 10**9)
-        return lambda: next(training)
-
     for arm, of in ARMS.items():
         if of.predicts != "v":
             continue
-        network = of.network(0)
-        coder = Scaled(None if of.factor == 1 else Autoencoder(of.factor).to(memory_format=torch.channels_last))
-
-        def loss(network=network, coder=coder) -> Tensor:
-            x, label = some(32, rng)
-            with torch.no_grad():
-                z = coder.encode(x, rng)
-            return denoising_loss(network.given(label), z, rng)
+        network, coder = of.network(0), untrained_coder(of)
 
         def evaluation(network=network) -> None:
             with torch.no_grad():
                 network.given(label)(network.draw_noise(32, rng), 500)
 
         z = coder.encode(x, rng)
-        runs[arm, "training"], runs[arm, "evaluation"] = stepping(network.net, loss), evaluation
+        runs[arm, "training"], runs[arm, "evaluation"] = unet_step(arm, rng), evaluation
         runs[arm, "decoding"] = partial(lambda coder, z: coder.decode(z), coder, z)
     found: dict = {}
     for (arm, part), spent in rounds(runs, 12).items():
@@ -216,35 +251,67 @@ def costs(**_) -> dict:
     return found
 
 
-def shipped_costs(**_) -> dict:
-    """Processor milliseconds of a training step of the shipped models, by their recipes' batches, of each of six rounds."""
-    from course_lib.datasets import captions
-    from course_lib.zoo.recipes.latents import some_pictures
+def coder_costs(**_) -> dict:
+    """Processor milliseconds of a training step of autoencoders and of the U-Net at f = 4, of each of twelve rounds."""
+    rng, runs = seeded(0), {"U-Net at f = 4": unet_step("f = 4", seeded(0))}
+    for factor in (2, 4):
+        coder = Autoencoder(factor).to(memory_format=torch.channels_last)
+        loss = partial(lambda coder: autoencoder_loss(coder, some_pictures(32, rng), 5e-4, rng), coder)
+        training = steps_of(coder, loss, EMA(coder), 10**9)
+        runs[f"f = {factor}"] = partial(next, training)
+    return rounds(runs, 12)
 
-    rng, runs = seeded(0), {}
-    coder = Autoencoder().to(memory_format=torch.channels_last)
-    scene = {batch: scenes.sample(batch, rng) for batch in (32, 64)}
-    prompts = {batch: captions.tell(of, rng)[0] for batch, of in scene.items()}
-    optimizer = torch.optim.AdamW(coder.parameters(), fused=True)
 
-    def autoencoder() -> None:
-        autoencoder_loss(coder, some_pictures(32, rng), 5e-4, rng).backward()
-        optimizer.step()
+# Latents with and without a KL term
+
+
+def small_coder_of(weight: float, seed: int) -> Autoencoder:
+    """Lesson 12's small autoencoder, trained with that weight of the KL term."""
+    net, rng = small_coder(seed), seeded(seed)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2, fused=True)
+    cycle = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: one_cycle(i / CODER_STEPS))
+    for _ in range(CODER_STEPS):
+        x, _ = some(32, rng)
+        mean, log_variance = net.gaussian(x)
+        made = net.paint(mean + (log_variance / 2).exp() * randn_like(mean, rng))
+        loss = pixel_error(made, x) + weight * kl_term(mean, log_variance)
         optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        cycle.step()
+    return net.eval().requires_grad_(False)
 
-    runs["autoencoder"] = autoencoder
-    for name, network, batch in (("text2shape", text2shape_network(), 32), ("latent2shape", latent2shape_network(), 64)):
-        adam = torch.optim.AdamW(network.net.parameters(), fused=True)
 
-        def step(network=network, batch=batch, adam=adam, name=name) -> None:
-            x = shapes.draw(scene[batch], rng).to(memory_format=torch.channels_last)
-            z = coder.encode(x, rng) if name == "latent2shape" else x
-            denoising_loss(network.given(prompts[batch]), z, rng).backward()
-            adam.step()
-            adam.zero_grad()
+def regularised_row(n: int, weight: float, seed: int) -> dict:
+    """What reconstructions, latents and samples show, of an autoencoder and a U-Net that are trained here."""
+    coder = small_coder_of(weight, seed)
+    x, label = some(500, seeded(1000))
+    mean, log_variance = coder.gaussian(x)
+    z = coder.encode(x, seeded(1))
+    each = (z - z.mean()).transpose(0, 1).flatten(1).std(1)
+    made, spread = judged(coder.decode(z), x, label), (z - z.mean()).abs().flatten() / z.std()
+    figures = {
+        "PSNR": made["PSNR"],
+        "detector": made["detector"],
+        "std": float(z.std()),
+        "channels": float(each.max() / each.min()),
+        "farthest": float(spread.kthvalue(int(0.999 * len(spread))).values),
+        "noise": float(log_variance.exp().mean() / z.var()),
+    }
+    scaled, rng, of = Scaled(coder), seeded(seed), ARMS["f = 4"]
+    learner, network = of.network(seed), of.network(seed)
 
-        runs[name] = step
-    return rounds(runs, 6)
+    def loss() -> Tensor:
+        x, label = some(32, rng)
+        return denoising_loss(learner.given(label), scaled.encode(x, rng), rng)
+
+    for state in steps_of(learner.net, loss, EMA(learner.net, 0.99, into=network.net), U_STEPS, lr=2e-3):
+        if state.step in (U_STEPS // 2, U_STEPS):
+            with torch.no_grad():
+                found = pictures_of(network, scaled, n, seed)["figures"]
+            figures |= {f"{name}, {state.step}": value for name, value in found.items()}
+    return {"figures": {name: round(value, 5) for name, value in figures.items()}}
 
 
 # A perceptual loss
@@ -323,7 +390,7 @@ def perceptual_jobs(seeds) -> list[dict]:
     """Each arm for the first five seeds; pixels alone for the others, too, which is the null."""
     few = [seed for seed in seeds if seed < 15]
     jobs = [{"arm": arm, "seed": seed} for seed in few for arm in (PIXELS, FEATURES, UNTRAINED)]
-    return jobs + [{"arm": PIXELS, "seed": seed} for seed in seeds if seed >= 15]
+    return jobs + [{"arm": PIXELS, "seed": seed} for seed in seeds if 15 <= seed < 20]
 
 
 def floors(**_) -> dict:
@@ -336,15 +403,25 @@ def floors(**_) -> dict:
 
 
 def arm_jobs(seeds) -> list[dict]:
-    return [{"arm": arm, "seed": seed, "seconds": s} for seed in seeds for arm in TRAINED for s in SECONDS]
+    return [{"arm": arm, "seed": seed, "seconds": s} for seed in seeds if seed < 20 for arm in TRAINED for s in SECONDS]
+
+
+def factor_jobs(seeds) -> list[dict]:
+    return [{"arm": f"f = {f}", "seed": s, "seconds": t} for t in SECONDS[:0:-1] for s in seeds if s < 13 for f in (2, 1)]
+
+
+def regularised_jobs(seeds) -> list[dict]:
+    return [{"weight": weight, "seed": seed} for seed in seeds if seed >= 20 for weight in (5e-4, 0.0)]
 
 
 PARTS = [
-    Part("cost", once={COST: costs, SHIPPED: shipped_costs}),
+    Part("cost", once={COST: costs, CODERS: coder_costs}),
     Part("arms", arm_jobs, arm_row),
+    Part("factors", factor_jobs, arm_row),
+    Part("regularised", regularised_jobs, regularised_row, into="regularised"),
     Part("perceptual", perceptual_jobs, perceptual_row, into="perceptual", once={"perceptual floors": floors}),
 ]
-BENCH = Benchmark("latents", PARTS, amounts={"n": 120}, seeds=range(10, 20), threads=1)
+BENCH = Benchmark("latents", PARTS, amounts={"n": 120}, seeds=range(10, 23), threads=1)
 
 if __name__ == "__main__":
     measure(__doc__, BENCH)
