@@ -47,7 +47,7 @@ class Continuous(Process):
 
     def _at(self, t: Time) -> tuple[Tensor, Tensor]:
         """The table's value at real times t, and its slope in the interval that ends at t, float64."""
-        t = validate.tensor("t", t, "a number or a tensor of them").cpu().double()
+        t = validate.tensor("t", t, "a number or a tensor of them", torch.float64).cpu().double()
         validate.time("t", t, 0, self.T)
         i, table = t.ceil().long().clamp(min=1), self._table
         slope = table[i] - table[i - 1]

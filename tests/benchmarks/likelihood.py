@@ -6,8 +6,8 @@ About six minutes on one core. The network is one training. Digits are rounded t
 level's width (seed 0). The ODE runs from x_1, as the network was never trained at t = 0, up to x_T, by Heun's method with
 times in equal ratios and one Rademacher probe (seed 1). The 20 digits that served for trials are not among those measured.
 
-- `bits`: of the last 200 held-out digits, each with its class; of the last 200 training digits; of the same held-out digits with
-  the pixels in another order; and of the held-out digits under the untrained network. 50 steps.
+- `bits`: of the last 200 held-out digits, each with its class; of the last 200 training digits; of the same held-out digits
+  with the pixels in another order; and of the held-out digits under the untrained network. 50 steps.
 - `classes`: of the same 200 digits with each of the ten classes, with one noise and one probe for all classes, and of those
   with the pixels in another order. 25 steps.
 - `steps`: mean bits of the first 50 of these over the number of steps.
@@ -15,7 +15,8 @@ times in equal ratios and one Rademacher probe (seed 1). The 20 digits that serv
 
 Fixed before the run: the network needs fewer bits than independent pixels (each pixel's histogram over the 4,000 training
 digits, with the noise of t = 1), in the mean of the paired differences over digits; and the digit's own class has the fewest
-bits of the ten for a share of the 200 that is above 0.9. Both conditions must fail for the digits with the pixels in another order.
+bits of the ten for a share of the 200 that is above 0.9. Both conditions must fail for the digits with the pixels in another
+order.
 """
 
 import math
