@@ -170,13 +170,13 @@ def sketch(
     if not validate.finite("low", low) < validate.finite("high", high):
         raise ValueError(f"high must be above low, {low:g}, got {high:g}")
     H, W = (validate.at_least("size", side, 16) for side in size)
-    ground, down = H - 9, torch.arange(H, device="cpu")[:, None]
+    ground, down = H - 9, torch.arange(H, device="cpu", dtype=torch.int64)[:, None]
     row = lambda v: ((high - v.detach().cpu().double()) / (high - low) * (ground - 1)).clamp(-9, H + 9).round().long()
-    spread = lambda v, n: v[torch.arange(n, device="cpu") * len(v) // n]
-    picture = torch.ones(3, H, W, device="cpu")
+    spread = lambda v, n: v[torch.arange(n, device="cpu", dtype=torch.int64) * len(v) // n]
+    picture = torch.ones(3, H, W, device="cpu", dtype=torch.float32)
     picture[:, (down >= row(spread(bars, W))) & (down < ground)] = 0.8
-    blue, red = (torch.tensor(to_rgb(COLOURS[k]), device="cpu")[:, None] for k in (0, 3))
-    at, across = row(spread(curve, 8 * W)), torch.arange(8 * W, device="cpu") // 8
+    blue, red = (torch.tensor(to_rgb(COLOURS[k]), device="cpu", dtype=torch.float32)[:, None] for k in (0, 3))
+    at, across = row(spread(curve, 8 * W)), torch.arange(8 * W, device="cpu", dtype=torch.int64) // 8
     for shift in (-1, 0, 1):
         seen = (at + shift >= 0) & (at + shift < ground)
         picture[:, (at + shift)[seen], across[seen]] = blue

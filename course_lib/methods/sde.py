@@ -42,7 +42,7 @@ class Continuous(Process):
     @property
     def _table(self) -> Tensor:
         """What is linear between whole times: log alpha_bar or sigma^2, (T + 1,)."""
-        whole = torch.arange(self.T + 1, device="cpu")
+        whole = torch.arange(self.T + 1, device="cpu", dtype=torch.int64)
         return self.chain.alpha_bar(whole).log() if isinstance(self.chain, DDPM) else self.chain.noise(whole) ** 2
 
     def _at(self, t: Time) -> tuple[Tensor, Tensor]:
