@@ -114,6 +114,18 @@ def test_the_steps_are_those_of_the_equation():
     torch.testing.assert_close(second.x, want)
 
 
+def test_on_a_variance_exploding_chain_the_steps_are_those_of_diffusers():
+    scheduler = pytest.importorskip("diffusers").ScoreSdeVeScheduler(sigma_min=0.05, sigma_max=5.0)
+    scheduler.set_timesteps(20)
+    scheduler.set_sigmas(20)
+    process = VarianceExploding(scheduler.discrete_sigmas.double())
+    exact, x, rng = ExactDenoiser(ring(), process), 5 * start(), seeded(3)
+    mine = result(reverse_sde(exact, x, process.times(20), 1.0, seeded(3)))
+    for k, t in zip(range(20, 0, -1), scheduler.timesteps):
+        x = scheduler.step_pred(exact(x, k).score, t, x, generator=rng).prev_sample
+    torch.testing.assert_close(mine, x, atol=1e-5, rtol=1e-5)
+
+
 def test_ddpm_tends_to_the_reverse_sde_and_the_probability_flow_of_the_paper_to_lam_0():
     exact, x = ExactDenoiser(ring(), chain), start(200)
 

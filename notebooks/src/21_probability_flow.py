@@ -77,8 +77,7 @@ for t in (1, 250, 1000):
 
 # %% [markdown]
 # To simulate an SDE, replace $dt$ by a short step and $dw$ by $\sqrt{dt}\, z$. This is the **Euler-Maruyama method**, Euler's
-# method (lesson 14) with noise. Below it leads 300 points of lesson 01's two Gaussians on the line from data to noise. The
-# colours are the exact density $q_t$ at each time.
+# method (lesson 14) with noise. `forward_sde` does it.
 #
 # ## How does the density move? The Fokker-Planck equation
 #
@@ -89,7 +88,8 @@ for t in (1, 250, 1000):
 #   + \frac{g^2}{2} \frac{\partial^2 q}{\partial x^2}.$$
 #
 # The first term moves the density with the drift. The second blurs it. For a Gaussian mixture $q_t$ is known, so we can test
-# the equation: compute the left and the right side by finite differences, and print the largest difference.
+# the equation on lesson 01's two Gaussians on the line. The cell computes the left and the right side by finite differences,
+# and prints the largest difference. The map below it has the exact density at each time, and ten paths from data to noise.
 
 # %%
 line = torch.linspace(-4, 4, 801, dtype=torch.float64)[:, None]
@@ -107,9 +107,9 @@ for t in (100.5, 300.5, 600.5):
 # %%
 def density_map(ax, title):
     """The exact density of x over t, as colours: dark where it is high; each time has its own scale."""
-    when = torch.linspace(1, 1000, 200, dtype=torch.float64)
+    when = torch.linspace(1, 1000, 100, dtype=torch.float64)
     height = torch.stack([q(t) / q(t).max() for t in when.tolist()], 1)
-    ax.imshow(height, extent=(1, 1000, -4, 4), origin="lower", aspect="auto", cmap="Blues")
+    ax.contourf(when, line[:, 0], height, levels=8, cmap="Blues")
     ax.set(title=title, xlabel="time t", ylim=(-3, 3))
 
 
@@ -151,7 +151,8 @@ plots.show(
 #
 # $$\boxed{\; dx = \Big(f x - \frac{1 + \lambda^2}{2}\, g^2 s\Big)\, dt + \lambda\, g\, dw \;}\qquad dt < 0.$$
 #
-# - $\lambda = 1$ is the **reverse SDE** (Song et al., eq. 6): the time reversal of the forward process, path by path.
+# - $\lambda = 1$ is the **reverse SDE** (Song et al., eq. 6), the forward process seen backwards: whole paths have the same
+#   distribution.
 # - $\lambda = 0$ is the probability-flow ODE. All its randomness is in $x_T$.
 # - Any other $\lambda$ has the same marginals. The part with $\lambda$ is Langevin dynamics (lesson 03), which leaves $q_t$ as
 #   it is.
@@ -224,7 +225,7 @@ def frame(points, t):
     return plots.sketch(curve, bars, 0, 1.25 * float(curve.max()), (points[:12, 0] + 3) / 6)
 
 
-film = [Step(t, torch.full((1, 1), float(i))) for i, t in enumerate(times.tolist())][::5]
+film = [Step(t, torch.full((1, 1), float(i))) for i, t in enumerate(times.tolist())][::8]
 play(
     film,
     draw=lambda step: {
@@ -453,10 +454,10 @@ def view_of(name, t):
     x = torch.linspace(-3, 3, 800, dtype=torch.float64)[:, None]
     density = data.log_prob(x, process.signal(t), process.noise(t)).exp()
     value = exact(x, t).as_view(name)[:, 0]
-    return plots.sketch(value, 2 * density / density.max() - 3, -3, 3, size=(100, 100))
+    return plots.sketch(value, 2 * density / density.max() - 3, -3, 3, size=(90, 90))
 
 
-some = [1, 10, 25, 50, 75, *range(100, 600, 50), *range(600, 1001, 100)]
+some = [1, 10, 25, 50, 75, *range(100, 451, 50), 600, 800, 1000]
 titles = dict(x0="x̂₀", eps="ε̂", score="score", v="v", flow="flow")
 dial(
     "t",
@@ -479,11 +480,12 @@ dial(
 # $u(x, t)$ and creates none. Where the velocity spreads points out, the density falls. The rate is the **divergence**, the
 # trace of the Jacobian, $\nabla \cdot u = \sum_i \partial u_i / \partial x_i$. Along a path
 #
-# $$\frac{d}{dt} \log q_t(x(t)) = -\nabla \cdot u, \qquad
-# \boxed{\; \log p(x(s)) = \log q_T(x(T)) + \int_s^T \nabla \cdot u\,(x(t), t)\, dt \;}$$
+# $$\frac{d}{dt} \log q_t(x(t)) = -\nabla \cdot u, \qquad\text{so}\qquad
+# \log p(x(s)) = \log q_T(x(T)) + \int_s^T \nabla \cdot u(x(t), t)\, dt$$
 #
 # (Song et al., eq. 39; the **instantaneous change of variables**). Start at the point $x$, follow the ODE *up* to noise, and
-# collect the divergence. At $T$ the density is that of standard normal noise.
+# collect the divergence. At $T$ the density is that of standard normal noise. With a learned score, $p$ is the density of what
+# this ODE draws. DDPM with the same network draws from another one.
 #
 # **The trace is expensive.** Automatic differentiation gives $e^\top J$ for one vector $e$ in one backward pass. The exact
 # trace of a picture with 256 pixels needs 256 of them, at every step. **Hutchinson's estimator** takes a random $e$ with mean 0
@@ -681,11 +683,10 @@ claim(
     figures=dict(
         bits=compare(network_bits, pixel_bits, "digits"),
         training=estimate(table["splits"]["training"], "digits"),
-        gaussian=estimate(table["baselines"]["one Gaussian"], "digits"),
         discrete=estimate(table["baselines"]["histograms"], "digits"),
     ),
-    measured="{bits:.2f} bits per dimension; the network on training digits {training:.2f}; one "
-    "Gaussian {gaussian:.2f}; the pixels' histograms without noise {discrete:.2f}; uniform 8",
+    measured="{bits:.2f} bits per dimension; the network on training digits {training:.2f}; the "
+    "pixels' histograms without noise {discrete:.2f}; uniform 8",
     holds=lambda bits: bits.lower,
     null={
         name: dict(bits=compare(table["splits"][of], pixel_bits, "digits"))
