@@ -67,7 +67,7 @@ from course_lib.widgets.player import play
 from course_lib.zoo import figures
 
 plots.style()
-BLUE, ORANGE, GREEN, RED, PINK = plots.COLOURS[:5]
+ORANGE, RED = plots.COLOURS[1], plots.COLOURS[3]
 chain = DDPM(linear_beta())  # T = 1,000
 process, data = Continuous(chain), pair()
 exact = ExactDenoiser(data, process)
@@ -89,7 +89,7 @@ for t in (1, 250, 1000):
 #
 # The first term moves the density with the drift. The second blurs it. For a Gaussian mixture $q_t$ is known, so we can test
 # the equation on lesson 01's two Gaussians on the line. The cell computes the left and the right side by finite differences,
-# and prints the largest difference. The map below it has the exact density at each time, and ten paths from data to noise.
+# and prints the largest difference. The map below it has the exact density at each time, and six paths from data to noise.
 
 # %%
 line = torch.linspace(-4, 4, 801, dtype=torch.float64)[:, None]
@@ -109,7 +109,7 @@ def density_map(ax, title):
     """The exact density of x over t, as colours: dark where it is high; each time has its own scale."""
     when = torch.linspace(1, 1000, 100, dtype=torch.float64)
     height = torch.stack([q(t) / q(t).max() for t in when.tolist()], 1)
-    ax.contourf(when, line[:, 0], height, levels=8, cmap="Blues")
+    ax.contourf(when, line[:, 0], height, levels=8, cmap="Blues", antialiased=False)
     ax.set(title=title, xlabel="time t", ylim=(-3, 3))
 
 
@@ -118,14 +118,14 @@ times[-1] = 1  # a step above 0, where eps is undefined
 x0 = data.sample(4000, seeded(0))[0].double()
 forward = torch.stack([step.x for step in forward_sde(process, x0, times, seeded(1))])
 forward = forward.flip(0)  # like `times`, from t = 1,000 down
-fig, ax = plt.subplots(figsize=(10, 4.4))
-density_map(ax, "Ten paths of the forward SDE")
-ax.plot(times, forward[:, :10, 0], color=RED, lw=1)
+fig, ax = plt.subplots(figsize=(8.5, 3.8))
+density_map(ax, "Six paths of the forward SDE")
+ax.plot(times[::4], forward[::4, :6, 0], color=RED, lw=1.5)
 ax.set(ylabel="x")
 plots.show(
     fig,
     alt="A map of the density over time, dark where it is high: two bands at x = -1 and 1 on the "
-    "left that merge to one broad band around 0 on the right. Ten ragged paths start in the two "
+    "left that merge to one broad band around 0 on the right. Six ragged paths start in the two "
     "bands and wander over the broad one.",
 )
 
@@ -192,18 +192,18 @@ check.solution("reverse_sde")
 x_T = torch.randn(4000, 1, generator=seeded(2), dtype=torch.float64)
 by_sde = my_reverse_sde(exact, x_T, times.tolist(), 1.0, seeded(3))
 by_ode = my_reverse_sde(exact, x_T, times.tolist(), 0.0, None)
-fig, axes = plt.subplots(1, 2, figsize=(11.5, 4.4), sharey=True)
+fig, axes = plt.subplots(1, 2, figsize=(11, 4), sharey=True)
 pairs_of = (
     ("Reverse SDE, λ = 1", by_sde, RED),
     ("Probability-flow ODE, λ = 0", by_ode, ORANGE),
 )
 for ax, (name, points, colour) in zip(axes, pairs_of):
     density_map(ax, name)
-    ax.plot(times, points[:, :8, 0], color=colour, lw=1.3)
+    ax.plot(times[::4], points[::4, :6, 0], color=colour, lw=1.5)
 axes[0].set_ylabel("x")
 plots.show(
     fig,
-    alt="Two maps of the same density with eight paths each, from noise on the right to the two "
+    alt="Two maps of the same density with six paths each, from noise on the right to the two "
     "bands on the left. Left, reverse SDE: ragged paths that cross. Right, probability flow: smooth "
     "paths that never cross.",
 )
@@ -225,7 +225,7 @@ def frame(points, t):
     return plots.sketch(curve, bars, 0, 1.25 * float(curve.max()), (points[:12, 0] + 3) / 6)
 
 
-film = [Step(t, torch.full((1, 1), float(i))) for i, t in enumerate(times.tolist())][::8]
+film = [Step(t, torch.full((1, 1), float(i))) for i, t in enumerate(times.tolist())][::10]
 play(
     film,
     draw=lambda step: {
@@ -457,7 +457,7 @@ def view_of(name, t):
     return plots.sketch(value, 2 * density / density.max() - 3, -3, 3, size=(90, 90))
 
 
-some = [1, 10, 25, 50, 75, *range(100, 451, 50), 600, 800, 1000]
+some = [1, 10, 25, 50, 100, 150, 200, 250, 300, 400, 600, 1000]
 titles = dict(x0="x̂₀", eps="ε̂", score="score", v="v", flow="flow")
 dial(
     "t",
