@@ -541,8 +541,7 @@ check.solution("ode_likelihood")
 # exactly normal. With two unit vectors as probes, your divergence is the exact trace over 2. Noise is 0.01 at the start, since
 # $\hat\epsilon$ is undefined without noise. The times have equal ratios, because close to the data the noise changes by a
 # factor, not by a difference. The error is the mean absolute difference to the closed form, over 200 points. Five sets of
-# points were drawn. Chosen after a trial with other points: with 40 steps an error below 0.02 nats, and a factor from 20 to 40
-# steps nearer to 4 than to 2 or 8.
+# points were drawn. The conditions of the claim below were chosen after a trial with other points.
 
 # %% tags=["nbval-ignore-output"]
 predict(
