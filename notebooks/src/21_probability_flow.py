@@ -49,7 +49,6 @@ course_map("21")
 # %%
 import matplotlib.pyplot as plt
 import torch
-
 from course_lib import plots
 from course_lib.datasets import digits
 from course_lib.datasets.points import pair, ring
@@ -120,7 +119,7 @@ forward = torch.stack([step.x for step in forward_sde(process, x0, times, seeded
 forward = forward.flip(0)  # like `times`, from t = 1,000 down
 fig, ax = plt.subplots(figsize=(8.5, 3.8))
 density_map(ax, "Six paths of the forward SDE")
-ax.plot(times[::4], forward[::4, :6, 0], color=RED, lw=1.5)
+ax.plot(times[::4], forward[::4, 4:10, 0], color=RED, lw=1.5)
 ax.set(ylabel="x")
 plots.show(
     fig,
@@ -428,7 +427,7 @@ claim(
 )
 
 # %% [markdown]
-# With other $z$ the ends differ by about the ring's size, in any number of steps. Both still have the same distribution.
+# With other $z$ the ends differ by about the ring's size, in any number of steps. Both still have nearly the same distribution.
 #
 # ## Five views of one prediction
 #
