@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
@@ -153,6 +155,36 @@ def pictures(
     ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     ax.spines[:].set_visible(False)
     return ax.figure
+
+
+def sketch(
+    curve: Tensor, bars: Tensor, low: float, high: float, marks: Tensor | None = None, size: tuple[int, int] = (110, 180)
+) -> Tensor:
+    """A small picture (1, 3, H, W) in [-1, 1] for a player or a dial: a blue curve over grey bars, from `low` to `high`.
+
+    `curve` (N,) and `bars` (M,) are spread evenly over the width; bars begin at `low`. `marks` (K,), in 0..1 of the width, are
+    ticks below. What lies outside is not drawn. `size` is (H, W), 16 or more each.
+    """
+    validate.row("curve", curve)
+    validate.row("bars", bars)
+    if not validate.finite("low", low) < validate.finite("high", high):
+        raise ValueError(f"high must be above low, {low:g}, got {high:g}")
+    H, W = (validate.at_least("size", side, 16) for side in size)
+    ground, down = H - 9, torch.arange(H, device="cpu", dtype=torch.int64)[:, None]
+    row = lambda v: ((high - v.detach().cpu().double()) / (high - low) * (ground - 1)).clamp(-9, H + 9).round().long()
+    spread = lambda v, n: v[torch.arange(n, device="cpu", dtype=torch.int64) * len(v) // n]
+    picture = torch.ones(3, H, W, device="cpu", dtype=torch.float32)
+    picture[:, (down >= row(spread(bars, W))) & (down < ground)] = 0.8
+    blue, red = (torch.tensor(to_rgb(COLOURS[k]), device="cpu", dtype=torch.float32)[:, None] for k in (0, 3))
+    at, across = row(spread(curve, 8 * W)), torch.arange(8 * W, device="cpu", dtype=torch.int64) // 8
+    for shift in (-1, 0, 1):
+        seen = (at + shift >= 0) & (at + shift < ground)
+        picture[:, (at + shift)[seen], across[seen]] = blue
+    picture[:, ground] = 0
+    for mark in [] if marks is None else validate.row("marks", marks).tolist():
+        if 0 <= mark < 1:
+            picture[:, ground + 2 :, int(mark * W)] = red
+    return picture[None] * 2 - 1
 
 
 def points(x: Tensor, label: Tensor | None = None, title: str = "", ax=None, reach: float = 1.6, size: float = 14):

@@ -28,6 +28,7 @@ from course_lib.methods import (
     gan_vae,
     interpolation,
     latents,
+    sde,
     sdxl,
     tilted_density,
     unclip,
@@ -386,6 +387,8 @@ names = Kind((), {"few": ["a"], "3": 3, "None": None})
 api(plots.pictures, x=picture, columns=optional(whole(2)).but("a list"), scale=number(0.06, above=0), rows=names)
 few_labels = Kind(None, {"text": "x", "few": LABEL[:2]})
 api(plots.points, x=batch(P, (6, 3)), label=few_labels, reach=number(1.6, above=0), size=number(14, above=0))
+heights = numbers(TIME).but("negative", "zero", "more")
+api(plots.sketch, curve=heights, bars=heights, low=number(0.0), high=number(1.0), marks=optional(heights))
 api(plots.show, fig=a(plots.plt.figure(figsize=(2, 2))), alt=Kind("words", {"None": None, "3": 3, "empty": "", "blank": "  "}))
 
 # Methods
@@ -447,6 +450,20 @@ api(latents.kl_term, mean=output(X, (4, 1, 7, 8)), log_variance=output(X, (4, 1,
 api(latents.autoencoder_loss, net=a(AUTO), x=batch(RGB, (2, 3, 31, 32)), weight=number(0.1, least=0), rng=rng())
 api(latents.quantize, z=output(X, (4, 1, 8)), codebook=output(torch.randn(5, 1), (5, 2)))
 api(latents.unit_scale, z=batch(X, (4, 1, 8, 8)))
+api(sde.Continuous, chain=a(CHAIN, flow=FLOW))
+api(sde.Continuous(CHAIN).signal, "Continuous.signal", t=time_of(2.5, 20).but("two", "a list"))
+api(sde.Continuous(CHAIN).times, "Continuous.times", n=whole(3))
+api(sde.Continuous(CHAIN).sample_t, "Continuous.sample_t", batch=whole(3), rng=rng())
+api(sde.drift_diffusion, process=a(CHAIN), t=time_of(3, 20).but("two", "a list"))
+api(sde.forward_sde, process=a(CHAIN), x=batch(P), times=times(TIMES), rng=rng())
+api(sde.reverse_sde, denoiser=denoiser(EXACT), x=start, times=times(TIMES), lam=number(0.5, least=0), rng=rng())
+api(sde.divergence, field=function(torch.sin), x=batch(P), probes=optional(batch(P[None].sign(), (2, 5, 2))).but("one row"))
+api(
+    sde.log_likelihood, denoiser=denoiser(EXACT), x=start, times=times(TIMES[:-1], noiseless=TIMES), probes=whole(1, 0),
+    rng=rng(), solver=function(sde.heun_move),
+)
+api(sde.dequantize, x=batch(X), width=number(0.1, above=0), rng=rng())
+api(sde.bits_per_dimension, log_p=heights, dim=whole(4), width=number(0.1, above=0))
 api(latents.psnr, x=batch(X, (4, 1, 7, 8)), y=batch(X, (4, 1, 7, 8)))
 share = number(0.5, least=0, most=1)
 api(sdxl.crop_and_shrink, scene=a(SCENE), rng=rng(), small=share, cut=share)
@@ -772,7 +789,7 @@ repository = word("a/b", "ada", "ada/course.git", "ada/", "/course", "a b/c", "a
 publish = lambda owner_repo: address.publish(owner_repo, ROOT / "build/nowhere")
 api(publish, "address.publish", owner_repo=Kind(..., repository.bad))
 api(checks.solution, name=word("slerp"))
-api(quiz, lesson=word("07", "99", "21", "7"), seed=whole(0, 0), n=optional(whole(2, 1, 99)))
+api(quiz, lesson=word("07", "99", "98", "7"), seed=whole(0, 0), n=optional(whole(2, 1, 99)))
 verdict = Question("verdict", "It is so.", "", ("holds", "does not"), 0, "It does.", "a-b")
 questions = Kind([verdict], {"None": None, "none": [], "text": "x", "numbers": [1]})
 api(quiz_page.text, questions=questions)

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from course_lib import metrics
+from course_lib import metrics, plots
 from course_lib.datasets import captions, digits, points, scenes, shapes, words
 from course_lib.denoisers import NULL, ExactDenoiser, Network
 from course_lib.files import ROOT
 from course_lib.guidance import ClassifierGuided, ExactClassifier, NoisyClassifier
-from course_lib.methods import cascades, distillation, editing, gan_vae, latents, sdxl, tilted_density, unclip, watermark
+from course_lib.methods import cascades, distillation, editing, gan_vae, latents, sde, sdxl, tilted_density, unclip, watermark
 from course_lib.mixtures import GaussianMixture
 from course_lib.nets import (
     attention,
@@ -221,6 +221,12 @@ CALLS = {
     "a refiner": lambda: sdxl.refiner_loss(DENOISERS["unet"].given(LABEL), X, 5, seeded(0)),
     "generators": lambda: (GAN.sample(4, seeded(0)), gan_vae.sample_generator(GAN, 3, seeded(0))),
     "points of a denoiser": lambda: gan_vae.sample_generator(Network(NETS["mlp"], DDPM(cosine_beta(60)), "v"), 3, seeded(0)),
+    "an SDE": lambda: (
+        result(sde.forward_sde(CHAIN, P, CHAIN.times(3), seeded(0))),
+        result(sde.reverse_sde(EXACT, P, CHAIN.times(3), 1.0, seeded(0))),
+        sde.log_likelihood(EXACT, P, CHAIN.times(3)[:-1], 1, seeded(0)), sde.dequantize(X, 0.1, seeded(0)),
+        sde.drift_diffusion(sde.Continuous(CHAIN), 2.5), plots.sketch(P[:, 0], P[:, 1].abs(), -2, 2, P[:, 0]),
+    ),
     "tilted density": lambda: tilted_density.distance(MIX, 1, 2.0, CHAIN, CHAIN.times(4), PLANE, PLANE),
     "unCLIP": lambda: (METHOD.sample_prior(["a star"], steps=2, rng=seeded(0)), METHOD.sample(Z, steps=2, rng=seeded(0))),
     "watermarks": lambda: (watermark.match(watermark.add_mark(X, KEY), KEY), watermark.draw_key(8)),

@@ -21,7 +21,7 @@ from course_lib.guidance import (
     StaticThreshold,
     classifier_free,
 )
-from course_lib.methods import cascades, distillation, editing, gan_vae, interpolation, latents, sdxl, watermark
+from course_lib.methods import cascades, distillation, editing, gan_vae, interpolation, latents, sde, sdxl, watermark
 from course_lib.methods.clip_guidance import ClipGuided
 from course_lib.nets.autoencoder import Autoencoder
 from course_lib.nets.classifier import TimedClassifier
@@ -135,6 +135,7 @@ SAMPLERS = {
     "heun": lambda d, x: heun(d, x, d.process.times(4)),
     "consistency": lambda d, x: consistency(d, x, d.process.times(4), seeded(0)),
     "probability flow": lambda d, x: probability_flow(d, x, d.process.times(4)),
+    "reverse SDE": lambda d, x: sde.reverse_sde(d, x, d.process.times(4), 1.0, seeded(0)),
     "langevin": lambda d, x: langevin(d, x, 5, 3, 0.01, seeded(0)),
     "annealed langevin": lambda d, x: annealed_langevin(d, x, d.process.times(4), 2, 1e-4, seeded(0)),
     "invert": lambda d, x: invert(d, x, d.process.times(4)),
@@ -311,6 +312,18 @@ def test_metrics():
     ]
     assert all(torch.isfinite(torch.tensor(float(v))) for v in values)
     there(interpolation.slerp(X.to(DEVICE), X.flip(0).to(DEVICE), 0.3))
+
+
+@pytest.mark.parametrize("kind", ["network", "exact"])
+@HERE_AND_THERE
+def test_likelihood(kind, where):
+    denoiser = mlp(CHAIN) if kind == "network" else ExactDenoiser(ring(), CHAIN)
+    x, times = POINTS.to(where), torch.tensor([20, 8, 1])
+    for probes in (0, 1):
+        for found in sde.log_likelihood(denoiser, x, times, probes, seeded(0)):
+            there(found, where)
+    there(result(sde.forward_sde(CHAIN, x, times, seeded(0))), where)
+    there(sde.bits_per_dimension(sde.log_likelihood(denoiser, sde.dequantize(x, 0.1, seeded(0)), times)[0], 2, 0.1), where)
 
 
 def test_watermarks():

@@ -135,6 +135,16 @@ def test_points_are_distinguished_by_colour_and_by_shape():
     assert len(axis.collections) == 9 and len(styles) == 8 and to_rgb(plots.COLOURS[0]) in {colour for colour, _ in styles}
 
 
+def test_a_sketch_draws_a_curve_over_bars():
+    line = torch.linspace(0, 1, 800)
+    made = plots.sketch(line, torch.tensor([0.0, 1.0]), 0, 1, torch.tensor([0.5, 2.0]), size=(40, 60))
+    assert made.shape == (1, 3, 40, 60) and made.min() >= -1 and made.max() <= 1
+    unit = (made[0] + 1) / 2
+    assert unit[0, 20, 50].item() == pytest.approx(0.8) and unit[0, 5, 10] == 1  # bars on the right alone
+    assert (unit[:, 0, 59] - torch.tensor(to_rgb(plots.COLOURS[0]))).abs().max() < 1e-6  # the curve ends at the top
+    assert (unit[0, 34:, 30] > 0.8).all() and (unit[2, 34:, 30] == 0).all()  # a mark in the middle, and none outside
+
+
 @pytest.mark.parametrize(
     "call, words",
     [

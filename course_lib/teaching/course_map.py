@@ -34,6 +34,11 @@ LESSONS = {
         "18": "Consistency and LCM",
     },
     "Use": {"19": "Applications", "20": "Ethics"},
+    "After the lecture": {
+        "21": "SDEs and probability flow",
+        "22": "EDM and fast solvers",
+        "23": "Flow matching",
+    },
 }
 """Each part's lessons: number to title. The only list of lessons; the README's table is tested against it."""
 

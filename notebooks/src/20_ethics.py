@@ -837,4 +837,5 @@ guesses("copy-duplicates.often", "bias-plane.far", "mark-rings.turn")
 #
 # ## Next
 #
-# This is the last lesson of the lecture. [All claims](CLAIMS.md) holds what the lessons measured.
+# This is the last lesson of the lecture. [Lesson 21](21_probability_flow.ipynb) begins what has come after it: diffusion in
+# continuous time.
