@@ -26,7 +26,7 @@ def karras_sigmas(n: int, low: float = 0.002, high: float = 80.0, rho: float = 7
     if not 0 < validate.finite("low", low) < validate.finite("high", high):
         raise ValueError(f"low and high must satisfy 0 < low < high, got {low} and {high}")
     ends = torch.linspace(high ** (1 / rho), low ** (1 / rho), n, dtype=torch.float64, device="cpu")
-    return torch.cat([ends**rho, torch.zeros(1, dtype=torch.float64, device="cpu")])
+    return torch.cat([(ends**rho).clamp(low, high), torch.zeros(1, dtype=torch.float64, device="cpu")])
 
 
 @dataclass(frozen=True)
