@@ -5,7 +5,7 @@ import torch
 
 from course_lib.datasets.points import ring
 from course_lib.denoisers import ExactDenoiser
-from course_lib.methods.edm import EDM, Preconditioned, churn, edm_loss, karras_sigmas
+from course_lib.methods.edm import EDM, Preconditioned, churn, edm_loss, karras_sigmas, nearest_times
 from course_lib.methods.solvers import deis, dpm_solver, plms, unipc
 from course_lib.mixtures import GaussianMixture
 from course_lib.nets.mlp import MLP
@@ -123,6 +123,15 @@ def test_karras_times_are_equal_to_diffusers():
     theirs = made._compute_karras_sigmas(torch.linspace(0, 1, 10, dtype=torch.float64))
     assert torch.allclose(edm.times(10)[:-1], theirs) and edm.times(10)[-1] == 0 and len(edm.times(10)) == 11
     assert torch.equal(karras_sigmas(10), edm.times(10))
+
+
+def test_the_nearest_times_have_the_noise_levels_that_are_asked_for():
+    sigmas = karras_sigmas(10, 0.1, 10.0)
+    times = nearest_times(chain, sigmas)
+    assert times[0] == 1000 and times[-1] == 0 and len(times) == 11 and (times.diff() < 0).all()
+    levels = chain.noise(times) / chain.signal(times)
+    assert (levels[1:-1] / sigmas[1:-1]).log().abs().max() < 0.05
+    assert nearest_times(chain, torch.tensor([5.0, 1e-9, 1e-10, 0])).tolist() == [1000, 1, 0]
 
 
 def test_dpm_solver_on_karras_times_is_equal_to_diffusers():
@@ -272,6 +281,10 @@ def test_churn_with_much_noise_still_recovers_the_mixture():
         (lambda: list(churn(of_edm, start(), edm.times(3), order=3)), "order must be one of 1, 2, got 3"),
         (lambda: karras_sigmas(10, 1.0, 0.5), "low and high must satisfy 0 < low < high, got 1.0 and 0.5"),
         (lambda: Preconditioned(MLP(), edm, sigma_data=0.0), "sigma_data must be positive, got 0.0"),
+        (
+            lambda: nearest_times(chain, torch.tensor([1.0, 2.0, 0.0])),
+            "sigmas must be two or more that fall to 0, got [1.0, 2.0",
+        ),
         (lambda: edm.noise(81), "t must lie in [0, 80], got 81"),
     ],
 )

@@ -12,7 +12,7 @@ from torch import Tensor
 from course_lib import validate
 from course_lib.denoisers import Denoiser, Network, run_on_device_of
 from course_lib.prediction import Prediction
-from course_lib.process import Noise, Process, Time, expand_like, randn, randn_like
+from course_lib.process import DDPM, Noise, Process, Time, expand_like, randn, randn_like
 from course_lib.samplers import Step, moves
 
 
@@ -27,6 +27,22 @@ def karras_sigmas(n: int, low: float = 0.002, high: float = 80.0, rho: float = 7
         raise ValueError(f"low and high must satisfy 0 < low < high, got {low} and {high}")
     ends = torch.linspace(high ** (1 / rho), low ** (1 / rho), n, dtype=torch.float64, device="cpu")
     return torch.cat([(ends**rho).clamp(low, high), torch.zeros(1, dtype=torch.float64, device="cpu")])
+
+
+def nearest_times(process: DDPM, sigmas: Tensor) -> Tensor:
+    """The whole times (N,) of a chain whose noise levels b / a are nearest, in the logarithm, to falling `sigmas` that end with 0.
+
+    The first is T, since sampling starts from noise alone, and the last is 0; a time that is nearest to two levels stands once.
+    Karras et al. 2022, section 3, use older networks with other noise levels in this way.
+    """
+    validate.instance("process", process, DDPM)
+    sigmas = validate.row("sigmas", sigmas).cpu().double()
+    if len(sigmas) < 2 or not (sigmas.diff() < 0).all() or sigmas[-1] != 0:
+        raise ValueError(f"sigmas must be two or more that fall to 0, got {sigmas.tolist()}")
+    t = torch.arange(1, process.T + 1, dtype=torch.long, device="cpu")
+    levels = (process.noise(t) / process.signal(t)).log()
+    nearest = 1 + (levels - sigmas[1:-1, None].log()).abs().argmin(1)
+    return torch.cat([torch.tensor([0, process.T], dtype=torch.long, device="cpu"), nearest]).unique().flip(0)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ The protocol was written before the runs.
   takes two a move but one in the last, PLMS one more than moves. Conditions: at 10 evaluations the error of DPM-Solver++(2M) is
   below that of DDIM at 25 (null: DDIM at 10), and its Frechet distance is above that of DDIM at 25 by less than 0.01 (null:
   DDIM at 5).
+- `levels`, added when the first noise of `runs` had been seen: the same digits in 10 evaluations at Karras' noise levels, rho = 7,
+  from 10 down to 0.1, by the nearest whole times. The range was chosen with 60 digits of another noise. Five noises.
 - `preconditioning`: five trainings of a residual MLP on the ring (2,000 steps of 256 points, no average of weights) for each
   way to make x_0 from the net: EDM's; without c_in; the net predicts x_0, or eps, both with c_in; and x_0 without c_in. All
   have the same c_noise, times and loss of x_0. `excess` is the mean weighted square of the difference from the exact x_0 per
@@ -30,7 +32,7 @@ from torch import Tensor
 
 from course_lib.datasets.points import ring
 from course_lib.denoisers import ExactDenoiser
-from course_lib.methods.edm import EDM, Preconditioned, edm_loss
+from course_lib.methods.edm import EDM, Preconditioned, edm_loss, karras_sigmas, nearest_times
 from course_lib.methods.solvers import deis, dpm_solver, plms, unipc
 from course_lib.metrics import sliced_wasserstein
 from course_lib.nets.mlp import MLP
@@ -67,12 +69,21 @@ def start(n: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def digits_row(n: int, seed: int, solver: str, evaluations: int) -> dict:
+    steps, spent = moves(solver, evaluations)
+    return {"spent": spent} | scored(n, seed, solver, models.load("digits").process.times(steps))
+
+
+def levels_row(n: int, seed: int, solver: str) -> dict:
+    return scored(n, seed, solver, nearest_times(models.load("digits").process, karras_sigmas(10, 0.1, 10.0)))
+
+
+def scored(n: int, seed: int, solver: str, times: Tensor) -> dict:
+    """The scores of a solver's digits at these times, and their difference from the network's own solution."""
     noise, truth = start(n, seed)
     label, (sampler, options) = torch.arange(n) % 10, SOLVERS[solver]
-    steps, spent = moves(solver, evaluations)
-    made = sample(models.load("digits").given(label), noise, steps, sampler, batch=n, **options)
+    made = result(sampler(models.load("digits").given(label), noise, times, **options))
     error = float((made - truth).square().mean().sqrt())
-    return {"spent": spent, "figures": {"error": round(error, 5)} | digit_scores(made, label)}
+    return {"figures": {"error": round(error, 5)} | digit_scores(made, label)}
 
 
 def digits_jobs(seeds) -> list[dict]:
@@ -149,6 +160,14 @@ BENCH = Benchmark(
             row=preconditioning,
         ),
         Part("digits", jobs=digits_jobs, row=digits_row, once={"the same, real against real": digits_floor}),
+        Part(
+            "levels",
+            into="levels",
+            jobs=lambda seeds: [
+                {"seed": seed, "solver": solver} for seed in seeds for solver in ("DDIM", "DPM-Solver++(2M)", "UniPC-2")
+            ],
+            row=levels_row,
+        ),
     ],
     amounts={"n": 500},
     seeds=tuple(range(5)),
