@@ -30,10 +30,10 @@ def karras_sigmas(n: int, low: float = 0.002, high: float = 80.0, rho: float = 7
 
 
 def nearest_times(process: DDPM, sigmas: Tensor) -> Tensor:
-    """The whole times (N,) of a chain whose noise levels b / a are nearest, in the logarithm, to falling `sigmas` that end with 0.
+    """The whole times (N,) of a chain whose noise levels b / a are nearest, in the logarithm, to `sigmas`, which fall to 0.
 
     The first is T, since sampling starts from noise alone, and the last is 0; a time that is nearest to two levels stands once.
-    Karras et al. 2022, section 3, use older networks with other noise levels in this way.
+    As `round_sigma` in the code of Karras et al. 2022. Raises ValueError unless sigmas fall to 0.
     """
     validate.instance("process", process, DDPM)
     sigmas = validate.row("sigmas", sigmas).cpu().double()
@@ -142,9 +142,10 @@ def churn(
     validate.choice("order", order, (1, 2))
     validate.finite("amount", amount, 0)
     validate.finite("scale", scale, 0)
+    low, high = _pair("between", between)
     gamma = min(amount / len(pairs), math.sqrt(2) - 1)
     for t, s in pairs:
-        t_hat = min(t * (1 + gamma), denoiser.process.T) if between[0] <= t <= between[1] else t
+        t_hat = min(t * (1 + gamma), denoiser.process.T) if low <= t <= high else t
         if t_hat > t:
             x = x + (t_hat**2 - t**2) ** 0.5 * scale * randn_like(x, rng)
         pred = denoiser(x, t_hat)
@@ -154,3 +155,10 @@ def churn(
             d = (d + denoiser(x + (s - t_hat) * d, s).eps) / 2
         x = x + (s - t_hat) * d
     yield Step(s, x)
+
+
+def _pair(name: str, values: tuple[float, float]) -> tuple[float, float]:
+    """Two numbers. Raises TypeError or ValueError for anything else."""
+    if not isinstance(values, tuple | list) or len(values) != 2:
+        raise TypeError(f"{name} must be a pair of numbers, got {values!r}")
+    return validate.finite(name, values[0], 0), validate.finite(name, values[1], 0)
