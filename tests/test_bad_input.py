@@ -446,7 +446,7 @@ api(edm.EDM, **levels, rho=number(7.0, above=0), **edm_of)
 api(edm.EDM().noise, "EDM.noise", t=time_of(0.5, 80).but("two", "a list"))
 api(edm.EDM().times, "EDM.times", n=whole(3, 2))
 api(edm.EDM().sample_t, "EDM.sample_t", batch=whole(3), rng=rng())
-falling = {"None": None, "text": "x", "rising": torch.tensor([0.0, 1.0]), "nan": P[0] * math.nan, "to 1": torch.tensor([2.0, 1])}
+falling = {"None": None, "text": "x", "rising": torch.tensor([0.0, 1.0]), "nan": P[0] * math.nan, "to 1": torch.tensor([2.0])}
 api(edm.nearest_times, process=a(CHAIN, flow=FLOW), sigmas=Kind(torch.tensor([5.0, 1.0, 0.0]), falling))
 api(
     edm.Preconditioned, net=module(NET.net).but("a function"), process=a(CHAIN), view=word("eps"),
