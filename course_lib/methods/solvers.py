@@ -1,7 +1,7 @@
 """Fast solvers of the probability-flow ODE: DPM-Solver++, DEIS, UniPC and PLMS.
 
 All but PLMS integrate exactly what is linear in x. With lambda = log(a / b), the solution from time o to time s is
-x_s = b_s / b_o x_o + b_s int e^lambda x0(lambda) dlambda (Lu et al. 2022, DPM-Solver++, eq. 8); a polynomial in lambda stands
+x_s = b_s / b_o x_o + b_s int e^lambda x0(lambda) dlambda (Lu et al. 2022, DPM-Solver++); a polynomial in lambda stands
 for the predicted x_0. One move takes one evaluation of the denoiser, unless a function says otherwise.
 """
 

@@ -5,7 +5,7 @@
 # solver of second order that takes one evaluation of the network per move. You can measure the order of a solver, and say why
 # the last move spoils it.
 #
-# **Time** 60 minutes; in a class leave the box about new noise, "Failure museum" and all after "What you saw" for home. **Needs**
+# **Time** 60 minutes; in a class leave the optional part, "Failure museum" and all after "What you saw" for home. **Needs**
 # lesson 02 (the views $x_0$, $\epsilon$, $v$), lesson 14 (DDIM, the probability-flow ODE), lesson 16 (rectified flow).
 # **Papers** Tero Karras, Miika Aittala, Timo Aila, Samuli Laine: *Elucidating the Design Space of Diffusion-Based Generative
 # Models* (2022), called EDM; Cheng Lu et al.: *DPM-Solver* and *DPM-Solver++* (2022); Wenliang Zhao et al.: *UniPC* (2023);
@@ -21,16 +21,16 @@ course_map("22")
 # ## How is a network preconditioned?
 #
 # Divide $x_t = a\,x_0 + b\,\epsilon$ by the signal $a$. Then $x = x_0 + \sigma\,\epsilon$, with $\sigma = b / a$. Every process
-# of this course is this one, with another scale and another clock (lesson 14 used the same variables). EDM takes $\sigma$ itself
-# as the time, from 80 down to 0.
+# of this course is this one, with another scale and another clock (lesson 14 used the same variables). EDM takes $\sigma$
+# itself as the time, from 80 down to 0.
 #
 # A plain network has a hard task in these variables. Its input has a standard deviation from 0.5 to 80. The two targets that we
 # know have opposite defects:
 #
 # - The network predicts $x_0$. Where $\sigma$ is small, $x_0$ is almost the input. The network must copy it, and each error of
 #   the copy stays.
-# - The network predicts $\epsilon$. Then $\hat x_0 = x - \sigma\,\hat\epsilon$ multiplies each error of the network by $\sigma$:
-#   by 80 at the start.
+# - The network predicts $\epsilon$. Then $\hat x_0 = x - \sigma\,\hat\epsilon$ multiplies each error of the network by
+#   $\sigma$: by 80 at the start.
 #
 # **Preconditioning** means to scale what a network is given and what it puts out, so that both have unit size at every noise
 # level. EDM writes the prediction of $x_0$ around a network $F$ (Karras et al., eq. 7):
@@ -53,10 +53,10 @@ course_map("22")
 # c_\text{out} = \frac{\sigma\,\sigma_d}{\sqrt{\sigma^2 + \sigma_d^2}}, \qquad
 # c_\text{in} = \frac{1}{\sqrt{\sigma^2 + \sigma_d^2}}, \qquad c_\text{noise} = \tfrac14 \ln \sigma .$$
 #
-# The last one has no derivation. It only has to tell the noise levels apart. With little noise $F$ predicts the noise, with
-# much noise it predicts the data. You know a special case. For $\sigma_d = 1$ and $a^2 + b^2 = 1$, the first two factors give
-# $\hat x_0 = a\,x_t + b\,F$, and lesson 02 has $\hat x_0 = a\,x_t - b\,\hat v$: so $F = -\hat v$. **The $v$ of lesson 02 is
-# EDM's preconditioning for data of unit variance.**
+# The last one has no derivation. It only has to tell the noise levels apart. With little noise $F$ predicts minus the noise,
+# with much noise it predicts the data. You know a special case. For $\sigma_d = 1$ and $a^2 + b^2 = 1$, the first two factors
+# give $\hat x_0 = a\,x_t + b\,F$, and lesson 02 has $\hat x_0 = a\,x_t - b\,\hat v$: so $F = -\hat v$. **The $v$ of lesson 02
+# is EDM's preconditioning for data of unit variance.**
 #
 # ### Exercise 1: preconditioning (difficulty 2, 7 minutes)
 #
@@ -72,9 +72,10 @@ from course_lib import plots
 from course_lib.datasets.points import ring
 from course_lib.denoisers import ExactDenoiser
 from course_lib.methods.edm import EDM, churn
-from course_lib.methods.solvers import dpm_solver, unipc
-from course_lib.process import RectifiedFlow, seeded
-from course_lib.samplers import ddim, heun, rectified_flow, result, sample
+from course_lib.methods.solvers import dpm_solver, plms, unipc
+from course_lib.process import DDPM, RectifiedFlow, seeded
+from course_lib.samplers import ddim, heun, rectified_flow, result
+from course_lib.schedules import cosine_beta, linear_beta
 from course_lib.teaching import checks as check
 from course_lib.teaching.claims import claim
 from course_lib.teaching.evidence import all_of, compare, estimate
@@ -121,15 +122,15 @@ plots.show(
 )
 
 # %% [markdown]
-# EDM's loss is the squared error of $\hat x_0$ with the weight $1 / c_\text{out}^2$. Then the error of $F$ has weight 1 at every
-# noise level, and a net that puts out 0 has a loss of 1 everywhere. Training times are drawn with $\ln \sigma \sim
+# EDM's loss is the squared error of $\hat x_0$ with the weight $1 / c_\text{out}^2$. Then the error of $F$ has weight 1 at
+# every noise level, and a net that puts out 0 has a loss of 1 everywhere. Training times are drawn with $\ln \sigma \sim
 # \mathcal{N}(-1.2, 1.2^2)$ (Table 1), mostly in the middle.
 #
-# **Which part matters?** `tests/benchmarks/solvers.py` trains a small network on the ring, five trainings for each of five ways:
-# EDM; EDM without $c_\text{in}$; the net predicts $x_0$, or $\epsilon$, both with $c_\text{in}$; and $x_0$ without
-# $c_\text{in}$, that is, no preconditioning. All have the same times, the same loss of $\hat x_0$ and the same $c_\text{noise}$.
-# On the ring the best prediction is known. The **excess** is the weighted squared distance from it: what the loss has above its
-# floor.
+# **Which part matters?** `tests/benchmarks/solvers.py` trains a small network on the ring, five trainings for each of five
+# ways: EDM; EDM without $c_\text{in}$; the net predicts $x_0$, or $\epsilon$, both with $c_\text{in}$; and $x_0$ without
+# $c_\text{in}$, that is, no preconditioning. All have the same times, the same loss of $\hat x_0$ and the same
+# $c_\text{noise}$. On the ring the best prediction is known. The **excess** is the weighted squared distance from it: what the
+# loss has above its floor.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -143,27 +144,45 @@ trained = figures.load("solvers", "preconditioning")
 WAYS = ("EDM", "EDM, without c_in", "x0", "eps", "x0, without c_in")
 excess = {way: figures.values(trained, "excess", way=way) for way in WAYS}
 sigmas = (0.01, 0.03, 0.1, 0.3, 1, 3, 10)
-names = dict(zip(WAYS, ("EDM", "EDM, without $c_{in}$", "$x_0$", "ε", "$x_0$, without $c_{in}$")))
-
-fig, (left, right) = plt.subplots(1, 2, figsize=(12, 4.9), width_ratios=(1, 1.25))
-each = [estimate(excess[way]) for way in WAYS]
-left.errorbar(
-    [e.mean for e in each], range(5), xerr=[e.margin for e in each], fmt="o", ms=9, capsize=6
+names = dict(
+    zip(WAYS, ("EDM", "EDM, without $c_{in}$", "$x_0$", "ε", "$x_0$, without $c_{in}$"))
 )
-left.set_yticks(range(5), names.values())
-left.set(xscale="log", ylim=(4.5, -0.5), xlabel="excess", title="All noise levels")
-for way, line, colour in zip(WAYS, ("o-", "s--", "^:", "v-.", "D--"), plots.COLOURS):
+
+samples = {way: figures.values(trained, "distance", way=way) for way in WAYS}
+fig, axes = plt.subplots(1, 3, figsize=(12, 4.6), width_ratios=(1, 1, 1.3))
+looks = list(zip(WAYS, ("o-", "s--", "^:", "v-.", "D--"), plots.COLOURS))
+for ax, values in zip(axes, (excess, samples)):
+    for row, (way, line, colour) in enumerate(looks):
+        each = estimate(values[way])
+        style = dict(fmt=line[0], color=colour, ms=9, capsize=6)
+        ax.errorbar(each.mean, row, xerr=each.margin, **style)
+    ax.set(ylim=(4.5, -0.5), xlim=(0, None))
+axes[0].set_yticks(range(5), names.values())
+axes[1].set_yticks(range(5), [])
+axes[0].set_title("Excess,\nall noise levels")
+axes[1].set_title("Samples: distance\nfrom the ring")
+for way, line, colour in looks:
     at = [figures.values(trained, f"by sigma: {s:g}", way=way).mean() for s in sigmas]
-    right.plot(sigmas, at, line, color=colour, ms=8, label=names[way])
-right.set(xscale="log", yscale="log", xlabel="noise level σ", title="By noise level")
-right.legend(fontsize=13, loc="center left", bbox_to_anchor=(1, 0.5))
-plots.show(fig, alt="ALT1")
+    axes[2].plot(sigmas, at, line, color=colour, ms=8)
+axes[2].set(xscale="log", yscale="log", xlabel="noise level σ")
+axes[2].set_title("Excess,\nby noise level")
+plots.show(
+    fig,
+    alt="Three plots for five ways to make x0. Excess with margins: EDM 0.03, without c_in 0.02, "
+    "x0 0.07, eps 0.01, x0 without c_in 0.075. Distance of samples: eps 0.5, all others below "
+    "0.1. Right: all curves peak at sigma = 0.1 and are lowest near 1; at 10 EDM has 0.002, eps "
+    "and x0 more than 0.04, x0 without c_in 0.5.",
+)
+for way in WAYS:
+    print(f"{way:17} excess {estimate(excess[way]):.3f}  samples {estimate(samples[way]):.3f}")
+
 
 # %%
 def preconditioning(way, other="x0, without c_in"):
     """The claim's figures of a way to make x_0, beside another."""
     return dict(
         excess=compare(excess[way], excess[other]),
+        samples=compare(samples[way], samples[other]),
         worst=max(WAYS, key=lambda name: excess[name].mean()),
     )
 
@@ -173,7 +192,8 @@ claim(
     "On the ring, a small network with EDM's preconditioning ends nearer to the exact x_0 "
     "than the same network that predicts x_0 from the bare input.",
     figures=preconditioning("EDM"),
-    measured="excess of EDM beside no preconditioning {excess:.3f}; largest excess: {worst}",
+    measured="EDM beside no preconditioning, excess {excess:.3f}, distance of samples "
+    "{samples:.3f}; largest excess: {worst}",
     holds=lambda excess: excess.lower,
     null={
         "no preconditioning, the trainings in another order": dict(
@@ -185,7 +205,14 @@ claim(
 )
 
 # %% [markdown]
-# TEXT1
+# **The target matters, the input hardly does.** EDM without $c_\text{in}$ cannot be told apart from EDM. With $x_0$ as the
+# target, $c_\text{in}$ lowers the excess by a twentieth. The right plot shows where the target counts: below $\sigma = 0.03$,
+# where the net has to copy its input, and above 3.
+#
+# **Look at $\epsilon$.** It has the smallest excess of all, and by far the worst samples. The excess is a mean over training
+# times, and only 2 in 1,000 of them lie above $\sigma = 10$. There the errors of $\epsilon$ are multiplied by more than 10.
+# Sampling starts at 80. EDM gives up a little in the middle, and has no such end. (Distances are sliced Wasserstein distances
+# of 4,000 points, in 18 moves of the next section's sampler.)
 #
 # ## Which noise levels should a sampler visit?
 #
@@ -193,22 +220,24 @@ claim(
 #
 # $$\frac{dx}{d\sigma} = \frac{x - \hat x_0(x, \sigma)}{\sigma} = \hat\epsilon .$$
 #
-# **Heun's method**, EDM's sampler, makes an Euler step, looks at the slope at its end, and repeats the step with the mean of the
-# two slopes (their Algorithm 1). A move takes two evaluations. The last move takes one, since there is no slope at $\sigma = 0$.
+# **Heun's method**, EDM's sampler, makes an Euler step, evaluates the slope at its end, and repeats the step with the mean of
+# the two slopes (their Algorithm 1). A move takes two evaluations. The last move takes one, since there is no slope at $\sigma
+# = 0$.
 #
-# How long should the steps be? Equal steps in $\sigma$ from 80 to 0 in 18 moves are 4.4 long. The ring is 2 wide: the last of
-# them does all the work. **Karras' noise levels** are equal steps in $\sigma^{1/\rho}$ (eq. 5). There are $n$ levels
+# How long should the steps be? Eighteen equal levels from 80 to 0.002 are 4.7 apart. The ring is 2 wide: the last
+# steps do all the work. **Karras' noise levels** are equal steps in $\sigma^{1/\rho}$ (eq. 5). There are $n$ levels
 # $\sigma_0, \dots, \sigma_{n-1}$, and then 0:
 #
 # $$\sigma_i = \Big(\sigma_\text{max}^{1/\rho} + \frac{i}{n - 1}\big(\sigma_\text{min}^{1/\rho} -
 # \sigma_\text{max}^{1/\rho}\big)\Big)^{\rho} .$$
 #
-# $\rho = 1$ gives equal steps. For $\rho \to \infty$ the steps are equal in $\ln \sigma$. EDM takes $\rho = 7$, $\sigma_\text{max}
-# = 80$ and $\sigma_\text{min} = 0.002$.
+# With $\rho = 1$ the steps are equal. For $\rho \to \infty$ they are equal in $\ln \sigma$. EDM takes $\rho = 7$,
+# $\sigma_\text{max} = 80$ and $\sigma_\text{min} = 0.002$.
 #
 # ### Exercise 2: Karras' noise levels (difficulty 1, 3 minutes)
 #
 # Return the $n + 1$ numbers, the largest first, the 0 last, as a tensor in `torch.float64`.
+
 
 # %%
 def my_karras_times(n, low, high, rho):
@@ -265,7 +294,9 @@ for rho, colour, mark in ((1, RED, "s"), (3, ORANGE, "^"), (7, BLUE, "o")):
     at = my_karras_times(18, 0.002, 80.0, rho)[:-1]
     left.plot(at, [f"ρ = {rho}"] * 18, mark, color=colour, ms=9)
 left.set(xscale="log", xlabel="noise level σ", title="18 levels", ylim=(-0.5, 2.5))
-for i, (name, line, colour) in enumerate((("Heun, 18 moves", "o-", BLUE), ("2M, 35 moves", "s--", ORANGE))):
+for i, (name, line, colour) in enumerate(
+    (("Heun, 18 moves", "o-", BLUE), ("2M, 35 moves", "s--", ORANGE))
+):
     each = [estimate(by_rho[rho][i], "sets of noises") for rho in RHOS]
     at = [e.mean for e in each], [e.margin for e in each]
     right.errorbar(RHOS, *at, fmt=line, color=colour, ms=8, capsize=5, label=name)
@@ -274,13 +305,20 @@ right.set(title="35 evaluations, by ρ")
 right.set_xticks(RHOS, RHOS)
 right.minorticks_off()
 right.legend()
-plots.show(fig, alt="ALT2")
+plots.show(
+    fig,
+    alt="Two plots. Left: 18 noise levels in three rows on a log axis. With rho = 7 they spread from "
+    "80 to 0.002; with rho = 3 most lie above 1; with rho = 1 all but the lowest lie above 4. "
+    "Right: distance at the end over rho from 1 to 20, log-log. Heun falls from 2.5 to 0.02 "
+    "and is level from rho = 5 on; 2M falls from 0.3 to 0.004.",
+)
+
 
 # %%
 def levels_figures(rho):
     """The claim's figures for Heun's method with this rho, beside rho = 1."""
     return dict(
-        error=compare(by_rho[rho][0], by_rho[1][0].roll(rho == 1), "sets of noises"),
+        error=compare(by_rho[rho][0], by_rho[1][0].roll(int(rho == 1)), "sets of noises"),
         equal=estimate(by_rho[1][0], "sets of noises"),
     )
 
@@ -297,14 +335,14 @@ claim(
 
 # %% [markdown]
 # Between 5 and 20 the exponent hardly matters for Heun's method. The second curve is the solver of the next section, with the
-# same 35 evaluations. It prefers a still larger $\rho$. The reason is its variable: it is exact in $\ln \sigma$, and for large
-# $\rho$ the steps are equal in $\ln \sigma$.
+# same 35 evaluations. Its error falls further. One reason may be its variable, $\ln \sigma$: for large $\rho$ its steps are
+# equal in it.
 #
-# > **Box: new noise on the way.** EDM's second sampler (Algorithm 2) adds noise before each move. It raises $\sigma$ to $\hat\sigma
-# > = (1 + \gamma)\,\sigma$, and then takes Heun's step from $\hat\sigma$. This is called **churn**. With an exact denoiser the
-# > marginals stay right, and new noise gains nothing. With a trained network it can correct errors of earlier moves. Karras et
-# > al. use it for ImageNet at 64 × 64 (256 moves, $S_\text{churn} = 40$), and none for CIFAR-10. The cell draws 300 ends from
-# > *one* start, for three amounts.
+# **Optional, 3 minutes: new noise on the way.** EDM's second sampler (Algorithm 2) adds noise before each move. It raises
+# $\sigma$ to $\hat\sigma = (1 + \gamma)\,\sigma$, and takes Heun's step from $\hat\sigma$. This is called **churn**. With an
+# exact denoiser the marginals stay right, and new noise gains nothing. With a trained network it can correct errors of earlier
+# moves. Karras et al. use it for ImageNet at 64 × 64 (256 moves, $S_\text{churn} = 40$), and none for CIFAR-10. The cell draws
+# 300 ends from *one* start, for three amounts.
 
 # %%
 one = (80 * torch.tensor([[0.7, -0.4]], dtype=torch.float64)).expand(300, 2)
@@ -312,7 +350,11 @@ fig, axes = plt.subplots(1, 3, figsize=(11.5, 4.2), sharey=True)
 for ax, amount in zip(axes, (0.0, 2.0, 40.0)):
     ends = result(churn(edm_ring, one, EDM().times(18), amount, scale=1.0, rng=seeded(71)))
     plots.points(ends, ax=ax, title=f"amount {amount:g}")
-plots.show(fig, alt="ALT3")
+plots.show(
+    fig,
+    alt="Three scatter plots. Amount 0: one point. Amounts 2 and 40: points at all eight spots of "
+    "the ring.",
+)
 
 # %% [markdown]
 # ## How can one evaluation a move give second order?
@@ -320,21 +362,25 @@ plots.show(fig, alt="ALT3")
 # Heun's method pays two evaluations for one move. Two ideas save one of them.
 #
 # **First idea: solve exactly what is known.** Take $\lambda = \ln (a / b)$, half of the logarithm of the signal-to-noise ratio.
-# It rises from noise to data. In the ODE, the term with $x$ is linear and known. Only $\hat x_0$ is unknown. For a linear
-# equation there is a formula (variation of constants), and from time $t$ to $s$ it reads (Lu et al., DPM-Solver++, eq. 8)
+# It rises from noise to data. In EDM's variables $x = x_t / a$ and $\sigma = e^{-\lambda}$ the ODE above reads $dx / d\lambda =
+# \hat x_0 - x$. The term with $x$ is linear and known. Only $\hat x_0$ is unknown. Multiply by $e^\lambda$:
+#
+# $$\frac{d}{d\lambda}\big(e^{\lambda} x\big) = e^{\lambda}\,\hat x_0, \qquad e^{\lambda} x = \frac{x_t}{b_t} .$$
+#
+# Integrate from time $t$ to $s$ (Lu et al., DPM-Solver++, give this formula):
 #
 # $$x_s = \frac{b_s}{b_t}\,x_t + b_s \int_{\lambda_t}^{\lambda_s} e^{\lambda}\,\hat x_0(\lambda)\,d\lambda .$$
 #
-# This is exact. A solver that starts from such a formula is an **exponential integrator**. Take $\hat x_0$ as constant along the
-# move, with $h = \lambda_s - \lambda_t$:
+# This is exact. A solver that starts from such a formula is an **exponential integrator**. Take $\hat x_0$ as constant along
+# the move, with $h = \lambda_s - \lambda_t$:
 #
 # $$x_s = \frac{b_s}{b_t}\,x_t - a_s\,(e^{-h} - 1)\,\hat x_0 .$$
 #
 # Put in $e^{-h} = a_t b_s / (b_t a_s)$, and this is DDIM. So **DDIM is the exponential integrator of first order.**
 #
-# **Second idea: use the past.** The last prediction $\hat x_0^{\text{before}}$ is already paid for. A **multistep method** puts a
-# line through the last two predictions, as a function of $\lambda$. A **singlestep method**, such as Heun's, starts anew in each
-# move. DPM-Solver++(2M) takes the line's value at the middle of the move, half a step ahead of $t$:
+# **Second idea: use the past.** The last prediction $\hat x_0^{\text{before}}$ is already paid for. A **multistep method** puts
+# a line through the last two predictions, as a function of $\lambda$. A **singlestep method**, such as Heun's, starts anew in
+# each move. DPM-Solver++(2M) takes the line's value at the middle of the move, half a step ahead of $t$:
 #
 # $$D = \hat x_0 + \frac{h}{2\,h_\text{before}}\,\big(\hat x_0 - \hat x_0^{\text{before}}\big), \qquad
 # x_s = \frac{b_s}{b_t}\,x_t - a_s\,(e^{-h} - 1)\,D .$$
@@ -350,6 +396,7 @@ plots.show(fig, alt="ALT3")
 # - `pairwise(times)`, the pairs of neighbours $t, s$ in `times`, a falling list that may end with 0.
 #
 # `torch.expm1(-h)` is $e^{-h} - 1$, also for an infinite $h$. Call the denoiser once a move.
+
 
 # %%
 def my_dpm_multistep(denoiser, x, times):
@@ -376,13 +423,14 @@ check.solution("dpm_multistep")
 # | Heun (of EDM) | the mean of the slopes at both ends | 2 |
 #
 # In our library each is one generator in `course_lib/methods/solvers.py`. Each gives the same points as diffusers' scheduler to
-# $10^{-5}$ (`tests/test_solvers.py`), with one exception that the next section names.
+# $10^{-5}$ (`tests/test_solvers.py`), with one exception that the next section names. (Of DEIS all
+# moves but the last: diffusers has none to noise 0.)
 #
 # ## What order does a solver have?
 #
-# The **order of convergence** is $k$ if the error falls by $2^k$ for twice as many moves, in the limit of many. It is the slope
-# in a log-log plot. Take the ring with the exact denoiser on a rectified flow, from $t = 0.9$ down to $t = 0.3$, in equal steps.
-# The right plot goes down to $t = 0$. Bars would be smaller than the marks (five sets of 100 points).
+# The **order of a solver** is $k$ if the error falls by $2^k$ for twice as many moves, in the limit of many. It is the slope
+# in a log-log plot. Take the ring with the exact denoiser on a rectified flow, from $t = 0.9$ down to $t = 0.3$, in equal
+# steps. The right plot goes down to $t = 0$. Bars would be smaller than the marks (five sets of 100 points).
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -403,7 +451,9 @@ def solution(x, t, end, n=400):
     """Nearly the solution of the ODE: UniPC of order 3 with equal steps in lambda."""
     at = lambda time: torch.log(torch.tensor((1 - time) / time, dtype=torch.float64))
     times = torch.sigmoid(-torch.linspace(at(t), at(max(end, 1e-6)), n, dtype=torch.float64))
-    return result(unipc(exact, x, torch.cat([times, torch.zeros(1)]) if end == 0 else times, 3))
+    return result(
+        unipc(exact, x, torch.cat([times, torch.zeros(1)]) if end == 0 else times, 3)
+    )
 
 
 def equal_steps(n, end):
@@ -444,7 +494,13 @@ for ax, end in zip(axes, (0.3, 0.0)):
     ax.minorticks_off()
 axes[0].set_ylabel("distance from the solution")
 axes[1].legend(fontsize=13, loc="center left", bbox_to_anchor=(1, 0.5))
-plots.show(fig, alt="ALT4")
+plots.show(
+    fig,
+    alt="Two log-log plots of the distance from the solution over evaluations, six solvers. Down to "
+    "t = 0.3 all are straight lines: DDIM from 0.03 to 0.002, 2M and Heun steeper, 3M steeper "
+    "at first, UniPC-2 and 3S steepest, to 2e-7. Down to t = 0 all lie near DDIM up to 24 "
+    "evaluations, and are bent and less steep after that.",
+)
 print("order from 96 to 192 moves")
 for name in SOLVERS:
     print(f"{name:10} down to 0.3: {order(name, 0.3):.2f}   down to 0: {order(name, 0.0):.2f}")
@@ -467,23 +523,24 @@ claim(
 # Two rows of the list look wrong.
 #
 # - **3M has order 2, not 3.** It uses three predictions, but its first move has only one. That move is DDIM's, with an error of
-#   $h^2$, and nothing takes it back. A multistep method is only as good as its start. 3S, the singlestep form, starts each block
-#   of three moves anew.
-# - **UniPC of "order 2" has order 3.** Its corrector uses one prediction more than its predictor, and it corrects the first move
-#   too. That is the gain, without an evaluation.
+#   $h^2$, and nothing takes it back. A multistep method is only as good as its start. 3S, the singlestep form, starts each
+#   block of three moves anew.
+# - **UniPC of "order 2" has order 3.** Its corrector uses one prediction more than its predictor, and it corrects the first
+#   move too. That is the gain, without an evaluation.
 #
 # *A note for those who use diffusers (0.42.1).* Its `DPMSolverMultistepScheduler` with `solver_order=3` takes half of the
-# parabola's quadratic term. Twice that term gives our 3M to $10^{-5}$, and a test shows it. Its default, order 2, is the one that
-# you wrote.
+# parabola's quadratic term. Twice that term gives our 3M to $10^{-5}$, and a test shows it. Its default, order 2, is the one
+# that you wrote.
 #
 # ## Why does the last move spoil the order?
 #
 # On the way to $t = 0$, $\lambda$ goes to infinity. Equal steps in $t$ are then not small in $\lambda$, however many there are:
-# the step from $2\Delta$ to $\Delta$ is about $\ln 2$ long, and the last one is infinite. In the last move $D = \hat x_0$, and the
-# error is that of first order. It is made once, so that it falls as $1 / n^2$: no solver in the right plot keeps an order above 2.
+# the step from $2\Delta$ to $\Delta$ is about $\ln 2$ long, and the last one is infinite. In the last move $D = \hat x_0$, and
+# the error is that of first order. It is made once, so that it falls as $1 / n^2$: no solver in the right plot keeps an order
+# above 2.
 #
-# The plot below shows where the error is made. Follow a solver for some of its 24 moves, and then go on with the exact solution.
-# How far off is the end?
+# The plot below shows where the error is made. Follow a solver for some of its 24 moves, and then go on with the exact
+# solution. How far off is the end?
 
 # %%
 N = 24
@@ -494,7 +551,9 @@ followed = {
     "3S": dpm_solver(exact, few, equal_steps(N, 0.0), 3, singlestep=True),
 }
 fig, ax = plt.subplots(figsize=(10, 4.8))
-for (name, steps), line, colour in zip(followed.items(), ("o-", "s--", "D-."), (BLUE, ORANGE, RED)):
+for (name, steps), line, colour in zip(
+    followed.items(), ("o-", "s--", "D-."), (BLUE, ORANGE, RED)
+):
     rest = [
         (step.t, solution(step.x, step.t, 0.0, 100) if step.t > 0 else step.x)
         for step in list(steps)[1:]
@@ -504,7 +563,13 @@ for (name, steps), line, colour in zip(followed.items(), ("o-", "s--", "D-."), (
 ax.set(yscale="log", xlabel="t at which the exact solution takes over", xlim=(0.9, -0.03))
 ax.set(ylabel="distance at the end", title="Where is the error made? 24 moves")
 ax.legend()
-plots.show(fig, alt="ALT5")
+plots.show(
+    fig,
+    alt="A plot of the distance at the end over the time at which the exact solution takes over, "
+    "falling from 0.86 to 0. DDIM rises early, and is nearly level after t = 0.2, at 0.016. 2M "
+    "stays below 0.001 until t = 0.2, and rises to 0.012 at the end. 3S zigzags from 5e-5 up to "
+    "0.009.",
+)
 steps_in_lambda = torch.log((1 - equal_steps(N, 0.0)) / equal_steps(N, 0.0)).diff()
 print("the last five steps in lambda:", *(f"{h:.2f}" for h in steps_in_lambda[-5:].tolist()))
 
@@ -520,12 +585,18 @@ claim(
 )
 
 # %% [markdown]
-# TEXT5
+# DDIM makes most of its error early. The two others make most of it after $t = 0.2$. (3S zigzags, because inside a block its
+# points are of lower order.) So in few equal steps in $t$ a high order gains little here: at 12 and 24 evaluations all six
+# solvers are close together.
+#
+# The remedy is not a higher order. It is the noise levels: steps that become shorter towards the data. On Karras' levels the
+# last move starts from $\sigma = 0.002$, where one step of first order does no harm. That is why the second curve in the plot
+# over $\rho$ is the lower one.
 #
 # ## What do ten evaluations give on digits?
 #
-# Now a trained network, the shipped digits, $w = 1$, equal steps in $t$. **Move the slider**: DDIM and DPM-Solver++(2M) in 7 moves
-# from the same noise, and, on the right, the end of 60 moves of Heun's method.
+# Now a trained network, the shipped digits, $w = 1$, equal steps in $t$. **Move the slider**: DDIM and DPM-Solver++(2M) in 7
+# moves from the same noise, and, on the right, the end of 60 moves of Heun's method.
 
 # %%
 network = models.load("digits")
@@ -559,38 +630,50 @@ for ax, (name, draw_in) in zip(axes, samplers.items()):
     made = torch.cat([draw_in(5), draw_in(10), best])
     plots.pictures(made, columns=8, ax=ax, rows=("5", "10", "ODE"), title=name)
     ax.set_ylabel("evaluations")
-plots.show(fig, alt="ALT6")
+plots.show(
+    fig,
+    alt="Two grids of digits, eight noises as columns, with rows for 5 and 10 evaluations and the "
+    "solution of the ODE. The digits of a column look alike in all rows of both grids.",
+)
 
 # %% tags=["nbval-ignore-output"]
 predict(
     "solvers-digits-error.ten",
     "DPM-Solver++(2M), 10 evaluations: root mean square distance per pixel from the "
-    "network's own ODE solution? (Pixels go from -1 to 1; DDIM in 5 evaluations: DDIM5.)",
+    "network's own ODE solution? (Pixels go from -1 to 1; DDIM in 5 evaluations: 0.096.)",
     low=0,
     high=0.15,
 )
 
 # %% [markdown]
 # The benchmark draws 500 digits from the same noises by seven solvers, three sets of noises (five for the cells of the claims).
-# **Left:** the distance from the network's own solution (Heun's method, 199 evaluations). It sees the solver alone. **Right:** the
-# Frechet distance to real digits. It sees the network's errors too.
+# **Left:** the distance from the network's own solution (Heun's method, 199 evaluations). It sees the solver alone. **Right:**
+# the Frechet distance to real digits. It sees the network's errors too.
 
 # %%
-runs = figures.load("solvers")
+runs, levels = figures.load("solvers"), figures.load("solvers", "levels")
 floor = runs.attrs["the same, real against real"]
 DISTANCE = "Frechet distance"
 of = lambda figure, solver, k: figures.values(runs, figure, solver=solver, evaluations=k)
-shown = ("DDIM", "Heun", "DPM-Solver++(2M)", "DPM-Solver++(3S)", "UniPC-2", "DEIS-3", "PLMS")
+shown = ("DDIM", "Heun", "DPM-Solver++(2M)", "DPM-Solver++(3S)", "UniPC-2", "DEIS-3")
 fig, axes = plt.subplots(1, 2, figsize=(12, 5.2))
-looks = zip(shown, ("o-", "x:", "s-", "D--", "v-.", "^--", "P:"), plots.COLOURS)
+looks = zip(shown, ("o-", "x:", "s-", "D--", "v-.", "^--"), plots.COLOURS)
 for solver, line, colour in looks:
-    spent = [figures.values(runs, "spent", solver=solver, evaluations=k)[0] for k in (5, 7, 10, 15, 25)]
+    spent = [
+        figures.values(runs, "spent", solver=solver, evaluations=k)[0]
+        for k in (5, 7, 10, 15, 25)
+    ]
     for ax, figure in zip(axes, ("error", DISTANCE)):
         at = [of(figure, solver, k)[:3].mean() for k in (5, 7, 10, 15, 25)]
         ax.plot(spent, at, line, color=colour, ms=8, label=solver)
+for solver, colour in (("DDIM", plots.COLOURS[0]), ("DPM-Solver++(2M)", plots.COLOURS[2])):
+    for ax, figure in zip(axes, ("error", DISTANCE)):
+        at = figures.values(levels, figure, solver=solver).mean()
+        short = solver.removeprefix("DPM-Solver++(").rstrip(")")
+        ax.plot(10, at, "*", color=colour, ms=17, label=f"{short}, Karras' levels")
 axes[1].axhline(floor, color="black", ls=":", label="real digits")
 axes[0].set(title="Distance from the ODE's solution", yscale="log", ylabel="per pixel")
-axes[1].set(title="Frechet distance", yscale="log")
+axes[1].set(title="Frechet distance", ylim=(0.05, None))
 for ax in axes:
     ax.set(xscale="log", xlabel="evaluations")
     ax.set_xticks((5, 7, 10, 15, 25), (5, 7, 10, 15, 25))
@@ -607,13 +690,22 @@ def beside_ddim(figure, solver, k, other=25):
 
 claim(
     "solvers-digits-error",
-    "With the digits' network, 10 evaluations of DPM-Solver++(2M) end nearer to the network's "
-    "own ODE solution than 25 of DDIM.",
+    "With the digits' network and equal steps in t, 10 evaluations of DPM-Solver++(2M) end "
+    "nearer to the network's own ODE solution than 25 of DDIM.",
     figures=dict(ten=beside_ddim("error", "DPM-Solver++(2M)", 10)),
     measured="root mean square distance per pixel {ten:.4f}",
     holds=lambda ten: ten.lower,
     null={"10 evaluations of DDIM": dict(ten=beside_ddim("error", "DDIM", 10))},
-    expected=True,
+    control={
+        "15 evaluations of DPM-Solver++(2M)": dict(
+            ten=compare(
+                of("error", "DPM-Solver++(2M)", 15),
+                of("error", "DDIM", 25)[:3],
+                "sets of noises",
+            )
+        )
+    },
+    expected=False,
 )
 
 # %%
@@ -625,11 +717,36 @@ claim(
     measured="10 evaluations of DPM-Solver++(2M) beside 25 of DDIM {ten:.4f}",
     holds=lambda ten: ten.difference.below(0.01),
     null={"5 evaluations of DDIM": dict(ten=beside_ddim(DISTANCE, "DDIM", 5))},
-    expected=True,
 )
 
 # %% [markdown]
-# TEXT7
+# **In ten evaluations.** The first statement is what one expects of second order, and in this measure it does not hold here. In
+# 15 evaluations it does (the control). The last section says why: with equal steps in $t$ the last move goes from $t = 100$ to
+# 0, and no solver of any order helps there. The best of the seven is UniPC-2.
+#
+# **Other noise levels.** The stars are Karras' levels with $\rho = 7$ from 10 to 0.1, at the nearest whole times
+# (`nearest_times`; the range was chosen with other noises). TEXTLEVELS
+#
+# **The Frechet distance** no longer sees these differences. From 10 evaluations on, the errors of the network are larger than
+# those of the solver: the second statement holds. A solver cannot do more than find the network's own solution.
+#
+# **PLMS is not in the plot.** In 10 evaluations it ends PLMS10 per pixel away. Is it the schedule? The cell draws points of the
+# ring with PLMS and with DDIM, from the same noises, once with this cosine schedule and once with the linear one.
+
+# %%
+for name, betas in (("cosine", cosine_beta()), ("linear", linear_beta())):
+    ring_chain = ExactDenoiser(ring(), DDPM(betas))
+    first, ten = draw(74), ring_chain.process.times(10)
+    goal = result(heun(ring_chain, first, ring_chain.process.times(300)))
+    largest = float(ring_chain.process.noise(1000) / ring_chain.process.signal(1000))
+    for solver in (plms, ddim):
+        each = estimate(distances(result(solver(ring_chain, first, ten)), goal), "sets")
+        print(f"{name}: b / a is {largest:,.0f} at T; {solver.__name__} ends {each:.2f} away")
+
+# %% [markdown]
+# It is the schedule. A mean of two $\hat\epsilon$ in the first move is almost right, and $\hat x_0 = (x - b\,\hat\epsilon) / a$
+# multiplies the small difference by $b / a$. A mean of two $\hat x_0$ has no such factor: that is one reason for data
+# prediction.
 #
 # ## Failure museum
 #
@@ -656,7 +773,10 @@ def two_m(denoiser, x, times, wrong=""):
 
 fig, axes = plt.subplots(1, 4, figsize=(11.5, 3.9))
 museum = {"": "right", "no half": "no half\nin the slope"}
-museum |= {"backwards": "slope with the\nwrong sign", "factor of eps": "factor of the\nformula in ε"}
+museum |= {
+    "backwards": "slope with the\nwrong sign",
+    "factor of eps": "factor of the\nformula in ε",
+}
 for ax, (wrong, title) in zip(axes, museum.items()):
     made = two_m(digit, x_T, process.times(10).tolist(), wrong)
     plots.pictures(made, columns=4, ax=ax, title=title)
@@ -666,28 +786,36 @@ for ax, (wrong, title) in zip(axes, museum.items()):
         print(f"{wrong}: {off:.3f} per pixel from the solution. {verdict.diagnosis}")
     else:
         print(f"right: {off:.3f} per pixel from the solution")
-plots.show(fig, alt="ALT8")
+plots.show(
+    fig,
+    alt="Sixteen digits four times. Right, no half in the slope, and slope with the wrong sign "
+    "look alike. With the factor of the formula in eps there are black and white pixels only.",
+)
 
 # %% [markdown]
-# TEXT8
+# The first two mistakes are of the kind that nobody sees: the digits look right. Only the distance from the solution, or the
+# order, shows them. **No half** looks a whole step ahead instead of half a step. **The wrong sign** follows the line backwards.
+# Both have order 1, like DDIM. **The factor of the formula in ε** belongs to the integral of $\hat\epsilon$: it makes $x$ grow
+# without bound.
 #
 # ## What you saw
 #
-# - Preconditioning scales a network's input and target to unit variance. On the ring its excess is {{edm-preconditioning.excess.a}}
-#   beside {{edm-preconditioning.excess.b}} for a network without it (five trainings). $v$ is the same for data of unit variance.
+# - Preconditioning scales a network's input and target to unit variance. On the ring its excess is
+#   {{edm-preconditioning.excess.a}} beside {{edm-preconditioning.excess.b}} for a network without it (five trainings). $v$ is
+#   the same for data of unit variance.
 # - With equal steps in $\sigma$ Heun's method ends {{karras-levels.equal}} from the solution, with Karras' levels
 #   {{karras-levels.error.a}}.
 # - DDIM is an exponential integrator of first order. A line through two predictions makes it one of second order for the same
 #   price: {{solvers-orders.one}}, {{solvers-orders.two}} and, with a parabola, {{solvers-orders.three}}.
 # - Down to $t = 0$ the order of the last is {{solvers-last-move.three}}.
-# - On digits, 10 evaluations of DPM-Solver++(2M) are {{solvers-digits-error.ten.a}} per pixel from the network's solution, 25 of
-#   DDIM {{solvers-digits-error.ten.b}}. The Frechet distances are {{solvers-digits-distance.ten.a}} and
+# - On digits, 10 evaluations of DPM-Solver++(2M) are {{solvers-digits-error.ten.a}} per pixel from the network's solution, 25
+#   of DDIM {{solvers-digits-error.ten.b}}. The Frechet distances are {{solvers-digits-distance.ten.a}} and
 #   {{solvers-digits-distance.ten.b}}.
 #
 # ## At full size
 #
-# Frechet distances on CIFAR-10 in 10 evaluations, each from its own paper's abstract, DDIM from its Table 1. The networks differ,
-# so that this is no ranking:
+# Frechet distances on CIFAR-10 in 10 evaluations, each from its own paper's abstract, DDIM from its Table 1. The networks
+# differ, so that this is no ranking:
 #
 # | | DDIM | DPM-Solver | DEIS | UniPC |
 # |---|---|---|---|---|
@@ -727,9 +855,9 @@ guesses(
 #
 # <details><summary>Answer</summary>
 #
-# The order says how fast the error falls once steps are short. In few moves the steps are long. A polynomial of high degree through
-# distant points then swings, and its weights grow: errors of the network are multiplied by them. And the last move and the start
-# limit the order anyway.
+# The order says how fast the error falls once steps are short. In few moves the steps are long. A polynomial of high degree
+# through distant points then swings, and its weights grow: errors of the network are multiplied by them. And the last move and
+# the start limit the order anyway.
 #
 # </details>
 #
@@ -744,7 +872,7 @@ guesses(
 # - **singlestep method**: a solver that starts anew in each move.
 # - **predictor-corrector method**: a solver that predicts a point, and corrects it with the evaluation made there.
 # - **Adams-Bashforth**: the multistep method for equal steps: a weighted mean of the last slopes.
-# - **order of convergence**: $k$, if the error falls by $2^k$ for twice as many moves.
+# - **order of a solver**: $k$, if the error falls by $2^k$ for twice as many moves.
 #
 # Used again: Euler's method (lesson 14), probability-flow ODE (lesson 14), Frechet distance (lesson 00).
 #
@@ -780,4 +908,5 @@ guesses(
 #
 # ## Next
 #
-# NEXT
+# Lesson 23 trains a network on straight paths, and makes them straighter, so that few moves are enough. All claims of the
+# course stand in [one table](CLAIMS.md).
