@@ -134,7 +134,7 @@ def churn(
 ) -> Iterator[Step]:
     """Yields the steps of Karras et al. 2022, Algorithm 2, from x (B, ...), for an EDM process: Heun's method after new noise.
 
-    `amount`, `between` and `scale` are their S_churn, (S_tmin, S_tmax) and S_noise, by default those of their Table 5 for
+    `amount`, `between` and `scale` are their S_churn, (S_tmin, S_tmax) and S_noise, by default those of their code for
     ImageNet-64. With amount = 0 it is `heun`; with order = 1 the moves are Euler's. Step.t is the time after the new noise.
     Raises ValueError for another order, or if amount or scale is negative.
     """

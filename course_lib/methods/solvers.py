@@ -68,9 +68,9 @@ def dpm_solver(denoiser: Denoiser, x: Tensor, times: Tensor, order: int = 2, sin
     """Yields the steps of DPM-Solver++ of order 1 to 3, from x (B, ...), by data prediction. Lu et al. 2022 (++).
 
     Multistep: their Algorithm 2 at order 2. The predictions of the last `order` times are used, and there are fewer at the
-    start. `singlestep`: blocks of `order` moves, each of which starts at its block's first x. Order 1 is DDIM. Order 3
-    integrates the parabola through three predictions exactly. The move to t = 0 has order 1, since lambda is infinite there.
-    Raises ValueError for another order.
+    start, so that order 3 converges with order 2. `singlestep`: blocks of `order` moves, each of which starts at its block's
+    first x. Order 1 is DDIM. Order 3 integrates the parabola through three predictions exactly. The move to t = 0 has order 1,
+    since lambda is infinite there. Raises ValueError for another order.
     """
     validate.choice("order", order, (1, 2, 3))
     pairs, table = moves("dpm_solver", denoiser, x, times), _table(denoiser.process, times)
@@ -91,7 +91,7 @@ def dpm_solver(denoiser: Denoiser, x: Tensor, times: Tensor, order: int = 2, sin
 
 @torch.no_grad()
 def deis(denoiser: Denoiser, x: Tensor, times: Tensor, order: int = 3) -> Iterator[Step]:
-    """Yields the steps of DEIS in log rho, of order 1 to 3, from x (B, ...). Zhang and Chen 2023, "tAB-DEIS" in log rho.
+    """Yields the steps of DEIS in log rho, of order 1 to 3, from x (B, ...). Zhang and Chen 2023.
 
     The multistep method of `dpm_solver` with eps in the place of x_0; rho is b / a. Raises ValueError for another order.
     """
@@ -111,7 +111,7 @@ def deis(denoiser: Denoiser, x: Tensor, times: Tensor, order: int = 3) -> Iterat
 
 @torch.no_grad()
 def unipc(denoiser: Denoiser, x: Tensor, times: Tensor, order: int = 2) -> Iterator[Step]:
-    """Yields the steps of UniPC of order 1 to 3, from x (B, ...), by data prediction. Zhao et al. 2023, Algorithms 5 and 6.
+    """Yields the steps of UniPC of order 1 to 3, from x (B, ...), by data prediction. Zhao et al. 2023.
 
     Each prediction serves twice: it corrects the move that led to its time, and it predicts the next. With their B_2(h). At
     order 2 it predicts as DPM-Solver++(2M) does. Raises ValueError for another order.
@@ -133,7 +133,7 @@ def unipc(denoiser: Denoiser, x: Tensor, times: Tensor, order: int = 2) -> Itera
 
 @torch.no_grad()
 def plms(denoiser: Denoiser, x: Tensor, times: Tensor) -> Iterator[Step]:
-    """Yields the steps of PLMS, pseudo linear multistep, from x (B, ...). Liu et al. 2022 (PNDM), eq. 12, for a DDPM process.
+    """Yields the steps of PLMS, pseudo linear multistep, from x (B, ...). Liu et al. 2022 (PNDM), for a DDPM process.
 
     DDIM's move with the Adams-Bashforth mean of the last four eps. The first move takes two evaluations, as Heun's method does.
     The weights are those for equal steps in the variable of the integral, b / a, which equal steps in t are not.
