@@ -149,7 +149,7 @@ names = dict(
 )
 
 samples = {way: figures.values(trained, "distance", way=way) for way in WAYS}
-fig, axes = plt.subplots(1, 3, figsize=(12, 4.6), width_ratios=(1, 1, 1.3))
+fig, axes = plt.subplots(1, 3, figsize=(11, 4.2), width_ratios=(1, 1, 1.3))
 looks = list(zip(WAYS, ("o-", "s--", "^:", "v-.", "D--"), plots.COLOURS))
 for ax, values in zip(axes, (excess, samples)):
     for row, (way, line, colour) in enumerate(looks):
@@ -550,7 +550,7 @@ followed = {
     "2M": dpm_solver(exact, few, equal_steps(N, 0.0)),
     "3S": dpm_solver(exact, few, equal_steps(N, 0.0), 3, singlestep=True),
 }
-fig, ax = plt.subplots(figsize=(10, 4.8))
+fig, ax = plt.subplots(figsize=(9.5, 4.4))
 for (name, steps), line, colour in zip(
     followed.items(), ("o-", "s--", "D-."), (BLUE, ORANGE, RED)
 ):
@@ -801,7 +801,7 @@ def two_m(denoiser, x, times, wrong=""):
     return x
 
 
-fig, axes = plt.subplots(1, 4, figsize=(11.5, 3.9))
+fig, axes = plt.subplots(1, 4, figsize=(10.5, 3.6))
 museum = {"": "right", "no half": "no half\nin the slope"}
 museum |= {
     "backwards": "slope with the\nwrong sign",
