@@ -342,10 +342,10 @@ claim(
 # $\sigma$ to $\hat\sigma = (1 + \gamma)\,\sigma$, and takes Heun's step from $\hat\sigma$. This is called **churn**. With an
 # exact denoiser the marginals stay right, and new noise gains nothing. With a trained network it can correct errors of earlier
 # moves. Karras et al. use it for ImageNet at 64 × 64 (256 moves, $S_\text{churn} = 40$), and none for CIFAR-10. The cell draws
-# 200 ends from *one* start, for three amounts.
+# 120 ends from *one* start, for three amounts.
 
 # %%
-one = (80 * torch.tensor([[0.7, -0.4]], dtype=torch.float64)).expand(200, 2)
+one = (80 * torch.tensor([[0.7, -0.4]], dtype=torch.float64)).expand(120, 2)
 fig, axes = plt.subplots(1, 3, figsize=(9.5, 3.5), sharey=True)
 for ax, amount in zip(axes, (0.0, 2.0, 40.0)):
     ends = result(churn(edm_ring, one, EDM().times(18), amount, scale=1.0, rng=seeded(71)))
@@ -536,8 +536,8 @@ claim(
 #
 # On the way to $t = 0$, $\lambda$ goes to infinity. Equal steps in $t$ are then not small in $\lambda$, however many there are:
 # the step from $2\Delta$ to $\Delta$ is about $\ln 2$ long, and the last one is infinite. In the last move $D = \hat x_0$, and
-# the error is that of first order. It is made once, so that it falls as $1 / n^2$: no solver in the right plot keeps an order
-# above 2.
+# the error is that of first order. It is made once, so that it falls as $1 / n^2$: in the limit no solver of the right plot has
+# an order above 2.
 #
 # The plot below shows where the error is made. Follow a solver for some of its 24 moves, and then go on with the exact
 # solution. How far off is the end?
@@ -590,8 +590,8 @@ claim(
 # solvers are close together.
 #
 # The remedy is not a higher order. It is the noise levels: steps that become shorter towards the data. On Karras' levels the
-# last move starts from $\sigma = 0.002$, where one step of first order does no harm. That is why the second curve in the plot
-# over $\rho$ is the lower one.
+# last move starts from $\sigma = 0.002$, where one step of first order does no harm. There the second curve of the plot over
+# $\rho$ ends lower than Heun's.
 #
 # ## What do ten evaluations give on digits?
 #
@@ -604,14 +604,14 @@ process, labels = network.process, torch.arange(16) % 10
 digit, x_T = network.given(labels), network.draw_noise(16, seeded(3))
 solved = result(heun(digit, x_T, process.times(60)))
 seven = process.times(7)
-first_eight = network.given(labels[:8])
-by_dpm = {step.t: step for step in dpm_solver(first_eight, x_T[:8], seven)}
+nine = network.given(labels[:9])
+by_dpm = {step.t: step for step in dpm_solver(nine, x_T[:9], seven)}
 play(
-    list(ddim(first_eight, x_T[:8], seven)),
+    list(ddim(nine, x_T[:9], seven)),
     draw=lambda step: {
         "DDIM: x̂₀": step.x0,
         "2M: x̂₀": by_dpm[step.t].x0,
-        "the ODE's solution": solved[:8],
+        "the ODE's solution": solved[:9],
     },
 )
 
@@ -625,7 +625,7 @@ samplers = {
     "DDIM": lambda n: result(ddim(eight, noise, process.times(n))),
     "2M, yours": lambda n: my_dpm_multistep(eight, noise, process.times(n).tolist()),
 }
-fig, axes = plt.subplots(1, 2, figsize=(12, 3.4))
+fig, axes = plt.subplots(1, 2, figsize=(11, 3.1))
 best = result(heun(eight, noise, process.times(60)))
 for ax, (name, draw_in) in zip(axes, samplers.items()):
     made = torch.cat([draw_in(5), draw_in(10), best])
@@ -751,7 +751,7 @@ claim(
 # **Other noise levels.** The stars are Karras' levels with $\rho = 7$ from 10 to 0.1, at the nearest whole times
 # (`nearest_times`; the range was chosen with other noises). With them 2M's error in 10 evaluations falls by 0.010 ± <0.001
 # (three sets). It cannot be told apart from that of 25 evaluations of DDIM, and UniPC-2's is below it (the second control).
-# DDIM itself gains nothing: its error rises by 0.001 ± <0.001. Better levels and a high order need each other.
+# DDIM itself gains nothing: its error rises by 0.001 ± <0.001. Here better levels help a high order alone.
 #
 # **The Frechet distance** no longer sees these differences. In 10 evaluations all solvers but PLMS have the same one to within
 # 0.005, though their distances from the solution differ by a factor of two. What is left is the network's error. So the second
