@@ -107,7 +107,7 @@ SIGMA_DATA = 0.51**0.5  # radius 1 and width 0.1: variance 1 / 2 + 0.01 per coor
 levels = torch.logspace(-2.7, 1.9, 60)[:, None]
 c_out = my_precondition(lambda x, time: torch.ones_like(x), 0 * levels, levels, SIGMA_DATA)
 
-fig, ax = plt.subplots(figsize=(9.5, 4.6))
+fig, ax = plt.subplots(figsize=(8.5, 4))
 ax.plot(levels, torch.ones_like(levels), ":", color=RED, lw=3, label="the net predicts $x_0$")
 ax.plot(levels, levels, "--", color=ORANGE, lw=3, label="the net predicts ε")
 ax.plot(levels, c_out, color=BLUE, lw=3, label="EDM, by your function")
