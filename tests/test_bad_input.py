@@ -25,11 +25,13 @@ from course_lib.methods import (
     clip_guidance,
     distillation,
     editing,
+    edm,
     gan_vae,
     interpolation,
     latents,
     sde,
     sdxl,
+    solvers,
     tilted_density,
     unclip,
     watermark,
@@ -440,6 +442,32 @@ api(editing.shrunk, k=whole(2))
 api(editing.blurred, std=number(1.0, least=0), min_gain=number(0.03, above=0, most=1))
 api(editing.kept, keep=Kind(KEEP, keep))
 api(editing.Consistent, denoiser=denoiser(EXACT), measurement=a(editing.shrunk(2)), y=a(X))
+levels = dict(low=number(0.1, above=0, below=10).called("low and high"), high=number(10.0, above=0.1).called("low and high"))
+api(edm.karras_sigmas, n=whole(3, 2), **levels, rho=number(7.0, above=0))
+edm_of = dict(mean=number(-1.2), std=number(1.2, above=0))
+api(edm.EDM, **levels, rho=number(7.0, above=0), **edm_of)
+api(edm.EDM().noise, "EDM.noise", t=time_of(0.5, 80).but("two", "a list"))
+api(edm.EDM().times, "EDM.times", n=whole(3, 2))
+api(edm.EDM().sample_t, "EDM.sample_t", batch=whole(3), rng=rng())
+falling = {"None": None, "text": "x", "rising": torch.tensor([0.0, 1.0]), "nan": P[0] * math.nan, "to 1": torch.tensor([2.0])}
+api(edm.nearest_times, process=a(CHAIN, flow=FLOW), sigmas=Kind(torch.tensor([5.0, 1.0, 0.0]), falling))
+api(
+    edm.Preconditioned, net=module(NET.net).but("a function"), process=a(CHAIN), view=word("eps"),
+    sigma_data=number(0.5, above=0),
+)
+SCALED = edm.Preconditioned(mlp.MLP(2, 8), edm.EDM())
+api(edm.edm_loss, denoiser=net(SCALED), x0=batch(P, (6, 3)).called("x0|x"), rng=rng())
+EXACT_EDM = ExactDenoiser(MIX, edm.EDM())
+api(
+    edm.churn, denoiser=denoiser(EXACT_EDM, **{"of a chain": EXACT}), x=batch(P, (6, 3)), times=times(edm.EDM().times(3)),
+    amount=number(2.0, least=0), scale=number(1.0, least=0), order=word(1, 3, 0, True), rng=rng(),
+    between=Kind((0.1, 5.0), {"None": None, "one": (0.1,), "text": "ab", "nan": (math.nan, 1.0), "3": 3}),
+)
+orders = word(2, 4, 0, True, 2.5).but("3")
+api(solvers.dpm_solver, denoiser=denoiser(EXACT), x=start, times=times(TIMES), order=orders)
+api(solvers.unipc, denoiser=denoiser(EXACT), x=start, times=times(TIMES), order=orders)
+api(solvers.deis, denoiser=on_chains, x=start, times=times(TIMES), order=orders)
+api(solvers.plms, denoiser=on_chains, x=start, times=times(TIMES))
 api(gan_vae.adversarial_value, gan=a(GAN), x=batch(P), fake=output(P, (6, 3)))
 api(gan_vae.non_saturating_loss, gan=a(GAN), fake=output(P))
 api(gan_vae.gradient_penalty, gan=a(GAN), x=batch(P))

@@ -14,7 +14,20 @@ from course_lib.datasets import captions, digits, points, scenes, shapes, words
 from course_lib.denoisers import NULL, ExactDenoiser, Network
 from course_lib.files import ROOT
 from course_lib.guidance import ClassifierGuided, ExactClassifier, NoisyClassifier
-from course_lib.methods import cascades, distillation, editing, gan_vae, latents, sde, sdxl, tilted_density, unclip, watermark
+from course_lib.methods import (
+    cascades,
+    distillation,
+    editing,
+    edm,
+    gan_vae,
+    latents,
+    sde,
+    sdxl,
+    solvers,
+    tilted_density,
+    unclip,
+    watermark,
+)
 from course_lib.mixtures import GaussianMixture
 from course_lib.nets import (
     attention,
@@ -214,6 +227,14 @@ CALLS = {
     "distillation": lambda: (
         distillation.progressive_loss(*[DENOISERS["unet"].given(LABEL)] * 2, X, 3, seeded(0)),
         distillation.guided_consistency_loss(*[DENOISERS["student"]] * 2, DENOISERS["unet"], X, LABEL, 4, rng=seeded(0)),
+    ),
+    "fast solvers": lambda: [
+        result(solver(EXACT, P, CHAIN.times(4))) for solver in (solvers.dpm_solver, solvers.unipc, solvers.deis, solvers.plms)
+    ],
+    "EDM": lambda: (
+        result(edm.churn(ExactDenoiser(MIX, edm.EDM()), P, edm.EDM().times(3), rng=seeded(0))),
+        edm.edm_loss(edm.Preconditioned(NETS["mlp"], edm.EDM()), P, seeded(0)),
+        edm.nearest_times(CHAIN, edm.karras_sigmas(4, 0.1, 10.0)),
     ),
     "editing": lambda: (
         result(editing.repaint(EXACT, P, P[:, :1] > 0, P.flip(0), CHAIN.times(3), 2, seeded(0))), editing.blurred(0.5).back(X),

@@ -23,6 +23,8 @@ from course_lib.guidance import (
 )
 from course_lib.methods import cascades, distillation, editing, gan_vae, interpolation, latents, sde, sdxl, watermark
 from course_lib.methods.clip_guidance import ClipGuided
+from course_lib.methods.edm import EDM, Preconditioned, churn, edm_loss
+from course_lib.methods.solvers import deis, dpm_solver, plms, unipc
 from course_lib.nets.autoencoder import Autoencoder
 from course_lib.nets.classifier import TimedClassifier
 from course_lib.nets.clip import CLIP, contrastive_loss
@@ -133,6 +135,11 @@ SAMPLERS = {
     "ddim": lambda d, x: ddim(d, x, d.process.times(4)),
     "ddim, eta": lambda d, x: ddim(d, x, d.process.times(4), 0.5, seeded(0)),
     "heun": lambda d, x: heun(d, x, d.process.times(4)),
+    "dpm solver": lambda d, x: dpm_solver(d, x, d.process.times(4), 3),
+    "dpm solver, singlestep": lambda d, x: dpm_solver(d, x, d.process.times(4), singlestep=True),
+    "deis": lambda d, x: deis(d, x, d.process.times(4)),
+    "unipc": lambda d, x: unipc(d, x, d.process.times(4), 3),
+    "plms": lambda d, x: plms(d, x, d.process.times(4)),
     "consistency": lambda d, x: consistency(d, x, d.process.times(4), seeded(0)),
     "probability flow": lambda d, x: probability_flow(d, x, d.process.times(4)),
     "reverse SDE": lambda d, x: sde.reverse_sde(d, x, d.process.times(4), 1.0, seeded(0)),
@@ -156,10 +163,18 @@ def test_samplers(name, kind, where):
 @pytest.mark.parametrize("kind", ["network", "exact"])
 def test_flow_samplers(kind):
     denoiser = mlp(FLOW, "flow") if kind == "network" else ExactDenoiser(ring(), FLOW)
-    for sampler in (rectified_flow, heun):
+    for sampler in (rectified_flow, heun, dpm_solver, unipc):
         there(result(sampler(denoiser, POINTS.to(DEVICE), FLOW.times(4))))
     there(OnPath(denoiser, CHAIN)(POINTS.to(DEVICE), 5).x0)
     there(OnPath(denoiser, CHAIN)(POINTS.to(DEVICE), torch.full((12,), 5)).x0)
+
+
+@HERE_AND_THERE
+def test_preconditioning_and_churn(where):
+    denoiser = Preconditioned(MLP(width=16).to(DEVICE), EDM())
+    there(result(churn(denoiser, POINTS.to(where), denoiser.process.times(3), rng=seeded(0))), where)
+    there(denoiser(POINTS.to(where), denoiser.process.sample_t(12, seeded(0))).x0, where)
+    assert torch.isfinite(edm_loss(denoiser, POINTS.to(where), seeded(0)).cpu())
 
 
 def test_sampling_in_batches_comes_back_to_the_noise():

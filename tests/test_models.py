@@ -68,7 +68,7 @@ def test_the_first_of_few_samples_are_the_first_of_many(name):
     assert not torch.allclose(many[0], many[2], atol=1e-2)
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "consistency"])
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "consistency", "dpm_solver", "unipc"])
 def test_the_noise_of_a_sample_is_its_own_in_every_sampler(sampler):
     few, many = (models.sample("digits", label=3, n=n, steps=3, sampler=sampler)[0] for n in (1, 4))
     assert torch.allclose(few, many[:1], atol=1e-4)
