@@ -20,9 +20,9 @@ from course_lib.samplers import rectified_flow, sample
 def flow_matching_loss(denoiser: Denoiser, x0: Tensor, eps: Tensor, rng: torch.Generator | None = None) -> Tensor:
     """The conditional flow matching loss of pairs x0 and eps, each (B, ...): the mean squared error of the velocity, ().
 
-    Lipman et al. 2023, eq. 20 and 21 with sigma_min = 0; for any coupling Tong et al. 2024, eq. 14 and 15 with sigma = 0. In
-    both, time runs from noise to data. The times come from `process.sample_t`. Raises TypeError unless the process is a rectified flow,
-    ValueError where x0 and eps differ in shape.
+    Lipman et al. 2023, eq. 20 and 21 with sigma_min = 0; for any coupling Tong et al. 2024, eq. 14 and 15 with sigma = 0.
+    In both, time runs from noise to data. The times come from `process.sample_t`. Raises TypeError unless the process is a
+    rectified flow, ValueError where x0 and eps differ in shape.
     """
     process = validate.instance("denoiser.process", validate.instance("denoiser", denoiser, Denoiser).process, RectifiedFlow)
     validate.like("eps", eps, "x0", validate.batch("x0", x0))

@@ -27,6 +27,7 @@ with own_defaults():  # the data of the checks are tensors
     from course_lib.teaching.checks.distillation import halving, student_target, truncated_snr
     from course_lib.teaching.checks.epsilon import from_v, sampling_loop, training_loop
     from course_lib.teaching.checks.ethics import detect_mark, mark_noise, memorisation_score
+    from course_lib.teaching.checks.flow_matching import coupling, reflow, velocity_loss
     from course_lib.teaching.checks.forward import add_noise, cosine_beta, posterior, reverse_chain
     from course_lib.teaching.checks.gan_vae import adversarial_value, elbo, train_gan
     from course_lib.teaching.checks.guidance import classifier_loss, guided_sampling, guided_score
@@ -43,14 +44,14 @@ with own_defaults():  # the data of the checks are tensors
 __all__ = [
     "add_noise", "adversarial_value", "annealed_langevin", "attention_share", "augmented", "cascade",
     "classifier_free_sampling", "classifier_loss", "clip_guided_eps", "consistency_distillation", "consistency_function",
-    "consistency_sampling", "consistent", "contrastive_loss", "cosine_beta", "cross_attention", "ddim_inversion",
-    "ddim_sampler", "detect_mark", "dps_sampler", "dropout_training", "dynamic_threshold", "elbo",
-    "flow_sampler", "flow_training", "from_v", "guided_sampling", "guided_score", "halving", "hidden_words",
-    "identity_residual", "joint_attention", "latent_diffusion", "mark_noise", "memorisation_score", "micro_embedding",
-    "micro_training", "posterior", "prior_loss", "quantize", "refiner_loss", "repaint_sampler", "residual_block",
-    "reverse_chain", "sampling_loop", "score_from_eps", "self_attention", "sinusoidal", "slerp", "solution",
-    "student_target", "text_to_image", "train_clip", "train_gan", "training_loop", "truncated_snr", "unclip_sampling",
-    "unet_forward", "upsampler_loss",
+    "consistency_sampling", "consistent", "contrastive_loss", "cosine_beta", "coupling", "cross_attention", "ddim_inversion",
+    "ddim_sampler", "detect_mark", "dps_sampler", "dropout_training", "dynamic_threshold", "elbo", "flow_sampler",
+    "flow_training", "from_v", "guided_sampling", "guided_score", "halving", "hidden_words", "identity_residual",
+    "joint_attention", "latent_diffusion", "mark_noise", "memorisation_score", "micro_embedding", "micro_training",
+    "posterior", "prior_loss", "quantize", "refiner_loss", "reflow", "repaint_sampler", "residual_block", "reverse_chain",
+    "sampling_loop", "score_from_eps", "self_attention", "sinusoidal", "slerp", "solution", "student_target", "text_to_image",
+    "train_clip", "train_gan", "training_loop", "truncated_snr", "unclip_sampling", "unet_forward", "upsampler_loss",
+    "velocity_loss",
 ]
 # fmt: on
 
