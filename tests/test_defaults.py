@@ -14,7 +14,18 @@ from course_lib.datasets import captions, digits, points, scenes, shapes, words
 from course_lib.denoisers import NULL, ExactDenoiser, Network
 from course_lib.files import ROOT
 from course_lib.guidance import ClassifierGuided, ExactClassifier, NoisyClassifier
-from course_lib.methods import cascades, distillation, editing, gan_vae, latents, sdxl, tilted_density, unclip, watermark
+from course_lib.methods import (
+    cascades,
+    distillation,
+    editing,
+    flow_matching,
+    gan_vae,
+    latents,
+    sdxl,
+    tilted_density,
+    unclip,
+    watermark,
+)
 from course_lib.mixtures import GaussianMixture
 from course_lib.nets import (
     attention,
@@ -33,7 +44,7 @@ from course_lib.nets import (
 )
 from course_lib.nets import sdxl as sdxl_nets
 from course_lib.nets import unclip as unclip_nets
-from course_lib.process import DDPM, seeded
+from course_lib.process import DDPM, RectifiedFlow, seeded
 from course_lib.samplers import ddim, result
 from course_lib.schedules import cosine_beta, geometric_sigma, linear_beta
 from course_lib.teaching import checks as check
@@ -214,6 +225,11 @@ CALLS = {
     "distillation": lambda: (
         distillation.progressive_loss(*[DENOISERS["unet"].given(LABEL)] * 2, X, 3, seeded(0)),
         distillation.guided_consistency_loss(*[DENOISERS["student"]] * 2, DENOISERS["unet"], X, LABEL, 4, rng=seeded(0)),
+    ),
+    "flow matching": lambda: (
+        flow_matching.flow_matching_loss(ExactDenoiser(MIX, RectifiedFlow()), P, P.flip(0), seeded(0)),
+        flow_matching.optimal_transport(P, P.flip(0), 2),
+        flow_matching.reflow(ExactDenoiser(MIX, RectifiedFlow()), lambda flow, x0, eps: flow, P, 2)[1](P, 0.5).x0,
     ),
     "editing": lambda: (
         result(editing.repaint(EXACT, P, P[:, :1] > 0, P.flip(0), CHAIN.times(3), 2, seeded(0))), editing.blurred(0.5).back(X),

@@ -24,7 +24,9 @@ def flow_matching_loss(denoiser: Denoiser, x0: Tensor, eps: Tensor, rng: torch.G
     In both, time runs from noise to data. The times come from `process.sample_t`. Raises TypeError unless the process is a
     rectified flow, ValueError where x0 and eps differ in shape.
     """
-    process = validate.instance("denoiser.process", validate.instance("denoiser", denoiser, Denoiser).process, RectifiedFlow)
+    process = validate.instance("denoiser", denoiser, Denoiser).process
+    if not isinstance(process, RectifiedFlow):
+        raise TypeError(f"denoiser must be one of a RectifiedFlow process, got one of {process!r}")
     validate.like("eps", eps, "x0", validate.batch("x0", x0))
     t = process.sample_t(len(x0), rng)
     return (denoiser(process.add_noise(x0, t, eps), t).flow - (eps - x0)).square().mean()
@@ -60,6 +62,7 @@ def reflow(
     """
     validate.instance("denoiser", denoiser, Denoiser)
     validate.function("fit", fit)
+    validate.batch("eps", eps)
     flows = [denoiser]
     for _ in range(validate.at_least("rounds", rounds, 1)):
         flows.append(fit(flows[-1], sample(flows[-1], eps, n, rectified_flow, batch=1000), eps))

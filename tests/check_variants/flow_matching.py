@@ -53,6 +53,20 @@ def broadcast_wrongly(net, x0, eps, t, path):
     return mse_loss(net(a * x0 + b * eps, t), da * x0 + db * eps)
 
 
+def rooted(net, x0, eps, t, path):
+    return by_mse(net, x0, eps, t, path).sqrt()
+
+
+def other_time(net, x0, eps, t, path):
+    a, b, da, db = (_wide(v, x0) for v in path(t))
+    return mse_loss(net(a * x0 + b * eps, 1 - t), da * x0 + db * eps)
+
+
+def of_clean(net, x0, eps, t, path):
+    _, _, da, db = (_wide(v, x0) for v in path(t))
+    return mse_loss(net(x0, t), da * x0 + db * eps)
+
+
 def by_numpy(x0, eps, size):
     order = np.arange(len(x0))
     for start in range(0, len(x0), size):
@@ -98,6 +112,23 @@ by_rows = _coupled(lambda cost: torch.from_numpy(linear_sum_assignment(cost.nump
 
 def all_at_once(x0, eps, size):
     return by_split(x0, eps, len(x0))
+
+
+def greedy(x0, eps, size):
+    groups = []
+    for a, b in zip(x0.split(size), eps.split(size)):
+        cost, mine = torch.cdist(a.flatten(1), b.flatten(1)), []
+        for i in range(len(a)):
+            mine.append(min(set(range(len(b))) - set(mine), key=lambda j: float(cost[i, j])))
+        groups.append(b[mine])
+    return torch.cat(groups)
+
+
+def without_the_start(x0, eps, size):
+    order = []
+    for a, b in zip(x0.split(size), eps.split(size)):
+        order.append(torch.from_numpy(linear_sum_assignment(torch.cdist(a.flatten(1), b.flatten(1)).square())[1]))
+    return eps[torch.cat(order)]
 
 
 def permuted(x0, eps, size):
@@ -170,6 +201,34 @@ def upwards(flow, fit, eps, steps, rounds):
     return flows
 
 
+def whole_length(flow, fit, eps, steps, rounds):
+    flows = [flow]
+    for _ in range(rounds):
+        flows.append(fit(flows[-1], _samples(flows[-1], eps, torch.linspace(1, 0, steps + 1)[:-1], 1.0), eps))
+    return flows
+
+
+def at_the_end(flow, fit, eps, steps, rounds):
+    flows = [flow]
+    for _ in range(rounds):
+        flows.append(fit(flows[-1], _samples(flows[-1], eps, torch.linspace(1, 0, steps + 1)[1:], 1 / steps), eps))
+    return flows
+
+
+def towards_noise(flow, fit, eps, steps, rounds):
+    flows = [flow]
+    for _ in range(rounds):
+        flows.append(fit(flows[-1], _samples(flows[-1], eps, torch.linspace(1, 0, steps + 1)[:-1], -1 / steps), eps))
+    return flows
+
+
+def fits_the_first(flow, fit, eps, steps, rounds):
+    flows = [flow]
+    for _ in range(rounds):
+        flows.append(fit(flow, _samples(flows[-1], eps, torch.linspace(1, 0, steps + 1)[:-1], 1 / steps), eps))
+    return flows
+
+
 from_the_first = _rounds(source=lambda flows: flows[0])
 turned_pairs = _rounds(lambda x, eps: (eps, x))
 with_itself = _rounds(lambda x, eps: (x, x))
@@ -210,13 +269,27 @@ TRIED = {
         *WRONG["velocity_loss"],
         ("the target is the noise", of_noise),
         ("not squared", unsquared),
+        ("the root", rooted),
+        ("is given 1 - t", other_time),
+        ("is given x_0", of_clean),
         ("", of_data),
         ("", broadcast_wrongly),
     ],
-    "coupling": [*WRONG["coupling"], ("", by_rows), ("", permuted), ("", data_back)],
+    "coupling": [
+        *WRONG["coupling"],
+        ("greedy", greedy),
+        ("the start of the group", without_the_start),
+        ("", by_rows),
+        ("", permuted),
+        ("x_0 are returned", data_back),
+    ],
     "reflow": [
         *WRONG["reflow"],
         ("the times rise", upwards),
+        ("the length of the whole path", whole_length),
+        ("the end of the step", at_the_end),
+        ("the sign of the step", towards_noise),
+        ("trains the first flow anew", fits_the_first),
         ("", other_noises),
         ("", last_alone),
         ("the first flow is missing", without_the_first),
