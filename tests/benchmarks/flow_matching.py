@@ -14,9 +14,9 @@ couplings  Points of two mixtures, the ring of 8 and 25 Gaussians. One network (
            less, twice the last where there is none; the loss on 10,000 new pairs; and `velocity`, the mean squared difference
            from the exact velocity of the independent coupling over the mean square of that, at its points and times.
 reflow     The same networks of the ring trained on, as long again, with a new cycle of rates: the independent one on 10,000
-           pairs of noise and sample (32 Euler steps), `reflow 1`; that one again on pairs of its own, `reflow 2`; the control for the second
-           round, `reflow 1, longer`, on the pairs of the first; and the rival, `256, longer`, the network of the coupling of
-           256 on more pairs of the same coupling. Figures as above; `again` holds some of them at other noises.
+           pairs of noise and sample (32 Euler steps), `reflow 1`; that one again on pairs of its own, `reflow 2`; the control
+           for the second round, `reflow 1, longer`, on the pairs of the first; and the rival, `256, longer`, the network of the
+           coupling of 256 on more pairs of the same coupling. Figures as above; `again` holds some of them at other noises.
 cost       Milliseconds of processor time, the least of several: the assignment of 16, 64, 256 and 1,024 pairs of ring and
            noise, with its matrix; of 256 digits and noises; a training step of 256 pairs of the plane's network, and of 256
            digits of the digits' U-Net. One thread.

@@ -31,7 +31,7 @@ def curve(t: Tensor) -> tuple[Tensor, ...]:
 
 
 def _velocity_loss(net, x0, eps, t, path):
-    """The conditional flow matching loss () of pairs x0 and eps (B, ...) at times t (B,). Lipman et al. 2023, eq. 9."""
+    """The conditional flow matching loss () of pairs x0 and eps (B, ...) at times t (B,). Lipman et al. 2023."""
     a, b, da, db = (v.view(-1, *[1] * (x0.ndim - 1)) for v in path(t))
     x_t = a * x0 + b * eps
     target = da * x0 + db * eps
@@ -130,9 +130,10 @@ coupling = Check(
         },
         "the start of the group is not added: all groups take their noises from the first": {"start + torch": "torch"},
         "the order is returned, not the noises in it": {"return eps[torch.cat(order)]": "return torch.cat(order)"},
-        "the coupled x_0 are returned; the noises, in their new order, are asked for": {
-            "return eps[torch.cat(order)]": "return x0[torch.cat(order)]"
-        },
+        "the coupled x_0 are returned; the noises, in their new order, are asked for": [
+            {"return eps[torch.cat(order)]": "return x0[torch.cat(order)]"},
+            {"(a[:, None] - b)": "(b[:, None] - a)", "return eps[torch.cat(order)]": "return x0[torch.cat(order)]"},
+        ],
         "only one batch dimension is measured: flatten the pictures first": {".square().sum(2)": "[..., :1].square().sum(2)"},
     },
     hint="For each group of rows: cost[i, j] = the squared distance of x0[i] and eps[j]; linear_sum_assignment(cost) gives "
