@@ -512,17 +512,17 @@ def needed(other):
 
 def table(arms, columns):
     """Prints means over three trainings. Each arm is a function of a figure's name."""
-    print(f"{'':28}" + "".join(f"{title:>9}" for title in columns.values()))
+    print(f"{'':22}" + "".join(f"{title:>8}" for title in columns.values()))
     for arm, values in arms.items():
         means = (estimate(values(name)).mean for name in columns)
-        print(f"{arm:28}" + "".join(f"{mean:9.3f}" for mean in means))
+        print(f"{arm:22}" + "".join(f"{mean:8.3f}" for mean in means))
 
 
-columns = {"map": "path²", "bend": "bend", "1 steps": "1 step"}
-columns |= {"2 steps": "2 steps", "4 steps": "4 steps", "64 steps": "64 steps"}
+columns = {"map": "path²", "bend": "bend", "1 steps": "1 step", "2 steps": "2", "4 steps": "4"}
+columns |= {"64 steps": "64"}
 wider = {"line": "lines²", **columns, "needed": "needed", "velocity": "velocity"}
 by_size = {
-    f"{data}, groups of {size}": lambda name, of=(data, size): of_coupling(*of, name)
+    f"{data}, {size} at once": lambda name, of=(data, size): of_coupling(*of, name)
     for data in ("ring", "25 Gaussians")
     for size in (1, 16, 64, 256)
 }
@@ -539,10 +539,11 @@ claim(
 )
 
 # %% [markdown]
-# In the table *lines²* is the mean squared length of the pairs' lines, and *path²* that from a noise to its sample. *Bend* is
-# the mean squared difference between the velocity along a path and the straight way from its start to its end: 0 where all
-# paths are straight and of constant speed. *Needed* are the steps for a distance of 0.12. *Velocity* is the error against the
-# exact velocity of independent pairs, relative to its mean square: large groups learn another one, that of their own pairs.
+# In the table *1 step*, *2*, *4* and *64* are the distances in so many steps. *Lines²* is the mean squared length of the pairs'
+# lines, and *path²* that from a noise to its sample. *Bend* is the mean squared difference between the velocity along a path
+# and the straight way from its start to its end: 0 where all paths are straight and of constant speed. *Needed* are the steps
+# for a distance of 0.12. *Velocity* is the error against the exact velocity of independent pairs, relative to its mean square:
+# large groups learn another one, that of their own pairs.
 #
 # On the ring, groups of 16 already save most of the steps. With groups of 256, one step (distance
 # {{flow-coupled-steps.ring_one.a}}) is nearly as good as 64. The crosses are the exact flow of independent pairs, which has no
