@@ -772,8 +772,8 @@ claim(
 # Both ways lead to nearly straight paths here, one by sampling and one by assignment.
 #
 # *path²* is about 0.36 in every arm, although independent pairs lie 3.01 apart. A flow's own pairs are never longer than those
-# that it was trained on (Theorem 3.5 of lesson 16's paper). So the coupling hardly changes how far a point has to go here. It
-# changes how straight it goes.
+# that it was trained on (Liu et al., Theorem 3.5). So the coupling hardly changes how far a point has to go here. It changes
+# how straight it goes.
 #
 # ## What does the assignment cost?
 #
