@@ -26,6 +26,7 @@ from course_lib.methods import (
     distillation,
     editing,
     edm,
+    flow_matching,
     gan_vae,
     interpolation,
     latents,
@@ -425,6 +426,12 @@ several = Kind(LABEL, {"text": "x", "few": LABEL[:2], "too large": LABEL + 5, "N
 api(
     distillation.guided_consistency_loss, student=net(STUDENT), target=net(STUDENT), teacher=net(NET), x0=sized, label=several,
     n=whole(3, 1, 20), max_w=number(8.0), rng=rng(), min_w=number(0.0, most=8),
+)
+api(flow_matching.flow_matching_loss, denoiser=on_flows, x0=batch(P), eps=batch(P, (5, 2)), rng=rng())
+api(flow_matching.optimal_transport, x0=batch(P), eps=batch(P, (5, 2)), size=whole(2))
+api(
+    flow_matching.reflow, denoiser=on_flows, fit=function(lambda flow, x0, eps: flow), eps=batch(P), n=whole(2),
+    rounds=whole(1),
 )
 api(editing.sdedit, denoiser=on_chains, guide=batch(P), times=times(TIMES), rng=rng())
 keep = {"None": None, "text": "x", "half": KEEP / 2, "nan": KEEP * math.nan}

@@ -19,6 +19,7 @@ from course_lib.methods import (
     distillation,
     editing,
     edm,
+    flow_matching,
     gan_vae,
     latents,
     sde,
@@ -46,7 +47,7 @@ from course_lib.nets import (
 )
 from course_lib.nets import sdxl as sdxl_nets
 from course_lib.nets import unclip as unclip_nets
-from course_lib.process import DDPM, seeded
+from course_lib.process import DDPM, RectifiedFlow, seeded
 from course_lib.samplers import ddim, result
 from course_lib.schedules import cosine_beta, geometric_sigma, linear_beta
 from course_lib.teaching import checks as check
@@ -235,6 +236,11 @@ CALLS = {
         result(edm.churn(ExactDenoiser(MIX, edm.EDM()), P, edm.EDM().times(3), rng=seeded(0))),
         edm.edm_loss(edm.Preconditioned(NETS["mlp"], edm.EDM()), P, seeded(0)),
         edm.nearest_times(CHAIN, edm.karras_sigmas(4, 0.1, 10.0)),
+    ),
+    "flow matching": lambda: (
+        flow_matching.flow_matching_loss(ExactDenoiser(MIX, RectifiedFlow()), P, P.flip(0), seeded(0)),
+        flow_matching.optimal_transport(P, P.flip(0), 2),
+        flow_matching.reflow(ExactDenoiser(MIX, RectifiedFlow()), lambda flow, x0, eps: flow, P, 2)[1](P, 0.5).x0,
     ),
     "editing": lambda: (
         result(editing.repaint(EXACT, P, P[:, :1] > 0, P.flip(0), CHAIN.times(3), 2, seeded(0))), editing.blurred(0.5).back(X),

@@ -21,7 +21,18 @@ from course_lib.guidance import (
     StaticThreshold,
     classifier_free,
 )
-from course_lib.methods import cascades, distillation, editing, gan_vae, interpolation, latents, sde, sdxl, watermark
+from course_lib.methods import (
+    cascades,
+    distillation,
+    editing,
+    flow_matching,
+    gan_vae,
+    interpolation,
+    latents,
+    sde,
+    sdxl,
+    watermark,
+)
 from course_lib.methods.clip_guidance import ClipGuided
 from course_lib.methods.edm import EDM, Preconditioned, churn, edm_loss
 from course_lib.methods.solvers import deis, dpm_solver, plms, unipc
@@ -260,6 +271,8 @@ def losses(where):
     yield "denoising", lambda: denoising_loss(network.given(LABEL).drop_condition(0.5, seeded(0)), x, seeded(1))
     yield "denoising, t", lambda: denoising_loss(network.given(LABEL), x, seeded(1), torch.tensor([1, 5, 9, 20]))
     yield "flow", lambda: denoising_loss(unet(FLOW, "flow").given(LABEL), x, seeded(1))
+    coupled = lambda: flow_matching.optimal_transport(x, x.flip(0), 2)
+    yield "coupled", lambda: flow_matching.flow_matching_loss(unet(FLOW, "flow").given(LABEL), x, coupled(), seeded(1))
     noisy = NoisyClassifier(TimedClassifier().to(DEVICE), CHAIN)
     yield (
         "classifier",

@@ -24,7 +24,7 @@ from course_lib.teaching.progress import exercises
 from course_lib.teaching.publish import claim_table, quiz_page
 from course_lib.teaching.quiz import KINDS, Question
 
-LESSONS = [f"{k:02}" for k in range(1, 22)]
+LESSONS = [f"{k:02}" for k in range(1, 24)]
 SEEDS = range(2)
 quiz = cache(machinery.quiz)
 CLAIMS = {claim.id: claim for claim in claim_table.gather(sorted(NOTEBOOKS.glob("[0-9]*.ipynb")))}
