@@ -428,6 +428,7 @@ claim(
 
 # %% [markdown]
 # With other $z$ the ends differ by about the ring's size, in any number of steps. Both still have nearly the same distribution.
+# (The claim counts factors within $\sqrt 2$ of 2, which was set after a trial with other noises.)
 #
 # ## Five views of one prediction
 #
@@ -842,5 +843,4 @@ guesses(
 #
 # ## Next
 #
-# Lesson 22, EDM and fast solvers, looks for the solver of this ODE that needs the fewest evaluations. [All claims](CLAIMS.md)
-# holds what the lessons measured.
+# [Lesson 22](22_fast_solvers.ipynb), EDM and fast solvers, looks for the solver of this ODE that needs the fewest evaluations.

@@ -938,5 +938,5 @@ guesses(
 #
 # ## Next
 #
-# Lesson 23 trains a network on straight paths, and makes them straighter, so that few moves are enough. All claims of the
-# course stand in [one table](CLAIMS.md).
+# [Lesson 23](23_flow_matching.ipynb) trains a network on straight paths, and makes them straighter, so that few moves are
+# enough.

@@ -542,8 +542,9 @@ claim(
 # A row is a mixture and the size of the group. *1 step*, *2*, *4* and *64* are the distances in so many steps. *Lines²* is the
 # mean squared length of the pairs' lines, and *path²* that from a noise to its sample. *Bend* is the mean squared difference
 # between the velocity along a path and the straight way from its start to its end: 0 where all paths are straight and of
-# constant speed. *Needed* are the steps for a distance of 0.12. *V error* is the mean squared difference from the exact
-# velocity of independent pairs, relative to its mean square: large groups learn another one, that of their own pairs.
+# constant speed. *Needed* are the steps for a distance of 0.12, a limit that was set with the shorter trainings, after first
+# rows of a longer plan. *V error* is the mean squared difference from the exact velocity of independent pairs, relative to its
+# mean square: large groups learn another one, that of their own pairs.
 #
 # On the ring, groups of 16 already save most of the steps. With groups of 256, one step (distance
 # {{flow-coupled-steps.ring_one.a}}) is nearly as good as 64. The crosses are the exact flow of independent pairs, which has no
