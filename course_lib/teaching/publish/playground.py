@@ -15,23 +15,22 @@ from course_lib.zoo import models
 
 THREE = GaussianMixture([0.4, 0.3, 0.3], [[0.0, 0.9], [-0.8, -0.45], [0.8, -0.45]], [0.45, 0.4, 0.4], [0, 1, 2])
 
-DRAW = """Draw points, train a small network on them in this page, then drop a point and follow it back.</p>
-<ul>
+DRAW = """Draw points, train a small network on them in this page, then drop a point and follow it back. Orange: the path with
+the network. Dashed: the path with the exact denoiser, which ends on one of the drawn points. Blue: 300 new points."""
+WHY = """<ul>
 <li>Noise is added to a drawn point: x<sub>t</sub> = a x<sub>0</sub> + b ε. The larger t is, the larger is b
-(<a href="01_forward_process.ipynb">lesson 01</a>).</li>
+(<a href="01_forward_process.ipynb">lesson 01</a>). Points at time t are shown divided by their standard deviation there.</li>
 <li>The network is trained to predict ε from x<sub>t</sub> and t. No network has a smaller mean squared error than the exact
 denoiser of the drawn points: the dashed floor (<a href="02_epsilon_loss.ipynb">lesson 02</a>).</li>
 <li>−ε/b is the score, which points to more likely places. A sampler follows it from noise to the drawing, step by step
 (<a href="03_score_and_langevin.ipynb">lesson 03</a>).</li>
-</ul>
-<p>Orange: the path with the network. Dashed: the path with the exact denoiser, which ends on one of the drawn points. Blue: 300
-new points. To compare noise with data, points at time t are shown divided by their standard deviation there."""
+</ul>"""
 
 
 def playground() -> str:
     """The HTML of four widgets with a heading and a few sentences each."""
     parts = (
-        ("Draw, train, follow", DRAW, draw()),
+        ("Draw, train, follow", DRAW, draw(), WHY),
         (
             "Guide ten digits",
             "The student network of lesson 18 samples them in one step, in your browser. The noise stays fixed; only the "
@@ -49,4 +48,6 @@ def playground() -> str:
             guided_plane(THREE, DDPM(cosine_beta(1000))),
         ),
     )
-    return "\n".join(f"<h2>{title}</h2>\n<p>{words}</p>\n{widget.html}" for title, words, widget in parts)
+    return "\n".join(
+        f"<h2>{title}</h2>\n<p>{words}</p>\n{widget.html}\n{''.join(after)}" for title, words, widget, *after in parts
+    )
