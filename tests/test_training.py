@@ -183,7 +183,8 @@ def test_a_variable_gives_trainings_more_time(monkeypatch):
         next(train(lambda: net(torch.ones(1, 1)).mean(), net, 3, seconds=1))
 
 
-def test_progress_shows_loss_and_time_left(capsys):
+def test_progress_shows_loss_and_time_left(capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # outside of a notebook
     _, history = fit(steps=20)
     show_progress((time.sleep(0.02) or step for step in history), "points")
     shown = capsys.readouterr()

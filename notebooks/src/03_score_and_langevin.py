@@ -316,12 +316,12 @@ claim(
 # $$x \;\leftarrow\; x + \frac{\eta}{2}\, \nabla \log q(x) + \sqrt{\eta}\; z, \qquad
 # z \sim \mathcal{N}(0, \mathbf{I}).$$
 #
-# **Why $q$?** For small steps, with sizes that add up to $\tau$, the density $p$ of the points changes as
-# $\partial_\tau p = -\tfrac12 \nabla\!\cdot(p\,\nabla\log q) + \tfrac12 \nabla^2 p$ (drift and noise; the Fokker-Planck
-# equation). For $p = q$ we have $q\,\nabla\log q = \nabla q$, so the two terms cancel: $q$ does not change.
+# **Why $q$?** For small steps, with sizes that add up to $\tau$, the density $p$ of the points changes as $\partial_\tau p =
+# -\tfrac12 \nabla\!\cdot(p\,\nabla\log q) + \tfrac12 \nabla^2 p$ (drift and noise; the Fokker-Planck equation, lesson 21). For
+# $p = q$ we have $q\,\nabla\log q = \nabla q$, so the two terms cancel: $q$ does not change.
 #
-# Why does the noise have a root? After $n$ small steps the drift is about $n\,\eta / 2$ times the score, and the noise
-# has standard deviation $\sqrt{n\,\eta}$. Half the step size and twice the steps then change neither.
+# Why does the noise have a root? After $n$ small steps the way moved along the score is about $n\,\eta / 2$ times the score,
+# and the noise has standard deviation $\sqrt{n\,\eta}$. Half the step size and twice the steps then change neither.
 #
 # **How large a step?** On one Gaussian of variance $\sigma^2$ the answer is exact. A step multiplies the distance from the
 # mean by $1 - \eta / (2\sigma^2)$ and adds a variance of $\eta$. The stationary distribution has the variance

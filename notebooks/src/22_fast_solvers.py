@@ -220,7 +220,7 @@ claim(
 #
 # $$\frac{dx}{d\sigma} = \frac{x - \hat x_0(x, \sigma)}{\sigma} = \hat\epsilon .$$
 #
-# **Heun's method**, EDM's sampler, makes an Euler step, evaluates the slope at its end, and repeats the step with the mean of
+# Heun's method, EDM's sampler, makes an Euler step, evaluates the slope at its end, and repeats the step with the mean of
 # the two slopes (their Algorithm 1). A move takes two evaluations. The last move takes one, since there is no slope at $\sigma
 # = 0$.
 #
@@ -894,7 +894,6 @@ guesses(
 # ## Words
 #
 # - **preconditioning**: scaling a network's input and output, so that both have unit size at every noise level.
-# - **Heun's method**: an Euler step, repeated with the mean of the slopes at both ends; order 2, two evaluations.
 # - **Karras' noise levels**: levels with equal steps in $\sigma^{1/\rho}$.
 # - **churn**: new noise before each move of an ODE solver.
 # - **exponential integrator**: a solver that treats the linear part of an ODE exactly.
@@ -904,7 +903,8 @@ guesses(
 # - **Adams-Bashforth**: the multistep method for equal steps: a weighted mean of the last slopes.
 # - **order of a solver**: $k$, if the error falls by $2^k$ for twice as many moves.
 #
-# Used again: Euler's method (lesson 14), probability-flow ODE (lesson 14), Frechet distance (lesson 00).
+# Used again: Euler's method (lesson 14), probability-flow ODE (lesson 14), Heun's method (lesson 21), Frechet distance (lesson
+# 00).
 #
 # ## In practice
 #

@@ -237,10 +237,58 @@ last_alone = _rounds(kept=lambda flows: flows[-1])
 without_the_first = _rounds(kept=lambda flows: flows[1:])
 from_samples = _rounds(start=lambda x, eps: x)
 
+
+
+def by_member(net, x0, eps, t, path):
+    """One member of the batch after the other."""
+    each = [by_mse(net, x0[i : i + 1], eps[i : i + 1], t[i : i + 1], path) for i in range(len(x0))]
+    return torch.stack(each).mean()
+
+
+def by_norm(net, x0, eps, t, path):
+    a, b, da, db = (_wide(v, x0) for v in path(t))
+    error = (net(a * x0 + b * eps, t) - da * x0 - db * eps).flatten(1)
+    return (error.norm(dim=1) ** 2).mean() / error.shape[1]
+
+
+def by_cost_expanded(x0, eps, size):
+    """|x|^2 + |y|^2 - 2 x y, and the order as a list."""
+    order = []
+    for start in range(0, len(x0), size):
+        a, b = (v[start : start + size].flatten(1).double() for v in (x0, eps))
+        cost = (a * a).sum(1)[:, None] + (b * b).sum(1)[None] - 2 * a @ b.T
+        order += [start + int(k) for k in linear_sum_assignment(cost.numpy())[1]]
+    return eps[order]
+
+
+def reflow_recursive(flow, fit, eps, steps, rounds):
+    if rounds == 0:
+        return [flow]
+    x = eps
+    with torch.no_grad():
+        for t in torch.linspace(1, 0, steps + 1)[:-1]:
+            x = x - flow(x, t.expand(len(x))) / steps
+    return [flow, *reflow_recursive(fit(flow, x, eps), fit, eps, steps, rounds - 1)]
+
+
+def reflow_with_a_sampler(flow, fit, eps, steps, rounds):
+    @torch.no_grad()
+    def ends(flow):
+        x = eps.clone()
+        for k in range(steps):
+            x += flow(x, torch.full((len(x),), 1 - k / steps)) * (-1 / steps)
+        return x
+
+    flows = (flow,)
+    while len(flows) <= rounds:
+        flows += (fit(flows[-1], ends(flows[-1]), eps),)
+    return flows
+
+
 RIGHT = {
-    "velocity_loss": [by_mse, by_einsum, by_derivative],
-    "coupling": [optimal_transport, by_numpy, by_split, by_product],
-    "reflow": [reflow_by_index, reflow_in_place, reflow_detached],
+    "velocity_loss": [by_mse, by_einsum, by_derivative, by_member, by_norm],
+    "coupling": [optimal_transport, by_numpy, by_split, by_product, by_cost_expanded],
+    "reflow": [reflow_by_index, reflow_in_place, reflow_detached, reflow_recursive, reflow_with_a_sampler],
 }
 WRONG = {
     "velocity_loss": [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from itertools import pairwise
 
 import torch
@@ -147,14 +148,14 @@ def _calls(times: list) -> Callable[[Callable], Tensor]:
     """The times at which a sampler asks for a prediction."""
 
     def run(f: Callable) -> Tensor:
-        asked: list = []
+        asked, denoiser = [], deepcopy(DENOISER)
 
         class Asked:
-            process = DENOISER.process
+            process = denoiser.process
 
             def __call__(self, x, t):
                 asked.append(float(t))
-                return DENOISER(x, t)
+                return denoiser(x, t)
 
         f(Asked(), POINTS.clone(), [*times])
         return torch.tensor(asked)
