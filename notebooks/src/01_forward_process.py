@@ -401,7 +401,7 @@ claim(
 )
 
 # %% [markdown]
-# Ho et al. report about $10^{-5}$ bits per dimension (lesson 21) for the linear schedule on photographs (section 4). Our limit
+# Ho et al. report about $10^{-5}$ **bits per dimension** for the linear schedule on photographs (section 4). Our limit
 # is ten times that. The divergence of a whole picture is the sum over its dimensions, 256 for a digit. The cosine schedule
 # stays farther from pure noise than the linear one almost to the end.
 #
@@ -751,6 +751,7 @@ guesses(
 #
 # ## Words
 #
+# - **bits per dimension**: the negative base-2 logarithm of a probability, or a divergence in bits, over the number of values.
 # - **forward process**: the chain $q(x_t \mid x_{t-1})$ that turns data into noise; it has no parameters to learn.
 # - **noise schedule**: the variances $\beta_1, \dots, \beta_T$ of the noise that the steps add.
 # - **variance-preserving**: a process that keeps data of variance 1 at variance 1.

@@ -683,7 +683,7 @@ claim(
 # margins.
 #
 # On CIFAR10 Ho et al. report a Frechet distance (lesson 00) of 3.17 for the simple loss and 13.51 for the bound. The bound is
-# also the length of a lossless code for the picture: 3.75 (simple) and 3.70 (bound) bits per dimension (lesson 21; Tables 1 and
+# also the length of a lossless code for the picture: 3.75 (simple) and 3.70 (bound) bits per dimension (Tables 1 and
 # 2). The last term, $L_0$, takes 1.97 of the 3.75. What is lost without it is an error of 0.95 grey levels of 255 (section
 # 4.3).
 #

@@ -23,10 +23,10 @@ course_map("21")
 #
 # $$dx = f(t)\, x\, dt + g(t)\, dw.$$
 #
-# $f(t)\, x$ is the **drift**, the part that is certain. $g(t)$ is the **diffusion coefficient**. $w$ is the **Wiener process**
-# (Brownian motion): its increments over $dt$ are independent, normal, with mean 0 and variance $dt$. So $dw = \sqrt{dt}\, z$
-# with a standard normal $z$. The square root is what makes noise and drift behave differently: halve the step, and the drift of
-# a step halves, but its noise shrinks only by $\sqrt 2$.
+# $f(t)\, x$ is the **drift of the SDE**, the part that is certain. $g(t)$ is the **diffusion coefficient**. $w$ is the
+# **Wiener process** (Brownian motion): its increments over $dt$ are independent, normal, with mean 0 and variance $dt$. So
+# $dw = \sqrt{dt}\, z$ with a standard normal $z$. The square root is what makes noise and drift behave differently: halve the
+# step, and the drift of a step halves, but its noise shrinks only by $\sqrt 2$.
 #
 # Which $f$ and $g$ belong to $a$ and $b$? Take the mean and the variance of $x_t$ given $x_0$, which are $a\, x_0$ and $b^2$.
 # In $dt$ the mean grows by $f a x_0\, dt$. The variance grows by $2 f b^2\, dt$ (the factor $1 + f\, dt$, squared) and by
@@ -635,7 +635,7 @@ claim(
 #
 # ## Bits per dimension of digits
 #
-# On pictures, likelihoods are given in **bits per dimension**: $-\log_2 P(x) / D$ for a picture of $D$ numbers, the length of
+# On pictures, likelihoods are given in bits per dimension: $-\log_2 P(x) / D$ for a picture of $D$ numbers, the length of
 # the best code under the model, per pixel. But a pixel has one of 256 levels, and the ODE gives a density. On data of whole
 # levels a density can be made as large as one likes: put a narrow peak on each level. **Dequantisation** prevents that. Add
 # uniform noise of one level's width $\Delta$. By Jensen's inequality, the mean of
@@ -804,7 +804,7 @@ guesses(
 #
 # - **stochastic differential equation** (SDE): an equation for the change of $x$ in a short time, with a drift and random
 #   increments.
-# - **drift**: the part of an SDE's change that is certain.
+# - **drift of the SDE**: the part of its change that is certain.
 # - **diffusion coefficient**: the factor of the random increments, $g(t)$.
 # - **Wiener process**: independent normal increments with variance $dt$; Brownian motion.
 # - **Euler-Maruyama method**: Euler's method for an SDE, with noise of standard deviation $g \sqrt{dt}$ in each step.
@@ -815,11 +815,10 @@ guesses(
 # - **Heun's method**: a step by the mean of two velocities, at its start and at the end of an Euler step; order 2.
 # - **instantaneous change of variables**: along an ODE, $\log p$ falls at the rate of the divergence.
 # - **Hutchinson's estimator**: the mean of $e^\top J e$ over random $e$, an unbiased estimate of the trace of $J$.
-# - **bits per dimension**: the negative base-2 logarithm of a picture's probability, divided by the number of its values.
 # - **dequantisation**: adding uniform noise of a level's width, so that data of whole levels have a density.
 #
-# Used again: score (lesson 02), Langevin dynamics (lesson 03), Euler's method (lesson 14), probability-flow ODE (lesson 14),
-# rectified flow (lesson 16).
+# Used again: bits per dimension (lesson 01), score (lesson 02), Langevin dynamics (lesson 03), Euler's method (lesson 14),
+# probability-flow ODE (lesson 14), rectified flow (lesson 16).
 #
 # ## In practice
 #

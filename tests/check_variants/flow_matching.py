@@ -238,7 +238,6 @@ without_the_first = _rounds(kept=lambda flows: flows[1:])
 from_samples = _rounds(start=lambda x, eps: x)
 
 
-
 def by_member(net, x0, eps, t, path):
     """One member of the batch after the other."""
     each = [by_mse(net, x0[i : i + 1], eps[i : i + 1], t[i : i + 1], path) for i in range(len(x0))]
