@@ -546,11 +546,12 @@ claim(
 # rows of a longer plan. *V error* is the mean squared difference from the exact velocity of independent pairs, relative to its
 # mean square: large groups learn another one, that of their own pairs.
 #
-# On the ring, groups of 16 already save most of the steps. With groups of 256, one step (distance
-# {{flow-coupled-steps.ring_one.a}}) is nearly as good as 64. The crosses are the exact flow of independent pairs, which has no
-# error of training. In few steps the networks of independent pairs lie near it. So it is the bent paths of their flow that cost
-# steps, not a lack of training. In 64 steps the exact flow is nearer than the networks of any coupling: these have an error
-# that is left after a short training (500 steps).
+# Groups of 16 already save half of the steps on the ring, and most of them on 25 Gaussians. On the ring, with groups of 256,
+# one step (distance {{flow-coupled-steps.ring_one.a}}) is nearly as good as 64. The crosses are the exact flow of independent
+# pairs, which has no error of training. In few steps the networks of independent pairs lie near it. So it is the bent paths of
+# their flow that cost steps, not a lack of training. On the ring, in 64 steps, the exact flow is nearer than the networks of
+# any coupling: these have an error of their own. Twice the training hardly changes it (*256, longer*, below), and its cause was
+# not tested.
 #
 # ## Failure museum: the nearest point
 #
@@ -625,9 +626,8 @@ claim(
 )
 
 # %% [markdown]
-# (The lengths are of the same 10,000 pairs in each training, so they have no error here.) The lines are shorter, one step is as
-# good as 64, and all of it leads to a wrong distribution: more steps do not bring it nearer. With optimal transport the same
-# short training ends nearer.
+# (The lengths are of the same 10,000 pairs in each training, so they have no error here.) The lines are shorter, but the lines
+# lead to a wrong distribution: more steps do not bring it nearer. With optimal transport the same short training ends nearer.
 #
 # A related mistake concerns conditions. If a batch of all classes is coupled without regard to the class, then within one class
 # the noises are no longer standard normal. But at sampling they are standard normal. Cheng and Schwing (2025, *The Curse of
@@ -790,9 +790,9 @@ spent, step = ms["assignment of 256 digits"], ms["step, 256 digits"]
 print(f"  256 digits: {spent:7.2f} ms, {spent / step:6.2f} steps of the digits' U-Net")
 
 # %% [markdown]
-# In the plane the assignment of 256 costs more than the training step itself; of 1,024 it costs a hundred times as much. For
-# digits it is about a twentieth of a step. So with pictures the coupling is nearly free, and, as seen above, changes the lines
-# little.
+# In the plane the assignment of 256 costs more than the training step itself; of 1,024 it costs a hundred times as much as a
+# step of 256 points. (A step of 1,024 was not timed.) For digits it is about a twentieth of a step. So with pictures the
+# coupling is nearly free, and, as seen above, changes the lines little.
 #
 # ## What you saw
 #
