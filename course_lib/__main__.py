@@ -166,7 +166,6 @@ def start(args) -> None:
 
 def lab(args) -> None:
     import importlib.util
-    import os
     import subprocess
 
     from course_lib.teaching.progress import start
@@ -177,7 +176,7 @@ def lab(args) -> None:
         raise RuntimeError(
             "JupyterLab refuses to run as root: run course lab as another user, or with --allow-root in a container"
         )
-    options = ["--allow-root", "--ip=0.0.0.0"] if args.allow_root else []
+    options = ["--allow-root"] if args.allow_root else []
     subprocess.run([sys.executable, "-m", "jupyterlab", str(start(args.lesson)), *options], check=False)
 
 

@@ -128,10 +128,11 @@ def installed(tmp_path_factory):
     return course
 
 
-def test_a_wheel_holds_data_and_lessons(installed):
-    for folder in ("data", "notebooks"):
+def test_a_wheel_holds_the_library_data_and_lessons(installed):
+    development = {"course_lib/widgets/biome.json", "course_lib/widgets/jsconfig.json"}
+    for folder, home in {"data": installed.site, "notebooks": installed.site, "course_lib": installed.site.parent}.items():
         files = subprocess.run(["git", "ls-files", folder], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-        assert len(files) > 40 and not [file for file in files if not (installed.site / file).is_file()]
+        assert len(files) > 40 and not [file for file in {*files} - development if not (home / file).is_file()]
 
 
 def test_an_installed_course_samples_starts_and_reports(installed):

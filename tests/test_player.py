@@ -183,6 +183,11 @@ def test_without_scripts_a_strip_of_pictures_with_words_remains():
         assert all(np.ptp(np.array(Image.open(io.BytesIO(base64.b64decode(png))).convert("L"))) > 0 for png, _ in images)
 
 
+def test_a_whole_time_is_a_whole_number_whatever_its_type():
+    steps = [Step(t, torch.rand(4, 1, 4, 4)) for t in (1000.0, 333.25, 0.0)]
+    assert re.findall(r' at (t = [^"]+)"', play(steps).html) == ["t = 1000"] * 3 + ["t = 333"] * 3 + ["t = 0"] * 3
+
+
 def test_no_address_and_no_early_end_of_the_script():
     html = play(noise_film(2), draw=lambda step: {"</script><b>": step.x}).html
     assert not re.search(r"(src|href)=\"(?!data:)|https?:|@import|url\(", html)

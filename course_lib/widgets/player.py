@@ -50,7 +50,7 @@ def play(
     name = "ᾱ" if preserving else "a²/(a²+b²)"
 
     def describe(i: int) -> str:
-        return f"t = {ts[i]:.3g}" if isinstance(ts[i], float) else f"t = {ts[i]}"
+        return f"t = {int(ts[i]) if float(ts[i]).is_integer() else f'{ts[i]:.3g}'}"
 
     def film(keep: np.ndarray, strip: str) -> Fragment:
         thinned = f"{len(keep)} of {len(steps)} frames are kept, to stay under {max_mb:g} MB."
