@@ -208,6 +208,21 @@ def test_orders_of_convergence_away_from_t_0(order, sampler, options):
     assert float(torch.tensor(before / after).log2()) == pytest.approx(order, abs=0.1)
 
 
+@pytest.mark.parametrize(
+    "order, sampler, options",
+    [(1, deis, {"order": 1}), (2, deis, {"order": 2}), (2, plms, {})],
+    ids=["deis-1", "deis-2", "plms"],
+)
+def test_orders_of_convergence_of_the_solvers_of_a_chain(order, sampler, options):
+    """A chain of 40,000 steps, so that 96 moves of it are equal. In t: PLMS would need them equal in b / a to have more."""
+    fine = DDPM(linear_beta(40_000))
+    own, times = ExactDenoiser(wide, fine), lambda n: torch.linspace(30_000, 6_000, n + 1).long()
+    x = fine.add_noise(wide.sample(100, seeded(0))[0].double(), 30_000, torch.randn(100, 2, generator=seeded(1)).double())
+    truth = result(unipc(own, x, times(1000), 3))
+    before, after = [float((result(sampler(own, x, times(n), **options)) - truth).norm(dim=1).mean()) for n in (48, 96)]
+    assert float(torch.tensor(before / after).log2()) == pytest.approx(order, abs=0.1)
+
+
 def test_two_evaluations_a_move_are_counted_where_they_are_made():
     calls = []
     counting = type("Counting", (), {"process": chain, "__call__": lambda self, x, t: calls.append(t) or denoiser(x, t)})()

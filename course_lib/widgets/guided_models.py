@@ -14,6 +14,7 @@ from torch import Tensor
 from course_lib import validate
 from course_lib.denoisers import NULL, Denoiser, Network, device_of
 from course_lib.guidance import ClassifierGuided, classifier_free
+from course_lib.methods.solvers import unipc
 from course_lib.process import randn, seeded
 from course_lib.samplers import Step, consistency, ddim, ddpm, heun, result
 from course_lib.widgets import sheets
@@ -32,6 +33,7 @@ SAMPLERS: dict[str, Callable[[float, torch.Generator], Sampler]] = {
     "DDIM": lambda eta, rng: partial(ddim, eta=eta, rng=rng),
     "DDPM": lambda eta, rng: partial(ddpm, rng=rng),
     "Heun": lambda eta, rng: heun,
+    "UniPC": lambda eta, rng: unipc,
 }
 """The samplers to choose from, each made of eta and a source of fresh noise, as far as it needs them."""
 WS = (0, 0.5, 1, 1.5, 2, 3, 5, 8)
