@@ -56,11 +56,14 @@ def cross_attention_maps(network: Network, x_t: Tensor, t: Time, side: int = 16)
     """The cross-attention weights of x_t (B, C, H, W) at time t on each token of its caption: (B, L, side, side).
 
     They are the mean over all heads of all cross-attention layers on side x side maps, and sum to 1 over L, which includes the
-    start token. Raises ValueError if there is no such layer.
+    start token. A net that is not made of our layers has its own `record_attention`, a context as that of `record_activations`.
+    Raises ValueError if there is no such layer.
     """
     validate.sizes(side=side)
     validate.batch("x_t", x_t)
-    with record_activations(validate.instance("network", network, Network).net, (CrossAttention,)) as activations:
+    net = validate.instance("network", network, Network).net
+    record = getattr(net, "record_attention", None) or (lambda: record_activations(net, (CrossAttention,)))
+    with record() as activations:
         network(x_t, t)
     weights = [each.mean(1) for each in activations.values() if each.shape[2] == side**2]  # (B, H * W, L) each
     if not weights:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -19,37 +19,53 @@ from course_lib.widgets.page import Fragment, fragment
 from course_lib.widgets.player import checked
 
 
-def attention_player(network: Network, caption: str, steps: Iterable[Step], side: int = 16) -> Fragment:
+def attention_player(
+    network: Network,
+    caption: str,
+    steps: Iterable[Step],
+    side: int = 16,
+    decode: Callable[[Tensor], Tensor] = lambda x: x,
+) -> Fragment:
     """The caption as a row of words to click, with the attention weights that the picture gives to the chosen one.
 
-    `steps` are a sampler's, of pictures (B, 3, H, W); the first of the batch goes through `network`, given the caption, again
-    at each of them that has a prediction. A map is the mean over heads and layers on maps of `side`; each word's is divided by
-    its own maximum over all steps. Raises ValueError where there is no such step, and what `cross_attention_maps` raises.
+    `steps` are a sampler's, of pictures (B, 3, H, W) or of what `decode` makes them of; the first of the batch goes through
+    `network`, given the caption, again at each of them that has a prediction. A map is the mean over heads and layers on maps
+    of `side`; each word's is divided by its own maximum over all steps. The words are those of the captions of shapes, or of
+    the net's own `words(caption)`. Raises ValueError where there is no such step or H is not a multiple of `side`, and what
+    `cross_attention_maps` raises.
     """
     validate.instance("network", network, Network)
     validate.instance("caption", caption, str)
+    validate.function("decode", decode)
     steps = [step for step in checked(steps) if step.pred is not None]
-    if not steps or steps[0].x.ndim != 4 or steps[0].x.shape[1] != 3:
+    ends = _ends(steps, decode) if steps else {}
+    if not steps or ends["x̂₀"].ndim != 4 or ends["x̂₀"].shape[1] != 3:
         raise ValueError("steps must hold a prediction of pictures (B, 3, H, W), got " + (f"{steps[0]}" if steps else "none"))
+    validate.sides("steps", ends["x̂₀"], side)
     conditioned = network.given(caption)
-    words = captions.words(captions.tokens(caption)[0])
+    own = getattr(network.net, "words", None)
+    words = own(caption) if own else captions.words(captions.tokens(caption)[0])
     if not words:
         raise ValueError("caption must have at least one word, got none")
     weights = torch.cat([cross_attention_maps(conditioned, step.x[:1], step.t, side) for step in steps])[:, 1 : len(words) + 1]
     shown = 2 * weights / weights.amax((0, 2, 3), keepdim=True) - 1  # (steps, words, side, side)
-    larger = shown.repeat_interleave(steps[0].x.shape[2] // side, 2).repeat_interleave(steps[0].x.shape[3] // side, 3)
+    tall, wide = (n // side for n in ends["x̂₀"].shape[2:])
+    larger = shown.repeat_interleave(tall, 2).repeat_interleave(wide, 3)
     data = {
         "t": [step.t for step in steps],
         "words": words,
-        "ends": [_panel(title, x) for title, x in _ends(steps).items()],
+        "ends": [_panel(title, x) for title, x in ends.items()],
         "weights": _panel("attention", larger.flatten(0, 1)[:, None]),
     }
     half = len(steps) // 2
-    return fragment("attention", data, _strip(words, weights[half], steps[half].x0[:1]))
+    return fragment("attention", data, _strip(words, weights[half], ends["x̂₀"][half : half + 1]))
 
 
-def _ends(steps: list[Step]) -> dict[str, Tensor]:
-    return {"xₜ": torch.cat([step.x[:1] for step in steps]), "x̂₀": torch.cat([step.x0[:1] for step in steps])}
+def _ends(steps: list[Step], decode: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    return {
+        "xₜ": torch.cat([decode(step.x[:1]) for step in steps]),
+        "x̂₀": torch.cat([decode(step.x0[:1]) for step in steps]),
+    }
 
 
 def _panel(title: str, x: Tensor) -> dict:

@@ -45,12 +45,14 @@ FEW = 3
 """Steps of a sketch, while a slider moves."""
 
 
-def by_classifier_free(network: Network) -> Model:
-    """A class-conditional network under classifier-free guidance: Ho and Salimans 2022."""
+def by_classifier_free(network: Network, decode: Callable[[Tensor], Tensor] = lambda x: x) -> Model:
+    """A conditional network under classifier-free guidance: Ho and Salimans 2022. `decode` decodes its latents."""
     validate.instance("network", network, Network)
+    validate.function("decode", decode)
 
     def draw(labels, w, noise, steps, sampler):
-        return sampler(classifier_free(network, labels, w), noise.to(device_of(network)), network.process.times(steps))
+        guided = classifier_free(network, labels, w)
+        return _decoded(sampler(guided, noise.to(device_of(network)), network.process.times(steps)), decode)
 
     return draw
 
@@ -75,9 +77,14 @@ def by_student(network: Network, decode: Callable[[Tensor], Tensor] = lambda x: 
     def draw(labels, w, noise, steps, sampler):
         guided, rng = classifier_free(network, labels, w), seeded(0)
         jumps = consistency(guided, noise.to(device_of(network)), network.process.times(steps), rng)
-        return (replace(step, x=decode(step.x)) if step.pred is None else step for step in jumps)
+        return _decoded(jumps, decode)
 
     return draw
+
+
+def _decoded(steps: Iterable[Step], decode: Callable[[Tensor], Tensor]) -> Iterator[Step]:
+    """The steps, with the pictures of the last one in the place of its latents."""
+    return (replace(step, x=decode(step.x)) if step.pred is None else step for step in steps)
 
 
 @dataclass(frozen=True)
