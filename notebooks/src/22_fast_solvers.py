@@ -208,9 +208,11 @@ claim(
 # **In the mean the target matters, and the input hardly does.** EDM without $c_\text{in}$ cannot be told apart from EDM. With
 # $x_0$ as the target, $c_\text{in}$ lowers the excess by a twentieth. But this net has a LayerNorm in each block, which scales
 # a bare input by itself; another may need $c_\text{in}$ more. And the right plot shows more than the mean: at $\sigma = 10$
-# $c_\text{in}$ lowers the excess of $x_0$ to about a sixth, and EDM's to less than half. The target counts below $\sigma =
-# 0.03$, where the net has to copy its input. At 10 EDM's target is nearly $x_0$ too. There the two also differ in the weight
-# that the loss gives to the net's error, and this plot does not separate the causes.
+# $c_\text{in}$ lowers the excess of $x_0$ to about a sixth, and at $\sigma = 1$ EDM's to about three tenths (at 10 the
+# difference of EDM's two is within its margin). The target counts from $\sigma = 0.3$ down. Most of the difference of the means
+# is made between 0.03 and 0.3. Below 0.03, where the net has to copy its input, lie fewer than 3 in 100 training times. Why
+# both nets for $x_0$ do badly at 0.1 was not tested. At 10 EDM's target is nearly $x_0$ too. There the two also differ in the
+# weight that the loss gives to the net's error, and this plot does not separate the causes.
 #
 # **Look at $\epsilon$.** It has the smallest excess of all, and by far the worst samples. The excess is a mean over training
 # times, and only 2 in 1,000 of them lie above $\sigma = 10$. There the errors of $\epsilon$ are multiplied by more than 10, and
@@ -580,9 +582,9 @@ print("the last five steps in lambda:", *(f"{h:.2f}" for h in steps_in_lambda[-5
 plots.show(
     fig,
     alt="A plot of the distance at the end over the time at which the exact solution takes over, "
-    "falling from 0.86 to 0. DDIM rises early, and is nearly level after t = 0.2, at 0.016. 2M "
-    "stays below 0.001 until t = 0.2, and rises to 0.012 at the end. 3S zigzags from 5e-5 up to "
-    "0.009.",
+    "falling from 0.86 to 0. DDIM rises all the way to 0.018 at t = 0.08, and ends at 0.016. "
+    "2M stays below 0.001 until t = 0.2, and rises to 0.012 at the end. 3S zigzags from 5e-5 up "
+    "to 0.009.",
 )
 
 # %%
@@ -597,9 +599,10 @@ claim(
 )
 
 # %% [markdown]
-# DDIM makes most of its error early. The two others make most of it after $t = 0.2$. (3S zigzags, because inside a block its
-# points are of lower order.) So in few equal steps in $t$ a high order gains little here: at 12 and 24 evaluations all six
-# solvers are close together.
+# DDIM makes its error all along the way: a quarter in the first half of the moves, and about four fifths before $t = 0.2$. The
+# two others make most of theirs after $t = 0.2$. (3S zigzags, because inside a block its points are of lower order.) So in few
+# equal steps in $t$ a high order gains little here: at 12 evaluations the five with a point there are close together, and at 24
+# (Heun: 23) all six are within a factor of 3.
 #
 # The remedy is not a higher order. It is the noise levels: steps that become shorter towards the data. On Karras' levels the
 # last move starts from $\sigma = 0.002$, where one step of first order does no harm. There the second curve of the plot over
@@ -692,7 +695,7 @@ for ax in axes:
     ax.set_xticks((5, 7, 10, 15, 25), (5, 7, 10, 15, 25))
     ax.minorticks_off()
 axes[1].legend(fontsize=13, loc="center left", bbox_to_anchor=(1, 0.5))
-print("10 evaluations               per pixel from the solution   Frechet distance")
+print("10 evaluations (Heun: 9)     per pixel from the solution   Frechet distance")
 both = lambda table, keys: [
     estimate(figures.values(table, figure, **keys)[:3], "sets")
     for figure in ("error", DISTANCE)
@@ -763,7 +766,8 @@ claim(
 # **Other noise levels.** The stars are Karras' levels with $\rho = 7$ from 10 to 0.1, at the nearest whole times
 # (`nearest_times`; the range was chosen with other noises). With them 2M's error in 10 evaluations falls by 0.010 ± <0.001
 # (three sets). It cannot be told apart from that of 25 evaluations of DDIM, and UniPC-2's is below it (the second control).
-# DDIM itself gains nothing: its error rises by 0.001 ± <0.001. Here better levels help a high order alone.
+# DDIM itself gains nothing: its error rises by 0.001 ± <0.001. So these levels help 2M and UniPC-2, and not DDIM. Whether other
+# levels would help DDIM was not measured. (The guidance explorer of lesson 08 has UniPC-2 among its samplers.)
 #
 # **The Frechet distance** no longer sees these differences. In 10 evaluations all solvers but PLMS have the same one to within
 # 0.005, though their distances from the solution differ by a factor of two. Of it, 0.061 is the distance of real digits from
@@ -857,7 +861,7 @@ plots.show(
 # - Down to $t = 0$ the order of the last is {{solvers-last-move.three}}.
 # - On digits, 10 evaluations of DPM-Solver++(2M) are {{solvers-digits-error.ten.a}} per pixel from the network's solution, 25
 #   of DDIM {{solvers-digits-error.ten.b}}. The Frechet distances are {{solvers-digits-distance.ten.a}} and
-#   {{solvers-digits-distance.ten.b}}. Better noise levels help the solvers of higher order, and not DDIM.
+#   {{solvers-digits-distance.ten.b}}. Karras' levels, in the one range measured, help 2M and UniPC-2, and not DDIM.
 #
 # ## At full size
 #
