@@ -54,9 +54,24 @@ def run(args) -> None:
 
 
 def export(args) -> None:
+    if args.to:
+        return export_model(args)
     from course_lib.teaching.publish.export import export
 
     for_each(args.lessons, export)
+
+
+def export_model(args) -> None:
+    kind, folder = args.to
+    if kind != "diffusers" or len(args.lessons) != 1:
+        raise ValueError("--to takes one model and the word diffusers: course export digits --to diffusers FOLDER")
+    from course_lib.zoo.diffusers import NO_DIFFUSERS
+
+    try:
+        from course_lib.zoo.export import to_diffusers
+    except ImportError:
+        raise ValueError(NO_DIFFUSERS) from None
+    print(to_diffusers(args.lessons[0], folder))
 
 
 def pictures(args) -> None:
@@ -251,10 +266,12 @@ def parser() -> argparse.ArgumentParser:
     for run_, help in (
         (build, "execute the sources of lessons; store the notebooks, CLAIMS.md, GLOSSARY.md and the README's claims"),
         (run, "execute lessons without storing them, show the progress, and write their pages into build/"),
-        (export, "write the stored notebooks' pages into build/"),
+        (export, "write the stored notebooks' pages into build/, or a shipped model as a folder for another library"),
     ):
         sub = command(run_, help)
         sub.add_argument("lessons", nargs="*", metavar="NN", help="lesson numbers; default: all")
+        if run_ is export:
+            sub.add_argument("--to", nargs=2, metavar=("diffusers", "FOLDER"), help="with the name of one model")
         for each in (sub, slow) if run_ is run else ():
             each.add_argument("--time", type=float, help="give trainings this many times their seconds, on a slow machine")
     command(pictures, "sample the README's pictures from the shipped models")

@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 
+from course_lib.__main__ import main
 from course_lib.guidance import classifier_free
 from course_lib.methods.solvers import dpm_solver
 from course_lib.process import DDPM, VarianceExploding, seeded
@@ -72,7 +73,9 @@ def test_a_folder_is_loaded_and_draws_the_same(name, tmp_path, pipelines):
     x, fresh = models.load(name, device="cpu").draw_noise(2, seeded(1)), pipeline_of(name)
     fresh.set_progress_bar_config(disable=True)
     want, got = (p(PROMPTS[name], 4, latents=x, output_type="pt").images for p in (fresh, again))
-    assert (got - want).abs().max() < 1e-5 and got.shape == (2, *models.RECIPES[name].shape) and 0 <= got.min() and got.max() <= 1
+    assert (
+        (got - want).abs().max() < 1e-5 and got.shape == (2, *models.RECIPES[name].shape) and 0 <= got.min() and got.max() <= 1
+    )
 
 
 def test_diffusers_alone_loads_the_folder(tmp_path):
@@ -95,6 +98,16 @@ def test_the_scheduler_says_how_the_network_was_trained(tmp_path):
     process = models.load("text2shape", device="cpu").process
     assert config["prediction_type"] == "sample" and config["timestep_spacing"] == "trailing" and config["set_alpha_to_one"]
     assert torch.tensor(config["trained_betas"]).allclose(process.betas.float())
+
+
+def test_the_command_writes_a_folder(tmp_path, capsys, monkeypatch):
+    assert main(["export", "digits", "--to", "diffusers", str(tmp_path / "digits")]) == 0
+    assert (tmp_path / "digits/model_index.json").is_file() and capsys.readouterr().out.strip() == str(tmp_path / "digits")
+    for wrong in (["digits", "--to", "onnx", "x"], ["--to", "diffusers", "x"]):
+        assert main(["export", *wrong]) == 1 and "--to takes one model and the word diffusers" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "course_lib.zoo.export", None)  # as where diffusers cannot be imported
+    assert main(["export", "digits", "--to", "diffusers", "x"]) == 1
+    assert capsys.readouterr().err == 'course: diffusers is not installed: pip install "diffusion-course[real]"\n'
 
 
 @pytest.mark.parametrize(

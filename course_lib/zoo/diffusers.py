@@ -18,6 +18,7 @@ from course_lib.denoisers import NULL, Network, runs_on_its_device
 from course_lib.process import DDPM, Noise, Process, RectifiedFlow, randn_like
 from course_lib.training import pick_device
 
+NO_DIFFUSERS = 'diffusers is not installed: pip install "diffusion-course[real]"'
 VIEWS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 """Their `prediction_type` of a chain, and our view."""
 SMALLEST = 2.0**-24
@@ -278,7 +279,7 @@ def pretrained(name: str, download: bool = False, device: str | torch.device = "
     try:
         from diffusers import DiffusionPipeline
     except ImportError:
-        raise ImportError('diffusers is not installed: pip install "diffusion-course[real]"') from None
+        raise ImportError(NO_DIFFUSERS) from None
     device = pick_device(device)
     dtype = dtype or (torch.float32 if device.type == "cpu" else torch.float16)
     validate.instance("dtype", dtype, torch.dtype)
