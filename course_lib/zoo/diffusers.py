@@ -176,7 +176,7 @@ class SDXLNet(StableDiffusionNet):
         )
         size = [side * self.pipeline.vae_scale_factor for side in self.shape[1:]]
         numbers = [*size, 0, 0, *([2.5 if null else 6.0] if self.scored else size)]
-        row = torch.tensor(numbers, device="cpu").to(positive).expand(len(prompts), -1)
+        row = torch.tensor(numbers, dtype=torch.float32, device="cpu").to(positive).expand(len(prompts), -1)
         return [negative, negative_pooled, row] if null else [positive, pooled, row]
 
     def inputs(self, cond: Tensor) -> dict[str, Any]:
@@ -266,7 +266,7 @@ def scheduler_times(scheduler: Any, n: int) -> Tensor:
     config = own.config
     to_data = config.get("set_alpha_to_one", True) and config.get("final_sigmas_type", "zero") == "zero"
     times = own.timesteps.cpu().double().round().long().unique().flip(0) + 1  # some are evaluated twice
-    return torch.cat([times, torch.tensor([0 if to_data else 1], device="cpu")])
+    return torch.cat([times, torch.tensor([0 if to_data else 1], dtype=torch.long, device="cpu")])
 
 
 def pretrained(name: str, download: bool = False, device: str | torch.device = "auto", dtype: torch.dtype | None = None) -> Any:

@@ -95,7 +95,7 @@ class CoursePipeline(DiffusionPipeline):
         x = latents if latents is not None else randn_tensor((B, *net.net.shape), generator, where, dtype)
         flow = isinstance(self.scheduler, FlowMatchEulerDiscreteScheduler)
         if flow:  # even times from 1, of which the last is 0
-            self.scheduler.set_timesteps(sigmas=torch.linspace(1, 1 / num_inference_steps, num_inference_steps).tolist())
+            self.scheduler.set_timesteps(sigmas=[1 - i / num_inference_steps for i in range(num_inference_steps)])
         else:
             self.scheduler.set_timesteps(num_inference_steps)
         x = x.to(where, dtype) * getattr(self.scheduler, "init_noise_sigma", 1.0)
