@@ -38,6 +38,11 @@ LESSONS = {
         "21": "SDEs and probability flow",
         "22": "EDM and fast solvers",
         "23": "Flow matching",
+        "24": "One step, six ways",
+        "25": "Diffusion transformers",
+        "26": "Masked diffusion of words",
+        "27": "Fine-tuning and adapters",
+        "28": "Guidance, search and reward",
     },
 }
 """Each part's lessons: number to title. The only list of lessons; the README's table is tested against it."""

@@ -901,4 +901,4 @@ guesses(
 #
 # ## Next
 #
-# [All claims](CLAIMS.md) of the course, with their null models, are in one table.
+# [24, One step, six ways](24_one_step.ipynb): networks that are trained to draw in one evaluation.
