@@ -43,6 +43,7 @@ LESSONS = {
         "26": "Masked diffusion of words",
         "27": "Fine-tuning and adapters",
         "28": "Guidance, search and reward",
+        "29": "Diffusers and real checkpoints",
     },
 }
 """Each part's lessons: number to title. The only list of lessons; the README's table is tested against it."""
