@@ -86,6 +86,36 @@ def test_colab_versions_are_within_the_ranges():
             assert Requirement(f"{name}{CORE[name]}").specifier.contains(version), line
 
 
+FORMS = {
+    ".github/workflows": "github-workflows",
+    ".github/dependabot.yml": "dependabot",
+    ".github/ISSUE_TEMPLATE": "github-issue-forms",
+}
+
+
+def by_schema(schema, *files):
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}", *map(str, files)]
+    return subprocess.run(command, capture_output=True, text=True).returncode
+
+
+@pytest.mark.parametrize("place", FORMS)
+def test_what_a_fork_needs_has_the_form_that_the_service_reads(place, tmp_path):
+    files = sorted((ROOT / place).glob("*.yml")) or [ROOT / place]
+    assert by_schema(FORMS[place], *files) == 0
+    spoilt = tmp_path / "spoilt.yml"
+    spoilt.write_text(re.sub(r"^(jobs|body|updates):", r"\1s:", files[0].read_text(), flags=re.MULTILINE))
+    assert by_schema(FORMS[place], spoilt) == 1
+
+
+def test_what_the_workflows_make_can_be_made():
+    targets = set(re.findall(r"^([\w./-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    texts = [
+        path.read_text() for path in [*(ROOT / ".github/workflows").glob("*.yml"), ROOT / ".devcontainer/devcontainer.json"]
+    ]
+    asked = {target for text in texts for target in re.findall(r"\bmake ([\w./-]+)", text)}
+    assert {"test", "check", "site", ".venv/lab"} <= asked <= targets
+
+
 def test_every_package_is_installed():
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     packages = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "course_lib").rglob("__init__.py")}
