@@ -245,10 +245,11 @@ def site(args) -> None:
 
 def publish(args) -> None:
     from course_lib.files import must_be_checkout
-    from course_lib.teaching.publish.address import publish
+    from course_lib.teaching.publish.address import publish, read
 
     must_be_checkout("course publish")
     print(*[f"rewrote {path}" for path in publish(args.repository)] or ["nothing to change"], sep="\n")
+    print(f"for a class on a JupyterHub with nbgitpuller: {read().hub('00_start_here')}")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -8,6 +8,7 @@ import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
@@ -251,6 +252,21 @@ def test_badges_of_the_readme_are_those_of_the_address():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"<!-- badges -->\n{address.read().badges('00_start_here')}\n<!-- /badges -->" in text
     assert all(Path(ROOT, "notebooks", f"{name}.ipynb").exists() for name in re.findall(r"notebooks/(\w+)\.ipynb", text))
+
+
+def test_addresses_have_the_forms_that_the_services_document():
+    here = address.Address("ada", "her.course")
+    file = "ada/her.course/blob/main/notebooks/07_x.ipynb"
+    assert here.colab("07_x") == f"https://colab.research.google.com/github/{file}"
+    assert here.binder("07_x") == "https://mybinder.org/v2/gh/ada/her.course/main?labpath=notebooks/07_x.ipynb"
+    assert here.codespaces == "https://codespaces.new/ada/her.course?ref=main"
+    assert here.kaggle("07_x") == f"https://kaggle.com/kernels/welcome?src=https://github.com/{file}"
+    link = urlsplit(here.hub("07_x", "https://hub.uni.edu"))
+    assert (link.netloc, link.path) == ("hub.uni.edu", "/hub/user-redirect/git-pull")
+    asked = {"repo": [here.url], "branch": ["main"], "urlpath": ["lab/tree/her.course/notebooks/07_x.ipynb"]}
+    assert parse_qs(link.query) == asked
+    assert f"git clone --depth 1 {here.url}`" in here.badges("07_x")  # the history weighs more than the course
+    assert f"git clone -q --depth 1 -b main {here.url} " in here.setup
 
 
 def test_slow_tests_exist():

@@ -73,15 +73,32 @@ class Address:
         """The address that opens the notebook of that name in Binder."""
         return f"https://mybinder.org/v2/gh/{self.owner}/{self.repo}/{self.branch}?labpath=notebooks/{quote(name)}.ipynb"
 
+    @property
+    def codespaces(self) -> str:
+        """The address that opens the repository in a Codespace, as .devcontainer/ describes it."""
+        return f"https://codespaces.new/{self.owner}/{self.repo}?ref={self.branch}"
+
+    def kaggle(self, name: str) -> str:
+        """The address that opens a copy of the notebook of that name in Kaggle."""
+        return f"https://kaggle.com/kernels/welcome?src={self.source(name)}"
+
+    def hub(self, name: str, hub: str = "https://HUB") -> str:
+        """The link for a class on a JupyterHub with nbgitpuller: it fetches the course for who opens it, and then the notebook."""
+        place = quote(f"lab/tree/{self.repo}/notebooks/{name}.ipynb", safe="")
+        return f"{hub}/hub/user-redirect/git-pull?repo={quote(self.url, safe='')}&branch={self.branch}&urlpath={place}"
+
     def links(self, name: str) -> str:
         """One line of Markdown for the notebook itself: no picture on a server, which has no place in LaTeX or offline."""
         return f"[Open in Colab]({self.colab(name)}) · [Open in Binder]({self.binder(name)})"
 
     def badges(self, name: str) -> str:
-        """One line of Markdown for the README, with the two services' own pictures."""
+        """Markdown for the README: the services, with their own pictures, and how to fetch the course without its history."""
         return (
             f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({self.colab(name)}) "
-            f"[![Open in Binder](https://mybinder.org/badge_logo.svg)]({self.binder(name)})"
+            f"[![Open in Binder](https://mybinder.org/badge_logo.svg)]({self.binder(name)}) "
+            f"[![Open in Codespaces](https://github.com/codespaces/badge.svg)]({self.codespaces}) "
+            f"[![Open in Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)]({self.kaggle(name)})\n\n"
+            f"Or on your own machine: `git clone --depth 1 {self.url}`"
         )
 
 
