@@ -83,7 +83,7 @@ class Address:
         return f"https://kaggle.com/kernels/welcome?src={self.source(name)}"
 
     def hub(self, name: str, hub: str = "https://HUB") -> str:
-        """The link for a class on a JupyterHub with nbgitpuller: it fetches the course for who opens it, and then the notebook."""
+        """The link for a class on a JupyterHub with nbgitpuller: it fetches the course, and opens the notebook of that name."""
         place = quote(f"lab/tree/{self.repo}/notebooks/{name}.ipynb", safe="")
         return f"{hub}/hub/user-redirect/git-pull?repo={quote(self.url, safe='')}&branch={self.branch}&urlpath={place}"
 
