@@ -1,6 +1,6 @@
 """Guidance in an interval, autoguidance, CFG rescale, best-of-n and particles: distance, accuracy, reward (lesson 28).
 
-    python tests/benchmarks/guidance_and_reward.py [tune | digits | plane | particles | hacking] [--store]
+    python tests/benchmarks/guidance_and_reward.py [tune | digits | plane | particles | dpo | hacking] [--store]
 
 Noise levels are noise / signal. All samples are of 25 DDIM steps (eta = 0) unless something else is said. `distance` is the
 Frechet distance in the shipped classifier's features to 500 held-out digits; in the plane, the sliced Wasserstein distance to
@@ -8,18 +8,25 @@ Frechet distance in the shipped classifier's features to 500 held-out digits; in
 
 tune       The interval is chosen here, once for digits, once for each kind of score in the plane, with noises that nothing else
            uses: of LOWS x HIGHS the pair with the lowest distance at accuracy 0.99 over w in 1, 1.5, 2, 3, 5.
-digits     The shipped network, 500 digits, three noises, w in WS. Arms: CFG; interval, CFG in the tuned interval (low, high] and
-           the conditional model elsewhere; not at small noise, CFG in (low, inf); not at large noise, CFG in (0, high];
-           autoguidance by a worse network, of the same recipe as the shipped one but 1,000 steps in the place of 24,000, another
-           training for each noise; rescaled, phi = 0.7. CFG has three more noises, its null model.
-plane      The triangle of three overlapping classes. Arms as above, without the last two. `exact` scores, and `learned`
-           ones of a network trained with label dropout (MLP, width 64, 3 blocks, 400 steps of 256, in v), three
-           trainings; 3,000 points, three noises, of the learned scores one for each training.
+digits     The shipped network, 500 digits, three noises, w in WS (and 5 in the two intervals). Arms: CFG; interval, CFG in the
+           tuned interval (low, high] and the conditional model elsewhere; not at small noise, CFG in (low, inf); not at large
+           noise, CFG in (0, high]; autoguidance by a worse network, of the same recipe as the shipped one but 1,000 steps in
+           the place of 24,000, another training for each noise; rescaled, phi = 0.7, at w = 2 and 3. CFG has three more noises,
+           its null model, up to 1.5.
+plane      The triangle of three overlapping classes. Arms as above, without the last two. `exact` scores, and `learned` ones of
+           a network trained with label dropout (MLP, width 64, 3 blocks, 400 steps of 256, in v), three trainings; 3,000
+           points, three noises, of the learned scores one for each training.
 particles  Two spots on a line (0.3 of the points near -1, 0.7 near 1, lesson 16), exact scores, 50 DDPM steps, reward -x. The
            optimum p exp(r / beta) is known for BETAS. 2,000 kept samples, each from a group of K: `resampled`, particles
            resampled at each step and one of the group kept at random; `at the end`, the same weights exp(r / beta) at the end
            alone; `best`, the one with the highest reward; `permuted`, particles whose rewards are permuted within the group.
            Three noises. Figures: mean reward, Wasserstein distance on the line to 2,000,000 samples of the optimum.
+dpo        The line again. A reference network (MLP, width 48, 2 blocks, v, 800 steps of 256) is trained on by Diffusion-DPO,
+           beta = 0.5: 500 steps of Adam at 1e-3, each of 256 pairs of points of the data, of which one is preferred by the
+           Bradley-Terry model of the reward -x. Arms: `weight 8` and `weight 2`, T omega of the loss, constant as in the
+           paper's code; `random preferences`, weight 8. Three trainings of the reference and of each arm. Figures of 10,000
+           samples in 50 DDPM steps, each 100 steps of training: mean reward, KL from the data's density, distance to the
+           optimum, and `outside`, the share farther than 5 standard deviations from both spots.
 hacking    Reward: the mean logarithm of P(label | x) by a classifier like the shipped one, trained for 300 steps on 500 digits,
            three trainings. Judge: the shipped classifier (4,000 digits, 1,500 steps). A pool of 1,600 digits is drawn without a
            class (w = 0), another for each training. For each label and n in NS the best of n by the reward is kept. Figures:
@@ -34,15 +41,16 @@ What decides, with the margins of evidence.py:
 - digits, three noises: the same of `not at small noise` beside CFG;
 - digits, three trainings of the worse network: the same of autoguidance beside CFG;
 - line, three noises, beta = 0.25, K = 16: the distance to the optimum is lower for `resampled` than for `at the end`;
+- line, three trainings: after DPO with weight 8 the distance to the optimum is lower than that of the reference;
 - digits, three trainings of the reward: from n = 1 to 64 the share right by the reward rises more than that by the judge.
 The same must not hold: of CFG with other noises in the place of the first three arms; of `permuted` in the place of
-`resampled`; of a random choice in the place of the best.
+`resampled`; of random preferences in the place of the model's; of a random choice in the place of the best.
 All arms, numbers and conditions were fixed before any of these runs. Known before: the sweep of lesson 08 (CFG, 25 steps), and
-from trials of the code, with other noises: CFG at w = 1 and 1.5 on digits, CFG with exact scores in the plane, and 200 kept
-samples at beta = 0.25 with K = 4 and 16.
+from trials of the code, with other noises: CFG at w = 1 and 1.5 on digits, CFG with exact scores in the plane, 200 kept samples
+at beta = 0.25 with K = 4 and 16, and single trainings of DPO with weights from 2 to 30, by which 8 and 2 were chosen. After the
+tuning, and before any other row, most ws above 3, the ws of the null model above 1.5 and beta = 1 were left out, for their time.
 """
 
-from dataclasses import replace
 from functools import cache
 
 import torch
@@ -55,7 +63,7 @@ from course_lib.datasets import digits
 from course_lib.datasets.points import pair, triangle
 from course_lib.denoisers import NULL, ExactDenoiser, Network
 from course_lib.guidance import AutoGuidance, ClassifierFree, ExactClassifier, Interval, Rescaled
-from course_lib.methods.rewards import best_of, particles, tilted
+from course_lib.methods.rewards import best_of, dpo_loss, particles, tilted
 from course_lib.nets.classifier import jitter
 from course_lib.nets.mlp import MLP
 from course_lib.process import DDPM, randn, randn_like, seeded
@@ -66,12 +74,12 @@ from course_lib.zoo import models
 from course_lib.zoo.recipes.digits import classifier, digits_network, train_digits
 from course_lib.zoo.recipes.recipe import learner_of
 
-WS, TUNED_WS, N, STEPS = (1, 1.25, 1.5, 2, 3, 5), (1, 1.5, 2, 3, 5), 500, 25
+WS, TUNED_WS, N, STEPS = (1, 1.25, 1.5, 2, 3), (1, 1.5, 2, 3, 5), 500, 25
 LOWS, HIGHS = (0.25, 0.5), (1, 2, 4)
 ARMS = ("CFG", "interval", "not at small noise", "not at large noise", "autoguidance", "rescaled")
 LEVEL = 0.99
 DATA, PROCESS = triangle(), DDPM(cosine_beta(1000))
-BETAS, GROUPS, KEPT, NS = (1.0, 0.5, 0.25), (2, 4, 8, 16), 2000, (1, 2, 4, 8, 16, 32, 64)
+BETAS, GROUPS, KEPT, NS = (0.5, 0.25), (2, 4, 8, 16), 2000, (1, 2, 4, 8, 16, 32, 64)
 
 
 def at_level(curve: dict, level: float) -> float:
@@ -168,8 +176,14 @@ def tune_plane(kind: str) -> dict:
     return tuned(lambda low, high: plane_curve(kind, "interval", 900, low, high, TUNED_WS), LEVEL)
 
 
+def ws_of(arm: str, seed: int) -> tuple:
+    if seed > 2:
+        return WS[:3]
+    return {"interval": (*WS, 5), "not at large noise": (*WS, 5), "rescaled": (1, 2, 3)}.get(arm, WS)
+
+
 def digits_row(arm: str, seed: int) -> dict:
-    return curve(arm, seed, *interval("digits"))
+    return curve(arm, seed, *interval("digits"), ws_of(arm, seed))
 
 
 def pictures(**_) -> dict:
@@ -274,6 +288,61 @@ def floor(**_) -> dict:
     return rounded({f"{beta:g}": far(beta) for beta in BETAS})
 
 
+# Diffusion-DPO on the line
+
+LINE = pair()
+OUTSIDE, BINS = 5.0, torch.linspace(-8, 8, 321, dtype=torch.float64)
+
+
+def kl_from_data(x: torch.Tensor) -> float:
+    """The KL divergence of samples x (B, 1) from the data's density, by histograms of width 0.05."""
+    share = torch.histogram(x[:, 0].double(), BINS)[0] / len(x)
+    middle = (BINS[:-1] + BINS[1:]) / 2
+    log_p = LINE.log_prob(middle[:, None]) + (BINS[1] - BINS[0]).log()
+    return float((share * (share.clamp(min=1e-30).log() - log_p)).sum())
+
+
+@cache
+def reference(seed: int) -> Network:
+    torch.manual_seed(seed)
+    network, rng = Network(MLP(dim=1, width=48, depth=2), PROCESS, "v"), seeded(seed)
+    learner = learner_of(network)
+    average = EMA(learner.net, 0.99, into=network.net)
+    for _ in train(lambda: denoising_loss(learner, LINE.sample(256, rng)[0], rng), learner.net, 800, lr=4e-3, ema=average):
+        pass
+    return network
+
+
+def preferred(rng: torch.Generator, fair: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """256 pairs of points, the preferred one first; with `fair` a coin decides."""
+    a, b = LINE.sample(256, rng)[0], LINE.sample(256, rng)[0]
+    first = torch.rand(256, 1, generator=rng) < (0.5 if fair else torch.sigmoid(b - a))  # the reward is -x
+    return torch.where(first, a, b), torch.where(first, b, a)
+
+
+def of_samples(network: Network, seed: int) -> dict:
+    x = sample(network, randn(10_000, 1, rng=seeded(3700 + seed)), 50, ddpm, batch=10_000, rng=seeded(3800 + seed))
+    far = ((x.double() - LINE.means.T).abs().amin(1) > OUTSIDE * LINE.stds[0]).double().mean()
+    found = {"reward": -x.mean(), "KL": kl_from_data(x), "distance": distance_on_line(x, optimum(0.5)), "outside": far}
+    return rounded(found)
+
+
+def dpo_row(arm: str, seed: int) -> dict:
+    before, rng = reference(seed), seeded(3900 + seed)
+    network, weight = learner_of(before), 2.0 if arm == "weight 2" else 8.0
+    adam, found = torch.optim.Adam(network.net.parameters(), lr=1e-3), [of_samples(before, seed)]
+    for step in range(1, 501):
+        winner, loser = preferred(rng, arm == "random preferences")
+        t, eps = PROCESS.sample_t(256, rng), randn_like(winner, rng)
+        loss = dpo_loss(network, before, winner, loser, t, eps, 0.5, weight)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        if step % 100 == 0:
+            found.append(of_samples(network, seed))
+    return {key: [row[key] for row in found] for key in found[0]}
+
+
 # The reward hacked
 
 
@@ -315,25 +384,34 @@ def hacking_row(seed: int) -> dict:
     return figures
 
 
+def _mean(values) -> float:
+    return sum(each := list(values)) / len(each)
+
+
 def table(found: dict) -> str:
     """Markdown: the arms over w, the particles, the reward."""
     lines = ["| setting | arm | w: accuracy, distance |", "|---|---|---|"]
     rows = [("digits", r) for r in found.get("digits", [])] + [(f"plane, {r['kind']}", r) for r in found.get("plane", [])]
     for setting, arm in dict.fromkeys((s, r["arm"]) for s, r in rows):
         of = [r for s, r in rows if (s, r["arm"]) == (setting, arm) and r["seed"] < 3]
-        mean = lambda key, i: sum(r[key][i] for r in of) / len(of)
-        cells = (f"{w:g}: {mean('accuracy', i):.3f}, {mean('distance', i):.3f}" for i, w in enumerate(of[0]["w"]))
+        figures = [[_mean(r[key][i] for r in of) for key in ("accuracy", "distance")] for i in range(len(of[0]["w"]))]
+        cells = (f"{w:g}: {accuracy:.3f}, {distance:.3f}" for w, (accuracy, distance) in zip(of[0]["w"], figures))
         lines.append(f"| {setting} | {arm} | {'; '.join(cells)} |")
     lines += ["", "| beta | K | arm | reward | distance to the optimum |", "|---|---|---|---|---|"]
     for beta, K in dict.fromkeys((r["beta"], r["K"]) for r in found.get("particles", [])):
         of = [r for r in found["particles"] if (r["beta"], r["K"]) == (beta, K)]
         for arm in ("resampled", "at the end", "best", "permuted"):
-            mean = lambda key: sum(r[arm][key] for r in of) / len(of)
-            lines.append(f"| {beta:g} | {K} | {arm} | {mean('reward'):.3f} | {mean('distance'):.3f} |")
+            reward, distance = (_mean(r[arm][key] for r in of) for key in ("reward", "distance"))
+            lines.append(f"| {beta:g} | {K} | {arm} | {reward:.3f} | {distance:.3f} |")
+    lines += ["", "| DPO | reward | KL | distance to the optimum | outside |", "|---|---|---|---|---|"]
+    for arm in dict.fromkeys(r["arm"] for r in found.get("dpo", [])):
+        of = [r for r in found["dpo"] if r["arm"] == arm]
+        cells = (f"{_mean(r[key][-1] for r in of):.3f}" for key in ("reward", "KL", "distance", "outside"))
+        lines.append(f"| {arm} | {' | '.join(cells)} |")
     lines += ["", "| best of | right by the reward | right by the judge |", "|---|---|---|"]
     for n in NS if found.get("hacking") else ():
-        mean = lambda key: sum(r[f"best of {n}"][key] for r in found["hacking"]) / len(found["hacking"])
-        lines.append(f"| {n} | {mean('reward right'):.3f} | {mean('judge right'):.3f} |")
+        own, judge = (_mean(r[f"best of {n}"][key] for r in found["hacking"]) for key in ("reward right", "judge right"))
+        lines.append(f"| {n} | {own:.3f} | {judge:.3f} |")
     return "\n".join(lines)
 
 
@@ -351,6 +429,8 @@ PARTS = [
                                  for arm in ARMS[:4] for seed in seeds], plane_row, into="plane"),
     Part("particles", lambda seeds: [{"beta": beta, "K": K, "seed": seed} for beta in BETAS for K in GROUPS
                                      for seed in seeds], particles_row, into="particles", once={"floor": floor}),
+    Part("dpo", lambda seeds: [{"arm": arm, "seed": seed} for arm in ("weight 8", "weight 2", "random preferences")
+                               for seed in seeds], dpo_row, into="dpo"),
     Part("hacking", lambda seeds: [{"seed": seed} for seed in seeds], hacking_row, into="hacking"),
 ]  # fmt: skip
 BENCH = Benchmark("guidance_and_reward", PARTS, threads=1, table=table, indent=None)
