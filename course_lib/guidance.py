@@ -72,8 +72,8 @@ def classifier_free(network: Network, cond: Any, w: float) -> Denoiser:
 class AutoGuidance:
     """Autoguidance: worse + w (denoiser - worse), where `worse` is a less trained or smaller version of the same model.
 
-    Karras et al. 2024, eq. 3, with our w = their w: 1 is the model alone. Both have the same condition. The sum is taken in
-    the view of `worse`. Raises ValueError if w is not finite.
+    Karras et al. 2024 (Guiding a Diffusion Model with a Bad Version of Itself), with our w = theirs: 1 is the model alone. Both
+    have the same condition. The sum is taken in the view of `worse`. Raises ValueError if w is not finite.
     """
 
     denoiser: Denoiser
@@ -102,7 +102,7 @@ class AutoGuidance:
 class Interval:
     """Guidance in an interval of noise levels: `guided` where low < noise / signal <= high, `plain` elsewhere.
 
-    Kynkaanniemi et al. 2024, eq. 5; their noise level sigma is noise(t) / signal(t). `plain` is the conditional model, which
+    Kynkaanniemi et al. 2024; their noise level sigma is noise(t) / signal(t). `plain` is the conditional model, which
     takes one evaluation where `guided` takes two. Raises ValueError unless 0 <= low < high.
     """
 
@@ -115,7 +115,8 @@ class Interval:
         validate.instance("guided", self.guided, Denoiser)
         validate.instance("plain", self.plain, Denoiser)
         validate.finite("low", self.low, 0)
-        if self.high != math.inf and validate.finite("high", self.high) <= self.low:
+        endless = isinstance(self.high, float) and self.high == math.inf
+        if not endless and validate.finite("high", self.high) <= self.low:
             raise ValueError(f"high must be more than low = {self.low:g}, got {self.high:g}")
 
     @property

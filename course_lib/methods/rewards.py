@@ -49,7 +49,7 @@ def best_of(x: Tensor, reward: Reward, n: int) -> Tensor:
 
 
 def best_of_kl(n: int) -> float:
-    """log n - (n - 1) / n: what the KL divergence of best-of-n from the model is at most (Beirami et al. 2024, theorem 1).
+    """log n - (n - 1) / n: what the KL divergence of best-of-n from the model is at most (Beirami et al. 2024).
 
     It is reached where no two samples have the same reward.
     """

@@ -48,7 +48,7 @@ The same must not hold: of CFG with other noises in the place of the first three
 All arms, numbers and conditions were fixed before any of these runs. Known before: the sweep of lesson 08 (CFG, 25 steps), and
 from trials of the code, with other noises: CFG at w = 1 and 1.5 on digits, CFG with exact scores in the plane, 200 kept samples
 at beta = 0.25 with K = 4 and 16, and single trainings of DPO with weights from 2 to 30, by which 8 and 2 were chosen. After the
-tuning, and before any other row, most ws above 3, the ws of the null model above 1.5 and beta = 1 were left out, for their time.
+tuning, and before any other row, most ws above 3, those of the null model above 1.5 and beta = 1 were left out, for their time.
 """
 
 from functools import cache
@@ -384,6 +384,23 @@ def hacking_row(seed: int) -> dict:
     return figures
 
 
+def equal(found: dict) -> dict:
+    """At equal accuracy: the distances of each arm and of CFG, [arm's, CFG's] of each of the noises 0, 1 and 2."""
+
+    def beside(rows: list, other: str, shift: int = 0) -> list:
+        at = {(r["arm"], r["seed"]): r for r in rows}
+        pairs = [(at.get((other, seed + shift)), at.get(("CFG", seed))) for seed in range(3)]
+        return [[round(value, 4) for value in at_equal(a, b, LEVEL)] for a, b in pairs if a and b]
+
+    digits_rows = found.get("digits", [])
+    arms = {f"digits, {arm}": beside(digits_rows, arm) for arm in ARMS[1:]}
+    arms["digits, CFG with other noises"] = beside(digits_rows, "CFG", 3)
+    for kind in ("exact", "learned"):
+        rows = [r for r in found.get("plane", []) if r["kind"] == kind]
+        arms |= {f"{kind}, {arm}": beside(rows, arm) for arm in ARMS[1:4]}
+    return {"equal": {arm: pairs for arm, pairs in arms.items() if len(pairs) == 3}}
+
+
 def _mean(values) -> float:
     return sum(each := list(values)) / len(each)
 
@@ -433,7 +450,7 @@ PARTS = [
                                for seed in seeds], dpo_row, into="dpo"),
     Part("hacking", lambda seeds: [{"seed": seed} for seed in seeds], hacking_row, into="hacking"),
 ]  # fmt: skip
-BENCH = Benchmark("guidance_and_reward", PARTS, threads=1, table=table, indent=None)
+BENCH = Benchmark("guidance_and_reward", PARTS, threads=1, summary=equal, table=table, indent=None)
 
 if __name__ == "__main__":
     measure(__doc__, BENCH)
