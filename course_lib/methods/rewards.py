@@ -45,7 +45,7 @@ def best_of(x: Tensor, reward: Reward, n: int) -> Tensor:
     """
     value = _rewards(reward, validate.batch("x", x))
     best = _grouped("n", value, n).argmax(1).to(x.device)
-    return x[best + n * torch.arange(len(best), device=x.device)]
+    return x[best + n * torch.arange(len(best), device=x.device, dtype=torch.long)]
 
 
 def best_of_kl(n: int) -> float:
@@ -98,10 +98,11 @@ def resample(log_weight: Tensor, size: int, rng: torch.Generator | None = None) 
     or down: one random number for each group shifts an even grid over the cumulated weights.
     """
     groups = _grouped("size", validate.row("log_weight", validate.floating("log_weight", log_weight)).cpu().double(), size)
-    grid = (torch.arange(size) + rand(len(groups), rng=rng).double()[:, None]) / size
+    grid = (torch.arange(size, device="cpu", dtype=torch.float64) + rand(len(groups), rng=rng).double()[:, None]) / size
     cumulated = groups.softmax(1).cumsum(1)
     chosen = torch.searchsorted(cumulated, grid).clamp(max=size - 1)
-    return (chosen + size * torch.arange(len(groups))[:, None]).flatten().to(log_weight.device)
+    start = size * torch.arange(len(groups), device="cpu", dtype=torch.long)[:, None]
+    return (chosen + start).flatten().to(log_weight.device)
 
 
 def dpo_loss(

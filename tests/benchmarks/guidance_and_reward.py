@@ -8,11 +8,11 @@ Frechet distance in the shipped classifier's features to 500 held-out digits; in
 
 tune       The interval is chosen here, once for digits, once for each kind of score in the plane, with noises that nothing else
            uses: of LOWS x HIGHS the pair with the lowest distance at accuracy 0.99 over w in 1, 1.5, 2, 3, 5.
-digits     The shipped network, 500 digits, three noises, w in WS (and 5 in the two intervals). Arms: CFG; interval, CFG in the
-           tuned interval (low, high] and the conditional model elsewhere; not at small noise, CFG in (low, inf); not at large
-           noise, CFG in (0, high]; autoguidance by a worse network, of the same recipe as the shipped one but 1,000 steps in
-           the place of 24,000, another training for each noise; rescaled, phi = 0.7, at w = 2 and 3. CFG has three more noises,
-           its null model, up to 1.5.
+digits     The shipped network, 500 digits, three noises, w in DIGITS_WS. Arms: CFG, which is that of the sweep of lesson 08, at
+           the same noises; interval, CFG in the tuned interval (low, high] and the conditional model elsewhere; not at small
+           noise, CFG in (low, inf); not at large noise, CFG in (0, high]; autoguidance by a worse network, of the same recipe
+           as the shipped one but 1,000 steps in the place of 24,000, another training for each noise; rescaled, phi = 0.7. The
+           null model is CFG with three other noises.
 plane      The triangle of three overlapping classes. Arms as above, without the last two. `exact` scores, and `learned` ones of
            a network trained with label dropout (MLP, width 64, 3 blocks, 400 steps of 256, in v), three trainings; 3,000
            points, three noises, of the learned scores one for each training.
@@ -48,13 +48,14 @@ The same must not hold: of CFG with other noises in the place of the first three
 All arms, numbers and conditions were fixed before any of these runs. Known before: the sweep of lesson 08 (CFG, 25 steps), and
 from trials of the code, with other noises: CFG at w = 1 and 1.5 on digits, CFG with exact scores in the plane, 200 kept samples
 at beta = 0.25 with K = 4 and 16, and single trainings of DPO with weights from 2 to 30, by which 8 and 2 were chosen. After the
-tuning, and before any other row, most ws above 3, those of the null model above 1.5 and beta = 1 were left out, for their time.
+tuning, and before any row of digits or of the plane, most ws and beta = 1 were left out, and CFG was taken from lesson 08, for
+their time.
 """
 
 from functools import cache
 
 import torch
-from rows import BUILD, Benchmark, Part, load_or_train, measure
+from rows import BUILD, Benchmark, Part, load, load_or_train, measure
 from scores import as_base64, digit_scores, rounded
 from torch.nn.functional import cross_entropy
 
@@ -77,6 +78,8 @@ from course_lib.zoo.recipes.recipe import learner_of
 WS, TUNED_WS, N, STEPS = (1, 1.25, 1.5, 2, 3), (1, 1.5, 2, 3, 5), 500, 25
 LOWS, HIGHS = (0.25, 0.5), (1, 2, 4)
 ARMS = ("CFG", "interval", "not at small noise", "not at large noise", "autoguidance", "rescaled")
+DIGITS_WS = {"interval": (1.5, 2, 3, 5), "autoguidance": (1.5, 2, 3), "not at small noise": (1.5, 3)}
+DIGITS_WS |= {"not at large noise": (1.5, 3), "rescaled": (3,), "CFG with other noises": (1, 1.5)}
 LEVEL = 0.99
 DATA, PROCESS = triangle(), DDPM(cosine_beta(1000))
 BETAS, GROUPS, KEPT, NS = (0.5, 0.25), (2, 4, 8, 16), 2000, (1, 2, 4, 8, 16, 32, 64)
@@ -136,7 +139,7 @@ def drawn(arm: str, noise: int, w: float, low: float, high: float) -> dict:
     if w == 1:
         arm = "CFG"  # the conditional model alone
     denoiser = arm_of(arm, network.given(label), network.given(NULL), w, low, high, bad)
-    made = sample(denoiser, network.draw_noise(N, seeded(2800 + noise)), STEPS, batch=N).clamp(-1, 1)
+    made = sample(denoiser, network.draw_noise(N, seeded(100 + noise)), STEPS, batch=N).clamp(-1, 1)
     found = digit_scores(made, label)
     return {"w": w, "accuracy": found["class accuracy"], "distance": found["Frechet distance"], "recall": found["recall"]}
 
@@ -168,7 +171,7 @@ def interval(of: str, **_) -> tuple[float, float]:
 
 @cache
 def tune_digits(**_) -> dict:
-    return tuned(lambda low, high: curve("interval", 900, low, high, TUNED_WS), LEVEL)
+    return tuned(lambda low, high: curve("interval", 3600, low, high, TUNED_WS), LEVEL)
 
 
 @cache
@@ -176,14 +179,24 @@ def tune_plane(kind: str) -> dict:
     return tuned(lambda low, high: plane_curve(kind, "interval", 900, low, high, TUNED_WS), LEVEL)
 
 
-def ws_of(arm: str, seed: int) -> tuple:
-    if seed > 2:
-        return WS[:3]
-    return {"interval": (*WS, 5), "not at large noise": (*WS, 5), "rescaled": (1, 2, 3)}.get(arm, WS)
+def swept(seed: int) -> dict:
+    """CFG, from the sweep of lesson 08: the same network, digits, steps and noises."""
+    rows = [
+        r for r in load("guidance_sweep")["runs"] if r["guide"] == "classifier-free" and r["n"] == N and r["steps"] == STEPS
+    ]
+    rows = sorted((r for r in rows if r["seed"] == seed and r["w"] >= 1), key=lambda r: r["w"])
+    scores = {"accuracy": "class accuracy", "distance": "Frechet distance", "recall": "recall"}
+    return {"w": [r["w"] for r in rows]} | {key: [r["figures"][name] for r in rows] for key, name in scores.items()}
 
 
 def digits_row(arm: str, seed: int) -> dict:
-    return curve(arm, seed, *interval("digits"), ws_of(arm, seed))
+    if arm == "CFG":
+        return swept(seed)
+    if arm == "CFG with other noises":
+        return curve("CFG", 2700 + seed, 0, 1, DIGITS_WS[arm])
+    alone = {key: value[:1] for key, value in swept(seed).items()}  # w = 1 is the same for all
+    found = curve(arm, seed, *interval("digits"), DIGITS_WS[arm])
+    return {key: alone[key] + found[key] for key in alone}
 
 
 def pictures(**_) -> dict:
@@ -387,14 +400,13 @@ def hacking_row(seed: int) -> dict:
 def equal(found: dict) -> dict:
     """At equal accuracy: the distances of each arm and of CFG, [arm's, CFG's] of each of the noises 0, 1 and 2."""
 
-    def beside(rows: list, other: str, shift: int = 0) -> list:
+    def beside(rows: list, other: str) -> list:
         at = {(r["arm"], r["seed"]): r for r in rows}
-        pairs = [(at.get((other, seed + shift)), at.get(("CFG", seed))) for seed in range(3)]
+        pairs = [(at.get((other, seed)), at.get(("CFG", seed))) for seed in range(3)]
         return [[round(value, 4) for value in at_equal(a, b, LEVEL)] for a, b in pairs if a and b]
 
     digits_rows = found.get("digits", [])
-    arms = {f"digits, {arm}": beside(digits_rows, arm) for arm in ARMS[1:]}
-    arms["digits, CFG with other noises"] = beside(digits_rows, "CFG", 3)
+    arms = {f"digits, {arm}": beside(digits_rows, arm) for arm in DIGITS_WS}
     for kind in ("exact", "learned"):
         rows = [r for r in found.get("plane", []) if r["kind"] == kind]
         arms |= {f"{kind}, {arm}": beside(rows, arm) for arm in ARMS[1:4]}
@@ -433,8 +445,7 @@ def table(found: dict) -> str:
 
 
 def digits_jobs(seeds):
-    jobs = [{"arm": arm, "seed": seed} for arm in ARMS for seed in seeds]
-    return jobs + [{"arm": "CFG", "seed": 3 + seed} for seed in seeds]
+    return [{"arm": arm, "seed": seed} for arm in ("CFG", *DIGITS_WS) for seed in seeds]
 
 
 PARTS = [
