@@ -157,6 +157,9 @@ def mean_of(arm, figure):
 fig, axes = plt.subplots(1, 2, figsize=(12, 5))
 for arm, (colour, line) in LOOKS.items():
     (accuracy, ws), (distance, _) = mean_of(arm, "accuracy"), mean_of(arm, "distance")
+    ws, accuracy, distance = (
+        row[: len([w for w in ws if w <= 5])] for row in (ws, accuracy, distance)
+    )
     axes[0].plot(ws, distance, line, color=colour, ms=8, label=arm)
     axes[1].plot(100 * accuracy, distance, line, color=colour, ms=8)
 for ax in axes:
@@ -281,7 +284,7 @@ def stored(w):
     return torch.from_numpy(pixels.copy()).float().view(10, 1, 16, 16) / 127.5 - 1
 
 
-WS = mean_of("CFG", "w")[1]
+WS = [1, 1.5, 2, 3]
 drawn = lambda low, high: [draw(main, null, noise, w, low, high).clamp(-1, 1) for w in WS]
 curve = lambda arm, figure, factor=1: (factor * mean_of(arm, figure)[0][: len(WS)]).tolist()
 dial(
