@@ -407,7 +407,7 @@ def equal(found: dict) -> dict:
         return [[round(value, 4) for value in at_equal(a, b, LEVEL)] for a, b in pairs if a and b]
 
     digits_rows = found.get("digits", [])
-    arms = {f"digits, {arm}": beside(digits_rows, arm) for arm in DIGITS_WS}
+    arms = {f"digits, {arm}": beside(digits_rows, arm) for arm in DIGITS_WS if arm != "rescaled"}  # which has one w
     for kind in ("exact", "learned"):
         rows = [r for r in found.get("plane", []) if r["kind"] == kind]
         arms |= {f"{kind}, {arm}": beside(rows, arm) for arm in ARMS[1:4]}
