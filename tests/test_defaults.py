@@ -245,7 +245,7 @@ CALLS = {
         flow_matching.reflow(ExactDenoiser(MIX, RectifiedFlow()), lambda flow, x0, eps: flow, P, 2)[1](P, 0.5).x0,
     ),
     "rewards": lambda: (
-        rewards.tilted(MIX, torch.tensor([1.0, 0.0], dtype=torch.float32), 0.5), rewards.best_of(P, FIRST, 2),
+        rewards.tilted(MIX, P[0], 0.5), rewards.best_of(P, FIRST, 2),
         result(rewards.particles(EXACT, P, CHAIN.times(3), FIRST, 0.5, 3, seeded(0))),
         rewards.dpo_loss(EXACT.given(0), EXACT, P, P.flip(0), 5, P.flip(1), 0.5),
     ),
