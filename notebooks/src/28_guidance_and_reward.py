@@ -37,7 +37,7 @@ course_map("28")
 # main model. This is **autoguidance**. Their reason: the worse model makes similar errors, but larger ones. So the step from it
 # to the main model points away from the errors that both make. The formula is the same.
 #
-# ### Exercise 1: `interval_guidance` (difficulty 1, 5 minutes)
+# ### Exercise 1: `interval_guidance` (difficulty 1, 4 minutes)
 #
 # `main(x, t)` and `guide(x, t)` return predicted pictures (B, ...). `sigma`, `w`, `low` and `high` are numbers. Return the
 # prediction (B, ...). Outside of the interval, do not evaluate the guide.
@@ -247,7 +247,6 @@ for k, (kind, label) in enumerate(KINDS.items()):
         style = dict(width=0.34, color=colour, hatch=("", "//")[k], edgecolor="white")
         ax.bar(at, change.mean, label=label if i == 0 else None, **style)
         ax.errorbar(at, change.mean, change.margin, color="black", capsize=6, lw=2)
-        print(f"{label:15}{arm:20} {compare(mine, cfg, 'noises'):.3f}")
 ax.axhline(0, color="black", lw=1)
 ax.set_xticks(range(3), ["interval", "not at small noise", "not at large noise"])
 ax.set(title="Distance at equal accuracy, less that of CFG", ylabel="difference")
@@ -862,12 +861,11 @@ guesses(
 #
 # </details>
 #
-# 2. Autoguidance with the model itself as the guide: what does $w$ change? And with an untrained network?
+# 2. Autoguidance with the model itself as the guide: what does $w$ change?
 #
 # <details><summary>Answer</summary>
 #
-# With itself nothing: the difference is 0. An untrained network makes other errors, and the difference is nearly the whole
-# prediction: $w$ then scales it. Karras et al. find that the errors must be alike, in kind, not only large.
+# Nothing: the difference is 0. The guide must be worse.
 #
 # </details>
 #
