@@ -8,6 +8,7 @@ A classifier is any function from (x_t, t) to logits or log-probabilities (B, C)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -65,6 +66,110 @@ def classifier_free(network: Network, cond: Any, w: float) -> Denoiser:
         return network.given(cond).at(validate.finite("w", w))
     null_for = getattr(network.net, "null_for", None)
     return ClassifierFree(network.given(cond), network.given(null_for(cond) if null_for else NULL), w)
+
+
+@dataclass(frozen=True, eq=False)
+class AutoGuidance:
+    """Autoguidance: worse + w (denoiser - worse), where `worse` is a less trained or smaller version of the same model.
+
+    Karras et al. 2024 (Guiding a Diffusion Model with a Bad Version of Itself), with our w = theirs: 1 is the model alone. Both
+    have the same condition. The sum is taken in the view of `worse`. Raises ValueError if w is not finite.
+    """
+
+    denoiser: Denoiser
+    worse: Denoiser
+    w: float = 2.0
+
+    def __post_init__(self):
+        validate.instance("denoiser", self.denoiser, Denoiser)
+        validate.instance("worse", self.worse, Denoiser)
+        validate.finite("w", self.w)
+
+    @property
+    def process(self) -> Process:
+        return self.denoiser.process
+
+    def __call__(self, x_t: Tensor, t: Time) -> Prediction:
+        pred = self.denoiser(x_t, t)
+        return pred if self.w == 1 else self.worse(x_t, t).lerp(pred, self.w)
+
+    def part(self, index: slice) -> AutoGuidance:
+        """The same guidance for those members of a batch."""
+        return replace(self, denoiser=part_of(self.denoiser, index), worse=part_of(self.worse, index))
+
+
+@dataclass(frozen=True, eq=False)
+class Interval:
+    """Guidance in an interval of noise levels: `guided` where low < noise / signal <= high, `plain` elsewhere.
+
+    Kynkaanniemi et al. 2024; their noise level sigma is noise(t) / signal(t). `plain` is the conditional model, which
+    takes one evaluation where `guided` takes two. Raises ValueError unless 0 <= low < high.
+    """
+
+    guided: Denoiser
+    plain: Denoiser
+    low: float = 0.0
+    high: float = math.inf
+
+    def __post_init__(self):
+        validate.instance("guided", self.guided, Denoiser)
+        validate.instance("plain", self.plain, Denoiser)
+        validate.finite("low", self.low, 0)
+        endless = isinstance(self.high, float) and self.high == math.inf
+        if not endless and validate.finite("high", self.high) <= self.low:
+            raise ValueError(f"high must be more than low = {self.low:g}, got {self.high:g}")
+
+    @property
+    def process(self) -> Process:
+        return self.plain.process
+
+    def __call__(self, x_t: Tensor, t: Time) -> Prediction:
+        a, b = self.process.coefficients(t, x_t)
+        inside = (b / a > self.low) & (b / a <= self.high)
+        if inside.all():
+            return self.guided(x_t, t)
+        if not inside.any():
+            return self.plain(x_t, t)
+        return self.plain(x_t, t).lerp(self.guided(x_t, t), inside.to(x_t.dtype))  # a batch of times on both sides
+
+    def part(self, index: slice) -> Interval:
+        """The same interval for those members of a batch."""
+        return replace(self, guided=part_of(self.guided, index), plain=part_of(self.plain, index))
+
+
+@dataclass(frozen=True, eq=False)
+class Rescaled:
+    """Classifier-free guidance whose prediction gets the standard deviation of the conditional one, in the share `phi`.
+
+    Lin et al. 2023, section 3.4, in the network's own view (theirs is v). Each member has its own standard deviation, over all
+    of its numbers. With phi = 0 it is `ClassifierFree`. Raises ValueError if w is not finite or phi is not in [0, 1].
+    """
+
+    cond: Denoiser
+    uncond: Denoiser
+    w: float = 1.0
+    phi: float = 0.7
+
+    def __post_init__(self):
+        validate.instance("cond", self.cond, Denoiser)
+        validate.instance("uncond", self.uncond, Denoiser)
+        validate.finite("w", self.w)
+        validate.finite("phi", self.phi, 0, 1)
+
+    @property
+    def process(self) -> Process:
+        return self.cond.process
+
+    def __call__(self, x_t: Tensor, t: Time) -> Prediction:
+        cond = self.cond(x_t, t)
+        guided = self.uncond(x_t, t).lerp(cond, self.w)
+        std = lambda v: v.flatten(1).std(1).view(-1, *[1] * (v.ndim - 1))
+        ratio = std(cond.as_view(guided.view)) / std(guided.value).clamp(min=1e-12)
+        return guided.replace(**{guided.view: guided.value * (self.phi * ratio + 1 - self.phi)})
+
+    def part(self, index: slice) -> Rescaled:
+        """The same guidance for those members of a batch."""
+        return replace(self, cond=part_of(self.cond, index), uncond=part_of(self.uncond, index))
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,6 +30,7 @@ from course_lib.methods import (
     gan_vae,
     interpolation,
     latents,
+    rewards,
     sde,
     sdxl,
     solvers,
@@ -352,6 +353,10 @@ api(
     guidance.ClassifierGuided, denoiser=denoiser(EXACT), classifier=function(guidance.ExactClassifier(MIX, CHAIN)),
     label=Kind(0, label), w=number(2.0),
 )
+api(guidance.AutoGuidance, denoiser=denoiser(GIVEN), worse=denoiser(GIVEN), w=number(2.0))
+interval = dict(low=number(0.5, least=0).called("low and high"), high=number(2.0, above=0.5).but("inf"))
+api(guidance.Interval, guided=denoiser(GIVEN), plain=denoiser(GIVEN), **interval)
+api(guidance.Rescaled, cond=denoiser(GIVEN), uncond=denoiser(GIVEN), w=number(2.0), phi=number(0.7, least=0, most=1))
 api(guidance.StaticThreshold, denoiser=denoiser(EXACT))
 api(guidance.DynamicThreshold, denoiser=denoiser(EXACT), percentile=number(0.9, above=0, most=1))
 api(guidance.NoisyClassifier, net=module(NOISY.net).but("a function"), process=a(CHAIN))
@@ -432,6 +437,20 @@ api(flow_matching.optimal_transport, x0=batch(P), eps=batch(P, (5, 2)), size=who
 api(
     flow_matching.reflow, denoiser=on_flows, fit=function(lambda flow, x0, eps: flow), eps=batch(P), n=whole(2),
     rounds=whole(1),
+)
+first = function(lambda x: x[:, 0])
+slopes = Kind(torch.tensor([1.0, 0.0]), {"None": None, "text": "x", "one": torch.ones(1), "nan": torch.ones(2) * math.nan})
+api(rewards.tilted, mixture=a(MIX), slope=slopes, beta=number(1.0, above=0))
+api(rewards.best_of, x=batch(P), reward=first, n=whole(1))
+api(rewards.best_of_kl, n=whole(4))
+api(
+    rewards.particles, denoiser=on_chains, x=batch(P), times=times(TIMES), reward=first, beta=number(1.0, above=0),
+    size=optional(whole(1)), rng=rng(),
+)
+api(rewards.resample, log_weight=numbers(TIME).but("negative", "zero", "more"), size=whole(2), rng=rng())
+api(
+    rewards.dpo_loss, denoiser=denoiser(EXACT), reference=denoiser(EXACT), winner=batch(P), loser=batch(P, (5, 2)),
+    t=time_of(3, 20), eps=batch(P, (5, 2)), beta=number(1.0, above=0), weight=number(1.0, above=0),
 )
 api(editing.sdedit, denoiser=on_chains, guide=batch(P), times=times(TIMES), rng=rng())
 keep = {"None": None, "text": "x", "half": KEEP / 2, "nan": KEEP * math.nan}

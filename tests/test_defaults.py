@@ -13,7 +13,7 @@ from course_lib import metrics, plots
 from course_lib.datasets import captions, digits, points, scenes, shapes, words
 from course_lib.denoisers import NULL, ExactDenoiser, Network
 from course_lib.files import ROOT
-from course_lib.guidance import ClassifierGuided, ExactClassifier, NoisyClassifier
+from course_lib.guidance import AutoGuidance, ClassifierGuided, ExactClassifier, Interval, NoisyClassifier, Rescaled
 from course_lib.methods import (
     cascades,
     distillation,
@@ -22,6 +22,7 @@ from course_lib.methods import (
     flow_matching,
     gan_vae,
     latents,
+    rewards,
     sde,
     sdxl,
     solvers,
@@ -138,6 +139,7 @@ def alike(a, b) -> bool:
 
 CHAIN, MIX = DDPM(cosine_beta(20)), points.triangle()
 EXACT, KEY, PLANE = ExactDenoiser(MIX, CHAIN), watermark.draw_key(8, 1, 3), tilted_density.Plane(3.0, 9)
+FIRST = lambda x: x[:, 0]
 GUIDED = ClassifierGuided(EXACT, ExactClassifier(MIX, CHAIN), 1, 2.0)
 P, X = torch.randn(6, 2, generator=seeded(0)), torch.randn(4, 1, 8, 8, generator=seeded(1))
 RGB, Z = torch.rand(2, 3, 32, 32, generator=seeded(2)) * 2 - 1, torch.randn(2, 16, generator=seeded(3))
@@ -242,6 +244,17 @@ CALLS = {
         flow_matching.optimal_transport(P, P.flip(0), 2),
         flow_matching.reflow(ExactDenoiser(MIX, RectifiedFlow()), lambda flow, x0, eps: flow, P, 2)[1](P, 0.5).x0,
     ),
+    "rewards": lambda: (
+        rewards.tilted(MIX, P[0], 0.5), rewards.best_of(P, FIRST, 2),
+        result(rewards.particles(EXACT, P, CHAIN.times(3), FIRST, 0.5, 3, seeded(0))),
+        rewards.dpo_loss(EXACT.given(0), EXACT, P, P.flip(0), 5, P.flip(1), 0.5),
+    ),
+    "guidance after CFG": lambda: [
+        guided(P, 10).x0
+        for guided in (
+            Interval(AutoGuidance(EXACT.given(0), EXACT), EXACT.given(0), 0.5, 2.0), Rescaled(EXACT.given(0), EXACT, 3.0),
+        )
+    ],
     "editing": lambda: (
         result(editing.repaint(EXACT, P, P[:, :1] > 0, P.flip(0), CHAIN.times(3), 2, seeded(0))), editing.blurred(0.5).back(X),
     ),

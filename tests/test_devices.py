@@ -13,11 +13,14 @@ from course_lib.datasets import captions
 from course_lib.datasets.points import pair, ring, triangle
 from course_lib.denoisers import NULL, ExactDenoiser, Network, OnPath
 from course_lib.guidance import (
+    AutoGuidance,
     ClassifierFree,
     ClassifierGuided,
     DynamicThreshold,
     ExactClassifier,
+    Interval,
     NoisyClassifier,
+    Rescaled,
     StaticThreshold,
     classifier_free,
 )
@@ -29,6 +32,7 @@ from course_lib.methods import (
     gan_vae,
     interpolation,
     latents,
+    rewards,
     sde,
     sdxl,
     watermark,
@@ -203,6 +207,9 @@ def guided(kind):
     free = ClassifierFree(network.given(LABEL), network.given(NULL), 2.0)
     return {
         "classifier-free": lambda: free,
+        "interval": lambda: Interval(free, network.given(LABEL), 0.5, 2.0),
+        "autoguidance": lambda: AutoGuidance(network.given(LABEL), network.given(0), 2.0),
+        "rescaled": lambda: Rescaled(network.given(LABEL), network.given(NULL), 2.0),
         "static": lambda: StaticThreshold(free),
         "dynamic": lambda: DynamicThreshold(free),
         "classifier": lambda: ClassifierGuided(
@@ -218,7 +225,20 @@ def guided(kind):
 
 
 @pytest.mark.parametrize(
-    "kind", ["classifier-free", "static", "dynamic", "classifier", "expert switch", "measured", "blurred", "kept"]
+    "kind",
+    [
+        "classifier-free",
+        "interval",
+        "autoguidance",
+        "rescaled",
+        "static",
+        "dynamic",
+        "classifier",
+        "expert switch",
+        "measured",
+        "blurred",
+        "kept",
+    ],
 )
 @HERE_AND_THERE
 def test_guided_samplers(kind, where):
@@ -273,6 +293,7 @@ def losses(where):
     yield "flow", lambda: denoising_loss(unet(FLOW, "flow").given(LABEL), x, seeded(1))
     coupled = lambda: flow_matching.optimal_transport(x, x.flip(0), 2)
     yield "coupled", lambda: flow_matching.flow_matching_loss(unet(FLOW, "flow").given(LABEL), x, coupled(), seeded(1))
+    yield "DPO", lambda: rewards.dpo_loss(network.given(LABEL), unet(CHAIN).given(LABEL), x, x.flip(0), 5, x.flip(2), 0.5)
     noisy = NoisyClassifier(TimedClassifier().to(DEVICE), CHAIN)
     yield (
         "classifier",

@@ -8,7 +8,17 @@ import pytest
 import torch
 
 from course_lib.denoisers import NULL, ExactDenoiser, Network
-from course_lib.guidance import ClassifierFree, ClassifierGuided, DynamicThreshold, ExactClassifier, NoisyClassifier, grad_log_p
+from course_lib.guidance import (
+    AutoGuidance,
+    ClassifierFree,
+    ClassifierGuided,
+    DynamicThreshold,
+    ExactClassifier,
+    Interval,
+    NoisyClassifier,
+    Rescaled,
+    grad_log_p,
+)
 from course_lib.methods import tilted_density
 from course_lib.mixtures import GaussianMixture
 from course_lib.nets.classifier import TimedClassifier
@@ -340,3 +350,93 @@ def test_dynamic_threshold_leaves_what_is_in_range_and_scales_what_is_not():
 def test_what_does_not_fit_is_said(make, error, words):
     with pytest.raises(error, match=words):
         make()
+
+
+# After classifier-free guidance
+
+
+class Counted:
+    """A denoiser that counts its calls."""
+
+    def __init__(self, denoiser):
+        self.denoiser, self.process, self.n = denoiser, denoiser.process, 0
+
+    def __call__(self, x, t):
+        self.n += 1
+        return self.denoiser(x, t)
+
+
+def test_an_interval_is_guided_inside_and_plain_outside():
+    x, guided, plain = points(), by_itself(COSINE, 0, 3.0), ExactDenoiser(MIX, COSINE).given(0)
+    level = lambda t: float(COSINE.noise(t) / COSINE.signal(t))
+    for t in (50, 300, 500, 900):
+        inside = 0.5 < level(t) <= 2
+        want = (guided if inside else plain)(x, t)
+        assert torch.equal(Interval(guided, plain, 0.5, 2)(x, t).x0, want.x0)
+    edges = Interval(guided, plain, level(300), level(500))
+    assert torch.equal(edges(x, 500).x0, guided(x, 500).x0) and torch.equal(edges(x, 300).x0, plain(x, 300).x0)
+    assert torch.equal(Interval(guided, plain)(x, 1000).x0, guided(x, 1000).x0)
+
+
+def test_an_interval_evaluates_what_it_uses_alone():
+    guided, plain = Counted(by_itself(COSINE, 0, 3.0)), Counted(ExactDenoiser(MIX, COSINE).given(0))
+    result(ddim(Interval(guided, plain, 0.5, 1.0), points(), COSINE.times(25)))
+    levels = [float(COSINE.noise(t) / COSINE.signal(t)) for t in COSINE.times(25).tolist()[:-1]]
+    inside = sum(0.5 < level <= 1 for level in levels)
+    assert (guided.n, plain.n) == (inside, 25 - inside) and 0 < inside < 25
+
+
+def test_an_interval_takes_a_batch_of_times():
+    x, t = points(4), torch.tensor([50, 450, 500, 950])
+    guided, plain = by_itself(COSINE, 0, 3.0), ExactDenoiser(MIX, COSINE).given(0)
+    each = torch.cat([Interval(guided, plain, 0.5, 2)(x[i : i + 1], int(t[i])).x0 for i in range(4)])
+    assert torch.allclose(Interval(guided, plain, 0.5, 2)(x, t).x0, each, atol=1e-9)
+
+
+def test_autoguidance_is_the_papers_sum():
+    """Karras et al. 2024: D_w = w D_1 + (1 - w) D_0."""
+    x, main, worse = points(), ExactDenoiser(MIX, COSINE).given(0), ExactDenoiser(MIX.noised(1.0, 0.5), COSINE)
+    for w in (0.5, 1.0, 2.5):
+        pred = AutoGuidance(main, worse, w)(x, 400)
+        assert torch.allclose(pred.x0, w * main(x, 400).x0 + (1 - w) * worse(x, 400).x0, atol=1e-9)
+    assert torch.allclose(AutoGuidance(main, main, 4.0)(x, 400).x0, main(x, 400).x0, atol=1e-9)
+
+
+def test_rescaled_has_the_standard_deviation_of_the_conditional_prediction():
+    def rescale_noise_cfg(noise_cfg, noise_pred_text, guidance_rescale):
+        """What diffusers' function of this name does."""
+        std_text, std_cfg = (v.std(dim=(1, 2, 3), keepdim=True) for v in (noise_pred_text, noise_cfg))
+        return guidance_rescale * noise_cfg * (std_text / std_cfg) + (1 - guidance_rescale) * noise_cfg
+
+    x = torch.randn(5, 1, 6, 6, generator=seeded(0))
+    cond, uncond = (Network(lambda x, t, k=k: k * x.roll(1, -1) + k**2, LINEAR, "v") for k in (0.7, -0.4))
+    plain = ClassifierFree(cond, uncond, 5.0)(x, 600)
+    for phi in (0.0, 0.7, 1.0):
+        pred = Rescaled(cond, uncond, 5.0, phi)(x, 600)
+        want = rescale_noise_cfg(plain.value, cond(x, 600).value, phi)
+        assert torch.allclose(pred.value, want, atol=1e-5)
+    assert torch.allclose(pred.value.flatten(1).std(1), cond(x, 600).value.flatten(1).std(1), atol=1e-5)
+
+
+def test_parts_of_a_batch_are_guided_alike():
+    network = models.build("digits")
+    label, x = torch.arange(6), torch.randn(6, 1, 16, 16, generator=seeded(0))
+    cond, null = network.given(label), network.given(NULL)
+    cfg = ClassifierFree(cond, null, 3.0)
+    for guided in (Interval(cfg, cond, 0.5, 1.0), AutoGuidance(cond, cond, 2.0), Rescaled(cond, null, 3.0)):
+        with torch.no_grad():
+            assert torch.allclose(guided.part(slice(2, 4))(x[2:4], 480).x0, guided(x, 480).x0[2:4], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "make, says",
+    [
+        (lambda d: Interval(d, d, 1.0, 0.5), "high must be more than low = 1, got 0.5"),
+        (lambda d: Interval(d, d, -1.0), "low must be 0 or more|low must lie|low must be at least"),
+        (lambda d: Rescaled(d, d, 2.0, 1.5), "phi must"),
+        (lambda d: AutoGuidance(d, d, math.nan), "w must be finite, got nan"),
+    ],
+)
+def test_bad_guidance_is_named(make, says):
+    with pytest.raises(ValueError, match=says):
+        make(ExactDenoiser(MIX, COSINE))

@@ -554,7 +554,7 @@ claim(
 # {{cfg-classifier-slope.far}} at $t = 300$; black and white are 2 apart. Whether samples are worse was not measured here.
 #
 # Kynkäänniemi et al. (2024) guide only in an interval of noise levels; at small ones they find guidance unnecessary, at large
-# ones harmful. Karras et al. (2024) replace $s$ by the score of a worse version of the conditional model (autoguidance).
+# ones harmful. Karras et al. (2024) replace $s$ by the score of a worse version of the conditional model (lesson 28).
 #
 # ### Optional, 5 minutes: in the plane, where the error is known
 #
