@@ -1,0 +1,280 @@
+"""Diffusion transformers: beside the U-Net, over sizes, without zero initialisation, aligned, and over patches (lesson 25).
+
+    python tests/benchmarks/dit.py [cost | rates | sizes | parts | patches] [--store]
+
+All networks are class-conditional, trained on 4,000 digits, on a rectified flow with logit-normal times in [0.05, 0.95], in
+batches of 32, a tenth of the labels dropped, by AdamW at a constant rate after 50 steps of warm-up, averaged weights; three
+trainings an arm, in which equal seeds have equal batches, noises and times. A constant rate makes each point of a training
+comparable, as in Peebles and Xie 2023, section 4. 400 samples of 16 Euler steps, without guidance (w = 1), are compared with
+the 1,000 held-out digits by the shipped classifier: `Frechet distance`. `loss` is that of the averaged weights on 500 held-out
+digits, at fixed noises and times. `again` has the figures of other noises, where a null model needs them.
+
+cost       Milliseconds of processor time of a step of each network, the least of several rounds in turns; multiply-adds of one
+           forward pass of one picture, by torch.utils.flop_counter. A step counts as three forward passes of 32 pictures.
+rates      The rate of each kind of network, 1e-3 or 3e-3: the lower loss after a quarter of the steps, middle size, seed 7.
+sizes      U-Net and DiT (patch 2, 4 blocks) at three sizes each, S, M and L. Each is trained for as many steps as cost 30 s by
+           `cost`: equal time. The U-Net is also measured after as many operations as the DiT of its size has had then: equal
+           operations. `curve` is the loss at each quarter of the training.
+parts      The DiT of size M, as many steps. `not zero`: the modulations have torch's usual first weights; nothing else differs.
+           `aligned`: a second term of weight 0.5, minus the cosine similarity of the tokens after the second block, mapped by
+           three layers, and the classifier's features of the clean picture at the same 8 x 8 places (its fourth layer): Yu et
+           al. 2025, with our own classifier. `misaligned`, its null model: the features of another picture of the batch. Since
+           that classifier's features must not also decide, these arms and M are compared by the distance `judge32`, of samples
+           enlarged to 32 x 32, by the classifier of 32 x 32 digits, which was trained alone.
+patches    Digits of 32 x 32, a DiT of width 64 with 4 blocks. With patches of 16 x 16 (256 pixels, four times the width; 800
+           steps): predictions of x_0, of the velocity and of the noise. With patches of 4 x 4 (16 pixels, a quarter of the
+           width; 200 steps): of x_0 and of the velocity. The loss is that of the velocity in all arms, as in Li and He 2025; so
+           they differ in the prediction alone. Sampling starts at t = 0.98, since a prediction of the noise has no velocity at
+           t = 1. Distances by the classifier of 32 x 32 digits.
+
+What decides, in paired runs, with the margins of evidence.py, all on Frechet distances unless said otherwise:
+- unet: at size M, the U-Net's is lower than the DiT's, at equal time and at equal operations. (Dosovitskiy et al. 2021, section
+  4.3: on small data convolutions help. Peebles and Xie 2023, section 5.1, figure 2: at full size the DiT is ahead.)
+- size: after as many steps (those of L), the loss of M is lower than that of S, and that of L lower than that of M. (Peebles
+  and Xie, section 5, figure 6.)
+- zero: M is lower than `not zero`. (Peebles and Xie, section 5, figure 5.)
+- aligned: by `judge32`, `aligned` is lower than M. (Yu et al. 2025, section 4.)
+- patches: with patches of 16 x 16, x_0 is lower than the velocity and than the noise; and the logarithm of velocity over x_0 is
+  higher than with patches of 4 x 4. (Li and He 2025, section 4.)
+The same must not hold: of the DiT at other noises in the place of the U-Net; of M at other noises and times in the place of L;
+of `not zero` at other noises in the place of M; of `misaligned` in the place of `aligned`; of the velocity at other noises in
+the place of x_0.
+
+All arms, numbers and conditions were fixed before any training. Known before: the cost of a step.
+"""
+
+from functools import cache, partial
+
+import torch
+from rows import Benchmark, Part, measure
+from scores import as_base64, digit_scores, parameters, rounded
+from timing import min_milliseconds
+from torch import nn
+from torch.nn.functional import cosine_similarity, interpolate
+from torch.utils.flop_counter import FlopCounterMode
+
+from course_lib import metrics
+from course_lib.datasets import digits
+from course_lib.denoisers import Network
+from course_lib.nets.dit import DiT, ModulationLayer
+from course_lib.nets.unet import UNet
+from course_lib.process import RectifiedFlow, randint, randn, randn_like, seeded
+from course_lib.samplers import rectified_flow, result
+from course_lib.training import EMA
+from course_lib.zoo import models
+from course_lib.zoo.recipes.recipe import learner_of
+
+FLOW, BATCH, DECAY = RectifiedFlow((0.0, 1.0)), 32, 0.99
+NETS = {
+    "U-Net S": partial(UNet, widths=(8, 16, 32)),
+    "U-Net M": partial(UNet, widths=(16, 32, 64)),
+    "U-Net L": partial(UNet, widths=(24, 48, 96)),
+    "DiT S": partial(DiT, width=32),
+    "DiT M": partial(DiT, width=64),
+    "DiT L": partial(DiT, width=96),
+}
+STEPS = {"U-Net S": 1448, "U-Net M": 880, "U-Net L": 536, "DiT S": 740, "DiT M": 452, "DiT L": 262}
+EQUAL = {"U-Net S": 1126, "U-Net M": 618, "U-Net L": 344}
+"""After how many steps a U-Net has had the operations of the whole training of the DiT of its size."""
+RATES = {"U-Net": 3e-3, "DiT": 3e-3}
+PATCHES = {16: (800, ("x0", "flow", "eps")), 4: (200, ("x0", "flow"))}
+
+
+def network_of(name: str, seed: int) -> Network:
+    torch.manual_seed(seed)
+    net = NETS[name]()
+    return Network(net.to(memory_format=torch.channels_last) if isinstance(net, UNet) else net, FLOW, "flow")
+
+
+def velocity_loss(network: Network, x0, rng, t=None):
+    """The mean squared error of the velocity, whatever the network predicts."""
+    t = FLOW.sample_t(len(x0), rng).clamp(0.05, 0.95) if t is None else t
+    eps = randn_like(x0, rng)
+    return (network(FLOW.add_noise(x0, t, eps), t).flow - (eps - x0)).square().mean()
+
+
+def fit(network: Network, steps: int, rate: float, seed: int, size: int = 16, align=None):
+    """Yields (step, averaged network) after each step. `align(tokens, i)` of the tokens after block 2 is added to the loss."""
+    x, label = digits.load("train", size)
+    learner, rng, tokens = learner_of(network), seeded(seed), []
+    average = EMA(learner.net, DECAY)
+    weights = list(learner.net.parameters())
+    if align is not None:
+        learner.net.blocks[1].register_forward_hook(lambda block, given, h: tokens.append(h))
+        weights += align.parameters()
+    optimizer = torch.optim.AdamW(weights, lr=rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
+    for step in range(1, steps + 1):
+        i = randint(0, len(x), BATCH, rng=rng)
+        loss = velocity_loss(learner.given(label[i]).drop_condition(0.1, rng), x[i], rng)
+        if align is not None:
+            loss = loss + align(tokens.pop(), i)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(weights, 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * min(1.0, step / 50)
+        optimizer.step()
+        average.update()
+        yield step, Network(average.net, FLOW, network.view)
+
+
+@torch.no_grad()
+def validation(network: Network, noises: int = 0, size: int = 16) -> float:
+    x, label = (v[:500] for v in digits.load("held_out", size))
+    rng = seeded(800 + noises)
+    t = 0.05 + 0.9 * (torch.randperm(len(x), generator=rng) + 0.5).double() / len(x)
+    return float(velocity_loss(network.given(label), x, rng, t))
+
+
+def enlarged(x):
+    """Digits (B, 1, 32, 32) from 16 x 16."""
+    return interpolate(x, scale_factor=2, mode="bicubic")
+
+
+@cache
+def real(classifier: str, size: int):
+    x = digits.load("held_out", size)[0]
+    x = enlarged(x) if (classifier, size) == ("judge32", 16) else x
+    with torch.no_grad():
+        return models.load(classifier).features(x)
+
+
+@torch.no_grad()
+def drawn(network: Network, noises: int = 0, size: int = 16):
+    label = torch.arange(400) % 10
+    times = torch.linspace(0.98, 0, 17, dtype=torch.float64)
+    noise = randn(400, 1, size, size, rng=seeded(900 + noises))
+    return result(rectified_flow(network.given(label), noise, times)), label
+
+
+def scored(network: Network, size: int = 16, judged: bool = False, again: bool = False) -> dict:
+    """All figures of a network; with `judged` also by the other classifier, with `again` also the distances of other noises."""
+    classifier = "classifier" if size == 16 else "judge32"
+    x, label = drawn(network, 0, size)
+    found = digit_scores(x, label, real(classifier, size), classifier) | {"loss": validation(network, 0, size)}
+    if judged:
+        found["judge32"] = frechet(x, "judge32", size)
+    more = {"again": round(frechet(drawn(network, 1, size)[0], classifier, size), 4)} if again else {}
+    return rounded(found) | more
+
+
+@torch.no_grad()
+def frechet(x, classifier: str, size: int) -> float:
+    x = enlarged(x) if (classifier, size) == ("judge32", 16) else x
+    return metrics.frechet_distance(models.load(classifier).features(x), real(classifier, size))
+
+
+def floor(**_) -> dict:
+    """400 real digits of the training set beside the 1,000 held-out ones."""
+    each = {16: "classifier", 32: "judge32"}
+    found = {f"{size} x {size}": frechet(digits.load("train", size)[0][:400], each[size], size) for size in each}
+    return rounded(found | {"judge32": frechet(digits.load()[0][:400], "judge32", 16)})
+
+
+def cost(**_) -> dict:
+    calls, found = {}, {}
+    x, label = (v[:BATCH] for v in digits.load())
+    for name in NETS:
+        network = network_of(name, 0)
+        with FlopCounterMode(display=False) as counter:
+            network.given(label[:1])(x[:1], 0.5)
+        found[name] = {"parameters": parameters(network.net), "multiply-adds": counter.get_total_flops() // 2}
+        steps = fit(network, 10**6, 1e-3, 0)
+        calls[name] = lambda steps=steps: next(steps)
+    ms = min_milliseconds(calls, 5)
+    return {name: found[name] | {"milliseconds": round(ms[name], 1)} for name in NETS}
+
+
+def rate_row(net: str, rate: float, seed: int) -> dict:
+    *_, (_, network) = fit(network_of(net, seed), STEPS[net] // 4, rate, seed)
+    return rounded({"loss": validation(network)})
+
+
+def size_row(net: str, seed: int) -> dict:
+    rate, steps, curve, found = RATES[net[:-2]], STEPS[net], {}, {}
+    shared = STEPS["DiT L"]
+    for step, network in fit(network_of(net, seed), steps, rate, seed):
+        if step % (steps // 4) == 0:
+            curve[step] = round(validation(network), 4)
+        if step == EQUAL.get(net):
+            found["equal operations"] = scored(network)
+        if step == shared and net[:-2] == "DiT":
+            found["equal steps"] = rounded({"loss": validation(network), "again": validation(network, 1)})
+    found |= scored(network, judged=net == "DiT M", again=net == "DiT M")
+    pictures = {"pictures": as_base64(drawn(network)[0][:10])} if seed == 0 and net[-1] == "M" else {}
+    return found | {"curve": curve} | pictures
+
+
+class Alignment(nn.Module):
+    """The second term: -0.5 times the cosine similarity of projected tokens (B, 64, 64) and the features of pictures i (B,)."""
+
+    def __init__(self, roll: int):
+        super().__init__()
+        self.roll = roll
+        self.project = nn.Sequential(nn.Linear(64, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 64))
+
+    def forward(self, tokens, i):
+        return -0.5 * cosine_similarity(self.project(tokens), features()[i.roll(self.roll)], dim=2).mean()
+
+
+@cache
+@torch.no_grad()
+def features():
+    """The classifier's features of all training digits at 8 x 8 places, (4000, 64, 64)."""
+    return models.load("classifier").body[:4](digits.load()[0]).flatten(2).transpose(1, 2)
+
+
+def part_row(arm: str, seed: int) -> dict:
+    network, align = network_of("DiT M", seed), None
+    if arm == "not zero":
+        for module in network.net.modules():
+            if isinstance(module, ModulationLayer):
+                module.reset_parameters()
+    else:
+        align = Alignment(0 if arm == "aligned" else 1)
+    steps, curve = STEPS["DiT M"], {}
+    for step, average in fit(network, steps, RATES["DiT"], seed, align=align):
+        if step % (steps // 4) == 0:
+            curve[step] = round(validation(average), 4)
+    return scored(average, judged=True, again=arm == "not zero") | {"curve": curve}
+
+
+def patch_row(patch: int, view: str, seed: int) -> dict:
+    torch.manual_seed(seed)
+    network = Network(DiT(size=32, patch=patch, width=64), FLOW, view)
+    *_, (_, average) = fit(network, PATCHES[patch][0], RATES["DiT"], seed, size=32)
+    pictures = {"pictures": as_base64(drawn(average, size=32)[0][:8])} if seed == 0 else {}
+    return scored(average, 32, again=(patch, view) == (16, "flow")) | pictures
+
+
+def table(found: dict) -> str:
+    """Markdown: each arm, the means over its trainings."""
+    names = ("loss", "Frechet distance", "judge32", "class accuracy", "precision", "recall")
+    rows = [(r["net"], r) for r in found.get("sizes", [])]
+    rows += [(f"{r['net']}, equal operations", r["equal operations"]) for r in found.get("sizes", []) if r["net"] in EQUAL]
+    rows += [(f"DiT M, {r['arm']}", r) for r in found.get("parts", [])]
+    rows += [(f"patches of {r['patch']}, {r['view']}", r) for r in found.get("patches", [])]
+    lines = [f"| arm | trainings | {' | '.join(names)} |", f"|---|---|{'---|' * len(names)}"]
+    for arm in dict.fromkeys(row[0] for row in rows):
+        of = [row[1] for row in rows if row[0] == arm]
+        cells = (f"{sum(r[name] for r in of) / len(of):.3f}" if name in of[0] else "" for name in names)
+        lines.append(f"| {arm} | {len(of)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+SIZES = ("DiT M", "U-Net M", "DiT S", "DiT L", "U-Net S", "U-Net L")
+VIEWS = [(patch, view) for patch, (_, views) in PATCHES.items() for view in views]
+PARTS = [
+    Part("cost", once={"cost": cost, "the same, real against real": floor}),
+    Part("rates", lambda seeds: [{"net": f"{net} M", "rate": rate, "seed": 7} for net in RATES for rate in (1e-3, 3e-3)],
+         rate_row, into="rates"),
+    Part("patches", lambda seeds: [{"patch": patch, "view": view, "seed": seed} for seed in seeds for patch, view in VIEWS],
+         patch_row, into="patches"),
+    Part("sizes", lambda seeds: [{"net": net, "seed": seed} for net in SIZES for seed in seeds], size_row, into="sizes"),
+    Part("parts", lambda seeds: [{"arm": arm, "seed": seed} for seed in seeds for arm in ("aligned", "misaligned", "not zero")],
+         part_row, into="parts"),
+]  # fmt: skip
+BENCH = Benchmark("dit", PARTS, threads=1, table=table, indent=None)
+
+if __name__ == "__main__":
+    measure(__doc__, BENCH)
