@@ -88,9 +88,12 @@ class Stream(nn.Module):
 
     def queries_keys_values(self, h: Tensor, mod: Modulation) -> Heads:
         """Queries, keys and values of tokens h (B, N, width), each (B, heads, N, width / heads)."""
+        return self.split(modulate(h, mod.shift, mod.scale))
+
+    def split(self, h: Tensor) -> Heads:
+        """Queries, keys and values of tokens h (B, N, width) as they are, each (B, heads, N, width / heads)."""
         B, N, width = h.shape
-        qkv = self.qkv(modulate(h, mod.shift, mod.scale)).view(B, N, 3, self.heads, width // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        q, k, v = self.qkv(h).view(B, N, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         return self.query_norm(q), self.key_norm(k), v
 
     def add_attention(self, h: Tensor, attended: Tensor, mod: Modulation) -> Tensor:
@@ -113,9 +116,13 @@ class DiTBlock(Stream):
         q, k, _ = self.queries_keys_values(h, self.modulation(emb)[0])
         return (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
 
+    def attention(self, h: Tensor) -> Tensor:
+        """Multi-head self-attention of tokens h (B, N, width), projected: (B, N, width)."""
+        return self.out(scaled_dot_product_attention(*self.split(h)).transpose(1, 2).flatten(2))
+
     def forward(self, h: Tensor, emb: Tensor) -> Tensor:
         attn, mlp = self.modulation(emb)
-        h = self.add_attention(h, scaled_dot_product_attention(*self.queries_keys_values(h, attn)), attn)
+        h = h + attn.gate[:, None] * self.attention(modulate(h, attn.shift, attn.scale))
         return self.add_mlp(h, mlp)
 
 
