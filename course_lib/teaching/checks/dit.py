@@ -218,7 +218,7 @@ def _count_operations(net, *inputs):
 
     def count(layer, given, out):
         if isinstance(layer, nn.Linear):
-            counts.append(out.numel() * layer.in_features)
+            counts.append(given[0].numel() * layer.out_features)
         elif isinstance(layer, nn.Conv2d):
             counts.append(out.numel() * layer.weight[0].numel())  # C_in / groups * kernel
         elif isinstance(layer, nn.ConvTranspose2d):
@@ -257,7 +257,7 @@ count_operations = Check(
     ],
     mistakes={
         "the parameters are counted; each works once for every token or pixel": {
-            "out.numel() * layer.in_features": "layer.weight.numel()",
+            "given[0].numel() * layer.out_features": "layer.weight.numel()",
             "out.numel() * layer.weight[0].numel()": "layer.weight.numel()",
             "given[0].numel() * layer.weight[0].numel()": "layer.weight.numel()",
         },
@@ -290,7 +290,7 @@ count_operations = Check(
         "the count is of one member of the batch": {"return sum(counts)": "return sum(counts) // len(inputs[0])"},
         "the hooks stay on the network: remove them": {"handle.remove()": "pass"},
     },
-    hint="Register a forward hook on every module; in it add out.numel() * in_features for a Linear, out.numel() * "
+    hint="Register a forward hook on every module; in it add input.numel() * out_features for a Linear, out.numel() * "
     "weight[0].numel() for a Conv2d, input.numel() * weight[0].numel() for a ConvTranspose2d, 2 B N^2 width for attention; "
     "call the net; remove the hooks.",
 )
