@@ -24,10 +24,10 @@ parts      The DiT of size M, 300 steps: `plain`. `not zero`: the modulations ha
            the batch. Since that classifier's features must not also decide, all are compared by the distance `judge32`, of
            samples enlarged to 32 x 32, by the classifier of 32 x 32 digits, which was trained alone.
 patches    Digits of 32 x 32, a DiT of width 64 with 4 blocks. With patches of 16 x 16 (256 pixels, four times the width; 800
-           steps): predictions of x_0, of the velocity and (seed 0 alone) of the noise. With patches of 8 x 8 (64 pixels, the width; 400
-           steps): of x_0 and of the velocity. The loss is that of the velocity in all arms, as in Li and He 2025; so they
-           differ in the prediction alone. Sampling starts at t = 0.98, since a prediction of the noise has no velocity at
-           t = 1. Distances by the classifier of 32 x 32 digits.
+           steps): predictions of x_0, of the velocity and, in one training, of the noise. With patches of 8 x 8 (64 pixels,
+           the width; 250 steps): of x_0 and of the velocity. The loss is that of the velocity in all arms, as in Li and He
+           2025; so they differ in the prediction alone. Sampling starts at t = 0.98, since a prediction of the noise has no
+           velocity at t = 1. Distances by the classifier of 32 x 32 digits.
 
 What decides, in paired runs, with the margins of evidence.py, on Frechet distances unless said otherwise:
 - unet: the U-Net's is lower than that of DiT L, at equal time and at equal operations. (Dosovitskiy et al. 2021, section 4.3:
