@@ -61,6 +61,18 @@ tokens_last = lambda x, patch: patchify(x, patch).mT
 turned = lambda x, patch: patchify(x.mT, patch)
 
 
+def pixels_of_all(x, patch):
+    B, C, H, W = x.shape
+    x = x.reshape(B, C, H // patch, patch, W // patch, patch)
+    return x.permute(0, 3, 5, 2, 4, 1).reshape(B, patch**2, -1).reshape(B, -1, patch**2 * C)
+
+
+def in_parts(x, patch):
+    B, C, H, W = x.shape
+    x = x.reshape(B, C, patch, H // patch, patch, W // patch).permute(0, 2, 4, 3, 5, 1)
+    return x.reshape(B, patch**2, -1)
+
+
 def overlapping(x, patch):
     return unfold(x, patch).mT
 
@@ -257,19 +269,19 @@ TRIED = {
     "patchify": [
         *WRONG["patchify"],
         ("rows and columns of the picture", turned),
+        ("pixel and patch", pixels_of_all),
+        ("parts a side", in_parts),
         ("", overlapping),
         ("", first_patch),
-        ("", lambda x, patch: x),
-        ("", lambda x, patch: patchify(x, 1)),
     ],
     "dit_block": [
         *WRONG["dit_block"],
         ("the scales are missing", without_scale),
-        ("", without_skip),
+        ("both skip connections", without_skip),
         ("the norm is missing", without_norm),
         ("the norm is over the tokens", over_tokens),
-        ("", exchanged),
-        ("", mlp_first),
+        ("the two records", exchanged),
+        ("the MLP comes first", mlp_first),
         ("", attention_alone),
     ],
     "count_operations": [

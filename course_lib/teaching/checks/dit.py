@@ -112,6 +112,13 @@ dit_block = Check(
         Case("the tokens are left as they were", after(H, ATTN, MLP, _mix, _bend)),
     ],
     mistakes={
+        "both skip connections are missing": {"h + attn.gate": "attn.gate", "h + mlp.gate": "mlp.gate"},
+        "the MLP comes first: attention does": lambda h, attn, mlp, attention, feedforward: _dit_block(
+            h, mlp, attn, feedforward, attention
+        ),
+        "the two records have changed places": lambda h, attn, mlp, attention, feedforward: _dit_block(
+            h, mlp, attn, attention, feedforward
+        ),
         "the skip connection around attention is missing": {"h + attn.gate": "attn.gate"},
         "the skip connection around the MLP is missing": {"h + mlp.gate": "mlp.gate"},
         "attention has no gate": {"attn.gate[:, None] * ": ""},
@@ -238,6 +245,12 @@ def _count_operations(net, *inputs):
     return sum(counts)
 
 
+def _parameters(net, *inputs):
+    """The weights of linear layers and convolutions, whatever the input."""
+    kinds = nn.Linear, nn.Conv2d, nn.ConvTranspose2d
+    return sum(layer.weight.numel() for layer in net.modules() if isinstance(layer, kinds))
+
+
 ONE = normal(1, 2, 8, 8, seed=8)
 
 count_operations = Check(
@@ -256,11 +269,7 @@ count_operations = Check(
         Case("no hook is left behind", _hooks),
     ],
     mistakes={
-        "the parameters are counted; each works once for every token or pixel": {
-            "given[0].numel() * layer.out_features": "layer.weight.numel()",
-            "out.numel() * layer.weight[0].numel()": "layer.weight.numel()",
-            "given[0].numel() * layer.weight[0].numel()": "layer.weight.numel()",
-        },
+        "the parameters are counted; each works once for every token or pixel": _parameters,
         "the products of attention are missing: queries with keys, weights with values": {
             "counts.append(2 * B * N * N * width)": "pass",
             "counts.append(2 * B * (rows * columns) ** 2 * C)": "pass",

@@ -22,12 +22,12 @@ from course_lib.zoo.recipes.recipe import Figure, Recipe, learner_of, shipped_ne
 
 
 def dit_network(seed: int = 0) -> Network:
-    """An untrained class-conditional denoiser for digits (B, 1, 16, 16): a DiT of patches of 2 x 2, on a rectified flow."""
+    """An untrained class-conditional denoiser for digits (B, 1, 16, 16): a DiT of patches of 4 x 4, on a rectified flow."""
     torch.manual_seed(seed)
-    return Network(DiT(width=64), RectifiedFlow(logit_normal=(0.0, 1.0)), "flow")
+    return Network(DiT(patch=4, width=64), RectifiedFlow(logit_normal=(0.0, 1.0)), "flow")
 
 
-def train_dit(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 800) -> Iterator[TrainingState]:
+def train_dit(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 1000) -> Iterator[TrainingState]:
     """Trains on 4,000 digits, a tenth of the labels made null: Ho and Salimans 2022, Algorithm 1, on a flow's velocity."""
     x, label = digits.load("train")
     learner, rng = learner_of(network), seeded(seed)
@@ -41,7 +41,7 @@ def train_dit(network: Network, seconds: float | None = None, seed: int = 0, ste
 
 
 @torch.no_grad()
-def dit_figures(network: Network, n: int = 500, folder: Path = FOLDER) -> dict[str, Figure]:
+def dit_figures(network: Network, n: int = 200, folder: Path = FOLDER) -> dict[str, Figure]:
     """Class accuracy and Frechet distance of n samples of 25 Euler steps, guided (w = 2) and plain (w = 1)."""
     evaluator = shipped_net(Classifier(), "classifier", folder)
     label = torch.arange(n, device="cpu", dtype=torch.long) % 10
