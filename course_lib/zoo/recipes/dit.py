@@ -27,7 +27,7 @@ def dit_network(seed: int = 0) -> Network:
     return Network(DiT(patch=4, width=64), RectifiedFlow(logit_normal=(0.0, 1.0)), "flow")
 
 
-def train_dit(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 1000) -> Iterator[TrainingState]:
+def train_dit(network: Network, seconds: float | None = None, seed: int = 0, steps: int = 600) -> Iterator[TrainingState]:
     """Trains on 4,000 digits, a tenth of the labels made null: Ho and Salimans 2022, Algorithm 1, on a flow's velocity."""
     x, label = digits.load("train")
     learner, rng = learner_of(network), seeded(seed)
