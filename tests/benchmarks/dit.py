@@ -37,14 +37,13 @@ What decides, in paired runs, with the margins of evidence.py, on Frechet distan
 - patches: with patches of 16 x 16, x_0 is lower than the velocity; and the logarithm of velocity over x_0 is higher than with
   patches of 8 x 8. (Li and He 2025, section 4.)
 The same must not hold: of DiT L at other noises in the place of the U-Net; of M at other noises and times in the place of L;
-of `misaligned` in the place of `aligned`; of the velocity at other
-noises in the place of x_0.
+of `misaligned` in the place of `aligned`; of the velocity at other noises in the place of x_0.
 
 All arms, numbers and conditions were fixed before the trainings of each part. Known before: the cost of a step, one row of the
 U-Net, and of `patches` the first row of each arm with patches of 16 x 16; these rows are kept. Longer plans were given up for
 their time, in which arms and directions were the same: 30 s a training, patches of 2 x 2 in `sizes` and `parts`, of 4 x 4 in
-the place of 8 x 8, 400 steps in `parts` and with small patches, distances in `parts`, three trainings of the noise, and an arm without the zero
-initialisation, which was never run.
+the place of 8 x 8, 400 steps in `parts` and with small patches, distances in `parts`, three trainings of the noise, and an arm
+without the zero initialisation, which was never run.
 """
 
 from functools import cache, partial
