@@ -204,8 +204,8 @@ with torch.no_grad():
 # In a U-Net only the coarsest maps have attention. In a DiT all blocks have it, and all at one resolution. So there is a map
 # for each block: how much the token of one patch attends to each of the 16 patches (mean over the four heads).
 #
-# The player shows the maps of one patch, the one with the white dot in the first column. Drag through the steps. Each column is
-# a block; each row is another digit. White is the largest weight of that map.
+# The player shows the maps of one patch, that of the white dot in the first panel. Each further panel is a block. In each panel
+# are three digits: 0, 3 and 7. Drag through the steps. White is the largest weight of a map.
 
 # %% tags=["nbval-ignore-output"]
 chosen = torch.tensor([0, 3, 7])
@@ -251,8 +251,8 @@ print(
 )
 for block in range(4):
     reach = [float((weights_of(s)[1][block] * far).sum(2).mean()) for s in moments]
-    print(f"block {block + 1:33}" + "".join(f"{d:11.2f}" for d in reach))
-print(f"even weights{float(far.mean()):38.2f}")
+    print(f"{f'block {block + 1}':38}" + "".join(f"{d:11.2f}" for d in reach))
+print(f"{'even weights':38}{float(far.mean()):11.2f}")
 
 # %% [markdown]
 # All blocks lie near the value of even weights: none attends mainly to its neighbourhood, as a convolution does. But the maps
