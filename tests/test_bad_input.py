@@ -44,6 +44,7 @@ from course_lib.nets import (
     classifier,
     clip,
     detector,
+    dit,
     efficient_unet,
     embeddings,
     generators,
@@ -613,13 +614,20 @@ api(language.masked_loss, logits=output(LOGITS, (2, 19, 5)), tokens=row(TOKENS, 
 api(mlp.MLP, dim=whole(2), width=whole(8, 2, odd=9), depth=whole(1), classes=whole(0, 0))
 api(mlp.Block, width=whole(8))
 api(mlp.MLP(2, 8, 1, 3), "MLP()", x=into(P[:4], (4, 3)), time=clock, cond=row(LABEL))
+api(dit.patchify, x=into(X, (4, 1, 9, 8)), patch=whole(2))
+api(dit.unpatchify, tokens=into(torch.randn(2, 16, 12), (2, 16)), patch=whole(2), rows=whole(4, three=3))
+api(
+    dit.DiT, size=whole(8), channels=whole(2), patch=whole(2, three=3), width=whole(8, 4, six=6), depth=whole(1),
+    heads=whole(2, three=3), classes=whole(3),
+)
+api(dit.DiT(8, 1, 2, 8, 1, 2, 3), "DiT()", x=into(X, (4, 1, 7, 8)), time=clock, cond=row(LABEL))
 api(
     mmdit.DiT, size=whole(8), channels=whole(2), patch=whole(2, three=3), width=whole(8, 4, six=6), depth=whole(1),
     heads=whole(2, three=3),
 )
-for of in (mmdit.Stream, mmdit.JointBlock, mmdit.CrossBlock):
+for of in (dit.Stream, dit.DiTBlock, mmdit.JointBlock, mmdit.CrossBlock):
     api(of, width=whole(8), heads=whole(2, three=3))
-api(mmdit.ModulationLayer, width=whole(8))
+api(dit.ModulationLayer, width=whole(8))
 api(mmdit.DiT.as_condition, "DiT.as_condition", cond=caption(letters="BAR QUIZ", spelt="STAR " * 6))
 api(text.TextEncoder, width=whole(8), depth=whole(1), heads=whole(2, three=3))
 api(text.TextEncoder.as_condition, "TextEncoder.as_condition", cond=caption())

@@ -37,6 +37,7 @@ from course_lib.nets import (
     classifier,
     clip,
     detector,
+    dit,
     embeddings,
     hooks,
     language,
@@ -159,7 +160,8 @@ NETS = {
     "classifier": classifier.TimedClassifier(1, (8, 8), 3, 16),
     "text": text.TextUNet(32, (32,), 16, 16),
     "sdxl": sdxl_nets.SDXLUNet(8, (8,), 16, text.TextEncoder(8, 1, 2)),
-    "dit": mmdit.DiT(8, 4, 2, 8, 1, 2),
+    "dit": dit.DiT(8, 1, 2, 8, 1, 2, 3),
+    "mmdit": mmdit.DiT(8, 4, 2, 8, 1, 2),
     "mlp": mlp.MLP(2, 16, 1),
     "prior": unclip_nets.Prior(16, 16, 1, 2, 16),
     "decoder": text.TextUNet(32, (32,), 16, text=unclip_nets.EmbeddingTokens(16, 2, 16)),
@@ -189,7 +191,8 @@ FORWARD = {
     "classifier": lambda net, to: net(to(X), TIME),
     "text": lambda net, to: net(to(RGB), TIME[:2], TOKENS),
     "sdxl": lambda net, to: net(to(LATENT), TIME[:2], net.with_micro((["a star", ""], (8, 0, 0)))),
-    "dit": lambda net, to: net(to(LATENT), TIME[:2], net.as_condition(["STAR in red", "a red circle"])),
+    "dit": lambda net, to: net(to(X), TIME, LABEL),
+    "mmdit": lambda net, to: net(to(LATENT), TIME[:2], net.as_condition(["STAR in red", "a red circle"])),
     "mlp": lambda net, to: net(to(P), TIME[[0, 1, 2, 3, 0, 1]]),
     "prior": lambda net, to: net(to(Z), TIME[:2], TOKENS),
     "decoder": lambda net, to: net(to(RGB), TIME[:2], Z),
@@ -215,7 +218,9 @@ CALLS = {
         metrics.floor(metrics.sliced_wasserstein, P, 2), metrics.modes(P, MIX), metrics.memorisation(P, P + 0.1, 3),
     ),
     "embeddings": lambda: (embeddings.sinusoidal(TIME, 8), attention.sincos_2d(8, 4), LABELS.as_condition([0, 2])),
-    "null conditions": lambda: [DENOISERS[name].given(NULL).cond for name in ("unet", "sdxl", "dit", "prior", "decoder")],
+    "null conditions": lambda: [
+        DENOISERS[name].given(NULL).cond for name in ("unet", "sdxl", "dit", "mmdit", "prior", "decoder")
+    ],
     "a contrast": lambda: clip.contrastive_loss(P, P, 2.0),
     "detection": lambda: (NETS["detector"].locate(RGB), detector.detection_loss(NETS["detector"](RGB), SCENE[:2], LAYOUT)),
     "losses": lambda: latents.autoencoder_loss(NETS["autoencoder"], RGB, 0.1, seeded(0)),
@@ -309,10 +314,10 @@ def test_numbers_are_taken_in_float64():
 
 def test_new_networks_follow_the_defaults():
     with defaults(torch.float64):
-        for net in (unet.UNet(), text.TextUNet(), mmdit.DiT(), mlp.MLP()):
+        for net in (unet.UNet(), dit.DiT(), text.TextUNet(), mmdit.DiT(), mlp.MLP()):
             assert {p.dtype for p in net.parameters()} == {torch.float64}
     with defaults(device="meta"):
-        for net in (unet.UNet(), text.TextUNet(), mmdit.DiT(), mlp.MLP()):
+        for net in (unet.UNet(), dit.DiT(), text.TextUNet(), mmdit.DiT(), mlp.MLP()):
             assert {p.device.type for p in net.parameters()} == {"meta"}
 
 

@@ -44,6 +44,7 @@ from course_lib.nets.autoencoder import Autoencoder
 from course_lib.nets.classifier import TimedClassifier
 from course_lib.nets.clip import CLIP, contrastive_loss
 from course_lib.nets.detector import SceneDetector
+from course_lib.nets.dit import DiT
 from course_lib.nets.language import mask_words
 from course_lib.nets.mlp import MLP
 from course_lib.nets.text import TextUNet
@@ -291,6 +292,8 @@ def losses(where):
     yield "denoising", lambda: denoising_loss(network.given(LABEL).drop_condition(0.5, seeded(0)), x, seeded(1))
     yield "denoising, t", lambda: denoising_loss(network.given(LABEL), x, seeded(1), torch.tensor([1, 5, 9, 20]))
     yield "flow", lambda: denoising_loss(unet(FLOW, "flow").given(LABEL), x, seeded(1))
+    transformer = lambda: Network(DiT(8, 1, 2, 8, 1, 2, 3).to(DEVICE), FLOW, "flow")
+    yield "transformer", lambda: denoising_loss(transformer().given(LABEL).drop_condition(0.5, seeded(0)), x, seeded(1))
     coupled = lambda: flow_matching.optimal_transport(x, x.flip(0), 2)
     yield "coupled", lambda: flow_matching.flow_matching_loss(unet(FLOW, "flow").given(LABEL), x, coupled(), seeded(1))
     yield "DPO", lambda: rewards.dpo_loss(network.given(LABEL), unet(CHAIN).given(LABEL), x, x.flip(0), 5, x.flip(2), 0.5)

@@ -7,6 +7,7 @@ from torch import nn
 from course_lib.denoisers import NULL
 from course_lib.nets.autoencoder import Autoencoder
 from course_lib.nets.classifier import Classifier, TimedClassifier, jitter
+from course_lib.nets.dit import DiT
 from course_lib.nets.embeddings import LabelEmbedding, TimeEmbedding, fourier, sinusoidal
 from course_lib.nets.hooks import record_activations
 from course_lib.nets.mlp import MLP
@@ -17,6 +18,7 @@ NETS = {
     "mlp": (lambda: MLP(dim=2, width=16, depth=2, classes=3), (2,)),
     "unet": (lambda: UNet(size=16, widths=(8, 16, 32), classes=3), (1, 16, 16)),
     "unet-fourier-add": (lambda: UNet(widths=(8, 16), classes=3, time="fourier", modulation="add"), (1, 16, 16)),
+    "dit": (lambda: DiT(width=16, depth=2, heads=2, classes=3), (1, 16, 16)),
     "unet-colour": (lambda: UNet(size=32, channels=3, widths=(8, 16), depth=2, patch=2, classes=3), (3, 32, 32)),
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +11,10 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle, scaled_dot_produ
 from course_lib import validate
 from course_lib.datasets import captions, words
 from course_lib.nets.attention import cross_attention, sincos_2d
+from course_lib.nets.dit import Heads, Stream, modulate
 from course_lib.nets.embeddings import TimeEmbedding
 from course_lib.nets.text import TextEncoder
 from course_lib.nets.unet import zero
-
-Heads = tuple[Tensor, Tensor, Tensor]
-"""Queries, keys and values, each (B, heads, N, d)."""
 
 
 def joint_attention(picture: Heads, text: Heads, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,64 +28,6 @@ def joint_attention(picture: Heads, text: Heads, mask: Tensor) -> tuple[Tensor, 
     visible = torch.cat([mask.new_ones(len(mask), P), mask], 1)
     attended = scaled_dot_product_attention(q, k, v, attn_mask=visible[:, None, None, :])
     return attended[:, :, :P], attended[:, :, P:]
-
-
-def modulate(h: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """The layer norm of h (B, N, width), scaled and shifted, (B, width) each: adaLN of Peebles and Xie 2023, section 3.2."""
-    return nn.functional.layer_norm(h, h.shape[-1:]) * (1 + scale[:, None]) + shift[:, None]
-
-
-class Modulation(NamedTuple):
-    """The shift and scale of the input of attention or of an MLP, and the gate of its output, each (B, width)."""
-
-    shift: Tensor
-    scale: Tensor
-    gate: Tensor
-
-
-class ModulationLayer(nn.Linear):
-    """An embedding (B, width) to the modulations of attention and of the MLP: adaLN-Zero of Peebles and Xie 2023.
-
-    Its parameters are initialised to 0. All gates are then 0, and a block is the identity.
-    """
-
-    def __init__(self, width: int):
-        super().__init__(validate.at_least("width", width, 1), 6 * width)
-        zero(self)
-
-    def forward(self, emb: Tensor) -> tuple[Modulation, Modulation]:
-        parts = super().forward(emb).chunk(6, 1)
-        return Modulation(*parts[:3]), Modulation(*parts[3:])
-
-
-class Stream(nn.Module):
-    """The layers of one modality in a block, for tokens h (B, N, width). Queries and keys are normalised.
-
-    Esser et al. 2024, figure 2b and section 5.3.2.
-    """
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.heads = validate.divides("heads", heads, "width", validate.at_least("width", width, 1))
-        self.modulation = ModulationLayer(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.query_norm, self.key_norm = nn.RMSNorm(width // heads), nn.RMSNorm(width // heads)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU("tanh"), nn.Linear(4 * width, width))
-
-    def queries_keys_values(self, h: Tensor, mod: Modulation) -> Heads:
-        """Queries, keys and values of tokens h (B, N, width), each (B, heads, N, width / heads)."""
-        B, N, width = h.shape
-        qkv = self.qkv(modulate(h, mod.shift, mod.scale)).view(B, N, 3, self.heads, width // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        return self.query_norm(q), self.key_norm(k), v
-
-    def add_attention(self, h: Tensor, attended: Tensor, mod: Modulation) -> Tensor:
-        """h (B, N, width) + the projection of the attended values (B, heads, N, d), gated."""
-        return h + mod.gate[:, None] * self.out(attended.transpose(1, 2).flatten(2))
-
-    def add_mlp(self, h: Tensor, mod: Modulation) -> Tensor:
-        """h (B, N, width) + the MLP of h, gated."""
-        return h + mod.gate[:, None] * self.mlp(modulate(h, mod.shift, mod.scale))
 
 
 class JointBlock(nn.Module):

@@ -25,8 +25,8 @@ from course_lib.datasets import digits
 from course_lib.denoisers import Network
 from course_lib.guidance import classifier_free
 from course_lib.nets.attention import sincos_2d
+from course_lib.nets.dit import Stream, modulate
 from course_lib.nets.embeddings import LabelEmbedding, TimeEmbedding
-from course_lib.nets.mmdit import Stream, modulate
 from course_lib.nets.unet import Block, UNet, zero
 from course_lib.process import DDPM, randn, seeded
 from course_lib.samplers import sample

@@ -25,6 +25,7 @@ with own_defaults():  # the data of the checks are tensors
     )
     from course_lib.teaching.checks.ddim import ddim_inversion, ddim_sampler
     from course_lib.teaching.checks.distillation import halving, student_target, truncated_snr
+    from course_lib.teaching.checks.dit import count_operations, dit_block, patchify
     from course_lib.teaching.checks.epsilon import from_v, sampling_loop, training_loop
     from course_lib.teaching.checks.ethics import detect_mark, mark_noise, memorisation_score
     from course_lib.teaching.checks.fast_solvers import dpm_multistep, karras_times, precondition
@@ -48,16 +49,15 @@ __all__ = [
     "add_noise", "adversarial_value", "annealed_langevin", "attention_share", "augmented", "cascade",
     "classifier_free_sampling", "classifier_loss", "clip_guided_eps", "consistency_distillation",
     "consistency_function", "consistency_sampling", "consistent", "contrastive_loss", "cosine_beta",
-    "coupling", "cross_attention", "ddim_inversion", "ddim_sampler", "detect_mark", "divergence",
-    "dpm_multistep", "dpo_loss", "dps_sampler", "dropout_training", "dynamic_threshold", "elbo",
+    "count_operations", "coupling", "cross_attention", "ddim_inversion", "ddim_sampler", "detect_mark", "dit_block",
+    "divergence", "dpm_multistep", "dpo_loss", "dps_sampler", "dropout_training", "dynamic_threshold", "elbo",
     "flow_sampler", "flow_training", "from_v", "guided_sampling", "guided_score", "halving", "hidden_words",
-    "identity_residual", "interval_guidance", "joint_attention", "karras_times", "latent_diffusion",
-    "mark_noise", "memorisation_score", "micro_embedding", "micro_training", "ode_likelihood",
-    "particle_sampler", "posterior", "precondition", "prior_loss", "quantize", "refiner_loss", "reflow",
-    "repaint_sampler", "residual_block", "reverse_chain", "reverse_sde", "sampling_loop", "score_from_eps",
-    "self_attention", "sinusoidal", "slerp", "solution", "student_target", "text_to_image", "train_clip",
-    "train_gan", "training_loop", "truncated_snr", "unclip_sampling", "unet_forward", "upsampler_loss",
-    "velocity_loss",
+    "identity_residual", "interval_guidance", "joint_attention", "karras_times", "latent_diffusion", "mark_noise",
+    "memorisation_score", "micro_embedding", "micro_training", "ode_likelihood", "particle_sampler", "patchify",
+    "posterior", "precondition", "prior_loss", "quantize", "refiner_loss", "reflow", "repaint_sampler",
+    "residual_block", "reverse_chain", "reverse_sde", "sampling_loop", "score_from_eps", "self_attention",
+    "sinusoidal", "slerp", "solution", "student_target", "text_to_image", "train_clip", "train_gan",
+    "training_loop", "truncated_snr", "unclip_sampling", "unet_forward", "upsampler_loss", "velocity_loss",
 ]
 # fmt: on
 

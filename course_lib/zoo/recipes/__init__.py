@@ -8,6 +8,7 @@ from course_lib.zoo.recipes.cascades import BASE, CLASSIFIER32, UPSAMPLER
 from course_lib.zoo.recipes.clip import CLIP_CLEAN, CLIP_NOISY
 from course_lib.zoo.recipes.digits import CLASSIFIER, DIGITS, digits_figures, digits_network, train_digits
 from course_lib.zoo.recipes.distillation import CONSISTENCY, CONSISTENCY_TRAINED, GUIDED, PROGRESSIVE
+from course_lib.zoo.recipes.dit import DIT
 from course_lib.zoo.recipes.gan_vae import (
     DIFFUSION,
     GAN_RECIPE,
@@ -86,5 +87,6 @@ RECIPES = {
     "sdxl": SDXL,
     "latent_student": LATENT_STUDENT,
     "sd3": SD3,
+    "dit": DIT,
 }
 """Every shipped model, in an order in which they can be made: a model comes after those that train or evaluate it."""

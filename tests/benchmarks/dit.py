@@ -1,0 +1,272 @@
+"""Diffusion transformers: beside the U-Net, over sizes, aligned, and over patches (lesson 25).
+
+    python tests/benchmarks/dit.py [cost | rates | sizes | parts | patches] [--store]
+
+All networks are class-conditional, trained on 4,000 digits, on a rectified flow with logit-normal times in [0.05, 0.95], in
+batches of 32, a tenth of the labels dropped, by AdamW at a constant rate after 50 steps of warm-up, averaged weights; three
+trainings an arm, in which equal seeds have equal batches, noises and times. A constant rate makes each point of a training
+comparable, as in Peebles and Xie 2023, section 4. 400 samples of 16 Euler steps, without guidance (w = 1), are compared with
+the 1,000 held-out digits by the shipped classifier: `Frechet distance`. `loss` is that of the averaged weights on 500 held-out
+digits, at fixed noises and times. `again` has the figures of other noises, where a null model needs them.
+
+cost       Milliseconds of processor time of a step of each network, the least of several rounds in turns; multiply-adds of one
+           forward pass of one picture, by torch.utils.flop_counter. A step counts as three forward passes of 32 pictures.
+rates      The rate of each kind of network, 1e-3, 3e-3 or 6e-3 (added when 3e-3 was the better of two): the lowest loss after
+           110 steps of a DiT (patch 2, width 64) and 220 of a U-Net (M), seed 7.
+sizes      DiT of patches of 4 x 4, with 4 blocks, widths 32 (S), 64 (M) and 128 (L), and the course's U-Net. U-Net and L are
+           trained for as many steps as cost 15 s by `cost`: equal time. The U-Net is also measured after as many operations
+           as L has had at its end, which are fewer: equal operations. S and M have the 280 steps of L: equal steps; of them
+           there is the loss alone. `curve` is the loss at each quarter of the training.
+parts      The DiT of size M, 150 steps: `plain`. `aligned`: a second term of weight 0.5, minus the cosine similarity of the
+           tokens after the second block, mapped by three layers, and the classifier's features of the clean picture at the
+           same 4 x 4 places (its sixth layer): Yu et al. 2025, with our own classifier. `misaligned`, its null model: the
+           features of another picture of the batch. The Frechet distance is by that classifier's features, so it must not
+           decide; the loss does.
+patches    Digits of 32 x 32, a DiT of width 64 with 4 blocks. With patches of 16 x 16 (256 pixels, four times the width; 800
+           steps): predictions of x_0, of the velocity and, in one training, of the noise. With patches of 8 x 8 (64 pixels,
+           the width; 100 steps): of x_0 and of the velocity. The loss is that of the velocity in all arms, as in Li and He
+           2025; so they differ in the prediction alone. Sampling starts at t = 0.98, since a prediction of the noise has no
+           velocity at t = 1. Distances by the classifier of 32 x 32 digits.
+
+What decides, in paired runs, with the margins of evidence.py, on Frechet distances unless said otherwise:
+- unet: the U-Net's is lower than that of DiT L, at equal time and at equal operations. (Dosovitskiy et al. 2021, section 4.3:
+  on small data convolutions help. Peebles and Xie 2023, section 5.1, figure 2: at full size the DiT is ahead.)
+- size: after as many steps (those of L), the loss of M is lower than that of S, and that of L lower than that of M. (Peebles
+  and Xie, section 5, figure 6.)
+- aligned: the loss of `aligned` is lower than that of `plain`. (Yu et al. 2025, section 4, of FID and the time of training.)
+- patches: with patches of 16 x 16, x_0 is lower than the velocity; and the logarithm of velocity over x_0 is higher than with
+  patches of 8 x 8. (Li and He 2025, section 4.)
+The same must not hold: of DiT L at other noises in the place of the U-Net; of M at other noises and times in the place of L;
+of `misaligned` in the place of `aligned`; of the velocity at other noises in the place of x_0.
+
+The first two of these null models were replaced after the runs, since they passed: the other noises are the same for all three
+trainings, so their common shift counts as a difference. In their place each training is paired with the next one of its arm.
+The lesson reports the two parts of `patches` as two claims.
+
+All arms, numbers and conditions were fixed before the trainings of each part. Known before: the cost of a step, one row of the
+U-Net, and of `patches` the first row of each arm with patches of 16 x 16; these rows are kept. Longer plans were given up for
+their time, in which arms and directions were the same: 30 s a training, patches of 2 x 2 in `sizes` and `parts`, of 4 x 4 in
+the place of 8 x 8, 400 steps in `parts` and with small patches, distances in `parts`, three trainings of the noise, and an arm
+without the zero initialisation, which was never run.
+"""
+
+from functools import cache, partial
+
+import torch
+from rows import Benchmark, Part, measure
+from scores import as_base64, digit_scores, parameters, rounded
+from timing import min_milliseconds
+from torch import nn
+from torch.nn.functional import cosine_similarity
+from torch.utils.flop_counter import FlopCounterMode
+
+from course_lib import metrics
+from course_lib.datasets import digits
+from course_lib.denoisers import Network
+from course_lib.nets.dit import DiT
+from course_lib.nets.unet import UNet
+from course_lib.process import RectifiedFlow, randint, randn, randn_like, seeded
+from course_lib.samplers import rectified_flow, result
+from course_lib.training import EMA
+from course_lib.zoo import models
+from course_lib.zoo.recipes.recipe import learner_of
+
+FLOW, BATCH, DECAY = RectifiedFlow((0.0, 1.0)), 32, 0.99
+NETS = {
+    "DiT S": partial(DiT, patch=4, width=32),
+    "DiT M": partial(DiT, patch=4, width=64),
+    "DiT L": partial(DiT, patch=4, width=128),
+    "U-Net": UNet,
+}
+STEPS = {"DiT S": 280, "DiT M": 280, "DiT L": 280, "U-Net": 448}
+EQUAL = 345
+"""After how many steps the U-Net has had the operations of the whole training of DiT L."""
+RATE = 6e-3
+PATCHES = {16: (800, ("x0", "flow", "eps")), 8: (100, ("x0", "flow"))}
+
+
+def network_of(name: str, seed: int) -> Network:
+    torch.manual_seed(seed)
+    net = NETS[name]()
+    return Network(net.to(memory_format=torch.channels_last) if isinstance(net, UNet) else net, FLOW, "flow")
+
+
+def velocity_loss(network: Network, x0, rng, t=None):
+    """The mean squared error of the velocity, whatever the network predicts."""
+    t = FLOW.sample_t(len(x0), rng).clamp(0.05, 0.95) if t is None else t
+    eps = randn_like(x0, rng)
+    return (network(FLOW.add_noise(x0, t, eps), t).flow - (eps - x0)).square().mean()
+
+
+def fit(network: Network, steps: int, rate: float, seed: int, size: int = 16, align=None):
+    """Yields (step, averaged network) after each step. `align(tokens, i)` of the tokens after block 2 is added to the loss."""
+    x, label = digits.load("train", size)
+    learner, rng, tokens = learner_of(network), seeded(seed), []
+    average = EMA(learner.net, DECAY)
+    weights = list(learner.net.parameters())
+    if align is not None:
+        learner.net.blocks[1].register_forward_hook(lambda block, given, h: tokens.append(h))
+        weights += align.parameters()
+    optimizer = torch.optim.AdamW(weights, lr=rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
+    for step in range(1, steps + 1):
+        i = randint(0, len(x), BATCH, rng=rng)
+        loss = velocity_loss(learner.given(label[i]).drop_condition(0.1, rng), x[i], rng)
+        if align is not None:
+            loss = loss + align(tokens.pop(), i)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(weights, 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * min(1.0, step / 50)
+        optimizer.step()
+        average.update()
+        yield step, Network(average.net, FLOW, network.view)
+
+
+@torch.no_grad()
+def validation(network: Network, noises: int = 0, size: int = 16) -> float:
+    x, label = (v[:500] for v in digits.load("held_out", size))
+    rng = seeded(800 + noises)
+    t = 0.05 + 0.9 * (torch.randperm(len(x), generator=rng) + 0.5).double() / len(x)
+    return float(velocity_loss(network.given(label), x, rng, t))
+
+
+@cache
+def real(classifier: str, size: int):
+    with torch.no_grad():
+        return models.load(classifier).features(digits.load("held_out", size)[0])
+
+
+@torch.no_grad()
+def drawn(network: Network, noises: int = 0, size: int = 16):
+    label = torch.arange(400) % 10
+    times = torch.linspace(0.98, 0, 17, dtype=torch.float64)
+    noise = randn(400, 1, size, size, rng=seeded(900 + noises))
+    return result(rectified_flow(network.given(label), noise, times)), label
+
+
+def scored(network: Network, size: int = 16, again: bool = False) -> dict:
+    """All figures of a network; with `again` also the distance of other noises."""
+    classifier = "classifier" if size == 16 else "judge32"
+    x, label = drawn(network, 0, size)
+    found = digit_scores(x, label, real(classifier, size), classifier) | {"loss": validation(network, 0, size)}
+    more = {"again": round(frechet(drawn(network, 1, size)[0], classifier, size), 4)} if again else {}
+    return rounded(found) | more
+
+
+@torch.no_grad()
+def frechet(x, classifier: str, size: int) -> float:
+    return metrics.frechet_distance(models.load(classifier).features(x), real(classifier, size))
+
+
+def floor(**_) -> dict:
+    """400 real digits of the training set beside the 1,000 held-out ones."""
+    each = {16: "classifier", 32: "judge32"}
+    found = {f"{size} x {size}": frechet(digits.load("train", size)[0][:400], each[size], size) for size in each}
+    return rounded(found)
+
+
+def cost(**_) -> dict:
+    calls, found = {}, {}
+    x, label = (v[:BATCH] for v in digits.load())
+    for name in NETS:
+        network = network_of(name, 0)
+        with FlopCounterMode(display=False) as counter:
+            network.given(label[:1])(x[:1], 0.5)
+        found[name] = {"parameters": parameters(network.net), "multiply-adds": counter.get_total_flops() // 2}
+        steps = fit(network, 10**6, 1e-3, 0)
+        calls[name] = lambda steps=steps: next(steps)
+    ms = min_milliseconds(calls, 5)
+    return {name: found[name] | {"milliseconds": round(ms[name], 1)} for name in NETS}
+
+
+def rate_row(net: str, rate: float, seed: int) -> dict:
+    torch.manual_seed(seed)
+    made, steps = {"U-Net M": (UNet().to(memory_format=torch.channels_last), 220), "DiT M": (DiT(width=64), 113)}[net]
+    *_, (_, network) = fit(Network(made, FLOW, "flow"), steps, rate, seed)
+    return rounded({"loss": validation(network)})
+
+
+def size_row(net: str, seed: int) -> dict:
+    steps, curve, found = STEPS[net], {}, {}
+    for step, network in fit(network_of(net, seed), steps, RATE, seed):
+        if step % (steps // 4) == 0:
+            curve[step] = round(validation(network), 4)
+        if step == EQUAL and net == "U-Net":
+            found["equal operations"] = scored(network)
+    if net in ("DiT S", "DiT M"):
+        return rounded({"loss": validation(network), "loss again": validation(network, 1)}) | {"curve": curve}
+    found |= scored(network, again=net == "DiT L") | {"curve": curve}
+    return found | ({"pictures": as_base64(drawn(network)[0][:10])} if seed == 0 else {})
+
+
+class Alignment(nn.Module):
+    """The second term: -0.5 times the cosine similarity of projected tokens (B, 16, 64) and the features of pictures i (B,)."""
+
+    def __init__(self, roll: int):
+        super().__init__()
+        self.roll = roll
+        self.project = nn.Sequential(nn.Linear(64, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 64))
+
+    def forward(self, tokens, i):
+        return -0.5 * cosine_similarity(self.project(tokens), features()[i.roll(self.roll)], dim=2).mean()
+
+
+@cache
+@torch.no_grad()
+def features():
+    """The classifier's features of all training digits at 4 x 4 places, (4000, 16, 64)."""
+    return models.load("classifier").body[:6](digits.load()[0]).flatten(2).transpose(1, 2)
+
+
+def part_row(arm: str, seed: int) -> dict:
+    network, align = network_of("DiT M", seed), None
+    if arm != "plain":
+        align = Alignment(0 if arm == "aligned" else 1)
+    curve = {}
+    for step, average in fit(network, 150, RATE, seed, align=align):
+        if step % 75 == 0:
+            curve[step] = round(validation(average), 4)
+    return {"loss": curve[150], "curve": curve}
+
+
+def patch_row(patch: int, view: str, seed: int) -> dict:
+    torch.manual_seed(seed)
+    network = Network(DiT(size=32, patch=patch, width=64), FLOW, view)
+    *_, (_, average) = fit(network, PATCHES[patch][0], RATE, seed, size=32)
+    pictures = {"pictures": as_base64(drawn(average, size=32)[0][:8])} if seed == 0 else {}
+    return scored(average, 32, again=(patch, view) == (16, "flow")) | pictures
+
+
+def table(found: dict) -> str:
+    """Markdown: each arm, the means over its trainings."""
+    names = ("loss", "Frechet distance", "class accuracy", "precision", "recall")
+    rows = [(r["net"], r) for r in found.get("sizes", [])]
+    equal = [r for r in found.get("sizes", []) if "equal operations" in r]
+    rows += [(f"{r['net']}, equal operations", r["equal operations"]) for r in equal]
+    rows += [(f"DiT M, 150 steps, {r['arm']}", r) for r in found.get("parts", [])]
+    rows += [(f"patches of {r['patch']}, {r['view']}", r) for r in found.get("patches", [])]
+    lines = [f"| arm | trainings | {' | '.join(names)} |", f"|---|---|{'---|' * len(names)}"]
+    for arm in dict.fromkeys(row[0] for row in rows):
+        of = [row[1] for row in rows if row[0] == arm]
+        cells = (f"{sum(r[name] for r in of) / len(of):.3f}" if name in of[0] else "" for name in names)
+        lines.append(f"| {arm} | {len(of)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+VIEWS = [(patch, view) for patch, (_, views) in PATCHES.items() for view in views]
+ARMS = ("plain", "aligned", "misaligned")
+RATES = [(net, rate) for net in ("U-Net M", "DiT M") for rate in (1e-3, 3e-3, 6e-3)]
+PARTS = [
+    Part("cost", once={"cost": cost, "the same, real against real": floor}),
+    Part("rates", lambda seeds: [{"net": net, "rate": rate, "seed": 7} for net, rate in RATES], rate_row, into="rates"),
+    Part("patches", lambda seeds: [{"patch": patch, "view": view, "seed": seed} for patch, view in VIEWS for seed in seeds
+                                   if view != "eps" or seed == 0], patch_row, into="patches"),
+    Part("sizes", lambda seeds: [{"net": net, "seed": seed} for seed in seeds for net in reversed(NETS)],
+         size_row, into="sizes"),
+    Part("parts", lambda seeds: [{"arm": arm, "seed": seed} for arm in ARMS for seed in seeds], part_row, into="parts"),
+]  # fmt: skip
+BENCH = Benchmark("dit", PARTS, threads=1, table=table, indent=None)
+
+if __name__ == "__main__":
+    measure(__doc__, BENCH)
