@@ -14,20 +14,21 @@ from course_lib.denoisers import Denoiser
 from course_lib.process import DDPM, Process, Time, rand, randn_like
 
 
-def middle_times(process: Process, batch: int, rng: torch.Generator | None = None) -> Tensor:
-    """Uniform times (batch,) from 0.02 T to 0.98 T, whole ones for a chain. Yin et al. 2024, section 3.2."""
+def middle_times(process: Process, batch: int, rng: torch.Generator | None = None, high: float = 0.98) -> Tensor:
+    """Uniform times (batch,) from 0.02 T to `high` T, whole ones for a chain. Yin et al. 2024, section 3.2."""
     validate.instance("process", process, Process)
-    t = (0.02 + 0.96 * rand(validate.at_least("batch", batch, 1), rng=rng).double()) * process.T
+    width = validate.finite("high", high, 0.02, 1) - 0.02
+    t = (0.02 + width * rand(validate.at_least("batch", batch, 1), rng=rng).double()) * process.T
     return t.round().long().clamp(1, process.T) if isinstance(process, DDPM) else t
 
 
 def dmd_gradient(x: Tensor, x_t: Tensor, t: Time, real: Denoiser, fake: Denoiser) -> Tensor:
     """The gradient (B, ...) with respect to samples x (B, ...) of the divergence KL(generated, real), weighted; no graph.
 
-    It is w_t alpha_t (s_fake(x_t) - s_real(x_t)) at the noisy samples x_t (B, ...), with the weight
-    w_t = sigma_t^2 / alpha_t^2 / mean |x - mu_real(x_t)|; in terms of x_0, (mu_fake - mu_real) / mean |x - mu_real|, with the
-    mean over the numbers of each sample. Yin et al. 2024, eq. 7 and 8. `real` and `fake` are denoisers of the data and of the
-    generated samples, t a number or (B,). Raises ValueError where x and x_t differ in shape.
+    It is (mu_fake - mu_real) / mean |x - mu_real| with the x_0 that both predict from the noisy samples x_t (B, ...) at t, a
+    number or (B,), and the mean over the numbers of each sample. In scores it is a weight times s_fake - s_real. Yin et al.
+    2024, eq. 7 and 8, without a factor alpha_t, as in the code of DMD2 (Yin et al. 2024b). `real` and `fake` are denoisers of
+    the data and of the generated samples. Raises ValueError where x and x_t differ in shape.
     """
     for name, each in (("real", real), ("fake", fake)):
         validate.instance(name, each, Denoiser)
@@ -44,14 +45,21 @@ def one_step(generator: Denoiser, z: Tensor) -> Tensor:
     return generator(validate.batch("z", z), process.T).x0
 
 
-def dmd_loss(generator: Denoiser, fake: Denoiser, real: Denoiser, z: Tensor, rng: torch.Generator | None = None) -> Tensor:
-    """A loss () whose gradient is that of distribution matching: x of the noise z (B, ...) times a fixed `dmd_gradient`.
+def dmd_loss(
+    generator: Denoiser,
+    fake: Denoiser,
+    real: Denoiser,
+    z: Tensor,
+    rng: torch.Generator | None = None,
+    high: float = 0.98,
+) -> Tensor:
+    """A loss () whose gradient is that of distribution matching: samples of the noise z (B, ...) times their `dmd_gradient`.
 
-    Yin et al. 2024, Algorithm 2. Its value says nothing. Times and noise are drawn as in `middle_times`.
+    Yin et al. 2024, Algorithm 2. Its value says nothing. Times come from `middle_times`, up to `high` T.
     """
     x = one_step(generator, z)
     for name, each in (("real", real), ("fake", fake)):
         validate.instance(name, each, Denoiser)
-    t = middle_times(real.process, len(x), rng)
+    t = middle_times(real.process, len(x), rng, high)
     x_t = real.process.add_noise(x.detach(), t, randn_like(x, rng))
     return (x * dmd_gradient(x.detach(), x_t, t, real, fake)).mean()

@@ -130,8 +130,8 @@ def jumps(u: Velocity, x: Tensor, times: Tensor) -> Iterator[Step]:
     validate.function("u", u)
     for t, r in time_pairs(x, times):
         yield Step(t, x)
-        each = lambda time: torch.full((len(x),), time, dtype=x.dtype, device=x.device)
-        x = x - (t - r) * u(x, each(r), each(t))
+        start, end = (torch.full((len(x),), time, dtype=x.dtype, device=x.device) for time in (t, r))
+        x = x - (t - r) * u(x, end, start)
     yield Step(r, x)
 
 
