@@ -25,7 +25,7 @@ ring       The flow is the rectified flow of the ring of 8 with independent pair
            samples in 1 evaluation, each beside the end of another noise. `again`: the figures of 1 evaluation at other noises.
 unequal    DMD on the ring with weights in the proportion 1 : 2 : .. : 8, all arms with as many steps as DMD on the ring. First
            the generator is trained, by 300 steps of regression, to put all of its samples near one mode, the heaviest: z
-           becomes its mean + 0.1 z. Then DMD starts from there, as in Figure 3 of Yin et al. 2024. `all` arms draw the noise levels
+           becomes its mean + 0.1 z. Then DMD starts from there, as in Figure 3 of Yin et al. 2024. `all` arms draw noise levels
            from 0.02 to 0.98, `low` arms from 0.02 to 0.25, where the modes hardly overlap. Terms: none; the regression term
            (weight 0.25, on 10,000 pairs of noise and end); and, as the null model, that term on pairs that are shuffled.
            Figures: `weights`, the total variation between the shares of the components (samples within 4 standard deviations of
