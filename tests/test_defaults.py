@@ -17,11 +17,13 @@ from course_lib.guidance import ClassifierGuided, ExactClassifier, NoisyClassifi
 from course_lib.methods import (
     cascades,
     distillation,
+    distribution_matching,
     editing,
     edm,
     flow_matching,
     gan_vae,
     latents,
+    one_step,
     sde,
     sdxl,
     solvers,
@@ -149,6 +151,14 @@ LATENT, TIME, LABEL = (
 SCENE, SPELLING = scenes.sample(4, seeded(0)), words.sample(4, seeded(0))
 TOKENS = captions.tokens(["a red circle", "two blue stars"])
 torch.manual_seed(0)
+
+
+def _two_times():
+    net = mlp.MLP(2, 16, 1)
+    net.time = embeddings.TwoTimes(16)
+    return net
+
+
 NETS = {
     "unet": unet.UNet(8, 1, (8, 16), classes=3, dim=16),
     "fourier": unet.UNet(8, 1, (8,), classes=0, dim=16, time="fourier"),
@@ -241,6 +251,18 @@ CALLS = {
         flow_matching.flow_matching_loss(ExactDenoiser(MIX, RectifiedFlow()), P, P.flip(0), seeded(0)),
         flow_matching.optimal_transport(P, P.flip(0), 2),
         flow_matching.reflow(ExactDenoiser(MIX, RectifiedFlow()), lambda flow, x0, eps: flow, P, 2)[1](P, 0.5).x0,
+    ),
+    "one step": lambda: (
+        one_step.average_velocity_loss(
+            lambda z, r, t: z * t[:, None],
+            P,
+            P.flip(0),
+            *one_step.meanflow_times(len(P), 0.5, seeded(0)),
+            one_step.meanflow_target,
+        ),
+        one_step.shortcut_target(lambda z, r, t: z, P, *one_step.shortcut_times(len(P), rng=seeded(0))),
+        result(one_step.jumps(one_step.AverageVelocity(_two_times()), P, RectifiedFlow().times(2))),
+        distribution_matching.dmd_loss(*[ExactDenoiser(MIX, RectifiedFlow())] * 3, P, seeded(0)),
     ),
     "editing": lambda: (
         result(editing.repaint(EXACT, P, P[:, :1] > 0, P.flip(0), CHAIN.times(3), 2, seeded(0))), editing.blurred(0.5).back(X),

@@ -24,11 +24,13 @@ from course_lib.guidance import (
 from course_lib.methods import (
     cascades,
     distillation,
+    distribution_matching,
     editing,
     flow_matching,
     gan_vae,
     interpolation,
     latents,
+    one_step,
     sde,
     sdxl,
     watermark,
@@ -40,6 +42,7 @@ from course_lib.nets.autoencoder import Autoencoder
 from course_lib.nets.classifier import TimedClassifier
 from course_lib.nets.clip import CLIP, contrastive_loss
 from course_lib.nets.detector import SceneDetector
+from course_lib.nets.embeddings import TwoTimes
 from course_lib.nets.language import mask_words
 from course_lib.nets.mlp import MLP
 from course_lib.nets.text import TextUNet
@@ -273,6 +276,18 @@ def losses(where):
     yield "flow", lambda: denoising_loss(unet(FLOW, "flow").given(LABEL), x, seeded(1))
     coupled = lambda: flow_matching.optimal_transport(x, x.flip(0), 2)
     yield "coupled", lambda: flow_matching.flow_matching_loss(unet(FLOW, "flow").given(LABEL), x, coupled(), seeded(1))
+    two_times = UNet(8, 1, (8, 16), classes=3, dim=16)
+    two_times.time = TwoTimes(16)
+    u = one_step.AverageVelocity(two_times.to(DEVICE)).given(LABEL)
+    of_halves = lambda u, z, r, t, v: one_step.shortcut_target(u, z, r, t)
+    for name, times, target in (
+        ("MeanFlow", one_step.meanflow_times, one_step.meanflow_target),
+        ("shortcut", one_step.shortcut_times, of_halves),
+    ):
+        r, t = times(4, 0.5, rng=seeded(2))
+        yield name, lambda r=r, t=t, target=target: one_step.average_velocity_loss(u, x, x.flip(0), r, t, target)
+    matching = unet(FLOW, "flow").given(LABEL)
+    yield "distribution matching", lambda: distribution_matching.dmd_loss(matching, matching, matching, x, seeded(1))
     noisy = NoisyClassifier(TimedClassifier().to(DEVICE), CHAIN)
     yield (
         "classifier",

@@ -5,6 +5,7 @@ z_r = z_t - (t - r) u(z_t, r, t), with t from 0 (data) to 1 (noise). At r = t, u
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from course_lib import validate
 from course_lib.denoisers import run_on_device_of
 from course_lib.process import RectifiedFlow, expand_like, rand, randint
-from course_lib.samplers import Step, time_pairs
+from course_lib.samplers import Step, as_times, time_pairs
 
 Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
 """A function u(z, r, t): z (B, ...), r and t (B,) with 0 <= r <= t <= 1, to the average velocity (B, ...)."""
@@ -23,13 +24,16 @@ Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class AverageVelocity:
-    """u(z, r, t) of a network `net(z, times, cond)`, where times (B, 2) holds t and t - r (see `nets.embeddings.two_times`).
+    """u(z, r, t) of a network `net(z, times, cond)`, where times (B, 2) holds t and t - r (see `nets.embeddings.TwoTimes`).
 
     Geng et al. 2025, Table 1c, embed the same pair. `cond` is `net.as_condition` of the argument of `given`, or None.
     """
 
     net: nn.Module
     cond: Any = None
+
+    def __post_init__(self):
+        validate.function("net", self.net)
 
     def given(self, cond: Any) -> AverageVelocity:
         """The same with its condition fixed. Raises TypeError if the net takes no condition."""
@@ -39,7 +43,7 @@ class AverageVelocity:
 
     def __call__(self, z: Tensor, r: Tensor, t: Tensor) -> Tensor:
         validate.floating("z", z)
-        cond = () if self.cond is None else (self.cond.expand(len(z)) if len(self.cond) == 1 else self.cond,)
+        cond = () if self.cond is None else (self.cond.expand(len(z)),) if len(self.cond) == 1 else (self.cond,)
         return run_on_device_of(self.net, self.net, z, torch.stack([t, t - r], 1).to(z.dtype), *cond)
 
 
@@ -83,26 +87,18 @@ def average_velocity_loss(u: Velocity, x0: Tensor, eps: Tensor, r: Tensor, t: Te
     validate.function("target", target)
     z, v = RectifiedFlow().add_noise(x0, t, eps), eps - x0
     _check(u, z, r, t)
-    apart = (t > r).to(x0.device)
-    goal = v.clone()
-    if apart.any():
-        goal[apart] = target(part_of(u, apart), z[apart], r[apart], t[apart], v[apart])
+    apart, goal = (t > r).nonzero()[:, 0].cpu(), v.clone()  # numbers, not a mask: times and data may be on two devices
+    if len(apart):
+        of = lambda value: value[apart.to(value.device)]
+        goal[apart.to(z.device)] = target(_part(u, apart), of(z), of(r), of(t), of(v)).to(z.dtype)
     return (u(z, r, t) - goal).square().mean()
-
-
-def part_of(u: Velocity, which: Tensor) -> Velocity:
-    """u for those members of a batch, by a mask (B,): with their own conditions, where it has some."""
-    cond = getattr(u, "cond", None)
-    if not isinstance(u, AverageVelocity) or cond is None or len(cond) == 1:
-        return u
-    return AverageVelocity(u.net, cond[which.to(cond.device)])
 
 
 def meanflow_times(batch: int, share: float = 0.25, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
     """r and t (batch,), uniform: of a `share` of them r is the smaller of two, of the others r = t. Geng et al. 2025, 4.3."""
     t, r = rand(validate.at_least("batch", batch, 1), rng=rng), rand(batch, rng=rng)
     t, r = torch.maximum(t, r), torch.minimum(t, r)
-    equal = torch.arange(batch, device="cpu") >= _count(batch, share)
+    equal = torch.arange(batch, device="cpu", dtype=torch.long) >= _count(batch, share)
     return torch.where(equal, t, r), t
 
 
@@ -114,7 +110,7 @@ def shortcut_times(
     Frans et al. 2025, section 3.2 and Algorithm 1, where the share is a quarter, the finest step 1/128.
     """
     n = _count(validate.at_least("batch", batch, 1), share)
-    levels = round(-torch.log2(torch.tensor(validate.finite("finest", finest, 1e-6, 0.5), device="cpu")).item())
+    levels = round(-math.log2(validate.finite("finest", finest, 1e-6, 0.5)))
     parts = 2 ** randint(0, levels, n, rng=rng)
     t = (1 + (rand(n, rng=rng) * parts).floor()) / parts
     same = rand(batch - n, rng=rng)
@@ -128,6 +124,7 @@ def jumps(u: Velocity, x: Tensor, times: Tensor) -> Iterator[Step]:
     One evaluation a move. `times` (n + 1,) falls, such as `RectifiedFlow().times(n)`. A Step has no prediction.
     """
     validate.function("u", u)
+    validate.time("times", as_times(times), 0, 1)
     for t, r in time_pairs(x, times):
         yield Step(t, x)
         start, end = (torch.full((len(x),), time, dtype=x.dtype, device=x.device) for time in (t, r))
@@ -139,11 +136,19 @@ def _count(batch: int, share: float) -> int:
     return round(batch * validate.finite("share", share, 0, 1))
 
 
+def _part(u: Velocity, which: Tensor) -> Velocity:
+    """u for those members of a batch, by their numbers (n,): with their own conditions, where it has some."""
+    cond = getattr(u, "cond", None)
+    if not isinstance(u, AverageVelocity) or cond is None or len(cond) == 1:
+        return u
+    return AverageVelocity(u.net, cond[which.to(cond.device)])
+
+
 def _check(u: Velocity, z: Tensor, r: Tensor, t: Tensor) -> None:
     validate.function("u", u)
     for name, time in (("r", r), ("t", t)):
-        validate.time(name, time, 0, 1)
         if validate.shape(name, time).shape != validate.batch("z", z).shape[:1]:
             raise ValueError(f"{name} must be one time for each of z, ({len(z)},), got shape {tuple(time.shape)}")
+        validate.time(name, time, 0, 1)
     if (r > t).any():
-        raise ValueError("r must be at most t, the time that a jump starts from")
+        raise ValueError("r must be at most t in each member, got larger ones")
