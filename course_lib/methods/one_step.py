@@ -63,7 +63,7 @@ def meanflow_target(u: Velocity, z: Tensor, r: Tensor, t: Tensor, v: Tensor) -> 
 def shortcut_target(u: Velocity, z: Tensor, r: Tensor, t: Tensor, finest: float = 1 / 128) -> Tensor:
     """The mean (B, ...) of two steps of half the size, from t to the middle and on to r, without a gradient.
 
-    Frans et al. 2025, eq. 4 and 5 (their time runs from noise to data, and their d is t - r). A half step of `finest` or less
+    Frans et al. 2025 (their time runs from noise to data, and their d is t - r). A half step of `finest` or less
     uses u(z, t, t), the velocity. Raises ValueError where r and t differ in shape.
     """
     _check(u, z, r, t)
@@ -107,7 +107,7 @@ def shortcut_times(
 ) -> tuple[Tensor, Tensor]:
     """r and t (batch,): of a `share`, t - r is 1, 1/2, .. 2 `finest`, and t a multiple of it; of the others r = t, uniform.
 
-    Frans et al. 2025, section 3.2 and Algorithm 1, where the share is a quarter, the finest step 1/128.
+    Frans et al. 2025; in their code, `targets_shortcut.py`, the share is an eighth by default, the finest step 1/128.
     """
     n = _count(validate.at_least("batch", batch, 1), share)
     levels = round(-math.log2(validate.finite("finest", finest, 1e-6, 0.5)))

@@ -23,13 +23,14 @@ ring       The flow is the rectified flow of the ring of 8 with independent pair
            modes covered of 8, and the share of samples outside of all. DMD's network is for one evaluation. `own noise`:
            consistency in 2 and 4 evaluations with the predicted noise in the place of fresh noise. `permuted`: `map` of the
            samples in 1 evaluation, each beside the end of another noise. `again`: the figures of 1 evaluation at other noises.
-unequal    DMD on the ring with weights in the proportion 1 : 2 : .. : 8, all arms with 600 steps (first planned: as many as DMD
-           on the ring; shortened for its time before any row was measured). First the generator is trained, by 300 steps of regression, to put all of its samples near one mode, the heaviest: z
-           becomes its mean + 0.1 z. Then DMD starts from there, as in Figure 3 of Yin et al. 2024. `all` arms draw noise levels
-           from 0.02 to 0.98, `low` arms from 0.02 to 0.25, where the modes hardly overlap. Terms: none; the regression term
-           (weight 0.25, on 10,000 pairs of noise and end); and, as the null model, that term on pairs that are shuffled.
-           Figures: `weights`, the total variation between the shares of the components (samples within 4 standard deviations of
-           a mean; those outside count as an error) and their weights; modes covered, share outside, distance, map; and `again`.
+unequal    DMD on the ring with weights in the proportion 1 : 2 : .. : 8, all arms with 600 steps (first planned: as many as
+           DMD on the ring; shortened for its time before any row was measured). First the generator is trained, by 300 steps
+           of regression, to put all of its samples near one mode, the heaviest: z becomes its mean + 0.1 z. Then DMD starts
+           from there, as in Figure 3 of Yin et al. 2024. `all` arms draw noise levels from 0.02 to 0.98, `low` arms from 0.02
+           to 0.25, where the modes hardly overlap. Terms: none; the regression term (weight 0.25, on 10,000 pairs of noise and
+           end); and, as the null model, that term on pairs that are shuffled. Figures: `weights`, the total variation between
+           the shares of the components (samples within 4 standard deviations of a mean; those outside count as an error) and
+           their weights; modes covered, share outside, distance, map; and `again`.
 longer     DMD on the ring as above, with 3,000 steps. This part is a control that was added when the first rows of the ring
            were known: in equal time DMD had a fifth of its samples outside.
 
