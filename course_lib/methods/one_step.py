@@ -37,9 +37,10 @@ class AverageVelocity:
 
     def given(self, cond: Any) -> AverageVelocity:
         """The same with its condition fixed. Raises TypeError if the net takes no condition."""
-        if not hasattr(self.net, "as_condition"):
+        as_condition = getattr(self.net, "as_condition", None)
+        if as_condition is None:
             raise TypeError(f"{type(self.net).__name__} takes no condition, got {cond!r}")
-        return AverageVelocity(self.net, self.net.as_condition(cond))
+        return AverageVelocity(self.net, as_condition(cond))
 
     def __call__(self, z: Tensor, r: Tensor, t: Tensor) -> Tensor:
         validate.floating("z", z)
@@ -56,7 +57,7 @@ def meanflow_target(u: Velocity, z: Tensor, r: Tensor, t: Tensor, v: Tensor) -> 
     _check(u, z, r, t)
     validate.like("v", v, "z", z)
     with torch.no_grad():
-        _, du_dt = torch.func.jvp(u, (z, r, t), (v, torch.zeros_like(r), torch.ones_like(t)))
+        du_dt = torch.func.jvp(u, (z, r, t), (v, torch.zeros_like(r), torch.ones_like(t)))[1]
     return v - expand_like(z, t - r) * du_dt
 
 

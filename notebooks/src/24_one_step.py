@@ -23,7 +23,7 @@ course_map("24")
 # - **Match the map**: the sample of each noise is the one to which the flow takes it.
 # - **Match the distribution**: all samples together are distributed as the data. Which noise belongs to which is free.
 #
-# Whoever reaches the first goal reaches the second, too. The reverse is not true. Seven rows are compared in this lesson:
+# A network that matches the map matches the distribution, too. The reverse is not true. Seven rows are compared in this lesson:
 #
 # | row | what it is trained on | teacher | goal |
 # |---|---|---|---|
@@ -31,8 +31,8 @@ course_map("24")
 # | progressive distillation (lesson 17) | two steps of its teacher | yes | map |
 # | consistency distillation (lesson 18) | its own output one step further | yes | map |
 # | reflow (lesson 23) | pairs of noise and sample | yes | map |
-# | MeanFlow | its own derivative along the path | no | map |
-# | shortcut model | its own two half steps | no | map |
+# | **MeanFlow** | its own derivative along the path | no | map |
+# | **shortcut model** | its own two half steps | no | map |
 # | distribution matching (named in lesson 17) | the difference of two scores | yes | distribution |
 #
 # The world is the ring of eight Gaussians, with the rectified flow of independent pairs. Here the velocity is known exactly,
@@ -74,7 +74,9 @@ exact = ExactDenoiser(data, flow)
 z = randn(300, 2, rng=seeded(1))
 ends = result(heun(exact, z, flow.times(200)))
 near = torch.cdist(ends, data.means.float()).argmin(1)
-fig, axes = plt.subplots(1, 3, figsize=(11, 4.1), sharex=True, sharey=True)
+fig, axes = plt.subplots(
+    1, 3, figsize=(11, 4.2), sharex=True, sharey=True, layout="constrained"
+)
 one_euler = result(rectified_flow(exact, z, flow.times(1)))
 titles = ("noise", "the flow map", "one Euler step")
 for ax, points, title in zip(axes, (z, ends, one_euler), titles):
@@ -109,8 +111,8 @@ plots.show(
 #   t} \cdot 1.$$
 #
 # This is a **Jacobian-vector product**: the Jacobian of $u$ at $(z, r, t)$ times the tangent $(v, 0, 1)$. `torch.func.jvp`
-# computes it in one forward pass, without the Jacobian. **MeanFlow** (Geng et al.) takes the right side as a fixed target, with
-# the network's own derivative, and regresses $u$ on it.
+# computes it in one forward pass, without the Jacobian. MeanFlow (Geng et al.) takes the right side as a fixed target, with the
+# network's own derivative, and regresses $u$ on it.
 #
 # The velocity $v$ is not known either. But the target is linear in $v$. So, given $z_t$, its mean over the pairs that pass
 # there is the same when each pair's own velocity $\epsilon - x_0$ stands for $v$. As in lesson 23, regression needs pairs only:
@@ -156,15 +158,17 @@ def meanflow_loss():
     )
 
 
-for _ in train(meanflow_loss, net, steps=900, lr=3e-3, ema=average):
+for _ in train(meanflow_loss, net, steps=700, lr=3e-3, ema=average):
     pass
-fig, axes = plt.subplots(1, 3, figsize=(11, 4.1), sharex=True, sharey=True)
+fig, axes = plt.subplots(
+    1, 3, figsize=(11, 4.2), sharex=True, sharey=True, layout="constrained"
+)
 for ax, n in zip(axes, (1, 2, 4)):
     made = result(jumps(AverageVelocity(average.net), z, flow.times(n)))
     ax.plot(*torch.stack([ends, made]).permute(2, 0, 1), color="grey", lw=0.6)
     ax.scatter(*made.T, c=near, cmap="tab10", s=10)
     off = float((made - ends).square().sum(1).mean().sqrt())
-    ax.set_title(f"{n} evaluation{'s' * (n > 1)}: map error {off:.2f}")
+    ax.set_title(f"{n} evaluation{'s' * (n > 1)}: {off:.2f}")
     ax.set(xlabel="$x_1$", aspect="equal", xlim=(-1.6, 1.6), ylim=(-1.6, 1.6))
 axes[0].set_ylabel("$x_2$")
 plots.show(
@@ -175,13 +179,13 @@ plots.show(
 )
 
 # %% [markdown]
-# The **map error** is the root mean squared distance between a sample and where the flow map takes its noise. It is largest at
-# the borders between two sectors of noise, where a small error decides for another spot.
+# The title is the **map error**: the root mean squared distance between a sample and where the flow map takes its noise. It is
+# largest at the borders between two sectors of noise, where a small error decides for another spot.
 #
 # ## Shortcut models: two half steps in the place of a derivative
 #
-# A **shortcut model** (Frans et al.) has the same network $u(z, r, t)$, with another target. A jump from $t$ to $r$ should
-# equal two jumps of half the size, by way of the middle $m = (r + t) / 2$:
+# A shortcut model (Frans et al.) has the same network $u(z, r, t)$, with another target. A jump from $t$ to $r$ should equal
+# two jumps of half the size, by way of the middle $m = (r + t) / 2$:
 #
 # $$u(z_t, r, t) \approx \tfrac12 \big[\, u(z_t, m, t) + u(z_m, r, m)\, \big], \qquad z_m = z_t - (t - m)\, u(z_t, m, t).$$
 #
@@ -233,36 +237,38 @@ claim(
 #
 # The target contains the network's own derivative. Two arms of the benchmark change one thing each. The first leaves $\partial
 # u / \partial t$ out: the tangent is $(v, 0, 0)$. The second embeds both times as the course's other networks do, with waves
-# that turn by up to 1,000 radians from $t = 0$ to 1. (`TwoTimes` has waves that are 50 times slower.) An embedding with fast
-# waves is harmless in a network that is only evaluated. But its derivative with respect to $t$ may be large.
+# that turn by up to 1,000 radians from $t = 0$ to 1. (`TwoTimes` has waves that are 50 times slower.) Of a network that is only
+# evaluated such waves are harmless: with them the other networks of this course are trained. But their derivative with respect
+# to $t$ is large.
 
 # %% tags=["nbval-ignore-output"]
 predict(
-    "one-step-derivative.fast",
-    "MeanFlow, one evaluation: the distance to the data with slow waves is near 0.07. With fast waves?",
+    "one-step-derivative.still",
+    "MeanFlow, one evaluation, ring: distance to the data 0.08 with your target, 0.7 for one "
+    "Euler step. With the tangent (v, 0, 0)?",
     low=0,
     high=1,
 )
 
 
 # %%
-def beside_arms(values):
-    """The claim's figures: one evaluation of MeanFlow beside both changed arms."""
-    return dict(
-        still=compare(values, of("tangent (v, 0, 0)", 1, "distance")),
-        fast=compare(values, of("fast time", 1, "distance")),
-    )
-
-
-own = compare(again("MeanFlow", "distance"), of("MeanFlow", 1, "distance"))
+fast = compare(of("MeanFlow", 1, "distance"), of("fast time", 1, "distance"))
+print(f"distance, slow waves beside fast ones: {fast:.3f}; lower: {fast.lower}")
+print("each training with fast waves:", of("fast time", 1, "distance"))
 claim(
     "one-step-derivative",
-    "MeanFlow in one evaluation ends nearer to the data than it does without the derivative "
-    "with respect to t, and nearer than it does with fast waves in the embedding of time.",
-    figures=beside_arms(of("MeanFlow", 1, "distance")),
-    measured="distance {still:.3f} without the derivative; {fast:.3f} with fast waves",
-    holds=lambda still, fast: all_of(still.lower, fast.lower),
-    null={"MeanFlow at other noises, beside itself": dict(still=own, fast=own)},
+    "MeanFlow without the derivative with respect to t in its target ends farther from the data, in "
+    "one evaluation, than MeanFlow with it.",
+    figures=dict(
+        still=compare(of("tangent (v, 0, 0)", 1, "distance"), of("MeanFlow", 1, "distance"))
+    ),
+    measured="distance {still:.3f}",
+    holds=lambda still: still.higher,
+    null={
+        "MeanFlow at other noises": dict(
+            still=compare(again("MeanFlow", "distance"), of("MeanFlow", 1, "distance"))
+        )
+    },
 )
 
 
@@ -277,7 +283,9 @@ def still_time(u, z, r, t, v):
 print(check.meanflow_target(still_time).diagnosis)
 
 # %% [markdown]
-# Geng et al. report the same for the tangent (Table 1b): every wrong one ends far from the right one.
+# Geng et al. report the same for the tangent (Table 1b): every wrong one ends far from the right one. With fast waves all three
+# trainings end several times as far from the data. But they scatter so much that the rule of this course, with three trainings,
+# gives no verdict (*None*): that half of the condition, set beforehand, stays open. Why they fail was not tested.
 #
 # ## Distribution matching: the difference of two scores
 #
@@ -324,7 +332,7 @@ verdict
 check.solution("dmd_gradient")
 
 # %% [markdown]
-# ### Exercise 3: `distribution_matching` (difficulty 3, 14 minutes)
+# ### Exercise 3: `distribution_matching` (difficulty 3, 12 minutes)
 #
 # Write the whole training, for points (B, 2) on the straight path $x_t = (1 - t)\,x + t\,\epsilon$. In each of `steps` steps:
 #
@@ -369,7 +377,7 @@ class AsDenoiser(torch.nn.Module):
         return Network(self.net, flow, "flow")(x_t, t).x0
 
 
-STEPS, rng = 1200, seeded(2)
+STEPS, rng = 1000, seeded(2)
 generator, fake = AsDenoiser(1), AsDenoiser(2)
 smooth = EMA(generator, 0.998)
 optimizers = OneCycle(generator, STEPS, 1.5e-3, ema=smooth), OneCycle(fake, STEPS, 3e-3)
@@ -386,7 +394,9 @@ real = lambda x_t, t: exact(x_t, t).x0
 my_distribution_matching(generator, fake, real, my_dmd_gradient, draw, optimizers, STEPS)
 with torch.no_grad():
     matched = smooth.net(z)
-fig, axes = plt.subplots(1, 2, figsize=(9, 4.3), sharex=True, sharey=True)
+fig, axes = plt.subplots(
+    1, 2, figsize=(9, 4.4), sharex=True, sharey=True, layout="constrained"
+)
 for ax, lines in zip(axes, (False, True)):
     if lines:
         ax.plot(*torch.stack([ends, matched]).permute(2, 0, 1), color="grey", lw=0.4)
@@ -439,7 +449,9 @@ print("steps of training:", {kind: rows[kind, 0]["steps"] for kind in SIX})
 # %% [markdown]
 # Means over three trainings (*Euler*: three sets of noises). *Modes* are the components covered, of 8; *outside* is the share
 # of samples more than 4 standard deviations from all of them. DMD's generator is for one evaluation. A training step of
-# MeanFlow or DMD costs about twice that of the others, so both made fewer.
+# MeanFlow or DMD costs two to three times that of the others, so both made fewer. Reflow ends nearest in one evaluation. But
+# its 20,000 pairs come from an exact teacher that costs next to nothing. With a large network as the teacher, making pairs is
+# expensive.
 #
 # The atlas below has the first training of each. All panels have the same 120 noises, coloured by the spot to which the flow
 # map takes them. Drag the slider over the number of evaluations. Colours that mix in a spot are errors of the map.
@@ -478,8 +490,8 @@ dial("evaluations", (1, 2, 4), panels, curves)
 # %% tags=["nbval-ignore-output"]
 predict(
     "one-step-map.consistency",
-    "Two independent points of the ring are 1.4 apart (root mean square). What is the map error of DMD "
-    "in one evaluation?",
+    "Two independent points of the ring are 1.4 apart (root mean square). What is the "
+    "map error of DMD in one evaluation?",
     low=0,
     high=2,
 )
@@ -489,35 +501,36 @@ FIVE = SIX[:5]
 dmd = of("DMD", 1, "map")
 permuted = {kind: [rows[kind, s]["permuted"] for s in range(3)] for kind in FIVE}
 four_euler = [run["4"]["distance"] for run in measured["Euler"]]
-short = lambda kind: kind.lower()
+distance = compare(of("DMD", 1, "distance"), four_euler, paired=False)
+print(
+    f"distance to the data, DMD beside four Euler steps: {distance:.3f}; lower: {distance.lower}"
+)
 claim(
     "one-step-map",
     "In one evaluation on the ring, distribution matching ends farther from the flow map than each "
-    "of the five others, and nearer to the data than four Euler steps of the exact flow.",
-    figures={short(kind): compare(dmd, of(kind, 1, "map")) for kind in FIVE}
-    | dict(distance=compare(of("DMD", 1, "distance"), four_euler, paired=False)),
-    measured="map error of distribution matching beside consistency {consistency:.2f}, progressive "
-    "{progressive:.2f}, reflow {reflow:.2f}, MeanFlow {meanflow:.2f}, shortcut {shortcut:.2f}; "
-    "distance beside Euler {distance:.3f}",
-    holds=lambda progressive, consistency, reflow, meanflow, shortcut, distance: all_of(
-        progressive.higher,
-        consistency.higher,
-        reflow.higher,
-        meanflow.higher,
-        shortcut.higher,
-        distance.lower,
+    "of the five others.",
+    figures={kind.lower(): compare(dmd, of(kind, 1, "map")) for kind in FIVE},
+    measured="map error, distribution matching beside consistency {consistency:.2f}, progressive "
+    "{progressive:.2f}, reflow {reflow:.2f}, MeanFlow {meanflow:.2f}, shortcut {shortcut:.2f}",
+    holds=lambda progressive, consistency, reflow, meanflow, shortcut: all_of(
+        progressive.higher, consistency.higher, reflow.higher, meanflow.higher, shortcut.higher
     ),
     null={
         "the five's samples beside the ends of other noises": {
-            short(kind): compare(dmd, permuted[kind]) for kind in FIVE
+            kind.lower(): compare(dmd, permuted[kind]) for kind in FIVE
         }
     },
 )
 
 # %% [markdown]
-# So by the distance alone DMD looks like the others. Beside the map it is no better than a random pairing. For drawing samples
-# that is no fault. It matters where the noise has a meaning: for editing by inversion (lesson 14), for interpolation, or where
-# a draft in few steps should show what many steps will give.
+# The condition that was set beforehand had a second half: that the samples of DMD lie nearer to the data than those of four
+# Euler steps. Three trainings do not decide it (*None*). The printed shares show why: in two of three trainings a quarter of
+# the samples was still outside of all spots when the time was over. The last line is a control that was added then, DMD with
+# 3,000 steps, about twice the time: the distance falls, and the map error does not.
+#
+# Its map error is about that of two independent points. So DMD keeps nothing of the flow map: its sample of a noise has little
+# to do with the flow's. For drawing samples that is no fault. It matters where the noise has a meaning: for editing by
+# inversion (lesson 14), for interpolation, or where a draft in few steps should show what many steps will give.
 #
 # ### Consistency in several evaluations leaves the map
 #
@@ -587,8 +600,8 @@ plots.show(
 # %% tags=["nbval-ignore-output"]
 predict(
     "one-step-noise-levels.modes",
-    "DMD from one mode, without a regression term, noise levels up to 0.25 only: how many of the 8 modes "
-    "does it cover?",
+    "DMD from one mode, without a regression term, noise levels up to 0.25 only: how "
+    "many of the 8 modes does it cover?",
     low=0,
     high=8,
 )
@@ -596,17 +609,16 @@ predict(
 # %%
 lossy = {(r["levels"], r["term"], r["seed"]): r for r in measured["unequal"]}
 of_lossy = lambda levels, term, name: [lossy[levels, term, s][name] for s in range(3)]
-print(
-    f"{'noise levels, term':20}{'modes':>7}{'outside':>9}{'weights':>9}{'distance':>10}{'map error':>11}"
-)
+names = {"modes": ".1f", "outside": ".3f", "weights": ".3f", "distance": ".3f", "map": ".3f"}
+print(f"{'noise levels, term':20}" + "".join(f"{name:>10}" for name in names))
 for levels, term in dict.fromkeys((r["levels"], r["term"]) for r in measured["unequal"]):
-    names = ("modes", "outside", "weights", "distance", "map")
-    cells = [estimate(of_lossy(levels, term, name)).mean for name in names]
-    print(
-        f"{levels + ', ' + term:20}{cells[0]:7.1f}{cells[1]:9.3f}{cells[2]:9.3f}{cells[3]:10.3f}{cells[4]:11.3f}"
-    )
+    means = {name: estimate(of_lossy(levels, term, name)).mean for name in names}
+    cells = "".join(f"{format(means[name], spec):>10}" for name, spec in names.items())
+    print(f"{levels + ', ' + term:20}{cells}")
 print(f"real against real: weights {floor['weights']:.3f}, distance {floor['unequal']:.3f}")
-fig, axes = plt.subplots(1, 4, figsize=(12, 3.7), sharex=True, sharey=True)
+fig, axes = plt.subplots(
+    1, 4, figsize=(11, 3.3), sharex=True, sharey=True, layout="constrained"
+)
 shown = {
     "data": None,
     "low levels": ("low", "none"),
@@ -679,12 +691,12 @@ claim(
 #
 # MeanFlow's largest network on ImageNet at 256 × 256 is a transformer of size XL/2, trained from nothing for 240 epochs. The
 # times are logit-normal, the loss is weighted adaptively (ours is not), and guidance is part of the target. Its FID in one
-# evaluation is 3.43, in two 2.93. The derivative costs 16 % of the time of a training step there. On our small network it
-# doubles it. The shortcut paper trains with steps down to 1/128, and computes the half steps by an average of the weights, as
-# here. DMD starts generator and fake network from the teacher's weights, and measures the regression term by a perceptual
-# distance. Its FID on ImageNet at 64 × 64 is 2.62. DMD2 (Yin et al., *Improved Distribution Matching Distillation*) leaves the
-# regression term out, makes five steps of the fake network for one of the generator, adds an adversarial loss and trains
-# generators of several steps; its FID there is 1.28.
+# evaluation is 3.43, in two 2.93. The derivative costs 16 % of the time of a training step there. Our step of MeanFlow costs
+# more than twice one of flow matching (reflow's). The shortcut paper trains with steps down to 1/128, and computes the half
+# steps by an average of the weights, as here. DMD starts generator and fake network from the teacher's weights, and measures
+# the regression term by a perceptual distance. Its FID on ImageNet at 64 × 64 is 2.62. DMD2 (Yin et al., *Improved Distribution
+# Matching Distillation*) leaves the regression term out, makes five steps of the fake network for one of the generator, adds an
+# adversarial loss and trains generators of several steps; its FID there is 1.28.
 #
 # **Where it goes deeper.** Lesson 17 has step distillation and its adversarial relatives, lesson 18 consistency in latent
 # space.
@@ -692,7 +704,7 @@ claim(
 # %% tags=["nbval-ignore-output"]
 guesses(
     "one-step-shortcut.verdict",
-    "one-step-derivative.fast",
+    "one-step-derivative.still",
     "one-step-map.consistency",
     "one-step-noise-levels.modes",
 )
