@@ -191,8 +191,8 @@ plots.show(
 #
 # The right side comes from an average of the network, without a gradient. The sizes $t - r$ are $1, \tfrac12, \tfrac14,
 # \ldots$, down to $\tfrac1{64}$; its halves, and all with $r = t$, are the velocity. So accuracy passes from small jumps to
-# large ones, as in progressive distillation, but in one network and one training. With $m$ close to $t$ in place of the middle,
-# the same rule becomes MeanFlow's identity (question 1 at the end).
+# large ones, in one network and one training.  With $m$ close to $t$ in place of the middle, the same rule becomes MeanFlow's
+# identity (question 1 at the end).
 #
 # Geng et al. report for ImageNet at 256 × 256 and one evaluation FID 3.43 for MeanFlow and 10.60 for shortcut models, the
 # second copied from its paper, with another network and training. Here both have the same network, batches, rates and processor
@@ -237,9 +237,8 @@ claim(
 #
 # The target contains the network's own derivative. Two arms of the benchmark change one thing each. The first leaves $\partial
 # u / \partial t$ out: the tangent is $(v, 0, 0)$. The second embeds both times as the course's other networks do, with waves
-# that turn by up to 1,000 radians from $t = 0$ to 1. (`TwoTimes` has waves that are 50 times slower.) Of a network that is only
-# evaluated such waves are harmless: with them the other networks of this course are trained. But their derivative with respect
-# to $t$ is large.
+# that turn by up to 1,000 radians from $t = 0$ to 1. (`TwoTimes` has waves that are 50 times slower.) Networks that are only
+# evaluated are trained with such waves in this course. But their derivative with respect to $t$ is large.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -304,14 +303,14 @@ print(check.meanflow_target(still_time).diagnosis)
 # paired with anything. So nothing says which noise goes where.
 #
 # Far from the data $s_p$ is useless. So both distributions are noised: $x_t = a\,x + b\,\epsilon$ at random $t$, and the scores
-# come from denoisers, $s = (a\,\mu(x_t) - x_t) / b^2$. The **real** denoiser is the teacher; on the ring it is exact. The
-# **fake** one is a second network, trained all the time on the generator's present samples. With the paper's weight, which
-# makes the gradient about equally large at all noise levels (and without a factor $a$, as in the authors' later code), the
-# gradient with respect to the samples is
+# come from denoisers, $s = (a\,\mu(x_t) - x_t) / b^2$. The real denoiser is the teacher; on the ring it is exact. The **fake
+# denoiser** is a second network, trained all the time on the generator's present samples. With the paper's weight, which makes
+# the gradient about equally large at all noise levels (and without a factor $a$, as in the authors' later code), the gradient
+# with respect to the samples is
 #
 # $$g = \frac{\mu_{\text{fake}}(x_t) - \mu_{\text{real}}(x_t)}{\operatorname{mean} |x - \mu_{\text{real}}(x_t)|} .$$
 #
-# ### Exercise 2: `dmd_gradient` (difficulty 2, 6 minutes)
+# ### Exercise 2: `dmd_gradient` (difficulty 2, 5 minutes)
 #
 # `real(x_t, t)` and `fake(x_t, t)` return their predictions $\mu$ of the clean samples (B, ...), for x_t (B, ...) and t (B,).
 # `x` (B, ...) are the clean samples. The mean in the denominator is over the numbers of each sample. Return $g$ (B, ...),
@@ -505,6 +504,7 @@ distance = compare(of("DMD", 1, "distance"), four_euler, paired=False)
 print(
     f"distance to the data, DMD beside four Euler steps: {distance:.3f}; lower: {distance.lower}"
 )
+print("share outside of each training of DMD:", of("DMD", 1, "outside"))
 claim(
     "one-step-map",
     "In one evaluation on the ring, distribution matching ends farther from the flow map than each "
@@ -524,13 +524,12 @@ claim(
 
 # %% [markdown]
 # The condition that was set beforehand had a second half: that the samples of DMD lie nearer to the data than those of four
-# Euler steps. Three trainings do not decide it (*None*). The printed shares show why: in two of three trainings a quarter of
-# the samples was still outside of all spots when the time was over. The last line is a control that was added then, DMD with
-# 3,000 steps, about twice the time: the distance falls, and the map error does not.
+# Euler steps. Three trainings do not decide it (*None*). The printed shares show why: one training was done in time, and in the
+# two others a quarter of the samples was still outside of all spots.
 #
-# Its map error is about that of two independent points. So DMD keeps nothing of the flow map: its sample of a noise has little
-# to do with the flow's. For drawing samples that is no fault. It matters where the noise has a meaning: for editing by
-# inversion (lesson 14), for interpolation, or where a draft in few steps should show what many steps will give.
+# The map error is about that of two independent points. So DMD keeps nothing of the flow map: its sample of a noise has little
+# to do with the flow's. For drawing samples that is no fault. It matters where the noise has a meaning, as in editing by
+# inversion (lesson 14).
 #
 # ### Consistency in several evaluations leaves the map
 #
@@ -590,25 +589,67 @@ plots.show(
 # With the reverse order a whole spot is lost, and nothing lies outside. With the forward order both are covered, and much lies
 # outside, in the gap. So modes must be counted together with what lies outside.
 #
-# A network can be bimodal. But it has to find the second mode. Yin et al. show (their Figure 3) a generator that starts near
-# one of two modes: without a further term it stays there. Their remedy is a **regression term**: on a fixed set of pairs of
-# noise and the flow's sample, add 0.25 times the squared error of $G$. The benchmark repeats this on a ring whose weights are
-# in the proportion 1 : 2 : … : 8. All generators start with all samples near the heaviest mode. The arms differ in one thing
-# each: the term, or the noise levels. With little noise alone ($t \le 0.25$), the noised modes hardly overlap, so the scores
-# near one mode do not show the others.
+# A network can have several modes. But it has to find them. Yin et al. show (their Figure 3) a generator that starts near one
+# of two modes, and misses the other. Their remedy is a **regression term**: on a fixed set of pairs of noise and the flow's
+# sample, add 0.25 times the squared error of $G$.
+#
+# Is the loss at fault, or the training? Take all networks away. Let 400 particles move along your gradient. The fake score is
+# then exact, too: noised particles are a mixture of 400 Gaussians. The data are the ring with weights in the proportion 1 : 2 :
+# … : 8, and all particles start near the heaviest mode. With noise levels up to $t = 0.25$ alone, the noised modes hardly
+# overlap. With all levels, as in DMD, they do.
+
 
 # %% tags=["nbval-ignore-output"]
-predict(
-    "one-step-noise-levels.modes",
-    "DMD from one mode, without a regression term, noise levels up to 0.25 only: how "
-    "many of the 8 modes does it cover?",
-    low=0,
-    high=8,
+from course_lib.mixtures import GaussianMixture
+
+unequal = GaussianMixture(torch.arange(1.0, 9.0), data.means, data.stds)
+exact_unequal = ExactDenoiser(unequal, flow)
+
+
+x0_of = lambda denoiser: lambda x_t, t: denoiser(x_t, t).x0
+
+
+def particles(high, n=400, moves=400):
+    """n particles (n, 2), moved along your gradient at noise levels from 0.02 to `high`."""
+    x, rng = unequal.means[-1].float() + 0.1 * randn(n, 2, rng=seeded(3)), seeded(4)
+    for i in range(moves):
+        t = 0.02 + (high - 0.02) * torch.rand(n, generator=rng)
+        x_t = flow.add_noise(x, t, randn_like(x, rng))
+        fake = ExactDenoiser(GaussianMixture(1.0, x, 1e-3), flow)
+        g = my_dmd_gradient(x, x_t, t, x0_of(exact_unequal), x0_of(fake))
+        x = x - 0.05 * (1 + np.cos(np.pi * i / moves)) * g
+    return x
+
+
+shown = {
+    "data": unequal.sample(400, seeded(5))[0],
+    "start": particles(0.98, moves=0),
+    "low levels": particles(0.25),
+    "all levels": particles(0.98),
+}
+fig, axes = plt.subplots(
+    1, 4, figsize=(11, 3.3), sharex=True, sharey=True, layout="constrained"
 )
+for ax, (title, points) in zip(axes, shown.items()):
+    ax.scatter(*points.T, s=5, color=BLUE, alpha=0.6)
+    ax.set(title=title, xlabel="$x_1$", aspect="equal", xlim=(-1.6, 1.6), ylim=(-1.6, 1.6))
+axes[0].set_ylabel("$x_2$")
+plots.show(
+    fig,
+    alt="Four scatter plots of 400 points on a ring of eight spots. The data: spots of rising weight. "
+    "The start: all points in the heaviest spot. Low levels: eight spots, with more points in the "
+    "heaviest than in the data. All levels: eight spots, with about as many points as in the data.",
+)
+
+# %% [markdown]
+# The benchmark (`unequal`) does the same with three sets of noises, with the regression term, and with that term on shuffled
+# pairs.
 
 # %%
 lossy = {(r["levels"], r["term"], r["seed"]): r for r in measured["unequal"]}
-of_lossy = lambda levels, term, name: [lossy[levels, term, s][name] for s in range(3)]
+of_lossy = lambda levels, term, name, seeds=(0, 1, 2): [
+    lossy[levels, term, s][name] for s in seeds
+]
 names = {"modes": ".1f", "outside": ".3f", "weights": ".3f", "distance": ".3f", "map": ".3f"}
 print(f"{'noise levels, term':20}" + "".join(f"{name:>10}" for name in names))
 for levels, term in dict.fromkeys((r["levels"], r["term"]) for r in measured["unequal"]):
@@ -616,43 +657,48 @@ for levels, term in dict.fromkeys((r["levels"], r["term"]) for r in measured["un
     cells = "".join(f"{format(means[name], spec):>10}" for name, spec in names.items())
     print(f"{levels + ', ' + term:20}{cells}")
 print(f"real against real: weights {floor['weights']:.3f}, distance {floor['unequal']:.3f}")
-fig, axes = plt.subplots(
-    1, 4, figsize=(11, 3.3), sharex=True, sharey=True, layout="constrained"
+
+# %% [markdown]
+# *Weights* is half the sum of the differences between the shares of the modes and their weights, where all particles outside
+# count as an error. No arm loses a mode here, and nearly nothing lies outside. So the condition that was set beforehand, fewer
+# modes at low levels, is not decided. But at low levels the weights are wrong: too many particles stay where they began. That
+# was seen on these noises. So it was tested on three new sets, with a condition that was set before.
+
+# %% tags=["nbval-ignore-output"]
+predict(
+    "one-step-noise-levels.weights",
+    "Three new sets of noises, low noise levels alone: the error of the weights? (Two equal "
+    "modes of which one is lost: 0.5.)",
+    low=0,
+    high=0.5,
 )
-shown = {
-    "data": None,
-    "low levels": ("low", "none"),
-    "all levels": ("all", "none"),
-    "all, regression": ("all", "regression"),
-}
-unequal = data.__class__(torch.arange(1.0, 9.0), data.means, data.stds)
-for ax, (title, arm) in zip(axes, shown.items()):
-    if arm is None:
-        points = unequal.sample(400, seeded(5))[0]
-    else:
-        points = torch.tensor(lossy[(*arm, 0)]["points"]).view(-1, 2) / 100
-    ax.scatter(*points.T, s=5, color=BLUE, alpha=0.6)
-    ax.set(title=title, xlabel="$x_1$", aspect="equal", xlim=(-1.6, 1.6), ylim=(-1.6, 1.6))
-axes[0].set_ylabel("$x_2$")
-plots.show(fig, alt="ALT")
 
 # %%
-all_modes = of_lossy("all", "none", "modes")
-others = [lossy["all", "none", s]["again"]["modes"] for s in range(3)]
+new = (3, 4, 5)
+all_levels = of_lossy("all", "none", "weights", new)
+others = [lossy["all", "none", s]["again"]["weights"] for s in new]
 claim(
     "one-step-noise-levels",
-    "From a start at one mode, distribution matching covers fewer modes when it compares scores at "
-    "low noise levels alone than when it compares them at all.",
-    figures=dict(modes=compare(of_lossy("low", "none", "modes"), all_modes)),
-    measured="{modes:.1f} of 8 modes",
-    holds=lambda modes: modes.lower,
-    null={"all levels at other noises": dict(modes=compare(others, all_modes))},
+    "From a start at one mode, with exact scores, distribution matching at low noise levels alone "
+    "ends with a larger error of the weights of the modes than at all levels.",
+    figures=dict(
+        weights=compare(of_lossy("low", "none", "weights", new), all_levels, runs="noises")
+    ),
+    measured="error of the weights {weights:.3f}",
+    holds=lambda weights: weights.higher,
+    null={
+        "all levels at other noises": dict(weights=compare(others, all_levels, runs="noises"))
+    },
 )
 
+
 # %%
-beside_none = lambda term: dict(
-    weights=compare(of_lossy("all", term, "weights"), of_lossy("all", "none", "weights"))
-)
+def beside_none(term):
+    """The claim's figures: the error of the weights with a term beside that without one."""
+    both = (of_lossy("all", which, "weights") for which in (term, "none"))
+    return dict(weights=compare(*both, runs="noises"))
+
+
 claim(
     "one-step-regression",
     "From a start at one mode, distribution matching with the regression term has a smaller error of "
@@ -661,42 +707,46 @@ claim(
     measured="error of the weights {weights:.3f}",
     holds=lambda weights: weights.lower,
     null={"the term on shuffled pairs": beside_none("shuffled")},
-    expected=None,
+    expected=False,
 )
 
 # %% [markdown]
-# *Weights* is half the sum of the differences between the shares of the modes and their weights, where all samples outside
-# count as an error. TEXT
+# With exact scores and all noise levels no mode is lost, and the weights are right. So the regression term has nothing to mend.
+# It makes their error a little larger, and shuffled pairs do the same. What it does change is the map error (table): with it,
+# each particle ends near its own place in the flow map; with shuffled pairs it does not.
+#
+# So the reverse order alone does not explain lost modes. Its only optimum is $q = p$, and here the particles reach it. What is
+# not exact in practice may still lose modes: a fake score that lags behind, a teacher that is wrong far from its data, a
+# generator that cannot equal the data, as in one dimension above. This lesson did not test which.
 #
 # ## Digits
 #
 # This lesson ships no digits. Lessons 17 and 18 have the course's one-step students of the digits, by progressive and by
-# consistency distillation. MeanFlow, shortcut models and distribution matching were not trained on pictures here. So nothing
-# above says which of the six is best for pictures.
+# consistency distillation. The three new methods were not trained on pictures here. So nothing above says which of the six is
+# best for pictures.
 #
 # ## What you saw
 #
 # - MeanFlow regresses the average velocity on $v - (t - r)\,du/dt$, one Jacobian-vector product. It needs pairs of data and
 #   noise only.
-# - The derivative with respect to $t$ matters: distance {{one-step-derivative.still.a}} with it,
-#   {{one-step-derivative.still.b}} without it, {{one-step-derivative.fast.b}} with fast waves in the embedding.
+# - The derivative with respect to $t$ matters: distance {{one-step-derivative.still.b}} with it,
+#   {{one-step-derivative.still.a}} without it.
 # - MeanFlow and the shortcut model, in equal time: distance {{one-step-shortcut.one.a}} and {{one-step-shortcut.one.b}}.
 # - Distribution matching keeps the distribution and not the map: map error {{one-step-map.consistency.a}}, consistency
 #   distillation {{one-step-map.consistency.b}}.
 # - Fresh noise leaves the map, too: {{one-step-fresh-noise.fresh.a}} beside {{one-step-fresh-noise.fresh.b}}.
-# - The reverse KL divergence counts nothing where there are no samples. Low noise levels alone:
-#   {{one-step-noise-levels.modes.a}} of 8 modes; all levels: {{one-step-noise-levels.modes.b}}.
+# - The reverse KL divergence counts nothing where there are no samples. From one mode, with exact scores, the error of the
+#   weights is {{one-step-noise-levels.weights.a}} at low noise levels alone, and {{one-step-noise-levels.weights.b}} at all.
 #
 # ## At full size
 #
 # MeanFlow's largest network on ImageNet at 256 × 256 is a transformer of size XL/2, trained from nothing for 240 epochs. The
-# times are logit-normal, the loss is weighted adaptively (ours is not), and guidance is part of the target. Its FID in one
-# evaluation is 3.43, in two 2.93. The derivative costs 16 % of the time of a training step there. Our step of MeanFlow costs
-# more than twice one of flow matching (reflow's). The shortcut paper trains with steps down to 1/128, and computes the half
-# steps by an average of the weights, as here. DMD starts generator and fake network from the teacher's weights, and measures
-# the regression term by a perceptual distance. Its FID on ImageNet at 64 × 64 is 2.62. DMD2 (Yin et al., *Improved Distribution
-# Matching Distillation*) leaves the regression term out, makes five steps of the fake network for one of the generator, adds an
-# adversarial loss and trains generators of several steps; its FID there is 1.28.
+# loss is weighted adaptively (ours is not), and guidance is part of the target.  Its FID in one evaluation is 3.43, in two
+# 2.93. The derivative costs 16 % of the time of a training step there. Our step of MeanFlow costs more than twice one of flow
+# matching (reflow's).  DMD starts generator and fake network from the teacher's weights, and measures the regression term by a
+# perceptual distance. Its FID on ImageNet at 64 × 64 is 2.62. DMD2 (Yin et al., *Improved Distribution Matching Distillation*)
+# leaves the regression term out, makes five steps of the fake network for one of the generator, adds an adversarial loss and
+# trains generators of several steps; its FID there is 1.28.
 #
 # **Where it goes deeper.** Lesson 17 has step distillation and its adversarial relatives, lesson 18 consistency in latent
 # space.
@@ -706,7 +756,7 @@ guesses(
     "one-step-shortcut.verdict",
     "one-step-derivative.still",
     "one-step-map.consistency",
-    "one-step-noise-levels.modes",
+    "one-step-noise-levels.weights",
 )
 
 # %% [markdown]
