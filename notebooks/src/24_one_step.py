@@ -71,7 +71,7 @@ plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
 flow, data = RectifiedFlow(), ring()
 exact = ExactDenoiser(data, flow)
-z = randn(300, 2, rng=seeded(1))
+z = randn(150, 2, rng=seeded(1))
 ends = result(heun(exact, z, flow.times(200)))
 near = torch.cdist(ends, data.means.float()).argmin(1)
 fig, axes = plt.subplots(
@@ -85,7 +85,7 @@ for ax, points, title in zip(axes, (z, ends, one_euler), titles):
 axes[0].set_ylabel("$x_2$")
 plots.show(
     fig,
-    alt="Three scatter plots of 300 points, coloured by the Gaussian at which the flow map ends. "
+    alt="Three scatter plots of 150 points, coloured by the Gaussian at which the flow map ends. "
     "The noises form eight sectors around the origin, one colour each. Under the flow map they form "
     "eight spots of one colour on a ring. After one Euler step all lie on one point in the middle.",
 )
@@ -173,7 +173,7 @@ for ax, n in zip(axes, (1, 2, 4)):
 axes[0].set_ylabel("$x_2$")
 plots.show(
     fig,
-    alt="Three scatter plots of 300 samples, in 1, 2 and 4 evaluations, each with a grey line to where "
+    alt="Three scatter plots of 150 samples, in 1, 2 and 4 evaluations, each with a grey line to where "
     "the flow map takes its noise. Eight spots of nearly one colour each; the lines are short, but "
     "for a few noises between two spots.",
 )
@@ -393,23 +393,18 @@ real = lambda x_t, t: exact(x_t, t).x0
 my_distribution_matching(generator, fake, real, my_dmd_gradient, draw, optimizers, STEPS)
 with torch.no_grad():
     matched = smooth.net(z)
-fig, axes = plt.subplots(
-    1, 2, figsize=(9, 4.4), sharex=True, sharey=True, layout="constrained"
-)
-for ax, lines in zip(axes, (False, True)):
-    if lines:
-        ax.plot(*torch.stack([ends, matched]).permute(2, 0, 1), color="grey", lw=0.4)
-    ax.scatter(*matched.T, c=near, cmap="tab10", s=10)
-    ax.set(xlabel="$x_1$", aspect="equal", xlim=(-1.6, 1.6), ylim=(-1.6, 1.6))
 off = float((matched - ends).square().sum(1).mean().sqrt())
 covered, outside = metrics.modes(matched, data)
-axes[0].set(title=f"{covered} modes, {outside:.0%} outside", ylabel="$x_2$")
-axes[1].set_title(f"map error {off:.2f}")
+fig, ax = plt.subplots(figsize=(6.5, 4.8), layout="constrained")
+ax.plot(*torch.stack([ends, matched]).permute(2, 0, 1), color="grey", lw=0.4)
+ax.scatter(*matched.T, c=near, cmap="tab10", s=14)
+ax.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal", xlim=(-1.6, 1.6), ylim=(-1.6, 1.6))
+ax.set_title(f"{covered} modes, {outside:.0%} outside, map error {off:.2f}")
 plots.show(
     fig,
-    alt="Two scatter plots of the 300 samples of distribution matching, coloured by where the flow "
-    "map takes their noise. They form eight spots, with some points between. The right plot has grey "
-    "lines from the flow map's ends to the samples: many lead across the ring.",
+    alt="Scatter plot of 150 samples of distribution matching, coloured by where the flow map takes "
+    "their noise. They lie around the ring in loose spots, most with several colours. Grey lines from "
+    "the flow map's ends to the samples: many lead across the ring.",
 )
 
 # %% [markdown]
@@ -434,16 +429,14 @@ def cell(runs, n, name):
 arms = {"Euler": measured["Euler"]}
 arms |= {kind: [rows[kind, s] for s in range(3)] for kind in SIX}
 print(
-    f"{'':12}{'distance in 1, 2, 4':>22}{'map error in 1, 2, 4':>24}{'modes':>9}{'outside':>9}"
+    f"{'':12}{'distance in 1, 2, 4':>22}{'map error in 1, 2, 4':>24}{'modes':>9}{'outside':>9}{'steps':>7}"
 )
 for kind, runs in arms.items():
     both = ["".join(cell(runs, n, name) for n in (1, 2, 4)) for name in ("distance", "map")]
-    print(
-        f"{kind:12} {both[0]}   {both[1]}  {cell(runs, 1, 'modes')}  {cell(runs, 1, 'outside')}"
-    )
+    cells = "".join(f"{cell(runs, 1, name):>9}" for name in ("modes", "outside"))
+    print(f"{kind:12} {both[0]}   {both[1]}{cells}{runs[0].get('steps', '-'):>7}")
 floor = measured["floor"]
 print(f"distance, real against real {floor['ring']:.3f}; the flow map {floor['own map']:.3f}")
-print("steps of training:", {kind: rows[kind, 0]["steps"] for kind in SIX})
 
 # %% [markdown]
 # Means over three trainings (*Euler*: three sets of noises). *Modes* are the components covered, of 8; *outside* is the share
@@ -457,11 +450,12 @@ print("steps of training:", {kind: rows[kind, 0]["steps"] for kind in SIX})
 
 
 # %% tags=["nbval-ignore-output"]
-def scatter(points, colours):
-    """Points (n, 2) as a picture (1, 3, H, W) in [-1, 1]."""
-    fig, ax = plt.subplots(figsize=(1.5, 1.5), dpi=100, layout="constrained")
-    ax.scatter(*points.T, c=colours, cmap="tab10", s=5, linewidths=0)
-    ax.set(xlim=(-1.5, 1.5), ylim=(-1.5, 1.5), xticks=[], yticks=[])
+def scatter(points, title):
+    """Points (120, 2) under a title, as a picture (1, 3, H, W) in [-1, 1]."""
+    fig, ax = plt.subplots(figsize=(1.45, 1.6), dpi=100, layout="constrained")
+    ax.scatter(*points.T, c=spot, cmap="tab10", s=5, linewidths=0)
+    ax.set(xlim=(-1.5, 1.5), ylim=(-1.5, 1.5), xticks=[], yticks=[], aspect="equal")
+    ax.set_title(title, fontsize=11)
     fig.canvas.draw()
     shown = torch.from_numpy(np.array(fig.canvas.buffer_rgba())[..., :3])
     plt.close(fig)
@@ -471,20 +465,24 @@ def scatter(points, colours):
 same = randn(2000, 2, rng=seeded(1000))[:120]
 same_ends = result(heun(exact, same, flow.times(200)))
 spot = torch.cdist(same_ends, data.means.float()).argmin(1)
-stored = lambda kind, n: torch.tensor(rows[kind, 0]["points"][str(n)]).view(-1, 2) / 100
-in_steps = lambda n: result(rectified_flow(exact, same, flow.times(n)))
-panels = {"the flow map": [scatter(same_ends, spot)] * 3}
-panels["Euler"] = [scatter(in_steps(n), spot) for n in (1, 2, 4)]
-for kind in SIX:
-    counts = (1, 1, 1) if kind == "DMD" else (1, 2, 4)
-    name = "DMD (always 1)" if kind == "DMD" else kind
-    panels[name] = [scatter(stored(kind, n), spot) for n in counts]
+left, right = [], []
+for n in (1, 2, 4):
+    shown = {"the flow map": same_ends}
+    shown["Euler"] = result(rectified_flow(exact, same, flow.times(n)))
+    for kind in SIX:
+        points = rows[kind, 0]["points"]
+        title = "DMD (always 1)" if kind == "DMD" else kind
+        points = points[str(n)] if str(n) in points else points["1"]
+        shown[title] = torch.tensor(points).view(-1, 2) / 100
+    drawn = torch.cat([scatter(points, title) for title, points in shown.items()])
+    left.append(drawn[:4])
+    right.append(drawn[4:])
 curves = {
     f"{kind}: map error / 2": [rows[kind, 0][str(n)]["map"] / 2 for n in (1, 2, 4)]
     for kind in ("consistency", "MeanFlow")
 }
 curves["Euler: map error / 2"] = [measured["Euler"][0][str(n)]["map"] / 2 for n in (1, 2, 4)]
-dial("evaluations", (1, 2, 4), panels, curves)
+dial("evaluations", (1, 2, 4), {"map, Euler, 17, 18": left, "23 and three new": right}, curves)
 
 # %% tags=["nbval-ignore-output"]
 predict(
