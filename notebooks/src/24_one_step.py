@@ -71,7 +71,7 @@ plots.style()
 BLUE, ORANGE, GREEN, RED = plots.COLOURS[:4]
 flow, data = RectifiedFlow(), ring()
 exact = ExactDenoiser(data, flow)
-z = randn(150, 2, rng=seeded(1))
+z = randn(100, 2, rng=seeded(1))
 ends = result(heun(exact, z, flow.times(200)))
 near = torch.cdist(ends, data.means.float()).argmin(1)
 fig, axes = plt.subplots(
@@ -85,7 +85,7 @@ for ax, points, title in zip(axes, (z, ends, one_euler), titles):
 axes[0].set_ylabel("$x_2$")
 plots.show(
     fig,
-    alt="Three scatter plots of 150 points, coloured by the Gaussian at which the flow map ends. "
+    alt="Three scatter plots of 100 points, coloured by the Gaussian at which the flow map ends. "
     "The noises form eight sectors around the origin, one colour each. Under the flow map they form "
     "eight spots of one colour on a ring. After one Euler step all lie on one point in the middle.",
 )
@@ -173,7 +173,7 @@ for ax, n in zip(axes, (1, 2, 4)):
 axes[0].set_ylabel("$x_2$")
 plots.show(
     fig,
-    alt="Three scatter plots of 150 samples, in 1, 2 and 4 evaluations, each with a grey line to where "
+    alt="Three scatter plots of 100 samples, in 1, 2 and 4 evaluations, each with a grey line to where "
     "the flow map takes its noise. Eight spots of nearly one colour each; the lines are short, but "
     "for a few noises between two spots.",
 )
@@ -402,7 +402,7 @@ ax.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal", xlim=(-1.6, 1.6), ylim=(-
 ax.set_title(f"{covered} modes, {outside:.0%} outside, map error {off:.2f}")
 plots.show(
     fig,
-    alt="Scatter plot of 150 samples of distribution matching, coloured by where the flow map takes "
+    alt="Scatter plot of 100 samples of distribution matching, coloured by where the flow map takes "
     "their noise. They lie around the ring in loose spots, most with several colours. Grey lines from "
     "the flow map's ends to the samples: many lead across the ring.",
 )
@@ -445,13 +445,13 @@ print(f"distance, real against real {floor['ring']:.3f}; the flow map {floor['ow
 # its 20,000 pairs come from an exact teacher that costs next to nothing. With a large network as the teacher, making pairs is
 # expensive.
 #
-# The atlas below has the first training of each. All panels have the same 120 noises, coloured by the spot to which the flow
+# The atlas below has the first training of each. All panels have the same 80 noises, coloured by the spot to which the flow
 # map takes them. Drag the slider over the number of evaluations. Colours that mix in a spot are errors of the map.
 
 
 # %% tags=["nbval-ignore-output"]
 def scatter(points, title):
-    """Points (120, 2) under a title, as a picture (1, 3, H, W) in [-1, 1]."""
+    """Points (80, 2) under a title, as a picture (1, 3, H, W) in [-1, 1]."""
     fig, ax = plt.subplots(figsize=(1.45, 1.6), dpi=100, layout="constrained")
     ax.scatter(*points.T, c=spot, cmap="tab10", s=5, linewidths=0)
     ax.set(xlim=(-1.5, 1.5), ylim=(-1.5, 1.5), xticks=[], yticks=[], aspect="equal")
@@ -462,7 +462,7 @@ def scatter(points, title):
     return shown.permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
-same = randn(2000, 2, rng=seeded(1000))[:120]
+same = randn(2000, 2, rng=seeded(1000))[:80]
 same_ends = result(heun(exact, same, flow.times(200)))
 spot = torch.cdist(same_ends, data.means.float()).argmin(1)
 left, right = [], []
@@ -473,7 +473,7 @@ for n in (1, 2, 4):
         points = rows[kind, 0]["points"]
         title = "DMD (always 1)" if kind == "DMD" else kind
         points = points[str(n)] if str(n) in points else points["1"]
-        shown[title] = torch.tensor(points).view(-1, 2) / 100
+        shown[title] = torch.tensor(points).view(-1, 2)[:80] / 100
     drawn = torch.cat([scatter(points, title) for title, points in shown.items()])
     left.append(drawn[:4])
     right.append(drawn[4:])
@@ -482,7 +482,7 @@ curves = {
     for kind in ("consistency", "MeanFlow")
 }
 curves["Euler: map error / 2"] = [measured["Euler"][0][str(n)]["map"] / 2 for n in (1, 2, 4)]
-dial("evaluations", (1, 2, 4), {"map, Euler, 17, 18": left, "23 and three new": right}, curves)
+dial("evaluations", (1, 2, 4), {"lessons 17, 18": left, "lessons 23, 24": right}, curves)
 
 # %% tags=["nbval-ignore-output"]
 predict(
