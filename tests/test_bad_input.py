@@ -24,12 +24,14 @@ from course_lib.methods import (
     cascades,
     clip_guidance,
     distillation,
+    distribution_matching,
     editing,
     edm,
     flow_matching,
     gan_vae,
     interpolation,
     latents,
+    one_step,
     rewards,
     sde,
     sdxl,
@@ -453,6 +455,33 @@ api(
     rewards.dpo_loss, denoiser=denoiser(EXACT), reference=denoiser(EXACT), winner=batch(P), loser=batch(P, (5, 2)),
     t=time_of(3, 20), eps=batch(P, (5, 2)), beta=number(1.0, above=0), weight=number(1.0, above=0),
 )
+early, late = torch.full((6,), 0.2), torch.full((6,), 0.7)
+moment = lambda good: Kind(good, {"None": None, "text": "x", "a number": 0.5, "few": good[:2], "late": good + 2}, "r|t")
+mean_velocity, at_net = function(lambda z, r, t: z), function(lambda u, z, r, t, v: v)
+jump = {"u": mean_velocity, "z": batch(P), "r": moment(early).but("late", later=late + 0.2), "t": moment(late)}
+api(one_step.AverageVelocity, net=module(NET.net).but("a function"))
+api(one_step.AverageVelocity(NET.net).given, "AverageVelocity.given", cond=Kind(0, labels, "label"))
+api(one_step.meanflow_target, **jump, v=output(P, (5, 2)))
+api(one_step.shortcut_target, **jump, finest=number(0.01, above=0))
+api(
+    one_step.average_velocity_loss, u=mean_velocity, x0=batch(P), eps=output(P, (5, 2)), r=jump["r"], t=jump["t"],
+    target=at_net,
+)
+share, finest = number(0.25, least=0, most=1), number(1 / 128, above=0, most=0.5)
+api(one_step.meanflow_times, batch=whole(4), share=share, rng=rng())
+api(one_step.shortcut_times, batch=whole(4), share=share, finest=finest, rng=rng())
+api(one_step.jumps, u=mean_velocity, x=batch(P), times=times(FLOW.times(3)))
+high = number(0.98, least=0.02, most=1)
+api(distribution_matching.middle_times, process=a(FLOW), batch=whole(4), rng=rng(), high=high)
+api(
+    distribution_matching.dmd_gradient, x=batch(P), x_t=output(P, (5, 2)), t=time_of(0.5, 1), real=denoiser(EXACT_FLOW),
+    fake=denoiser(EXACT_FLOW),
+)
+api(distribution_matching.one_step, generator=denoiser(EXACT_FLOW), z=batch(P))
+api(
+    distribution_matching.dmd_loss, generator=denoiser(EXACT_FLOW), fake=denoiser(EXACT_FLOW), real=denoiser(EXACT_FLOW),
+    z=batch(P), rng=rng(), high=high,
+)
 api(editing.sdedit, denoiser=on_chains, guide=batch(P), times=times(TIMES), rng=rng())
 keep = {"None": None, "text": "x", "half": KEEP / 2, "nan": KEEP * math.nan}
 api(
@@ -589,6 +618,7 @@ api(efficient_unet.EfficientUNet, size=whole(8), channels=whole(2), width=whole(
 api(embeddings.sinusoidal, time=clock, dim=whole(8, 2, three=3), longest=number(1e4, above=0))
 api(embeddings.fourier, time=clock, frequency=into(TIME, (2, 2)))
 api(embeddings.TimeEmbedding, dim=whole(8, 2, three=3), kind=word("fourier"))
+api(embeddings.TwoTimes, dim=whole(8, 2, three=3), scale=number(0.02, above=0))
 api(embeddings.LabelEmbedding, classes=whole(3), dim=whole(8))
 api(embeddings.LabelEmbedding(3, 8).as_condition, "LabelEmbedding.as_condition", cond=Kind(0, labels, "label"))
 three = widths((8, 8, 8)).but("odd", few=(8, 8))

@@ -17,11 +17,13 @@ from course_lib.guidance import AutoGuidance, ClassifierGuided, ExactClassifier,
 from course_lib.methods import (
     cascades,
     distillation,
+    distribution_matching,
     editing,
     edm,
     flow_matching,
     gan_vae,
     latents,
+    one_step,
     rewards,
     sde,
     sdxl,
@@ -152,6 +154,14 @@ LATENT, TIME, LABEL = (
 SCENE, SPELLING = scenes.sample(4, seeded(0)), words.sample(4, seeded(0))
 TOKENS = captions.tokens(["a red circle", "two blue stars"])
 torch.manual_seed(0)
+
+
+def _two_times():
+    net = mlp.MLP(2, 16, 1)
+    net.time = embeddings.TwoTimes(16)
+    return net
+
+
 NETS = {
     "unet": unet.UNet(8, 1, (8, 16), classes=3, dim=16),
     "fourier": unet.UNet(8, 1, (8,), classes=0, dim=16, time="fourier"),
@@ -260,6 +270,18 @@ CALLS = {
             Interval(AutoGuidance(EXACT.given(0), EXACT), EXACT.given(0), 0.5, 2.0), Rescaled(EXACT.given(0), EXACT, 3.0),
         )
     ],
+    "one step": lambda: (
+        one_step.average_velocity_loss(
+            lambda z, r, t: z * t[:, None],
+            P,
+            P.flip(0),
+            *one_step.meanflow_times(len(P), 0.5, seeded(0)),
+            one_step.meanflow_target,
+        ),
+        one_step.shortcut_target(lambda z, r, t: z, P, *one_step.shortcut_times(len(P), rng=seeded(0))),
+        result(one_step.jumps(one_step.AverageVelocity(_two_times()), P, RectifiedFlow().times(2))),
+        distribution_matching.dmd_loss(*[ExactDenoiser(MIX, RectifiedFlow())] * 3, P, seeded(0)),
+    ),
     "editing": lambda: (
         result(editing.repaint(EXACT, P, P[:, :1] > 0, P.flip(0), CHAIN.times(3), 2, seeded(0))), editing.blurred(0.5).back(X),
     ),

@@ -27,11 +27,13 @@ from course_lib.guidance import (
 from course_lib.methods import (
     cascades,
     distillation,
+    distribution_matching,
     editing,
     flow_matching,
     gan_vae,
     interpolation,
     latents,
+    one_step,
     rewards,
     sde,
     sdxl,
@@ -45,6 +47,7 @@ from course_lib.nets.classifier import TimedClassifier
 from course_lib.nets.clip import CLIP, contrastive_loss
 from course_lib.nets.detector import SceneDetector
 from course_lib.nets.dit import DiT
+from course_lib.nets.embeddings import TwoTimes
 from course_lib.nets.language import mask_words
 from course_lib.nets.mlp import MLP
 from course_lib.nets.text import TextUNet
@@ -297,6 +300,14 @@ def losses(where):
     coupled = lambda: flow_matching.optimal_transport(x, x.flip(0), 2)
     yield "coupled", lambda: flow_matching.flow_matching_loss(unet(FLOW, "flow").given(LABEL), x, coupled(), seeded(1))
     yield "DPO", lambda: rewards.dpo_loss(network.given(LABEL), unet(CHAIN).given(LABEL), x, x.flip(0), 5, x.flip(2), 0.5)
+    two_times = UNet(8, 1, (8, 16), classes=3, dim=16)
+    two_times.time = TwoTimes(16)
+    u = one_step.AverageVelocity(two_times.to(DEVICE)).given(LABEL)
+    r, t = one_step.shortcut_times(4, 0.5, rng=seeded(2))  # torch's jvp ends the process on a pretended device
+    of_halves = lambda u, z, r, t, v: one_step.shortcut_target(u, z, r, t)
+    yield "shortcut", lambda: one_step.average_velocity_loss(u, x, x.flip(0), r, t, of_halves)
+    matching = unet(FLOW, "flow").given(LABEL)
+    yield "distribution matching", lambda: distribution_matching.dmd_loss(matching, matching, matching, x, seeded(1))
     noisy = NoisyClassifier(TimedClassifier().to(DEVICE), CHAIN)
     yield (
         "classifier",

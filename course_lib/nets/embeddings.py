@@ -56,6 +56,22 @@ class TimeEmbedding(nn.Module):
         return self.mlp(waves.to(cast(nn.Linear, self.mlp[0]).weight.dtype))  # 1,000 times differ in the waves, not in bfloat16
 
 
+class TwoTimes(nn.Module):
+    """The sum (B, dim) of the embeddings of two times (B, 2), with slower waves than TimeEmbedding's, by the factor `scale`.
+
+    What is differentiated with respect to time needs slow waves: of a TimeEmbedding the fastest turn by 1,000 radians.
+    """
+
+    def __init__(self, dim: int, scale: float = 0.02):
+        super().__init__()
+        self.scale = validate.positive("scale", scale)
+        self.first, self.second = TimeEmbedding(dim), TimeEmbedding(dim)
+
+    def forward(self, times: Tensor) -> Tensor:
+        first, second = (self.scale * validate.shape("times", times, 2)).unbind(1)
+        return self.first(first) + self.second(second)
+
+
 class LabelEmbedding(nn.Embedding):
     """A learned vector for each of `classes` labels, and one for the null condition (Ho and Salimans 2022)."""
 
