@@ -35,7 +35,7 @@ class WordStep:
 def mask_tokens(x0: Tensor, t: Tensor, mask: int, rng: torch.Generator | None = None) -> Tensor:
     """Words x0 (B, L), each replaced by `mask` with probability t (B,), in [0, 1]: the forward process q(z_t | x_0).
 
-    Austin et al. 2021 (D3PM), absorbing state; Sahoo et al. 2024 (MDLM), eq. 3 and 4 with alpha_t = 1 - t.
+    Austin et al. 2021 (D3PM), the absorbing state; Sahoo et al. 2024 (MDLM), with alpha_t = 1 - t.
     """
     validate.indices("x0", x0, "L")
     if len(validate.row("t", t)) != len(x0) or not 0 <= t.min() <= t.max() <= 1:
@@ -46,7 +46,8 @@ def mask_tokens(x0: Tensor, t: Tensor, mask: int, rng: torch.Generator | None = 
 def masked_diffusion_loss(denoiser: WordDenoiser, x0: Tensor, mask: int, rng: torch.Generator | None = None) -> Tensor:
     """The bound on -log p(x_0), in nats per sentence, (): the cross-entropy of masked words, weighted by 1 / t.
 
-    Sahoo et al. 2024, eq. 10 and 11; Shi et al. 2024 (MD4), eq. 5. The times are one from each of B equal parts of (0, 1].
+    Sahoo et al. 2024 (MDLM) and Shi et al. 2024 (MD4), with alpha_t = 1 - t. The times are one from each of B equal
+    parts of (0, 1].
     """
     B = len(validate.indices("x0", x0, "L"))
     t = 1 - (torch.arange(B) + rand(B, rng=rng)) / B
@@ -58,7 +59,7 @@ def masked_diffusion_loss(denoiser: WordDenoiser, x0: Tensor, mask: int, rng: to
 def log_probabilities(denoiser: WordDenoiser, z: Tensor, mask: int) -> Tensor:
     """The logarithms of the probabilities of words, (B, L, V), from the denoiser's logits; that of the mask is minus infinity.
 
-    Sahoo et al. 2024, section 3.2.3: zero masking probabilities.
+    Sahoo et al. 2024, `_subs_parameterization` of their code.
     """
     logits = validate.floats("denoiser(z)", denoiser(z), z.shape[1], "V")
     if mask < logits.shape[2]:
@@ -69,7 +70,8 @@ def log_probabilities(denoiser: WordDenoiser, z: Tensor, mask: int) -> Tensor:
 def guided_words(cond: WordDenoiser, uncond: WordDenoiser, w: float) -> WordDenoiser:
     """A denoiser with log p = log p_uncond + w (log p_cond - log p_uncond) + a constant, of each word on its own.
 
-    Classifier-free guidance of discrete diffusion: Schiff et al. 2024, section 3.1; w = 1 is the conditional denoiser.
+    Classifier-free guidance of discrete diffusion (Schiff et al. 2024, D-CFG); w = 1 is the conditional denoiser. The logits
+    must be finite.
     """
     validate.function("cond", cond)
     validate.function("uncond", uncond)
@@ -85,11 +87,11 @@ def guided_words(cond: WordDenoiser, uncond: WordDenoiser, w: float) -> WordDeno
 def ancestral_words(
     denoiser: WordDenoiser, z: Tensor, n: int, mask: int, eta: float = 0.0, rng: torch.Generator | None = None
 ) -> Iterator[WordStep]:
-    """Yields n + 1 states of ancestral sampling from words z (B, L), over even times from 1 to 0. Words of z are not kept apart.
+    """Yields n + 1 states of ancestral sampling from words z (B, L), usually all masked, over even times from 1 to 0.
 
-    From t to s a masked word is drawn with probability (t - s) / t: Sahoo et al. 2024, eq. 6 and 7. With eta > 0 words that
-    were drawn are masked again with probability sigma = eta min(1, s / (1 - t)), and more are drawn in turn: the sampler ReMDM
-    (rescale) of Wang et al. 2025, eq. 6 to 8. Raises ValueError unless eta lies in [0, 1].
+    From t to s a masked word is drawn with probability (t - s) / t (Sahoo et al. 2024, `_ddpm_update` of their code). With
+    eta > 0 other words are masked again with probability sigma = eta min(1, s / (1 - t)), and more are drawn in turn: the
+    sampler ReMDM, rescaled, of Wang et al. 2025 (diffusion.py of their code). Raises ValueError unless eta lies in [0, 1].
     """
     p = (validate.indices("z", z, "L") != mask).double()
     validate.finite("eta", eta, 0, 1)
@@ -117,8 +119,8 @@ def parallel_decoding(
     """Yields n + 1 states: in each of n steps all masked words of z (B, L) are drawn, and the first in `order` are kept.
 
     Of M words that were masked at the start, floor(M (n - k) / n) are masked after step k. The order is by the probability of
-    the word that was drawn ("confidence": Chang et al. 2022, MaskGIT, section 3.2), by that of the most probable word at the
-    position, drawn or not ("position": Kim et al. 2025), or "random". Raises ValueError for another order.
+    the word that was drawn ("confidence": Chang et al. 2022, MaskGIT), by that of the most probable word at the position, drawn
+    or not ("position"), or "random". Raises ValueError for another order.
     """
     validate.choice("order", order, ORDERS)
     p = (validate.indices("z", z, "L") != mask).double()

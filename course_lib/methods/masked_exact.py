@@ -18,8 +18,8 @@ from course_lib.methods.masked import ORDERS, WordDenoiser, log_probabilities, r
 class Enumerated:
     """All V^L sentences of `length` L from `words` V, and what a denoiser predicts in each state; the mask is the number V.
 
-    `x` (N, L) are the sentences. `known` (S, L), S = 2^L, are the sets of known positions. `log_p` (S, N, L) is the logarithm of
-    the probability of each word of each sentence, given its known words, and `top` that of the most probable word there.
+    `x` (N, L) are the sentences. `known` (S, L), S = 2^L, are the sets of known positions. `log_p` (S, N, L) is the logarithm
+    of the probability of each word of each sentence, given its known words, and `top` that of the most probable word there.
     """
 
     def __init__(self, denoiser: WordDenoiser, words: int = 4, length: int = 6):
@@ -82,7 +82,7 @@ class Enumerated:
         return state
 
     def _keep(self, filled: Tensor) -> Tensor:
-        """The states (S, N), from the probability (S, N) of what is known, and of the sentence with all its masked words drawn."""
+        """The states (S, N), from the probability (S, N) of the next known positions and the sentence that was drawn."""
         state = []
         for known, p in zip(self.known, filled):
             lost = [i for i in range(self.L) if not known[i]]

@@ -61,9 +61,9 @@ class Captioner(nn.Module):
     """Words z (B, L) and a picture to logits of the word at each position, (B, L, words): a transformer over both.
 
     `picture` (B, 4 channels), the features of a picture's quarters (`SceneDetector.features`), stands before the words as four
-    tokens. None, or a row of zeros, is the null condition. There is no input of time: the masks of z show it (Sahoo et al.
-    2024, section 3.2). With `causal`, for an autoregressive model, the logits at a position depend on the words before it
-    alone. Tokens are of `captions.WORDS`, without the start token, whose number is MASK; so L is at most LENGTH - 1.
+    tokens. None, or a row of zeros, is the null condition. There is no input of time: the masks of z show it. With `causal`,
+    for an autoregressive model, the logits at a position depend on the picture and on the words before it alone. Tokens are of
+    `captions.WORDS`, without the start token, whose number is MASK; so L is at most LENGTH - 1.
     """
 
     def __init__(self, width: int = 64, depth: int = 3, heads: int = 4, causal: bool = False, channels: int = 48):
