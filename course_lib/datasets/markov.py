@@ -17,8 +17,8 @@ class MarkovLanguage:
 
     `first` (V,) are the probabilities of the first word, and `follow` (V, V), in row v, those of the word after v. `mask`, the
     number V, stands for a masked word. The language is itself the exact denoiser: `language(z)` (B, length, V) are the
-    logarithms of the probabilities of the word at each position, given the words of z (B, length) that are not masked. Raises
-    ValueError unless the probabilities are positive or 0, and sum to 1.
+    logarithms of the probabilities of the word at each position, given the words of z (B, length) that are not masked; where
+    those contradict each other, all words are equally probable. Raises ValueError unless all are probabilities.
     """
 
     def __init__(self, first: Tensor, follow: Tensor, length: int = 6):
@@ -38,7 +38,7 @@ class MarkovLanguage:
         for i in range(self.length - 1):
             before.append(_normal(before[-1] * allowed[:, i]) @ self.follow)
             after.append(_normal((after[-1] * allowed[:, -1 - i]) @ self.follow.T))
-        return _normal(torch.stack(before, 1) * torch.stack(after[::-1], 1)).log()
+        return _normal(torch.stack(before, 1) * torch.stack(after[::-1], 1) * allowed).log()
 
     def log_prob(self, x: Tensor) -> Tensor:
         """The logarithms of the probabilities of sentences x (B, length), (B,); minus infinity for those that cannot occur."""

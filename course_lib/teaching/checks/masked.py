@@ -245,9 +245,12 @@ confidence_decoding = Check(
         "the number of masked words after step k is that of step k - 1: the last words stay masked": {
             "(n - k) // n": "(n - k + 1) // n"
         },
-        "given words are written over: only masked words are replaced": {
-            "keep = hidden & (rank": "keep = (rank",
-            "torch.where(hidden, sure, -1.0)": "sure",
+        "given words are written over: only masked words are replaced": [
+            {"keep = hidden & (rank": "keep = (rank", "torch.where(hidden, sure, -1.0)": "sure"},
+            {"total = (z": "z = torch.full_like(z, mask)\n    total = (z"},
+        ],
+        "the number of words that stay masked is rounded up: round M (n - k) / n down": {
+            "total * (n - k) // n": "-(-total * (n - k) // n)"
         },
         "the given words are counted among the confident ones: order the masked words alone": {
             "torch.where(hidden, sure, -1.0)": "sure"
