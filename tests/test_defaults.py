@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from course_lib import metrics, plots
-from course_lib.datasets import captions, digits, points, scenes, shapes, words
+from course_lib.datasets import captions, digits, markov, points, scenes, shapes, words
 from course_lib.denoisers import NULL, ExactDenoiser, Network
 from course_lib.files import ROOT
 from course_lib.guidance import ClassifierGuided, ExactClassifier, NoisyClassifier
@@ -22,6 +22,8 @@ from course_lib.methods import (
     flow_matching,
     gan_vae,
     latents,
+    masked,
+    masked_exact,
     sde,
     sdxl,
     solvers,
@@ -148,6 +150,7 @@ LATENT, TIME, LABEL = (
 )
 SCENE, SPELLING = scenes.sample(4, seeded(0)), words.sample(4, seeded(0))
 TOKENS = captions.tokens(["a red circle", "two blue stars"])
+SPOKEN, MASKS = markov.random_language(seeded(0), 3, 4), torch.full((2, 4), 3)
 torch.manual_seed(0)
 NETS = {
     "unet": unet.UNet(8, 1, (8, 16), classes=3, dim=16),
@@ -165,6 +168,7 @@ NETS = {
     "detector": detector.SceneDetector(8),
     "autoencoder": autoencoder.Autoencoder(2, 4, 8),
     "language": language.LanguageModel(8, 1, 2),
+    "captioner": language.Captioner(8, 1, 2, causal=True),
 }
 for made in NETS.values():
     made.eval().requires_grad_(False)
@@ -195,6 +199,7 @@ FORWARD = {
     "detector": lambda net, to: (net(to(RGB)), net.features(to(RGB))),
     "autoencoder": lambda net, to: (net.gaussian(to(RGB)), net.decode(to(LATENT[..., :4, :4]))),
     "language": lambda net, to: net(TOKENS),
+    "captioner": lambda net, to: net(TOKENS[:, 1:]),
 }
 CALLS = {
     "schedules": lambda: (linear_beta(30), cosine_beta(5), geometric_sigma(5)),
@@ -241,6 +246,13 @@ CALLS = {
         flow_matching.flow_matching_loss(ExactDenoiser(MIX, RectifiedFlow()), P, P.flip(0), seeded(0)),
         flow_matching.optimal_transport(P, P.flip(0), 2),
         flow_matching.reflow(ExactDenoiser(MIX, RectifiedFlow()), lambda flow, x0, eps: flow, P, 2)[1](P, 0.5).x0,
+    ),
+    "masked diffusion": lambda: (
+        [step.z for step in masked.ancestral_words(SPOKEN, MASKS, 3, 3, 0.5, seeded(0))],
+        [step.probability for step in masked.parallel_decoding(SPOKEN, MASKS, 2, 3, "confidence", seeded(0))],
+        masked.masked_diffusion_loss(SPOKEN, SPOKEN.sample(2, seeded(1)), 3, seeded(0)),
+        masked_exact.Enumerated(SPOKEN, 3, 4).bound(), masked_exact.Enumerated(SPOKEN, 3, 4).decode(2, "confidence"),
+        masked_exact.Enumerated(SPOKEN, 3, 4).ancestral(2, 0.5), captions.read("a red circle")[1].shape,
     ),
     "editing": lambda: (
         result(editing.repaint(EXACT, P, P[:, :1] > 0, P.flip(0), CHAIN.times(3), 2, seeded(0))), editing.blurred(0.5).back(X),

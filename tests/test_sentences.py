@@ -43,7 +43,7 @@ def test_padding_is_a_dot():
         ({"runs": {}}, "runs must hold at least one, got none"),
         ({"runs": {"one": STEPS[:1]}}, r"runs\['one'\] must be two or more WordSteps"),
         ({"runs": {"one": STEPS, "two": STEPS[:2]}}, r"runs\['two'\] must be 3 states of \(2, 3\)"),
-        ({"mask": 5}, "must hold numbers of 4 words, or the mask, 5"),
+        ({"mask": 5}, "must hold numbers of 4 words, or the mask 5"),
         ({"pictures": PICTURES[:1]}, "pictures must be 2, one for each sentence, got 1"),
     ],
 )

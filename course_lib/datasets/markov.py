@@ -11,6 +11,9 @@ from torch import Tensor
 from course_lib import validate
 from course_lib.process import rand
 
+FLOAT = {"dtype": torch.float64, "device": "cpu"}
+"""Probabilities are in float64, on the CPU."""
+
 
 class MarkovLanguage:
     """Sentences x (B, length) of the words 0 .. V - 1: a first word, and words that follow the one before.
@@ -25,16 +28,21 @@ class MarkovLanguage:
         V = len(validate.row("first", first))
         self.first, self.follow, self.mask = first.double().cpu(), validate.batch("follow", follow, V).double().cpu(), V
         self.length = validate.at_least("length", length, 1)
-        if len(follow) != V or any((p < 0).any() or (p.sum(-1) - 1).abs().max() > 1e-6 for p in (self.first, self.follow)):
-            raise ValueError(f"first ({V},) and follow ({V}, {V}) must be probabilities that sum to 1 in each row")
+        if len(follow) != V:
+            raise ValueError(f"follow must have a row for each of {V} words, got {len(follow)}")
+        for name, p in (("first", self.first), ("follow", self.follow)):
+            if p.min() < 0 or (p.sum(-1) - 1).abs().max() > 1e-6:
+                raise ValueError(
+                    f"{name} must be probabilities that sum to 1 in each row, got sums to {float(p.sum(-1).max()):g}"
+                )
 
     def __repr__(self):
         return f"MarkovLanguage({self.mask} words, sentences of {self.length})"
 
     def __call__(self, z: Tensor) -> Tensor:
         z = self._sentences("z", z, self.mask)
-        allowed = torch.cat([torch.eye(self.mask), torch.ones(1, self.mask)]).double()[z]  # (B, length, V)
-        before, after = [self.first * torch.ones(len(z), 1)], [torch.ones(len(z), self.mask).double()]
+        allowed = torch.cat([torch.eye(self.mask, **FLOAT), torch.ones(1, self.mask, **FLOAT)])[z]  # (B, length, V)
+        before, after = [self.first.expand(len(z), -1)], [torch.ones(len(z), self.mask, **FLOAT)]
         for i in range(self.length - 1):
             before.append(_normal(before[-1] * allowed[:, i]) @ self.follow)
             after.append(_normal((after[-1] * allowed[:, -1 - i]) @ self.follow.T))
@@ -56,7 +64,7 @@ class MarkovLanguage:
 
     def independent(self) -> Tensor:
         """The probabilities (length, V) of the word at each position, whatever the others are."""
-        return self(torch.full((1, self.length), self.mask))[0].exp()
+        return self(torch.full((1, self.length), self.mask, dtype=torch.long, device="cpu"))[0].exp()
 
     def _sentences(self, name: str, x: Tensor, most: int) -> Tensor:
         x = validate.indices(name, x, self.length).cpu()

@@ -38,8 +38,11 @@ def mask_tokens(x0: Tensor, t: Tensor, mask: int, rng: torch.Generator | None = 
     Austin et al. 2021 (D3PM), the absorbing state; Sahoo et al. 2024 (MDLM), with alpha_t = 1 - t.
     """
     validate.indices("x0", x0, "L")
+    validate.at_least("mask", mask, 0)
     if len(validate.row("t", t)) != len(x0) or not 0 <= t.min() <= t.max() <= 1:
-        raise ValueError(f"t must be {len(x0)} numbers in [0, 1], one for each sentence")
+        raise ValueError(
+            f"t must be {len(x0)} numbers in [0, 1], one for each sentence, got {len(t)}, up to {float(t.max()):g}"
+        )
     return torch.where(rand(*x0.shape, rng=rng).to(x0.device) < t.to(x0.device)[:, None], mask, x0)
 
 
@@ -50,7 +53,7 @@ def masked_diffusion_loss(denoiser: WordDenoiser, x0: Tensor, mask: int, rng: to
     parts of (0, 1].
     """
     B = len(validate.indices("x0", x0, "L"))
-    t = 1 - (torch.arange(B) + rand(B, rng=rng)) / B
+    t = 1 - (torch.arange(B, dtype=torch.float32, device="cpu") + rand(B, rng=rng)) / B
     z = mask_tokens(x0, t, mask, rng)
     log_p = log_probabilities(denoiser, z, mask).gather(2, x0[..., None])[..., 0]
     return (-log_p.masked_fill(z != mask, 0) / t.to(log_p)[:, None]).sum(1).mean()
@@ -61,9 +64,10 @@ def log_probabilities(denoiser: WordDenoiser, z: Tensor, mask: int) -> Tensor:
 
     Sahoo et al. 2024, `_subs_parameterization` of their code.
     """
-    logits = validate.floats("denoiser(z)", denoiser(z), z.shape[1], "V")
-    if mask < logits.shape[2]:
-        logits = logits.index_fill(2, torch.tensor([mask], device=logits.device), -torch.inf)
+    validate.indices("z", z, "L")
+    logits = validate.floats("denoiser(z)", validate.function("denoiser", denoiser)(z), z.shape[1], "V")
+    if validate.at_least("mask", mask, 0) < logits.shape[2]:
+        logits = logits.index_fill(2, torch.tensor([mask], dtype=torch.long, device=logits.device), -torch.inf)
     return logits.log_softmax(2)
 
 
@@ -93,7 +97,7 @@ def ancestral_words(
     eta > 0 other words are masked again with probability sigma = eta min(1, s / (1 - t)), and more are drawn in turn: the
     sampler ReMDM, rescaled, of Wang et al. 2025 (diffusion.py of their code). Raises ValueError unless eta lies in [0, 1].
     """
-    p = (validate.indices("z", z, "L") != mask).double()
+    p = _given(z, mask)
     validate.finite("eta", eta, 0, 1)
     yield WordStep(1.0, z, p)
     for k in range(validate.at_least("n", n, 1), 0, -1):
@@ -123,7 +127,7 @@ def parallel_decoding(
     or not ("position"), or "random". Raises ValueError for another order.
     """
     validate.choice("order", order, ORDERS)
-    p = (validate.indices("z", z, "L") != mask).double()
+    p = _given(z, mask)
     M = (z == mask).sum(1, keepdim=True)
     yield WordStep(1.0, z, p)
     for k in range(1, validate.at_least("n", n, 1) + 1):
@@ -142,12 +146,18 @@ def ranks(score: Tensor, hidden: Tensor) -> Tensor:
     Scores count to six digits; of equal ones, the left word comes first.
     """
     order = torch.where(hidden, score.double().round(decimals=6), -1.0).argsort(dim=-1, descending=True, stable=True)
-    return torch.empty_like(order).scatter_(-1, order, torch.arange(order.shape[-1], device=order.device).expand_as(order))
+    place = torch.arange(order.shape[-1], dtype=torch.long, device=order.device)
+    return torch.empty_like(order).scatter_(-1, order, place.expand_as(order))
+
+
+def _given(z: Tensor, mask: int) -> Tensor:
+    """1 for the words that are given, (B, L), in float64, and 0 for the masks."""
+    return (validate.indices("z", z, "L") != validate.at_least("mask", mask, 0)).double()
 
 
 def _draw(log_p: Tensor, rng: torch.Generator | None) -> tuple[Tensor, Tensor]:
     """A word for each position, (B, L), and its probability, (B, L), in float64."""
-    u = rand(*log_p.shape[:2], 1, rng=rng).to(log_p.device)
+    u = rand(*log_p.shape[:2], 1, rng=validate.generator("rng", rng)).to(log_p.device)
     p = log_p.exp()
     drawn = (u * p.sum(2, keepdim=True) >= p.cumsum(2)).sum(2).clamp(max=p.shape[2] - 1)
     return drawn, p.gather(2, drawn[..., None])[..., 0].double()

@@ -25,8 +25,10 @@ class Enumerated:
     def __init__(self, denoiser: WordDenoiser, words: int = 4, length: int = 6):
         validate.sizes(words=words, length=length)
         self.V, self.L = words, length
-        self.x = torch.cartesian_prod(*[torch.arange(words)] * length).view(-1, length)
-        self.known = torch.cartesian_prod(*[torch.tensor([False, True])] * length).view(-1, length)
+        count = lambda n: torch.arange(n, dtype=torch.long, device="cpu")
+        self.x = torch.cartesian_prod(*[count(words)] * length).view(-1, length)
+        self.known = torch.cartesian_prod(*[count(2).bool()] * length).view(-1, length)
+        self.places = count(length).flip(0)  # the exponents of a sentence's number
         tables = [self._predict(denoiser, known) for known in self.known]
         self.log_p, self.top = (torch.stack(table) for table in zip(*tables))
         self.filling = torch.where(self.known[:, None], 0, self.log_p).sum(2).exp()  # that the masked words are drawn so
@@ -37,7 +39,7 @@ class Enumerated:
         first = torch.where(known, self.x, 0)  # of the sentences with the same known words
         own = (first == self.x).all(1)
         log_p = log_probabilities(denoiser, torch.where(known, self.x, self.V)[own], self.V).double()
-        alike = (own.cumsum(0) - 1)[(first * self.V ** torch.arange(self.L).flip(0)).sum(1)]
+        alike = (own.cumsum(0) - 1)[(first * self.V**self.places).sum(1)]
         return log_p[alike].gather(2, self.x[..., None])[..., 0], log_p.amax(2)[alike]
 
     def bound(self) -> Tensor:
@@ -48,13 +50,14 @@ class Enumerated:
         m = (~self.known).sum(1).tolist()
         weight = [math.factorial(k - 1) * math.factorial(self.L - k) / math.factorial(self.L) if k else 0.0 for k in m]
         missing = torch.where(self.known[:, None], 0, -self.log_p).sum(2)
-        return (torch.tensor(weight, dtype=torch.float64)[:, None] * missing)[:-1].sum(0)  # without the state that has no mask
+        return (self.x.new_tensor(weight, dtype=torch.float64)[:, None] * missing)[:-1].sum(
+            0
+        )  # without the state that has no mask
 
     def decode(self, n: int, order: str = "random") -> Tensor:
         """The probability with which `parallel_decoding` writes each sentence in n steps, (N,)."""
         validate.choice("order", order, ORDERS)
-        score = {"confidence": self.log_p, "position": self.top}.get(order)
-        rank = None if score is None else ranks(score.exp(), ~self.known[:, None])
+        rank = ranks((self.top if order == "position" else self.log_p).exp(), ~self.known[:, None])
         state = self._masked()
         for k in range(1, validate.at_least("n", n, 1) + 1):
             left = self.L * (n - k) // n
@@ -62,7 +65,7 @@ class Enumerated:
                 state = self._keep(self._by_chance(left).T @ (state * self.filling))
             else:
                 known = self.known[:, None] | (rank < (~self.known[:, None]).sum(2, keepdim=True) - left)
-                to = (known * 2 ** torch.arange(self.L).flip(0)).sum(2)
+                to = (known * 2**self.places).sum(2)
                 state = self._keep(torch.zeros_like(state).scatter_add_(0, to, state * self.filling))
         return state[-1]
 
@@ -71,13 +74,15 @@ class Enumerated:
         state = self._masked()
         for k in range(validate.at_least("n", n, 1), 0, -1):
             sigma, unmask = remasking(k / n, (k - 1) / n, validate.finite("eta", eta, 0, 1))
-            stay = torch.where(self.known, 1 - sigma, unmask).double()[:, None]  # that a word is known after the step
+            stay = torch.where(self.known, self.filling.new_tensor(1 - sigma), unmask)[
+                :, None
+            ]  # that a word is known after the step
             state = self._keep(torch.where(self.known, stay, 1 - stay).prod(2).T @ (state * self.filling))
         return state[-1]
 
     def _masked(self) -> Tensor:
         """The probability (S, N) of each state at the start: a state stands at each sentence that has its known words."""
-        state = torch.zeros(self.log_p.shape[:2]).double()
+        state = torch.zeros_like(self.filling)
         state[0] = 1
         return state
 

@@ -33,13 +33,18 @@ def sentences(
     if not films:
         raise ValueError("runs must hold at least one, got none")
     validate.filled("words", words, str)
+    validate.at_least("mask", mask, 0)
+    validate.at_least("padding", padding, -1)
     first = next(iter(films.values()))
     for title, film in films.items():
         if len(film) != len(first) or film[0].z.shape != first[0].z.shape or len(film[0].z) > 6:
-            raise ValueError(f"runs[{title!r}] must be {len(first)} states of {tuple(first[0].z.shape)}, at most 6 sentences")
+            shape = tuple(first[0].z.shape)
+            raise ValueError(f"runs[{title!r}] must be {len(first)} states of {shape}, at most 6 rows, got {len(film)}")
         for step in film:
             if step.z.min() < 0 or (step.z[step.z != mask] >= len(words)).any():
-                raise ValueError(f"runs[{title!r}] must hold numbers of {len(words)} words, or the mask, {mask}")
+                raise ValueError(
+                    f"runs[{title!r}] must hold numbers of {len(words)} words, or the mask {mask}, got {int(step.z.max())}"
+                )
     if pictures is not None and len(validate.batch("pictures", pictures, "C", "H", "W")) != len(first[0].z):
         raise ValueError(f"pictures must be {len(first[0].z)}, one for each sentence, got {len(pictures)}")
     name = lambda i: MASKED if i == mask else "·" if i == padding else words[i]
@@ -59,7 +64,7 @@ def sentences(
 def _film(title: str, steps: Iterable[WordStep]) -> list[WordStep]:
     film = list(validate.instance(f"runs[{title!r}]", steps, Iterable))
     if len(film) < 2 or not all(isinstance(step, WordStep) and step.z.shape == film[0].z.shape for step in film):
-        raise ValueError(f"runs[{title!r}] must be two or more WordSteps of the same shape")
+        raise ValueError(f"runs[{title!r}] must be two or more WordSteps of one shape, got a list of {len(film)}")
     return film
 
 
