@@ -172,9 +172,15 @@ def masked_batch(x0, mask, rng):
 
 
 torch.manual_seed(0)
-rng, small = seeded(1), Table()
-loss = lambda: my_word_loss(small, *masked_batch(language.sample(256, rng), 4, rng), 4)
-for _ in train(loss, small, 1500, lr=1e-2):
+rng, small, spoken = seeded(1), Table(), language.sample(20_000, seeded(2))
+
+
+def language_loss():
+    x0 = spoken[torch.randint(len(spoken), (256,), generator=rng)]
+    return my_word_loss(small, *masked_batch(x0, 4, rng), 4)
+
+
+for _ in train(language_loss, small, 1000, lr=1e-2):
     pass
 learned = Enumerated(small)
 entropy = -torch.xlogy(p, p).sum()
@@ -379,12 +385,9 @@ def caption_loss():
 
 
 average = EMA(net, 0.998)
-for state in train(caption_loss, net, 1200, lr=3e-3, muon=0.02, ema=average):
-    pass
-writer = average.net
-print(
-    f"{sum(w.numel() for w in writer.parameters()):,} parameters; loss {state.loss:.1f} nats per caption"
-)
+*_, end = train(caption_loss, net, 1200, lr=3e-3, muon=0.02, ema=average)
+writer, size = average.net, sum(w.numel() for w in net.parameters())
+print(f"{size:,} parameters; loss at the end {end.loss:.1f} nats per caption")
 
 # %% [markdown]
 # Captions of three new pictures, decoded in 7 steps, two words in each step. The library's `parallel_decoding` is your decoder;
