@@ -16,8 +16,8 @@ captions   Captions of shapes, 14 words with padding, given a picture: its featu
            `masked` the bound with 64 masks a caption (`nats again`, other masks); of what is written, `grammatical`, the share
            that the grammar can say, `true`, the share that is also true of the picture, and, word by word, `equal`, of two
            captions of one picture that are both true, the share of equal ones. `masked` is decoded in each order and number of
-           steps, by ancestral sampling in 28 steps with and without remasking, and with guidance w in the random order, one word
-           at a time; `causal` is sampled word by word. Rows with "again" are at other noises.
+           steps, by ancestral sampling in 28 steps with and without remasking, and with guidance w in the random order, word by
+           word; `causal` is sampled word by word. Rows with "again" are at other noises.
 cost       Milliseconds of processor time of a training step of each arm; and, of the grammar itself, the entropy of a caption
            given its scene and the probability that two captions of a scene are equal, by enumeration.
 
