@@ -97,8 +97,9 @@ for t in (0.0, 0.25, 0.5, 0.75, 1.0):
 # $$-\log p_\theta(x) \;\le\; \int_0^1 \frac1t\; \mathbb E_{z_t} \sum_{i \text{ masked}} -\log p_\theta(x^i \mid z_t)\; dt .$$
 #
 # This is the whole method: mask, predict the masked words, take the cross-entropy, weight it by $1/t$. It differs from masked
-# language modelling (lesson 13) in two points: the share of masked words is random from 0 to 1, and the weight makes the loss a
-# bound on the likelihood. The network needs no input of time: the number of masks shows it.
+# language modelling (lesson 13) above all in two points: the share of masked words is random from 0 to 1, and the weight makes
+# the loss a bound on the likelihood. The network needs no input of time: given $z_t$, the exact prediction does not depend on
+# $t$.
 #
 # **How tight is the bound?** Read it in another way. Each word has a time at which it was masked, uniform and independent of
 # the others. In reverse, the words therefore appear one after the other in a random order. The bound is the mean, over all
@@ -353,7 +354,7 @@ claim(
 #
 # Now real sentences, if short ones: the captions of lesson 09 for pictures of one to four shapes. The network is a transformer
 # over 4 tokens for the quarters of the picture (features of the shipped detector) and 14 words. In a tenth of the training the
-# picture's features are set to 0, the null condition of lesson 08. It trains now, by your functions, for half a minute.
+# picture's features are set to 0, the null condition of lesson 08. It trains now, by your functions, for less than a minute.
 
 # %% tags=["nbval-ignore-output"]
 detector = models.load("reader", device="cpu")
@@ -385,13 +386,13 @@ def caption_loss():
 
 
 average = EMA(net, 0.998)
-*_, end = train(caption_loss, net, 1200, lr=3e-3, muon=0.02, ema=average)
+*_, end = train(caption_loss, net, 1000, lr=3e-3, muon=0.02, ema=average)
 writer, size = average.net, sum(w.numel() for w in net.parameters())
 print(f"{size:,} parameters; loss at the end {end.loss:.1f} nats per caption")
 
 # %% [markdown]
 # Captions of three new pictures, decoded in 7 steps, two words in each step. The library's `parallel_decoding` is your decoder;
-# it also keeps the probabilities.
+# it also keeps the probabilities. By confidence the padding at the end comes first: it is the surest.
 
 # %% tags=["nbval-ignore-output"]
 scene, pictures, seen, _ = look_at(200, seeded(6))
@@ -422,8 +423,7 @@ for label, denoiser in denoisers.items():
     )
 
 # %% [markdown]
-# The null condition gives captions of no picture in particular: the same network is also an unconditional model. (Some are true
-# by chance.)
+# The null condition gives captions of no picture in particular: the same network is also an unconditional model.
 #
 # ## Beside an autoregressive model
 #
@@ -501,46 +501,55 @@ axes[0].set_ylabel("share")
 axes[0].legend(fontsize=12, loc="upper left")
 plots.show(
     fig,
-    alt="ALT",
+    alt="Two line plots over 1, 2, 4, 8 and 14 evaluations. Left, grammatical captions: three orders begin at "
+    "0.30. Confidence rises to 0.61 at 4 and 0.99 at 14, random to 0.49 and 0.79, position to 0.46 and 0.85. The "
+    "autoregressive diamond at 14 is near 1. Right, true captions, from 0.30: confidence rises to 0.72, random and "
+    "position to 0.54 and 0.57, autoregressive is near 0.82.",
 )
 
 # %% tags=["nbval-ignore-output"]
 predict(
     "masked-captions.grammatical",
-    "Captions in 4 steps, random order: TEXT of them are grammatical. By confidence?",
+    "Captions in 4 steps, random order: about 0.49 of them are grammatical. By confidence?",
     low=0,
     high=1,
 )
 
 
 # %%
-def beside_random(order, again=""):
-    """The claim's figures: an order beside the random one, with the same networks."""
-    pair = lambda n, key: (
-        of_caption(f"{o}, {n} steps{a}", key) for o, a in ((order, again), ("random", ""))
-    )
-    return dict(
-        grammatical=compare(*pair(4, "grammatical")), equal=compare(*pair(14, "equal"))
-    )
+def beside_random(row, key, n):
+    """The claim's figures: another row beside the random order in n steps, with the same networks."""
+    return compare(of_caption(row, key), of_caption(f"random, {n} steps", key))
 
 
 claim(
     "masked-captions",
-    "In 4 steps, confidence decoding writes more grammatical captions than the random order. In 14 steps, "
-    "two of its true captions of one picture are equal more often.",
-    figures=beside_random("confidence"),
-    measured="grammatical in 4 steps {grammatical:.3f}; equal in 14 steps {equal:.3f}, confidence beside random",
-    holds=lambda grammatical, equal: all_of(grammatical.higher, equal.higher),
-    null={"the random order, at other noises": beside_random("random", ", again")},
+    "In 4 steps, confidence decoding writes more grammatical captions than the random order.",
+    figures=dict(grammatical=beside_random("confidence, 4 steps", "grammatical", 4)),
+    measured="grammatical {grammatical:.3f}, confidence beside random",
+    holds=lambda grammatical: grammatical.higher,
+    null={
+        "the random order, at other noises": dict(
+            grammatical=beside_random("random, 4 steps, again", "grammatical", 4)
+        )
+    },
 )
-print(f"equal, by the grammar itself: {grammar['equal']:.3f}")
-of_arm = estimate([r["word by word"]["equal"] for r in causal])
-print(f"equal, autoregressive: {of_arm:.3f}")
+
+# %%
+for row in ("confidence", "random"):
+    alike = beside_random(f"{row}, 14 steps" + ", again" * (row == "random"), "equal", 14)
+    print(f"equal in 14 steps, {row} beside random: {alike:.3f}")
+print(f"equal, by the grammar, any scene: {grammar['equal']:.3f}")
 
 # %% [markdown]
-# This is what the exact language showed, with a trained network: confidence gives better sentences, and fewer different ones.
-# The grammar says each caption in several ways (*disc* or *circle*; *left of*, or the other way round with *right of*), and its
-# own two captions of a scene are seldom equal. Confidence decoding prefers the usual way.
+# Confidence gives better sentences at the same cost, as in the exact language, and more that are true. In 14 steps it comes
+# nearer to the autoregressive network, which still writes the most true captions, in as many evaluations.
+#
+# Does it also narrow what is written, as in the exact language? The protocol had a second condition: of two captions that the
+# same network writes for one picture, both true, more are equal by confidence than in the random order. This cannot be told
+# apart (last cell; the second line is the random order at other noises). In the exact language the effect is large, and
+# certain; three trainings and 500 pictures do not show it here. (The grammar's own number is of all captions. Captions that
+# come out true are more often short ones, of which fewer forms exist. So the three cannot be compared with it.)
 #
 # ## Remasking: can a word be corrected?
 #
@@ -578,9 +587,19 @@ claim(
     measured="true {true:.3f}, with remasking beside without",
     holds=lambda true: true.higher,
     null={"no remasking, at other noises": walks("eta 0, again")},
+    expected=None,
 )
 
+# %%
+for label, row in (("without", "eta 0"), ("eta = 0.25", "eta 0.25")):
+    both = (estimate(of_caption(row, key)) for key in ("grammatical", "true"))
+    print(f"{label}: grammatical {next(both):.3f}, true {next(both):.3f}")
+
 # %% [markdown]
+# More captions are grammatical, but not more are true of the picture: that cannot be told apart. Three trainings would have
+# seen a difference of about 0.06. So remasking helps this network to write captions, but not to describe the picture. A
+# grammatical caption can be wrong, and nothing in the sampler looks for words that do not fit.
+#
 # ## Guidance for words
 #
 # Classifier-free guidance (lesson 08) mixes two predictions of the noise. For words the predictions are probabilities, and what
@@ -594,7 +613,7 @@ claim(
 # %% tags=["nbval-ignore-output"]
 predict(
     "masked-guidance.true",
-    "Random order, one word at a time, w = 1: TEXT of the captions are true. With w = 2?",
+    "Random order, one word at a time, w = 1: about 0.53 of the captions are true. With w = 2?",
     low=0,
     high=1,
 )
@@ -619,9 +638,20 @@ claim(
     measured="true {true:.3f}, w = 2 beside w = 1",
     holds=lambda true: true.higher,
     null={"w = 0, the null condition": guided("w = 0")},
+    control={
+        "w = 1 beside w = 0": dict(
+            true=compare(of_caption(plain, "true"), of_caption("w = 0", "true"))
+        )
+    },
+    expected=False,
 )
 
 # %% [markdown]
+# It does not hold here. The control says that the picture is used: $w = 1$ writes many more true captions than $w = 0$. But
+# with $w > 1$ fewer captions are grammatical at all, as the table shows. A study of guidance in masked diffusion (*Improving
+# Classifier-Free Guidance in Masked Diffusion*, 2025) finds that strong guidance harms while nearly all words are masked, and
+# helps late. That may be the reason here. The arm with late guidance alone was not measured.
+#
 # The network of this page, with guidance and with remasking:
 
 # %% tags=["nbval-ignore-output"]
@@ -647,8 +677,8 @@ sentences(more, captions.WORDS, MASK, pictures[shown], captions.PAD)
 # - Captions in 4 steps: grammatical {{masked-captions.grammatical.a}} by confidence, {{masked-captions.grammatical.b}} in
 #   random order. Autoregressive {{masked-autoregressive.nats.a}} nats per caption, bound of masked diffusion
 #   {{masked-autoregressive.nats.b}}.
-# - True captions: {{masked-guidance.true.a}} with $w = 2$, {{masked-guidance.true.b}} with $w = 1$; in 28 steps
-#   {{masked-remasking.true.a}} with remasking, {{masked-remasking.true.b}} without.
+# - Guidance did not help: true {{masked-guidance.true.a}} with $w = 2$, {{masked-guidance.true.b}} with $w = 1$. Remasking
+#   made more captions grammatical; true {{masked-remasking.true.a}}, without it {{masked-remasking.true.b}}.
 #
 # ## At full size
 #
