@@ -324,6 +324,8 @@ def order_figures(order):
     return {side: compare(*both(*what), "languages") for side, what in sides.items()}
 
 
+alone = estimate(tv(6, "independent", "confidence"), "languages")
+print(f"independent words, by confidence, 6 steps: total variation {alone:.3f}")
 claim(
     "masked-confidence",
     "With the exact denoiser, confidence decoding writes fewer impossible sentences in 3 steps than the "
@@ -343,12 +345,13 @@ claim(
 # **Why is confidence decoding not?** It draws all words and keeps the one that turned out most probable. A probable word is
 # kept more often than it is drawn: a position whose rare word was drawn is masked and drawn again. Take two independent words,
 # one with probabilities .9 and .1, the other .6 and .4. If the rare word of the first position is drawn, the second position
-# is kept, and the first is drawn anew. So its rare word has probability .01 at the end, not .1. No dependence is needed: with
-# ten languages of independent words the total variation is 0.73 in 6 steps. Hayakawa et al. (2025) find the same in MaskGIT: it
+# is kept, and the first is drawn anew. So its rare word has probability .01 at the end, not .1. No dependence is needed, as the
+# line above the claim shows for ten languages of independent words. Hayakawa et al. (2025) find the same in MaskGIT: it
 # samples at a lower temperature (lesson 10) than the model's, implicitly. They choose positions first, and then draw.
 #
-# So there are two errors, and they pull in different directions. Fewer impossible sentences do not mean the right distribution.
-# A measure of quality alone, like the right plot, prefers confidence; the left plot does not.
+# So there are two errors: words of one step that do not see each other, and words that are chosen by how they were drawn. A
+# measure of quality alone, like the right plot, shows only the first. Fewer impossible sentences do not mean the right
+# distribution.
 #
 # ## Captions of pictures
 #
@@ -465,8 +468,9 @@ claim(
 )
 
 # %% [markdown]
-# The loss of masked diffusion must prepare for all orders, and most of these are harder than from left to right. That is a
-# possible reason; it was not tested here. Now what is written:
+# This compares a value of $-\log p$ with a bound: masked diffusion's own $-\log p$ may be lower, by how much is not known here.
+# A possible reason for the rest is that it must prepare for all orders, and the other arm for one; this was not tested. Now
+# what is written:
 
 # %%
 evaluations, causal = (1, 2, 4, 8, 14), arm("causal")
@@ -504,7 +508,7 @@ plots.show(
     alt="Two line plots over 1, 2, 4, 8 and 14 evaluations. Left, grammatical captions: three orders begin at "
     "0.30. Confidence rises to 0.61 at 4 and 0.99 at 14, random to 0.49 and 0.79, position to 0.46 and 0.85. The "
     "autoregressive diamond at 14 is near 1. Right, true captions, from 0.30: confidence rises to 0.72, random and "
-    "position to 0.54 and 0.57, autoregressive is near 0.82.",
+    "position to 0.54 and 0.57, autoregressive is near 0.84.",
 )
 
 # %% tags=["nbval-ignore-output"]
@@ -542,8 +546,8 @@ for row in ("confidence", "random"):
 print(f"equal, by the grammar, any scene: {grammar['equal']:.3f}")
 
 # %% [markdown]
-# Confidence gives better sentences at the same cost, as in the exact language, and more that are true. In 14 steps it comes
-# nearer to the autoregressive network, which still writes the most true captions, in as many evaluations.
+# Confidence gives better sentences at the same cost, as in the exact language. In 14 steps, as many evaluations as the
+# autoregressive network takes, it comes near to that network (for true captions the margins overlap).
 #
 # Does it also narrow what is written, as in the exact language? The protocol had a second condition: of two captions that the
 # same network writes for one picture, both true, more are equal by confidence than in the random order. This cannot be told
@@ -571,9 +575,9 @@ for n in (3, 6, 12, 24):
     print(f"{n:2} steps: total variation {plain:.3f}, with eta = 0.25 {more:.3f}")
 
 # %% [markdown]
-# Both fall with more steps, and remasking is farther from the language at each number of them. It draws more words in each
-# step, so more words do not see each other, and an exact denoiser has no errors of its own to correct. The paper is about
-# trained networks. There:
+# Both fall with more steps, and remasking is farther from the language at each number of them. A likely reason: it draws more
+# words in each step, so more words do not see each other, and an exact denoiser has no errors of its own to correct. The paper
+# is about trained networks. There:
 
 # %%
 walks = lambda label: dict(
@@ -596,9 +600,9 @@ for label, row in (("without", "eta 0"), ("eta = 0.25", "eta 0.25")):
     print(f"{label}: grammatical {next(both):.3f}, true {next(both):.3f}")
 
 # %% [markdown]
-# More captions are grammatical, but not more are true of the picture: that cannot be told apart. Three trainings would have
-# seen a difference of about 0.06. So remasking helps this network to write captions, but not to describe the picture. A
-# grammatical caption can be wrong, and nothing in the sampler looks for words that do not fit.
+# For true captions no difference is seen; three trainings would have seen one of about 0.06. More captions are grammatical
+# (this was not among the conditions that were set before). A grammatical caption can still be wrong, and this sampler chooses
+# the words that it masks again at random, not those that do not fit.
 #
 # ## Guidance for words
 #
@@ -613,7 +617,7 @@ for label, row in (("without", "eta 0"), ("eta = 0.25", "eta 0.25")):
 # %% tags=["nbval-ignore-output"]
 predict(
     "masked-guidance.true",
-    "Random order, one word at a time, w = 1: about 0.53 of the captions are true. With w = 2?",
+    "Random order, one word at a time, w = 1: about 0.54 of the captions are true. With w = 2?",
     low=0,
     high=1,
 )
@@ -677,8 +681,8 @@ sentences(more, captions.WORDS, MASK, pictures[shown], captions.PAD)
 # - Captions in 4 steps: grammatical {{masked-captions.grammatical.a}} by confidence, {{masked-captions.grammatical.b}} in
 #   random order. Autoregressive {{masked-autoregressive.nats.a}} nats per caption, bound of masked diffusion
 #   {{masked-autoregressive.nats.b}}.
-# - Guidance did not help: true {{masked-guidance.true.a}} with $w = 2$, {{masked-guidance.true.b}} with $w = 1$. Remasking
-#   made more captions grammatical; true {{masked-remasking.true.a}}, without it {{masked-remasking.true.b}}.
+# - Guidance did not help: true {{masked-guidance.true.a}} with $w = 2$, {{masked-guidance.true.b}} with $w = 1$. For
+#   remasking no difference is seen: {{masked-remasking.true.a}}, without it {{masked-remasking.true.b}}.
 #
 # ## At full size
 #
