@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from course_lib.methods import masked
-from course_lib.process import rand, seeded
+from course_lib.process import seeded
 from course_lib.teaching.checks.check import Case, Check, after, on
 from course_lib.teaching.checks.outcome import Refused
 from course_lib.teaching.checks.spy import normal
@@ -30,8 +30,8 @@ LONG, SHARES, SHORT = words(3, 20_000), torch.tensor([0.2, 0.5, 0.9]), words(600
 
 def _masking(x0, t, mask, rng):
     """Words x0 (B, L), each masked with probability t (B,) of its sentence. Sahoo et al. 2024 (MDLM)."""
-    u = rand(*x0.shape, rng=rng).to(x0.device)
-    return torch.where(u < t.to(x0.device)[:, None], mask, x0)
+    u = torch.rand(x0.shape, generator=rng)
+    return torch.where(u < t[:, None], mask, x0)
 
 
 def _spread(fn: Callable) -> Tensor:
@@ -70,8 +70,8 @@ masking = Check(
     ],
     mistakes={
         "a word is masked with probability 1 - t, the signal's share": {"u < t": "u >= t"},
-        "all words of a sentence are masked together: draw a number for each word": {"*x0.shape, rng": "len(x0), 1, rng"},
-        "all sentences have the same masks: draw a number for each word": {"*x0.shape, rng": "1, x0.shape[1], rng"},
+        "all words of a sentence are masked together: draw a number for each word": {"x0.shape, gen": "(len(x0), 1), gen"},
+        "all sentences have the same masks: draw a number for each word": {"x0.shape, gen": "(1, x0.shape[1]), gen"},
         "all sentences are masked with the probability of the first": {"[:, None]": "[:1, None]"},
         "masked words become 0, which is a word": {"mask, x0)": "0, x0)"},
         "masked words become random words": {"mask, x0)": "torch.randint(4, x0.shape, generator=rng), x0)"},
