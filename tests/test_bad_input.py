@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from course_lib import denoisers, guidance, metrics, mixtures, muon, plots, prediction, process, samplers, schedules, training
-from course_lib.datasets import captions, digits, points, scenes, shapes, words
+from course_lib.datasets import captions, digits, markov, points, scenes, shapes, words
 from course_lib.denoisers import ExactDenoiser, Network
 from course_lib.files import ROOT
 from course_lib.methods import (
@@ -31,6 +31,8 @@ from course_lib.methods import (
     gan_vae,
     interpolation,
     latents,
+    masked,
+    masked_exact,
     one_step,
     rewards,
     sde,
@@ -66,7 +68,7 @@ from course_lib.teaching import answer, checks, claims, course_map, evidence, pr
 from course_lib.teaching.publish import address, build, claim_table, quiz_page
 from course_lib.teaching.quiz import Question, quiz
 from course_lib.widgets import attention as attention_widget
-from course_lib.widgets import dial, explorer, guess, guided, guided_models, paths, player, prompt, student, tradeoff
+from course_lib.widgets import dial, explorer, guess, guided, guided_models, paths, player, prompt, sentences, student, tradeoff
 from course_lib.widgets import guidance as guidance_widget
 from course_lib.zoo import checkpoints, drawbench, figures, models, remake
 from course_lib.zoo.recipes import (
@@ -482,6 +484,20 @@ api(
     distribution_matching.dmd_loss, generator=denoiser(EXACT_FLOW), fake=denoiser(EXACT_FLOW), real=denoiser(EXACT_FLOW),
     z=batch(P), rng=rng(), high=high,
 )
+SPOKEN = markov.random_language(seeded(0), 3, 4)
+SENTENCES = torch.tensor([[0, 3, 1, 3], [3, 3, 3, 3]])
+decoder = dict(denoiser=function(SPOKEN), z=row(SENTENCES, (3,)), n=whole(2))
+shares = {"None": None, "text": "x", "few": KEEP[:1], "large": KEEP * 2, "nan": KEEP * math.nan}
+api(masked.mask_tokens, x0=row(SENTENCES, (3,)), t=Kind(KEEP, shares), mask=whole(3, 0), rng=rng())
+spoken = dict(denoiser=function(SPOKEN), x0=row(SPOKEN.sample(2, seeded(1)), (3,)), mask=whole(3, 0), rng=rng())
+api(masked.masked_diffusion_loss, **spoken)
+api(masked.log_probabilities, denoiser=function(SPOKEN), z=row(SENTENCES, (3,)), mask=whole(3, 0))
+api(masked.guided_words, cond=function(SPOKEN), uncond=function(SPOKEN), w=number(2.0))
+api(masked.ancestral_words, **decoder, mask=whole(3, 0), eta=number(0.0, least=0, most=1), rng=rng())
+api(masked.parallel_decoding, **decoder, mask=whole(3, 0), order=word("random"), rng=rng())
+api(masked_exact.Enumerated, denoiser=function(SPOKEN), words=whole(3, 1), length=whole(4, 1))
+api(masked_exact.Enumerated(SPOKEN, 3, 4).decode, n=whole(2), order=word("random"))
+api(masked_exact.Enumerated(SPOKEN, 3, 4).ancestral, n=whole(2), eta=number(0.0, least=0, most=1))
 api(editing.sdedit, denoiser=on_chains, guide=batch(P), times=times(TIMES), rng=rng())
 keep = {"None": None, "text": "x", "half": KEEP / 2, "nan": KEEP * math.nan}
 api(
@@ -637,6 +653,9 @@ given = TEXT.given("a red circle")
 one_time = time_of(3, 20).but("two")
 api(hooks.cross_attention_maps, network=net(given), x_t=pictures.called("x"), t=one_time, side=whole(16, 1, 16))
 api(language.LanguageModel, width=whole(8), depth=whole(1), heads=whole(2, three=3))
+api(language.Captioner, width=whole(8), depth=whole(1), heads=whole(2, three=3), channels=whole(48))
+reads = dict(z=row(TOKENS[:, 1:], (3,), (2, 20)), picture=optional(into(torch.rand(2, 192), (2, 191))))
+api(language.Captioner(8, 1, 2).forward, "Captioner.forward", **reads)
 api(language.mask_words, tokens=row(TOKENS, (3,)), rng=rng(), share=number(0.15, least=0, most=1))
 LOGITS = torch.randn(2, 20, len(captions.WORDS), generator=seeded(0))
 chosen = {"None": None, "whole": TOKENS, "none": TOKENS < 0, "shape": TOKENS[:1] > 1}
@@ -727,6 +746,16 @@ pair = scenes.sample(2, seeded(0), ("pair",))
 api(captions.in_form, scene=a(pair, one=scenes.sample(2, seeded(0), ("one",))), form=word("inverted"))
 api(captions.tokens, captions=caption(numbers=[1, 2]))
 api(captions.words, row=row(TOKENS[0], (2, 20)))
+api(captions.read, captions=caption(numbers=[1, 2]).but("unknown", "long"))
+uneven = {"None": None, "text": "x", "nan": torch.ones(3) * math.nan, "uneven": torch.ones(3), "a row": torch.ones(3, 1)}
+api(
+    markov.MarkovLanguage, first=Kind(torch.ones(3) / 3, uneven), follow=batch(torch.ones(3, 3) / 3, (3, 2), (2, 3), (3, 3)),
+    length=whole(4),
+)
+api(markov.MarkovLanguage.__call__, self=Kind(SPOKEN, {}), z=row(SENTENCES, (2, 3)).but(large=SENTENCES + 9, low=SENTENCES - 1))
+api(SPOKEN.log_prob, x=row(SENTENCES % 3, (2, 3)).but(large=SENTENCES + 9))
+api(SPOKEN.sample, n=whole(2), rng=rng())
+api(markov.random_language, rng=rng(), words=whole(3, 3), length=whole(4))
 api(words.sample, n=whole(2), rng=rng())
 api(words.spelling, word=word("STAR", "star", "LONGER", "QI", "AB"), colour=word("red", "grey"), n=whole(1))
 api(words.Spelling, letters=index(SPELLING.letters, 16), colour=index(SPELLING.colour, 6))
@@ -802,6 +831,13 @@ curves |= {"None": None, "none": {}, "four": dict.fromkeys("bcde", [0, 1])}
 api(
     dial.dial, name=Kind("t", {"None": None, "3": 3}), values=Kind([1, 2], values), panels=Kind({"a": [X, X]}, panels),
     curves=Kind({"b": [0.1, 0.2]}, curves),
+)
+film_of = [masked.WordStep(t, z, (z < 3) * 0.5) for t, z in ((1.0, SENTENCES), (0.0, SENTENCES % 3))]
+runs = {"None": None, "none": {}, "a list": film_of, "one": {"a": film_of[:1]}, "numbers": {"a": [1, 2]}}
+some_words = Kind(("a", "b", "c"), {"None": None, "none": (), "numbers": (1, 2, 3)})
+api(
+    sentences.sentences, runs=Kind({"a": film_of}, runs, "runs.*"), words=some_words, mask=whole(3, 0),
+    pictures=optional(batch(RGB, (3, 3, 8, 8))), padding=whole(1, -1),
 )
 plane = dict(mixture=a(MIX, line=points.pair()), process=a(CHAIN), steps=whole(2, 1, 20), w=number(3.0))
 api(guided.guided_plane, **plane, label=optional(word(0, 9)))

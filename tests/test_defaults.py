@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from course_lib import metrics, plots
-from course_lib.datasets import captions, digits, points, scenes, shapes, words
+from course_lib.datasets import captions, digits, markov, points, scenes, shapes, words
 from course_lib.denoisers import NULL, ExactDenoiser, Network
 from course_lib.files import ROOT
 from course_lib.guidance import AutoGuidance, ClassifierGuided, ExactClassifier, Interval, NoisyClassifier, Rescaled
@@ -25,6 +25,8 @@ from course_lib.methods import (
     latents,
     one_step,
     rewards,
+    masked,
+    masked_exact,
     sde,
     sdxl,
     solvers,
@@ -153,6 +155,7 @@ LATENT, TIME, LABEL = (
 )
 SCENE, SPELLING = scenes.sample(4, seeded(0)), words.sample(4, seeded(0))
 TOKENS = captions.tokens(["a red circle", "two blue stars"])
+SPOKEN, MASKS = markov.random_language(seeded(0), 3, 4), torch.full((2, 4), 3)
 torch.manual_seed(0)
 
 
@@ -179,6 +182,7 @@ NETS = {
     "detector": detector.SceneDetector(8),
     "autoencoder": autoencoder.Autoencoder(2, 4, 8),
     "language": language.LanguageModel(8, 1, 2),
+    "captioner": language.Captioner(8, 1, 2, causal=True),
 }
 for made in NETS.values():
     made.eval().requires_grad_(False)
@@ -210,6 +214,7 @@ FORWARD = {
     "detector": lambda net, to: (net(to(RGB)), net.features(to(RGB))),
     "autoencoder": lambda net, to: (net.gaussian(to(RGB)), net.decode(to(LATENT[..., :4, :4]))),
     "language": lambda net, to: net(TOKENS),
+    "captioner": lambda net, to: net(TOKENS[:, 1:]),
 }
 CALLS = {
     "schedules": lambda: (linear_beta(30), cosine_beta(5), geometric_sigma(5)),
@@ -281,6 +286,13 @@ CALLS = {
         one_step.shortcut_target(lambda z, r, t: z, P, *one_step.shortcut_times(len(P), rng=seeded(0))),
         result(one_step.jumps(one_step.AverageVelocity(_two_times()), P, RectifiedFlow().times(2))),
         distribution_matching.dmd_loss(*[ExactDenoiser(MIX, RectifiedFlow())] * 3, P, seeded(0)),
+    ),
+    "masked diffusion": lambda: (
+        [step.z for step in masked.ancestral_words(SPOKEN, MASKS, 3, 3, 0.5, seeded(0))],
+        [step.probability for step in masked.parallel_decoding(SPOKEN, MASKS, 2, 3, "confidence", seeded(0))],
+        masked.masked_diffusion_loss(SPOKEN, SPOKEN.sample(2, seeded(1)), 3, seeded(0)),
+        masked_exact.Enumerated(SPOKEN, 3, 4).bound(), masked_exact.Enumerated(SPOKEN, 3, 4).decode(2, "confidence"),
+        masked_exact.Enumerated(SPOKEN, 3, 4).ancestral(2, 0.5), captions.read("a red circle")[1].shape,
     ),
     "editing": lambda: (
         result(editing.repaint(EXACT, P, P[:, :1] > 0, P.flip(0), CHAIN.times(3), 2, seeded(0))), editing.blurred(0.5).back(X),

@@ -41,6 +41,7 @@ from course_lib.methods import (
 )
 from course_lib.methods.clip_guidance import ClipGuided
 from course_lib.methods.edm import EDM, Preconditioned, churn, edm_loss
+from course_lib.methods.masked import ancestral_words, guided_words, masked_diffusion_loss, parallel_decoding
 from course_lib.methods.solvers import deis, dpm_solver, plms, unipc
 from course_lib.nets.autoencoder import Autoencoder
 from course_lib.nets.classifier import TimedClassifier
@@ -48,7 +49,7 @@ from course_lib.nets.clip import CLIP, contrastive_loss
 from course_lib.nets.detector import SceneDetector
 from course_lib.nets.dit import DiT
 from course_lib.nets.embeddings import TwoTimes
-from course_lib.nets.language import mask_words
+from course_lib.nets.language import MASK, Captioner, mask_words
 from course_lib.nets.mlp import MLP
 from course_lib.nets.text import TextUNet
 from course_lib.nets.unet import UNet
@@ -289,6 +290,15 @@ def test_mixtures(t):
 # Losses and training
 
 
+def last_words(captioner, tokens):
+    """The words that two decoders write, and their probabilities, as a number on the device."""
+    z = torch.full_like(tokens, MASK)
+    guided = guided_words(captioner, lambda z: captioner(z, torch.ones(len(z), 192)), 2.0)
+    decoders = parallel_decoding(guided, z, 2, MASK, rng=seeded(0)), ancestral_words(captioner, z, 2, MASK, 0.5, seeded(0))
+    ends = [list(steps)[-1] for steps in decoders]
+    return sum((end.z.float() * end.probability.float()).mean() for end in ends)
+
+
 def losses(where):
     x, big = X.to(where), torch.rand(2, 3, 32, 32, generator=seeded(0)).to(where)
     network, teacher, student = unet(CHAIN), unet(CHAIN), unet(CHAIN, guided=True)
@@ -339,6 +349,9 @@ def losses(where):
     autoencoder = Autoencoder(4, 4, 16).to(DEVICE)
     yield "autoencoder", lambda: latents.autoencoder_loss(autoencoder, big, 0.1, seeded(0))
     yield "masked words", lambda: mask_words(tokens, seeded(0))[0].float().mean()
+    captioner = Captioner(16, 1).to(DEVICE)
+    yield "masked diffusion", lambda: masked_diffusion_loss(captioner, tokens[:, 1:].to(where), MASK, seeded(0))
+    yield "decoding", lambda: last_words(captioner, tokens[:, 1:].to(where))
 
 
 @HERE_AND_THERE

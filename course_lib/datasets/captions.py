@@ -116,6 +116,61 @@ def _sentence(shapes, colours, sizes, place, relation, count, chance: list[float
     return f"{thing(first, that=chance[4] > 0.8)} {of} {thing(second)}"
 
 
+_either = lambda words: "|".join(sorted(words, key=len, reverse=True))
+_NOUN = {word: i for i, shape in enumerate(SHAPES) for word in NOUNS[shape]}
+_SIZE = {word: i for i, size in enumerate(SIZES) for word in SIZE_WORDS[size]}
+_PLURAL = {PLURALS.get(word, f"{word}s"): i for word, i in _NOUN.items()}
+_PLACE = {phrase: i for i, place in enumerate(PLACES) for phrase in PLACE_WORDS[place]}
+_RELATION = {
+    of: (i, turned) for i, name in enumerate(RELATIONS) for turned, phrases in enumerate(RELATION_WORDS[name]) for of in phrases
+}
+_PLAIN = f"a (?:({_either(_SIZE)}) )?({_either(COLOURS)}) ({_either(_NOUN)})()()"
+_THAT = f"a (?:({_either(_SIZE)}) )?()()({_either(_NOUN)}) that is ({_either(COLOURS)})"
+_OF = f"({_either(_RELATION)})"
+_ONE = [re.compile(f"{thing}(?: ({_either(_PLACE)}))?") for thing in (_PLAIN, _THAT)]
+_PAIR = [re.compile(f"{thing} {_OF} {_PLAIN}") for thing in (_PLAIN, _THAT)]
+_INVERTED = re.compile(f"{_OF} {_PLAIN} is {_PLAIN}")
+_ALIKE = re.compile(f"({_either(NUMBERS)}) ({_either(COLOURS)}) ({_either(_PLURAL)})")
+
+
+def read(captions: Caption) -> tuple[Tensor, Scene]:
+    """Which captions `tell` can say of some scene of 'one', 'pair' or 'alike' (B,), and the scenes with what they mention.
+
+    The scene of a caption that it cannot say is empty. A caption is true of a picture where `scenes.matches` of the picture's
+    scene and this one has 'all'.
+    """
+    rows = [_read(caption) for caption in texts("captions", captions)]
+    table = torch.tensor([row or [NONE] * 14 for row in rows], device="cpu", dtype=torch.long)
+    objects = table[:, :12].view(-1, 3, MAX_OBJECTS)
+    grammatical = torch.tensor([row is not None for row in rows], dtype=torch.bool, device="cpu")
+    return grammatical, Scene(*objects.unbind(1), table[:, 12], table[:, 13])
+
+
+def _read(caption: str) -> list[int] | None:
+    """Shapes, colours and sizes of MAX_OBJECTS objects, place and relation; None for what is no caption."""
+
+    def thing(size, colour, noun, noun_that, colour_that) -> tuple[int, int, int]:
+        return _NOUN[noun or noun_that], COLOURS.index(colour or colour_that), _SIZE.get(size, NONE)
+
+    place = relation = NONE
+    if found := next(filter(None, (form.fullmatch(caption) for form in _ONE)), None):
+        objects, place = [thing(*found.groups()[:5])], _PLACE.get(found[6], NONE)
+    elif found := _ALIKE.fullmatch(caption):
+        objects = [(_PLURAL[found[3]], COLOURS.index(found[2]), NONE)] * (2 + NUMBERS.index(found[1]))
+    else:
+        parts = None
+        if found := next(filter(None, (form.fullmatch(caption) for form in _PAIR)), None):
+            parts = found[6], thing(*found.groups()[:5]), thing(*found.groups()[6:])
+        elif found := _INVERTED.fullmatch(caption):
+            parts = found[1], thing(*found.groups()[6:]), thing(*found.groups()[1:6])
+        if parts is None:
+            return None
+        (relation, turned), *both = _RELATION[parts[0]], parts[1], parts[2]
+        objects = both[::-1] if turned else both
+    columns = zip(*objects, *[(NONE,) * 3] * (MAX_OBJECTS - len(objects)))
+    return [value for column in columns for value in column] + [place, relation]
+
+
 def texts(name: str, value: Caption) -> Sequence[str]:
     """A text, or a list of one or more, as a list; raises TypeError or ValueError, with the argument's name, otherwise."""
     return [value] if isinstance(value, str) else validate.filled(name, value, str)

@@ -55,3 +55,38 @@ def masked_loss(logits: Tensor, tokens: Tensor, chosen: Tensor) -> Tensor:
     if validate.same_shape("chosen", chosen, "tokens", tokens).dtype != torch.bool or not chosen.any():
         raise ValueError(f"chosen must be True for at least one word, got {chosen.dtype} without")
     return cross_entropy(logits[chosen], tokens[chosen])
+
+
+class Captioner(nn.Module):
+    """Words z (B, L) and a picture to logits of the word at each position, (B, L, words): a transformer over both.
+
+    `picture` (B, 4 channels), the features of a picture's quarters (`SceneDetector.features`), stands before the words as four
+    tokens. None, or a row of zeros, is the null condition. There is no input of time: the masks of z show it. With `causal`,
+    for an autoregressive model, the logits at a position depend on the picture and on the words before it alone. Tokens are of
+    `captions.WORDS`, without the start token, whose number is MASK; so L is at most LENGTH - 1.
+    """
+
+    def __init__(self, width: int = 64, depth: int = 3, heads: int = 4, causal: bool = False, channels: int = 48):
+        super().__init__()
+        validate.sizes(width=width, depth=depth, channels=channels)
+        validate.divides("heads", heads, "width", width)
+        self.channels, self.causal = channels, causal
+        self.word = nn.Embedding(len(captions.WORDS), width)
+        self.position = nn.Parameter(0.1 * torch.randn(4 + captions.LENGTH, width))
+        self.picture = nn.Linear(channels, width)
+        layer = nn.TransformerEncoderLayer(width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
+        self.layers = nn.TransformerEncoder(layer, depth, nn.LayerNorm(width), enable_nested_tensor=False)
+        self.logits = nn.Linear(width, len(captions.WORDS))
+
+    @runs_on_its_device
+    def forward(self, z: Tensor, picture: Tensor | None = None) -> Tensor:
+        B, L = validate.indices("z", z, "L").shape
+        if L >= captions.LENGTH:
+            raise ValueError(f"z must have at most {captions.LENGTH - 1} words, got {L}")
+        picture = self.picture.weight.new_zeros(B, 4 * self.channels) if picture is None else picture
+        quarters = validate.shape("picture", picture, 4 * self.channels).unflatten(1, (self.channels, 4)).transpose(1, 2)
+        if self.causal:  # the word before each position; before the first, the start token, which has MASK's number
+            z = torch.cat([torch.full_like(z[:, :1], MASK), z[:, :-1]], 1)
+        h = torch.cat([self.picture(quarters), self.word(z)], 1) + self.position[: 4 + L]
+        later = torch.ones(4 + L, 4 + L, dtype=torch.bool, device=h.device).triu(1) if self.causal else None
+        return self.logits(self.layers(h, mask=later)[:, 4:])

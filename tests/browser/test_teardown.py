@@ -5,6 +5,7 @@ import torch
 
 from course_lib.datasets import points
 from course_lib.denoisers import ExactDenoiser
+from course_lib.methods.masked import WordStep
 from course_lib.mixtures import GaussianMixture
 from course_lib.process import DDPM, seeded
 from course_lib.samplers import Step, ddim
@@ -17,6 +18,7 @@ from course_lib.widgets.guidance import guidance_explorer
 from course_lib.widgets.guided import guided_plane
 from course_lib.widgets.paths import paths
 from course_lib.widgets.player import play
+from course_lib.widgets.sentences import sentences
 from course_lib.widgets.student import student
 from course_lib.zoo import models
 
@@ -91,6 +93,7 @@ def model(labels, w, noise, steps, sampler):
     yield Step(0, (noise / (1 + w)).clamp(-1, 1))
 
 
+WORD_STEPS = [WordStep(1 - k, torch.full((1, 2), 2 - k), torch.full((1, 2), float(k))) for k in (0, 1)]
 WIDGETS = {
     "player": lambda: play(list(ddim(EXACT, torch.randn(50, 2, generator=seeded(0)), PROCESS.times(100)))),
     "paths": lambda: paths(EXACT, steps=5, n=2),
@@ -101,6 +104,7 @@ WIDGETS = {
     ),
     "guidance": lambda: guidance_explorer({"it": model}).page,
     "guess": lambda: predict("a.b", "?", low=0, high=1),
+    "sentences": lambda: sentences({"it": WORD_STEPS}, ("a", "b"), 2),
     "dial": lambda: dial("t", [0, 1, 2], {"edit": PICTURES}, {"realism": [0.1, 0.5, 0.9]}),
 }
 
@@ -117,7 +121,7 @@ def run(page, html: str, kind: str) -> None:
     """Runs the cell, waits for its widget, and moves it, or sees it move."""
     page.evaluate(RUN, html)
     drawn = {"player": "frame", "paths": "share", "student": "drawn", "guided": "distance", "dial": "at", "guess": "state"}
-    drawn = (drawn | {"draw": "points"}).get(kind)
+    drawn = (drawn | {"draw": "points", "sentences": "at"}).get(kind)
     page.wait_for_selector(f"#cell .course-{kind}" + (f"[data-{drawn}]" if drawn else " canvas"))
     if kind == "draw":
         page.get_by_role("button", name="moons").click()

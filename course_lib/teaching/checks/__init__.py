@@ -35,6 +35,7 @@ with own_defaults():  # the data of the checks are tensors
     from course_lib.teaching.checks.guidance import classifier_loss, guided_sampling, guided_score
     from course_lib.teaching.checks.imagen import dynamic_threshold, hidden_words, text_to_image
     from course_lib.teaching.checks.latents import latent_diffusion, quantize
+    from course_lib.teaching.checks.masked import confidence_decoding, masking, word_loss
     from course_lib.teaching.checks.one_step import distribution_matching, dmd_gradient, meanflow_target
     from course_lib.teaching.checks.rewards import dpo_loss, interval_guidance, particle_sampler
     from course_lib.teaching.checks.score import annealed_langevin, score_from_eps
@@ -48,18 +49,19 @@ with own_defaults():  # the data of the checks are tensors
 # fmt: off
 __all__ = [
     "add_noise", "adversarial_value", "annealed_langevin", "attention_share", "augmented", "cascade",
-    "classifier_free_sampling", "classifier_loss", "clip_guided_eps", "consistency_distillation",
-    "consistency_function", "consistency_sampling", "consistent", "contrastive_loss", "cosine_beta",
-    "count_operations", "coupling", "cross_attention", "ddim_inversion", "ddim_sampler", "detect_mark",
-    "distribution_matching", "dit_block", "divergence", "dmd_gradient", "dpm_multistep", "dpo_loss", "dps_sampler",
-    "dropout_training", "dynamic_threshold", "elbo", "flow_sampler", "flow_training", "from_v", "guided_sampling",
-    "guided_score", "halving", "hidden_words", "identity_residual", "interval_guidance", "joint_attention",
-    "karras_times", "latent_diffusion", "mark_noise", "meanflow_target", "memorisation_score", "micro_embedding",
-    "micro_training", "ode_likelihood", "particle_sampler", "patchify", "posterior", "precondition", "prior_loss",
-    "quantize", "refiner_loss", "reflow", "repaint_sampler", "residual_block", "reverse_chain", "reverse_sde",
-    "sampling_loop", "score_from_eps", "self_attention", "sinusoidal", "slerp", "solution", "student_target",
-    "text_to_image", "train_clip", "train_gan", "training_loop", "truncated_snr", "unclip_sampling", "unet_forward",
-    "upsampler_loss", "velocity_loss",
+    "classifier_free_sampling", "classifier_loss", "clip_guided_eps", "confidence_decoding",
+    "consistency_distillation", "consistency_function", "consistency_sampling", "consistent", "contrastive_loss",
+    "cosine_beta", "count_operations", "coupling", "cross_attention", "ddim_inversion", "ddim_sampler",
+    "detect_mark", "distribution_matching", "dit_block", "divergence", "dmd_gradient", "dpm_multistep", "dpo_loss",
+    "dps_sampler", "dropout_training", "dynamic_threshold", "elbo", "flow_sampler", "flow_training", "from_v",
+    "guided_sampling", "guided_score", "halving", "hidden_words", "identity_residual", "interval_guidance",
+    "joint_attention", "karras_times", "latent_diffusion", "mark_noise", "masking", "meanflow_target",
+    "memorisation_score", "micro_embedding", "micro_training", "ode_likelihood", "particle_sampler", "patchify",
+    "posterior", "precondition", "prior_loss", "quantize", "refiner_loss", "reflow", "repaint_sampler",
+    "residual_block", "reverse_chain", "reverse_sde", "sampling_loop", "score_from_eps", "self_attention",
+    "sinusoidal", "slerp", "solution", "student_target", "text_to_image", "train_clip", "train_gan",
+    "training_loop", "truncated_snr", "unclip_sampling", "unet_forward", "upsampler_loss", "velocity_loss",
+    "word_loss",
 ]
 # fmt: on
 
