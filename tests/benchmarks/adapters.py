@@ -8,10 +8,10 @@ shape    Five drawn pictures of crosses, a shape that text2shape was not trained
          `word`: the new embedding alone (textual inversion), all pictures new;
          `all`: every weight, all pictures new;
          `all, prior`: every weight, half of the pictures new and half from 200 that the base model drew from captions of its
-         training grammar (15 DDIM steps, w = 3): it differs from `all` in that half alone;
+         training grammar (12 DDIM steps, w = 3): it differs from `all` in that half alone;
          `lora 1`, `lora 4`, `lora 16`: pictures as in `all, prior`, low-rank updates of the convolutions at LAYERS and the new
          embedding. The rates are by kind of weight (RATES), from single trainings with seed 100, which are not stored.
-         Figures, at w = 3, 15 DDIM steps, the same noises for all: of N pictures of single crosses, the share in which a
+         Figures, at w = 3, 12 DDIM steps, the same noises for all: of N pictures of single crosses, the share in which a
          detector that was trained on crosses, too, finds one object, a cross of the colour that the caption names (`new`), and
          that share among the two colours that are not in the five pictures (`new colours`); of N captions of the training
          grammar, the share of those that the base model draws right, by the shipped detector, that are still right (`kept`);
@@ -48,10 +48,10 @@ from course_lib.samplers import sample
 from course_lib.training import denoising_loss, train
 from course_lib.zoo import crosses, models
 
-STEPS, BATCH, MARKS = 200, 16, (25, 50, 100, 200)
-N, DDIM, CONTROL = 64, 15, 300
+STEPS, BATCH, MARKS = 160, 16, (20, 40, 80, 160)
+N, DDIM, CONTROL = 48, 12, 250
 LAYERS = ("8x8_block0", "16x16_block0")
-RATES = {"word": 3e-2, "all": 5e-4, "lora": 1e-2, "control": 2e-3}
+RATES = {"word": 3e-2, "all": 6e-4, "lora": 1e-2, "control": 2e-3}
 ARMS = ("word", "all", "all, prior", "lora 1", "lora 4", "lora 16")
 NOUNS = tuple(scenes.SHAPES)
 SEEN = [scenes.COLOURS.index(row[0]) for row in crosses.FIVE]
