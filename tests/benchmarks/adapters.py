@@ -31,15 +31,19 @@ The same must not hold: of `all` at other noises in the place of `all, prior`; o
 of `permuted` in the place of `overlap`. Fixed before the runs that are stored.
 """
 
+import base64
+import io
 from dataclasses import replace
 from functools import cache
 from time import process_time
 
 import torch
+from PIL import Image
 from rows import BUILD as BUILT
 from rows import Benchmark, Part, load_or_train, measure
 from scores import rounded
 
+from course_lib import plots
 from course_lib.datasets import captions, scenes, shapes
 from course_lib.guidance import classifier_free
 from course_lib.methods import adapters
@@ -135,6 +139,13 @@ def drawn(network, tokens, seed):
     return x.clamp(-1, 1)
 
 
+def sheet(*rows) -> str:
+    """Rows of pictures (n, 3, 32, 32) as one PNG, in base64."""
+    out = io.BytesIO()
+    Image.fromarray((plots.grid(torch.cat(rows), len(rows[0]), 0) * 255).round().astype("uint8")).save(out, format="png")
+    return base64.b64encode(out.getvalue()).decode()
+
+
 def old_right(network, n: int = N, seed: int = 11):
     """In which of the first n pictures of old captions (n,) all that is mentioned is right."""
     *_, tokens, wanted = tests()
@@ -177,7 +188,10 @@ def shape_row(arm: str, seed: int) -> dict:
         path = BUILT / f"{arm.replace(' ', '')}-{seed}.safetensors"
         adapters.save_adapter(path, network)
         row["bytes"] = path.stat().st_size
-    return rounded(row) | ({"curve": curve} if curve else {})
+    more = {"curve": curve} if curve else {}
+    if seed == 0:
+        more["sheet"] = sheet(*(drawn(network, tests()[i][:6], 12) for i in (0, 2)))
+    return rounded(row) | more
 
 
 def untrained(**_) -> dict:
