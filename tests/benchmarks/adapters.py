@@ -55,7 +55,7 @@ from course_lib.zoo import crosses, models
 STEPS, BATCH, MARKS = 160, 16, (20, 40, 80, 160)
 N, DDIM, CONTROL = 48, 12, 250
 LAYERS = ("8x8_block0", "16x16_block0")
-RATES = {"word": 3e-2, "all": 6e-4, "lora": 1e-2, "control": 2e-3}
+RATES = {"word": 3e-2, "all": 6e-4, "lora": 2e-2, "control": 2e-3}
 ARMS = ("word", "all", "all, prior", "lora 1", "lora 4", "lora 16")
 NOUNS = tuple(scenes.SHAPES)
 SEEN = [scenes.COLOURS.index(row[0]) for row in crosses.FIVE]
