@@ -8,7 +8,7 @@ shape    Five drawn pictures of crosses, a shape that text2shape was not trained
          `word`: the new embedding alone (textual inversion), all pictures new;
          `all`: every weight, all pictures new;
          `all, prior`: every weight, half of the pictures new and half from 200 that the base model drew from captions of its
-         training grammar (12 DDIM steps, w = 3): it differs from `all` in that half alone;
+         training grammar (25 DDIM steps, w = 1: its own distribution): it differs from `all` in that half alone;
          `lora 1`, `lora 4`, `lora 16`: pictures as in `all, prior`, low-rank updates of the convolutions at LAYERS and the new
          embedding. The rates are by kind of weight (RATES), from single trainings with seed 100, which are not stored.
          Figures, at w = 3, 12 DDIM steps, the same noises for all: of N pictures of single crosses, the share in which a
@@ -80,7 +80,7 @@ def prior():
     """The base model's own pictures: tokens (200, LENGTH) and pictures (200, 3, 32, 32)."""
     rng = seeded(3)
     prompts, _ = captions.tell(scenes.sample(200, rng), rng)
-    x = sample(classifier_free(base(), prompts, 3.0), randn(200, 3, 32, 32, rng=rng), DDIM, batch=50)
+    x = sample(base().given(prompts), randn(200, 3, 32, 32, rng=rng), 25, batch=50)
     return captions.tokens(prompts), x.clamp(-1, 1)
 
 
