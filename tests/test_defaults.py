@@ -15,6 +15,7 @@ from course_lib.denoisers import NULL, ExactDenoiser, Network
 from course_lib.files import ROOT
 from course_lib.guidance import ClassifierGuided, ExactClassifier, NoisyClassifier
 from course_lib.methods import (
+    adapters,
     cascades,
     distillation,
     editing,
@@ -241,6 +242,11 @@ CALLS = {
         flow_matching.flow_matching_loss(ExactDenoiser(MIX, RectifiedFlow()), P, P.flip(0), seeded(0)),
         flow_matching.optimal_transport(P, P.flip(0), 2),
         flow_matching.reflow(ExactDenoiser(MIX, RectifiedFlow()), lambda flow, x0, eps: flow, P, 2)[1](P, 0.5).x0,
+    ),
+    "adapters": lambda: (
+        adapters.merge(adapters.add_lora(DENOISERS["text"], ["encoder.16x16_block0.conv1"], 2)).given("a star")(RGB, 5).x0,
+        adapters.add_word(DENOISERS["text"], ["star"]).given(adapters.tokens_with("cross", ["a cross"]))(RGB, 5).x0,
+        adapters.ControlNet(DENOISERS["text"].net).as_condition((["a star"] * len(RGB), adapters.outline(RGB))),
     ),
     "editing": lambda: (
         result(editing.repaint(EXACT, P, P[:, :1] > 0, P.flip(0), CHAIN.times(3), 2, seeded(0))), editing.blurred(0.5).back(X),
