@@ -79,8 +79,8 @@ def test_merged_equals_unmerged(base, strength):
 
 
 def test_an_update_has_its_rank_and_strength_scales_it(base):
-    layer = next(m for m in low_rank(base, 3).net.modules() if isinstance(m, adapters.LoRA))
-    assert torch.linalg.matrix_rank(layer.delta.flatten(1).double()) == 3
+    layer = low_rank(base, 3).net.get_submodule(LAYERS[0])
+    assert torch.linalg.matrix_rank(layer.delta.flatten(1), rtol=1e-5) == 3
     x = randn(2, layer.layer.in_channels, 8, 8, rng=seeded(3))
     at = {}
     for layer.strength in (0.0, 1.0, 0.5):
@@ -128,7 +128,7 @@ def test_at_the_models_own_distribution_the_prior_term_asks_for_no_change():
         denoising_loss(Network(net, process, "x0"), s * randn(200_000, 1, rng=seeded(5)), seeded(6)).backward()
         return float(net.factor.grad)
 
-    assert abs(slope(1.0)) < 2e-3 < 0.05 < slope(1.5)
+    assert abs(slope(1.0)) < 2e-3 < 0.03 < slope(1.5)
 
 
 def test_a_controlnet_is_its_base_at_the_start_and_not_after_a_step(base):

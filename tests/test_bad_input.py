@@ -431,7 +431,8 @@ api(
 worded = net(TEXT)
 low_rank = net(adapters.add_lora(adapters.add_word(TEXT, ["star"]), ["encoder.16x16_block0.conv1"], 2))
 layer_names = Kind(["encoder.16x16_block0.conv1"], {"None": None, "empty": [], "3": 3, "numbers": [3]})
-api(adapters.add_word, network=worded, like=Kind(["star"], {"None": None, "empty": [], "3": 3, "unknown": ["dragon"]}, "like|captions?"))
+nouns = Kind(["star"], {"None": None, "empty": [], "3": 3, "unknown": ["dragon"]}, "like|captions?")
+api(adapters.add_word, network=worded, like=nouns)
 api(adapters.add_lora, network=worded, layers=layer_names, rank=whole(2), seed=whole(0, 0))
 api(adapters.at_strength, network=low_rank, strength=number(0.5))
 api(adapters.merge, network=low_rank)
@@ -442,7 +443,7 @@ api(
     weight=number(1.0, least=0), rng=rng(),
 )
 api(adapters.outline, x=batch(RGB, (2, 1, 32, 32)))
-api(adapters.overlap, a=batch(RGB[:, :1]).but("nan", "inf", "one row"), b=into(RGB[:, :1], (2, 1, 8, 8)))
+api(adapters.overlap, a=batch(RGB[:, :1]), b=into(RGB[:, :1], (2, 1, 8, 8)))
 api(adapters.ControlNet, "ControlNet", base=module(TEXT.net), hidden=whole(4))
 api(flow_matching.flow_matching_loss, denoiser=on_flows, x0=batch(P), eps=batch(P, (5, 2)), rng=rng())
 api(flow_matching.optimal_transport, x0=batch(P), eps=batch(P, (5, 2)), size=whole(2))

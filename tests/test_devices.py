@@ -22,6 +22,7 @@ from course_lib.guidance import (
     classifier_free,
 )
 from course_lib.methods import (
+    adapters,
     cascades,
     distillation,
     editing,
@@ -273,6 +274,12 @@ def losses(where):
     yield "flow", lambda: denoising_loss(unet(FLOW, "flow").given(LABEL), x, seeded(1))
     coupled = lambda: flow_matching.optimal_transport(x, x.flip(0), 2)
     yield "coupled", lambda: flow_matching.flow_matching_loss(unet(FLOW, "flow").given(LABEL), x, coupled(), seeded(1))
+    worded = adapters.add_lora(adapters.add_word(text_unet(), ["star"]), ["encoder.16x16_block0.conv1"], 2)
+    both = adapters.tokens_with("cross", ["a cross", "a red star"]), big
+    yield "prior preservation", lambda: adapters.prior_preservation_loss(worded, both, both, rng=seeded(1))
+    control = Network(adapters.ControlNet(text_unet().net).to(DEVICE), CHAIN, "v")
+    lines = adapters.outline(big)
+    yield "control", lambda: denoising_loss(control.given((["a star", "a box"], lines)), big, seeded(1))
     noisy = NoisyClassifier(TimedClassifier().to(DEVICE), CHAIN)
     yield (
         "classifier",

@@ -80,7 +80,7 @@ class LoRA(nn.Module):
         self.layer, self.strength = layer, 1.0
         start = randn(validate.at_least("rank", rank, 1), *inward, rng=rng) / layer.weight[0].numel() ** 0.5
         self.down = nn.Parameter(start.to(layer.weight))
-        self.up = nn.Parameter(torch.zeros(out, rank).to(layer.weight))
+        self.up = nn.Parameter(layer.weight.new_zeros(out, rank))
 
     @property
     def delta(self) -> Tensor:
@@ -184,6 +184,7 @@ def prior_preservation_loss(
     `new` and `prior` are captions and pictures (B, ...), of which the second were drawn by the base model. A tenth of the
     captions is dropped.
     """
+    validate.instance("network", network, Network)
     validate.finite("weight", weight, 0)
     each = [
         denoising_loss(network.given(cond).drop_condition(0.1, rng), validate.batch(name, x0), rng)
@@ -200,7 +201,8 @@ def outline(x: Tensor) -> Tensor:
 
 def overlap(a: Tensor, b: Tensor) -> Tensor:
     """The intersection over union (B,) of outlines a and b (B, 1, H, W), each widened by one pixel; 1 where both are empty."""
-    wide = [max_pool2d(v, 3, 1, 1).bool().flatten(1) for v in (a, validate.same_shape("b", b, "a", a))]
+    validate.same_shape("b", b, "a", validate.batch("a", a, 1, "H", "W"))
+    wide = [max_pool2d(v, 3, 1, 1).bool().flatten(1) for v in (a, b)]
     both, either = (wide[0] & wide[1]).sum(1), (wide[0] | wide[1]).sum(1)
     return torch.where(either > 0, both / either.clamp(min=1), 1.0)
 
