@@ -20,7 +20,7 @@ shape    Five drawn pictures of crosses, a shape that text2shape was not trained
 outline  ControlNet on text2shape, CONTROL steps of 16 pictures of one or two objects, half of the captions dropped, three
          trainings. N captions of colours, shapes and relations alone, w = 3: `overlap` of the outlines of what is drawn with
          the outline given; `permuted`, with that of another caption; `base`, the base model's pictures, from the same noises.
-strength One adapter of rank 4, trained LONGER steps at the rate SLOWER (seed 0), stored as 16-bit floats, at strengths from 0 to
+strength One adapter of rank 4, trained LONGER steps at the rate SLOWER (seed 0), stored as 16-bit floats, at strengths of 0 to
          1.5: `new` and `kept` of 24 captions each. No claim is made of it.
 
 What decides, with the margins of evidence.py, three trainings an arm, paired by seed:
