@@ -1,6 +1,6 @@
 """A new shape for text2shape, and an outline as a condition: fine-tuning, LoRA, ControlNet (lesson 27).
 
-    python tests/benchmarks/adapters.py [shape | outline | strength | ranks] [--store]
+    python tests/benchmarks/adapters.py [shape | outline | ranks] [--store]
 
 shape    Five drawn pictures of crosses, a shape that text2shape was not trained on (red twice, yellow, blue, white).
          All arms add one word, whose embedding starts as the mean of the four nouns', and are trained STEPS steps of BATCH
@@ -20,8 +20,6 @@ shape    Five drawn pictures of crosses, a shape that text2shape was not trained
 outline  ControlNet on text2shape, CONTROL steps of 16 pictures of one or two objects, half of the captions dropped, three
          trainings. N captions of colours, shapes and relations alone, w = 3: `overlap` of the outlines of what is drawn with
          the outline given; `permuted`, with that of another caption; `base`, the base model's pictures, from the same noises.
-strength One adapter of rank 4, trained LONGER steps at the rate SLOWER (seed 0), stored as 16-bit floats, at strengths of 0 to
-         1.5: `new` and `kept` of 24 captions each. No claim is made of it.
 
 What decides, with the margins of evidence.py, three trainings an arm, paired by seed:
 - `kept` is higher for `all, prior` than for `all`;
@@ -61,7 +59,6 @@ N, DDIM, CONTROL = 48, 12, 160
 LAYERS = ("8x8_block0", "16x16_block0")
 RATES = {"word": 3e-2, "all": 6e-4, "lora": 2e-2, "control": 2e-3}
 ARMS = ("word", "all", "all, prior", "lora 1", "lora 4", "lora 16")
-LONGER, SLOWER = 320, 1e-2
 MAIN = ("word", "all", "all, prior", "lora 4")
 NOUNS = tuple(scenes.SHAPES)
 SEEN = [scenes.COLOURS.index(row[0]) for row in crosses.FIVE]
@@ -116,8 +113,8 @@ def start(arm: str, seed: int):
     return network
 
 
-def training(arm: str, network, seed: int, steps: int = STEPS, rate: float = 0.0):
-    """The states of an arm's training, at its own rate unless one is given."""
+def training(arm: str, network, seed: int):
+    """The states of an arm's training."""
     rng, (new, old) = seeded(seed), draws(BATCH // 2)
 
     def loss():
@@ -126,7 +123,7 @@ def training(arm: str, network, seed: int, steps: int = STEPS, rate: float = 0.0
             return denoising_loss(network.given(tokens).drop_condition(0.1, rng), x0, rng)
         return adapters.prior_preservation_loss(network, new(rng), old(rng), 1.0, rng) / 2
 
-    return train(loss, network.net, steps, lr=rate or RATES[arm.split(",")[0].split(" ")[0]])
+    return train(loss, network.net, STEPS, lr=RATES[arm.split(",")[0].split(" ")[0]])
 
 
 @cache
@@ -208,26 +205,6 @@ def untrained(**_) -> dict:
     return rounded(same | again | {"old right": float(base_right().double().mean())}) | {"new": [round(v, 4) for v in of_new]}
 
 
-def strength(**_) -> dict:
-    """New captions right and old ones kept of a stored adapter over its strength, and pictures as PNG in base64."""
-    path, network = BUILT / "longer.safetensors", start("lora 4", 0)
-    for _ in training("lora 4", network, 0, LONGER, SLOWER):
-        pass
-    adapters.save_adapter(path, network)
-    adapter = adapters.load_adapter(path, base())
-    tokens, mentioned, old, _ = tests()
-    found = {"values": [0, 0.25, 0.5, 0.75, 1, 1.25, 1.5], "new": [], "kept": [], "new sheets": [], "old sheets": []}
-    for value in found["values"]:
-        network = adapters.at_strength(adapter, value)
-        x = drawn(network, tokens[:24], 12)
-        seen = scenes.matches(checker().detect(x), mentioned[:24])["binding"][0]
-        found["new"].append(round(float(seen.double().mean()), 4))
-        found["kept"].append(round(kept(network, 24), 4))
-        found["new sheets"].append(sheet(x[:6]))
-        found["old sheets"].append(sheet(drawn(network, old[:6], 11)))
-    return found
-
-
 # The outline
 
 
@@ -294,7 +271,6 @@ def jobs(seeds, arms) -> list[dict]:
 PARTS = [
     Part("shape", lambda seeds: jobs(seeds, MAIN), shape_row, into="shape", once={"untrained": untrained}),
     Part("outline", lambda seeds: [{"seed": seed} for seed in seeds], outline_row, into="outline"),
-    Part("strength", once={"strength": strength}),
     Part("ranks", lambda seeds: jobs(seeds, ("lora 1", "lora 16")), shape_row, into="shape"),
 ]  # fmt: skip
 BENCH = Benchmark("adapters", PARTS, threads=1, table=table, indent=None)
