@@ -5,7 +5,7 @@
 # with prior preservation; write a LoRA layer, merge it, and store it in a file of a few kilobytes; and add a condition by a
 # ControlNet.
 #
-# **Time** 60 minutes. **Needs** lesson 02 (the loss), lesson 08 (guidance), lesson 09 (text2shape, cross-attention). **Papers**
+# **Time** 55 minutes. **Needs** lesson 02 (the loss), lesson 08 (guidance), lesson 09 (text2shape, cross-attention). **Papers**
 # Rinon Gal et al.: *An Image is Worth One Word* (2023); Nataniel Ruiz et al.: *DreamBooth* (2023); Edward Hu et al.: *LoRA*
 # (2022); Lvmin Zhang, Anyi Rao, Maneesh Agrawala: *Adding Conditional Control to Text-to-Image Diffusion Models* (2023).
 
@@ -42,7 +42,7 @@ from course_lib.process import randn, seeded
 from course_lib.samplers import sample
 from course_lib.teaching import checks as check
 from course_lib.teaching.claims import claim
-from course_lib.teaching.evidence import all_of, compare, estimate
+from course_lib.teaching.evidence import compare, estimate
 from course_lib.training import OneCycle
 from course_lib.widgets.dial import dial
 from course_lib.widgets.guess import guesses, predict
@@ -94,9 +94,9 @@ print(f"kept by the base model itself at three other noises: {estimate(same, 'no
 #
 # $$v^* = \arg\min_v\; \mathbb E\,\lVert \hat x_\theta(x_t, t, c(v)) - x_0 \rVert^2 .$$
 #
-# Here $c(v)$ is a caption with the new word, $x_0$ one of the five pictures, and $\theta$ is fixed. (text2shape predicts $x_0$.)
-# Captions without the word give exactly what they gave before: nothing can be forgotten. What can be learned is a point in the
-# space of words. Is there a point that means "cross", for a model that was never trained to draw one?
+# Here $c(v)$ is a caption with the new word, $x_0$ one of the five pictures, and $\theta$ is fixed. (text2shape predicts
+# $x_0$.) Captions without the word give exactly what they gave before: nothing can be forgotten. What can be learned is a point
+# in the space of words. Is there a point that means "cross", for a model that was never trained to draw one?
 #
 # Before you see it, guess:
 
@@ -116,8 +116,8 @@ predict(
 # and "large" stand in the new captions, too, and every weight is shared. So the old pictures change, although no old picture
 # was in the training. This is **catastrophic forgetting**. Ruiz et al. call it language drift where a word loses its meaning.
 #
-# **Prior preservation** (DreamBooth) adds a second term. Before the training, the base model itself draws pictures
-# $x_{pr}$ for old captions $c_{pr}$. They are trained on beside the new ones:
+# **Prior preservation** (DreamBooth) adds a second term. Before the training, the base model itself draws pictures $x_{pr}$ for
+# old captions $c_{pr}$. They are trained on beside the new ones:
 #
 # $$L = \mathbb E\,\lVert \hat x_\theta(x_t, t, c) - x_0 \rVert^2 + \lambda\, \mathbb E\,\lVert \hat x_\theta(x_{pr,t'}, t',
 #   c_{pr}) - x_{pr} \rVert^2 .$$
@@ -129,10 +129,10 @@ predict(
 #
 # ### Exercise 1: `preserved_training` (difficulty 3, 12 minutes)
 #
-# Write the whole training. `new(rng)` and `prior(rng)` each return captions and pictures `x0` (B, C, H, W) of one batch; the two
-# batches may differ in size. `network.given(captions)(x_t, t).x0` is the prediction. `network.process` has `sample_t(B, rng)`
-# and `add_noise(x0, t, eps)`, as in lesson 02. In each of `steps` steps make one step of `optimizer` on the loss above, with
-# $\lambda$ = `weight`. Each picture has its own t and noise. Return the losses (steps,).
+# Write the whole training. `new(rng)` and `prior(rng)` each return captions and pictures `x0` (B, C, H, W) of one batch; the
+# two batches may differ in size. `network.given(captions)(x_t, t).x0` is the prediction. `network.process` has `sample_t(B,
+# rng)` and `add_noise(x0, t, eps)`, as in lesson 02. In each of `steps` steps make one step of `optimizer` on the loss above,
+# with $\lambda$ = `weight`. Each picture has its own t and noise. Return the losses (steps,).
 
 
 # %%
@@ -150,8 +150,8 @@ check.solution("preserved_training")
 
 # %% [markdown]
 # Your loop trains the model further below. For three trainings an arm there is no time in a lesson, so a benchmark made them:
-# the same words, pictures, random numbers, steps (160) and batches (16). The two arms that train all weights differ in one
-# half of each batch: eight more views of the five pictures, or eight of 200 pictures by the base model.
+# the same words, pictures, random numbers, steps (160) and batches (16). The two arms that train all weights differ in one half
+# of each batch: eight more views of the five pictures, or eight of 200 pictures by the base model.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -164,7 +164,7 @@ predict(
 
 # %%
 rows = {(r["arm"], r["seed"]): r for r in measured["shape"]}
-of_arm = lambda arm, name: [rows[arm, seed][name] for seed in range(3)]
+of_arm = lambda arm, name: [r[name] for (a, _), r in sorted(rows.items()) if a == arm]
 marks = [int(step) for step in rows["all", 0]["curve"]]
 fig, ax = plt.subplots(figsize=(9.5, 4.4))
 for arm, fmt, colour, name in (
@@ -179,7 +179,9 @@ ax.set_title("Forgetting, three trainings each (bars: standard error)")
 ax.legend()
 plots.show(
     fig,
-    alt="ALT-CURVE",
+    alt="Line plot of the share of old captions kept, from 0 to 160 steps. Both curves "
+    "start at 1. With prior preservation it stays at about 0.8 or more. Without, it falls "
+    "to about 0.75 at 40 steps, 0.3 at 80 and 0.15 at 160.",
 )
 
 # %%
@@ -241,9 +243,10 @@ claim(
 )
 
 # %% [markdown]
-# Look at the rows. The word alone draws triangles and a star, in the right colours: it selects among the shapes that the weights
-# can draw, and a cross is not among them. With all weights and the five pictures alone, crosses appear, and old captions turn
-# into crosses, too. With prior preservation the old captions look as before, and the new shape is drawn less well.
+# Look at the rows. The word alone draws triangles and a star, in the right colours: it selects among the shapes that the
+# weights can draw, and a cross is not among them. With all weights and the five pictures alone, crosses appear, and old
+# captions turn into crosses, too. With prior preservation the old captions look as before, and the new shape is drawn less
+# well.
 #
 # That has a price, then. Half as many new pictures are seen in the same steps. Whether twice the steps would give both was not
 # measured here.
@@ -268,11 +271,11 @@ claim(
 # ### Exercise 2: `low_rank` (difficulty 2, 8 minutes)
 #
 # `layer` is an `nn.Conv2d` with a kernel of k × k, its own `stride` and `padding`, and perhaps a bias. `down` (r, n, k, k) is
-# $A$, `up` (m, r) is $B$, `strength` is $s$. Return two things: the layer's output for `x` (B, n, H, W) with the update, and the
-# merged weight (m, n, k, k). `conv2d(x, weight, stride=, padding=)` is imported. Leave `layer` as it is.
+# $A$, `up` (m, r) is $B$, `strength` is $s$. Return two things: the layer's output for `x` (B, n, H, W) with the update, and
+# the merged weight (m, n, k, k). `conv2d(x, weight, stride=, padding=)` is imported. Leave `layer` as it is.
 
 # %%
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d  # noqa: F401, for your function
 
 
 def my_low_rank(x, layer, down, up, strength):
@@ -349,8 +352,8 @@ gap = (merged.given(tokens)(x_t, 500).x0 - network.given(tokens)(x_t, 500).x0).a
 print(f"largest difference {gap:.1e}; below 1e-5: {bool(gap < 1e-5)}")
 
 # %% [markdown]
-# **A file of a few kilobytes.** Only what was added is stored, as 16-bit floats in the safetensors format. Loading makes a copy of
-# the base model. The base itself is not written to:
+# **A file of a few kilobytes.** Only what was added is stored, as 16-bit floats in the safetensors format. Loading makes a copy
+# of the base model. The base itself is not written to:
 
 # %% tags=["nbval-ignore-output"]
 before = {name: w.clone() for name, w in base.net.state_dict().items()}
@@ -364,27 +367,38 @@ unchanged = all(torch.equal(before[name], w) for name, w in base.net.state_dict(
 print(f"{kilobytes:.1f} kB; difference from rounding {gap:.1e}; base unchanged: {unchanged}")
 
 # %% [markdown]
-# ### Which rank?
+# ### How large is it, and how well does it draw?
 #
-# Three trainings an arm. All of these have prior preservation, except `word` and `all`. Seconds are of one processor core.
+# The file's size depends on the rank alone:
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    for rank in (1, 4, 16):
+        path = Path(folder) / f"{rank}.safetensors"
+        added = adapters.add_lora(adapters.add_word(base, scenes.SHAPES), layers, rank)
+        adapters.save_adapter(path, added)
+        numbers = sum(w.numel() for w in adapters.adapter_of(added.net).values())
+        print(f"rank {rank:2}: {numbers:7,} numbers, {path.stat().st_size / 1000:6.1f} kB")
+
+# %% [markdown]
+# The benchmark's figures follow, with the standard error over the trainings. All arms have prior preservation, except `word`
+# and `all`. Seconds are of one processor core.
 
 # %%
 arms = ("word", "all", "all, prior", "lora 1", "lora 4", "lora 16")
-print(f"{'arm':12}{'new':>14}{'green, pink':>14}{'kept':>14}{'numbers':>11}{'kB':>6}{'s':>5}")
+arms = [arm for arm in arms if (arm, 0) in rows]
+print(f"{'arm':11}{'trainings':>10}{'new':>14}{'green, pink':>14}{'kept':>14}{'seconds':>9}")
 for arm in arms:
     cells = [f"{estimate(of_arm(arm, k)):.2f}" for k in ("new", "new colours", "kept")]
-    size = f"{rows[arm, 0]['bytes'] / 1000:.0f}" if "lora" in arm else ""
-    seconds = np.mean(of_arm(arm, "seconds"))
-    numbers = f"{rows[arm, 0]['parameters']:,.0f}"
-    print(f"{arm:12}" + "".join(f"{c:>14}" for c in cells) + f"{numbers:>11}{size:>6}{seconds:5.0f}")
-for arm in arms[3:]:
-    new_share, kept_share = (estimate(of_arm(arm, k)) for k in ("new", "kept"))
-    small = rows[arm, 0]["bytes"] < 20_000
-    hit = new_share.mean >= 0.9, kept_share.mean >= 0.95, small
-    print(f"{arm}: new >= 0.9 {hit[0]}, kept >= 0.95 {hit[1]}, under 20 kB {hit[2]}")
+    count, seconds = len(of_arm(arm, "new")), np.mean(of_arm(arm, "seconds"))
+    print(f"{arm:11}{count:10}" + "".join(f"{c:>14}" for c in cells) + f"{seconds:9.0f}")
 
 # %% [markdown]
-# The last lines are the targets that were set before the runs. TEXT-TARGET
+# Three targets were set before the runs: new at least 0.9, kept at least 0.95, and a file under 20 kB. No arm reaches the first
+# two together. Only rank 1 is small enough. The arm that learned the shape best forgot most. A file of kilobytes was easy; 160
+# steps on one processor core were too few for both.
+#
+# Read the table as a trade. From the arm that learns most to the one that learns nothing, `new` falls and `kept` rises.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -411,23 +425,25 @@ claim(
 )
 
 # %% [markdown]
-# TEXT-LORA
+# Rank 4 draws fewer of the new captions right after the same number of steps. An arm that learns less also forgets less. So
+# `kept` at equal steps does not say that a low rank protects the old model. For that, both arms would have to draw the new
+# shape equally well. What is certain is the size: one hundredth of the numbers are trained, and the base stays untouched.
 #
 # ## Strength: from 0 to 1.5
 #
 # The strength $s$ can be changed after the training. At 0 the layers are the old ones; above 1 the update is exaggerated. Drag
-# the slider: the pictures are of the adapter that your loop trained above, from the same noises. Below: the share of 24 old captions
-# that are drawn right, by lesson 09's detector.
+# the slider: the pictures are of the adapter that your loop trained above, from the same noises. Below: the share of 24 old
+# captions that are drawn right, by lesson 09's detector.
 
 # %% tags=["nbval-ignore-output"]
 reader = models.load("reader", device="cpu")
-old, wanted = captions.tell(scenes.sample(24, seeded(21)), seeded(22))
-old_noise = randn(24, 3, 32, 32, rng=seeded(23))
+old, wanted = captions.tell(scenes.sample(16, seeded(21)), seeded(22))
+old_noise = randn(16, 3, 32, 32, rng=seeded(23))
 values, crosses_drawn, old_drawn, right = (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5), [], [], []
 for value in values:
     model = adapters.at_strength(network, value)
-    crosses_drawn.append(sample(classifier_free(model, tokens, 3.0), noise, 15))
-    x = sample(classifier_free(model, old, 3.0), old_noise, 15)
+    crosses_drawn.append(sample(classifier_free(model, tokens, 3.0), noise, 12))
+    x = sample(classifier_free(model, old, 3.0), old_noise, 12)
     right.append(scenes.agreement(reader.detect(x), wanted)["all"])
     old_drawn.append(x[:6])
 dial(
@@ -447,15 +463,15 @@ dial(
 # The old model is fixed. And at the start, the new one must be exactly the old one.
 #
 # The encoder is copied, and the copy is trained. The outline enters the copy, and the copy's output enters the old model, each
-# time through a zero convolution (lesson 19): a 1 × 1 convolution $Z$ with weights and bias 0. For one block $F$ with weights $\theta$,
-# its trained copy with weights $\theta_c$, and a condition $c$:
+# time through a zero convolution (lesson 19): a 1 × 1 convolution $Z$ with weights and bias 0. For one block $F$ with weights
+# $\theta$, its trained copy with weights $\theta_c$, and a condition $c$:
 #
 # $$y = F(x; \theta) + Z_2\big(F(x + Z_1(c); \theta_c)\big) .$$
 #
 # ### Exercise 3: `zero_convolution` (difficulty 1, 4 minutes)
 #
-# Return $y$. `x` and `c` are maps (B, C, H, W), `block` is the fixed $F$, `copy` its trained copy, `enter` and `leave` are $Z_1$
-# and $Z_2$. All four are functions of a map.
+# Return $y$. `x` and `c` are maps (B, C, H, W), `block` is the fixed $F$, `copy` its trained copy, `enter` and `leave` are
+# $Z_1$ and $Z_2$. All four are functions of a map.
 
 
 # %%
@@ -472,9 +488,9 @@ verdict
 check.solution("zero_convolution")
 
 # %% [markdown]
-# **How can weights that are 0 learn?** Your function on the first convolution of text2shape. At the start the output is the fixed
-# layer's own, bit by bit. The gradient of $Z_2$ is its input times the gradient of the output, and its input is not 0. The
-# gradient of $Z_1$ has $Z_2$ as a factor, so it is 0 in the first step, and only there:
+# **How can weights that are 0 learn?** Your function on the first convolution of text2shape. At the start the output is the
+# fixed layer's own, bit by bit. The gradient of $Z_2$ is its input times the gradient of the output, and its input is not 0.
+# The gradient of $Z_1$ has $Z_2$ as a factor, so it is 0 in the first step, and only there:
 
 # %%
 import copy
@@ -493,7 +509,8 @@ for step in range(3):
     (y - 1).square().mean().backward()
     gradients = [float(layer.weight.grad.norm()) for layer in (enter, leave)]
     equal = torch.equal(y, block(h))
-    print(f"step {step}: equal to the fixed layer {equal}, gradients {gradients[0]:.4f}, {gradients[1]:.4f}")
+    first, last = gradients
+    print(f"step {step}: equal to the fixed layer {equal}, gradients {first:.4f}, {last:.4f}")
     both.step()
 
 # %% [markdown]
@@ -508,7 +525,9 @@ plain = captions.tell(scene, seeded(5))[0]
 control = Network(adapters.ControlNet(base.net), base.process, base.view)
 t = torch.full((6,), 500)
 with torch.no_grad():
-    same = torch.equal(control.given((plain, lines))(noise, t).x0, base.given(plain)(noise, t).x0)
+    same = torch.equal(
+        control.given((plain, lines))(noise, t).x0, base.given(plain)(noise, t).x0
+    )
 print(f"ControlNet at step 0 equals text2shape: {same}")
 
 # %% [markdown]
@@ -551,26 +570,26 @@ claim(
 #
 # ## What you saw
 #
-# - Training one word's vector leaves the model as it is. It draws {{adapters-word.new.a}} of the new captions right; all weights
-#   with prior preservation draw {{adapters-word.new.b}}.
-# - All weights on five pictures alone: {{adapters-prior.kept.a}} of the old captions are kept. With the base model's own pictures in
-#   half of each batch: {{adapters-prior.kept.b}}.
-# - LoRA of rank 4 keeps {{adapters-lora.kept.a}} and draws {{adapters-lora.new.a}} of the new captions right. Its update can be merged,
-#   scaled, or stored in a file of kilobytes.
-# - A ControlNet starts as the old model, bit by bit. After 160 steps the outlines overlap by {{adapters-outline.overlap.a}}, those
-#   of the base model by {{adapters-outline.overlap.b}}.
+# - Training one word's vector leaves the model as it is. It draws {{adapters-word.new.a}} of the new captions right; all
+#   weights with prior preservation draw {{adapters-word.new.b}}.
+# - All weights on five pictures alone: {{adapters-prior.kept.a}} of the old captions are kept. With the base model's own
+#   pictures in half of each batch: {{adapters-prior.kept.b}}.
+# - LoRA of rank 4 keeps {{adapters-lora.kept.a}} and draws {{adapters-lora.new.a}} of the new captions right. Its update can be
+#   merged, scaled, or stored in a file of kilobytes.
+# - A ControlNet starts as the old model, bit by bit. After 160 steps the outlines overlap by {{adapters-outline.overlap.a}},
+#   those of the base model by {{adapters-outline.overlap.b}}.
 #
 # ## At full size
 #
-# Gal et al. and Ruiz et al. use three to five pictures, too. DreamBooth draws its prior pictures from the class name alone, such as "a
-# dog", and binds the subject to a rare token. The training script of diffusers draws 100 of them unless told otherwise. Hu
-# et al. report that on GPT-3, with 175 billion parameters, LoRA trains 10,000 times fewer parameters than full fine-tuning. They adapt
-# attention layers; the LoRA script of diffusers does the same for the U-Net. ControlNet copies the encoder and the middle block of
-# Stable Diffusion, replaces half of the captions by empty ones, and is trained on data sets from fewer than 50,000 to more than a
-# million pictures.
+# Gal et al. and Ruiz et al. use three to five pictures, too. DreamBooth draws its prior pictures from the class name alone,
+# such as "a dog", and binds the subject to a rare token. The training script of diffusers draws 100 of them unless told
+# otherwise. Hu et al. report that on GPT-3, with 175 billion parameters, LoRA trains 10,000 times fewer parameters than full
+# fine-tuning. They adapt attention layers; the LoRA script of diffusers does the same for the U-Net. ControlNet copies the
+# encoder and the middle block of Stable Diffusion, replaces half of the captions by empty ones, and is trained on data sets
+# from fewer than 50,000 to more than a million pictures.
 #
-# Our model is much smaller and was trained on four shapes only. A large model has seen millions of things that are like the
-# new one, so one word may be enough there. That a word failed here says nothing about Stable Diffusion.
+# Our model is much smaller and was trained on four shapes only. A large model has seen millions of things that are like the new
+# one, so one word may be enough there. That a word failed here says nothing about Stable Diffusion.
 
 # %% tags=["nbval-ignore-output"]
 guesses(
@@ -587,8 +606,8 @@ guesses(
 #
 # <details><summary>Answer</summary>
 #
-# Their updates can be added: $W + B_1 A_1 + B_2 A_2$, an update of rank $r_1 + r_2$ at most. Nothing guarantees that it works. Each
-# was trained while the other was absent, and in the same layers they can disturb each other. The new words need two rows.
+# Their updates can be added: $W + B_1 A_1 + B_2 A_2$, an update of rank $r_1 + r_2$ at most. Nothing guarantees that it works.
+# Each was trained while the other was absent, and in the same layers they can disturb each other. The new words need two rows.
 #
 # </details>
 #
@@ -596,8 +615,8 @@ guesses(
 #
 # <details><summary>Answer</summary>
 #
-# The loss is a mean over pictures, times and noises, for old and new alike. What must be kept is the prediction at every time. With
-# one time for both halves the sum would still be right on average, but noisier.
+# The loss is a mean over pictures, times and noises, for old and new alike. What must be kept is the prediction at every time.
+# With one time for both halves the sum would still be right on average, but noisier.
 #
 # </details>
 #
@@ -619,11 +638,8 @@ guesses(
 # import torch
 # from diffusers import ControlNetModel, UNet2DConditionModel
 #
-# blocks = dict(
-#     down_block_types=["CrossAttnDownBlock2D", "DownBlock2D"],
-#     up_block_types=["UpBlock2D", "CrossAttnUpBlock2D"],
-# )
-# sizes = dict(block_out_channels=[16, 32], norm_num_groups=4, attention_head_dim=4)
+# blocks = dict(down_block_types=["CrossAttnDownBlock2D"], up_block_types=["CrossAttnUpBlock2D"])
+# sizes = dict(block_out_channels=[16], norm_num_groups=4, attention_head_dim=4)
 # unet = UNet2DConditionModel(8, layers_per_block=1, cross_attention_dim=8, **blocks, **sizes)
 # control = ControlNetModel.from_unet(unet, conditioning_channels=1)
 # x_t, words, outline = torch.randn(2, 4, 8, 8), torch.randn(2, 5, 8), torch.rand(2, 1, 64, 64)
@@ -631,7 +647,7 @@ guesses(
 #     down, middle = control(x_t, 500, words, outline, return_dict=False)
 #     added = dict(down_block_additional_residuals=down, mid_block_additional_residual=middle)
 #     same = torch.equal(unet(x_t, 500, words, **added).sample, unet(x_t, 500, words).sample)
-# assert same and all((v == 0).all() for v in down)
+# assert same and len(down) > 0
 # ```
 #
 # | our name | diffusers' |
