@@ -28,6 +28,7 @@ course_map("27")
 import base64
 import io
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -43,7 +44,7 @@ from course_lib.samplers import sample
 from course_lib.teaching import checks as check
 from course_lib.teaching.claims import claim
 from course_lib.teaching.evidence import compare, estimate
-from course_lib.training import OneCycle
+from course_lib.training import OneCycle, denoising_loss, show_progress, train
 from course_lib.widgets.dial import dial
 from course_lib.widgets.guess import guesses, predict
 from course_lib.zoo import crosses, figures, models
@@ -208,15 +209,15 @@ claim(
 
 
 # %%
-def sheet(text, rows):
-    """The pictures (rows * n, 3, 32, 32) of a stored sheet."""
+def sheet(text):
+    """The pictures (n, 3, 32, 32) of a stored sheet."""
     x = torch.from_numpy(np.array(Image.open(io.BytesIO(base64.b64decode(text)))))
     x = x.float().permute(2, 0, 1) / 127.5 - 1
     return x.unfold(1, 32, 32).unfold(2, 32, 32).permute(1, 2, 0, 3, 4).flatten(0, 1)
 
 
 shown = ("word", "all", "all, prior")
-drawn = torch.cat([sheet(rows[arm, 0]["sheet"], 2) for arm in shown])
+drawn = torch.cat([sheet(rows[arm, 0]["sheet"]) for arm in shown])
 names = [f"{arm}: {kind}" for arm in shown for kind in ("new", "old")]
 plots.show(
     plots.pictures(drawn, 6, rows=names),
@@ -294,8 +295,8 @@ check.solution("low_rank")
 # ### Train it here
 #
 # Your two functions now do the whole job, live. The layers are the two convolutions of each block at 8 × 8 and 16 × 16. Each of
-# them computes with your `low_rank`, at rank 4. Your loop trains them, and the new word, for 320 steps: twice as many as in the
-# benchmark, at half its rate, in about half a minute.
+# them computes with your `low_rank`, at rank 4. Your loop trains them, and the new word, for 240 steps: half as many again as
+# in the benchmark, at half its rate, in about half a minute.
 
 # %% tags=["nbval-ignore-output"]
 network = adapters.add_word(base, scenes.SHAPES)
@@ -326,8 +327,8 @@ def prior(rng):
     return old_tokens[i], old_pictures[i]
 
 
-optimizer = OneCycle(network.net, 320, lr=1e-2)
-losses = my_preserved_training(network, new, prior, optimizer, 320, 1.0, seeded(1))
+optimizer = OneCycle(network.net, 240, lr=1e-2)
+losses = my_preserved_training(network, new, prior, optimizer, 240, 1.0, seeded(1))
 print(f"loss, first and last 20 steps: {losses[:20].mean():.3f}, {losses[-20:].mean():.3f}")
 
 # %% tags=["nbval-ignore-output"]
@@ -518,41 +519,67 @@ for step in range(3):
 # connections of the old model. An outline is made of a drawing: bright pixels with a dark neighbour. Bit by bit, before the
 # training:
 
+
 # %%
-scene = scenes.sample(6, seeded(3), ("one", "pair"))
-lines = adapters.outline(shapes.draw(scene, seeded(4)))
-plain = captions.tell(scene, seeded(5))[0]
+def described(n, rng):
+    """n captions without sizes and places, the pictures, and their outlines."""
+    scene = scenes.sample(n, rng, ("one", "pair"))
+    x = shapes.draw(scene, rng)
+    unsaid = torch.full_like(scene.size, scenes.NONE)
+    plain = captions.describe(replace(scene, size=unsaid, place=unsaid[:, 0]))
+    return plain, x, adapters.outline(x)
+
+
+plain, _, lines = described(6, seeded(3))
 control = Network(adapters.ControlNet(base.net), base.process, base.view)
 t = torch.full((6,), 500)
 with torch.no_grad():
-    same = torch.equal(
-        control.given((plain, lines))(noise, t).x0, base.given(plain)(noise, t).x0
-    )
+    ours = control.given((plain, lines))(noise, t).x0
+    same = torch.equal(ours, base.given(plain)(noise, t).x0)
 print(f"ControlNet at step 0 equals text2shape: {same}")
 
 # %% [markdown]
-# For the measurement the captions name colours, shapes and relations, but neither size nor place. Those are in the outline
-# alone. **Overlap** is the intersection over union of the outline given and that of the picture drawn, each widened by one
-# pixel. In training, half of the captions are left empty, as in the paper.
+# The captions name colours, shapes and relations, but neither size nor place. Those are in the outline alone. In training, half
+# of the captions are left empty, as in the paper. It takes a quarter of a minute:
+
+# %% tags=["nbval-ignore-output"]
+rng = seeded(30)
+
+
+def control_loss():
+    words, x0, outlines = described(16, rng)
+    cond = control.net.as_condition((words, outlines))
+    dropped = torch.rand(16, 1, generator=rng) < 0.5
+    cond = torch.where(dropped, control.net.null_for(cond), cond)
+    return denoising_loss(replace(control, cond=cond), x0, rng)
+
+
+show_progress(train(control_loss, control.net, 160, lr=2e-3), "ControlNet")
+plain_drawn = sample(classifier_free(base, plain, 3.0), noise, 15)
+drawn = sample(classifier_free(control, (plain, lines), 3.0), noise, 15)
+shown = torch.cat([2 * lines.expand(-1, 3, -1, -1) - 1, plain_drawn, drawn])
+plots.show(
+    plots.pictures(shown, 6, rows=["outline given", "text2shape", "ControlNet"]),
+    alt="Three rows of six pictures. First: the outlines given. Second: text2shape draws the "
+    "objects of the captions, mostly at other places. Third: the ControlNet draws them on "
+    "the outlines.",
+)
+
+# %% [markdown]
+# **Overlap** is the intersection over union of the outline given and that of the picture drawn, each widened by one pixel. A
+# benchmark measures it on 48 captions, with three trainings like yours.
 
 # %% tags=["nbval-ignore-output"]
 predict(
     "adapters-outline.overlap",
-    "After 160 steps of 16 pictures: the overlap of the outline given and the outline of "
-    "what is drawn?",
+    "After 160 steps of 16 pictures: the mean overlap of the outline given and the "
+    "outline of what is drawn?",
     low=0,
     high=1,
 )
 
 # %%
 control_rows = measured["outline"]
-x = sheet(control_rows[0]["sheet"], 3)
-plots.show(
-    plots.pictures(x, 6, rows=["outline given", "text2shape", "ControlNet"]),
-    alt="ALT-CONTROL",
-)
-
-# %%
 of_outline = lambda name: [row[name] for row in control_rows]
 above = lambda name: compare(of_outline(name), of_outline("base"))
 claim(
@@ -566,7 +593,8 @@ claim(
 )
 
 # %% [markdown]
-# TEXT-CONTROL
+# The base model is given the same captions and no outline. The null model has the right captions and the outline of another
+# one. The copy has 0.73 million parameters, two fifths of the model's. Like a LoRA file, it stands beside an untouched base.
 #
 # ## What you saw
 #
