@@ -70,7 +70,7 @@ plots.show(
 # drawings that it was not trained on, it finds:
 
 # %%
-measured = figures.read("adapters")
+measured = figures.raw("adapters")
 start = measured["untrained"]
 print(f"crosses, with their colour: {start['crosses detected']:.2%} right")
 print(f"the old shapes, with their colour: {start['others detected']:.2%} right")
@@ -426,9 +426,10 @@ claim(
 )
 
 # %% [markdown]
-# The two arms cannot be told apart in `kept`, and in `new` the trainings of rank 4 differ widely. So the miniature does not
-# show that a low rank protects the old model, nor that it learns less. What is certain is the size: one hundredth of the
-# numbers are trained, the base stays untouched, and nothing is lost when the file is removed.
+# Rank 4 and all weights cannot be told apart in `kept`, nor in `new`, where the trainings of rank 4 differ widely. By rank, the
+# table shows the trade again: with the rank `new` rises, and `kept` falls. So a low rank kept more where it also learned less.
+# What is certain is the size: at rank 4 one hundredth of the numbers are trained, the base stays untouched, and nothing is lost
+# when the file is removed. Only rank 1 fits into 20 kB; what it draws after more steps was not measured.
 #
 # ## Strength: from 0 to 1.5
 #
@@ -582,19 +583,24 @@ predict(
 control_rows = measured["outline"]
 of_outline = lambda name: [row[name] for row in control_rows]
 above = lambda name: compare(of_outline(name), of_outline("base"))
+gain = above("overlap")
+print(f"overlap, ControlNet less base {gain.difference:.2f}; above 0: {gain.higher}")
 claim(
     "adapters-outline",
     "A ControlNet, trained for 160 steps, draws pictures whose outlines overlap the one "
     "given by at least 0.3 more than those of the base model.",
-    figures=dict(overlap=above("overlap")),
+    figures=dict(overlap=gain),
     measured="overlap {overlap:.2f}",
     holds=lambda overlap: overlap.difference.above(0.3),
     null={"the outline of another caption": dict(overlap=above("permuted"))},
+    expected=None,
 )
 
 # %% [markdown]
-# The base model is given the same captions and no outline. The null model has the right captions and the outline of another
-# one. The copy has 0.73 million parameters, two fifths of the model's. Like a LoRA file, it stands beside an untouched base.
+# The gain is above 0 beyond its margin. The 0.3 were set before the runs, and three trainings are too few to say that they are
+# exceeded. The base model is given the same captions and no outline. The null model has the right captions and the outline of
+# another one. The copy has 0.73 million parameters, two fifths of the model's. Like a LoRA file, it stands beside an untouched
+# base.
 #
 # ## What you saw
 #
