@@ -10,7 +10,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -52,7 +52,7 @@ def add_word(network: Network, like: Sequence[str]) -> Network:
     Gal et al. 2023, section 3, start from the embedding of a word of the same kind. Raises ValueError for an unknown word.
     """
     validate.instance("net", validate.instance("network", network, Network).net, TextUNet)
-    net = copy.deepcopy(network.net).requires_grad_(False)
+    net: Any = copy.deepcopy(network.net).requires_grad_(False)
     net.text.word = NewWord(net.text.word, validate.filled("like", like, str))
     net.text.word.vector.requires_grad_(False)
     return replace(network, net=net, cond=None)
@@ -101,7 +101,7 @@ def add_lora(network: Network, layers: Sequence[str], rank: int, seed: int = 0) 
     A new word's vector does, too. Raises AttributeError for a layer that the net has not, TypeError for one that is neither
     linear nor a convolution.
     """
-    net = copy.deepcopy(validate.instance("network", network, Network).net).requires_grad_(False)
+    net: Any = copy.deepcopy(validate.instance("network", network, Network).net).requires_grad_(False)
     rng = seeded(seed)
     for name in validate.filled("layers", layers, str):
         parent, _, last = name.rpartition(".")
@@ -154,7 +154,7 @@ def load_adapter(path: Path, base: Network) -> Network:
 
     Raises FileNotFoundError where there is none, ValueError where it is not a safetensors file or is of another network.
     """
-    net = copy.deepcopy(validate.instance("base", base, Network).net)
+    net: Any = copy.deepcopy(validate.instance("base", base, Network).net)
     try:
         found = load(Path(path).read_bytes())
         for name in [name.removesuffix(".up") for name in found if name.endswith(".up")]:
@@ -222,10 +222,10 @@ class ControlNet(nn.Module):
         self.inward, self.encoder = (copy.deepcopy(part).requires_grad_() for part in (base.inward, base.encoder))
         names = [name for name, layer in base.encoder.items() if isinstance(layer, Block)]
         self.cross = nn.ModuleDict({name: copy.deepcopy(base.cross[f"encoder_{name}"]).requires_grad_() for name in names})
-        width = base.inward.out_channels
+        width, blocks = base.inward.out_channels, cast(Any, base.encoder)
         first = nn.Conv2d(base.patch**2, validate.at_least("hidden", hidden, 1), 3, padding=1)
         self.hint = nn.Sequential(first, nn.SiLU(), zero(nn.Conv2d(hidden, width, 1)))
-        channels = {name: base.encoder[name].conv2.out_channels for name in names}
+        channels = {name: blocks[name].conv2.out_channels for name in names}
         self.zero = nn.ModuleDict({name: zero(nn.Conv2d(c, c, 1)) for name, c in channels.items()})
 
     def as_condition(self, cond: Any) -> Tensor:
@@ -249,7 +249,7 @@ class ControlNet(nn.Module):
         emb = silu(self.base.time(time) + self.base.sentence(words[:, 0]))
         patch = self.base.patch
         h, added = self.inward(pixel_unshuffle(x, patch)) + self.hint(pixel_unshuffle(lines, patch)), {}
-        for name, layer in self.encoder.items():
+        for name, layer in cast(nn.ModuleDict, self.encoder).items():
             if isinstance(layer, Block):
                 h = self.cross[name](layer(h, emb), words, mask)
                 added[name] = self.zero[name](h)
