@@ -38,7 +38,7 @@ from course_lib.datasets import captions, scenes, shapes
 from course_lib.denoisers import Network
 from course_lib.guidance import classifier_free
 from course_lib.methods import adapters
-from course_lib.process import randn, seeded
+from course_lib.process import randn, randn_like, seeded  # noqa: F401, for your loop
 from course_lib.samplers import sample
 from course_lib.teaching import checks as check
 from course_lib.teaching.claims import claim
