@@ -21,6 +21,7 @@ from course_lib.datasets import captions, digits, markov, points, scenes, shapes
 from course_lib.denoisers import ExactDenoiser, Network
 from course_lib.files import ROOT
 from course_lib.methods import (
+    adapters,
     cascades,
     clip_guidance,
     distillation,
@@ -437,6 +438,23 @@ api(
     distillation.guided_consistency_loss, student=net(STUDENT), target=net(STUDENT), teacher=net(NET), x0=sized, label=several,
     n=whole(3, 1, 20), max_w=number(8.0), rng=rng(), min_w=number(0.0, most=8),
 )
+worded = net(TEXT)
+low_rank = net(adapters.add_lora(adapters.add_word(TEXT, ["star"]), ["encoder.16x16_block0.conv1"], 2))
+layer_names = Kind(["encoder.16x16_block0.conv1"], {"None": None, "empty": [], "3": 3, "numbers": [3]})
+nouns = Kind(["star"], {"None": None, "empty": [], "3": 3, "unknown": ["dragon"]}, "like|captions?")
+api(adapters.add_word, network=worded, like=nouns)
+api(adapters.add_lora, network=worded, layers=layer_names, rank=whole(2), seed=whole(0, 0))
+api(adapters.at_strength, network=low_rank, strength=number(0.5))
+api(adapters.merge, network=low_rank)
+api(adapters.save_adapter, path=Kind(UNUSED, {}), network=low_rank.but(untouched=TEXT))
+pictures_of = lambda name: Kind((TOKENS, RGB), {"floats": (TOKENS, RGB.long()), "one row": (TOKENS, RGB.flatten())}, name)
+api(
+    adapters.prior_preservation_loss, network=worded, new=pictures_of("new"), prior=pictures_of("prior"),
+    weight=number(1.0, least=0), rng=rng(),
+)
+api(adapters.outline, x=batch(RGB, (2, 1, 32, 32)))
+api(adapters.overlap, a=batch(RGB[:, :1]), b=into(RGB[:, :1], (2, 1, 8, 8)))
+api(adapters.ControlNet, "ControlNet", base=module(TEXT.net), hidden=whole(4))
 api(flow_matching.flow_matching_loss, denoiser=on_flows, x0=batch(P), eps=batch(P, (5, 2)), rng=rng())
 api(flow_matching.optimal_transport, x0=batch(P), eps=batch(P, (5, 2)), size=whole(2))
 api(

@@ -15,6 +15,7 @@ from course_lib.denoisers import NULL, ExactDenoiser, Network
 from course_lib.files import ROOT
 from course_lib.guidance import AutoGuidance, ClassifierGuided, ExactClassifier, Interval, NoisyClassifier, Rescaled
 from course_lib.methods import (
+    adapters,
     cascades,
     distillation,
     distribution_matching,
@@ -293,6 +294,11 @@ CALLS = {
         masked.masked_diffusion_loss(SPOKEN, SPOKEN.sample(2, seeded(1)), 3, seeded(0)),
         masked_exact.Enumerated(SPOKEN, 3, 4).bound(), masked_exact.Enumerated(SPOKEN, 3, 4).decode(2, "confidence"),
         masked_exact.Enumerated(SPOKEN, 3, 4).ancestral(2, 0.5), captions.read("a red circle")[1].shape,
+    ),
+    "adapters": lambda: (
+        adapters.merge(adapters.add_lora(DENOISERS["text"], ["encoder.16x16_block0.conv1"], 2)).given("a star")(RGB, 5).x0,
+        adapters.add_word(DENOISERS["text"], ["star"]).given(adapters.tokens_with("cross", ["a cross"]))(RGB, 5).x0,
+        adapters.ControlNet(DENOISERS["text"].net).as_condition((["a star"] * len(RGB), adapters.outline(RGB))),
     ),
     "editing": lambda: (
         result(editing.repaint(EXACT, P, P[:, :1] > 0, P.flip(0), CHAIN.times(3), 2, seeded(0))), editing.blurred(0.5).back(X),

@@ -25,6 +25,7 @@ from course_lib.guidance import (
     classifier_free,
 )
 from course_lib.methods import (
+    adapters,
     cascades,
     distillation,
     distribution_matching,
@@ -318,6 +319,12 @@ def losses(where):
     yield "shortcut", lambda: one_step.average_velocity_loss(u, x, x.flip(0), r, t, of_halves)
     matching = unet(FLOW, "flow").given(LABEL)
     yield "distribution matching", lambda: distribution_matching.dmd_loss(matching, matching, matching, x, seeded(1))
+    worded = adapters.add_lora(adapters.add_word(text_unet(), ["star"]), ["encoder.16x16_block0.conv1"], 2)
+    both = adapters.tokens_with("cross", ["a cross", "a red star"]), big
+    yield "prior preservation", lambda: adapters.prior_preservation_loss(worded, both, both, rng=seeded(1))
+    control = Network(adapters.ControlNet(text_unet().net).to(DEVICE), CHAIN, "v")
+    lines = adapters.outline(big)
+    yield "control", lambda: denoising_loss(control.given((["a star", "a box"], lines)), big, seeded(1))
     noisy = NoisyClassifier(TimedClassifier().to(DEVICE), CHAIN)
     yield (
         "classifier",

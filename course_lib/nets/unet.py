@@ -179,13 +179,22 @@ class UNet(nn.Module):
             raise ValueError("w must be given to a network that takes guidance as an input, got None")
         return emb + self.guidance(w / 100)
 
-    def run(self, x: Tensor, emb: Tensor, after: Callable[[str, Tensor], Tensor] = lambda name, h: h) -> Tensor:
-        """The output for x, given the embedding of time and condition (B, dim). `after(name, h)` maps each block's output."""
+    def run(
+        self,
+        x: Tensor,
+        emb: Tensor,
+        after: Callable[[str, Tensor], Tensor] = lambda name, h: h,
+        skip: Callable[[str, Tensor], Tensor] = lambda name, h: h,
+    ) -> Tensor:
+        """The output for x, given the embedding of time and condition (B, dim).
+
+        `after(name, h)` maps each block's output; `skip(name, h)` maps what the encoder's block passes to the decoder's.
+        """
         h, skips = self.inward(pixel_unshuffle(x, self.patch)), []
         for name, layer in self.encoder.items():
             if isinstance(layer, Block):
                 h = after(f"encoder_{name}", layer(h, emb))
-                skips.append(h)
+                skips.append(skip(name, h))
             else:
                 h = layer(h)
         for name, layer in self.decoder.items():

@@ -13,6 +13,7 @@ import difflib
 from course_lib.process import own_defaults
 
 with own_defaults():  # the data of the checks are tensors
+    from course_lib.teaching.checks.adapters import low_rank, preserved_training, zero_convolution
     from course_lib.teaching.checks.applications import consistent, dps_sampler, repaint_sampler
     from course_lib.teaching.checks.cascades import augmented, cascade, upsampler_loss
     from course_lib.teaching.checks.check import Check, Source
@@ -55,13 +56,13 @@ __all__ = [
     "detect_mark", "distribution_matching", "dit_block", "divergence", "dmd_gradient", "dpm_multistep", "dpo_loss",
     "dps_sampler", "dropout_training", "dynamic_threshold", "elbo", "flow_sampler", "flow_training", "from_v",
     "guided_sampling", "guided_score", "halving", "hidden_words", "identity_residual", "interval_guidance",
-    "joint_attention", "karras_times", "latent_diffusion", "mark_noise", "masking", "meanflow_target",
+    "joint_attention", "karras_times", "latent_diffusion", "low_rank", "mark_noise", "masking", "meanflow_target",
     "memorisation_score", "micro_embedding", "micro_training", "ode_likelihood", "particle_sampler", "patchify",
-    "posterior", "precondition", "prior_loss", "quantize", "refiner_loss", "reflow", "repaint_sampler",
-    "residual_block", "reverse_chain", "reverse_sde", "sampling_loop", "score_from_eps", "self_attention",
-    "sinusoidal", "slerp", "solution", "student_target", "text_to_image", "train_clip", "train_gan",
-    "training_loop", "truncated_snr", "unclip_sampling", "unet_forward", "upsampler_loss", "velocity_loss",
-    "word_loss",
+    "posterior", "precondition", "preserved_training", "prior_loss", "quantize", "refiner_loss", "reflow",
+    "repaint_sampler", "residual_block", "reverse_chain", "reverse_sde", "sampling_loop", "score_from_eps",
+    "self_attention", "sinusoidal", "slerp", "solution", "student_target", "text_to_image", "train_clip",
+    "train_gan", "training_loop", "truncated_snr", "unclip_sampling", "unet_forward", "upsampler_loss",
+    "velocity_loss", "word_loss", "zero_convolution",
 ]
 # fmt: on
 
