@@ -48,9 +48,9 @@ def labels(n: int) -> Tensor:
 
 def times_of(network: Network, spacing: str, steps: int) -> Tensor:
     """The times of ours (steps + 1,) of DDIMScheduler with that spacing."""
-    config = dict(scheduler_of(network.process, network.view).config)
-    config |= {"timestep_spacing": spacing.split(",")[0], "steps_offset": int(spacing.endswith("one later"))}
-    times = scheduler_times(type(scheduler_of(network.process, network.view)).from_config(config), steps)
+    named, later = spacing.split(",")[0], int(spacing.endswith("one later"))
+    own = scheduler_of(network.process, network.view)
+    times = scheduler_times(own.from_config(own.config, timestep_spacing=named, steps_offset=later), steps)
     if spacing.endswith("first at T"):
         times[0] = network.process.T
     return times
