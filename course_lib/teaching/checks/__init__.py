@@ -34,6 +34,7 @@ with own_defaults():  # the data of the checks are tensors
     from course_lib.teaching.checks.guidance import classifier_loss, guided_sampling, guided_score
     from course_lib.teaching.checks.imagen import dynamic_threshold, hidden_words, text_to_image
     from course_lib.teaching.checks.latents import latent_diffusion, quantize
+    from course_lib.teaching.checks.pipelines import euler_scale, pipeline_by_hand, unet_denoiser
     from course_lib.teaching.checks.score import annealed_langevin, score_from_eps
     from course_lib.teaching.checks.sd3 import flow_sampler, flow_training, joint_attention
     from course_lib.teaching.checks.sde import divergence, ode_likelihood, reverse_sde
@@ -46,15 +47,16 @@ with own_defaults():  # the data of the checks are tensors
 __all__ = [
     "add_noise", "adversarial_value", "annealed_langevin", "attention_share", "augmented", "cascade",
     "classifier_free_sampling", "classifier_loss", "clip_guided_eps", "consistency_distillation",
-    "consistency_function", "consistency_sampling", "consistent", "contrastive_loss", "cosine_beta", "coupling",
-    "cross_attention", "ddim_inversion", "ddim_sampler", "detect_mark", "divergence", "dpm_multistep",
-    "dps_sampler", "dropout_training", "dynamic_threshold", "elbo", "flow_sampler", "flow_training", "from_v",
-    "guided_sampling", "guided_score", "halving", "hidden_words", "identity_residual", "joint_attention",
-    "karras_times", "latent_diffusion", "mark_noise", "memorisation_score", "micro_embedding", "micro_training",
-    "ode_likelihood", "posterior", "precondition", "prior_loss", "quantize", "refiner_loss", "reflow",
-    "repaint_sampler", "residual_block", "reverse_chain", "reverse_sde", "sampling_loop", "score_from_eps",
-    "self_attention", "sinusoidal", "slerp", "solution", "student_target", "text_to_image", "train_clip",
-    "train_gan", "training_loop", "truncated_snr", "unclip_sampling", "unet_forward", "upsampler_loss",
+    "consistency_function", "consistency_sampling", "consistent", "contrastive_loss", "cosine_beta",
+    "coupling", "cross_attention", "ddim_inversion", "ddim_sampler", "detect_mark", "divergence",
+    "dpm_multistep", "dps_sampler", "dropout_training", "dynamic_threshold", "elbo", "euler_scale",
+    "flow_sampler", "flow_training", "from_v", "guided_sampling", "guided_score", "halving", "hidden_words",
+    "identity_residual", "joint_attention", "karras_times", "latent_diffusion", "mark_noise",
+    "memorisation_score", "micro_embedding", "micro_training", "ode_likelihood", "pipeline_by_hand",
+    "posterior", "precondition", "prior_loss", "quantize", "refiner_loss", "reflow", "repaint_sampler",
+    "residual_block", "reverse_chain", "reverse_sde", "sampling_loop", "score_from_eps", "self_attention",
+    "sinusoidal", "slerp", "solution", "student_target", "text_to_image", "train_clip", "train_gan",
+    "training_loop", "truncated_snr", "unclip_sampling", "unet_denoiser", "unet_forward", "upsampler_loss",
     "velocity_loss",
 ]
 # fmt: on
