@@ -107,6 +107,19 @@ def precision_row(n: int, seed: int, precision: str) -> dict:
     return {"figures": rounded({"error": error}, 5) | scored(made)}
 
 
+def table(found: dict) -> str:
+    """Markdown: each arm, the means over its noises."""
+    names = ("Frechet distance", "class accuracy", "brightness", "error")
+    lines = [f"| arm | steps | noises | {' | '.join(names)} |", "|---|---|---|" + "---|" * len(names)]
+    rows = [((r["spacing"], r["steps"]), r["figures"]) for r in found.get("spacing", [])]
+    rows += [((r["precision"], 10), r["figures"]) for r in found.get("precision", [])]
+    for arm, steps in dict.fromkeys(key for key, _ in rows):
+        of = [figures for key, figures in rows if key == (arm, steps)]
+        cells = (f"{sum(r[name] for r in of) / len(of):.4f}" if name in of[0] else "" for name in names)
+        lines.append(f"| {arm} | {steps} | {len(of)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 BENCH = Benchmark(
     "bridge",
     [
@@ -129,6 +142,7 @@ BENCH = Benchmark(
     ],
     amounts={"n": 500},
     seeds=tuple(range(5)),
+    table=table,
 )
 
 if __name__ == "__main__":
