@@ -150,7 +150,9 @@ def _samplers(known: dict[str, Any]) -> dict[str, Any]:
     from diffusers import StableDiffusionImg2ImgPipeline
 
     pipe, process, x = known["pipe"], known["process"], known["x"]
-    img2img = StableDiffusionImg2ImgPipeline(**pipe.components | {"scheduler": known["DDPM"]()}, requires_safety_checker=False)
+    img2img = StableDiffusionImg2ImgPipeline(
+        **pipe.components | {"scheduler": known["DDPM"](steps_offset=1)}, requires_safety_checker=False
+    )
     img2img.set_progress_bar_config(disable=True)
     times = scheduler_times(pipe.scheduler, STEPS)
 
