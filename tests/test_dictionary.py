@@ -43,7 +43,7 @@ def test_a_table_shows_its_rows_and_differences(known):
     table = dictionary.compare("time", known)
     page = table._repr_html_()
     assert page.count("<tr>") == len(table.rows) + 1 and "<code>scheduler.betas[t - 1]</code>" in page
-    assert "<td>SGM Uniform</td>" in page and "squared signal: process.alpha_bar(t) = " in repr(table)
+    assert "; SGM Uniform</td>" in page and "squared signal: process.alpha_bar(t) = " in repr(table)
 
 
 def test_a_wrong_row_is_found(known):

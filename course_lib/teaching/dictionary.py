@@ -207,13 +207,15 @@ class Table:
         return "\n".join(lines)
 
     def _repr_html_(self):
-        heads = ("", "papers", "here", "diffusers", "ComfyUI", "A1111", "difference")
-        cell = lambda text, tag="td", code=False: f"<{tag}>{f'<code>{text}</code>' if code and text else text}</{tag}>"
-        lines = ["".join(cell(head, "th") for head in heads)]
+        lines = ["<th></th><th>here, and below it in diffusers</th><th>ComfyUI; A1111</th><th>difference</th>"]
         for row, difference in zip(self.rows, self.differences):
             comfy, _, a1111 = map(str.strip, row.elsewhere.partition(";"))
-            texts = map(html.escape, (row.thing, row.letter, row.ours, row.theirs, comfy, a1111, f"{difference:.0e}"))
-            lines.append("".join(cell(text, code=i in (2, 3, 4)) for i, text in enumerate(texts)))
+            words = [f"<code>{html.escape(comfy)}</code>"] if comfy else []
+            words += [html.escape(a1111)] if a1111 else []
+            thing = f"{html.escape(row.thing)}<br>{html.escape(row.letter)}" if row.letter else html.escape(row.thing)
+            codes = "<br>".join(f"<code>{html.escape(code)}</code>" for code in (row.ours, row.theirs))
+            cells = (thing, codes, "; ".join(words), f"{difference:.0e}")
+            lines.append("".join(f'<td style="text-align:left">{cell}</td>' for cell in cells))
         body = "".join(f"<tr>{line}</tr>" for line in lines)
         return f'<div style="overflow-x:auto"><table>{body}</table></div>'
 

@@ -11,6 +11,9 @@ is the mean pixel in [-1, 1].
   digit of the same class with the noise of the first time, in the place of noise alone. Condition (Lin et al. 2023 recommend
   trailing): at 5 and at 10 steps the Frechet distance of trailing is below 0.9 times that of leading. Null: leading one time
   later.
+- `start`, written when `spacing` had been seen, on five new noises: leading times in 5 steps, the same with the first time moved
+  to T, nothing else, and all one later. Condition: the distance with the first time at T is below 0.9 times that of leading.
+  Null: all one later.
 - `precision`, 10 steps, trailing: the network in bfloat16 and x in float32, as `from_diffusers` has it; x in bfloat16, too, as
   diffusers' own loop has it; weights rounded to bfloat16 for arithmetic in float32; weights rounded to 5, 3, 2 and 1 binary
   digits after the leading one (bfloat16 has 7). `error` is the root mean square difference per pixel from the digits in
@@ -112,6 +115,7 @@ def table(found: dict) -> str:
     names = ("Frechet distance", "class accuracy", "brightness", "error")
     lines = [f"| arm | steps | noises | {' | '.join(names)} |", "|---|---|---|" + "---|" * len(names)]
     rows = [((r["spacing"], r["steps"]), r["figures"]) for r in found.get("spacing", [])]
+    rows += [((f"{r['spacing']}, new noises", 5), r["figures"]) for r in found.get("start", [])]
     rows += [((r["precision"], 10), r["figures"]) for r in found.get("precision", [])]
     for arm, steps in dict.fromkeys(key for key, _ in rows):
         of = [figures for key, figures in rows if key == (arm, steps)]
@@ -132,6 +136,16 @@ BENCH = Benchmark(
                 "the same, real against real": digits_floor,
                 "brightness of real digits": lambda n: round(float(digits.load("held_out")[0][:n].mean()), 4),
             },
+        ),
+        Part(
+            "start",
+            into="start",
+            jobs=lambda seeds: [
+                {"seed": 5 + s, "steps": 5, "spacing": name}
+                for s in seeds
+                for name in ("leading", "leading, first at T", "leading, one later")
+            ],
+            row=spacing_row,
         ),
         Part(
             "precision",
