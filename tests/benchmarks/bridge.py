@@ -12,8 +12,8 @@ is the mean pixel in [-1, 1].
   trailing): at 5 and at 10 steps the Frechet distance of trailing is below 0.9 times that of leading. Null: leading one time
   later.
 - `start`, written when `spacing` had been seen, on five new noises: leading times in 5 steps, the same with the first time
-  moved to T, nothing else, and all one later. Condition: the distance with the first time at T is below 0.9 times that of leading.
-  Null: all one later.
+  moved to T, nothing else, and all one later. Condition: the distance with the first time at T is below 0.9 times that of
+  leading. Null: all one later.
 - `precision`, 10 steps, trailing: the network in bfloat16 and x in float32, as `from_diffusers` has it; x in bfloat16, too, as
   diffusers' own loop has it; weights rounded to bfloat16 for arithmetic in float32; weights rounded to 5, 3, 2 and 1 binary
   digits after the leading one (bfloat16 has 7). `error` is the root mean square difference per pixel from the digits in
