@@ -90,7 +90,7 @@ EDITS = _each(
     pattern="rings",
 )
 SPACED = _each("{} times", "spacing", ("trailing", "linspace", "leading"), steps=5)
-KEPT = _each("{}", "precision", ("bfloat16", "bfloat16, x too", *(f"weights of {k} digits" for k in (5, 3, 2, 1))))
+KEPT = _each("{}", "arm", ("bfloat16", "bfloat16, x too", *(f"weights of {k} digits" for k in (5, 3, 2, 1))))
 
 ORDERS = (
     Order("05", "modes covered by a GAN of 25 Gaussians, with one change", "three_generators", "modes covered, of 25", COLLAPSE,

@@ -27,7 +27,7 @@ course_map("29")
 #
 # The rows run on tiny pipelines of diffusers' own classes with random weights. They draw nothing, but their arithmetic is that
 # of Stable Diffusion: same classes, same noise schedule, same loops. In the tables `draw(...)` is a sampler of ours in five
-# steps, and `run(...)` is a pipeline's own loop from the same noise.
+# steps, and `run(...)` is a pipeline's own loop from the same noise. ComfyUI's words stand in code font, A1111's in plain text.
 #
 # The next cell stops with one line if a package is missing.
 
@@ -402,9 +402,9 @@ claim(
 # than in real digits, which is the direction that Lin et al. report.
 #
 # **Is it the start?** Leading times that start from *digits* with the noise of $t = 801$ do at least as well as trailing ones.
-# (Those starts also hold information from real digits.) So the grid of leading times is not bad in itself. The other control
-# moves the first time alone to $T$. In the table above this closes half of the gap or more. But this was seen, not asked
-# beforehand. So it was measured again, on five new noises:
+# (Those starts also hold information from real digits.) With a start that fits, the grid of leading times is good enough. The
+# other control moves the first time alone to $T$. In the table above this closes half of the gap or more. But this was seen,
+# not asked beforehand. So it was measured again, on five new noises:
 
 
 # %%
@@ -452,7 +452,7 @@ predict(
 
 # %%
 halves = lambda precision, name: [
-    row["figures"][name] for row in measured["precision"] if row["precision"] == precision
+    row["figures"][name] for row in measured["precision"] if row["arm"] == precision
 ]
 full = spaced("trailing", 10)
 kept = (7, 5, 3, 2, 1)

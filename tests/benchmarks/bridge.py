@@ -95,15 +95,15 @@ def drawn(network: Network, n: int, seed: int) -> Tensor:
     return result(ddim(network.given(labels(n)), network.draw_noise(n, seeded(seed)), times_of(network, "trailing", 10)))
 
 
-def precision_row(n: int, seed: int, precision: str) -> dict:
+def precision_row(n: int, seed: int, arm: str) -> dict:
     network = models.load("digits")
-    if precision == "bfloat16, x too":
+    if arm == "bfloat16, x too":
         pipeline = pipeline_of("digits").to(torch.bfloat16)
         pipeline.set_progress_bar_config(disable=True)
         noise = network.draw_noise(n, seeded(seed))
         made = pipeline(labels(n), 10, 1.0, latents=noise, output_type="latent").images.float()
     else:
-        kept = None if precision == "bfloat16" else int(precision.split()[2])
+        kept = None if arm == "bfloat16" else int(arm.split()[2])
         net = copy.deepcopy(network.net).bfloat16() if kept is None else with_digits(network.net, kept)
         made = drawn(Network(net, network.process, network.view), n, seed)
     error = (made - in_float32(n, seed)).square().mean().sqrt()
@@ -116,7 +116,7 @@ def table(found: dict) -> str:
     lines = [f"| arm | steps | noises | {' | '.join(names)} |", "|---|---|---|" + "---|" * len(names)]
     rows = [((r["spacing"], r["steps"]), r["figures"]) for r in found.get("spacing", [])]
     rows += [((f"{r['spacing']}, new noises", 5), r["figures"]) for r in found.get("start", [])]
-    rows += [((r["precision"], 10), r["figures"]) for r in found.get("precision", [])]
+    rows += [((r["arm"], 10), r["figures"]) for r in found.get("precision", [])]
     for arm, steps in dict.fromkeys(key for key, _ in rows):
         of = [figures for key, figures in rows if key == (arm, steps)]
         cells = (f"{sum(r[name] for r in of) / len(of):.4f}" if name in of[0] else "" for name in names)
@@ -150,7 +150,7 @@ BENCH = Benchmark(
         Part(
             "precision",
             into="precision",
-            jobs=lambda seeds: [{"seed": s, "precision": name} for s in seeds for name in PRECISIONS],
+            jobs=lambda seeds: [{"seed": s, "arm": name} for s in seeds for name in PRECISIONS],
             row=precision_row,
         ),
     ],
