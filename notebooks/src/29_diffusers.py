@@ -42,6 +42,7 @@ from course_lib import plots
 from course_lib.guidance import classifier_free
 from course_lib.methods.editing import sdedit
 from course_lib.methods.solvers import dpm_solver
+from course_lib.prediction import Prediction
 from course_lib.process import DDPM, randn, seeded
 from course_lib.samplers import ddim, ddpm, rectified_flow, result
 from course_lib.teaching import checks as check
@@ -167,7 +168,7 @@ class MyDenoiser:
         self.pipe, self.text = pipe, text
         self.process, _ = process_of(pipe.scheduler)
 
-    def __call__(self, x, t):
+    def __call__(self, x, t) -> Prediction:
         table = self.pipe.scheduler.alphas_cumprod
         return my_unet_denoiser(self.pipe.unet, table, x, t, self.text)
 
