@@ -14,6 +14,9 @@ import torch
 
 from course_lib import validate
 
+LIMIT = 1e-4
+"""The largest difference that rounding may make, as a share of the largest value where that is above 1."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -223,7 +226,7 @@ class Table:
 def compare(group: str, known: dict[str, Any]) -> Table:
     """The rows of `group`, one of GROUPS, each with the largest difference of its two values, of which `known` has the names.
 
-    Raises ValueError for another group, AssertionError where two values differ by more than 1e-4 of the largest.
+    Raises ValueError for another group, AssertionError where two values differ by more than LIMIT.
     """
     rows = GROUPS[validate.choice("group", group, tuple(GROUPS))]
     return Table(rows, [difference(row, known) for row in rows])
@@ -232,11 +235,11 @@ def compare(group: str, known: dict[str, Any]) -> Table:
 def difference(row: Row, known: dict[str, Any]) -> float:
     """The largest difference between the two values of a row, relative to the largest value where that is above 1.
 
-    Raises AssertionError where it is above 1e-4, or the values have different sizes.
+    Raises AssertionError where it is above LIMIT, or the values have different sizes.
     """
     with torch.no_grad():
         ours, theirs = (torch.as_tensor(eval(of, dict(known))).double().squeeze() for of in (row.ours, row.theirs))
     assert ours.shape == theirs.shape, f"{row.thing}: {tuple(ours.shape)} here, {tuple(theirs.shape)} there"
     found = float((ours - theirs).abs().max() / max(1.0, float(theirs.abs().max())))
-    assert found < 1e-4, f"{row.thing}: {found:.1e} apart"
+    assert found < LIMIT, f"{row.thing}: {found:.1e} apart"
     return found
