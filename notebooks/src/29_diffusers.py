@@ -39,12 +39,13 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 from course_lib import plots
+from course_lib.denoisers import takes_guidance
 from course_lib.guidance import classifier_free
 from course_lib.methods.editing import sdedit
 from course_lib.methods.solvers import dpm_solver
 from course_lib.prediction import Prediction
 from course_lib.process import DDPM, randn, seeded
-from course_lib.samplers import ddim, ddpm, rectified_flow, result
+from course_lib.samplers import consistency, ddim, ddpm, rectified_flow, result
 from course_lib.teaching import checks as check
 from course_lib.teaching.claims import claim
 from course_lib.teaching.dictionary import compare as rows
@@ -54,7 +55,7 @@ from course_lib.training import pick_device
 from course_lib.widgets.attention import attention_player
 from course_lib.widgets.guess import guesses, predict
 from course_lib.widgets.guidance import guidance_explorer
-from course_lib.widgets.guided_models import by_classifier_free
+from course_lib.widgets.guided_models import by_classifier_free, by_student
 from course_lib.widgets.player import play
 from course_lib.zoo import figures, models
 from course_lib.zoo.diffusers import from_diffusers, pretrained, process_of, scheduler_times
@@ -560,6 +561,7 @@ print(f"{which}: {sum(w.numel() for w in weights):,} parameters, {size / 1e6:,.1
 begun = time.perf_counter()
 prompted = classifier_free(network, [PROMPT], W)
 sampler = ddim if isinstance(network.process, DDPM) else rectified_flow
+sampler = consistency if takes_guidance(network.net) else sampler  # a latent consistency model
 steps = list(sampler(prompted, network.draw_noise(1, seeded(0)), network.process.times(STEPS)))
 print(f"{which}: {(time.perf_counter() - begun) / STEPS:.2f} s a step")
 play(steps, draw=lambda step: {f"predicted picture, {which}": network.net.decode(step.x0)})
@@ -569,8 +571,9 @@ play(steps, draw=lambda step: {f"predicted picture, {which}": network.net.decode
 # stills takes a while.)
 
 # %% tags=["nbval-ignore-output"]
+by = by_student if takes_guidance(network.net) else by_classifier_free
 explorer = guidance_explorer(
-    {which: by_classifier_free(network, network.net.decode)},
+    {which: by(network, network.net.decode)},
     network.net.shape,
     [PROMPT, "a blue boat"],
     steps=4,
@@ -581,10 +584,9 @@ explorer
 # Click a token to see how much attention the picture gives to it (lesson 09). The tiny tokenizer cuts a prompt into letters.
 
 # %% tags=["nbval-ignore-output"]
-if hasattr(
-    real, "unet"
-):  # SD3's joint attention has no maps from the picture to the text alone
-    shown = attention_player(network, PROMPT, steps, side, network.net.decode)
+if hasattr(real, "unet"):  # SD3 has joint attention instead
+    weighted = network.at(W) if takes_guidance(network.net) else network
+    shown = attention_player(weighted, PROMPT, steps, side, network.net.decode)
 else:
     shown = "no cross-attention in this model"
 shown
@@ -614,8 +616,8 @@ plots.show(
 )
 
 # %% [markdown]
-# To run another checkpoint, change `CHECKPOINT` (and `KIND`). For a distilled model such as SDXL-turbo, also set `W = 1` and
-# use few steps.
+# To run another checkpoint, change `CHECKPOINT` (and `KIND`). SDXL-turbo is made for one to four steps without guidance: also
+# set `W = 1` and `STEPS = 4`.
 #
 # ## What you saw
 #
@@ -629,9 +631,9 @@ plots.show(
 #
 # ## At full size
 #
-# Stable Diffusion 1.5 has a U-Net of about 860 M parameters and latents of 64 × 64 × 4 for pictures of 512 × 512. That U-Net
-# takes 3.4 GB in float32 and 1.7 GB in half precision. SDXL-turbo was distilled for one to four steps. In SD3 the third text
-# encoder alone is 9.8 GB of 15.8 GB, and the pipeline runs without it.
+# The U-Net of Stable Diffusion 1.5 takes 3.4 GB in float32 and 1.7 GB in half precision: about 860 M parameters. SDXL-turbo was
+# distilled for one to four steps. In SD3 the third text encoder alone is 9.8 GB of 15.8 GB. The pipeline runs without it, as
+# the tiny one here does.
 
 # %% tags=["nbval-ignore-output"]
 guesses("real-spacing.five", "real-spacing.ten", "real-half-precision.half")
