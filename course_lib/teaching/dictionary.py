@@ -71,7 +71,9 @@ SIGMA = (
         'Euler(use_karras_sigmas=True, timestep_spacing="linspace").sigmas',
         "karras; Karras",
     ),
-    Row("variance of the first x", "", "1 / process.signal(801)", 'Euler(timestep_spacing="leading").init_noise_sigma'),
+    Row(
+        "standard deviation of the first x", "", "1 / process.signal(801)", 'Euler(timestep_spacing="leading").init_noise_sigma'
+    ),
     Row("input of the network", "c_in x (EDM)", "x", "Euler().scale_model_input(x / process.signal(T), T - 1)"),
 )
 OUTPUT = (

@@ -334,8 +334,8 @@ plots.show(
 # %% [markdown]
 # These are identities, up to rounding. The tests of the bridge hold them for six pipeline classes and five schedulers, with and
 # without guidance (`tests/test_diffusers_bridge.py`, `tests/test_diffusers_export.py`). Two rounding errors show. At $t = T$
-# the digits' schedule has $\bar\alpha_T$ near $10^{-9}$. Euler's scale multiplies the noise by about 20,000 there, and DDPM
-# divides by $\sqrt{\alpha_T} = 0.03$. float32 loses digits in both.
+# the digits' schedule has $\bar\alpha_T$ near $10^{-9}$. Euler's scale multiplies the noise by about 20,000 there. DDPM's first
+# move, to $t = 950$, divides by $\sqrt{\bar\alpha_{1000} / \bar\alpha_{950}} = 0.0006$. float32 loses digits in both.
 #
 # ## Which spacing of the timesteps?
 #
@@ -343,7 +343,7 @@ plots.show(
 # noise alone. Lin et al. recommend *trailing*. They report that Stable Diffusion, which also ends its schedule above
 # $\bar\alpha_T = 0$, hardly draws very bright or very dark pictures.
 #
-# On our digits the schedule ends in noise, so only the spacing is at fault. The shipped network draws 500 digits by DDIM, from
+# On our digits the schedule ends in noise, so the spacing alone is varied. The shipped network draws 500 digits by DDIM, from
 # the same five noises for each spacing (`tests/benchmarks/bridge.py`, protocol before the runs). For 5 steps, *leading* begins
 # at $t = 801$, where the signal is 0.31; for 10 steps at $t = 901$, with 0.15.
 
