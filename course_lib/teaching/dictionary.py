@@ -135,7 +135,7 @@ TEXT = (
         "",
         "cat([draw(network.given(p), start=x[i:][:1]) for i, p in enumerate(prompts)])",
         "run(guidance_scale=1.0)",
-        "batch_size; Batch size",
+        "batch_size;",
     ),
     Row(
         "skipped layers of the encoder",
