@@ -205,6 +205,15 @@ def test_widgets_and_methods_of_the_course_run_on_a_pipeline():
     assert explorer.page.html
 
 
+@pytest.mark.parametrize("sampler", [ddim, ddpm, heun, unipc])
+def test_the_explorer_samples_a_flow_by_euler_or_heun(sampler):
+    network = from_diffusers(tiny("StableDiffusion3Pipeline"))
+    noise, times = noise_for(network), network.process.times(3)
+    made = result(by_classifier_free(network)(PROMPTS, 2.0, noise, 3, sampler))
+    own = heun if sampler is heun else rectified_flow
+    assert made.allclose(result(own(classifier_free(network, PROMPTS, 2.0), noise, times)), atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "call, error, message",
     [

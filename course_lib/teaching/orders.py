@@ -89,6 +89,8 @@ EDITS = _each(
     "{}", "edit", ("nothing", "mirror", "turn by 90°", "JPEG 75", "blur 0.5", "noise 0.1", "shift 1", "regenerate 200"),
     pattern="rings",
 )
+SPACED = _each("{} times", "spacing", ("trailing", "linspace", "leading"), steps=5)
+KEPT = _each("{}", "arm", ("bfloat16", "bfloat16, x too", *(f"weights of {k} digits" for k in (5, 3, 2, 1))))
 
 ORDERS = (
     Order("05", "modes covered by a GAN of 25 Gaussians, with one change", "three_generators", "modes covered, of 25", COLLAPSE,
@@ -127,5 +129,7 @@ ORDERS = (
     Order("19", "root mean square change by an edit from the noise of t0", "applications", "moved", STARTS),
     Order("20", "share of copies among the samples", "memorisation", "all copies", COPIES),
     Order("20", "share of edited pictures in which a ring mark is detected", "provenance", "detected", EDITS),
+    Order("29", f"{FRECHET}, in 5 steps of DDIM", "bridge", "Frechet distance", SPACED, "spacing"),
+    Order("29", "difference per pixel from the digits in float32", "bridge", "error", KEPT, "precision"),
 )
 # fmt: on

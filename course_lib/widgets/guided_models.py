@@ -15,8 +15,8 @@ from course_lib import validate
 from course_lib.denoisers import NULL, Denoiser, Network, device_of
 from course_lib.guidance import ClassifierGuided, classifier_free
 from course_lib.methods.solvers import unipc
-from course_lib.process import randn, seeded
-from course_lib.samplers import Step, consistency, ddim, ddpm, heun, result
+from course_lib.process import RectifiedFlow, randn, seeded
+from course_lib.samplers import Step, consistency, ddim, ddpm, heun, rectified_flow, result
 from course_lib.widgets import sheets
 from course_lib.widgets.page import Fragment, fragment
 from course_lib.widgets.tradeoff import TradeOff
@@ -46,13 +46,18 @@ FEW = 3
 
 
 def by_classifier_free(network: Network, decode: Callable[[Tensor], Tensor] = lambda x: x) -> Model:
-    """A conditional network under classifier-free guidance: Ho and Salimans 2022. `decode` decodes its latents."""
+    """A conditional network under classifier-free guidance: Ho and Salimans 2022. `decode` decodes its latents.
+
+    A rectified flow is sampled by Heun's method, or by Euler's where another sampler is chosen.
+    """
     validate.instance("network", network, Network)
     validate.function("decode", decode)
 
     def draw(labels, w, noise, steps, sampler):
-        guided = classifier_free(network, labels, w)
-        return _decoded(sampler(guided, noise.to(device_of(network)), network.process.times(steps)), decode)
+        guided, own = classifier_free(network, labels, w), sampler
+        if isinstance(network.process, RectifiedFlow) and sampler is not heun:
+            own = rectified_flow  # the others are made for chains
+        return _decoded(own(guided, noise.to(device_of(network)), network.process.times(steps)), decode)
 
     return draw
 

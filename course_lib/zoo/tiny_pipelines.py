@@ -20,12 +20,18 @@ SIDE = 8
 
 
 def tiny(name: str, seed: int = 0) -> Any:
-    """A random pipeline of the class `name`, one of PIPELINES, on the CPU, in float32. Raises ValueError for another name."""
+    """A random pipeline of the class `name`, one of PIPELINES, on the CPU, in float32.
+
+    Raises ValueError for another name, ImportError in one line without the optional packages.
+    """
     kind = PIPELINES[validate.choice("name", name, tuple(PIPELINES))]
     validate.at_least("seed", seed, 0)
     with own_defaults(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        pipeline = kind()
+        try:
+            pipeline = kind()
+        except ImportError as error:
+            raise ImportError(f'{error.name} is not installed: pip install "diffusion-course[real]"') from None
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

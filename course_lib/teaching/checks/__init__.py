@@ -38,6 +38,7 @@ with own_defaults():  # the data of the checks are tensors
     from course_lib.teaching.checks.latents import latent_diffusion, quantize
     from course_lib.teaching.checks.masked import confidence_decoding, masking, word_loss
     from course_lib.teaching.checks.one_step import distribution_matching, dmd_gradient, meanflow_target
+    from course_lib.teaching.checks.pipelines import euler_scale, pipeline_by_hand, unet_denoiser
     from course_lib.teaching.checks.rewards import dpo_loss, interval_guidance, particle_sampler
     from course_lib.teaching.checks.score import annealed_langevin, score_from_eps
     from course_lib.teaching.checks.sd3 import flow_sampler, flow_training, joint_attention
@@ -54,15 +55,16 @@ __all__ = [
     "consistency_distillation", "consistency_function", "consistency_sampling", "consistent", "contrastive_loss",
     "cosine_beta", "count_operations", "coupling", "cross_attention", "ddim_inversion", "ddim_sampler",
     "detect_mark", "distribution_matching", "dit_block", "divergence", "dmd_gradient", "dpm_multistep", "dpo_loss",
-    "dps_sampler", "dropout_training", "dynamic_threshold", "elbo", "flow_sampler", "flow_training", "from_v",
-    "guided_sampling", "guided_score", "halving", "hidden_words", "identity_residual", "interval_guidance",
-    "joint_attention", "karras_times", "latent_diffusion", "low_rank", "mark_noise", "masking", "meanflow_target",
-    "memorisation_score", "micro_embedding", "micro_training", "ode_likelihood", "particle_sampler", "patchify",
-    "posterior", "precondition", "preserved_training", "prior_loss", "quantize", "refiner_loss", "reflow",
-    "repaint_sampler", "residual_block", "reverse_chain", "reverse_sde", "sampling_loop", "score_from_eps",
-    "self_attention", "sinusoidal", "slerp", "solution", "student_target", "text_to_image", "train_clip",
-    "train_gan", "training_loop", "truncated_snr", "unclip_sampling", "unet_forward", "upsampler_loss",
-    "velocity_loss", "word_loss", "zero_convolution",
+    "dps_sampler", "dropout_training", "dynamic_threshold", "elbo", "euler_scale", "flow_sampler", "flow_training",
+    "from_v", "guided_sampling", "guided_score", "halving", "hidden_words", "identity_residual",
+    "interval_guidance", "joint_attention", "karras_times", "latent_diffusion", "low_rank", "mark_noise", "masking",
+    "meanflow_target", "memorisation_score", "micro_embedding", "micro_training", "ode_likelihood",
+    "particle_sampler", "patchify", "pipeline_by_hand", "posterior", "precondition", "preserved_training",
+    "prior_loss", "quantize", "refiner_loss", "reflow", "repaint_sampler", "residual_block", "reverse_chain",
+    "reverse_sde", "sampling_loop", "score_from_eps", "self_attention", "sinusoidal", "slerp", "solution",
+    "student_target", "text_to_image", "train_clip", "train_gan", "training_loop", "truncated_snr",
+    "unclip_sampling", "unet_denoiser", "unet_forward", "upsampler_loss", "velocity_loss", "word_loss",
+    "zero_convolution",
 ]
 # fmt: on
 

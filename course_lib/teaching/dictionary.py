@@ -1,0 +1,247 @@
+"""The dictionary of lesson 29: each thing under its name here, in the papers, in diffusers, and in ComfyUI and A1111.
+
+A row holds two expressions, ours and diffusers', over the names that `dictionary_names.names()` makes. Both are evaluated, and
+their values must be equal.
+"""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from course_lib import validate
+
+LIMIT = 1e-4
+"""The largest difference that rounding may make, as a share of the largest value where that is above 1."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing. `letter` is the papers'; `ours` and `theirs` are expressions; `elsewhere` is its word in ComfyUI; A1111."""
+
+    thing: str
+    letter: str
+    ours: str
+    theirs: str
+    elsewhere: str = ""
+
+
+TIME = (
+    Row("time", "t", "t - 1", "timestep_given_to(unet)"),
+    Row("noise added in one step", "β_t", "process.beta(t)", "scheduler.betas[t - 1]"),
+    Row("squared signal", "ᾱ_t (α_t in DDIM)", "process.alpha_bar(t)", "scheduler.alphas_cumprod[t - 1]"),
+    Row("forward process", "q(x_t | x_0)", "process.add_noise(x0, t, eps)", "scheduler.add_noise(x0, eps, tensor([t - 1]))"),
+    Row(
+        "even times from T",
+        "",
+        "process.times(5)[:-1] - 1",
+        'DDIM(timestep_spacing="trailing").timesteps',
+        "sgm_uniform; SGM Uniform",
+    ),
+    Row("even times from before T", "", "1000 - 200 * (1 + arange(5))", 'DDIM(timestep_spacing="leading").timesteps'),
+    Row(
+        "all times one later",
+        "",
+        "1000 - 200 * (1 + arange(5)) + 1",
+        'DDIM(timestep_spacing="leading", steps_offset=1).timesteps',
+        "ddim_uniform; times of DDIM",
+    ),
+    Row("last move to t = 1", "ᾱ_1", "process.alpha_bar(1)", "DDIM(set_alpha_to_one=False).final_alpha_cumprod"),
+    Row("last move to t = 1, by σ", "σ_min", "sigma(1)", 'DPMSolver(final_sigmas_type="sigma_min").sigmas[-1]'),
+)
+SIGMA = (
+    Row("σ: noise beside a signal of 1", "σ (Karras)", "process.noise(T) / process.signal(T)", "Euler().sigmas[0]", "sigmas;"),
+    Row("σ: noise within x_t", "sqrt(1 - ᾱ_t), σ_t (DPM-Solver)", "process.noise(t)", "DPMSolver().sigma_t[t - 1]"),
+    Row("σ: fresh noise of a step", "σ_t (DDPM)", "step_noise(600, 400)", "DDPM()._get_variance(599) ** 0.5"),
+    Row("σ: time of a flow", "t (rectified flow)", "RectifiedFlow().noise(flow_times)", "sd3.scheduler.sigmas"),
+    Row(
+        "shift of the times",
+        "eq. 23 of SD3",
+        "3 * t_even / (1 + 2 * t_even)",
+        "sd3.scheduler.sigmas[:-1]",
+        "ModelSamplingSD3, shift;",
+    ),
+    Row(
+        "Karras' noise levels",
+        "eq. 5 of EDM",
+        "karras_sigmas(5, sigma(1), sigma(T))",
+        'Euler(use_karras_sigmas=True, timestep_spacing="linspace").sigmas',
+        "karras; Karras",
+    ),
+    Row(
+        "standard deviation of the first x", "", "1 / process.signal(801)", 'Euler(timestep_spacing="leading").init_noise_sigma'
+    ),
+    Row("input of the network", "c_in x (EDM)", "x", "Euler().scale_model_input(x / process.signal(T), T - 1)"),
+)
+OUTPUT = (
+    Row("view eps", "ε_θ", "denoiser(x, t).eps", "unet(x, t - 1, text).sample", "eps;"),
+    Row(
+        "view v",
+        "v",
+        'Prediction(x, a, b, "v", out).x0',
+        'DDIM(prediction_type="v_prediction").step(out, t - 1, x).pred_original_sample',
+        "v_prediction;",
+    ),
+    Row(
+        "picture of latents",
+        "D(z)",
+        "net.decode(z)",
+        "vae.decode(z / vae.config.scaling_factor).sample.clamp(-1, 1)",
+        "VAE Decode;",
+    ),
+    Row(
+        "picture of latents, with a shift",
+        "D(z)",
+        "sd3_net.decode(z3)",
+        "sd3.vae.decode(z3 / sd3.vae.config.scaling_factor + sd3.vae.config.shift_factor).sample.clamp(-1, 1)",
+    ),
+    Row(
+        "noise of a seed",
+        "x_T",
+        "randn(2, *net.shape, rng=seeded(3))",
+        'pipe.prepare_latents(2, 4, 16, 16, float32, "cpu", seeded(3))',
+        "seed; Seed",
+    ),
+)
+TEXT = (
+    Row(
+        "guidance weight",
+        "w (Imagen), 1 + w (Ho and Salimans)",
+        "draw(classifier_free(network, prompts, 3.0))",
+        "run(guidance_scale=3.0)",
+        "cfg; CFG scale",
+    ),
+    Row("no guidance", "w = 1", "draw(denoiser)", "run(guidance_scale=0.0)"),
+    Row("no condition", "∅", "network.given(NULL).cond", 'pipe.encode_prompt("", "cpu", 1, False)[0].flatten(1)'),
+    Row(
+        "negative prompt",
+        "",
+        "draw(ClassifierFree(denoiser, network.given(blur), 3.0))",
+        "run(guidance_scale=3.0, negative_prompt=2 * [blur])",
+        "negative; Negative prompt",
+    ),
+    Row(
+        "rescaled guidance",
+        "φ (Lin et al.)",
+        "0.7 * guided * spread(out) / spread(guided) + 0.3 * guided",
+        "rescale_noise_cfg(guided, out, guidance_rescale=0.7)",
+        "RescaleCFG, multiplier;",
+    ),
+    Row(
+        "a batch of prompts",
+        "",
+        "cat([draw(network.given(p), start=x[i:][:1]) for i, p in enumerate(prompts)])",
+        "run(guidance_scale=1.0)",
+        "batch_size;",
+    ),
+    Row(
+        "skipped layers of the encoder",
+        "",
+        "shorter(text_encoder, 1)(ids)[0]",
+        "final_layer_norm(text_encoder(ids, output_hidden_states=True).hidden_states[-2])",
+        "stop_at_clip_layer = -2; Clip skip 2",
+    ),
+    Row(
+        "size and crop",
+        "c_size, c_crop (SDXL)",
+        "xl_network.given(prompts).cond[:1, -6:]",
+        "xl._get_add_time_ids((16, 16), (0, 0), (16, 16), float32, 32)",
+        "CLIPTextEncodeSDXL;",
+    ),
+)
+SAMPLERS = (
+    Row("DDIM", "η = 0", "draw(denoiser)", "run(DDIM())", "ddim; DDIM"),
+    Row("fresh noise in DDIM", "η", "draw(denoiser, eta=0.5, rng=seeded(7))", "run(DDIM(), eta=0.5)", "; Eta DDIM"),
+    Row("Euler's method", "", "draw(denoiser)", "run(Euler())", "euler; Euler"),
+    Row(
+        "ancestral sampling",
+        "η = 1",
+        "draw(denoiser, ddpm, rng=seeded(7))",
+        "run(EulerAncestral())",
+        "euler_ancestral; Euler a",
+    ),
+    Row(
+        "Heun's method",
+        "Algorithm 1 of EDM",
+        "draw(OnSigmas(denoiser), heun, x / process.signal(T))",
+        "run(Heun())",
+        "heun; Heun",
+    ),
+    Row("DPM-Solver++, two times", "2M", "draw(denoiser, dpm_solver)", "run(DPMSolver())", "dpmpp_2m; DPM++ 2M"),
+    Row("UniPC", "B_2(h)", "draw(denoiser, unipc)", "run(UniPC())", "uni_pc_bh2;"),
+    Row(
+        "consistency sampling, w as an input",
+        "f(x, t), ω (LCM)",
+        "draw(lcm_network.given(prompts).at(3.0))",
+        "run(lcm, guidance_scale=3.0)",
+        "lcm; LCM",
+    ),
+    Row("Euler on a flow", "", "draw(sd3_network.given(prompts))", "run(sd3, guidance_scale=1.0)", "euler; Euler"),
+    Row(
+        "editing from a noisy picture",
+        "t_0 (SDEdit)",
+        "result(sdedit(denoiser, z, times[2:], seeded(7)))",
+        "run(img2img, image=z, strength=0.6)",
+        "denoise; Denoising strength",
+    ),
+    Row(
+        "hand over to a refiner",
+        "",
+        "draw(xl_network.given(prompts), times=times[:5])",
+        "run(xl, denoising_end=0.8)",
+        "end_at_step; Switch at",
+    ),
+)
+GROUPS = {"time": TIME, "sigma": SIGMA, "output": OUTPUT, "text": TEXT, "samplers": SAMPLERS}
+"""The rows, by what they are about."""
+
+
+class Table:
+    """Rows with the largest difference of their two values, which shows itself."""
+
+    def __init__(self, rows: tuple[Row, ...], differences: list[float]):
+        self.rows, self.differences = rows, differences
+
+    def __repr__(self):
+        lines = (
+            f"{row.thing}: {row.ours} = {row.theirs} ({difference:.0e})" for row, difference in zip(self.rows, self.differences)
+        )
+        return "\n".join(lines)
+
+    def _repr_html_(self):
+        lines = ["<th></th><th>here, and below it in diffusers</th><th>ComfyUI; A1111</th><th>difference</th>"]
+        for row, difference in zip(self.rows, self.differences):
+            comfy, _, a1111 = map(str.strip, row.elsewhere.partition(";"))
+            words = [f"<code>{html.escape(comfy)}</code>"] if comfy else []
+            words += [html.escape(a1111)] if a1111 else []
+            thing = f"{html.escape(row.thing)}<br>{html.escape(row.letter)}" if row.letter else html.escape(row.thing)
+            codes = "<br>".join(f"<code>{html.escape(code)}</code>" for code in (row.ours, row.theirs))
+            cells = (thing, codes, "; ".join(words), f"{difference:.0e}")
+            lines.append("".join(f'<td style="text-align:left">{cell}</td>' for cell in cells))
+        body = "".join(f"<tr>{line}</tr>" for line in lines)
+        return f'<div style="overflow-x:auto"><table>{body}</table></div>'
+
+
+def compare(group: str, known: dict[str, Any]) -> Table:
+    """The rows of `group`, one of GROUPS, each with the largest difference of its two values, of which `known` has the names.
+
+    Raises ValueError for another group, AssertionError where two values differ by more than LIMIT.
+    """
+    rows = GROUPS[validate.choice("group", group, tuple(GROUPS))]
+    return Table(rows, [difference(row, known) for row in rows])
+
+
+def difference(row: Row, known: dict[str, Any]) -> float:
+    """The largest difference between the two values of a row, relative to the largest value where that is above 1.
+
+    Raises AssertionError where it is above LIMIT, or the values have different sizes.
+    """
+    with torch.no_grad():
+        ours, theirs = (torch.as_tensor(eval(of, dict(known))).double().squeeze() for of in (row.ours, row.theirs))
+    assert ours.shape == theirs.shape, f"{row.thing}: {tuple(ours.shape)} here, {tuple(theirs.shape)} there"
+    found = float((ours - theirs).abs().max() / max(1.0, float(theirs.abs().max())))
+    assert found < LIMIT, f"{row.thing}: {found:.1e} apart"
+    return found

@@ -1,0 +1,70 @@
+"""The dictionary of lesson 29: every row is run, a wrong one is found, and what is missing is named in one line."""
+
+import re
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from course_lib.teaching import dictionary
+from course_lib.teaching.publish.build import read, sources
+
+ROWS = [pytest.param(row, id=f"{group}-{i}") for group, rows in dictionary.GROUPS.items() for i, row in enumerate(rows)]
+
+
+@pytest.fixture(scope="module")
+def known():
+    pytest.importorskip("transformers")
+    from course_lib.teaching.dictionary_names import names
+
+    return names()
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_both_expressions_of_a_row_have_one_value(row, known):
+    assert dictionary.difference(row, known) < 1e-5
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_value_is_not_trivial(row, known):
+    """Neither all zeros nor NaN, so that equality says something."""
+    value = torch.as_tensor(eval(row.theirs, dict(known))).double()
+    assert value.isfinite().all() and (value != 0).any()
+
+
+def test_there_are_forty_rows_and_each_thing_stands_once():
+    rows = [row for group in dictionary.GROUPS.values() for row in group]
+    assert len(rows) >= 40 and len({row.thing for row in rows}) == len(rows)
+    assert all(row.elsewhere.count(";") in (0, 1) for row in rows)
+
+
+def test_a_table_shows_its_rows_and_differences(known):
+    table = dictionary.compare("time", known)
+    page = table._repr_html_()
+    assert page.count("<tr>") == len(table.rows) + 1 and "<code>scheduler.betas[t - 1]</code>" in page
+    assert "; SGM Uniform</td>" in page and "squared signal: process.alpha_bar(t) = " in repr(table)
+
+
+def test_a_wrong_row_is_found(known):
+    late = replace(dictionary.TIME[0], ours="t")
+    with pytest.raises(AssertionError, match="^time: .* apart$"):
+        dictionary.difference(late, known)
+    with pytest.raises(AssertionError, match=r"^time: \(2,\) here, \(\) there$"):
+        dictionary.difference(replace(late, ours="arange(2)"), known)
+    with pytest.raises(ValueError, match="^group must be one of time"):
+        dictionary.compare("prompts", known)
+
+
+def test_the_lesson_says_in_one_line_what_to_install(monkeypatch):
+    """Where a package is missing, its first cell of code stops with that line; before, it needs none of them."""
+    (source,) = (source for source in sources() if source.stem == "29_diffusers")
+    cells = [cell.source for cell in read(source).cells if cell.cell_type == "code" and "names()" in cell.source]
+    for missing in ("transformers", "diffusers"):
+        with monkeypatch.context() as patch:
+            for module in [name for name in sys.modules if name.partition(".")[0] == missing]:
+                patch.delitem(sys.modules, module)
+            patch.setitem(sys.modules, missing, None)
+            with pytest.raises(ImportError) as caught:
+                exec(compile(cells[0], "lesson", "exec"), {"__name__": "lesson"})
+        assert re.fullmatch(r'\w+ is not installed: pip install "diffusion-course\[real\]"', str(caught.value))
