@@ -1,5 +1,6 @@
 // The prompt box where no kernel is: shows the pictures of one of a few captions (see prompt.py).
-import { keepKeys, make, nameControls, stage, tip } from "./page.js";
+import { serveLive } from "./live.js";
+import { keepKeys, make, stage, tip } from "./page.js";
 
 /**
  * @param {HTMLElement} root
@@ -22,7 +23,7 @@ export function mount(root, { prompts }) {
   root.append(help);
   select.addEventListener("change", choose);
   keepKeys(select);
-  nameControls(root);
+  serveLive(root);
   choose();
   stage(root, () => {}); // for the theme
 }
