@@ -10,6 +10,7 @@ from course_lib.process import DDPM, seeded
 from course_lib.samplers import Step, ddim
 from course_lib.schedules import cosine_beta
 from course_lib.widgets.dial import dial
+from course_lib.widgets.draw import draw
 from course_lib.widgets.explorer import explore
 from course_lib.widgets.guidance import guidance_explorer
 from course_lib.widgets.guided import guided_plane
@@ -36,11 +37,12 @@ def widgets():
         "guidance": guidance_explorer({"it": noise}).page,
         "guided": guided_plane(points.ring(3), PROCESS, 10),
         "explorer": explore(network, film(network, 1)),
+        "draw": draw(),
         "dial": dial("t₀", [0, 1, 2], {"guide": pictures, "edit": pictures}, {"realism": [0.1, 0.4, 0.6]}),
     }
 
 
-KINDS = ("player", "guidance", "guided", "explorer", "dial")
+KINDS = ("player", "guidance", "guided", "explorer", "draw", "dial")
 TOGETHER = """root => {
     const boxes = [...root.querySelectorAll("canvas, input[type=range]")].map((e) => e.getBoundingClientRect());
     return Math.max(...boxes.map((b) => b.bottom)) - Math.min(...boxes.map((b) => b.top)) }"""
