@@ -86,7 +86,7 @@ NOTEBOOK = """<div class="jp-NotebookPanel"><i class="jp-Notebook-ExecutionIndic
 
 @pytest.mark.parametrize("status", ["disconnected", "dead", "terminating", "starting", "restarting", "autorestarting"])
 def test_the_page_takes_over_from_sliders_whose_kernel_is_gone_however_it_ended(open_page, tmp_path, status):
-    """As JupyterLab and Notebook 7 say it: over REST, one that was ended is `disconnected`, one that was restarted `starting`."""
+    """As JupyterLab and Notebook 7 say it: `disconnected` where it was ended over REST, `starting` where it was begun anew."""
     live = guidance_explorer({"it": model})
     html = NOTEBOOK.format(key=live.key, html=live._repr_mimebundle_()[0]["text/html"])
     path = tmp_path / "page.html"
