@@ -1,8 +1,8 @@
 """Draw, train, follow: a network that is trained in the page, on points that the reader draws, with no kernel at all.
 
 `draw.js` is its page, practice.js what is drawn, trained and followed there, trainer.js the training, which runs in a worker,
-mlp.js the network of nets/mlp.py, mlp_training.js its gradient, mixture.js the exact denoiser of the drawn points. The numbers of
-the samplers come from paths.py.
+mlp.js the network of nets/mlp.py, mlp_training.js its gradient, mixture.js the exact denoiser of the drawn points. The numbers
+of the samplers come from paths.py.
 """
 
 from __future__ import annotations
