@@ -11,6 +11,10 @@ export function mount(root, { prompts }) {
   const select = make("select", { "aria-label": "Caption" }, ...prompts.map((prompt) => make("option", {}, prompt)));
   const help = tip(
     "Choose a caption. Below each picture: what the detector finds in it. In a notebook, run this cell to write captions of your own.",
+    () => {
+      select.selectedIndex = 0;
+      choose();
+    },
   );
 
   function choose() {
