@@ -113,3 +113,16 @@ def test_in_print_code_wraps_and_a_long_cell_breaks(page_of):
     page.set_viewport_size({"width": 680, "height": 900})
     assert page.locator("pre").evaluate_all(fits)
     assert page.pdf(format="A4").count(b"/Type /Page\n") == 4
+
+
+def test_a_long_equation_and_a_long_alt_text_stay_on_a_printed_page(tmp_path, open_page):
+    alt = "A plot of " + "many words " * 60 + "w" * 300
+    picture = new_output("display_data", {"text/html": f'<img alt="{alt}" src="data:image/png;base64,AAAA">'})
+    equation = "$$" + " + ".join([r"\frac{a}{b}"] * 40) + "$$"
+    cells = [new_markdown_cell("# Print"), new_markdown_cell(equation), new_code_cell(f'alt = "{alt}"', outputs=[picture])]
+    path = tmp_path / "page.html"
+    path.write_text(export.page(new_notebook(cells=cells)), encoding="utf-8")
+    page = open_page(path, viewport={"width": 680, "height": 900})
+    page.emulate_media(media="print")
+    right = "all => Math.max(...all.filter((e) => e.checkVisibility()).map((e) => e.getBoundingClientRect().right))"
+    assert page.locator("main *").evaluate_all(right) <= 681

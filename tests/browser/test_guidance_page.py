@@ -101,3 +101,16 @@ def test_the_page_takes_over_from_sliders_whose_kernel_is_gone_however_it_ended(
     say("idle")  # the next kernel does not have the widget, either
     first.locator(ROOT).wait_for()
     assert pages() == [True, False] and first.get_by_text("live").is_hidden() and page.errors == []
+
+
+def test_in_the_classic_notebook_one_of_the_two_is_seen_as_well(open_page, tmp_path):
+    live = guidance_explorer({"it": model})
+    html = live._repr_mimebundle_()[0]["text/html"]
+    path = tmp_path / "page.html"
+    words = f'<div class="output"><div class="jupyter-widgets live-{live.key}">live</div>{html}</div>'
+    path.write_text(f"<!doctype html><title>A notebook</title><link rel=icon href=data:,>{words}", encoding="utf-8")
+    page = open_page(path)
+    seen = lambda: (page.get_by_text("live", exact=True).is_visible(), page.locator(ROOT).is_visible())
+    assert seen() == (True, False)
+    page.get_by_text("live", exact=True).evaluate("e => e.classList.add('jupyter-widgets-disconnected')")  # as ipywidgets does
+    assert seen() == (False, True) and page.errors == []
