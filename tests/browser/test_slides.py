@@ -86,7 +86,9 @@ def test_axe_finds_nothing_on_dark_slides_and_long_code_stays_large_and_scrolls(
     page.keyboard.press("c")
     while page.locator(".slide.now").evaluate("slide => slide.scrollHeight - slide.clientHeight") < 150:
         page.keyboard.press("PageDown")
-    assert page.locator(".slide.now pre").first.evaluate("e => parseFloat(getComputedStyle(e).fontSize) * e.currentCSSZoom") > 13.9
+    assert (
+        page.locator(".slide.now pre").first.evaluate("e => parseFloat(getComputedStyle(e).fontSize) * e.currentCSSZoom") > 13.9
+    )
     found += axe(page, ".slide.now")
     page.keyboard.press("ArrowDown")
     assert page.locator(".slide.now").evaluate("slide => slide.scrollTop") > 50
