@@ -348,6 +348,11 @@ def test_equations_sit_on_the_baseline_in_the_colour_of_the_text():
     assert 'fill="currentColor"' in drawn and 'fill="black"' not in drawn and r'aria-label="\mathbb E\left' in drawn
 
 
+def test_a_box_is_not_filled():
+    for inside in (r"\log x", r"\operatorname{tr} x", r"\int_0^1 p(x)\, dx"):
+        assert 'stroke="currentColor" fill="none"' in equations.svg(rf"\boxed{{{inside}}}", True)
+
+
 @pytest.mark.parametrize("body", [r"\frac{a}{\sum_j b_j}", r"\frac{a}{\int b\, db}", r"\frac{\prod_i a_i}{b}"])
 def test_fences_are_as_high_as_what_they_hold(body):
     height = lambda latex: float(re.search(r' height="([\d.]+)em"', equations.svg(latex, True))[1])

@@ -63,6 +63,15 @@ def test_writing_and_moving_draws_anew(network, evaluator):
     assert len(set(seen)) == 4 and "w = 1.0, seed 5, 2 steps" in seen[-1]
 
 
+def test_reset_puts_all_back(network, evaluator):
+    made = box(network, evaluator)
+    first = made.screen.value
+    made.caption.value, made.w.value, made.seed.value = "a white star", 1.0, 5
+    assert made.screen.value != first
+    made.reset.click()
+    assert made.screen.value == first and made.caption.value == "a red circle"
+
+
 def test_unknown_words_are_said_with_the_nearest_known_ones_and_go_when_corrected(network, evaluator):
     made = box(network, evaluator)
     made.caption.value = "a <rde> circle"

@@ -2,28 +2,18 @@
 import { drawDots, drawPath, position, REACH } from "./board.js";
 import { drawChart } from "./charts.js";
 import { DRAWINGS } from "./drawings.js";
-import { employ } from "./employ.js";
 import { floor, PARTS } from "./floor.js";
 import { network, parameters } from "./mlp_training.js";
-import { clamp, clearCanvas, keepKeys, make, stage } from "./page.js";
-import { normalGenerator } from "./random.js";
-import { exactEpsOf, follow, learnedEps, trainee } from "./trainer.js";
+import { clamp, clearCanvas, keepKeys, make, pointerOn, stage, tip } from "./page.js";
+import { MOST, mean, practice, STEPS } from "./practice.js";
+import { trainee } from "./trainer.js";
 
 /** @typedef {import("./drawings.js").Point} Point */
-/** @typedef {import("./trainer.js").Rule} Rule */
-/** @typedef {Float64Array} Floats */
-/**
- * @typedef {object} Data
- * @property {import("./trainer.js").Size} size
- * @property {number[]} alphaBar
- * @property {Record<string, Record<string, Rule>>} rules by sampler and number of steps
- * @property {number} scale a drawing is enlarged so much, against noise of standard deviation 1
- */
 
-const MOST = 400, // points in a drawing
-  STEPS = 3000, // of a training
-  NEAR = 0.04; // between points of a stroke
-const STARTS = "Draw here, or take a ready-made drawing. Then train.";
+const NEAR = 0.04; // between points of a stroke
+const HELP = `Draw with the mouse or a finger, then train. "follow" drops a point (the ring): orange is its way back with the trained
+  network, dashed with the exact denoiser, and blue dots are samples. In the charts, dashed: the least loss that any network can
+  have. On the board, arrow keys move the pen or the ring, and space draws a point.`;
 
 /** What the worker does. */
 export function serve() {
@@ -33,31 +23,13 @@ export function serve() {
 
 /**
  * @param {HTMLElement} root
- * @param {Data} data
+ * @param {import("./practice.js").Data} data
  * @param {() => any} modules
  */
 export function mount(root, data, modules) {
-  const { size, scale } = data,
-    alphaBar = Float64Array.from(data.alphaBar);
-  const state = { tool: "draw", sampler: "DDIM", steps: "20", training: false };
-  /** @type {Point[]} */
-  let points = [];
-  /** @type {Point[][]} */
-  const before = []; // earlier drawings, for Undo
-  /** @type {ReturnType<typeof employ> | null} */
-  let employed = null;
-  /** @type {{ floor: Floats | null, progress: import("./trainer.js").Progress | null, cloud: Floats[] | null }} */
-  let got = { floor: null, progress: null, cloud: null };
-  /** @type {{ steps: number[], losses: number[], parts: Floats }} */
-  let history = { steps: [], losses: [], parts: new Float64Array(PARTS) };
-  /** @type {Point} */
-  let cursor = [0.9, 0.55];
-  let [share, seed] = [1, 1];
-  let [asked, due] = [0, 0]; // when points were last asked for, and when next, so that most of the time goes into training
-  /** @type {Record<"learned" | "exact", Floats[]> | null} */
-  let paths = null;
-  /** @type {{ rule: Rule, points: Point[], predict: import("./trainer.js").EpsAt } | null} */
-  let exact = null; // as long as neither the drawing nor the sampler changes
+  const model = practice(data, modules, () => view.redraw());
+  const { state } = model;
+  let share = 1; // of the path that is shown
 
   // ---------------------------------------------------------------- the page
   const board = make("canvas", { class: "board", tabindex: 0, role: "application" });
@@ -70,7 +42,7 @@ export function mount(root, data, modules) {
     value: 100,
     "aria-label": "How far back along the path",
   });
-  const [status, said] = [make("output", { "aria-live": "off" }), make("p", { role: "status", class: "said" }, STARTS)];
+  const [status, said] = [make("output", { "aria-live": "off" }), make("p", { role: "status", class: "said" })];
   /** @type {[HTMLButtonElement, () => boolean][]} */
   const pressed = [];
   /** @type {(words: string, act: () => void, isPressed?: () => boolean) => HTMLButtonElement} */
@@ -88,19 +60,19 @@ export function mount(root, data, modules) {
       make("span", { "aria-hidden": "true" }, name),
       ...buttons,
     );
-  /** @type {(key: "tool" | "sampler" | "steps", values: string[]) => HTMLButtonElement[]} */
+  /** @type {(key: import("./practice.js").Choice, values: string[]) => HTMLButtonElement[]} */
   const choices = (key, values) =>
     values.map((v) =>
       button(
         v,
-        () => choose(key, v),
+        () => model.choose(key, v),
         () => state[key] === v,
       ),
     );
-  const train = button("Train", () => setTraining(!state.training));
+  const train = button("Train", () => model.setTraining(!state.training));
   const play = button("▶ Play", () => (view.playing() ? view.stop() : playPath()));
-  const undo = button("Undo", () => before.length && setPoints(before.pop()));
-  const ready = Object.entries(DRAWINGS).map(([name, drawing]) => button(name, () => change(drawing())));
+  const undo = button("Undo", model.undo);
+  const ready = Object.entries(DRAWINGS).map(([name, drawing]) => button(name, () => model.change(drawing())));
   root.querySelector(".strip")?.remove();
   root.append(
     make(
@@ -110,10 +82,11 @@ export function mount(root, data, modules) {
         "drawing",
         ...ready,
         undo,
-        button("Clear", () => change([])),
+        button("Clear", () => model.change([])),
       ),
+      train,
+      group("pen", ...choices("tool", ["draw", "follow"])),
     ),
-    make("div", { class: "bar" }, train, group("pen", ...choices("tool", ["draw", "follow"]))),
     make("div", { class: "sides" }, board, make("div", { class: "charts" }, overSteps, overTimes, said)),
     make("div", { class: "bar" }, play, slider),
     make(
@@ -121,111 +94,18 @@ export function mount(root, data, modules) {
       { class: "bar" },
       group("sampler", ...choices("sampler", Object.keys(data.rules))),
       group("steps", ...choices("steps", Object.keys(data.rules.DDIM))),
-      button("other noise", () => moveTo(cursor, ++seed)),
+      button("other noise", () => model.moveTo(state.cursor, state.seed + 1)),
     ),
     status,
+    tip(HELP, reset),
   );
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", "Draw, train, follow");
-  const rule = () => data.rules[state.sampler][state.steps];
 
-  // ---------------------------------------------------------------- the drawing
-  function forget() {
-    // what was trained on another drawing
-    employed?.end();
-    employed = paths = null;
-    got = { floor: null, progress: null, cloud: null };
-    history = { steps: [], losses: [], parts: new Float64Array(PARTS) };
-    due = 0;
-  }
-  function setPoints(/** @type {Point[]} */ drawing) {
-    points = drawing;
-    forget();
-    Object.assign(state, { training: false, tool: "draw" });
-    said.textContent = points.length >= MOST ? `${MOST} points are enough. Now train.` : STARTS;
-    view.redraw();
-  }
-  function change(/** @type {Point[]} */ drawing) {
-    before.push(points);
-    setPoints(drawing);
-  }
-  /** @type {(from: Point, to: Point) => Point[]} */
-  function stroke([x0, y0], [x, y]) {
-    const n = Math.max(1, Math.floor(Math.hypot(x - x0, y - y0) / NEAR));
-    return Array.from({ length: n }, (_, i) => [x0 + ((x - x0) * (i + 1)) / n, y0 + ((y - y0) * (i + 1)) / n]);
-  }
-
-  // ---------------------------------------------------------------- training
-  const enlarged = () => Float64Array.from(points.flat(), (v) => scale * v);
-  function setTraining(/** @type {boolean} */ training) {
-    if (training && points.length < 2) {
-      said.textContent = "Draw at least two points first.";
-      return;
-    }
-    if (!employed) {
-      forget();
-      employed = employ(modules, receive);
-      employed.order({ task: { size, alphaBar, points: enlarged(), seed: 1 } });
-    }
-    state.training = training;
-    if (training) state.tool = "follow";
-    employed.order({ training });
-    if (training) said.textContent = "Training. Drop a point anywhere, and follow it back.";
-    else if (got.progress) said.textContent = summary();
-    view.redraw();
-  }
-  function sample() {
-    if (!employed) return;
-    asked = performance.now();
-    due = Number.POSITIVE_INFINITY;
-    employed.order({ sample: rule() });
-  }
-  function receive(/** @type {import("./trainer.js").Answer} */ answer) {
-    Object.assign(got, answer);
-    if (answer.cloud) due = performance.now() + Math.max(400, 5 * (performance.now() - asked));
-    if (answer.progress) {
-      const { steps, losses } = answer.progress;
-      paths = null;
-      history.parts = history.parts.map((v, i) => (history.steps.length ? 0.85 * v + 0.15 * losses[i] : losses[i]));
-      history.steps.push(steps);
-      history.losses.push(mean(history.parts));
-      if (steps >= STEPS * Math.ceil(history.steps.at(-2) / STEPS || 1) && state.training) setTraining(false);
-      if (performance.now() > due || !state.training) sample();
-    }
-    view.redraw();
-  }
-  const mean = (/** @type {Floats} */ values) => values.reduce((a, b) => a + b, 0) / values.length;
-  const summary = () =>
-    `${got.progress.steps.toLocaleString("en")} steps: loss ${history.losses.at(-1).toFixed(3)}${
-      got.floor ? `, exact floor ${mean(got.floor).toFixed(3)}` : ""
-    }.`;
-
-  // ---------------------------------------------------------------- following
-  function choose(/** @type {"tool" | "sampler" | "steps"} */ key, /** @type {string} */ value) {
-    state[key] = value;
-    paths = null;
-    if (key !== "tool") {
-      got.cloud = null;
-      sample();
-    }
-    view.redraw();
-  }
-  function moveTo(/** @type {Point} */ [x, y], _seed = seed) {
-    cursor = [clamp(x, -REACH, REACH), clamp(y, -REACH, REACH)];
-    paths = null;
-    view.redraw();
-  }
-  /** Noisy data have this standard deviation, for data of standard deviation `scale`: what is shown is divided by it. */
-  function spread(/** @type {number} */ step) {
-    const { a, b } = rule();
-    return step < a.length ? Math.hypot(scale * a[step], b[step]) : scale;
-  }
-  function computePaths() {
-    const start = Float64Array.from(cursor, (v) => v * spread(0)),
-      path = (/** @type {import("./trainer.js").EpsAt} */ predict) => follow(rule(), predict, start, normalGenerator(seed));
-    if (exact?.rule !== rule() || exact.points !== points)
-      exact = { rule: rule(), points, predict: exactEpsOf(enlarged(), rule()) };
-    return { learned: path(learnedEps({ size, weights: got.progress.weights }, rule())), exact: path(exact.predict) };
+  function reset() {
+    view.stop();
+    share = 1;
+    model.reset();
   }
   function playPath() {
     const begun = performance.now();
@@ -241,41 +121,38 @@ export function mount(root, data, modules) {
   }
 
   // ---------------------------------------------------------------- drawing
-  /** @type {(x: Floats, step: number) => Point[]} */
-  const shown = (x, step) =>
-    Array.from({ length: x.length / 2 }, (_, j) => [x[2 * j] / spread(step), x[2 * j + 1] / spread(step)]);
-
   function draw(/** @type {import("./page.js").Colours} */ colours) {
     const ctx = clearCanvas(board, colours, 1),
-      moves = rule().t.length,
+      { points, progress, cloud, tool } = state,
+      moves = model.rule().t.length,
       now = Math.round(share * moves);
-    const trained = got.progress !== null;
-    Object.assign(ctx, { fillStyle: ctx.ink, globalAlpha: trained ? 0.55 : 0.9, lineJoin: "round" });
-    drawDots(ctx, points, trained ? 2.5 : 4);
-    if (got.cloud?.length === moves + 1) {
+    Object.assign(ctx, { fillStyle: ctx.ink, globalAlpha: progress ? 0.55 : 0.9, lineJoin: "round" });
+    drawDots(ctx, points, progress ? 2.5 : 4);
+    if (cloud?.length === moves + 1) {
       Object.assign(ctx, { fillStyle: ctx.blue, globalAlpha: 0.7 });
-      drawDots(ctx, shown(got.cloud[now], now), 4);
+      drawDots(ctx, model.shown(cloud[now], now), 4);
     }
     ctx.globalAlpha = 1;
-    if (trained && state.tool === "follow") {
-      paths ??= computePaths();
-      const corners = (/** @type {Floats[]} */ path) => path.slice(0, now + 1).flatMap(shown);
+    if (progress && tool === "follow") {
+      const { learned, exact } = model.paths();
+      const corners = (/** @type {Float64Array[]} */ path) => path.slice(0, now + 1).flatMap(model.shown);
       Object.assign(ctx, { strokeStyle: ctx.ink, fillStyle: ctx.ink });
-      drawPath(ctx, corners(paths.exact), true);
+      drawPath(ctx, corners(exact), true);
       Object.assign(ctx, { strokeStyle: ctx.orange, fillStyle: ctx.orange });
-      drawPath(ctx, corners(paths.learned), false);
+      drawPath(ctx, corners(learned), false);
     }
-    const [x, y] = position(ctx, ...cursor);
+    const [x, y] = position(ctx, ...state.cursor);
     ctx.beginPath();
     ctx.arc(x, y, 11 * ctx.pixelRatio, 0, 7);
     Object.assign(ctx, { strokeStyle: ctx.orange, lineWidth: 4 * ctx.pixelRatio });
-    if (state.tool === "follow" || document.activeElement === board) ctx.stroke();
+    if (tool === "follow" || document.activeElement === board) ctx.stroke();
     drawCharts(colours);
     write(now, moves);
   }
 
   function drawCharts(/** @type {import("./page.js").Colours} */ colours) {
-    const { steps, losses, parts } = history,
+    const { floor, history, progress } = state,
+      { steps, losses, parts } = history,
       last = Math.max(STEPS, steps.at(-1) ?? 0),
       middle = Array.from({ length: PARTS }, (_, i) => (i + 0.5) / PARTS);
     /** @type {(at: number[], values: ArrayLike<number>) => import("./charts.js").Line} */
@@ -287,7 +164,7 @@ export function mount(root, data, modules) {
       across: `step, up to ${last.toLocaleString("en")}`,
       top: 1,
       lines: [
-        ...(got.floor ? [least([0, 1], [mean(got.floor), mean(got.floor)])] : []),
+        ...(floor ? [least([0, 1], [mean(floor), mean(floor)])] : []),
         ours(
           steps.map((n) => n / last),
           losses,
@@ -298,51 +175,58 @@ export function mount(root, data, modules) {
       title: "loss at each time t",
       across: "t, from 0 to T",
       top: 1,
-      lines: [...(got.floor ? [least(middle, got.floor)] : []), ...(steps.length ? [ours(middle, parts)] : [])],
+      lines: [...(floor ? [least(middle, floor)] : []), ...(steps.length ? [ours(middle, parts)] : [])],
     });
-    const words = got.progress ? summary() : "not trained yet";
+    const words = progress ? model.summary() : "not trained yet";
     overSteps.setAttribute("aria-label", `Loss while training beside its exact floor: ${words}`);
     overTimes.setAttribute("aria-label", `Loss at each time t beside its exact floor: ${words}`);
   }
 
   function write(/** @type {number} */ now, /** @type {number} */ moves) {
-    train.textContent = state.training ? "❚❚ Pause" : got.progress ? "Train on" : "Train";
-    undo.disabled = !before.length;
-    board.dataset.tool = state.tool;
+    const { points, progress, training, tool, cursor } = state;
+    train.textContent = training ? "❚❚ Pause" : progress ? "Train on" : "Train";
+    undo.disabled = !model.canUndo();
+    board.dataset.tool = tool;
+    if (said.textContent !== state.said) said.textContent = state.said; // which is read out
     for (const [element, isPressed] of pressed) element.setAttribute("aria-pressed", String(isPressed()));
     slider.valueAsNumber = Math.round(100 * share);
-    const t = now < moves ? rule().t[now] : 0,
+    const t = now < moves ? model.rule().t[now] : 0,
       at = `(${cursor.map((v) => v.toFixed(2)).join(", ")})`.replaceAll("-", "−");
-    status.textContent = got.progress
-      ? `${state.training ? `${summary()} ` : ""}Step ${now} of ${moves}, t = ${t}. Start ${at}.`
+    status.textContent = progress
+      ? `${training ? `${model.summary()} ` : ""}Step ${now} of ${moves}, t = ${t}. Start ${at}.`
       : `${points.length} points drawn, ${MOST} at most.`;
     slider.setAttribute("aria-valuetext", `step ${now} of ${moves}, t = ${t}`);
-    const keys =
-      state.tool === "draw" ? "arrow keys move the pen, space draws a point" : "arrow keys move the start of the path";
+    const keys = tool === "draw" ? "arrow keys move the pen, space draws a point" : "arrow keys move the start of the path";
     board.setAttribute("aria-label", `Board with ${points.length} points: ${keys}`);
     Object.assign(root.dataset, {
       points: points.length,
-      steps: got.progress?.steps ?? 0,
-      cloud: got.cloud?.length ?? 0,
+      steps: progress?.steps ?? 0,
+      cloud: state.cloud?.length ?? 0,
     });
   }
 
   // ---------------------------------------------------------------- moving
-  const place = (/** @type {PointerEvent} */ { offsetX, offsetY }) =>
-    /** @type {Point} */ ([((2 * offsetX) / board.clientWidth - 1) * REACH, (1 - (2 * offsetY) / board.clientHeight) * REACH]);
-  const add = (/** @type {Point[]} */ more) => setPoints([...points, ...more].slice(0, MOST));
+  const place = (/** @type {PointerEvent} */ event) => {
+    const [across, down] = pointerOn(board, event);
+    return /** @type {Point} */ ([(2 * across - 1) * REACH, (1 - 2 * down) * REACH]);
+  };
+  /** @type {(from: Point, to: Point) => Point[]} */
+  function stroke([x0, y0], [x, y]) {
+    const n = Math.max(1, Math.floor(Math.hypot(x - x0, y - y0) / NEAR));
+    return Array.from({ length: n }, (_, i) => [x0 + ((x - x0) * (i + 1)) / n, y0 + ((y - y0) * (i + 1)) / n]);
+  }
   board.addEventListener("pointerdown", (event) => {
     board.setPointerCapture(event.pointerId);
     let last = place(event);
-    cursor = last;
-    if (state.tool === "draw") change([...points, last].slice(0, MOST));
-    else moveTo(last);
+    model.moveTo(last);
+    if (state.tool === "draw") model.change([...state.points, last]);
     board.onpointermove = (moved) => {
       const to = place(moved);
-      if (state.tool === "follow") return moveTo(to);
-      if (Math.hypot(to[0] - last[0], to[1] - last[1]) < NEAR) return;
-      add(stroke(last, to));
-      cursor = last = to;
+      if (state.tool === "draw") {
+        if (Math.hypot(to[0] - last[0], to[1] - last[1]) < NEAR) return;
+        model.setPoints([...state.points, ...stroke(last, to)]);
+      }
+      model.moveTo((last = to));
     };
   });
   for (const end of ["pointerup", "pointercancel"]) board.addEventListener(end, () => (board.onpointermove = null));
@@ -352,8 +236,9 @@ export function mount(root, data, modules) {
     if (event.ctrlKey || event.metaKey) return;
     const by = event.shiftKey ? 0.25 : 0.05;
     const [dx, dy] = { ArrowLeft: [-by, 0], ArrowRight: [by, 0], ArrowUp: [0, by], ArrowDown: [0, -by] }[event.key] ?? [];
-    if (dx !== undefined) moveTo([cursor[0] + dx, cursor[1] + dy]);
-    else if (event.key === " " && state.tool === "draw") change([...points, cursor].slice(0, MOST));
+    const { cursor, points, tool } = state;
+    if (dx !== undefined) model.moveTo([cursor[0] + dx, cursor[1] + dy]);
+    else if (event.key === " " && tool === "draw") model.change([...points, cursor]);
     else return;
     event.preventDefault();
   });
@@ -365,13 +250,6 @@ export function mount(root, data, modules) {
   });
   keepKeys(root);
 
-  const view = stage(root, draw, () => {
-    employed?.end();
-    employed = null;
-    state.training = false;
-  });
-  const tested = { network, parameters, floor };
-  Object.assign(root, {
-    draw: { state, setPoints, moveTo, draw: view.draw, got: () => got, paths: () => paths, points: () => points, ...tested },
-  });
+  const view = stage(root, draw, model.end);
+  Object.assign(root, { draw: { ...model, draw: view.draw, network, parameters, floor } }); // for the console, and for tests
 }

@@ -1,7 +1,8 @@
 """Draw, train, follow: a network that is trained in the page, on points that the reader draws, with no kernel at all.
 
-`draw.js` is its page, trainer.js the training, which runs in a worker, mlp_training.js the network of nets/mlp.py with its
-gradient, mixture.js the exact denoiser of the drawn points. The samplers' numbers come from paths.py.
+`draw.js` is its page, practice.js what is drawn, trained and followed there, trainer.js the training, which runs in a worker,
+mlp.js the network of nets/mlp.py, mlp_training.js its gradient, mixture.js the exact denoiser of the drawn points. The numbers
+of the samplers come from paths.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 // The guidance explorer where no kernel is: shows one panel of the sheet (see guidance.py), the one whose w the slider names,
 // and moves the mark on the trade-off curve, where there is one.
-import { keepKeys, make, nameControls, stage, tip } from "./page.js";
+import { serveLive } from "./live.js";
+import { keepKeys, make, stage, tip } from "./page.js";
 
 const NARROW = 560; // pixels of the widget's width under which a row of pictures takes two
 
@@ -65,7 +66,7 @@ export async function mount(root, { ws, start, caption, alt, presets, marks, tit
     }),
   );
   keepKeys(root);
-  nameControls(root);
+  serveLive(root);
   draw();
   stage(root, draw);
 }

@@ -52,7 +52,7 @@ class GuidanceExplorer(Live):
         self.presets = [widgets.Button(description=f"w = {w:g}", layout={"width": "auto"}) for w in PRESETS]
         words = ("freeze a row", "clear rows", "reset")
         self.freeze, self.clear, self.reset = (widgets.Button(description=word, layout={"width": "auto"}) for word in words)
-        self.bar = widgets.IntProgress(layout={"width": "98%", "visibility": "hidden"})
+        self.bar = widgets.IntProgress(layout={"width": "98%", "height": "20px", "visibility": "hidden"})
         self.screen, self.curve, self.rows = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.kept: list[str] = []
         self.job: Iterator[Step] | None = None  # the full answer that is being sampled

@@ -15,7 +15,7 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 # a widget whose kernel is gone is hidden where the page is. In JupyterLab and Notebook 7 each cell for itself.
 SWAP = """<style>
 :is(.jp-OutputArea, body:not(:has(.jp-OutputArea))):has(.live-{key}:not(.jupyter-widgets-disconnected)) [data-widget="{key}"],
-.jp-OutputArea:has([data-widget="{key}"]) .live-{key}.jupyter-widgets-disconnected,
+:is(.jp-OutputArea, body:not(:has(.jp-OutputArea))):has([data-widget="{key}"]) .live-{key}.jupyter-widgets-disconnected,
 .jp-OutputArea:has([data-widget="{key}"]) .jp-OutputArea-output.jupyter-widgets:not(:has(*)) {{ display: none }}
 </style>
 """

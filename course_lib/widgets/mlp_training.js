@@ -1,10 +1,10 @@
-// The network of nets/mlp.py, MLP, for a batch of points, and its training in the page: the gradient of the loss, written out by
-// hand, and Adam. A test compares loss and gradients with torch's.
-import { silu, waves } from "./tensors.js";
+// The training of the network of mlp.js in the page, on batches of points: the gradient of the loss, written out by hand, and
+// Adam. A test compares loss and gradients with torch's.
+import { mlp } from "./mlp.js";
 
-/** @typedef {Float64Array} Floats a matrix row by row */
+/** @typedef {import("./mlp.js").Floats} Floats */
+/** @typedef {import("./mlp.js").Size} Size */
 /** @typedef {Record<string, Floats>} Parameters by their names in the network's state_dict */
-/** @typedef {{ width: number, depth: number }} Size */
 /** @typedef {{ times: ArrayLike<number>, x: Floats }} Batch times as fractions of T, and as many points (x, y) for each of them */
 
 /**
@@ -147,23 +147,9 @@ export function network({ width, depth }, p) {
     return addProduct(dY, W, new Float64Array(X.length), n, out, inputs);
   }
 
-  /** Rows less their mean, over their standard deviation, which is returned as well. */
-  function layerNorm(/** @type {Floats} */ H) {
-    const N = new Float64Array(H.length),
-      scale = new Float64Array(H.length / width);
-    for (let i = 0; i < scale.length; i++) {
-      let [mean, square] = [0, 0];
-      for (let j = 0; j < width; j++) mean += H[i * width + j] / width;
-      for (let j = 0; j < width; j++) square += (H[i * width + j] - mean) ** 2 / width;
-      scale[i] = 1 / Math.sqrt(square + 1e-5);
-      for (let j = 0; j < width; j++) N[i * width + j] = (H[i * width + j] - mean) * scale[i];
-    }
-    return { N, scale };
-  }
-
   /**
    * Adds to dH the gradient of a norm's input.
-   * @type {(norm: ReturnType<typeof layerNorm>, dN: Floats, dH: Floats) => void}
+   * @type {(norm: ReturnType<typeof forward>["norm"], dN: Floats, dH: Floats) => void}
    */
   function layerNormBack({ N, scale }, dN, dH) {
     for (let i = 0; i < scale.length; i++) {
@@ -176,35 +162,8 @@ export function network({ width, depth }, p) {
     }
   }
 
-  /** The prediction (points, 2) with all that the gradient needs. */
-  function forward(/** @type {Batch} */ { times, x }) {
-    const W = new Float64Array(times.length * width);
-    for (let i = 0; i < times.length; i++) W.set(waves(times[i], width), i * width);
-    const z = linear("time.mlp.0", W),
-      hidden = z.map(silu),
-      e = linear("time.mlp.2", hidden),
-      emb = e.map(silu);
-    const each = x.length / 2 / times.length; // points at one time
-    let H = linear("inward", x);
-    const blocks = Array.from({ length: depth }, (_, i) => {
-      const M = linear(`blocks.${i}.modulate`, emb),
-        norm = layerNorm(H),
-        U = new Float64Array(H.length);
-      for (let r = 0, at = 0; at < U.length; r++) {
-        const m = 2 * width * Math.floor(r / each);
-        for (let j = 0; j < width; j++, at++) U[at] = norm.N[at] * (1 + M[m + width + j]) + M[m + j];
-      }
-      const Z = linear(`blocks.${i}.mlp.0`, U),
-        S = Z.map(silu),
-        added = linear(`blocks.${i}.mlp.2`, S);
-      H = H.map((v, j) => v + added[j]);
-      return { M, norm, U, Z, S };
-    });
-    const norm = layerNorm(H),
-      [scale, shift] = [p["outward.0.weight"], p["outward.0.bias"]],
-      U = norm.N.map((v, i) => v * scale[i % width] + shift[i % width]);
-    return { y: linear("outward.1", U), x, each, W, z, hidden, e, emb, blocks, norm, U };
-  }
+  const at = mlp({ width, depth }, p, linear);
+  const forward = (/** @type {Batch} */ { times, x }) => at(times)(x);
 
   /**
    * The gradients of all parameters for that of the prediction, dY.

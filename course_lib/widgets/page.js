@@ -134,7 +134,7 @@ const PRESENCE = "course-presence";
  * @param {() => void} enter
  * @param {() => void} leave
  */
-function watchPresence(root, enter, leave) {
+export function watchPresence(root, enter, leave) {
   if (!customElements.get(PRESENCE))
     customElements.define(
       PRESENCE,
@@ -231,28 +231,6 @@ export function tip(words, reset) {
   button.addEventListener("click", reset);
   line.append(" ", button);
   return line;
-}
-
-/**
- * Gives the controls of the live widget beside this page (live.py) the names that ipywidgets leaves out for screen readers.
- * @param {HTMLElement} root
- */
-export function nameControls(root) {
-  const scope = root.closest(".jp-OutputArea") ?? document.body;
-  const name = () => {
-    for (const control of scope.querySelectorAll(":is(.noUi-handle, .widget-readout):not([aria-label])")) {
-      const label = control.closest(".jupyter-widgets")?.querySelector(".widget-label")?.textContent;
-      const value = control.classList.contains("widget-readout");
-      if (label) control.setAttribute("aria-label", value ? `${label}, as a number` : label);
-      if (value) control.setAttribute("role", "textbox");
-    }
-  };
-  const observer = new MutationObserver(name);
-  const start = () => {
-    name();
-    observer.observe(scope, { childList: true, subtree: true });
-  };
-  watchPresence(root, start, () => observer.disconnect());
 }
 
 /**

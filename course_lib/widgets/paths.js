@@ -4,8 +4,10 @@
 import { addNoise, exactEps, logDensity } from "./mixture.js";
 import { mlp } from "./mlp.js";
 import { clamp, clearCanvas, drag, keepKeys, make, pointerOn, stage, tip } from "./page.js";
+import { normalGenerator } from "./random.js";
+import { decodeFloat16, linear } from "./tensors.js";
 
-/** @typedef {import("./mlp.js").Eps} Eps */
+/** @typedef {(x: number, y: number, out: Float64Array) => void} Eps writes the predicted noise at (x, y) into out[0], out[1] */
 /** @typedef {(move: number) => Eps} EpsAt */
 /**
  * @typedef {object} Rule a sampler's numbers for each move, with the signal a and the noise b there
@@ -22,7 +24,7 @@ import { clamp, clearCanvas, drag, keepKeys, make, pointerOn, stage, tip } from 
  * @typedef {object} Data
  * @property {import("./mixture.js").Mixture} mixture
  * @property {Rule[]} samplers
- * @property {Parameters<typeof mlp>[0] | null} network
+ * @property {import("./mlp.js").Size & { weights: Record<string, string> } | null} network
  * @property {[number, number]} start
  * @property {number} reach
  * @property {number} particles
@@ -33,28 +35,11 @@ const DASHED = " Orange, dashed: the path with the learned network.";
 const RING = 32; // pixels around x_T from which a finger drags it
 const VIEW = 110; // pixels in a row of the picture of the density
 
-// Standard normal numbers from a seed: mulberry32, then Box and Muller 1958.
 /**
  * @param {number} count
  * @param {number} seed
  */
-function normals(count, seed) {
-  let state = seed * 2654435761;
-  const uniform = () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let v = Math.imul(state ^ (state >>> 15), 1 | state);
-    v = (v + Math.imul(v ^ (v >>> 7), 61 | v)) ^ v;
-    return ((v ^ (v >>> 14)) >>> 0) / 4294967296;
-  };
-  const out = new Float32Array(count);
-  for (let i = 0; i < count; i += 2) {
-    const radius = Math.sqrt(-2 * Math.log(1 - uniform())),
-      angle = 2 * Math.PI * uniform();
-    out[i] = radius * Math.cos(angle);
-    if (i + 1 < count) out[i + 1] = radius * Math.sin(angle);
-  }
-  return out;
-}
+const normals = (count, seed) => new Float32Array(count).map(normalGenerator(seed * 2654435761));
 
 /**
  * The trajectories (moves + 1, points, 2), in one row, of the points in `start`; at(i) is the prediction of eps at move i.
@@ -82,6 +67,20 @@ function trajectories({ keep, eps, z }, at, start, noise) {
 }
 
 /**
+ * The network's prediction at one time in [0, 1]; what depends on time alone is computed once.
+ * @param {Data["network"]} network
+ * @returns {(time: number) => Eps}
+ */
+function pointwise({ weights, ...size }) {
+  const w = Object.fromEntries(Object.entries(weights).map(([name, text]) => [name, decodeFloat16(text)]));
+  const net = mlp(size, w, (name, x) => linear(w[`${name}.weight`], w[`${name}.bias`], x));
+  return (time) => {
+    const predict = net([time]);
+    return (x, y, out) => out.set(predict(Float64Array.of(x, y)).y);
+  };
+}
+
+/**
  * @param {HTMLElement} root
  * @param {Data} data
  */
@@ -91,7 +90,7 @@ export async function mount(root, data) {
   let start = data.start;
   let share = 1; // of the path that is shown
   let [seed, stale] = [1, true];
-  const learned = data.network && mlp(data.network);
+  const learned = data.network && pointwise(data.network);
   const offsets = normals(2 * P, 7).fill(0, 0, 2);
   const samplers = data.samplers.map((rule) => {
     const levels = rule.a.map((a, i) => addNoise(mixture, a, rule.b[i]));
@@ -100,7 +99,7 @@ export async function mount(root, data) {
     /** @type {Record<number, Eps>} */
     const times = {};
     /** @type {EpsAt | null} */
-    const net = learned && ((i) => (times[rule.t[i]] ??= learned.at(rule.t[i] / rule.T)));
+    const net = learned && ((i) => (times[rule.t[i]] ??= learned(rule.t[i] / rule.T)));
     const label = `${rule.name}: drag x_T, or move it with the arrow keys`;
     const [canvas, words] = [make("canvas", { tabindex: 0, role: "application", "aria-label": label }), make("span")];
     const figure = make("figure", {}, make("figcaption", {}, make("b", {}, rule.name), words), canvas);

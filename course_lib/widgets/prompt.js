@@ -1,5 +1,6 @@
 // The prompt box where no kernel is: shows the pictures of one of a few captions (see prompt.py).
-import { keepKeys, make, nameControls, stage, tip } from "./page.js";
+import { serveLive } from "./live.js";
+import { keepKeys, make, stage, tip } from "./page.js";
 
 /**
  * @param {HTMLElement} root
@@ -10,6 +11,10 @@ export function mount(root, { prompts }) {
   const select = make("select", { "aria-label": "Caption" }, ...prompts.map((prompt) => make("option", {}, prompt)));
   const help = tip(
     "Choose a caption. Below each picture: what the detector finds in it. In a notebook, run this cell to write captions of your own.",
+    () => {
+      select.selectedIndex = 0;
+      choose();
+    },
   );
 
   function choose() {
@@ -22,7 +27,7 @@ export function mount(root, { prompts }) {
   root.append(help);
   select.addEventListener("change", choose);
   keepKeys(select);
-  nameControls(root);
+  serveLive(root);
   choose();
   stage(root, () => {}); // for the theme
 }

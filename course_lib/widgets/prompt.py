@@ -87,11 +87,15 @@ class PromptBox(Live):
         self.screen = widgets.HTML()
         css = widgets.HTML(f"<style>{stylesheet('prompt')}</style>")
         words = widgets.HTML(f'<p class="tip">{TIP} Its words: {", ".join(captions.WORDS[2:])}.</p>')
+        self.reset = widgets.Button(description="Reset", layout={"width": "auto"})
+        self.reset.add_class("reset")
         page = studio.page(prompts)  # bad input raises here, not in a callback
-        super().__init__(widgets.VBox([css, self.caption, self.screen, self.w, self.seed, words]), page)
+        super().__init__(widgets.VBox([css, self.caption, self.screen, self.w, self.seed, self.reset, words]), page)
         self.show()
-        for control in (self.caption, self.w, self.seed):
+        controls = {self.caption: first.caption, self.w: first.w, self.seed: first.seed}
+        for control in controls:
             control.observe(self.show, "value")
+        self.reset.on_click(lambda _: [setattr(control, "value", value) for control, value in controls.items()])
 
     def show(self, change=None) -> None:
         """Shows the samples, or the error in one line: nobody would see an error in a callback."""

@@ -145,7 +145,12 @@ export function mount(root, data, modules) {
   let noise = firstNoise;
 
   // ---------------------------------------------------------------- the page
-  const canvas = make("canvas", { width: COLUMNS * side, height: (COUNT / COLUMNS) * side, role: "img", "aria-label": "ten digits" });
+  const canvas = make("canvas", {
+    width: COLUMNS * side,
+    height: (COUNT / COLUMNS) * side,
+    role: "img",
+    "aria-label": "ten digits",
+  });
   const slider = make("input", {
     type: "range",
     min: 0,

@@ -4,8 +4,8 @@ import { addNoise, exactEps } from "./mixture.js";
 import { adam, initialise, network, parameters } from "./mlp_training.js";
 import { normalGenerator, uniformGenerator } from "./random.js";
 
-/** @typedef {import("./mlp_training.js").Floats} Floats */
-/** @typedef {import("./mlp_training.js").Size} Size */
+/** @typedef {import("./mlp.js").Floats} Floats */
+/** @typedef {import("./mlp.js").Size} Size */
 /**
  * @typedef {object} Task
  * @property {Size} size of the network

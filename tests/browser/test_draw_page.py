@@ -80,7 +80,7 @@ def test_a_drawing_is_learned_and_a_dropped_point_is_followed(page):
     train(page, steps=60)
     page.wait_for_selector(f'{ROOT}[data-cloud="21"]')
     page.get_by_role("button", name="Pause").click()
-    said = page.locator(f"{ROOT} [role=status]").inner_text()
+    said = page.locator(f"{ROOT} [role=status]", has_text="exact floor").inner_text()
     loss, floor = (float(words.split()[-1]) for words in said.rstrip(".").replace("exact floor", "").split(": ")[1].split(","))
     assert 0.2 < floor < loss < 0.8  # an untrained network has 1 or more
 
@@ -96,7 +96,7 @@ def test_a_drawing_is_learned_and_a_dropped_point_is_followed(page):
     page.locator(f"{ROOT} output", has_text="Step 0 of 20, t = 1000").wait_for()
 
     # the path is the library's DDIM with the network's weights as they are now, that of the exact denoiser ends on a point
-    code = f"() => [{WIDGET}.paths().learned, {WIDGET}.paths().exact, [{WIDGET}.got().progress.weights]]"
+    code = f"() => [{WIDGET}.paths().learned, {WIDGET}.paths().exact, [{WIDGET}.state.progress.weights]]"
     learned, exact, (weights,) = page.evaluate(f"() => ({code})().map((all) => all.map((v) => [...v]))")
     net, at = MLP(**SIZE).double(), 0
     with torch.no_grad():
@@ -107,7 +107,7 @@ def test_a_drawing_is_learned_and_a_dropped_point_is_followed(page):
     path = torch.tensor(learned, dtype=torch.float64)
     steps = ddim(Network(net, PROCESS), path[:1], PROCESS.times(20))
     assert (path - torch.cat([step.x for step in steps])).abs().max() < 1e-3
-    moons = page.evaluate(f"() => {WIDGET}.points()")
+    moons = page.evaluate(f"() => {WIDGET}.state.points")
     assert (torch.tensor(exact[-1]) / SCALE - torch.tensor(moons)).norm(dim=1).min() < 0.02
     assert not page.errors
 
@@ -136,6 +136,23 @@ def test_undo_clear_and_keys(page):
     for name in ("moons", "spiral", "letter A"):
         page.get_by_role("button", name=name).click()
         page.wait_for_function(f"Number(document.querySelector('{ROOT}').dataset.points) >= 200")
+    assert not page.errors
+
+
+def test_a_line_says_how_it_works_and_reset_puts_all_back_but_loses_no_drawing(page):
+    tip = page.locator(f"{ROOT} .tip")
+    assert all(word in tip.inner_text() for word in ("follow", "orange", "dashed", "arrow keys", "space"))
+    first = page.locator(f"{ROOT} output").inner_text()
+    page.get_by_role("button", name="moons").click()
+    page.get_by_role("button", name="50", exact=True).click()
+    page.get_by_label("How far back along the path").press("Home")
+    tip.get_by_role("button", name="Reset").click()
+    page.wait_for_selector(f"{ROOT}[data-points='0']")
+    assert page.locator(f"{ROOT} output").inner_text() == first
+    assert page.get_by_role("button", name="20", exact=True).get_attribute("aria-pressed") == "true"
+    assert page.get_by_label("How far back along the path").input_value() == "100"
+    page.get_by_role("button", name="Undo").click()
+    page.wait_for_selector(f"{ROOT}[data-points='240']")
     assert not page.errors
 
 

@@ -1,6 +1,8 @@
 """Pages that a notebook becomes: they open from disk with the network off, and what moves on them moves."""
 
+import json
 import re
+from html import escape
 
 import nbformat
 import pytest
@@ -113,3 +115,44 @@ def test_in_print_code_wraps_and_a_long_cell_breaks(page_of):
     page.set_viewport_size({"width": 680, "height": 900})
     assert page.locator("pre").evaluate_all(fits)
     assert page.pdf(format="A4").count(b"/Type /Page\n") == 4
+
+
+def test_a_long_equation_and_a_long_alt_text_stay_on_a_printed_page(tmp_path, open_page):
+    alt = "A plot of " + "many words " * 60 + "w" * 300
+    picture = new_output("display_data", {"text/html": f'<img alt="{alt}" src="data:image/png;base64,AAAA">'})
+    equation = "$$" + " + ".join([r"\frac{a}{b}"] * 40) + "$$"
+    cells = [new_markdown_cell("# Print"), new_markdown_cell(equation), new_code_cell(f'alt = "{alt}"', outputs=[picture])]
+    path = tmp_path / "page.html"
+    path.write_text(export.page(new_notebook(cells=cells)), encoding="utf-8")
+    page = open_page(path, viewport={"width": 680, "height": 900})
+    page.emulate_media(media="print")
+    right = "all => Math.max(...all.filter((e) => e.checkVisibility()).map((e) => e.getBoundingClientRect().right))"
+    assert page.locator("main *").evaluate_all(right) <= 681
+
+
+# Hosts that cannot be run here: VS Code and Colab show each output in a frame, without the origin of the page
+
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
+FRAME = """<!doctype html><title>A host</title><link rel=icon href="data:,">
+<iframe sandbox="allow-scripts" width=1000 height=800 srcdoc="{}"></iframe>"""
+
+
+def test_each_kind_of_stored_widget_works_in_a_sandboxed_frame_under_a_strict_policy(open_page, tmp_path):
+    kinds = {}
+    for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
+        outputs = [
+            output for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] for output in cell.get("outputs", ())
+        ]
+        for text in ("".join(output.get("data", {}).get("text/html", "")) for output in outputs):
+            for kind in re.findall(r'class="course-widget course-(\w+)" data-widget', text):
+                kinds.setdefault(kind, text)
+    assert {"player", "guidance", "paths", "explorer", "guided", "prompt", "dial", "attention", "guess"} <= kinds.keys()
+    html = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">' + "".join(kinds.values())
+    (tmp_path / "host.html").write_text(FRAME.format(escape(html)), encoding="utf-8")
+    page = open_page(tmp_path / "host.html")
+    frame = page.frame_locator("iframe")
+    for kind in kinds:
+        widget = frame.locator(f".course-{kind}").first
+        widget.locator("canvas, input, select, button").first.wait_for(state="attached")
+        assert widget.locator(".unrun").count() == 0, kind
+    assert page.errors == []

@@ -78,3 +78,39 @@ def test_on_a_narrow_page_a_row_of_pictures_takes_two_and_each_keeps_its_name(ex
     shape = lambda page: page.locator(f"{ROOT} canvas").evaluate("canvas => [canvas.width, canvas.height]")
     (wide, low), (narrow, high) = (shape(explorer(viewport={"width": w, "height": 800})) for w in (1200, 390))
     assert wide == 2 * narrow and high == 2 * low
+
+
+NOTEBOOK = """<div class="jp-NotebookPanel"><i class="jp-Notebook-ExecutionIndicator" data-status="idle"></i>
+<div class="jp-OutputArea"><div class="jupyter-widgets live-{key}">live</div>{html}</div></div>"""
+
+
+@pytest.mark.parametrize("status", ["disconnected", "dead", "terminating", "starting", "restarting", "autorestarting"])
+def test_the_page_takes_over_from_sliders_whose_kernel_is_gone_however_it_ended(open_page, tmp_path, status):
+    """As JupyterLab and Notebook 7 say it: `disconnected` where it was ended over REST, `starting` where it was begun anew."""
+    live = guidance_explorer({"it": model})
+    html = NOTEBOOK.format(key=live.key, html=live._repr_mimebundle_()[0]["text/html"])
+    path = tmp_path / "page.html"
+    path.write_text(f"<!doctype html><title>A notebook</title><link rel=icon href=data:,>{html * 2}", encoding="utf-8")
+    page = open_page(path)
+    first, second = page.locator(".jp-NotebookPanel").all()
+    say = lambda words: first.locator("i").evaluate("(e, status) => e.dataset.status = status", words)
+    pages = lambda: [panel.locator(ROOT).is_visible() for panel in (first, second)]
+    say("busy")
+    assert pages() == [False, False]
+    say(status)
+    say("idle")  # the next kernel does not have the widget, either
+    first.locator(ROOT).wait_for()
+    assert pages() == [True, False] and first.get_by_text("live").is_hidden() and page.errors == []
+
+
+def test_in_the_classic_notebook_one_of_the_two_is_seen_as_well(open_page, tmp_path):
+    live = guidance_explorer({"it": model})
+    html = live._repr_mimebundle_()[0]["text/html"]
+    path = tmp_path / "page.html"
+    words = f'<div class="output"><div class="jupyter-widgets live-{live.key}">live</div>{html}</div>'
+    path.write_text(f"<!doctype html><title>A notebook</title><link rel=icon href=data:,>{words}", encoding="utf-8")
+    page = open_page(path)
+    seen = lambda: (page.get_by_text("live", exact=True).is_visible(), page.locator(ROOT).is_visible())
+    assert seen() == (True, False)
+    page.get_by_text("live", exact=True).evaluate("e => e.classList.add('jupyter-widgets-disconnected')")  # as ipywidgets does
+    assert seen() == (False, True) and page.errors == []

@@ -4,15 +4,17 @@ import pytest
 import torch
 
 from course_lib.datasets import points
-from course_lib.denoisers import Network
+from course_lib.denoisers import ExactDenoiser, Network
 from course_lib.nets.unet import UNet
 from course_lib.process import DDPM, seeded
 from course_lib.samplers import Step, ddim
 from course_lib.schedules import cosine_beta
 from course_lib.widgets.dial import dial
+from course_lib.widgets.draw import draw
 from course_lib.widgets.explorer import explore
 from course_lib.widgets.guidance import guidance_explorer
 from course_lib.widgets.guided import guided_plane
+from course_lib.widgets.paths import paths
 from course_lib.widgets.player import play
 
 PROCESS = DDPM(cosine_beta(1000))
@@ -36,11 +38,13 @@ def widgets():
         "guidance": guidance_explorer({"it": noise}).page,
         "guided": guided_plane(points.ring(3), PROCESS, 10),
         "explorer": explore(network, film(network, 1)),
+        "paths": paths(ExactDenoiser(points.ring(), PROCESS)),
+        "draw": draw(),
         "dial": dial("t₀", [0, 1, 2], {"guide": pictures, "edit": pictures}, {"realism": [0.1, 0.4, 0.6]}),
     }
 
 
-KINDS = ("player", "guidance", "guided", "explorer", "dial")
+KINDS = ("player", "guidance", "guided", "explorer", "paths", "draw", "dial")
 TOGETHER = """root => {
     const boxes = [...root.querySelectorAll("canvas, input[type=range]")].map((e) => e.getBoundingClientRect());
     return Math.max(...boxes.map((b) => b.bottom)) - Math.min(...boxes.map((b) => b.top)) }"""
@@ -48,9 +52,13 @@ TOGETHER = """root => {
 SIZES = "root => [...root.querySelectorAll('canvas, input, figcaption')].map((e) => [e.clientWidth, e.clientHeight])"
 
 
+@pytest.mark.parametrize("wide", [1300, 564])
 @pytest.mark.parametrize("kind", KINDS)
-def test_pictures_and_slider_stand_together_on_a_small_laptop(kind, widgets, open_page, tmp_path):
+def test_pictures_and_slider_stand_together_on_a_small_laptop(kind, wide, widgets, open_page, tmp_path):
+    """In all of its window, and in the output of a notebook's cell in a window of 700 pixels, as in a split view."""
     page = open_page(widgets[kind].save(tmp_path / "widget.html"), viewport={"width": 1366, "height": 768})
+    page.add_style_tag(content=f"body {{ max-width: {wide}px; margin: 0; padding: 0 }}")
+    page.wait_for_timeout(100)
     root = page.locator(f".course-{kind}")
     root.locator("input[type=range]").first.wait_for()
     assert 200 < root.evaluate(TOGETHER) <= 650

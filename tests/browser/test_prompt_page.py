@@ -33,7 +33,8 @@ def test_each_caption_shows_its_own_pictures(open_page, fragment, tmp_path, opti
     page.keyboard.press("ArrowDown")
     page.wait_for_function(f"document.querySelector('{ROOT}').dataset.shown === {PROMPTS[3]!r}")
     seen.append(visible())
-    assert [len(images) for images in seen] == [4, 4, 4] and not page.errors
+    page.get_by_role("button", name="Reset").click()
+    assert visible() == seen[0] and [len(images) for images in seen] == [4, 4, 4] and not page.errors
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 

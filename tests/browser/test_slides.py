@@ -75,6 +75,26 @@ def test_each_slide_is_on_one_screen_in_large_type(open_page, tmp_path):
     assert page.errors == []
 
 
+def test_axe_finds_nothing_on_dark_slides_and_long_code_stays_large_and_scrolls(open_page, lesson_14, axe):
+    page = open_page(lesson_14, viewport={"width": 1280, "height": 720}, color_scheme="dark")
+    page.wait_for_selector(".slide.now")
+    found = axe(page)
+    for kind in (".course-paths", ".course-guess", "table"):
+        turn_to(page, kind)
+        found += axe(page, ".slide.now")
+    page.keyboard.press("Home")
+    page.keyboard.press("c")
+    while page.locator(".slide.now").evaluate("slide => slide.scrollHeight - slide.clientHeight") < 150:
+        page.keyboard.press("PageDown")
+    assert (
+        page.locator(".slide.now pre").first.evaluate("e => parseFloat(getComputedStyle(e).fontSize) * e.currentCSSZoom") > 13.9
+    )
+    found += axe(page, ".slide.now")
+    page.keyboard.press("ArrowDown")
+    assert page.locator(".slide.now").evaluate("slide => slide.scrollTop") > 50
+    assert found == [] and page.errors == []
+
+
 def test_code_is_hidden_until_it_is_asked_for_and_exercises_have_no_status(slides):
     assert "is not started yet" not in slides.locator("main").text_content()
     turn_to(slides, ".jp-CodeCell")

@@ -31,6 +31,8 @@ def svg(latex: str, display: bool) -> str:
         element = ziamath.Latex(source, size=SIZE, inline=not display, color="currentColor").svgxml()
     except Exception as error:  # the parser raises many classes of exception
         raise ValueError(f"equation must be LaTeX that can be drawn, got {latex!r}: {error}") from None
+    for box in element.iterfind(".//{*}rect[@stroke]"):
+        box.attrib["fill"] = "none"  # of \boxed, which is black with an operator's name inside
     x, y, width, height = map(float, element.attrib["viewBox"].split())
     element.attrib |= {
         "class": "equation",

@@ -8,7 +8,7 @@ const DIVISIBLE = [
   ".jp-Cell, .jp-Cell-outputWrapper, .jp-OutputArea",
   ".jp-MarkdownCell :is(.jp-Cell-inputWrapper, .jp-InputArea, .jp-MarkdownOutput, .jp-MarkdownOutput > ul, .jp-MarkdownOutput > ol)",
 ].join();
-const [ALMOST, LEAST] = [0.85, 0.4]; // of the size of type: before a slide is divided, and where it cannot be
+const [ALMOST, LEAST] = [0.85, 0.7]; // of the size of type: before a slide is divided, and where it cannot be
 
 /**
  * Moves all cells of `main` to sections, each of them a slide, and returns these. They are measured as they are made: pictures
@@ -31,14 +31,16 @@ export function makeSlides(main) {
 }
 
 /**
- * Makes the type smaller, not below `least`, until all of the slide is on the screen. Returns whether it is.
+ * Makes the type smaller, not below `least`, until all of the slide is on the screen. Returns whether it is: one that is not,
+ * such as long code, can be scrolled by keys.
  * @param {HTMLElement} slide
  */
 export function fit(slide, least = LEAST) {
   for (let size = 1; ; size = Math.max(least, size - 0.05)) {
     slide.style.setProperty("--size", String(size));
-    if ([slide, ...slide.querySelectorAll(".jp-OutputArea-output, .display-equation, table, pre")].every(isWhole)) return true;
-    if (size === least) return false;
+    const whole = [slide, ...slide.querySelectorAll(".jp-OutputArea-output, .display-equation, table, pre")].every(isWhole);
+    slide.tabIndex = isWhole(slide) ? -1 : 0;
+    if (whole || size === least) return whole;
   }
 }
 

@@ -6,6 +6,7 @@ const KEYS = {
   "Page Down, Page Up": "the next slide, the one before: a clicker's keys, also while a widget has the focus",
   "→ ←": "the same, while no widget has the focus",
   "Home, End": "the first slide, the last one",
+  "↓ ↑": "down a slide that is longer than the screen, as with its code, and up",
   ". ,": "the slide's slider to its next stop, to the one before",
   c: "shows the code, hides it",
   n: "speaker notes, in a second window",
@@ -120,6 +121,8 @@ export function present() {
     const free = {
       ArrowRight: () => goTo(now + 1),
       ArrowLeft: () => goTo(now - 1),
+      ArrowDown: () => slides[now].scrollBy(0, 120),
+      ArrowUp: () => slides[now].scrollBy(0, -120),
       Home: () => goTo(0),
       End: () => goTo(Infinity),
     };
