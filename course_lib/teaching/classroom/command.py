@@ -95,3 +95,9 @@ def add_to(commands) -> None:
 
     sub = command(export, "write lessons as assignments of another grader, with its tests and points")
     sub.add_argument("--to", nargs=2, required=True, metavar=("nbgrader|otter", "DIR"))
+
+    sub = command(exam, "write versions of an exam about lessons, and the key of each apart")
+    sub.add_argument("--versions", type=int, default=2, help="how many; default 2")
+    sub.add_argument("--pdf", type=Path, required=True, metavar="DIR")
+    sub.add_argument("--n", type=int, default=10, help="questions; default 10")
+    sub.add_argument("--seed", type=int, default=0, help="another seed, other questions; default 0")

@@ -32,8 +32,9 @@ def edition(
     for name, text in (("--due", due), ("--answers", answers)):
         if text is not None and (not text.strip() or not text.isprintable()):
             raise ValueError(f"{name} must be a line of text, got {text!r}")
+    paths = lessons(wanted, folder)
     done = [_write(out / "students" / page.name, page.read_text(encoding="utf-8")) for page in sorted(folder.glob("*.md"))]
-    for path in lessons(wanted, folder):
+    for path in paths:
         notebook, each = json.loads(path.read_text(encoding="utf-8")), in_notebook(path)
         for kind, made in (
             ("students", for_students(notebook, each, due, outputs, answers)),

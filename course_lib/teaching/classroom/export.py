@@ -17,6 +17,8 @@ from course_lib.teaching.classroom.edition import become_text, code_cell
 from course_lib.teaching.classroom.exercises import CHECKED, SOLUTION, Exercise, in_notebook, lessons
 
 KINDS = ("nbgrader", "otter")
+SHOWN = re.compile(r"^verdict\Z", re.MULTILINE)
+"""The end of an exercise's cell, which shows its verdict."""
 GOES_ON = {"tags": ["raises-exception"]}
 """The metadata of a cell after whose error a notebook's other cells still run."""
 
@@ -63,7 +65,10 @@ def _cells(cell: dict, exercises: dict[str, Exercise], lesson: list[dict], kind:
 def _nbgrader(cell: dict, exercise: Exercise, written: str, after: str, lesson: list[dict]) -> list[dict]:
     answer = cell | {"source": with_answer(written, exercise.name, lesson)}
     answer["metadata"] = {"nbgrader": _metadata(f"my_{exercise.name}", solution=True)}
-    test = code_cell(f"{exercise.name.replace('_', '-')}-check", f"{after}\nassert verdict.right, str(verdict)")
+    test = code_cell(
+        f"{exercise.name.replace('_', '-')}-check",
+        f"{SHOWN.sub('display(verdict)', after)}\nassert verdict.right, str(verdict)",
+    )
     test["metadata"] = GOES_ON | {"nbgrader": _metadata(f"check_{exercise.name}", points=exercise.points)}
     return [answer, test]
 
@@ -78,8 +83,9 @@ def with_answer(source: str, name: str, lesson: list[dict]) -> str:
     """A cell's source with an answer in the place of the body of my_NAME, between the marks that nbgrader removes it by."""
     node = [n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and n.name == f"my_{name}"][-1]
     first = node.body[1 if ast.get_docstring(node) is not None and len(node.body) > 1 else 0]
-    answer = checks_by_name()[name].solution.text.partition("\n\n# In the library:")[0]
-    body = answer.partition("\n")[2].splitlines()
+    answer = ast.parse(checks_by_name()[name].solution.text).body[0]
+    lines = checks_by_name()[name].solution.text.splitlines()
+    body = lines[answer.body[ast.get_docstring(answer) is not None].lineno - 1 : answer.end_lineno]
     said = "\n".join("".join(cell["source"]) for cell in lesson if cell["cell_type"] == "code")
     imports = [f"    {line}" for line in _imports(checks_by_name()[name], said)]
     lines = source.splitlines()
@@ -89,7 +95,8 @@ def with_answer(source: str, name: str, lesson: list[dict]) -> str:
 
 def _imports(check: Check, lesson: str) -> list[str]:
     """The imports of what the answer takes from the check's module and the lesson does not import by itself."""
-    names = set(re.findall(r"\b[A-Za-z_]\w*", check.solution.text)) & check.reference.__globals__.keys()
+    named = {node.id for node in ast.walk(ast.parse(check.solution.text)) if isinstance(node, ast.Name)}
+    names = named & check.reference.__globals__.keys()
     found = []
     for name in sorted(names - {check.reference.__name__}):
         value = check.reference.__globals__[name]

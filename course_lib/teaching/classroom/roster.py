@@ -17,6 +17,8 @@ COLUMNS = {
 }
 """The columns of a roster, each with the headings that it may have, such as those of an export from Canvas or Moodle."""
 
+IGNORED = {".ipynb_checkpoints", ".git", "__MACOSX"}
+"""Folders that programs leave behind."""
 SHORTEST = 3
 """The fewest letters of an id or a name that may stand within a longer file name."""
 
@@ -41,7 +43,7 @@ def handed_in(folder: Path) -> dict[str, list[Path]]:
     if not folder.is_dir():
         raise ValueError(f"FOLDER must be a folder of submissions, got {folder}")
     found = {}
-    for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
+    for path in sorted(path for path in folder.iterdir() if path.name not in IGNORED):
         if path.is_dir() and not path.is_symlink():
             found[path.name] = sorted(each for each in path.rglob("*") if _is_notebook(each.relative_to(folder)))
         elif _is_notebook(Path(path.name)):
@@ -52,7 +54,7 @@ def handed_in(folder: Path) -> dict[str, list[Path]]:
 
 
 def _is_notebook(path: Path) -> bool:
-    return path.suffix.lower() == ".ipynb" and not any(part.startswith(".") for part in path.parts)
+    return path.suffix.lower() == ".ipynb" and not IGNORED & set(path.parts)
 
 
 def read(path: Path) -> list[Student]:

@@ -131,7 +131,7 @@ def _listen(read: int, limits: Limits) -> tuple[bytes, str]:
             said += more
             if len(said) > limits.answer:
                 return b"", f"its results take more than {limits.answer >> 20} MB"
-    return b"", f"it took more than {limits.wait:.0f} s"
+    return b"", f"it took more than {limits.wait:g} s"
 
 
 def _end(child: int, patience: float) -> int:
@@ -152,7 +152,7 @@ def _cause(status: int, limits: Limits) -> str:
     if not os.WIFSIGNALED(status):
         return "it ended the process before it gave an answer"
     if os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL):
-        return f"it took more than {limits.seconds:.0f} s of processor time, or the memory of the machine"
+        return f"it took more than {limits.seconds:g} s of processor time, or the memory of the machine"
     return f"it ended the process by a signal ({signal.Signals(os.WTERMSIG(status)).name})"
 
 
@@ -164,6 +164,7 @@ def _inside(run: Callable[[], bytes], bounds: dict[int, int], jailed: bool, user
         os.dup2(null, there)
     os.dup2(write, 3)
     os.closerange(4, 1 << 16)
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")
     if jailed:
         os.chroot(kernel.JAIL)
     os.chdir("/tmp" if jailed else "/")

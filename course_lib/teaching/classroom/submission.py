@@ -16,6 +16,7 @@ MOST_CELLS = 2000
 REACHES_FOR_ANSWERS = {"solution", "answer", "reference", "mistaken", "judge"}
 REACHES_AROUND = {
     *("gc", "inspect", "ctypes", "importlib", "sys", "os", "subprocess", "socket", "builtins", "linecache", "pickle"),
+    *("getattr", "locals", "_getframe", "f_back", "__dict__", "__closure__", "__builtins__"),
     *("eval", "exec", "compile", "open", "globals", "vars", "__import__", "__globals__", "__subclasses__", "__code__"),
 }
 """Names that an answer has no need of; where one has them, a person should look at it."""
@@ -127,7 +128,7 @@ def part(found: list[Statement], name: str) -> list[Statement]:
         if k not in taken:
             taken.add(k)
             needed = sorted(found[k].needs - ({name} if k == last[-1] else set()))
-            left += filter(None.__ne__, (_where(found, each, k) for each in needed))
+            left += [place for each in needed if (place := _where(found, each, k)) is not None]
     stars = {k for k, each in enumerate(found) if "*" in each.binds and taken}
     return [found[k] for k in sorted(taken | stars)]
 
