@@ -18,7 +18,7 @@ import torch
 from course_lib.process import own_defaults
 from course_lib.teaching.checks.check import Check
 from course_lib.teaching.checks.outcome import Failure, outcome
-from course_lib.teaching.classroom import collect, grades, roster, sandbox, submission
+from course_lib.teaching.classroom import channel, collect, grades, kernel, roster, sandbox, submission
 from course_lib.teaching.classroom.edition import edition
 from course_lib.teaching.classroom.exercises import Exercise, exercises, lessons
 from course_lib.teaching.classroom.export import export
@@ -93,9 +93,7 @@ def takes_memory(content):
 
 
 def mounts(content):
-    from course_lib.teaching.classroom import kernel
-
-    kernel._libc("umount2", f"{sandbox.PACKAGE}/teaching/checks".encode(), 2)
+    kernel._libc("umount2", f"{kernel.PACKAGE}/teaching/checks".encode(), 2)
     return b"seen"
 
 
@@ -127,6 +125,7 @@ def test_what_reaches_outside_works_without_protection_and_fails_with_it(victims
         "connects": connects(victims["port"]),
         "signals its parent": signals(victims["pid"]),
         "writes a file": writes(victims["file"]),
+        "reads an answer": reads(kernel.PACKAGE / "teaching/checks/ddim.py"),
         "reads the system's files": reads(Path("/etc/passwd")),
     }
     for name, run in attacks.items():
@@ -136,9 +135,53 @@ def test_what_reaches_outside_works_without_protection_and_fails_with_it(victims
     for way in [w for w in sandbox.WAYS if w.endswith("namespaces") and (w != "namespaces" or os.getuid() == 0)]:
         for name, run in attacks.items():
             assert not works(run, way), f"{name} in {way}"
+        assert not works(mounts, way) and not works(writes(kernel.PACKAGE / ".spoiled"), way), way
     assert victims["file"].read_text() == "an answer" and not victims["signalled"]
     assert not works(knows_the_environment, "limits")
-    assert not works(mounts, sandbox.safest())
+
+
+@linux
+@pytest.mark.skipif(not can_be_shut_in(), reason="namespaces are needed")
+def test_the_folder_of_submissions_is_empty_even_inside_the_course():
+    read = reads(kernel.DATA / "README.md")
+    assert confined(read) and confined(read, hidden=kernel.PACKAGE / "widgets")
+    with pytest.raises(Stopped):
+        confined(read, hidden=kernel.DATA)
+
+
+@linux
+def test_where_nothing_else_can_be_had_limits_and_a_clean_environment_hold(tmp_path, monkeypatch):
+    def writes_much(content):
+        (tmp_path / "big").write_bytes(bytes(40 << 20))
+        return b"written"
+
+    assert confined(writes_much, limits=Limits(disk=50 << 20), way="limits")
+    assert not works(writes_much, "limits") and not works(takes_memory, "limits")
+    monkeypatch.setenv("COURSE_SECRET", "token")
+    assert not works(knows_the_environment, "limits")
+
+
+@linux
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can become another user")
+def test_another_user_can_neither_write_nor_signal_and_what_is_started_ends(victims, tmp_path):
+    def leaves_a_child(content):
+        if not os.fork():
+            os.close(3)  # the pipe
+            os.setsid()
+            time.sleep(600)
+        return b"%d" % os.getuid()
+
+    user = int(confined(leaves_a_child, way="another user"))
+    assert user >= 60_000 and not [p for p in Path("/proc").glob("[0-9]*") if owner(p) == user]
+    for run in (signals(victims["pid"]), writes(victims["file"])):
+        assert works(run, "limits") and not works(run, "another user")
+
+
+def owner(path):
+    try:
+        return path.stat().st_uid
+    except OSError:
+        return None
 
 
 @linux
@@ -432,12 +475,12 @@ def test_what_uses_the_library_is_said(code, said):
 )
 def test_what_comes_back_is_numbers_or_nothing(said):
     with pytest.raises(ValueError):
-        collect.decode(said, 1)
+        channel.decode(said, 1)
 
 
 def test_outcomes_come_back_as_they_were():
     sent = [torch.randn(2, 3).double(), torch.tensor(True), torch.zeros(0, 2).double(), Failure("it raised <b>", True)]
-    back = collect.decode(collect.encode(sent), 4)
+    back = channel.decode(channel.encode(sent), 4)
     assert all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(sent[:3], back)) and back[3] == sent[3]
 
 

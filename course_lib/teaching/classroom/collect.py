@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -13,14 +11,13 @@ from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from course_lib.process import own_defaults
 from course_lib.teaching.checks.check import Check
 from course_lib.teaching.checks.outcome import Failure, one_line, outcome
 from course_lib.teaching.classroom import submission
+from course_lib.teaching.classroom.channel import decode, encode
 from course_lib.teaching.classroom.exercises import Exercise
 from course_lib.teaching.classroom.fresh import fresh
 from course_lib.teaching.classroom.sandbox import Limits, Stopped, confined
@@ -169,37 +166,3 @@ def outcomes(check: Check, content: bytes) -> bytes:
         return encode([failed] * len(check.cases))
     with own_defaults():
         return encode([outcome(case.run, fn) for case in check.cases])
-
-
-def encode(found: list[Tensor | Failure]) -> bytes:
-    """Outcomes as JSON: plain numbers and words, from which nothing can be made but numbers and words."""
-    return json.dumps([vars(each) if isinstance(each, Failure) else _numbers(each) for each in found]).encode()
-
-
-def _numbers(tensor: Tensor) -> dict:
-    kind = "bool" if tensor.dtype == torch.bool else "float64"
-    data = base64.b64encode(tensor.numpy().astype(kind).tobytes()).decode()
-    return {"kind": kind, "shape": list(tensor.shape), "data": data}
-
-
-def decode(said: bytes, n: int) -> list[Tensor | Failure]:
-    """The n outcomes in bytes that anybody may have written. Raises ValueError where there are others, or none."""
-    try:
-        found = json.loads(said)
-        if not isinstance(found, list) or len(found) != n:
-            raise ValueError("said must hold one outcome for each case")
-        return [_decoded(each) for each in found]
-    except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        raise ValueError(f"said must be outcomes: {error}") from None
-
-
-def _decoded(each: dict) -> Tensor | Failure:
-    if "says" in each:
-        return Failure(one_line(re.sub(r"[^\x20-\U0010ffff]", " ", each["says"])), each["blank"] is True)
-    if each["kind"] not in ("bool", "float64"):
-        raise ValueError("kind must be bool or float64")
-    numbers = np.frombuffer(base64.b64decode(each["data"], validate=True), "uint8" if each["kind"] == "bool" else "float64")
-    if len(each["shape"]) > 16 or min(each["shape"], default=1) < 0:
-        raise ValueError("shape must have at most 16 sizes")
-    tensor = torch.from_numpy(numbers.reshape([int(n) for n in each["shape"]]).copy())
-    return tensor.bool() if each["kind"] == "bool" else tensor

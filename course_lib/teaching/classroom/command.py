@@ -18,14 +18,14 @@ def collect(args) -> None:
     import os
     import secrets
 
+    if not hasattr(os, "fork"):
+        raise RuntimeError("course class collect must be run where processes can be copied: Linux, WSL or a container")
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # submissions run on the processor, one copy of this process each
     from course_lib import validate
     from course_lib.files import must_be_writable, write_atomically
     from course_lib.teaching.classroom import collect, grades, roster, sandbox
     from course_lib.teaching.classroom.exercises import exercises
 
-    if not hasattr(os, "fork"):
-        raise RuntimeError("course class collect must be run where processes can be copied: Linux, WSL or a container")
     validate.positive("seconds", args.seconds)
     submitted, wanted = roster.handed_in(args.folder), exercises(args.lessons)
     notebooks, students = roster.matched(submitted, roster.read(args.roster) if args.roster else [])

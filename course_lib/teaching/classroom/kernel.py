@@ -8,6 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from course_lib.files import DATA, MY, NOTEBOOKS
+
+PACKAGE = Path(__file__).resolve().parents[2]
 NEWNS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 BIND, RECURSIVE, PRIVATE, READ_ONLY, NO_SUID, NO_DEVICES = 0x1000, 0x4000, 0x40000, 1, 2, 4
 MOUNT_SETATTR, AT_RECURSIVE, AT_HERE = 442, 0x8000, -100
@@ -65,3 +68,14 @@ def _libc(name: str, *args) -> None:
         raise OSError(f"{name} is a call of Linux")
     if getattr(ctypes.CDLL(None, use_errno=True), name)(*args) < 0:
         raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
+
+
+def visible() -> list[Path]:
+    """The folders that are in a jail: the system's programs, Python with its packages, the library and its data."""
+    packages = [Path(p) for p in sys.path if p.endswith(("site-packages", "dist-packages"))]
+    system = [Path(p) for p in ("/usr", "/lib", "/lib64", "/bin")]
+    return [*system, Path(sys.prefix), Path(sys.base_prefix), *packages, PACKAGE, DATA]
+
+
+HIDDEN = [PACKAGE / "teaching/checks", NOTEBOOKS, MY]
+"""Folders that are empty in a jail: an answer to each exercise is in the first two."""

@@ -18,10 +18,8 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-from course_lib.files import DATA, MY, NOTEBOOKS
 from course_lib.teaching.classroom import kernel
 
-PACKAGE = Path(__file__).resolve().parents[2]
 WAYS = {
     "namespaces": "no network, no other process and no file but Python and the course's, read-only; another user's rights",
     "user namespaces": "no network, no other process and no file but Python and the course's, read-only",
@@ -105,7 +103,7 @@ def _supervise(run: Callable[[bytes], bytes], file: Path | None, limits: Limits,
     content = file.read_bytes() if file else b""
     if "namespaces" in way:
         kernel.unshare(user=way == "user namespaces")
-        kernel.make_jail(visible(), [p for p in (PACKAGE / "teaching/checks", NOTEBOOKS, MY, hidden) if p], limits.disk)
+        kernel.make_jail(kernel.visible(), kernel.HIDDEN + [hidden] * (hidden is not None), limits.disk)
     user = 60_000 + os.getpid() % 5000 if way in ("namespaces", "another user") else None
     read, write, bounds = *os.pipe(), _bounds(limits)
     child = os.fork()
@@ -195,13 +193,3 @@ def _bounds(limits: Limits) -> dict[int, int]:
         resource.RLIMIT_NOFILE: 64,
         resource.RLIMIT_CORE: 0,
     }
-
-
-def visible() -> list[Path]:
-    """The folders that are in a jail: the system's programs, Python with its packages, the library and its data."""
-    own = [
-        Path(sys.prefix),
-        Path(sys.base_prefix),
-        *(Path(p) for p in sys.path if p.endswith(("site-packages", "dist-packages"))),
-    ]
-    return [Path(p) for p in ("/usr", "/lib", "/lib64", "/bin")] + own + [PACKAGE, DATA]
