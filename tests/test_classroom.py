@@ -20,6 +20,7 @@ from course_lib.teaching.checks.check import Check
 from course_lib.teaching.checks.outcome import Failure, outcome
 from course_lib.teaching.classroom import channel, collect, grades, kernel, roster, sandbox, submission
 from course_lib.teaching.classroom.edition import edition
+from course_lib.teaching.classroom.exam import exam
 from course_lib.teaching.classroom.exercises import Exercise, exercises, lessons
 from course_lib.teaching.classroom.export import export
 from course_lib.teaching.classroom.fresh import fresh
@@ -615,3 +616,13 @@ def test_for_otter_each_exercise_has_a_test_that_a_librarys_function_does_not_pa
             assert passes
     with pytest.raises(ValueError, match="--to must be one of"):
         export("canvas", tmp_path)
+
+
+def test_an_exam_has_versions_and_keys_of_one_page_each(tmp_path):
+    files = exam("01-02", 2, tmp_path, n=6)
+    assert [path.name for path in files] == ["exam_A.pdf", "key_A.pdf", "exam_B.pdf", "key_B.pdf"]
+    pages = [path.read_bytes() for path in files]
+    assert all(page.startswith(b"%PDF") and b"/Count 1" in page for page in pages) and len(set(pages)) == 4
+    for bad, words in (({"versions": 27}, "--versions"), ({"n": 0}, "--n"), ({"n": 900}, "--lessons must have 900 questions")):
+        with pytest.raises(ValueError, match=words):
+            exam(**{"wanted": "01", "versions": 1, "folder": tmp_path, "n": 3} | bad)

@@ -17,8 +17,8 @@ MOST_VERSIONS, TRIES = 26, 20
 def exam(wanted: str | None, versions: int, folder: Path, n: int = 10, seed: int = 0) -> list[Path]:
     """The PDFs of an exam of n questions, exam_A.pdf with key_A.pdf and so on, one page each.
 
-    Each lesson is asked about in turn; another version has other questions. Raises ValueError for lessons that are none or have
-    no questions, for more versions than letters, and where n questions do not fit on a page.
+    Each lesson is asked about in turn; each version is drawn by a seed of its own. Raises ValueError for lessons that are none
+    or have too few questions, for more versions than letters, and where n questions do not fit on a page.
     """
     validate.at_least("--versions", versions, 1, MOST_VERSIONS)
     validate.at_least("--n", n, 1)
@@ -45,9 +45,11 @@ def _fitting(numbers: list[str], n: int, seed: int, title: str) -> list[bytes]:
 
 
 def _drawn(numbers: list[str], n: int, seed: int) -> list[Question]:
-    """n questions, of each lesson in turn."""
+    """n questions, of each lesson in turn: one about each source, and more only where these are too few."""
     each = [found for number in numbers if (found := _about(number, seed))]
     questions = list(filter(None, chain.from_iterable(zip_longest(*each))))
+    first = list({question.source: question for question in reversed(questions)}.values())[::-1]
+    questions = first + [question for question in questions if question not in first]
     if len(questions) < n:
         raise ValueError(f"--lessons must have {n} questions, got {len(questions)}")
     return questions[:n]
