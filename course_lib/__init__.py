@@ -21,7 +21,7 @@ several processes, and `__main__` is the command `course`.
     nets/        the networks
     datasets/    points, digits, and synthetic pictures with captions
     zoo/         the shipped models: checkpoints, and the recipes that train them
-    teaching/    the checks of exercises, the claims, and the publication of the notebooks
+    teaching/    the checks of exercises, the claims, a class's work, and the publication of the notebooks
     widgets/     interactive figures for notebooks and pages
 
 Imports run in one direction: core, nets and datasets, methods, zoo, teaching and widgets.

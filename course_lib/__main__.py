@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from course_lib.teaching.classroom import command as classroom
+
 
 def for_each(lessons: Sequence[str], do: Callable[[Path], Any]) -> None:
     """Calls `do(source)` for each of these lessons, or for all where none is named.
@@ -352,6 +354,8 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command(publish, "point the badges and notebooks to another repository, such as your fork")
     sub.add_argument("repository", metavar="OWNER/REPO")
+
+    classroom.add_to(commands)
     return top
 
 

@@ -24,6 +24,7 @@ SLOW = {
     "test_checkpoints.py::test_killed_at_a_hundred_random_moments_the_file_always_loads",
     "test_checks.py::test_each_known_mistake_is_called_by_its_own_name",
     "test_checks.py::test_the_likeliest_wrong_answers_are_rejected_and_most_are_named",
+    "test_classroom.py::test_right_answers_of_all_lessons_are_right_on_fresh_data",
     "test_distillation.py::test_a_student_of_an_exact_teacher_draws_the_mixture_in_one_step",
     "test_guidance.py::test_guidance_samples_the_tilted_density_at_w_0_and_1_alone",
     "test_guidance.py::test_the_distance_is_that_of_a_histogram",

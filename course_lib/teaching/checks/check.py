@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from functools import wraps
+from functools import cache, wraps
 
 import numpy as np
 import torch
@@ -65,7 +65,12 @@ def edited(fn: Callable, edits: dict[str, str]) -> Callable:
 
     Raises ValueError unless each old text stands exactly once in the source, its docstring left out.
     """
-    exec(compile(_edited_source(fn, edits), f"<edited {fn.__name__}>", "exec"), fn.__globals__, made := {})
+    return _edited(fn, tuple(edits.items()))
+
+
+@cache
+def _edited(fn: Callable, edits: tuple[tuple[str, str], ...]) -> Callable:
+    exec(compile(_edited_source(fn, dict(edits)), f"<edited {fn.__name__}>", "exec"), fn.__globals__, made := {})
     return made[fn.__name__]
 
 
@@ -175,10 +180,17 @@ class Check:
             if fn is None or fn is ...:
                 return Verdict(self.name, "not started")
             return Verdict(self.name, "wrong", f"A function is needed, got {one_line(reprlib.repr(fn))}.")
-        got = [outcome(case.run, fn) for case in self.cases]
+        return self.judge([outcome(case.run, fn) for case in self.cases])
+
+    def judge(self, got: list[Tensor | Failure], measure: Callable | None = None) -> Verdict:
+        """The verdict on what a function gave in each case, wherever it ran.
+
+        `measure(run, fn)` gives what the reference and the known mistakes give; by default they run here, by `outcome`.
+        """
+        measure = measure or outcome
         if any(isinstance(g, Failure) and g.blank for g in got):
             return Verdict(self.name, "not started")
-        want = [outcome(case.run, self.reference) for case in self.cases]
+        want = [measure(case.run, self.reference) for case in self.cases]
         wrong = [self._difference(*found) for found in zip(got, want, self.cases)]
         if not any(wrong):
             return Verdict(self.name, "right", findings=[(True, case.says) for case in self.cases])
@@ -187,7 +199,8 @@ class Check:
         else:
             findings = [(not off, f"{case.says}: {off}" if off else case.says) for off, case in zip(wrong, self.cases)]
         at_fault_first = sorted(zip(got, want, self.cases, wrong), key=lambda found: not found[3])
-        return Verdict(self.name, "wrong", self._name_the_mistake([found[:3] for found in at_fault_first]), findings, self.hint)
+        diagnosis = self._name_the_mistake([found[:3] for found in at_fault_first], measure)
+        return Verdict(self.name, "wrong", diagnosis, findings, self.hint)
 
     def _difference(self, got: Tensor | Failure, want: Tensor | Failure, case: Case) -> str:
         """What is wrong in this case, in one line; nothing where it is right."""
@@ -197,14 +210,14 @@ class Check:
             return f"the library's own answer fails as well; restart the kernel ({want.says})"
         return difference(got, want, case.tolerance)
 
-    def _name_the_mistake(self, found: list[tuple[Tensor | Failure, Tensor | Failure, Case]]) -> str:
+    def _name_the_mistake(self, found: list[tuple[Tensor | Failure, Tensor | Failure, Case]], measure: Callable) -> str:
         if not any(isinstance(got, Tensor) for got, *_ in found):
             return ""
         rounding = [1e-6 * (1 if isinstance(want, Failure) else _size(want.double())) for _, want, _ in found]
         for says in self.mistakes:
             for mistaken in self.mistaken(says):
                 tries = zip(found, rounding)
-                if all(_alike(got, outcome(case.run, mistaken), case.tolerance, margin) for (got, _, case), margin in tries):
+                if all(_alike(got, measure(case.run, mistaken), case.tolerance, margin) for (got, _, case), margin in tries):
                     return f"It looks as if {says}."
         return ""
 

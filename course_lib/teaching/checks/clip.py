@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from course_lib.methods import clip_guidance
+from course_lib.process import seeded
 from course_lib.teaching.checks.check import Case, Check, after, minus, on
 from course_lib.teaching.checks.spy import DENOISER, PICTURES, normal
 from course_lib.zoo.recipes import clip as recipe
@@ -97,7 +98,7 @@ class _Encoders(nn.Module):
         return self.text[tokens].mean(1)
 
 
-_CHOICES = torch.randint(0, 5, (4, 6, 4), generator=torch.Generator().manual_seed(7))
+_CHOICES = torch.randint(0, 5, (4, 6, 4), generator=seeded(7))
 _BATCHES = [(normal(6, 1, 1, 5, seed=10 + i), tokens) for i, tokens in enumerate(_CHOICES)]
 
 

@@ -63,9 +63,10 @@ def page(questions: Sequence[Question], title: str) -> str:
     )
 
 
-def pdf(questions: Sequence[Question], title: str) -> bytes:
-    """A PDF of two pages of A4. Raises ValueError where the questions do not fit on a page."""
-    pages = [_fitted(make, _some(questions), title)[1] for make in (_questions, _answers)]
+def pdf(questions: Sequence[Question], title: str, parts: Sequence[str] = ("questions", "answers")) -> bytes:
+    """A PDF of a page of A4 for each of the parts. Raises ValueError where the questions do not fit on a page."""
+    makers = {"questions": _questions, "answers": _answers}
+    pages = [_fitted(makers[part], _some(questions), title)[1] for part in parts]
     out = io.BytesIO()
     fonts = {name: FontProperties(fname=_font_file(name)) for name in FONTS}
     with matplotlib.rc_context({"pdf.fonttype": 42}), PdfPages(out, metadata={"Title": title, "CreationDate": None}) as file:
