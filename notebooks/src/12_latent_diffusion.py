@@ -668,8 +668,9 @@ claim(
 # Ten trainings of each, for the time of 290 steps at $f = 4$. All networks have the same learning rate; it was not tuned for
 # each. Pictures show one object; the network is given its label, one of 20. We draw 120 pictures of each network without
 # guidance. A picture is right if the detector reads its colour and its shape as asked. Latents are those of the shipped
-# autoencoder, whose training is not counted: it is made once, for many models. Its price, printed below, is about 26 times all of the time that is compared here. $f = 1$ and $f = 2$
-# have three trainings each; the autoencoder of $f = 2$ is trained by the shipped one's recipe.
+# autoencoder, whose training is not counted: it is made once, for many models. Its price, printed below, is about 26 times all
+# of the time that is compared here. $f = 1$ and $f = 2$ have three trainings each; the autoencoder of $f = 2$ is trained by the
+# shipped one's recipe.
 #
 # Folded 4 × 4, the network outputs 48 numbers at each place from 16 features, too few for all of the noise that $v$ contains.
 # At $f = 4$ it outputs 4. So a fourth arm predicts $x_0$ in folded pixels, as lesson 09's model does. What is compared was
@@ -746,7 +747,8 @@ plots.show(
 
 # %% [markdown]
 # The dotted line is what a guess has. A bar is the margin of one mean: 2.3 standard errors of ten trainings, almost twice as
-# many of three. The verdict is of the paired differences in the table above, not of overlapping bars. Points are moved sideways a little.
+# many of three. The verdict is of the paired differences in the table above, not of overlapping bars. Points are moved sideways
+# a little.
 
 
 # %%
