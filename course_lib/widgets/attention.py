@@ -41,7 +41,8 @@ def attention_player(
     ends = _ends(steps, decode) if steps else {}
     if not steps or ends["x̂₀"].ndim != 4 or ends["x̂₀"].shape[1] != 3:
         raise ValueError("steps must hold a prediction of pictures (B, 3, H, W), got " + (f"{steps[0]}" if steps else "none"))
-    validate.sides("steps", ends["x̂₀"], side)
+    for length in ends["x̂₀"].shape[2:]:
+        validate.divides("side", side, "the side of the pictures", length)
     conditioned = network.given(caption)
     own = getattr(network.net, "words", None)
     words = own(caption) if own else captions.words(captions.tokens(caption)[0])
