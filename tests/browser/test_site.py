@@ -240,6 +240,23 @@ def test_a_page_that_is_too_large_is_not_written(tmp_path, monkeypatch):
     assert not any(tmp_path.iterdir())
 
 
+def test_by_keyboard_the_first_page_leads_past_its_widget_to_search_and_lessons(folder, open_page):
+    page = open_page(folder / "index.html")
+    for key in ("Tab", "Enter", "Tab"):
+        page.keyboard.press(key)
+    assert page.evaluate("document.activeElement.id") == "search"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "card" and not page.errors
+
+
+@pytest.mark.parametrize("width", [683, 320])  # a small laptop at 200 %, and what WCAG asks for at 400 %
+def test_enlarged_pages_need_no_sideways_scrolling(width, folder, open_page):
+    for name in ("index", "14_ddim", "18_consistency", "20_ethics"):
+        page = open_page(folder / f"{name}.html", viewport={"width": width, "height": 384}, device_scale_factor=2)
+        page.wait_for_timeout(300)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+
+
 @pytest.mark.parametrize("name", ["index", "playground", "claims", *READ])
 def test_axe_finds_nothing_by_day_or_by_night(name, folder, open_page, axe):
     page = open_page(folder / f"{name}.html")
