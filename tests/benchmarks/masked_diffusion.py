@@ -1,6 +1,6 @@
 """Words by masked diffusion: exact laws of decoders, and captions of pictures beside an autoregressive model (lesson 26).
 
-    python tests/benchmarks/masked_diffusion.py [languages | captions | cost] [--store]
+    python tests/benchmarks/masked_diffusion.py [languages | captions | lengths | cost] [--store]
 
 languages  Ten random Markov languages of 4 words and sentences of 6 (seeds 100 to 109), each with its own exact denoiser, so
            that all errors are those of the decoder. For each number of steps and order of `parallel_decoding`, and for
@@ -18,6 +18,9 @@ captions   Captions of shapes, 14 words with padding, given a picture: its featu
            captions of one picture that are both true, the share of equal ones. `masked` is decoded in each order and number of
            steps, by ancestral sampling in 28 steps with and without remasking, and with guidance w in the random order, word by
            word; `causal` is sampled word by word. Rows with "again" are at other noises.
+lengths    Captions of the same networks and pictures, at noises of their own: `words`, the mean number of words of all captions
+           that are written (`told`: of the pictures' own captions), and `equal short`, of two captions of one picture that are
+           both true and have at most 4 words (one object, without its place), the share of equal ones, of `pairs`.
 cost       Milliseconds of processor time of a training step of each arm; and, of the grammar itself, the entropy of a caption
            given its scene and the probability that two captions of a scene are equal, by enumeration.
 
@@ -41,6 +44,12 @@ above random; no other order, no remasking, no guidance). Nothing was known of c
 pictures and 56 ancestral steps, was given up for its time when half of its first training had run, and no figure was seen. One
 thing was changed after two trainings were seen, and all was evaluated anew: the masks and the draws were the same ones in each
 training, so that their common noise would have counted as a difference between a row and the same row "again".
+
+Condition 5 had two halves. The second, of equal captions, could not be told apart. The lesson's claim keeps the first half;
+this was decided after the results, and the lesson says so. `lengths` was added after the results as well, to see whether the
+captions by confidence are more often equal than those of causal because of their length. The same figures, and the limit of 4
+words, were known before at the noises of `captions`. No claim rests on them. Its networks of trainings 0 and 1 give the stored
+figures of `captions` again; those of training 2 do not quite (true of causal 0.906 in the place of 0.870).
 """
 
 import math
@@ -192,6 +201,24 @@ def caption_row(arm: str, seed: int) -> dict:
     return row
 
 
+@torch.no_grad()
+def length_row(seed: int) -> dict:
+    """Words of what is written word by word, and the share of equal ones among the short true captions."""
+    scene, picture, told = data(NEW, 20)
+    masked, causal, start = trained("masked", seed), trained("causal", seed), torch.full((NEW, L), MASK)
+    of = lambda order: lambda rng: last(parallel_decoding(lambda z: masked(z, picture), start, L, MASK, order, rng))
+    draws = {order: of(order) for order in ("random", "confidence")}
+    row = {"told": sum(len(text.split()) for some in told for text in said(some)) / (TOLD * NEW)}
+    for name, draw in (draws | {"causal": lambda rng: word_by_word(causal, picture, rng)}).items():
+        both = [said(draw(seeded(50_000 + 1000 * seed + k))) for k in (0, 1)]
+        words = [[len(caption.split()) for caption in text] for text in both]
+        right = torch.stack([ok & scenes.matches(scene, of)["all"][0] for ok, of in map(captions.read, both)]).all(0)
+        equal = [a == b for a, b, m, n, ok in zip(*both, *words, right) if ok and max(m, n) <= 4]
+        share = sum(equal) / max(1, len(equal))
+        row[name] = rounded({"words": sum(map(sum, words)) / (2 * NEW), "equal short": share, "pairs": len(equal)})
+    return row
+
+
 def grammar(**_) -> dict:
     """The entropy of a caption given its scene, in nats, and the probability that two are equal: means over the new scenes."""
     scene, half = data(NEW, 20)[0], (0.25, 0.75)
@@ -242,6 +269,14 @@ def table(found: dict) -> str:
             lines.append(f"| {arm}, {name} | {len(rows)} | {cells} |")
         if rows:
             lines.append(f"| {arm}, nats per caption: {mean([r['nats'] for r in rows]):.2f} | {len(rows)} | | | |")
+    lines += ["", "| words | trainings | words | equal short |", "|---|---|---|---|"]
+    rows = found.get("lengths", [])
+    for name in ("random", "confidence", "causal") if rows else ():
+        lines.append(
+            f"| {name} | {len(rows)} | "
+            + " | ".join(f"{mean([r[name][k] for r in rows]):.3f}" for k in ("words", "equal short"))
+            + " |"
+        )
     return "\n".join(lines)
 
 
@@ -250,6 +285,7 @@ PARTS = [
          into="languages"),
     Part("captions", lambda seeds: [{"arm": arm, "seed": seed} for seed in seeds for arm in ("masked", "causal")],
          caption_row, into="captions"),
+    Part("lengths", lambda seeds: [{"seed": seed} for seed in seeds], length_row, into="lengths"),
     Part("cost", once={"milliseconds": cost, "grammar": grammar}),
 ]  # fmt: skip
 BENCH = Benchmark("masked_diffusion", PARTS, threads=1, table=table, indent=None)
