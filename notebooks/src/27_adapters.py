@@ -65,14 +65,16 @@ plots.show(
 # Green and pink crosses are missing on purpose. A model that has the *idea* of the shape should draw them, too.
 #
 # **Who checks the pictures?** The detector of lesson 09 has never seen a cross either. A copy of it was trained on to crosses,
-# on thousands of drawings (that is fine-tuning, too). It is used for the measurement alone, never for the generator. On 2,000
-# drawings that it was not trained on, it finds:
+# on thousands of drawings (that is fine-tuning, too). It checks the new captions alone, and is never used for the generator;
+# stars count as triangles for it. The old captions are checked by the detector of lesson 09 as it was. On 2,000 drawings that
+# they were not trained on:
 
 # %%
 measured = figures.raw("adapters")
 start = measured["untrained"]
-print(f"crosses, with their colour: {start['crosses detected']:.2%} right")
-print(f"the old shapes, with their colour: {start['others detected']:.2%} right")
+print(f"crosses, with their colour, by the copy: {start['crosses detected']:.2%} right")
+print(f"old shapes (stars count as triangles), by it: {start['others detected']:.2%} right")
+print(f"crosses that lesson 09's takes for circles: {measured['taken for circles']:.2%}")
 
 # %% [markdown]
 # Two figures are measured in all that follows, at $w = 3$ and in 12 DDIM steps. **new**: the share of 48 captions such as "a
@@ -83,6 +85,10 @@ print(f"the old shapes, with their colour: {start['others detected']:.2%} right"
 # %%
 same = [start[f"kept at noises {k}"] for k in (13, 14, 15)]
 print(f"kept by the base model itself at three other noises: {estimate(same, 'noises'):.2f}")
+
+# %% [markdown]
+# Lesson 09's detector has no word for a cross: it takes most drawn crosses for circles. A circle that has turned into a cross
+# can still count as kept, so kept is too high where that happens. For three arms, both detectors were asked (further below).
 
 # %% [markdown]
 # ## Textual inversion: train one word and nothing else
@@ -200,6 +206,9 @@ claim(
 )
 
 # %% [markdown]
+# The curve counts the first 24 captions alone, the claim all 48. That matters: without prior pictures, the same models keep
+# 0.15 of those 24 at the end. The error bars are over trainings; which captions are asked is not in them.
+#
 # Is it the prior pictures, or only that there are fewer new ones? The arms cannot tell these two apart: half of the batch is
 # *replaced*. What they show is that the second half is better spent on old pictures.
 #
@@ -243,10 +252,10 @@ claim(
 )
 
 # %% [markdown]
-# Look at the rows. The word alone draws triangles and a star, in the right colours: it selects among the shapes that the
-# weights can draw, and a cross is not among them. With all weights and the five pictures alone, crosses appear, and old
-# captions turn into crosses, too. With prior preservation the old captions look as before, and the new shape is drawn less
-# well.
+# Look at the rows. The word alone draws triangles and a star, in the right colours. In these trainings it came to select among
+# the old shapes; no vector for a cross was found in 160 steps. With all weights and the five pictures alone, crosses appear,
+# and old captions turn into crosses, too. With prior preservation most old captions look as before (one circle has become a
+# bar; of all 48, see the claim above), and the new shape is drawn less well.
 #
 # That has a price, then. Half as many new pictures are seen in the same steps. Whether twice the steps would give both was not
 # measured here.
@@ -295,7 +304,7 @@ check.solution("low_rank")
 #
 # Your two functions now do the whole job, live. The layers are the two convolutions of each block at 8 × 8 and 16 × 16. Each of
 # them computes with your `low_rank`, at rank 16. Your loop trains them, and the new word, with the benchmark's steps, batches
-# and rate, in a quarter of a minute.
+# and rate, but half its prior pictures, and without dropped captions.
 
 # %% tags=["nbval-ignore-output"]
 network = adapters.add_word(base, scenes.SHAPES)
@@ -344,8 +353,8 @@ plots.show(
 )
 
 # %% [markdown]
-# Most of these are shapes between a star and a cross: this is one short training, of which the benchmark's table below says how
-# often it succeeds.
+# Most of these are shapes between a star and a cross. This is one short training; the benchmark's table below has three of a
+# nearly equal kind.
 #
 # **Merged equals unmerged.** `adapters.merge` puts your update into the weights. The predictions are the same up to rounding:
 
@@ -386,7 +395,8 @@ with tempfile.TemporaryDirectory() as folder:
 
 # %% [markdown]
 # The benchmark's figures follow, with the standard error over the trainings. All arms have prior preservation, except `word`
-# and `all`. Seconds are of one processor core.
+# and `all`. Seconds are of one core of a shared machine: they differ by a factor of two for the same arm, so compare no arms
+# by them.
 
 # %%
 arms = ("word", "all", "all, prior", "lora 1", "lora 4", "lora 16")
@@ -399,8 +409,8 @@ for arm in arms:
 
 # %% [markdown]
 # Three targets were set before the runs: new at least 0.9, kept at least 0.95, and a file under 20 kB. No arm reaches the first
-# two together. Only rank 1 is small enough. The arm that learned the shape best forgot most. A file of kilobytes was easy; 160
-# steps on one processor core were too few for both.
+# two together. Only the word and rank 1 are small enough. The arm that learned the shape best forgot most. A file of kilobytes
+# was easy; both at once was not. Earlier single runs of 250 or 300 steps missed them, too.
 #
 # Read the table as a trade: in the means of these arms, where `new` is higher, `kept` is lower.
 
@@ -429,16 +439,36 @@ claim(
 )
 
 # %% [markdown]
-# Rank 4 and all weights cannot be told apart in `kept`, nor in `new`, where the trainings of rank 4 differ widely. By rank, the
-# table shows the trade again: with the rank `new` rises, and `kept` falls. So a low rank kept more where it also learned less.
+# Rank 4 and all weights cannot be told apart in `kept`, nor in `new`, where the trainings of rank 4 differ widely. By rank, in
+# the means `new` rises with the rank, and `kept` falls (ranks 1 and 4 hardly differ). All ranks had one rate and $s = 1$, so a
+# larger rank also changes the weights faster: rank and speed cannot be told apart here. The rates, one for all weights and one
+# for LoRA, were chosen from single trainings.
+#
+# How much of `kept` are crosses that were taken for circles? The LoRA files were drawn again, from new noises, and now the
+# copy must also find no cross. The base model, at other noises, shows what remains when nothing was trained:
+
+# %%
+print(f"{'arm':10}{'kept':>16}{'and no cross':>16}")
+for arm in ("base", "lora 1", "lora 4", "lora 16"):
+    both = [row for row in measured["files"] if row["arm"] == arm]
+    cells = [f"{estimate([row[k] for row in both]):.2f}" for k in ("kept", "kept, no cross")]
+    print(f"{arm:10}" + "".join(f"{c:>16}" for c in cells))
+
+# %% [markdown]
+# At each rank, the copy finds a cross in some pictures that count as kept; in the base model's it finds none more. So `kept` of
+# LoRA is too high in the table above. The other arms' weights were not stored: how much too high theirs is, is not known, and
+# the claim is about lesson 09's detector alone. At these noises, `kept` itself differs from the table, too: the errors there
+# are over trainings, not over noises.
+#
 # What is certain is the size: at rank 4 one hundredth of the numbers are trained, the base stays untouched, and nothing is lost
 # when the file is removed. Only rank 1 fits into 20 kB; what it draws after more steps was not measured.
 #
 # ## Strength: from 0 to 1.5
 #
 # The strength $s$ can be changed after the training. At 0 the layers are the old ones; above 1 the update is exaggerated. Drag
-# the slider: the pictures are of the adapter that your loop trained above, from the same noises. Below: the share of 24 old
-# captions that are drawn right, by lesson 09's detector.
+# the slider: the pictures are of the adapter that your loop trained above, from the same noises. Below: the share of 16 old
+# captions that are drawn right, by lesson 09's detector alone. It takes most crosses for circles, so the share can be too high
+# where circles turn into crosses.
 
 # %% tags=["nbval-ignore-output"]
 reader = models.load("reader", device="cpu")
@@ -604,16 +634,16 @@ claim(
 
 # %% [markdown]
 # The gain is above 0 beyond its margin. The 0.3 were set before the runs, and three trainings are too few to say that they are
-# exceeded. The base model is given the same captions and no outline. The null model has the right captions and the outline of
-# another one. The copy has 0.73 million parameters, two fifths of the model's. Like a LoRA file, it stands beside an untouched
-# base.
+# exceeded. The base model is given the same captions and no outline. The null is no other model: the same pictures are scored
+# against the outline of another caption. The copy has 0.73 million parameters, two fifths of the model's. Like a LoRA file, it
+# stands beside an untouched base.
 #
 # ## What you saw
 #
 # - Training one word's vector leaves the model as it is. It draws {{adapters-word.new.a}} of the new captions right; all
 #   weights with prior preservation draw {{adapters-word.new.b}}.
 # - All weights on five pictures alone: {{adapters-prior.kept.a}} of the old captions are kept. With the base model's own
-#   pictures in half of each batch: {{adapters-prior.kept.b}}.
+#   pictures in half of each batch: {{adapters-prior.kept.b}}. The detector that counts takes most crosses for circles.
 # - LoRA of rank 4 keeps {{adapters-lora.kept.a}} and draws {{adapters-lora.new.a}} of the new captions right. Its update can be
 #   merged, scaled, or stored in a file of kilobytes.
 # - A ControlNet starts as the old model, bit by bit. After 160 steps the outlines overlap by {{adapters-outline.overlap.a}},

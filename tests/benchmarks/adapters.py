@@ -1,6 +1,6 @@
 """A new shape for text2shape, and an outline as a condition: fine-tuning, LoRA, ControlNet (lesson 27).
 
-    python tests/benchmarks/adapters.py [shape | outline | ranks] [--store]
+    python tests/benchmarks/adapters.py [shape | outline | ranks | files] [--store]
 
 shape    Five drawn pictures of crosses, a shape that text2shape was not trained on (red twice, yellow, blue, white).
          All arms add one word, whose embedding starts as the mean of the four nouns', and are trained STEPS steps of BATCH
@@ -20,6 +20,10 @@ shape    Five drawn pictures of crosses, a shape that text2shape was not trained
 outline  ControlNet on text2shape, CONTROL steps of 16 pictures of one or two objects, half of the captions dropped, three
          trainings. N captions of colours, shapes and relations alone, w = 3: `overlap` of the outlines of what is drawn with
          the outline given; `permuted`, with that of another caption; `base`, the base model's pictures, from the same noises.
+files    The LoRA files that `shape` and `ranks` wrote, loaded and drawn from new noises: `kept` as above, and `kept, no cross`:
+         right by the shipped detector, and with no cross by the one that was trained on crosses (of the base model's right
+         pictures alike). `base`: the base model at other noises, once a seed. `taken for circles`: of 2,000 drawn crosses, the
+         share that the shipped detector takes for circles.
 
 What decides, with the margins of evidence.py, three trainings an arm, paired by seed:
 - `kept` is higher for `all, prior` than for `all`;
@@ -31,6 +35,12 @@ The same must not hold: of `all` at other noises in the place of `all, prior`; o
 of `permuted` in the place of `overlap`. All of this was fixed before the runs that are stored. Known before: single trainings
 with seed 100, of 250 or 300 steps and with prior pictures drawn at w = 3, of `all, prior` (new 0.10 to 0.75, kept 0.79 to 0.88,
 by the rate), rank 4 (0.18 to 0.60, 0.74 to 0.79) and the word (0, 1). They were shortened for their time.
+
+`files` was added after a reading: the shipped detector, which judges `kept`, has no word for a cross and takes most of them for
+circles, so a circle that has turned into a cross can count as kept. No condition above was changed; `files` decides nothing.
+Known before it: `kept` of the same files at the old noises, by both detectors (rank 1 0.75, rank 4 0.67, rank 16 0.47, in the
+place of 0.87, 0.85, 0.56). The other arms' weights are not stored. A second measurement of all arms by both detectors, at new
+noises, was begun and stopped for its time after one training of `all` (0.16).
 """
 
 import base64
@@ -75,7 +85,7 @@ def checker():
     """The detector that was trained on crosses, too, and the shares of drawn crosses and others that it finds."""
     net = crosses.detector()
     load_or_train(BUILT / "crosses.safetensors", net, lambda: crosses.train_detector(net))
-    return net
+    return net.eval()
 
 
 @cache
@@ -205,6 +215,35 @@ def untrained(**_) -> dict:
     return rounded(same | again | {"old right": float(base_right().double().mean())}) | {"new": [round(v, 4) for v in of_new]}
 
 
+def taken_for_circles(n: int = 2000) -> float:
+    """The share of n drawn crosses that the shipped detector takes for circles."""
+    rng = seeded(77)
+    scene = scenes.sample(n, rng, ("one",))
+    scene = crosses.single(scene.colour[:, 0], scene.size[:, 0], scene.place)
+    x = crosses.paint(scene, scene.shape == crosses.STAR, shapes.layout(scene, rng))
+    found = models.load("reader", device="cpu").detect(x).shape
+    return float((found == scenes.SHAPES.index("circle")).any(1).double().mean())
+
+
+@cache
+def right_and_clean(network, seed: int = 41):
+    """In which pictures of old captions (N,) all that is mentioned is right, and in which of those there is no cross, too."""
+    *_, tokens, wanted = tests()
+    x = drawn(network, tokens, seed)
+    right = scenes.matches(models.load("reader", device="cpu").detect(x), wanted)["all"][0]
+    return right, right & ~(checker().detect(x).shape == crosses.STAR).any(1)  # its fourth shape is the cross
+
+
+def file_row(arm: str, seed: int) -> dict:
+    if arm == "base":
+        found = right_and_clean(base(), 44 + seed)
+    else:
+        found = right_and_clean(adapters.load_adapter(BUILT / f"{arm.replace(' ', '')}-{seed}.safetensors", base()))
+    of_base = right_and_clean(base())
+    shares = (float((mine & start).sum() / start.sum()) for mine, start in zip(found, of_base))
+    return rounded(dict(zip(("kept", "kept, no cross"), shares)))
+
+
 # The outline
 
 
@@ -261,6 +300,12 @@ def table(found: dict) -> str:
         lines.append(
             f"| {row['seed']} | {row['overlap']:.3f} | {row['permuted']:.3f} | {row['base']:.3f} | {row['seconds']:.0f} |"
         )
+    lines += ["", "| files, of three trainings | kept | kept, no cross |", "|---|---|---|"]
+    for arm in ("base", *ARMS[3:]):
+        of = [row for row in found.get("files", []) if row["arm"] == arm]
+        if of:
+            cells = (f"{sum(row[n] for row in of) / len(of):.3f}" for n in ("kept", "kept, no cross"))
+            lines.append(f"| {arm} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -272,6 +317,13 @@ PARTS = [
     Part("shape", lambda seeds: jobs(seeds, MAIN), shape_row, into="shape", once={"untrained": untrained}),
     Part("outline", lambda seeds: [{"seed": seed} for seed in seeds], outline_row, into="outline"),
     Part("ranks", lambda seeds: jobs(seeds, ("lora 1", "lora 16")), shape_row, into="shape"),
+    Part(
+        "files",
+        lambda seeds: jobs(seeds, ("base", "lora 1", "lora 4", "lora 16")),
+        file_row,
+        into="files",
+        once={"taken for circles": lambda **_: round(taken_for_circles(), 4)},
+    ),
 ]  # fmt: skip
 BENCH = Benchmark("adapters", PARTS, threads=1, table=table, indent=None)
 
