@@ -160,11 +160,8 @@ SPOKEN, MASKS = markov.random_language(seeded(0), 3, 4), torch.full((2, 4), 3)
 torch.manual_seed(0)
 
 
-def _two_times():
-    net = mlp.MLP(2, 16, 1)
-    net.time = embeddings.TwoTimes(16)
-    return net
-
+TWO_TIMES = mlp.MLP(2, 16, 1)
+TWO_TIMES.time = embeddings.TwoTimes(16)
 
 NETS = {
     "unet": unet.UNet(8, 1, (8, 16), classes=3, dim=16),
@@ -285,7 +282,7 @@ CALLS = {
             one_step.meanflow_target,
         ),
         one_step.shortcut_target(lambda z, r, t: z, P, *one_step.shortcut_times(len(P), rng=seeded(0))),
-        result(one_step.jumps(one_step.AverageVelocity(_two_times()), P, RectifiedFlow().times(2))),
+        result(one_step.jumps(one_step.AverageVelocity(TWO_TIMES), P, RectifiedFlow().times(2))),
         distribution_matching.dmd_loss(*[ExactDenoiser(MIX, RectifiedFlow())] * 3, P, seeded(0)),
     ),
     "masked diffusion": lambda: (

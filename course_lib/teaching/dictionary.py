@@ -240,7 +240,8 @@ def difference(row: Row, known: dict[str, Any]) -> float:
     Raises AssertionError where it is above LIMIT, or the values have different sizes.
     """
     with torch.no_grad():
-        ours, theirs = (torch.as_tensor(eval(of, dict(known))).double().squeeze() for of in (row.ours, row.theirs))
+        value = lambda of: torch.as_tensor(eval(of, dict(known)), dtype=torch.float64, device="cpu").squeeze()
+        ours, theirs = value(row.ours), value(row.theirs)
     assert ours.shape == theirs.shape, f"{row.thing}: {tuple(ours.shape)} here, {tuple(theirs.shape)} there"
     found = float((ours - theirs).abs().max() / max(1.0, float(theirs.abs().max())))
     assert found < LIMIT, f"{row.thing}: {found:.1e} apart"

@@ -109,7 +109,7 @@ def _tensors(known: dict[str, Any]) -> dict[str, Any]:
         out, without = (pipe.unet(x, t - 1, of).sample for of in (text, null))
         ids = pipe.tokenizer(known["prompts"], padding="max_length", return_tensors="pt").input_ids
     sd3.scheduler.set_timesteps(STEPS)
-    even = torch.linspace(1, sd3.scheduler.sigma_min, STEPS, dtype=torch.float64)
+    even = torch.linspace(1, sd3.scheduler.sigma_min, STEPS, dtype=torch.float64, device="cpu")
     made = {
         "x0": x0,
         "eps": eps,

@@ -44,14 +44,15 @@ def sample(n: int, rng: torch.Generator | None = None, kinds: tuple[str, ...] = 
 
 def single(colour: Tensor, size: Tensor, place: Tensor) -> Scene:
     """Scenes of one object, a star to be drawn as a cross: indices (B,) of its colour, size and place."""
-    column = lambda v: torch.cat([v[:, None], torch.full((len(v), MAX_OBJECTS - 1), NONE)], 1)
+    column = lambda v: torch.cat([v[:, None], torch.full_like(v[:, None], NONE).repeat(1, MAX_OBJECTS - 1)], 1)
     return Scene(column(torch.full_like(colour, STAR)), column(colour), column(size), place, torch.full_like(place, NONE))
 
 
 def five(seed: int = 5) -> tuple[Scene, Tensor]:
     """The scenes of the five pictures, and the pictures (5, 3, 32, 32)."""
     colour, size, place = (
-        torch.tensor([names.index(row[i]) for row in FIVE]) for i, names in enumerate((COLOURS, SIZES, PLACES))
+        torch.tensor([names.index(row[i]) for row in FIVE], dtype=torch.long, device="cpu")
+        for i, names in enumerate((COLOURS, SIZES, PLACES))
     )
     scene = single(colour, size, place)
     return scene, paint(scene, scene.shape == STAR, shapes.layout(scene, seeded(seed)))
