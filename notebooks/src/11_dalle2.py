@@ -854,7 +854,7 @@ guesses(
 # <details><summary>Answer</summary>
 #
 # Places must get into the code. Either use the picture's own noise $x_T$: then nothing moves, and nothing varies. Or train CLIP
-# on captions that say where things are. Its loss is then lower for an embedding that contains places, and the decoder can use them.
+# on captions that say where things are. Its loss is then lower for an embedding with places, and the decoder can use them.
 #
 # </details>
 #
