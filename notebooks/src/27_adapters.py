@@ -252,10 +252,11 @@ claim(
 )
 
 # %% [markdown]
-# Look at the rows. The word alone draws triangles and a star, in the right colours. In these trainings it came to select among
-# the old shapes; no vector for a cross was found in 160 steps. With all weights and the five pictures alone, crosses appear,
-# and old captions turn into crosses, too. With prior preservation most old captions look as before (one circle has become a
-# bar; of all 48, see the claim above), and the new shape is drawn less well.
+# Look at the rows. The word alone draws triangles and a star, in the right colours. In the training shown it came to select
+# among the old shapes. In none of the three was a vector for a cross found in 160 steps, at one rate; other rates and more
+# steps were not compared here. With all weights and the five pictures alone, crosses appear, and old captions turn into
+# crosses, too. With prior preservation most old captions look as before (one circle has become a bar; of all 48, see the claim
+# above), and the new shape is drawn less well.
 #
 # That has a price, then. Half as many new pictures are seen in the same steps. Whether twice the steps would give both was not
 # measured here.
@@ -347,7 +348,7 @@ network.net.eval().requires_grad_(False)
 drawn = sample(classifier_free(network, tokens, 3.0), noise, 25)
 plots.show(
     plots.pictures(drawn, list(scenes.COLOURS), title="LoRA of rank 16, trained here"),
-    alt="Six pictures of the network trained in the cell above: orange, yellow, blue, pink and "
+    alt="Six pictures of the network trained in the cell above: red, yellow, blue, pink and "
     "white shapes between a star and a cross; the picture for green is black. They differ "
     "from training to training.",
 )
@@ -434,15 +435,20 @@ claim(
     ),
     measured="old captions kept {kept:.2f}; new captions right {new:.2f}",
     holds=lambda kept: kept.higher,
-    null={"all weights, without prior preservation": dict(kept=beside_all("all"))},
+    null={
+        "all weights, without prior preservation": dict(
+            kept=beside_all("all"),
+            new=compare(of_arm("all", "new"), of_arm("all, prior", "new")),
+        )
+    },
     expected=None,
 )
 
 # %% [markdown]
 # Rank 4 and all weights cannot be told apart in `kept`, nor in `new`, where the trainings of rank 4 differ widely. By rank, in
 # the means `new` rises with the rank, and `kept` falls (ranks 1 and 4 hardly differ). All ranks had one rate and $s = 1$, so a
-# larger rank also changes the weights faster: rank and speed cannot be told apart here. The rates, one for all weights and one
-# for LoRA, were chosen from single trainings.
+# larger rank also changes the weights faster: rank and speed cannot be told apart here. The rates, one for the word, one for
+# all weights and one for LoRA, were chosen from single trainings.
 #
 # How much of `kept` are crosses that were taken for circles? The LoRA files were drawn again, from new noises, and now the
 # copy must also find no cross. The base model, at other noises, shows what remains when nothing was trained:
@@ -596,8 +602,8 @@ shown = torch.cat([2 * lines.expand(-1, 3, -1, -1) - 1, plain_drawn, drawn])
 plots.show(
     plots.pictures(shown, 6, rows=["outline given", "text2shape", "ControlNet"]),
     alt="Three rows of six pictures. First: the outlines given. Second: text2shape draws the "
-    "objects of the captions, mostly at other places. Third: the ControlNet draws the "
-    "single objects on their outlines.",
+    "objects of the captions, three of them at other places, the others mostly at another "
+    "size. Third: the ControlNet draws the single objects on their outlines.",
 )
 
 # %% [markdown]
@@ -644,8 +650,9 @@ claim(
 #   weights with prior preservation draw {{adapters-word.new.b}}.
 # - All weights on five pictures alone: {{adapters-prior.kept.a}} of the old captions are kept. With the base model's own
 #   pictures in half of each batch: {{adapters-prior.kept.b}}. The detector that counts takes most crosses for circles.
-# - LoRA of rank 4 keeps {{adapters-lora.kept.a}} and draws {{adapters-lora.new.a}} of the new captions right. Its update can be
-#   merged, scaled, or stored in a file of kilobytes.
+# - LoRA of rank 4 draws {{adapters-lora.new.a}} of the new captions right and keeps {{adapters-lora.kept.a}} of the old ones,
+#   by lesson 09's detector. That is too high: at new noises, and where the copy must find no cross, it is about 0.6. Its update
+#   can be merged, scaled, or stored in a file of kilobytes.
 # - A ControlNet starts as the old model, bit by bit. After 160 steps the outlines overlap by {{adapters-outline.overlap.a}},
 #   those of the base model by {{adapters-outline.overlap.b}}.
 #

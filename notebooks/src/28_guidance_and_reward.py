@@ -322,7 +322,7 @@ for arm in ("CFG", "interval", "autoguidance"):
 # overexposed. It multiplies the guided prediction by the factor that gives it the standard deviation of the conditional one,
 # and mixes the result with the unscaled one, $\phi = 0.7$ to $0.3$. In the plots above it is `rescaled`. At $w = 3$ (black
 # crosses; no other $w$ was measured) its distance is below CFG's at the same $w$. But CFG at $w = 2$ has about the same
-# distance at about the same accuracy (0.22 beside 0.23): at equal accuracy no gain is seen.
+# distance at about the same accuracy: at equal accuracy no gain is seen.
 #
 # Drag **w**. The curves are the Frechet distance times 3, so that they fill the scale. (Class accuracy is in the plot above.)
 
