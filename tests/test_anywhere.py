@@ -160,7 +160,7 @@ def test_every_command_can_print_in_any_terminal(command, encoding, old_terminal
 
 @pytest.mark.parametrize("folder", ["course_lib", "notebooks/src"])
 def test_every_text_file_is_opened_as_utf_8(folder):
-    calls = re.compile(r"(?<!Image\.)(?<!safe_)(?<!webbrowser\.)\b(?:open|read_text|write_text)\((.*)")
+    calls = re.compile(r"(?<!Image\.)(?<!safe_)(?<!webbrowser\.)(?<!os\.)\b(?:open|read_text|write_text)\((.*)")
     for path in (ROOT / folder).rglob("*.py"):
         for line in path.read_text(encoding="utf-8").splitlines():
             if (call := calls.search(line)) and not re.search('encoding=|"[rwax]b"', call[1]) and "def " not in line:

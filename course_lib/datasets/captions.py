@@ -141,9 +141,9 @@ def read(captions: Caption) -> tuple[Tensor, Scene]:
     """
     rows = [_read(caption) for caption in texts("captions", captions)]
     table = torch.tensor([row or [NONE] * 14 for row in rows], device="cpu", dtype=torch.long)
-    objects = table[:, :12].view(-1, 3, MAX_OBJECTS)
+    shape, colour, size = table[:, :12].view(-1, 3, MAX_OBJECTS).unbind(1)
     grammatical = torch.tensor([row is not None for row in rows], dtype=torch.bool, device="cpu")
-    return grammatical, Scene(*objects.unbind(1), table[:, 12], table[:, 13])
+    return grammatical, Scene(shape, colour, size, table[:, 12], table[:, 13])
 
 
 def _read(caption: str) -> list[int] | None:

@@ -67,7 +67,7 @@ def log_probabilities(denoiser: WordDenoiser, z: Tensor, mask: int) -> Tensor:
     validate.indices("z", z, "L")
     logits = validate.floats("denoiser(z)", validate.function("denoiser", denoiser)(z), z.shape[1], "V")
     if validate.at_least("mask", mask, 0) < logits.shape[2]:
-        logits = logits.index_fill(2, torch.tensor([mask], dtype=torch.long, device=logits.device), -torch.inf)
+        logits = logits.index_fill(2, torch.tensor([mask], dtype=torch.long, device="cpu").to(logits.device), -torch.inf)
     return logits.log_softmax(2)
 
 
@@ -133,7 +133,7 @@ def parallel_decoding(
     for k in range(1, validate.at_least("n", n, 1) + 1):
         log_p, hidden = log_probabilities(denoiser, z, mask), z == mask
         drawn, chance = _draw(log_p, rng)
-        score = {"confidence": chance, "position": log_p.amax(2).exp().double()}.get(order)
+        score = {"confidence": chance, "position": log_p.amax(2).exp()}.get(order)
         rank = ranks(rand(*z.shape, rng=rng).to(z.device) if score is None else score, hidden)
         keep = hidden & (rank < hidden.sum(1, keepdim=True) - M * (n - k) // n)
         z, p = torch.where(keep, drawn, z), torch.where(keep, chance, p)
@@ -145,19 +145,20 @@ def ranks(score: Tensor, hidden: Tensor) -> Tensor:
 
     Scores count to six digits; of equal ones, the left word comes first.
     """
-    order = torch.where(hidden, score.double().round(decimals=6), -1.0).argsort(dim=-1, descending=True, stable=True)
-    place = torch.arange(order.shape[-1], dtype=torch.long, device=order.device)
-    return torch.empty_like(order).scatter_(-1, order, place.expand_as(order))
+    score = score.cpu().double().round(decimals=6)  # Apple's GPUs have no float64
+    order = torch.where(hidden.cpu(), score, -1.0).argsort(dim=-1, descending=True, stable=True)
+    place = torch.arange(order.shape[-1], dtype=torch.long, device="cpu")
+    return torch.empty_like(order).scatter_(-1, order, place.expand_as(order)).to(hidden.device)
 
 
 def _given(z: Tensor, mask: int) -> Tensor:
-    """1 for the words that are given, (B, L), in float64, and 0 for the masks."""
-    return (validate.indices("z", z, "L") != validate.at_least("mask", mask, 0)).double()
+    """1 for the words that are given, (B, L), and 0 for the masks."""
+    return (validate.indices("z", z, "L") != validate.at_least("mask", mask, 0)).float()
 
 
 def _draw(log_p: Tensor, rng: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """A word for each position, (B, L), and its probability, (B, L), in float64."""
+    """A word for each position, (B, L), and its probability, (B, L)."""
     u = rand(*log_p.shape[:2], 1, rng=validate.generator("rng", rng)).to(log_p.device)
     p = log_p.exp()
     drawn = (u * p.sum(2, keepdim=True) >= p.cumsum(2)).sum(2).clamp(max=p.shape[2] - 1)
-    return drawn, p.gather(2, drawn[..., None])[..., 0].double()
+    return drawn, p.gather(2, drawn[..., None])[..., 0]

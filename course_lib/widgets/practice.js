@@ -18,8 +18,10 @@ import { exactEpsOf, follow, learnedEps } from "./trainer.js";
  */
 /** @typedef {"tool" | "sampler" | "steps"} Choice */
 
-export const MOST = 400; // points in a drawing
-export const STEPS = 3000; // of a training
+/** Points in a drawing, at most. */
+export const MOST = 400;
+/** Steps of a training. */
+export const STEPS = 3000;
 const STARTS = "Draw here, or take a ready-made drawing. Then train.";
 const FIRST = { sampler: "DDIM", steps: "20", seed: 1, cursor: /** @type {Point} */ ([0.9, 0.55]) };
 const noHistory = () => ({

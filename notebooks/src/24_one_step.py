@@ -509,7 +509,7 @@ curves = {
     for kind in ("consistency", "MeanFlow")
 }
 curves["Euler: map error / 2"] = [measured["Euler"][0][str(n)]["map"] / 2 for n in (1, 2, 4)]
-dial("evaluations", (1, 2, 4), {"lessons 17, 18": left, "lessons 23, 24": right}, curves)
+dial("evaluations", (1, 2, 4), {"flow map, Euler, distilled": left, "others": right}, curves)
 
 # %%
 FIVE = SIX[:5]

@@ -293,13 +293,13 @@ for i, digit in enumerate((0, 3, 7)):
 
 
 # %%
-def my_count(net, *inputs):
+def my_count_operations(net, *inputs):
     """The multiply-adds of net(*inputs), a whole number."""
     ...  # write it here
 
 
-verdict = check.count_operations(my_count)
-my_count = verdict.function
+verdict = check.count_operations(my_count_operations)
+my_count_operations = verdict.function
 verdict
 
 # %%
@@ -320,7 +320,7 @@ operations = {}
 for name, net in nets.items():
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         net(*given)
-    operations[name] = int(my_count(net, *given))
+    operations[name] = int(my_count_operations(net, *given))
     assert operations[name] == counter.get_total_flops() // 2
     ms = measured["cost"].get(name, {}).get("milliseconds")
     speed = (

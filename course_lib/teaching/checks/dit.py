@@ -201,7 +201,7 @@ def _counted(net: nn.Module, *inputs: Tensor) -> Callable:
         count = fn(deepcopy(net), *deepcopy(inputs))
         if count is None:
             raise Refused("it must return a whole number, the count")
-        return torch.as_tensor(float(count), dtype=torch.float64)
+        return torch.as_tensor(count)
 
     return run
 
@@ -209,7 +209,7 @@ def _counted(net: nn.Module, *inputs: Tensor) -> Callable:
 def _twice(fn: Callable) -> Tensor:
     """The counts of a first and of a second call with one network."""
     net, x = deepcopy(PLAIN), normal(1, 2, 8, 8, seed=8)
-    return torch.tensor([float(fn(net, x)), float(fn(net, x))], dtype=torch.float64)
+    return torch.stack([torch.as_tensor(fn(net, x)) for _ in range(2)])
 
 
 def _hooks(fn: Callable) -> Tensor:

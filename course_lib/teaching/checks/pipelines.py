@@ -41,7 +41,7 @@ def _scaled(t: int, shape: tuple[int, ...] = (3, 4, 2, 5), **options: bool) -> C
         found = fn(LATENTS.flatten()[: torch.Size(shape).numel()].view(shape).clone(), _level(t), ALPHAS.clone(), **options)
         if not isinstance(found, tuple) or len(found) != 2:
             raise Refused("it must return two values: the scaled x, and the time t")
-        return torch.cat([torch.as_tensor(v).double().flatten() for v in found])
+        return torch.cat([torch.as_tensor(v).flatten() for v in found])
 
     return run
 

@@ -28,7 +28,7 @@ def unshare(user: bool) -> None:
     _libc("unshare", NEWNS | NEWIPC | NEWPID | NEWNET | (NEWUSER if user else 0))
     if user:
         for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
-            Path("/proc/self", name).write_text(text)
+            Path("/proc/self", name).write_text(text, encoding="ascii")
     _libc("mount", None, b"/", None, RECURSIVE | PRIVATE, None)
 
 

@@ -162,7 +162,7 @@ def _inside(run: Callable[[], bytes], bounds: dict[int, int], jailed: bool, user
         os.dup2(null, there)
     os.dup2(write, 3)
     os.closerange(4, 1 << 16)
-    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")
+    sys.stdin, sys.stdout, sys.stderr = (open(i, mode, encoding="utf-8") for i, mode in ((0, "r"), (1, "w"), (2, "w")))
     if jailed:
         os.chroot(kernel.JAIL)
     os.chdir("/tmp" if jailed else "/")
@@ -184,7 +184,7 @@ def _inside(run: Callable[[], bytes], bounds: dict[int, int], jailed: bool, user
 def _bounds(limits: Limits) -> dict[int, int]:
     """The kernel's limits of a process that is a copy of this one."""
     statm = Path("/proc/self/statm")
-    now = int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 1 << 33
+    now = int(statm.read_text(encoding="ascii").split()[0]) * resource.getpagesize() if statm.exists() else 1 << 33
     return {
         resource.RLIMIT_CPU: math.ceil(limits.seconds),
         resource.RLIMIT_AS: now + limits.memory,
