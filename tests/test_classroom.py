@@ -85,7 +85,7 @@ def forks(content):
 
 def fills_the_disk(content):
     for k in range(4):
-        Path(f"/tmp/filler{k}").write_bytes(bytes(10 << 20))
+        Path(os.environ["HOME"], f"filler{k}").write_bytes(bytes(10 << 20))
     return b"full"
 
 

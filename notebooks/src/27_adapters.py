@@ -128,10 +128,10 @@ predict(
 # $$L = \mathbb E\,\lVert \hat x_\theta(x_t, t, c) - x_0 \rVert^2 + \lambda\, \mathbb E\,\lVert \hat x_\theta(x_{pr,t'}, t',
 #   c_{pr}) - x_{pr} \rVert^2 .$$
 #
-# **Why its own pictures?** No old data is needed: the model is its own archive. And if $x_{pr}$ is distributed as the model
-# believes it given $c_{pr}$, then the model's prediction is already the mean given $x_{pr,t'}$. So the second term is at its
-# minimum at the start, and its mean gradient there is 0. It resists change, and asks for none. This is why the pictures are
-# drawn at $w = 1$ here: guided ones follow another distribution.
+# **Why its own pictures?** No old data is needed: the model's own samples stand in for it. And if $x_{pr}$ is distributed as
+# the model's own samples given $c_{pr}$ are, then the model's prediction is already the mean given $x_{pr,t'}$. So the second
+# term is at its minimum at the start, and its mean gradient there is 0. By itself it changes nothing; it opposes other changes.
+# This is why the pictures are drawn at $w = 1$ here: guided ones follow another distribution.
 #
 # ### Exercise 1: `preserved_training` (difficulty 3, 12 minutes)
 #

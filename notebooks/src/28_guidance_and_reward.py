@@ -781,7 +781,7 @@ wanted, each = torch.arange(100) % 10, torch.arange(100)
 log_reward = lambda x: noisy(x, 1).log_softmax(1)[each, wanted]
 
 
-uphill, dice = lambda x: grad_log_p(log_reward, x), seeded(23)
+by_slope, dice = lambda x: grad_log_p(log_reward, x), seeded(23)
 at_random = lambda x: randn_like(x, dice)
 
 
@@ -802,8 +802,8 @@ def walk(x, direction, states):
 up, astray, rows = [], [], []
 for seed in (20, 21, 22):
     x = sample(model.given(NULL), model.draw_noise(100, seeded(seed)), 25).clamp(-1, 1)
-    first, x = walk(x, uphill, 16)  # steps 0 to 15
-    for found, direction in ((up, uphill), (astray, at_random)):
+    first, x = walk(x, by_slope, 16)  # steps 0 to 15
+    for found, direction in ((up, by_slope), (astray, at_random)):
         onward, end = walk(x, direction, 26)  # steps 15 to 40
         found.append(torch.cat([first, onward[:, 1:]], 1))
         rows.append(end[:10])
