@@ -12,7 +12,7 @@ from torch import Tensor
 from course_lib.denoisers import Denoiser, ExactDenoiser
 from course_lib.methods import edm, solvers
 from course_lib.mixtures import GaussianMixture
-from course_lib.process import RectifiedFlow
+from course_lib.process import RectifiedFlow, seeded
 from course_lib.teaching.checks.check import Case, Check, after, on
 from course_lib.teaching.checks.spy import DENOISER, PICTURES, POINTS, normal
 
@@ -86,6 +86,8 @@ def _karras_times(n: int, low: float, high: float, rho: float) -> Tensor:
     return torch.cat([sigma, torch.zeros(1, dtype=torch.float64)])
 
 
+LOW, MORE, RHO = (1 + torch.rand(3, generator=seeded(20), dtype=torch.float64)).tolist()
+
 karras_times = Check(
     "karras_times",
     _karras_times,
@@ -93,6 +95,7 @@ karras_times = Check(
         Case("18 moves from 80 to 0.002, rho = 7", on(18, 0.002, 80.0, 7.0)),
         Case("rho = 1: equal steps", on(5, 1.0, 9.0, 1.0)),
         Case("two moves", on(2, 0.1, 10.0, 3.0)),
+        Case("any other levels and rho", on(6, LOW / 20, LOW + 9 * MORE, 1 + 2 * RHO)),
     ],
     mistakes={
         "the levels rise: they should fall from high to low": {

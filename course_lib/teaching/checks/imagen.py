@@ -24,8 +24,8 @@ SEVEN = [0, 0, 0, 1, 2, 2, 2], [2, 4, 7, 3, 1, 2, 5]
 CHOSEN = torch.zeros_like(TOKENS, dtype=torch.bool)
 CHOSEN[SEVEN] = True
 LOT = torch.rand(TOKENS.shape, generator=seeded(1))
-LOT[SEVEN] = torch.tensor([0.1, 0.85, 0.95, 0.5, 0.82, 0.3, 0.93])
-OTHERS = (TOKENS + 5) % len(captions.WORDS)
+LOT[SEVEN] = torch.tensor([0.1, 0.85, 0.95, 0.5, 0.82, 0.3, 0.93])[torch.randperm(7, generator=seeded(2))]
+OTHERS = (TOKENS + torch.randint(1, 9, TOKENS.shape, generator=seeded(3))) % len(captions.WORDS)
 
 
 # hidden_words

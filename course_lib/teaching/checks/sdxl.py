@@ -19,7 +19,7 @@ from course_lib.teaching.checks.outcome import Refused
 from course_lib.teaching.checks.spy import PROCESS, Record, Spy, affine, normal
 
 # micro_embedding
-MICRO = torch.tensor([[32, 0, 0], [8, 5, 0], [12, 0, 5], [16, 7, 12]])
+MICRO = torch.tensor([[28, 0, 0], [8, 5, 0], [12, 0, 5], [16, 7, 12]]) + torch.randint(5, (4, 3), generator=seeded(0))
 
 
 def _micro_embedding(micro, dim):

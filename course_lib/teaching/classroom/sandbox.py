@@ -42,7 +42,7 @@ class Limits:
     @property
     def wait(self) -> float:
         """Seconds on the clock: a machine may have other things to do."""
-        return 2 * self.seconds
+        return 3 * self.seconds
 
 
 class Stopped(Exception):
