@@ -493,22 +493,8 @@ def test_submissions_find_their_students(tmp_path):
 
 
 def table(format):
-    students = [roster.Student("17", "Doe, Jane", "s17", "jdoe", "A", "Doe_17"), roster.Student("18", "@x", login="x@y.z")]
+    students = [roster.Student("17", "Doe, Jane", key="Doe_17"), roster.Student("18", "@x", login="x@y.z")]
     return list(csv.reader(io.StringIO(grades.table(students, {"Doe_17": MARKED}, [E1, E2], format))))
-
-
-def test_a_table_for_canvas_has_the_columns_and_the_points_that_it_takes():
-    head, points, jane, other = table("canvas")
-    assert head == ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", "01 add_noise", "14 ddim_sampler"]
-    assert points == ["    Points Possible", "", "", "", "", "1", "2"]
-    assert jane == ["Doe, Jane", "17", "s17", "jdoe", "A", "1", "0"] and other[-2:] == ["0", "0"]
-
-
-def test_a_table_for_moodle_has_an_identifier_and_a_grade_with_feedback():
-    head, jane, other = table("moodle")
-    assert head[:5] == ["ID number", "Email address", "Full name", "01 add_noise", "01 add_noise (feedback)"]
-    assert jane == ["17", "jdoe", "Doe, Jane", "1", "right", "0", "wrong: =1+1 <b>"]
-    assert other[:4] == ["18", "x@y.z", "'@x", "0"]
 
 
 def test_a_plain_table_and_a_page_say_all_and_run_nothing(tmp_path):

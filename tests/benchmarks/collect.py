@@ -1,4 +1,4 @@
-"""The time that `course class collect` takes for 100 notebooks, some of them wrong and some hostile, and whether it judges them.
+"""The time that `course class collect` takes for 100 notebooks, and whether it judges them: right, wrong and hostile ones.
 
     python tests/benchmarks/collect.py [--store]
 
@@ -6,9 +6,10 @@ Each notebook is a lesson as it is stored, 0.2 to 1.5 MB, with answers to all it
 in other words than the library's, 28 with wrong ones whose mistakes are known by name (both from tests/check_variants), and the
 14 attacks of tests/submissions.py. They are collected by the command, and once more without the attacks, from the same seed.
 
-Required, else the exit code is 1: 10 minutes of two cores, that is 1,200 processor seconds; a point for every right answer, its diagnosis for every wrong one, one
-row without points for every attack; the other rows and the submitted files the same with and without the attacks; and no process
-left. Processor time includes that of all processes; the time on the clock is that of a machine which may do other work.
+Required, else the exit code is 1: 10 minutes of two cores, that is 1,200 processor seconds; its points for every right answer,
+its diagnosis for every wrong one, one row without points for every attack; the other rows and the submitted files the same with
+and without the attacks; and no process left. Processor time includes that of all processes. The time on the clock is that of a
+machine which may do other work.
 `--store` puts the table into tests/benchmarks/README.md.
 """
 
@@ -28,10 +29,10 @@ from course_lib.files import ROOT
 
 sys.path.append(str(ROOT / "tests"))
 
-import rows  # noqa: E402
-from submissions import HOSTILE, answered, hard_coded, notebook  # noqa: E402
+import rows
+from submissions import HOSTILE, answered, hard_coded, notebook
 
-from course_lib.teaching.classroom.exercises import exercises, lessons  # noqa: E402
+from course_lib.teaching.classroom.exercises import exercises, lessons
 
 N, WRONG, MINUTES, SEED = 100, 28, 10, 71
 ATTACKS = HOSTILE | {"hardcodes": hard_coded()}

@@ -28,7 +28,12 @@ def collect(args) -> None:
 
     validate.positive("seconds", args.seconds)
     submitted, wanted = roster.handed_in(args.folder), exercises(args.lessons)
-    notebooks, students = roster.matched(submitted, roster.read(args.roster) if args.roster else [])
+    listed = roster.read(args.roster) if args.roster else []
+    notebooks, students = roster.matched(submitted, listed)
+    if listed and args.format != "plain" and (others := [s.name for s in students[len(listed) :]]):
+        students = students[: len(listed)]
+        print(f"not in the table, since not in the roster: {', '.join(map(repr, others))}", file=sys.stderr)
+    grades.table(students, {}, [], args.format)
     must_be_writable(args.csv)
     way, limits = sandbox.safest(), sandbox.Limits(args.seconds)
     if way == "limits" and not args.unprotected:

@@ -17,13 +17,16 @@ from course_lib.teaching.classroom.roster import Student
 FORMATS = ("plain", "canvas", "moodle")
 CANVAS = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section"]
 """The columns that Canvas wants first and in this order; then each assignment, and a row with its points."""
-MOODLE = ["ID number", "Email address", "Full name"]
+MOODLE = {"ID number": "id", "Email address": "email", "Username": "login"}
 """The columns of which Moodle maps one to a user; each exercise has one of grades and one of feedback, which it takes, too."""
 MARKS = {"right": "✓", "wrong": "✗", "not started": "○", "not handed in": "○"}
 
 
 def table(students: list[Student], rows: dict[str, Row], exercises: list[Exercise], format: str = "plain") -> str:
-    """The marks as CSV of one of FORMATS; `rows` by the students' keys. Raises ValueError for another format."""
+    """The marks as CSV of one of FORMATS; `rows` by the students' keys.
+
+    Raises ValueError for another format, and for Moodle where no column says for each student who that is.
+    """
     validate.choice("format", format, FORMATS)
     of = [rows.get(student.key, Row("", [Mark(e, "not handed in") for e in exercises])) for student in students]
     made = {"plain": _plain, "canvas": _canvas, "moodle": _moodle}[format](list(zip(students, of)), exercises)
@@ -34,14 +37,24 @@ def table(students: list[Student], rows: dict[str, Row], exercises: list[Exercis
 
 def _canvas(students: list[tuple[Student, Row]], exercises: list[Exercise]) -> list[list]:
     points = ["    Points Possible", "", "", "", "", *(e.points for e in exercises)]
-    body = [[s.name, s.id, s.sis, s.login, s.section, *(m.points for m in row.marks)] for s, row in students]
+    body = [
+        [s.name, s.canvas, s.sis or ("" if s.canvas else s.id), s.login, s.section, *(m.points for m in row.marks)]
+        for s, row in students
+    ]
     return [[*CANVAS, *(e.label for e in exercises)], points, *body]
 
 
 def _moodle(students: list[tuple[Student, Row]], exercises: list[Exercise]) -> list[list]:
+    """Moodle gives the marks of a row without its user to the user of the row before: such a column is left out."""
+    whole = [column for column, name in MOODLE.items() if all(getattr(s, name) for s, _ in students)]
+    if not whole:
+        raise ValueError(f"--roster must have one of {', '.join(MOODLE)} for each student, by which Moodle finds them")
     each = [column for e in exercises for column in (e.label, f"{e.label} (feedback)")]
-    body = [[s.id, s.login, s.name, *(cell for m in row.marks for cell in (m.points, feedback(m)))] for s, row in students]
-    return [[*MOODLE, *each], *body]
+    body = [
+        [*(getattr(s, MOODLE[column]) for column in whole), s.name, *(c for m in row.marks for c in (m.points, feedback(m)))]
+        for s, row in students
+    ]
+    return [[*whole, "Full name", *each], *body]
 
 
 def _plain(students: list[tuple[Student, Row]], exercises: list[Exercise]) -> list[list]:

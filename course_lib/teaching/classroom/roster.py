@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 COLUMNS = {
-    "id": ("id", "student id", "canvas id", "id number", "idnumber"),
+    "id": ("id", "student id", "id number", "idnumber"),
     "name": ("name", "student", "full name", "fullname"),
+    "first": ("first name", "firstname"),
+    "last": ("last name", "lastname", "surname"),
+    "canvas": ("canvas id",),
     "sis": ("sis", "sis user id"),
-    "login": ("login", "sis login id", "username", "email", "email address"),
+    "login": ("login", "sis login id", "username"),
+    "email": ("email", "email address"),
     "section": ("section",),
 }
 """The columns of a roster, each with the headings that it may have, such as those of an export from Canvas or Moodle."""
@@ -25,12 +29,17 @@ SHORTEST = 3
 
 @dataclass(frozen=True)
 class Student:
-    """One student of a class, as the roster has them; `key` is the name of what they handed in, '' where that is nothing."""
+    """One student of a class, as the roster has them; `key` is the name of what they handed in, '' where that is nothing.
+
+    `id` is the school's number, and `canvas` that by which Canvas knows the student.
+    """
 
     id: str = ""
     name: str = ""
+    canvas: str = ""
     sis: str = ""
     login: str = ""
+    email: str = ""
     section: str = ""
     key: str = ""
 
@@ -58,17 +67,28 @@ def _is_notebook(path: Path) -> bool:
 
 
 def read(path: Path) -> list[Student]:
-    """The students of a roster, a CSV file with a column "id" or "name" at least. Raises ValueError for one with neither."""
+    """The students of a roster, a CSV file with a column "id" or a name at least, such as an export of grades.
+
+    The "ID" of an export from Canvas is Canvas's own. Raises ValueError for a roster with neither.
+    """
     with open(path, encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     headings = {(heading or "").strip().lower(): heading for heading in (rows[0] if rows else ())}
     where = {name: next((headings[h] for h in known if h in headings), None) for name, known in COLUMNS.items()}
-    if not where["id"] and not where["name"]:
+    if "sis login id" in headings:
+        where |= {"canvas": where["id"]}
+    if not where["id"] and not where["name"] and not where["last"]:
         raise ValueError(
             f"--roster must have a column id or name, got {path} with {', '.join(filter(None, headings)) or 'none'}"
         )
-    students = [Student(**{name: (row[h] or "").strip() if h else "" for name, h in where.items()}) for row in rows]
+    students = [_student({name: (row[h] or "").strip() if h else "" for name, h in where.items()}) for row in rows]
     return [s for s in students if (s.id or s.name) and not s.name.lower().startswith(("points possible", "student, test"))]
+
+
+def _student(said: dict[str, str]) -> Student:
+    """The student of a row, whose first and last name may stand apart."""
+    first, last = said.pop("first"), said.pop("last")
+    return Student(**said | {"name": said["name"] or f"{first} {last}".strip()})
 
 
 def matched(submitted: dict[str, list[Path]], students: list[Student]) -> tuple[dict[str, list[Path]], list[Student]]:
@@ -92,7 +112,8 @@ def matched(submitted: dict[str, list[Path]], students: list[Student]) -> tuple[
 
 def _is_of(key: str, student: Student) -> bool:
     words = _words(key)
-    said = [_words(each) for each in (student.id, student.sis, student.login, student.name)]
+    ours = (student.id, student.sis, student.login, student.email.partition("@")[0], student.name)
+    said = [_words(each) for each in ours]
     turned = _words(" ".join(reversed(student.name.split(","))))
     squeezed = ["".join(name) for name in (said[-1], turned)]
     whole = [one for one in (*said, turned) if len("".join(one)) >= SHORTEST and _within(one, words)]
