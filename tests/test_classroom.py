@@ -1,15 +1,18 @@
 """A class: editions, what is handed in, hostile or not, its points, and files for other graders."""
 
+import argparse
 import csv
 import importlib
 import inspect
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from copy import deepcopy
 from pathlib import Path
@@ -22,6 +25,7 @@ from course_lib.process import own_defaults
 from course_lib.teaching.checks.check import Check
 from course_lib.teaching.checks.outcome import Failure, outcome
 from course_lib.teaching.classroom import channel, collect, grades, kernel, roster, sandbox, submission
+from course_lib.teaching.classroom.command import collect as collect_command
 from course_lib.teaching.classroom.edition import edition
 from course_lib.teaching.classroom.exam import exam
 from course_lib.teaching.classroom.exercises import Exercise, exercises, lessons
@@ -146,6 +150,51 @@ def test_the_folder_of_submissions_is_empty_even_inside_the_course():
     assert confined(read) and confined(read, hidden=kernel.PACKAGE / "widgets")
     with pytest.raises(Stopped):
         confined(read, hidden=kernel.DATA)
+
+
+def as_ordinary_user():
+    """The arguments by which a program is run without root's rights; none for who has none."""
+    return {"user": 65534, "group": 65534, "extra_groups": []} if os.getuid() == 0 else {}
+
+
+@linux
+def test_an_ordinary_user_collects_shut_in_or_hears_what_is_missing(tmp_path):
+    home = Path(tempfile.mkdtemp(dir="/tmp"))
+    home.chmod(0o777)
+    reads = f"OTHER = open({str(home / 'in/ada.ipynb')!r}).read()\ndef my_add_noise(*args):\n    return OTHER"
+    (home / "in").mkdir()
+    for name, code in {"ada": HONEST["ada"], "reads": reads}.items():
+        (home / "in" / f"{name}.ipynb").write_text(notebook(code))
+    command = [sys.executable, "-m", "course_lib", "class", "collect", "in", "--lessons", "01", "--csv", "grades.csv"]
+    environment = os.environ | {"HOME": str(home), "PYTHONPATH": str(kernel.PACKAGE.parent), "MPLCONFIGDIR": str(home)}
+    ran = {"cwd": home, "env": environment, "capture_output": True, "text": True, **as_ordinary_user()}
+    try:
+        subprocess.run([sys.executable, "-c", "import course_lib, torch"], check=True, **ran)
+    except (PermissionError, subprocess.CalledProcessError):
+        pytest.skip("this Python is not for all users")
+    done = subprocess.run(command, **ran)
+    if done.returncode:
+        assert done.stderr.count("\n") == 1 and "submissions cannot be shut in here (" in done.stderr, done.stderr
+    else:
+        rows = {row["name"]: row for row in csv.DictReader(io.StringIO((home / "grades.csv").read_text()))}
+        assert "shut in by user namespaces" in done.stderr
+        assert rows["ada"]["points"] == "1" and rows["reads"]["points"] == "0"
+        assert "FileNotFoundError" in rows["reads"]["feedback"]
+    shutil.rmtree(home)
+
+
+@linux
+def test_where_nothing_shuts_in_the_command_says_what_the_system_refuses(tmp_path, monkeypatch):
+    def refuses(user):
+        raise PermissionError("unshare: Operation not permitted")
+
+    (tmp_path / "ada.ipynb").write_text(notebook(HONEST["ada"]))
+    monkeypatch.setattr(kernel, "unshare", refuses)
+    monkeypatch.setattr(sandbox, "safest", lambda: "limits")
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    given = {"folder": tmp_path, "lessons": "01", "roster": None, "csv": tmp_path / "x.csv", "seconds": 1.0, "format": "plain"}
+    with pytest.raises(RuntimeError, match=r"cannot be shut in here \(unshare: Operation not permitted\): use a container"):
+        collect_command(argparse.Namespace(**given, html=None, seed=1, unprotected=False))
 
 
 @linux

@@ -37,7 +37,8 @@ def collect(args) -> None:
     must_be_writable(args.csv)
     way, limits = sandbox.safest(), sandbox.Limits(args.seconds)
     if way == "limits" and not args.unprotected:
-        raise RuntimeError(f"submissions can be shut in by limits only: {sandbox.WAYS[way]}; use a container, or --unprotected")
+        said = sandbox.why_not("user namespaces")
+        raise RuntimeError(f"submissions cannot be shut in here ({said}): use a container or another machine, or --unprotected")
     seed = secrets.randbelow(2**31) if args.seed is None else args.seed
     print(f"shut in by {way}: {sandbox.WAYS[way]}", limits, f"data drawn with --seed {seed}", sep="\n", file=sys.stderr)
     rows = {}

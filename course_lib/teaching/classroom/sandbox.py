@@ -87,12 +87,18 @@ def _never_returns(run: Callable) -> None:
 def safest() -> str:
     """The first of WAYS that works here: it is tried."""
     for way in WAYS:
-        try:
-            if confined(lambda content: b"here", way=way) == b"here":
-                return way
-        except Stopped:
-            continue
+        if not why_not(way):
+            return way
     return "limits"
+
+
+def why_not(way: str) -> str:
+    """What the system says when a process is to be shut in this way, '' where it can be."""
+    try:
+        confined(lambda content: b"here", way=way)
+        return ""
+    except Stopped as stopped:
+        return str(stopped)
 
 
 def _supervise(run: Callable[[bytes], bytes], file: Path | None, limits: Limits, way: str, hidden: Path | None) -> bytes:
@@ -101,9 +107,12 @@ def _supervise(run: Callable[[bytes], bytes], file: Path | None, limits: Limits,
     if way in ("namespaces", "another user") and os.getuid():
         return b"only root can become another user"
     content = file.read_bytes() if file else b""
-    if "namespaces" in way:
-        kernel.unshare(user=way == "user namespaces")
-        kernel.make_jail(kernel.visible(), kernel.HIDDEN + [hidden] * (hidden is not None), limits.disk)
+    try:
+        if "namespaces" in way:
+            kernel.unshare(user=way == "user namespaces")
+            kernel.make_jail(kernel.visible(), kernel.HIDDEN + [hidden] * (hidden is not None), limits.disk)
+    except OSError as refused:
+        return str(refused).encode()
     user = 60_000 + os.getpid() % 5000 if way in ("namespaces", "another user") else None
     read, write, bounds = *os.pipe(), _bounds(limits)
     child = os.fork()
