@@ -35,6 +35,7 @@ from course_lib.teaching.classroom.sandbox import Limits, Stopped, confined
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are shut in by Linux")
 QUICK = Limits(seconds=1.0)
+E1, E2 = Exercise("01", "add_noise", "`add_noise`", 1, 5), Exercise("14", "ddim_sampler", "the DDIM sampler", 2, 10)
 
 
 # Protections: each attack, and a control that shows that it works where nothing is in its way
@@ -359,6 +360,62 @@ def test_nothing_else_changes(collected, handed_in):
     assert not [path for path in collected["out"].parent.glob("*/x*")]
 
 
+@pytest.fixture(scope="module")
+def judges():
+    return {"add_noise": collect.Judge(fresh(5)["add_noise"])}
+
+
+def row_of(folder, judges, **files):
+    """The row of a student with these notebooks, the first the oldest."""
+    paths = [folder / name.replace("__", ".") for name in files]
+    for age, (path, content) in enumerate(zip(paths, files.values())):
+        path.write_text(content)
+        os.utime(path, (age, age))
+    return collect._row([E1], judges, Limits(), folder, ("ada", paths[::-1]))
+
+
+@linux
+def test_what_honest_students_hand_in_by_mistake(tmp_path, judges):
+    right, wrong = notebook(HONEST["ada"]), notebook(HONEST["bob"])
+    row = row_of(tmp_path, judges, zz_final_version__ipynb=right)
+    assert row.points == 1 and not row.notes, "any name of the file"
+    row = row_of(tmp_path, judges, b__ipynb=wrong, a__ipynb=right)
+    assert row.points == 1 and row.notes == ("a.ipynb: the add_noise of b.ipynb, which is older, does not count",)
+    twice = notebook(HONEST["ada"] + "\n" + HONEST["bob"])
+    assert row_of(tmp_path, judges, a__ipynb=twice).marks[0].state == "wrong", "the last def counts, as in Python"
+    for content, said in (
+        (notebook("def my_ddim_sampler(): return 1"), "no function of these exercises is in it"),
+        (notebook(), "no function of these exercises is in it"),
+        ("", "it is no notebook"),
+    ):
+        row = row_of(tmp_path, judges, a__ipynb=content)
+        assert row.notes == (f"a.ipynb: {said}",) and row.marks[0].state == "not handed in"
+    assert row_of(tmp_path, judges).notes == ("there is no notebook",)
+
+
+@linux
+def test_one_student_cannot_make_the_class_wait_for_longer_than_minutes():
+    def burn(content):
+        end = time.process_time() + 0.5
+        while time.process_time() < end:
+            pass
+        return b"done"
+
+    budget = collect.Budget(Limits(seconds=0.02))
+    with budget.spending():
+        confined(burn)
+    assert budget.spent >= 0.4 == budget.limits.whole
+    with pytest.raises(Stopped, match="it was not run: what stands before it took more than 0.4 s altogether"):
+        with budget.spending():
+            raise AssertionError("it was run")
+    budget = collect.Budget(Limits(seconds=1.0))
+    for _ in range(7):
+        with pytest.raises(Stopped, match="asleep"), budget.spending():
+            raise Stopped("asleep")
+    with pytest.raises(Stopped, match="it was not run"), budget.spending():
+        raise AssertionError("it was run")
+
+
 def test_hard_coded_answers_pass_on_the_shipped_data_alone():
     made: dict = {}
     for seed, right in ((0, True), (71, False)):
@@ -480,6 +537,14 @@ def test_cells_that_are_no_python_are_said_and_the_others_read():
         ("from course_lib.samplers import ddim as step\ndef my_f(x): return step(x)", ["ddim"]),
         ("from course_lib import samplers\ndef my_f(x): return samplers.ddim(x)", ["samplers.ddim"]),
         ("import gc\ndef my_f(x): return gc.get_objects()", ["gc"]),
+        ("def my_f(x):\n    'This is no ddim.'\n    return x", []),
+        ("import operator\ndef my_f(x): return operator.attrgetter('ddim')(x)", ["'ddim'", "operator.attrgetter"]),
+        ("def my_f(x):\n    match x:\n        case object(ddim=f): return f(x)", ["ddim"]),
+        ("def my_f(x): return object.__getattribute__(x, 'a')", ["object.__getattribute__"]),
+        (
+            "import course_lib.teaching as t\ndef my_f(x): return t.checks.f(0).function(x)",
+            ["t.checks", "t.checks.f(0).function"],
+        ),
         ("from course_lib.teaching import checks as c\ndef my_f(x): return c.f.answer(x)", ["c.f.answer", "checks"]),
     ],
 )
@@ -516,7 +581,6 @@ def test_outcomes_come_back_as_they_were():
 
 # Students and tables
 
-E1, E2 = Exercise("01", "add_noise", "`add_noise`", 1, 5), Exercise("14", "ddim_sampler", "the DDIM sampler", 2, 10)
 MARKED = collect.Row("Doe_17", [collect.Mark(E1, "right"), collect.Mark(E2, "wrong", "=1+1 <b>", ("ddim",))], ("-note",))
 
 

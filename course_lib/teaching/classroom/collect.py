@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from multiprocessing import get_context
@@ -91,7 +93,7 @@ class Judge:
             for case in self.check.cases:
                 self.measure(case.run, self.check.reference)
 
-    def mark(self, exercise: Exercise, said: bytes) -> tuple[str, str]:
+    def mark(self, said: bytes) -> tuple[str, str]:
         """State and mistake, by the outcomes that were sent back. Raises ValueError where these are none."""
         with own_defaults():
             verdict = self.check.judge(decode(said, len(self.check.cases)), self.measure)
@@ -106,25 +108,62 @@ def _row(
     key, paths = student
     homes: dict[str, tuple[Path, tuple[str, ...]]] = {}
     shown = {name: {fn.__name__ for fn in judge.check.shown} for name, judge in judges.items()}
-    notes = [f"more than {MOST_FILES} notebooks"] if len(paths) > MOST_FILES else []
-    for path in paths[:MOST_FILES]:
+    notes = [f"more than {MOST_FILES} notebooks"] if len(paths) > MOST_FILES else [] if paths else ["there is no notebook"]
+    budget = Budget(limits)
+    for path in sorted(paths, key=_age)[:MOST_FILES]:
         try:
-            found, unread = survey(path, exercises, shown, limits, folder)
+            with budget.spending():
+                found, unread = survey(path, exercises, shown, limits, folder)
+            said = [f"the {name} of {homes[name][0].name}, which is older, does not count" for name in found if name in homes]
+            said += unread if found or unread else ["no function of these exercises is in it"]
+            notes += [f"{path.name}: {line}" for line in said]
             homes |= {name: (path, used) for name, used in found.items()}
-            notes += [f"{path.name}: {line}" for line in unread]
         except (Stopped, ValueError, OSError) as error:
             notes.append(f"{path.name}: {one_line(str(error))}")
     marks = []
     for exercise in exercises:
         path, used = homes.get(exercise.name, (None, ()))
-        state, says = _judged(exercise, judges[exercise.name], path, limits, folder) if path else ("not handed in", "")
+        state, says = _judged(judges[exercise.name], path, limits, folder, budget) if path else ("not handed in", "")
         marks.append(Mark(exercise, state, one_line(says), used))
     return Row(key, marks, tuple(map(one_line, notes)))
 
 
-def _judged(exercise: Exercise, judge: Judge, path: Path, limits: Limits, folder: Path) -> tuple[str, str]:
+def _age(path: Path) -> tuple[float, str]:
+    return path.lstat().st_mtime, path.name
+
+
+class Budget:
+    """What the notebooks of one student may take altogether, so that one who makes a class wait does so for minutes only."""
+
+    def __init__(self, limits: Limits):
+        self.limits, self.spent = limits, 0.0
+
+    @contextmanager
+    def spending(self) -> Iterator[None]:
+        """Raises Stopped where nothing is left."""
+        if self.spent > self.limits.whole:
+            raise Stopped(f"it was not run: what stands before it took more than {self.limits.whole:g} s altogether")
+        begun = _processor_seconds()
+        try:
+            yield
+        except Stopped:
+            self.spent += self.limits.wait
+            raise
+        finally:
+            self.spent += _processor_seconds() - begun
+
+
+def _processor_seconds() -> float:
+    """Of all processes that this one started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _judged(judge: Judge, path: Path, limits: Limits, folder: Path, budget: Budget) -> tuple[str, str]:
     try:
-        return judge.mark(exercise, confined(partial(outcomes, judge.check), path, limits, hidden=folder))
+        with budget.spending():
+            said = confined(partial(outcomes, judge.check), path, limits, hidden=folder)
+        return judge.mark(said)
     except Stopped as stopped:
         return "wrong", str(stopped)
     except ValueError:

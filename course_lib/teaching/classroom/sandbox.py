@@ -44,6 +44,11 @@ class Limits:
         """Seconds on the clock: a machine may have other things to do."""
         return 3 * self.seconds
 
+    @property
+    def whole(self) -> float:
+        """Processor seconds for all that a student handed in; what is stopped counts as `wait`."""
+        return 20 * self.seconds
+
 
 class Stopped(Exception):
     """Nothing came back; says why, in a line about "it", the function."""

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from course_lib.teaching.checks.outcome import one_line
 
 MOST_CELLS = 2000
-REACHES_FOR_ANSWERS = {"solution", "answer", "reference", "mistaken", "judge"}
+REACHES_FOR_ANSWERS = {"checks", "function", "solution", "answer", "reference", "mistaken", "judge"}
 REACHES_AROUND = {
     *("gc", "inspect", "ctypes", "importlib", "sys", "os", "subprocess", "socket", "builtins", "linecache", "pickle"),
-    *("getattr", "locals", "_getframe", "f_back", "__dict__", "__closure__", "__builtins__"),
+    *("getattr", "locals", "_getframe", "f_back", "tb_frame", "gi_frame", "__dict__", "__closure__", "__builtins__"),
+    *("attrgetter", "methodcaller", "__getattribute__", "__self__", "__func__", "__mro__", "runpy", "multiprocessing"),
     *("eval", "exec", "compile", "open", "globals", "vars", "__import__", "__globals__", "__subclasses__", "__code__"),
 }
 """Names that an answer has no need of; where one has them, a person should look at it."""
@@ -148,6 +149,10 @@ def uses(found: list[Statement], shown: set[str]) -> list[str]:
             names.add(ast.unparse(node)[-60:])
         elif isinstance(node, ast.Name) and node.id in shown | REACHES_AROUND:
             names.add(node.id)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names |= {repr(each) for each in node.value.split(".")} & {repr(each) for each in shown | REACHES_AROUND}
+        elif isinstance(node, ast.MatchClass):
+            names |= set(node.kwd_attrs) & (shown | REACHES_FOR_ANSWERS | REACHES_AROUND)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             said = [*[alias.name for alias in node.names], getattr(node, "module", None) or ""]
             names |= {each for each in said if set(each.split(".")) & (shown | REACHES_AROUND | {"checks"})}
