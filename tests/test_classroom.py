@@ -7,6 +7,8 @@ import inspect
 import io
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import socket
@@ -21,6 +23,7 @@ import pytest
 import torch
 from submissions import HONEST, HOSTILE, hard_coded, notebook
 
+from course_lib.__main__ import main
 from course_lib.process import own_defaults
 from course_lib.teaching.checks.check import Check
 from course_lib.teaching.checks.outcome import Failure, outcome
@@ -700,3 +703,50 @@ def test_an_exam_has_versions_and_keys_of_one_page_each(tmp_path):
     for bad, words in (({"versions": 27}, "--versions"), ({"n": 0}, "--n"), ({"n": 900}, "--lessons must have 900 questions")):
         with pytest.raises(ValueError, match=words):
             exam(**{"wanted": "01", "versions": 1, "folder": tmp_path, "n": 3} | bad)
+
+
+# The commands that the README names
+
+
+def documented():
+    """The words of each `course class` line in the README, without its comment."""
+    lines = (kernel.PACKAGE.parent / "README.md").read_text(encoding="utf-8").splitlines()
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("    course class ")]
+
+
+def test_the_readme_has_one_example_of_each_command(capsys):
+    with pytest.raises(SystemExit):
+        main(["class", "--help"])
+    commands = re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE)
+    assert sorted(words[1] for words in documented()) == sorted(commands) and len(commands) == 4
+
+
+@linux
+@pytest.mark.parametrize("words", documented(), ids=lambda words: words[1])
+def test_each_example_of_the_readme_runs(words, tmp_path):
+    """With one lesson and one version, so that it takes seconds."""
+    less = {"--lessons": "01", "--versions": "1"}
+    words = [less.get(before, word) for before, word in zip(["", *words], words)] + ["--lessons", "01"]
+    (tmp_path / "submitted").mkdir()
+    (tmp_path / "submitted/s17.ipynb").write_text(notebook(HONEST["ada"]))
+    (tmp_path / "roster.csv").write_text("id,name\ns17,Jane Doe\n")
+    ran = {
+        "cwd": tmp_path,
+        "env": os.environ | {"PYTHONPATH": str(kernel.PACKAGE.parent)},
+        "capture_output": True,
+        "text": True,
+    }
+    unprotected = ["--unprotected"] if words[1] == "collect" and not can_be_shut_in() else []
+    done = subprocess.run([sys.executable, "-m", "course_lib", *words, *unprotected], **ran)
+    assert done.returncode == 0, done.stderr
+    made = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    lesson = lessons("01")[0]
+    assert (
+        made
+        > {
+            "edition": {f"handout/students/{lesson.name}", f"handout/instructor/{lesson.name}"},
+            "collect": {"grades.csv", "pages/s17.html"},
+            "export": {f"assignments/source/{lesson.stem}/{lesson.name}"},
+            "exam": {"exams/exam_A.pdf", "exams/key_A.pdf"},
+        }[words[1]]
+    )
