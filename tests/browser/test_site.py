@@ -82,6 +82,7 @@ def test_a_query_stands_in_the_address_and_enter_opens_what_comes_first(folder, 
 def test_every_link_leads_to_a_page_of_the_site_or_is_plainly_outside(folder):
     pages = {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in folder.rglob("*.html")}
     others = {"index.html", "playground.html", "claims.html", "words.html", "papers.html", "search.html"}
+    others |= {f"notes_{path.stem}.html" for path in (NOTEBOOKS / "notes").glob("*.md")}
     lessons = {name.replace(".ipynb", ".html") for name in written().values()}
     assert pages.keys() == others | lessons | set(api.pages("", ""))
     for name, html in pages.items():
@@ -257,7 +258,7 @@ def test_enlarged_pages_need_no_sideways_scrolling(width, folder, open_page):
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
 
 
-@pytest.mark.parametrize("name", ["index", "playground", "claims", *READ])
+@pytest.mark.parametrize("name", ["index", "playground", "claims", "notes_00", *READ])
 def test_axe_finds_nothing_by_day_or_by_night(name, folder, open_page, axe):
     page = open_page(folder / f"{name}.html")
     for widget in page.locator(".course-widget:not(.course-guess)").all():

@@ -1,0 +1,152 @@
+"""The instructor's notes and the study paths: what they name stands in the lessons, and what they count is right."""
+
+import re
+
+import nbformat
+import pytest
+
+from course_lib.files import NOTEBOOKS
+from course_lib.teaching.course_map import written
+from course_lib.teaching.publish import claim_table, notes
+from course_lib.teaching.publish.present import present
+from course_lib.teaching.publish.text import below
+
+CLAIMS = {made.id: made for made in claim_table.gather(sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")))}
+each_lesson = pytest.mark.parametrize("number", [number for number in written() if notes.stored(number)])
+
+
+def lesson(number):
+    return nbformat.read(NOTEBOOKS / written()[number], as_version=4)
+
+
+def faults(found: notes.Notes, notebook) -> list[str]:
+    """What is wrong with the notes of a lesson."""
+    wrong = []
+    opening, code = notebook.cells[0].source, "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    if not opening.startswith(f"# {found.title}") or found.title[:2] != found.number:
+        wrong.append(f"title: {found.title}")
+    if tuple(re.findall(r"^## (.*)$", found.text, re.MULTILINE)) != notes.SECTIONS:
+        wrong.append(f"sections: {re.findall(r'^## (.*)$', found.text, re.MULTILINE)}")
+    minutes = sum(row[0] for row in found.plan())
+    if not (45 <= minutes <= 60 or (found.number == "00" and 15 <= minutes <= 30)):
+        wrong.append(f"plan: {minutes} minutes")
+    wrong += [f"heading: {h}" for _, _, where in found.plan() for h in where if not notes.find(notebook, f"# {h}")]
+    for item in found.items("At the sliders"):
+        name = re.match(r"`(\w+)", item)
+        if not name or not re.search(rf"\b{name[1]}\(", code):
+            wrong.append(f"widget: {item[:40]}")
+    for section, least, most in (
+        ("At the sliders", 1, 12),
+        ("Ask before moving", 2, 3),
+        ("Misunderstandings", 3, 3),
+        ("Think about it", 2, 2),
+        ("Exam questions", 2, 2),
+    ):
+        if not least <= len(found.items(section)) <= most:
+            wrong.append(f"{section}: {len(found.items(section))}")
+    for item in found.items("Misunderstandings"):
+        title = notes.PICTURE.search(item)
+        if not item.startswith('"') or not title or not notes.find(notebook, title[1]):
+            wrong.append(f"picture: {item[:60]}")
+    if not claim_table.PLACE.search(below(found.text, "Ask before moving")):
+        wrong.append("ask: no figure of a claim")
+    for item in found.items("Exam questions"):
+        if not re.match(r"\(\d+ points\) ", item) or "**Answer**" not in item:
+            wrong.append(f"exam: {item[:40]}")
+    return wrong
+
+
+@each_lesson
+def test_what_the_notes_name_stands_in_the_lesson(number):
+    assert faults(notes.stored(number), lesson(number)) == []
+
+
+@each_lesson
+def test_figures_are_those_of_claims(number):
+    found = notes.stored(number)
+    claim_table.fill(found.text, CLAIMS)
+    own = [made for made in CLAIMS.values() if made.lesson[:2] == number]
+    assert not list(claim_table.copied(found.text, own))
+    assert 400 <= len(found.text.split()) <= 1000
+
+
+@each_lesson
+def test_each_part_of_the_notes_has_its_slide(number):
+    found, notebook = notes.stored(number), lesson(number)
+    said = [title for pairs in notes.of_cells(found, notebook, CLAIMS).values() for title, _ in pairs]
+    assert said.count("Misunderstanding") == 3 and sum(title.startswith("Plan") for title in said) == len(found.plan())
+
+
+GOOD = """# 02 The epsilon loss
+
+## Plan
+
+| minutes | what | where |
+|---|---|---|
+| 50 | all | The data: a ring with known density |
+
+## At the sliders
+
+- `play`, t = 0: eight spots.
+
+## Ask before moving
+
+1. What? {{eps-loss-floor.at_floor}}
+2. And then?
+
+## Misunderstandings
+
+1. "A." Picture: "The loss of your training loop". No.
+2. "B." Picture: "The loss of your training loop". No.
+3. "C." Picture: "Think about it". No.
+
+## In class
+
+Exercise 1.
+
+## Think about it
+
+1. So.
+2. So.
+
+## Exam questions
+
+1. (2 points) Why? **Answer** Because.
+2. (2 points) How?
+
+   **Answer** So.
+"""
+
+
+@pytest.mark.parametrize(
+    "old, new, says",
+    [
+        ("", "", ""),
+        ("# 02 The epsilon", "# 02 The delta", "title"),
+        ("## In class", "## At home", "sections"),
+        ("| 50 |", "| 44 |", "plan"),
+        ("The data: a ring with known density", "The data", "heading"),
+        ("`play`", "`piano`", "widget"),
+        ("2. And then?\n", "", "Ask before moving"),
+        ('3. "C." Picture: "Think about it". No.\n', "", "Misunderstandings"),
+        ("The loss of your training loop", "A loss", "picture"),
+        ("{{eps-loss-floor.at_floor}}", "", "ask"),
+        ("(2 points) Why?", "Why?", "exam"),
+        ("1. (2 points) Why?", "(2 points) Why?", "Exam questions"),
+    ],
+)
+def test_faulty_notes_are_found(old, new, says):
+    found = faults(notes.Notes("02", GOOD.replace(old, new)), lesson("02"))
+    assert found == [] if not says else found and all(each.startswith(says) for each in found), found
+
+
+def test_a_figure_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="must name a figure"):
+        notes.Notes("02", "{{eps-loss-floor.none}}").filled(CLAIMS)
+
+
+def test_the_slides_have_the_notes_of_their_cells(tmp_path):
+    html = present(NOTEBOOKS / "src" / f"{written()['00'][:-6]}.py", tmp_path).read_text(encoding="utf-8")
+    (cell,) = re.findall(r'<div [^>]*data-notes="([^"]*Steer|[^"]*Move w, with the noise fixed[^"]*)"', html)
+    assert "Plan, 4 min" in cell
+    assert html.count("data-notes=") >= 8 and "&quot;Misunderstanding&quot;" in html and "between sets of 500" in html
