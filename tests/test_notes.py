@@ -12,7 +12,7 @@ from course_lib.teaching.publish.present import present
 from course_lib.teaching.publish.text import below
 
 CLAIMS = {made.id: made for made in claim_table.gather(sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")))}
-each_lesson = pytest.mark.parametrize("number", [number for number in written() if notes.stored(number)])
+each_lesson = pytest.mark.parametrize("number", written())
 
 
 def lesson(number):
@@ -54,6 +54,10 @@ def faults(found: notes.Notes, notebook) -> list[str]:
         if not re.match(r"\(\d+ points\) ", item) or "**Answer**" not in item:
             wrong.append(f"exam: {item[:40]}")
     return wrong
+
+
+def test_every_lesson_has_notes():
+    assert sorted(path.name for path in (NOTEBOOKS / "notes").iterdir()) == [f"{number}.md" for number in written()]
 
 
 @each_lesson
@@ -150,3 +154,67 @@ def test_the_slides_have_the_notes_of_their_cells(tmp_path):
     (cell,) = re.findall(r'<div [^>]*data-notes="([^"]*Steer|[^"]*Move w, with the noise fixed[^"]*)"', html)
     assert "Plan, 4 min" in cell
     assert html.count("data-notes=") >= 8 and "&quot;Misunderstanding&quot;" in html and "between sets of 500" in html
+
+
+# Study paths
+
+TEXT = (NOTEBOOKS / "PATHS.md").read_text(encoding="utf-8")
+PATHS = re.findall(r"^## (.*)$", TEXT, re.MULTILINE)
+LINK = re.compile(r"\[(\d\d)\]\((\w+\.ipynb)\)")
+
+
+def opening(number):
+    return lesson(number).cells[0].source
+
+
+def needs(text: str) -> set[str]:
+    """The numbers of the lessons that a lesson's opening box says it needs."""
+    said = re.search(r"\*\*Needs\*\*(.*?)(?:\*\*Paper|\n\n|\Z)", text, re.DOTALL)[1]
+    for first, last in re.findall(r"\b(\d\d) to (\d\d)\b", said):
+        said += "".join(f" {k:02}" for k in range(int(first), int(last) + 1))
+    return set(re.findall(r"\b\d\d\b", re.sub(r"\$[^$]*\$", "", said)))
+
+
+def weeks(text: str) -> list[tuple[list[str], int]]:
+    """Of a path, the lessons of each week and the minutes that stand beside them."""
+    rows = re.findall(r"^\| \d+ \| (.*?) \| .*? \| (\d+) \|$", text, re.MULTILINE)
+    return [([number for number, _ in LINK.findall(row)], int(minutes)) for row, minutes in rows]
+
+
+def missing(text: str) -> list[tuple[str, str]]:
+    """Pairs of a lesson of a path and one that it needs, which is neither before it nor among those left out for it."""
+    given: dict[str, set[str]] = {}
+    for line in re.findall(r"^- \[(\d\d)\]\(\w+\.ipynb\), for ([\d, ]+):", text, re.MULTILINE):
+        given[line[0]] = set(line[1].split(", "))
+    order = [number for week, _ in weeks(text) for number in week]
+    lacks = lambda k, need: need not in order[:k] and order[k] not in given.get(need, ())
+    return [(number, need) for k, number in enumerate(order) for need in sorted(needs(opening(number))) if lacks(k, need)]
+
+
+def test_needs_are_read_from_the_opening():
+    assert needs("**Needs** lessons 00 to 02 and 07 ($x_{10}$). **Papers** of 2020, section 11") == {"00", "01", "02", "07"}
+    assert needs(opening("14")) == {"01", "02", "03", "08", "11"} and needs(opening("00")) == set()
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_path_counts_right_and_has_what_its_lessons_need(path):
+    text, stated = below(TEXT, path), lambda number: int(re.search(r"\*\*Time\*\* (\d+) minutes", opening(number))[1])
+    table = weeks(text)
+    assert len(table) == {"Half a term": 6, "A term": 13}[path.split(",")[0]]
+    for week, minutes in table:
+        assert minutes == sum(map(stated, week)) <= 120
+    total = sum(minutes for _, minutes in table)
+    assert f"In all {total:,} minutes of lessons, {total / 60:.1f} hours." in " ".join(text.split())
+    assert missing(text) == []
+    assert sorted(number for number, _ in LINK.findall(text)) == sorted(written()), "each lesson once, in the path or left out"
+
+
+def test_a_lesson_before_what_it_needs_is_found():
+    text = below(TEXT, PATHS[0])
+    assert ("14", "11") in missing(re.sub(r"^- \[11\].*$", "", text, flags=re.MULTILINE))
+    first, second = (row for row in text.splitlines() if row.startswith(("| 2 |", "| 3 |")))
+    assert ("07", "02") in missing(text.replace(first, "").replace(second, f"{second}\n{first}"))
+
+
+def test_links_of_the_paths_lead_to_lessons():
+    assert all(written()[number] == file for number, file in LINK.findall(TEXT)) and len(PATHS) == 4
