@@ -22,7 +22,7 @@ def lesson(number):
 def faults(found: notes.Notes, notebook) -> list[str]:
     """What is wrong with the notes of a lesson."""
     wrong = []
-    opening, code = notebook.cells[0].source, "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    opening = notebook.cells[0].source
     if not opening.startswith(f"# {found.title}") or found.title[:2] != found.number:
         wrong.append(f"title: {found.title}")
     if tuple(re.findall(r"^## (.*)$", found.text, re.MULTILINE)) != notes.SECTIONS:
@@ -31,9 +31,8 @@ def faults(found: notes.Notes, notebook) -> list[str]:
     if not (45 <= minutes <= 60 or (found.number == "00" and 15 <= minutes <= 30)):
         wrong.append(f"plan: {minutes} minutes")
     wrong += [f"heading: {h}" for _, _, where in found.plan() for h in where if not notes.find(notebook, f"# {h}")]
-    for item in found.items("At the sliders"):
-        name = re.match(r"`(\w+)", item)
-        if not name or not re.search(rf"\b{name[1]}\(", code):
+    for name, heading, item in found.sliders():
+        if not name or not notes.widget(notebook, name, heading):
             wrong.append(f"widget: {item[:40]}")
     for section, least, most in (
         ("At the sliders", 1, 12),
@@ -91,6 +90,7 @@ GOOD = """# 02 The epsilon loss
 
 ## At the sliders
 
+- `play` in *Watch the loop*, t = 1000: a cloud.
 - `play`, t = 0: eight spots.
 
 ## Ask before moving
@@ -131,6 +131,7 @@ Exercise 1.
         ("| 50 |", "| 44 |", "plan"),
         ("The data: a ring with known density", "The data", "heading"),
         ("`play`", "`piano`", "widget"),
+        ("*Watch the loop*", "*Watch*", "widget"),
         ("2. And then?\n", "", "Ask before moving"),
         ('3. "C." Picture: "Think about it". No.\n', "", "Misunderstandings"),
         ("The loss of your training loop", "A loss", "picture"),

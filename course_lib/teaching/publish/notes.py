@@ -26,7 +26,7 @@ SECTIONS = (
 ROW = re.compile(r"^\| *(\d+) *\| *(.+?) *\| *(.+?) *\|$", re.MULTILINE)
 ITEM = re.compile(r"^(?:-|\d+\.) (.+(?:\n(?:[ \t].*|(?=\n[ \t]+\S)))*)", re.MULTILINE)
 PICTURE = re.compile(r'Picture:\s+"([^"]+)"')
-WIDGET = re.compile(r"`(\w+)")
+SLIDER = re.compile(r"`(\w+)[^`]*`(?: in \*([^*]+)\*)?")
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,17 @@ class Notes:
         """The points of a list in a section, each on one line."""
         return [" ".join(item.split()) for item in ITEM.findall(below(self.text, section))]
 
+    def sliders(self) -> list[tuple[str, str, str]]:
+        """A widget's name, the heading that it stands under, and what is seen, for each point of "At the sliders".
+
+        A point that names no heading is about the widget of the point before.
+        """
+        points: list[tuple[str, str, str]] = []
+        for item in self.items("At the sliders"):
+            name, heading = found.groups() if (found := SLIDER.match(item)) else ("", None)
+            points.append((name, DIFFICULTY.sub("", heading) if heading else points[-1][1] if points else "", item))
+        return points
+
     def filled(self, claims: Mapping[str, Claim]) -> Notes:
         """The same notes with the claims' figures. Raises ValueError for a figure that is none."""
         return Notes(self.number, fill(self.text, dict(claims)))
@@ -63,8 +74,9 @@ def stored(number: str, folder: Path = NOTEBOOKS) -> Notes | None:
 def of_cells(notes: Notes, notebook: NotebookNode, claims: Mapping[str, Claim]) -> dict[str, list[tuple[str, str]]]:
     """For a speaker: by the id of a cell, what the notes say of it, as pairs of a title and a text without marks."""
     found: dict[str, list[tuple[str, str]]] = {}
-    for place, title, text in _parts(notes):
-        if cell := find(notebook, place):
+    sliders = [(widget(notebook, name, heading), "At the slider", said) for name, heading, said in notes.sliders()]
+    for cell, title, text in [*((find(notebook, place), *said) for place, *said in _parts(notes)), *sliders]:
+        if cell:
             found.setdefault(cell.id, []).append((title, plain(fill(text, dict(claims)))))
     return found
 
@@ -73,8 +85,6 @@ def _parts(notes: Notes) -> Iterator[tuple[str, str, str]]:
     """The parts of the notes: what is found in the lesson where each belongs, its title and its text."""
     for minutes, what, where in notes.plan():
         yield f"# {where[0]}", f"Plan, {minutes} min", what
-    for item in notes.items("At the sliders"):
-        yield from ((f"{name}(", "At the slider", item) for name in WIDGET.findall(item)[:1])
     for item in notes.items("Ask before moving"):
         yield from ((claim, "Ask", item) for claim, _ in PLACE.findall(item)[:1])
     for item in notes.items("Misunderstandings"):
@@ -87,6 +97,16 @@ def find(notebook: NotebookNode, place: str) -> NotebookNode | None:
         return next((cell for cell in notebook.cells if place[2:] in headings(cell)), None)
     shown = lambda cell: " ".join(re.sub(r'"\s+f?"', "", text) for text in _texts(cell))
     return next((cell for cell in notebook.cells if place in " ".join(shown(cell).split())), None)
+
+
+def widget(notebook: NotebookNode, name: str, heading: str) -> NotebookNode | None:
+    """The first cell under a heading whose code calls the widget of this name."""
+    here = ""
+    for cell in notebook.cells:
+        here = [here, *headings(cell)][-1]
+        if here == heading and cell.cell_type == "code" and re.search(rf"\b{name}\(", cell.source):
+            return cell
+    return None
 
 
 def headings(cell: NotebookNode) -> list[str]:

@@ -161,13 +161,14 @@ def _papers(linker: Linker, lessons: list[Lesson], pages: Mapping[str, str]) -> 
 
 
 def _notes_page(lesson: Lesson, own: notes.Notes, linker: Linker) -> str:
-    """The page of a lesson's notes for instructors; the headings in its plan are links into the lesson."""
-    anchors = {entry["title"]: entry["at"] for entry in search.sections(lesson)}
+    """The page of a lesson's notes for instructors; the headings of its plan and its widgets are links into the lesson."""
+    anchors = {DIFFICULTY.sub("", entry["title"]): entry["at"] for entry in search.sections(lesson)}
+    link = lambda heading: f"[{heading}]({anchors[plain(heading)]})" if plain(heading) in anchors else heading
     text = own.text
     for _, _, where in own.plan():
         for heading in where:
-            at = next((at for title, at in anchors.items() if DIFFICULTY.sub("", title) == plain(heading)), None)
-            text = re.sub(rf"(?<=[|;] ){re.escape(heading)}(?= ?[|;(])", f"[{heading}]({at})", text, count=1) if at else text
+            text = re.sub(rf"(?<=[|;] ){re.escape(heading)}(?= ?[|;(])", lambda _, of=heading: link(of), text, count=1)
+    text = re.sub(r"(?<=` in )\*([^*]+)\*", lambda found: link(found[1]), text)
     rest = text.partition("\n")[2]
     about = f"For the instructor of lesson {own.number}. The figures are those of its claims."
     title = f"Notes: {own.title}"
