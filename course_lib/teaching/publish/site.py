@@ -170,7 +170,10 @@ def _notes_page(lesson: Lesson, own: notes.Notes, linker: Linker) -> str:
             text = re.sub(rf"(?<=[|;] ){re.escape(heading)}(?= ?[|;(])", lambda _, of=heading: link(of), text, count=1)
     text = re.sub(r"(?<=` in )\*([^*]+)\*", lambda found: link(found[1]), text)
     rest = text.partition("\n")[2]
-    about = f"For the instructor of lesson {own.number}. The figures are those of its claims; what a class is expected to say was not measured."
+    about = (
+        f"For the instructor of lesson {own.number}. The figures are those of its claims. "
+        "What a class is expected to say was not measured."
+    )
     title = f"Notes: {own.title}"
     return _plain_page(title, _markdown(linker.markdown(f"# {title}\n\n{about}\n{rest}", "")))
 
