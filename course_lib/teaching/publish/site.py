@@ -163,7 +163,7 @@ def _papers(linker: Linker, lessons: list[Lesson], pages: Mapping[str, str]) -> 
 def _notes_page(lesson: Lesson, own: notes.Notes, linker: Linker) -> str:
     """The page of a lesson's notes for instructors; the headings of its plan and its widgets are links into the lesson."""
     anchors = {DIFFICULTY.sub("", entry["title"]): entry["at"] for entry in search.sections(lesson)}
-    link = lambda heading: f"[{heading}]({anchors[plain(heading)]})" if plain(heading) in anchors else heading
+    link = lambda of: f'<a href="{escape(anchors[plain(of)])}">{of}</a>' if plain(of) in anchors else of
     text = own.text
     for _, _, where in own.plan():
         for heading in where:
