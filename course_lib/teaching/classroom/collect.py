@@ -124,7 +124,7 @@ def _row(
 
 def _judged(exercise: Exercise, judge: Judge, path: Path, limits: Limits, folder: Path) -> tuple[str, str]:
     try:
-        return judge.mark(exercise, confined(partial(outcomes, judge.check), path, limits, hidden=folder))
+        return judge.mark(exercise, confined(partial(outcomes, judge.check), path, limits, hidden=[folder]))
     except Stopped as stopped:
         return "wrong", str(stopped)
     except ValueError:
@@ -140,7 +140,7 @@ def survey(path: Path, exercises: list[Exercise], shown: dict, limits: Limits, f
         raise ValueError("it is no file of its own")
     if path.stat().st_size > LARGEST:
         raise ValueError(f"it is larger than {LARGEST >> 20} MB")
-    found = json.loads(confined(partial(_surveyed, [e.name for e in exercises], shown), path, limits, hidden=folder))
+    found = json.loads(confined(partial(_surveyed, [e.name for e in exercises], shown), path, limits, hidden=[folder]))
     if "error" in found:
         raise ValueError(found["error"])
     return {name: tuple(map(one_line, used)) for name, used in found["uses"].items()}, found["unread"][:3]
