@@ -1,4 +1,4 @@
-"""Textbook DDPM: noise prediction, linear betas, uniform times, Adam at a fixed rate, DDIM steps (Ho et al. 2020; Song et al. 2021)."""
+"""Textbook DDPM: predicted noise, linear betas, uniform times, Adam at a fixed rate (Ho et al. 2020); DDIM steps."""
 
 import torch
 
