@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib import validate
+from course_lib.datasets import digits
 from course_lib.files import DATA
 from course_lib.teaching.classroom.sandbox import Limits, Stopped, confined
 from course_lib.teaching.minute import EVALUATIONS
@@ -111,7 +112,8 @@ def training_digits() -> tuple[Tensor, Tensor]:
 def trained(entry: Entry, x: Tensor, label: Tensor, seconds: float, seed: int, way: str = "") -> dict[str, Tensor]:
     """The weights that the entry's `train` returns. It is stopped after `seconds` of processor time, and some to end in.
 
-    Raises Fault if it takes longer, fails, or returns anything but a dict of tensors of at most WEIGHTS bytes.
+    Raises Fault if it takes longer, fails, or returns anything but a dict of tensors of at most WEIGHTS bytes; RuntimeError if
+    this process has loaded the digits, held-out ones among them.
     """
     said = _shut_in(partial(_train, entry.source, x, label, seconds, seed), seconds * 1.02 + SPARE, way)
     if len(said) > WEIGHTS:
@@ -140,6 +142,8 @@ def sampled(
 
 
 def _shut_in(run: Callable[[], bytes], seconds: float, way: str) -> bytes:
+    if digits._stored.cache_info().currsize:
+        raise RuntimeError("entries must be run before this process has loaded digits: theirs is a copy of it")
     limits = Limits(seconds=seconds, memory=4 << 30, processes=1, patience=10.0)
     try:
         said = confined(partial(_answer, run), limits=limits, way=way, hidden=_hidden())

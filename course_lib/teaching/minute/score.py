@@ -31,8 +31,8 @@ It is a half for pictures that depend on neither, with an error of 0.016 for 1,0
 SECOND = 5.0
 """The largest ratio of the distance by the second judge to that by the first, each over that of the noised digits.
 
-Set between what was seen with a second judge of 300 steps: at most 2.4 of two samplings of the shipped model, training digits and
-blurred ones; at least 11.6 of two sets of pictures that were fitted to the first judge's features by gradient descent.
+Set between what was seen with a second judge of 300 steps: at most 2.4 of two samplings of the shipped model, of training
+digits and of blurred ones; at least 11.6 of two sets of pictures that were fitted to the first judge's features.
 """
 
 
