@@ -78,7 +78,7 @@ def test_the_code_of_an_entry_is_not_run_to_be_read(tmp_path):
 
 
 def test_entries_that_ship_are_entries():
-    for path in sorted((BENCHMARKS / "minute").glob("*.py")):
+    for path in sorted((BENCHMARKS / "entries").glob("*.py")):
         assert entry.read(path).evaluations[0] == 1
 
 
