@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from course_lib.teaching.classroom import command as classroom
+from course_lib.teaching.minute import command as minute
 
 
 def for_each(lessons: Sequence[str], do: Callable[[Path], Any]) -> None:
@@ -356,6 +357,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("repository", metavar="OWNER/REPO")
 
     classroom.add_to(commands)
+    minute.add_to(commands)
     return top
 
 

@@ -151,9 +151,9 @@ def test_what_reaches_outside_works_without_protection_and_fails_with_it(victims
 @pytest.mark.skipif(not can_be_shut_in(), reason="namespaces are needed")
 def test_the_folder_of_submissions_is_empty_even_inside_the_course():
     read = reads(kernel.DATA / "README.md")
-    assert confined(read) and confined(read, hidden=kernel.PACKAGE / "widgets")
+    assert confined(read) and confined(read, hidden=[kernel.PACKAGE / "widgets"])
     with pytest.raises(Stopped):
-        confined(read, hidden=kernel.DATA)
+        confined(read, hidden=[kernel.DATA])
 
 
 def as_ordinary_user():

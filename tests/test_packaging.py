@@ -160,7 +160,7 @@ def installed(tmp_path_factory):
 
 
 def test_a_wheel_holds_the_library_data_and_lessons(installed):
-    development = {"course_lib/widgets/biome.json", "course_lib/widgets/jsconfig.json"}
+    development = {f"course_lib/widgets/{name}" for name in ("biome.json", "jsconfig.json", "matmul.wat")}
     for folder, home in {"data": installed.site, "notebooks": installed.site, "course_lib": installed.site.parent}.items():
         files = subprocess.run(["git", "ls-files", folder], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
         assert len(files) > 40 and not [file for file in {*files} - development if not (home / file).is_file()]

@@ -1,5 +1,6 @@
 // The U-Net of nets/unet.py, for pictures of one channel and blocks with adaptive norm, in the page: one picture at a time,
 // maps as rows of channels. A test compares the two.
+import { products } from "./matmul.js";
 import { dequantize, linear, silu, timeEmbedding } from "./tensors.js";
 
 /** @typedef {Float32Array | Float64Array} Floats */
@@ -29,97 +30,19 @@ function groupNorm(x, channels, scale, shift, act) {
   return out;
 }
 
-// Every row of `weight` (rows of `depth` numbers) times every column of `columns` (one after another), plus bias: a map for
-// each row. Nearly all of the network's time is spent here. Four rows and two columns at a time, so that each number, once
-// read, serves several, and the sums stay in registers; in 64 bits, since a browser would first convert 32.
-/** @type {(weight: Floats, bias: Floats, columns: Float64Array, depth: number) => Float32Array} */
-function matmul(weight, bias, columns, depth) {
-  const rows = bias.length,
-    positions = columns.length / depth,
-    out = new Float32Array(rows * positions);
-  for (let r = 0; r < rows; r += 4) {
-    const [a, b, c, d] = [0, 1, 2, 3].map((k) => Math.min(r + k, rows - 1) * depth); // the last row stands in for those beyond
-    for (let p = 0; p < positions; p += 2) {
-      const u = p * depth,
-        v = u + depth;
-      let au = 0,
-        av = 0,
-        bu = 0,
-        bv = 0,
-        cu = 0,
-        cv = 0,
-        du = 0,
-        dv = 0;
-      for (let k = 0; k < depth; k++) {
-        const x = columns[u + k],
-          y = columns[v + k];
-        const e = weight[a + k],
-          f = weight[b + k],
-          g = weight[c + k],
-          h = weight[d + k];
-        au += e * x;
-        av += e * y;
-        bu += f * x;
-        bv += f * y;
-        cu += g * x;
-        cv += g * y;
-        du += h * x;
-        dv += h * y;
-      }
-      const sums = [au, av, bu, bv, cu, cv, du, dv];
-      for (let k = 0; k < 8 && r + (k >> 1) < rows; k++)
-        out[(r + (k >> 1)) * positions + p + (k & 1)] = sums[k] + bias[r + (k >> 1)];
-    }
-  }
-  return out;
-}
-
-// A convolution of 3 x 3, over a map with a border of zeros.
-/** @type {(x: Floats, side: number, weight: Floats, bias: Floats, stride?: number) => Float32Array} */
-function conv3(x, side, weight, bias, stride = 1) {
-  const inward = x.length / (side * side),
-    depth = 9 * inward,
-    columns = new Float64Array(depth * (side / stride) ** 2);
-  for (let y = 0, at = 0; y < side; y += stride)
-    for (let column = 0; column < side; column += stride) {
-      for (let c = 0; c < inward; c++)
-        for (let dy = -1; dy < 2; dy++)
-          for (let dx = -1; dx < 2; dx++, at++) {
-            const i = y + dy,
-              j = column + dx;
-            if (i >= 0 && i < side && j >= 0 && j < side) columns[at] = x[(c * side + i) * side + j];
-          }
-    }
-  return matmul(weight, bias, columns, depth);
-}
-
-// Maps (channels, positions) as columns, one position after another.
-/** @type {(x: Floats, positions: number) => Float64Array} */
-function transpose(x, positions) {
-  const channels = x.length / positions,
-    out = new Float64Array(x.length);
-  for (let c = 0; c < channels; c++) for (let i = 0; i < positions; i++) out[i * channels + c] = x[c * positions + i];
-  return out;
-}
-
-/** @type {(x: Floats, positions: number, weight: Floats, bias: Floats) => Float32Array} */
-function conv1(x, positions, weight, bias) {
-  return matmul(weight, bias, transpose(x, positions), x.length / positions);
-}
-
-// A transposed convolution, 2 x 2 with stride 2: four maps, interleaved.
-/** @type {(x: Floats, side: number, weight: Floats, bias: Floats) => Float32Array} */
-function transposedConv2(x, side, weight, bias) {
-  const positions = side * side,
-    outward = bias.length,
-    out = new Float32Array(outward * positions * 4);
-  const biases = Float64Array.from({ length: outward * 4 }, (_, i) => bias[i >> 2]);
-  const maps = matmul(transpose(weight, outward * 4), biases, transpose(x, positions), x.length / positions);
-  for (let i = 0; i < out.length; i++) {
-    const [o, y, column] = [(i / (4 * positions)) | 0, ((i / (2 * side)) | 0) % (2 * side), i % (2 * side)];
-    out[i] = maps[(o * 4 + (y % 2) * 2 + (column % 2)) * positions + (y >> 1) * side + (column >> 1)];
-  }
-  return out;
+// The pixels around each position of maps x (channels, side, side) with a border of zeros, as a matrix (9 channels, positions):
+// a convolution of 3 x 3 is a product with it.
+/** @type {(into: Floats, x: Floats, side: number, stride: number) => void} */
+function neighbours(into, x, side, stride) {
+  for (let c = 0, at = 0; c < x.length; c += side * side)
+    for (let dy = -1; dy < 2; dy++)
+      for (let dx = -1; dx < 2; dx++)
+        for (let y = dy; y < side + dy; y += stride) {
+          const inside = y >= 0 && y < side,
+            row = c + y * side;
+          for (let column = dx; column < side + dx; column += stride)
+            into[at++] = inside && column >= 0 && column < side ? x[row + column] : 0;
+        }
 }
 
 // softmax(q k^T / sqrt(d)) v for all positions: the selfAttention values of each head.
@@ -147,6 +70,34 @@ function selfAttention(qkv, positions, heads) {
   return out;
 }
 
+// The weight (in, out, 2, 2) and bias of a transposed convolution as those of a layer with four rows for each map.
+/** @type {(weight: Floats, bias: Floats) => [Floats, Floats]} */
+function asFourMaps(weight, bias) {
+  const rows = 4 * bias.length,
+    depth = weight.length / rows;
+  return [
+    weight.map((_, i) => weight[(i % depth) * rows + Math.floor(i / depth)]),
+    weight.slice(0, rows).map((_, i) => bias[i >> 2]),
+  ];
+}
+
+// The convolutions among the weights of a network, as layers of `products`, and the numbers of the largest matrix of theirs.
+/** @type {(w: Record<string, Float64Array>, side: number) => { names: string[], layers: [Floats, Floats][], columns: number }} */
+function convolutions(w, side) {
+  const names = Object.keys(w)
+    .filter((name) => /^(inward|outward\.2|.*\.(conv[12]|skip|qkv|out)|.*_(down|up))\.weight$/.test(name))
+    .map((name) => name.slice(0, -".weight".length));
+  const layers = names.map((name) => {
+    const [weight, bias] = [w[`${name}.weight`], w[`${name}.bias`]];
+    return /_up$/.test(name) ? asFourMaps(weight, bias) : /** @type {[Floats, Floats]} */ ([weight, bias]);
+  });
+  const sizes = layers.map(([weight, { length }], i) => {
+    const positions = Number(/(\d+)x/.exec(names[i])?.[1] ?? side) ** 2; // of "encoder.16x16_block0.conv1"
+    return positions * Math.max(weight.length / length, length, 4);
+  });
+  return { names, layers, columns: Math.max(...sizes) };
+}
+
 /** @type {(a: Float32Array, b: Float32Array) => Float32Array} */
 function concatenate(a, b) {
   const out = new Float32Array(a.length + b.length);
@@ -161,8 +112,9 @@ function concatenate(a, b) {
 /**
  * The network: modulate(time, label, w) returns what depends on these alone, and run(x, modulation) the output for one picture.
  * @param {UNetData} data
+ * @param {boolean} [plain] without WebAssembly
  */
-export function unet({ side, dim, encoder, decoder, weights }) {
+export function unet({ side, dim, encoder, decoder, weights }, plain) {
   const w = dequantize(weights);
   /** @type {(name: string) => [Float64Array, Float64Array]} */
   const of = (name) => [w[`${name}.weight`], w[`${name}.bias`]];
@@ -171,6 +123,32 @@ export function unet({ side, dim, encoder, decoder, weights }) {
   const blocks = [...encoder.map(([name]) => `encoder.${name}`), ...decoder.map(([name]) => `decoder.${name}`)].filter((n) =>
     /block/.test(n),
   );
+
+  // ---------------------------------------------------------------- convolutions, as products
+  const { names, layers, columns } = convolutions(w, side);
+  const index = new Map(names.map((name, i) => [name, i]));
+  const { multiply, simd } = products(layers, columns, plain);
+  for (const name of names) delete w[`${name}.weight`]; // it has a copy
+
+  /** @type {(name: string, x: Floats, at: number, stride?: number) => Float32Array} */
+  const conv3 = (name, x, at, stride = 1) =>
+    multiply(index.get(name), (at / stride) ** 2, (into) => neighbours(into, x, at, stride)).slice();
+
+  /** @type {(name: string, x: Floats, positions: number) => Float32Array} */
+  const conv1 = (name, x, positions) => multiply(index.get(name), positions, (into) => into.set(x)).slice();
+
+  // A transposed convolution, 2 x 2 with stride 2: four maps, interleaved.
+  /** @type {(name: string, x: Floats, at: number) => Float32Array} */
+  function transposedConv2(name, x, at) {
+    const maps = multiply(index.get(name), at * at, (into) => into.set(x)),
+      out = new Float32Array(maps.length);
+    for (let i = 0, from = 0; from < maps.length; i += 4 * at * at)
+      for (let k = 0; k < 4; k++)
+        for (let y = 0; y < at; y++)
+          for (let column = 0; column < at; column++)
+            out[i + (2 * y + (k >> 1)) * 2 * at + 2 * column + (k & 1)] = maps[from++];
+    return out;
+  }
 
   /** @type {(time: number, label: number, guidance: number) => Record<string, Float64Array>} */
   function modulate(time, label, guidance) {
@@ -185,7 +163,7 @@ export function unet({ side, dim, encoder, decoder, weights }) {
       [, bias] = of(`${name}.conv1`),
       width = bias.length;
     let h = groupNorm(x, x.length / positions, ...of(`${name}.norm1`), true);
-    h = conv3(h, at, ...of(`${name}.conv1`));
+    h = conv3(`${name}.conv1`, h, at);
     h = groupNorm(
       h,
       width,
@@ -193,29 +171,29 @@ export function unet({ side, dim, encoder, decoder, weights }) {
       modulation.slice(0, width),
       true,
     );
-    h = conv3(h, at, ...of(`${name}.conv2`));
-    const skip = w[`${name}.skip.weight`] ? conv1(x, positions, ...of(`${name}.skip`)) : x;
+    h = conv3(`${name}.conv2`, h, at);
+    const skip = index.has(`${name}.skip`) ? conv1(`${name}.skip`, x, positions) : x;
     for (let i = 0; i < h.length; i++) h[i] += skip[i];
     if (!heads) return h;
-    const qkv = conv1(groupNorm(h, width, ...of(`${name}.attention.norm`)), positions, ...of(`${name}.attention.qkv`));
-    const values = conv1(selfAttention(qkv, positions, heads), positions, ...of(`${name}.attention.out`));
+    const qkv = conv1(`${name}.attention.qkv`, groupNorm(h, width, ...of(`${name}.attention.norm`)), positions);
+    const values = conv1(`${name}.attention.out`, selfAttention(qkv, positions, heads), positions);
     for (let i = 0; i < h.length; i++) h[i] += values[i];
     return h;
   }
 
   /** @type {(x: Floats, modulations: Record<string, Float64Array>) => Float32Array} */
   function run(x, modulations) {
-    let [h, at] = [conv3(x, side, ...of("inward")), side];
+    let [h, at] = [conv3("inward", x, side), side];
     const skips = [];
     for (const [name, heads] of encoder) {
-      if (/down/.test(name)) [h, at] = [conv3(h, at, ...of(`encoder.${name}`), 2), at / 2];
+      if (/down/.test(name)) [h, at] = [conv3(`encoder.${name}`, h, at, 2), at / 2];
       else skips.push((h = block(`encoder.${name}`, heads, h, at, modulations[`encoder.${name}`])));
     }
     for (const [name, heads] of decoder) {
-      if (/up/.test(name)) [h, at] = [transposedConv2(h, at, ...of(`decoder.${name}`)), 2 * at];
+      if (/up/.test(name)) [h, at] = [transposedConv2(`decoder.${name}`, h, at), 2 * at];
       else h = block(`decoder.${name}`, heads, concatenate(h, skips.pop()), at, modulations[`decoder.${name}`]);
     }
-    return conv3(groupNorm(h, h.length / (side * side), ...of("outward.0"), true), side, ...of("outward.2"));
+    return conv3("outward.2", groupNorm(h, h.length / (side * side), ...of("outward.0"), true), side);
   }
-  return { modulate, run };
+  return { modulate, run, simd };
 }

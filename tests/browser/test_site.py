@@ -81,7 +81,16 @@ def test_a_query_stands_in_the_address_and_enter_opens_what_comes_first(folder, 
 
 def test_every_link_leads_to_a_page_of_the_site_or_is_plainly_outside(folder):
     pages = {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in folder.rglob("*.html")}
-    others = {"index.html", "playground.html", "claims.html", "words.html", "papers.html", "paths.html", "search.html"}
+    others = {
+        "index.html",
+        "playground.html",
+        "claims.html",
+        "minute.html",
+        "words.html",
+        "papers.html",
+        "paths.html",
+        "search.html",
+    }
     others |= {f"notes_{path.stem}.html" for path in (NOTEBOOKS / "notes").glob("*.md")}
     lessons = {name.replace(".ipynb", ".html") for name in written().values()}
     assert pages.keys() == others | lessons | set(api.pages("", ""))

@@ -162,7 +162,7 @@ def _processor_seconds() -> float:
 def _judged(judge: Judge, path: Path, limits: Limits, folder: Path, budget: Budget) -> tuple[str, str]:
     try:
         with budget.spending():
-            said = confined(partial(outcomes, judge.check), path, limits, hidden=folder)
+            said = confined(partial(outcomes, judge.check), path, limits, hidden=[folder])
         return judge.mark(said)
     except Stopped as stopped:
         return "wrong", str(stopped)
@@ -179,7 +179,7 @@ def survey(path: Path, exercises: list[Exercise], shown: dict, limits: Limits, f
         raise ValueError("it is no file of its own")
     if path.stat().st_size > LARGEST:
         raise ValueError(f"it is larger than {LARGEST >> 20} MB")
-    found = json.loads(confined(partial(_surveyed, [e.name for e in exercises], shown), path, limits, hidden=folder))
+    found = json.loads(confined(partial(_surveyed, [e.name for e in exercises], shown), path, limits, hidden=[folder]))
     if "error" in found:
         raise ValueError(found["error"])
     return {name: tuple(map(one_line, used)) for name, used in found["uses"].items()}, found["unread"][:3]

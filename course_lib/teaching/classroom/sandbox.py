@@ -13,7 +13,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -31,18 +31,22 @@ WAYS = {
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds of processor time; bytes of memory beyond what the course takes, of files, and sent back."""
+    """Seconds of processor time; bytes of memory beyond what the course takes, of files, and sent back.
+
+    `patience` is how many times these seconds may pass on the clock.
+    """
 
     seconds: float = 10.0
     memory: int = 2 << 30
     disk: int = 32 << 20
     processes: int = 8
     answer: int = 32 << 20
+    patience: float = 3.0
 
     @property
     def wait(self) -> float:
         """Seconds on the clock: a machine may have other things to do."""
-        return 3 * self.seconds
+        return self.patience * self.seconds
 
     @property
     def whole(self) -> float:
@@ -59,11 +63,11 @@ def confined(
     file: Path | None = None,
     limits: Limits = Limits(),
     way: str = "",
-    hidden: Path | None = None,
+    hidden: Sequence[Path] = (),
 ) -> bytes:
     """What `run(content)` returns in a process of its own, shut in `way`, by default the safest that there is here.
 
-    The content is that of `file`, which neither this process nor any later one gets to hold; the folder `hidden` is empty
+    The content is that of `file`, which neither this process nor any later one gets to hold; the folders `hidden` are empty
     there. Raises Stopped where nothing comes back in time, or the file cannot be read.
     """
     read, write = os.pipe()
@@ -106,7 +110,7 @@ def why_not(way: str) -> str:
         return str(stopped)
 
 
-def _supervise(run: Callable[[bytes], bytes], file: Path | None, limits: Limits, way: str, hidden: Path | None) -> bytes:
+def _supervise(run: Callable[[bytes], bytes], file: Path | None, limits: Limits, way: str, hidden: Sequence[Path]) -> bytes:
     """In the supervisor: "+" and what came back, or why nothing did."""
     os.setsid()  # a signal to a whole group of processes ends here
     if way in ("namespaces", "another user") and os.getuid():
@@ -115,7 +119,7 @@ def _supervise(run: Callable[[bytes], bytes], file: Path | None, limits: Limits,
     try:
         if "namespaces" in way:
             kernel.unshare(user=way == "user namespaces")
-            kernel.make_jail(kernel.visible(), kernel.HIDDEN + [hidden] * (hidden is not None), limits.disk)
+            kernel.make_jail(kernel.visible(), [*kernel.HIDDEN, *hidden], limits.disk)
     except OSError as refused:
         return str(refused).encode()
     user = 60_000 + os.getpid() % 5000 if way in ("namespaces", "another user") else None

@@ -19,7 +19,7 @@ from nbconvert.filters.markdown_mistune import MarkdownWithMath
 
 from course_lib.files import NOTEBOOKS, WORK, write_atomically
 from course_lib.teaching.course_map import LESSONS, course_map
-from course_lib.teaching.publish import address, api, claim_table, glossary, notes, papers, search
+from course_lib.teaching.publish import address, api, claim_table, glossary, minute_page, notes, papers, search
 from course_lib.teaching.publish.equations import Renderer
 from course_lib.teaching.publish.export import page
 from course_lib.teaching.publish.first_page import SCRIPT, first_page
@@ -52,6 +52,7 @@ def site(folder: Path = WORK / "build/site", notebooks: Path = NOTEBOOKS) -> Pat
     of_claim = lambda claim: f"[{claim.lesson[:2]}]({cells[claim.id]})"
     pages = {"claims.html": _plain_page("The claims", _markdown(claim_table.page(paths, of_claim)))}
     pages["playground.html"] = _plain_page("Playground", playground())
+    pages["minute.html"] = _plain_page("The minute", _markdown(minute_page.page()))
     pages |= {lesson.file: _lesson_page(lesson, lessons, linker, place) for lesson in lessons}
     terms = [term for lesson in lessons for term in glossary.terms(lesson.notebook, lesson.name)]
     pages["words.html"] = _plain_page("Words", _markdown(_words(terms, linker)))

