@@ -49,7 +49,8 @@ same conditions the U-Net (2.7) beside L (9.2) after 15 s, S, M and L after 280 
 `aligned` after 150 steps, and with patches of 8 x 8, after 100 steps, distances of 26 (x_0) and 140 (velocity). All these were
 measured anew. The rows with patches of 16 x 16, seeds 0 to 2, are kept. `gates` and all null models but `misaligned` are new:
 the first null models, of other noises at evaluation, passed, since their shift was common to the three trainings. The parts
-are measured in the order gates, sizes, aligned, patches; where the time ends, the later ones keep their first protocol.
+are measured in the order gates, sizes (U-Net and L first), aligned, patches; where the time ends, the later arms keep their
+first protocol.
 """
 
 from functools import cache, partial
@@ -285,8 +286,9 @@ def gates_jobs(seeds) -> list[dict]:
 
 
 def size_jobs(seeds) -> list[dict]:
-    jobs = [{"net": net, "seed": seed} for seed in seeds for net in reversed(NETS)]
-    return jobs + [{"net": net, "seed": seed + 3} for net in ("DiT L", "DiT M") for seed in seeds]
+    more = [seed + 3 for seed in seeds]
+    arms = [("U-Net", seeds), ("DiT L", seeds), ("DiT L", more), ("DiT M", seeds), ("DiT S", seeds), ("DiT M", more)]
+    return [{"net": net, "seed": seed} for net, those in arms for seed in those]
 
 
 def patch_jobs(seeds) -> list[dict]:
