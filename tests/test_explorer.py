@@ -91,8 +91,10 @@ def test_every_block_of_a_dit_shows_its_tokens_and_its_attention_weights(steps):
     for p in net.parameters():
         torch.nn.init.normal_(p, std=0.2)
     network = Network(net, PROCESS, "v").given(1)
-    data = data_of(explore(network, steps))
+    made = explore(network, steps)
+    data = data_of(made)
     assert [node["name"] for node in data["nodes"]] == list(data["attention"]) == ["block.1", "block.2", "block.3"]
+    assert "attention weights of the position in row 3, column 3" in made._repr_mimebundle_()[1]["image/png"]["alt"]
     assert all(node["shape"] == [8, 4, 4] for node in data["nodes"])
     tokens = {}
     keep = net.blocks[1].register_forward_hook(lambda block, given, out: tokens.update(last=out))

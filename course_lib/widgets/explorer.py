@@ -54,7 +54,7 @@ def explore(network: Network, steps: Iterable[Step]) -> Fragment:
         ],
         "attention": {name: _attention(weights) for name, weights in attention.items()},
     }
-    return fragment("explorer", data, _words(blocks, shades, steps[len(steps) // 2].t))
+    return fragment("explorer", data, _words(blocks, shades, attention, steps[len(steps) // 2].t))
 
 
 def _inside(network: Network, step: Step) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -102,21 +102,31 @@ def _node(name: str, maps: Tensor, shades: np.ndarray) -> dict:
 
 def _attention(weights: Tensor) -> dict:
     """Attention weights (steps, heads, H * W, H * W), each position's divided by its maximum, as maps."""
-    steps, heads, positions, _ = weights.shape
-    side = int(positions**0.5)
-    shown = 2 * weights / weights.amax(-1, keepdim=True) - 1
-    panel = pixels.panel("attention", pixels.shades(shown.reshape(-1, 1, side, side), signed=False))
-    return {"heads": heads, "positions": positions, **panel}
+    _, heads, positions, _ = weights.shape
+    return {"heads": heads, "positions": positions, **pixels.panel("attention", _relative(weights, isqrt(positions)))}
 
 
-def _words(blocks: dict[str, Tensor], shades: dict[str, np.ndarray], t: float) -> str:
-    """What stands where no script runs: half way, at time t, the maps of each block, with its shape."""
+def _words(blocks: dict[str, Tensor], shades: dict[str, np.ndarray], attention: dict[str, Tensor], t: float) -> str:
+    """What stands where no script runs: half way, at time t, the maps of each block, with its shape; where each has attention,
+    also the weights of the position in the middle."""
     pictures = {}
     for name, maps in blocks.items():
         half = len(maps) // 2 * MAPS
-        pictures[f"{name}: {' × '.join(map(str, maps.shape[1:]))}"] = {
+        shown = {
             f"{MAPS} of each block's feature maps (channels × height × width), at t = {t:g}": pixels.frame(
                 shades[name][half : half + MAPS]
             )
         }
+        if len(attention) == len(blocks):
+            weights, (rows, columns) = attention[name][len(maps) // 2], maps.shape[2:]
+            row, column = rows // 2, columns // 2
+            title = f"each head's attention weights of the position in row {row + 1}, column {column + 1}, the largest white"
+            shown[title] = pixels.frame(_relative(weights[:, row * columns + column], rows))
+        pictures[f"{name}: {' × '.join(map(str, maps.shape[1:]))}"] = shown
     return pixels.strip(pictures)
+
+
+def _relative(weights: Tensor, rows: int) -> np.ndarray:
+    """Weights (..., H * W), each divided by its maximum, as maps."""
+    shown = 2 * weights / weights.amax(-1, keepdim=True) - 1
+    return pixels.shades(shown.reshape(-1, 1, rows, weights.shape[-1] // rows), signed=False)
