@@ -423,8 +423,8 @@ plots.show(
     fig,
     alt="Two line plots of the loss, over seconds and over operations on a log scale. The U-Net falls "
     "from 0.20 to 0.18 in 45 s and lies below all DiTs in both. L falls from 0.28 to 0.22 in 45 s, "
-    "M from 0.29 to 0.23 in 21 s, S from 0.33 to 0.25 in 13 s. Over time M lies below S and L. Where "
-    "two DiTs have equal operations, the smaller lies lower.",
+    "M from 0.29 to 0.23 in 21 s, S from 0.33 to 0.25 in 13 s. Over time S and M lie near each "
+    "other, below L. Over operations S lies leftmost, L rightmost of the DiTs.",
 )
 
 # %%
@@ -498,9 +498,9 @@ claim(
 # M is clearly below S. L is below M in all three pairs, but three trainings cannot tell this difference from none. In the plot
 # it is larger after 210 steps. L was trained at the rate that was chosen for M; another one was not tried.
 #
-# Equal steps are not equal cost: a step of L costs more than twice a step of M. In the plot over time M lies below S, and below
-# L as far as it goes. So here the middle size is the best use of time. Peebles and Xie report for long trainings: with much
-# compute, larger DiTs use it better (section 5, figure 9).
+# Equal steps are not equal cost: a step of L costs more than twice a step of M. In the plot over time S and M lie below L as
+# far as they go. So in so short a training a smaller network is the better use of time. Peebles and Xie report the opposite for
+# long trainings: with much compute, larger DiTs use it better (section 5, figure 9).
 
 # %% [markdown]
 # ## Should a network with large patches predict the clean picture?
@@ -642,9 +642,9 @@ for line, patch in zip(axes, (16, 8)):
         plots.pictures(stored(by_view[patch, view, 0], 32), 8, title, ax=ax)
 plots.show(
     fig,
-    alt="Four rows of eight pictures. x0 with large patches: digits, some of them faint or broken. x0 "
-    "with small patches: fragments in blocks. The velocity, with both: noise in which a pale shape "
-    "can be seen at most.",
+    alt="Four rows of eight pictures. x0 with both patches: digits, some of them faint or broken. The "
+    "velocity with large patches: noise in which pale digits can be seen. The velocity with small "
+    "patches: ragged digits in weaker noise.",
 )
 
 # %% [markdown]
