@@ -505,6 +505,8 @@ def test_players(where):
 def test_explorers(where):
     network = unet(CHAIN).given(LABEL[:1])
     assert explore(network, list(ddim(network, X[:1].to(where), CHAIN.times(2)))).html
+    transformer = Network(DiT(8, 1, 2, 8, 1, 2, 3).to(DEVICE), FLOW, "flow").given(LABEL[:1])
+    assert explore(transformer, list(rectified_flow(transformer, X[:1].to(where), FLOW.times(2)))).html
     words, caption = text_unet(), "a red circle"
     x = torch.randn(1, 3, 32, 32, generator=seeded(0)).to(where)
     assert attention_player(words, caption, list(ddim(words.given(caption), x, CHAIN.times(2)))).html

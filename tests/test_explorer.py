@@ -1,4 +1,4 @@
-"""The U-Net explorer: what is in the page is what the network did."""
+"""The explorer of U-Nets and DiTs: what is in the page is what the network did."""
 
 import base64
 import io
@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from course_lib.denoisers import Network
+from course_lib.nets.dit import DiT, DiTBlock
 from course_lib.nets.hooks import record_activations
 from course_lib.nets.mlp import MLP
 from course_lib.nets.unet import UNet
@@ -82,6 +83,32 @@ def test_the_weights_of_a_position_are_divided_by_their_maximum(network, steps):
     weights = seen["encoder.8x8_block0.attention"][0, 0, 5].view(8, 8)
     shown = cells(panel, 3 * 64)[64 + 5]
     assert np.abs(shown - (weights / weights.max()).numpy() * (LEVELS - 1)).max() <= 0.51
+
+
+def test_every_block_of_a_dit_shows_its_tokens_and_its_attention_weights(steps):
+    torch.manual_seed(0)
+    net = DiT(size=16, patch=4, width=8, depth=3, heads=2, classes=3)
+    for p in net.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    network = Network(net, PROCESS, "v").given(1)
+    made = explore(network, steps)
+    data = data_of(made)
+    assert [node["name"] for node in data["nodes"]] == list(data["attention"]) == ["block.1", "block.2", "block.3"]
+    assert "attention weights of the position in row 3, column 3" in made._repr_mimebundle_()[1]["image/png"]["alt"]
+    assert all(node["shape"] == [8, 4, 4] for node in data["nodes"])
+    tokens = {}
+    keep = net.blocks[1].register_forward_hook(lambda block, given, out: tokens.update(last=out))
+    with record_activations(net, (DiTBlock,)) as seen, torch.no_grad():
+        network(steps[1].x[:1], steps[1].t)
+    keep.remove()
+    panel = data["attention"]["block.2"]
+    assert (panel["heads"], panel["positions"]) == (2, 16)
+    weights = seen["blocks.1"][0, 1, 6].view(4, 4)  # of the second head, the patch in row 1, column 2
+    shown = cells(panel, 3 * 32)[32 + 16 + 6]
+    assert np.abs(shown - (weights / weights.max()).numpy() * (LEVELS - 1)).max() <= 0.51
+    first = cells(data["nodes"][1], 2 * MAPS)[MAPS].astype(float)  # the first of eight maps, at the second step
+    correlation = np.corrcoef(first.ravel(), tokens["last"][0, :, 0].numpy())[0, 1]
+    assert correlation > 0.95
 
 
 def test_without_scripts_the_shapes_and_maps_stand_there(network, steps):

@@ -16,7 +16,9 @@ from course_lib.process import Time
 
 
 @contextmanager
-def record_activations(net: nn.Module, kinds: tuple[type[nn.Module], ...] = (Block, Attention)) -> Iterator[dict[str, Tensor]]:
+def record_activations(
+    net: nn.Module, kinds: tuple[type[nn.Module], ...] = (Block, Attention), outputs: bool = False
+) -> Iterator[dict[str, Tensor]]:
     """A context with a dict of activations, by module name, which each call of `net` inside it fills.
 
         with record_activations(network.net) as activations:
@@ -25,7 +27,7 @@ def record_activations(net: nn.Module, kinds: tuple[type[nn.Module], ...] = (Blo
 
     A module with a method `weights` is recorded by its attention weights: (B, heads, H * W, H * W) of Attention, (B, heads,
     H * W, L) of CrossAttention, (B, heads, P + L, P + L) of an MM-DiT's JointBlock. Others are recorded by their output, such
-    as a Block's feature map (B, C, H, W). `kinds` are the classes that are recorded.
+    as a Block's feature map (B, C, H, W); with `outputs` all are. `kinds` are the classes that are recorded.
     """
     for kind in validate.filled("kinds", kinds, type):
         if not issubclass(kind, nn.Module):
@@ -34,7 +36,7 @@ def record_activations(net: nn.Module, kinds: tuple[type[nn.Module], ...] = (Blo
 
     def recorder(name: str):
         def hook(module: nn.Module, args: tuple, out: Tensor) -> None:
-            weights = getattr(module, "weights", None)
+            weights = None if outputs else getattr(module, "weights", None)
             activations[name] = (weights(*args) if weights else out).detach()
 
         return hook

@@ -1,4 +1,4 @@
-// The U-Net explorer: a map of the network's blocks; the chosen one's feature maps large, at the chosen step of sampling.
+// The network explorer: a map of the network's blocks; the chosen one's feature maps large, at the chosen step of sampling.
 // All of it is in `film` (see explorer.py).
 import { clamp, clearCanvas, make, pointerOn, stage, tip } from "./page.js";
 import { picturePanels } from "./panels.js";
@@ -56,9 +56,12 @@ export async function mount(root, film) {
   const detail = make("div", { class: "detail" }, title, large, hint);
   const slider = make("input", { type: "range", min: 0, max: last, step: 1, value: now, "aria-label": "Step of the sampler" });
   const status = make("output");
+  const isUNet = film.nodes.some(({ side }) => side === "decoder");
+  const order = isUNet
+    ? "Down on the left, up on the right; a skip connection leads from each block on the left straight across."
+    : "The blocks follow each other from the top down. A position is a patch.";
   const help = tip(
-    "Choose a block; move the slider through the steps. Down on the left, up on the right; a skip connection leads from each block " +
-      "on the left straight across. Numbers: channels × height × width. ◉ has self-attention.",
+    `Choose a block; move the slider through the steps. ${order} Numbers: channels × height × width. ◉ has self-attention.`,
     () => {
       ({ now, chosen } = first);
       choose(chosen);
@@ -68,7 +71,7 @@ export async function mount(root, film) {
     .querySelector(".strip")
     .replaceWith(make("div", { class: "net" }, columns.encoder, detail, columns.decoder), slider, status, help);
   root.setAttribute("role", "group");
-  root.setAttribute("aria-label", "U-Net explorer");
+  root.setAttribute("aria-label", `${isUNet ? "U-Net" : "Transformer"} explorer`);
 
   // ---------------------------------------------------------------- drawing
   function draw(/** @type {import("./page.js").Colours} */ colours) {

@@ -1,8 +1,9 @@
-"""The U-Net explorer: the output of every block for a noisy picture, step by step. `explorer.js` is its other half."""
+"""The network explorer: the output of every block of a U-Net or a DiT, step by step. `explorer.js` is its other half."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import isqrt
 
 import numpy as np
 import torch
@@ -10,7 +11,9 @@ from torch import Tensor
 
 from course_lib import validate
 from course_lib.denoisers import Network
+from course_lib.nets.dit import DiTBlock
 from course_lib.nets.hooks import record_activations
+from course_lib.nets.unet import Attention, Block
 from course_lib.samplers import Step
 from course_lib.widgets import pixels
 from course_lib.widgets.page import Fragment, fragment
@@ -23,7 +26,7 @@ MAPS = 16
 @torch.no_grad()
 def explore(network: Network, steps: Iterable[Step]) -> Fragment:
     """The network as a map to click: each block's shape, its feature maps and, where it has attention, the attention weights of
-    each position.
+    each position. The tokens of a DiT are shown as maps, a pixel for each patch.
 
     `steps` are a sampler's, of pictures (B, 1 or 3, H, W); the first of the batch goes through `network` again at each of them,
     as far as it has a prediction. Maps are shown over their block's own spread, blue below 0 and orange above.
@@ -35,19 +38,12 @@ def explore(network: Network, steps: Iterable[Step]) -> Fragment:
         raise ValueError(
             "steps must hold a prediction of pictures (B, 1 or 3, H, W), got " + (f"{steps[0]}" if steps else "none")
         )
-    seen = []
-    for step in steps:
-        with record_activations(network.net) as here:
-            network(step.x[:1], step.t)
-        seen.append(here)
-    if not seen[0]:
-        raise ValueError(f"network must be made of blocks, as UNet is, got {network}")
-    blocks = {name: torch.cat([here[name] for here in seen]) for name in seen[0] if not name.endswith(".attention")}
+    seen = [_inside(network, step) for step in steps]
+    if not seen[0][0]:
+        raise ValueError(f"network must be made of blocks, as UNet and DiT are, got {network}")
+    blocks, attention = ({name: torch.cat([here[name] for here in part]) for name in part[0]} for part in zip(*seen))
     shades = {name: _shades(maps) for name, maps in blocks.items()}
     nodes = [_node(name, blocks[name], shown) for name, shown in shades.items()]
-    attention = {
-        name.rpartition(".")[0]: torch.cat([here[name] for here in seen]) for name in seen[0] if name.endswith(".attention")
-    }
     data = {
         "t": [step.t for step in steps],
         "nodes": nodes,
@@ -58,7 +54,28 @@ def explore(network: Network, steps: Iterable[Step]) -> Fragment:
         ],
         "attention": {name: _attention(weights) for name, weights in attention.items()},
     }
-    return fragment("explorer", data, _words(blocks, shades, steps[len(steps) // 2].t))
+    return fragment("explorer", data, _words(blocks, shades, attention, steps[len(steps) // 2].t))
+
+
+def _inside(network: Network, step: Step) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The feature maps (1, C, H, W) and the attention weights (1, heads, H * W, H * W) of each block, by the block's name."""
+    with (
+        record_activations(network.net, (Block, DiTBlock), outputs=True) as outputs,
+        record_activations(network.net, (Attention, DiTBlock)) as weights,
+    ):
+        network(step.x[:1], step.t)
+    return {_name(at): _as_maps(out) for at, out in outputs.items()}, {_name(at): each for at, each in weights.items()}
+
+
+def _name(at: str) -> str:
+    """What the block at a place in the network is called: its own name in a U-Net, block.1, block.2, .. in a DiT."""
+    side, _, block = at.removesuffix(".attention").partition(".")
+    return f"block.{int(block) + 1}" if side == "blocks" else f"{side}.{block}"
+
+
+def _as_maps(out: Tensor) -> Tensor:
+    """Feature maps (1, C, H, W) as they are; tokens (1, N, C) as maps (1, C, rows, rows)."""
+    return out if out.ndim == 4 else out.mT.unflatten(2, (isqrt(out.shape[1]), -1))
 
 
 def _ends(steps: list[Step]) -> dict[str, list[Tensor]]:
@@ -85,21 +102,31 @@ def _node(name: str, maps: Tensor, shades: np.ndarray) -> dict:
 
 def _attention(weights: Tensor) -> dict:
     """Attention weights (steps, heads, H * W, H * W), each position's divided by its maximum, as maps."""
-    steps, heads, positions, _ = weights.shape
-    side = int(positions**0.5)
-    shown = 2 * weights / weights.amax(-1, keepdim=True) - 1
-    panel = pixels.panel("attention", pixels.shades(shown.reshape(-1, 1, side, side), signed=False))
-    return {"heads": heads, "positions": positions, **panel}
+    _, heads, positions, _ = weights.shape
+    return {"heads": heads, "positions": positions, **pixels.panel("attention", _relative(weights, isqrt(positions)))}
 
 
-def _words(blocks: dict[str, Tensor], shades: dict[str, np.ndarray], t: float) -> str:
-    """What stands where no script runs: half way, at time t, the maps of each block, with its shape."""
+def _words(blocks: dict[str, Tensor], shades: dict[str, np.ndarray], attention: dict[str, Tensor], t: float) -> str:
+    """What stands where no script runs: half way, at time t, the maps of each block, with its shape; where each has attention,
+    also the weights of the position in the middle."""
     pictures = {}
     for name, maps in blocks.items():
         half = len(maps) // 2 * MAPS
-        pictures[f"{name}: {' × '.join(map(str, maps.shape[1:]))}"] = {
+        shown = {
             f"{MAPS} of each block's feature maps (channels × height × width), at t = {t:g}": pixels.frame(
                 shades[name][half : half + MAPS]
             )
         }
+        if len(attention) == len(blocks):
+            weights, (rows, columns) = attention[name][len(maps) // 2], maps.shape[2:]
+            row, column = rows // 2, columns // 2
+            title = f"each head's attention weights of the position in row {row + 1}, column {column + 1}, the largest white"
+            shown[title] = pixels.frame(_relative(weights[:, row * columns + column], rows))
+        pictures[f"{name}: {' × '.join(map(str, maps.shape[1:]))}"] = shown
     return pixels.strip(pictures)
+
+
+def _relative(weights: Tensor, rows: int) -> np.ndarray:
+    """Weights (..., H * W), each divided by its maximum, as maps."""
+    shown = 2 * weights / weights.amax(-1, keepdim=True) - 1
+    return pixels.shades(shown.reshape(-1, 1, rows, weights.shape[-1] // rows), signed=False)

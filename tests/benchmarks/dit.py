@@ -1,53 +1,58 @@
-"""Diffusion transformers: beside the U-Net, over sizes, aligned, and over patches (lesson 25).
+"""Diffusion transformers: their gates, beside the U-Net, over sizes, aligned, and over patches (lesson 25).
 
-    python tests/benchmarks/dit.py [cost | rates | sizes | parts | patches] [--store]
+    python tests/benchmarks/dit.py [cost | rates | gates | times | sizes | aligned | patches] [--store]
 
 All networks are class-conditional, trained on 4,000 digits, on a rectified flow with logit-normal times in [0.05, 0.95], in
 batches of 32, a tenth of the labels dropped, by AdamW at a constant rate after 50 steps of warm-up, averaged weights; three
-trainings an arm, in which equal seeds have equal batches, noises and times. A constant rate makes each point of a training
-comparable, as in Peebles and Xie 2023, section 4. 400 samples of 16 Euler steps, without guidance (w = 1), are compared with
-the 1,000 held-out digits by the shipped classifier: `Frechet distance`. `loss` is that of the averaged weights on 500 held-out
-digits, at fixed noises and times. `again` has the figures of other noises, where a null model needs them.
+trainings an arm (seeds 0 to 2), in which equal seeds have equal batches, noises and times. A constant rate makes each point of
+a training comparable, as in Peebles and Xie 2023, section 4. 400 samples of 16 Euler steps, without guidance (w = 1), are
+compared with the 1,000 held-out digits by the shipped classifier: `Frechet distance`. `loss` is that of the averaged weights on
+500 held-out digits. The noises and times of both are the same for all networks; in `times` and `sizes` each seed has others.
+`curve` is the loss at each quarter of the training.
 
 cost       Milliseconds of processor time of a step of each network, the least of several rounds in turns; multiply-adds of one
            forward pass of one picture, by torch.utils.flop_counter. A step counts as three forward passes of 32 pictures.
 rates      The rate of each kind of network, 1e-3, 3e-3 or 6e-3 (added when 3e-3 was the better of two): the lowest loss after
            110 steps of a DiT (patch 2, width 64) and 220 of a U-Net (M), seed 7.
-sizes      DiT of patches of 4 x 4, with 4 blocks, widths 32 (S), 64 (M) and 128 (L), and the course's U-Net. U-Net and L are
-           trained for as many steps as cost 15 s by `cost`: equal time. The U-Net is also measured after as many operations
-           as L has had at its end, which are fewer: equal operations. S and M have the 280 steps of L: equal steps; of them
-           there is the loss alone. `curve` is the loss at each quarter of the training.
-parts      The DiT of size M, 150 steps: `plain`. `aligned`: a second term of weight 0.5, minus the cosine similarity of the
-           tokens after the second block, mapped by three layers, and the classifier's features of the clean picture at the
-           same 4 x 4 places (its sixth layer): Yu et al. 2025, with our own classifier. `misaligned`, its null model: the
-           features of another picture of the batch. The Frechet distance is by that classifier's features, so it must not
-           decide; the loss does.
-patches    Digits of 32 x 32, a DiT of width 64 with 4 blocks. With patches of 16 x 16 (256 pixels, four times the width; 800
-           steps): predictions of x_0, of the velocity and, in one training, of the noise. With patches of 8 x 8 (64 pixels,
-           the width; 100 steps): of x_0 and of the velocity. The loss is that of the velocity in all arms, as in Li and He
-           2025; so they differ in the prediction alone. Sampling starts at t = 0.98, since a prediction of the noise has no
-           velocity at t = 1. Distances by the classifier of 32 x 32 digits.
+gates      DiT M, 400 steps. `zero`: adaLN-Zero. `one`: the same, but all gates start at 1, so that a block starts as one of
+           plain adaLN; nothing else differs. `none`: the gates stay at 1, which is the plain adaLN of the paper; it differs
+           from `zero` in two things, so it has no verdict. Null model: `one` with seeds 3 to 5.
+times      The course's U-Net and a DiT of patches of 4 x 4, with 4 blocks and width 128 (L), trained for as many steps as cost
+           45 s by `cost`: equal time. The U-Net is also measured after as many operations as L has had at its end, which are
+           fewer: equal operations. Null models: L at other noises, which are another draw for each seed; L with seeds 3 to 5.
+sizes      The same with widths 32 (S) and 64 (M), for the 840 steps of L: equal steps. Null model: M with seeds 3 to 5.
+aligned    `aligned`: `zero` of `gates` with a second term of weight 0.5, minus the cosine similarity of the tokens after the
+           second block, mapped by three layers, and the classifier's features of the clean picture at the same 4 x 4 places
+           (its sixth layer): Yu et al. 2025, with our own classifier. `misaligned`, its null model: the features of another
+           picture of the batch. The Frechet distance is by that classifier's features, so it must not decide; the loss does.
+patches    Digits of 32 x 32, a DiT of width 64 with 4 blocks, 800 steps. With patches of 16 x 16 (256 pixels, four times the
+           width): predictions of x_0, of the velocity and, in one training, of the noise. With patches of 8 x 8 (64 pixels,
+           the width): of x_0 and of the velocity. The loss is that of the velocity in all arms, as in Li and He 2025; so they
+           differ in the prediction alone. Sampling starts at t = 0.98, since a prediction of the noise has no velocity at
+           t = 1. Distances by the classifier of 32 x 32 digits. Null model: the velocity with patches of 16 x 16 at other
+           noises.
 
 What decides, in paired runs, with the margins of evidence.py, on Frechet distances unless said otherwise:
+- zero: that of `zero` is lower than that of `one`. (Peebles and Xie 2023, section 5, figure 5: adaLN-Zero has a lower FID than
+  adaLN.)
 - unet: the U-Net's is lower than that of DiT L, at equal time and at equal operations. (Dosovitskiy et al. 2021, section 4.3:
-  on small data convolutions help. Peebles and Xie 2023, section 5.1, figure 2: at full size the DiT is ahead.)
-- size: after as many steps (those of L), the loss of M is lower than that of S, and that of L lower than that of M. (Peebles
-  and Xie, section 5, figure 6.)
-- aligned: the loss of `aligned` is lower than that of `plain`. (Yu et al. 2025, section 4, of FID and the time of training.)
+  on small data convolutions help. Peebles and Xie, section 5.1, figure 2: at full size the DiT is ahead.)
+- size: after as many steps, the loss of M is lower than that of S, and that of L lower than that of M. (Peebles and Xie,
+  section 5, figure 6.)
+- aligned: the loss of `aligned` is lower than that of `zero`. (Yu et al. 2025, section 4, of FID and the time of training.)
 - patches: with patches of 16 x 16, x_0 is lower than the velocity; and the logarithm of velocity over x_0 is higher than with
-  patches of 8 x 8. (Li and He 2025, section 4.)
-The same must not hold: of DiT L at other noises in the place of the U-Net; of M at other noises and times in the place of L;
-of `misaligned` in the place of `aligned`; of the velocity at other noises in the place of x_0.
+  patches of 8 x 8: two claims. (Li and He 2025, section 4.)
+The same must not hold: of `one`, seeds 3 to 5, in the place of `zero`; of DiT L at other noises, and of DiT L, seeds 3 to 5,
+in the place of the U-Net; of M, seeds 3 to 5, in the place of L; of `misaligned` in the place of `aligned`; of the velocity at
+other noises in the place of x_0.
 
-The first two of these null models were replaced after the runs, since they passed: the other noises are the same for all three
-trainings, so their common shift counts as a difference. In their place each training is paired with the next one of its arm.
-The lesson reports the two parts of `patches` as two claims.
-
-All arms, numbers and conditions were fixed before the trainings of each part. Known before: the cost of a step, one row of the
-U-Net, and of `patches` the first row of each arm with patches of 16 x 16; these rows are kept. Longer plans were given up for
-their time, in which arms and directions were the same: 30 s a training, patches of 2 x 2 in `sizes` and `parts`, of 4 x 4 in
-the place of 8 x 8, 400 steps in `parts` and with small patches, distances in `parts`, three trainings of the noise, and an arm
-without the zero initialisation, which was never run.
+All but the rows with patches of 16 x 16 is a second protocol, fixed before its trainings. Known before, from the first: the
+U-Net (2.7) beside L (9.2) after 15 s, S, M and L after 280 steps (loss 0.31, 0.27, 0.26), no gain by `aligned` after 150
+steps, and after 100 steps with patches of 8 x 8 distances of 26 (x_0) and 140 (velocity). These are measured anew. The first
+null models of `times` and `sizes`, with other noises at evaluation, passed, since these were the same for the three trainings,
+so that their shift was common. When `times` was fixed, most trainings of `gates` were known; when `sizes` was, the U-Net; when
+`patches` was, all of `times`; when seeds 3 to 5 of L were added, all but `patches`. The parts were measured in the order
+gates, times, sizes, aligned, seeds 3 to 5 of L, patches.
 """
 
 from functools import cache, partial
@@ -63,7 +68,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from course_lib import metrics
 from course_lib.datasets import digits
 from course_lib.denoisers import Network
-from course_lib.nets.dit import DiT
+from course_lib.nets.dit import DiT, ModulationLayer
 from course_lib.nets.unet import UNet
 from course_lib.process import RectifiedFlow, randint, randn, randn_like, seeded
 from course_lib.samplers import rectified_flow, result
@@ -78,11 +83,11 @@ NETS = {
     "DiT L": partial(DiT, patch=4, width=128),
     "U-Net": UNet,
 }
-STEPS = {"DiT S": 280, "DiT M": 280, "DiT L": 280, "U-Net": 448}
-EQUAL = 345
+STEPS = {"U-Net": 1344, "DiT L": 840}
+EQUAL = 1035
 """After how many steps the U-Net has had the operations of the whole training of DiT L."""
-RATE = 6e-3
-PATCHES = {16: (800, ("x0", "flow", "eps")), 8: (100, ("x0", "flow"))}
+RATE, PART_STEPS = 6e-3, 400
+PATCHES = {16: ("x0", "flow", "eps"), 8: ("x0", "flow")}
 
 
 def network_of(name: str, seed: int) -> Network:
@@ -124,7 +129,7 @@ def fit(network: Network, steps: int, rate: float, seed: int, size: int = 16, al
 
 
 @torch.no_grad()
-def validation(network: Network, noises: int = 0, size: int = 16) -> float:
+def validation(network: Network, size: int = 16, noises: int = 0) -> float:
     x, label = (v[:500] for v in digits.load("held_out", size))
     rng = seeded(800 + noises)
     t = 0.05 + 0.9 * (torch.randperm(len(x), generator=rng) + 0.5).double() / len(x)
@@ -138,20 +143,20 @@ def real(classifier: str, size: int):
 
 
 @torch.no_grad()
-def drawn(network: Network, noises: int = 0, size: int = 16):
+def drawn(network: Network, size: int = 16, noises: int = 0):
     label = torch.arange(400) % 10
     times = torch.linspace(0.98, 0, 17, dtype=torch.float64)
     noise = randn(400, 1, size, size, rng=seeded(900 + noises))
     return result(rectified_flow(network.given(label), noise, times)), label
 
 
-def scored(network: Network, size: int = 16, again: bool = False) -> dict:
-    """All figures of a network; with `again` also the distance of other noises."""
+def scored(network: Network, size: int = 16, noises: int = 0, again: int | None = None) -> dict:
+    """All figures of a network at some noises; `again` is the distance at those other noises."""
     classifier = "classifier" if size == 16 else "judge32"
-    x, label = drawn(network, 0, size)
-    found = digit_scores(x, label, real(classifier, size), classifier) | {"loss": validation(network, 0, size)}
-    more = {"again": round(frechet(drawn(network, 1, size)[0], classifier, size), 4)} if again else {}
-    return rounded(found) | more
+    x, label = drawn(network, size, noises)
+    found = digit_scores(x, label, real(classifier, size), classifier) | {"loss": validation(network, size, noises)}
+    more = {} if again is None else {"again": frechet(drawn(network, size, again)[0], classifier, size)}
+    return rounded(found | more)
 
 
 @torch.no_grad()
@@ -187,17 +192,49 @@ def rate_row(net: str, rate: float, seed: int) -> dict:
     return rounded({"loss": validation(network)})
 
 
-def size_row(net: str, seed: int) -> dict:
-    steps, curve, found = STEPS[net], {}, {}
-    for step, network in fit(network_of(net, seed), steps, RATE, seed):
+def start_gates(net: DiT, gates: str) -> None:
+    """`one`: all gates are 1 at the start, `none`: always. `zero` is how a DiT is made."""
+    for layer in net.modules():
+        if isinstance(layer, ModulationLayer) and gates == "one":
+            with torch.no_grad():
+                layer.bias.view(6, -1)[[2, 5]] = 1
+        elif isinstance(layer, ModulationLayer) and gates == "none":
+            layer.register_forward_hook(lambda layer, given, out: tuple(m._replace(gate=torch.ones_like(m.gate)) for m in out))
+
+
+def gates_row(gates: str, seed: int) -> dict:
+    network = network_of("DiT M", seed)
+    start_gates(network.net, gates)
+    curve, average = watched(fit(network, PART_STEPS, RATE, seed), PART_STEPS)
+    return scored(average) | {"curve": curve}
+
+
+def watched(training, steps: int, noises: int = 0):
+    """The losses at the quarters of a training of so many steps, and its averaged network."""
+    curve = {}
+    for step, average in training:
         if step % (steps // 4) == 0:
-            curve[step] = round(validation(network), 4)
-        if step == EQUAL and net == "U-Net":
-            found["equal operations"] = scored(network)
-    if net in ("DiT S", "DiT M"):
-        return rounded({"loss": validation(network), "loss again": validation(network, 1)}) | {"curve": curve}
-    found |= scored(network, again=net == "DiT L") | {"curve": curve}
-    return found | ({"pictures": as_base64(drawn(network)[0][:10])} if seed == 0 else {})
+            curve[step] = round(validation(average, noises=noises), 4)
+    return curve, average
+
+
+def time_row(net: str, seed: int) -> dict:
+    found = {}
+
+    def training():
+        for step, average in fit(network_of(net, seed), STEPS[net], RATE, seed):
+            if (net, step) == ("U-Net", EQUAL):
+                found["equal operations"] = scored(average, noises=seed % 3)
+            yield step, average
+
+    curve, average = watched(training(), STEPS[net], seed % 3)
+    found |= scored(average, noises=seed % 3, again=seed % 3 + 3 if net == "DiT L" else None)
+    return found | {"curve": curve}
+
+
+def size_row(net: str, seed: int) -> dict:
+    curve, average = watched(fit(network_of(net, seed), STEPS["DiT L"], RATE, seed), STEPS["DiT L"], seed % 3)
+    return rounded({"loss": validation(average, noises=seed % 3)}) | {"curve": curve}
 
 
 class Alignment(nn.Module):
@@ -219,32 +256,30 @@ def features():
     return models.load("classifier").body[:6](digits.load()[0]).flatten(2).transpose(1, 2)
 
 
-def part_row(arm: str, seed: int) -> dict:
-    network, align = network_of("DiT M", seed), None
-    if arm != "plain":
-        align = Alignment(0 if arm == "aligned" else 1)
-    curve = {}
-    for step, average in fit(network, 150, RATE, seed, align=align):
-        if step % 75 == 0:
-            curve[step] = round(validation(average), 4)
-    return {"loss": curve[150], "curve": curve}
+def aligned_row(features: str, seed: int) -> dict:
+    align = Alignment(0 if features == "aligned" else 1)
+    curve, average = watched(fit(network_of("DiT M", seed), PART_STEPS, RATE, seed, align=align), PART_STEPS)
+    return rounded({"loss": validation(average)}) | {"curve": curve}
 
 
 def patch_row(patch: int, view: str, seed: int) -> dict:
     torch.manual_seed(seed)
     network = Network(DiT(size=32, patch=patch, width=64), FLOW, view)
-    *_, (_, average) = fit(network, PATCHES[patch][0], RATE, seed, size=32)
-    pictures = {"pictures": as_base64(drawn(average, size=32)[0][:8])} if seed == 0 else {}
-    return scored(average, 32, again=(patch, view) == (16, "flow")) | pictures
+    *_, (_, average) = fit(network, 800, RATE, seed, size=32)
+    pictures = {"pictures": as_base64(drawn(average, 32)[0][:8])} if seed == 0 else {}
+    return scored(average, 32, again=1 if (patch, view) == (16, "flow") else None) | pictures
 
 
 def table(found: dict) -> str:
     """Markdown: each arm, the means over its trainings."""
     names = ("loss", "Frechet distance", "class accuracy", "precision", "recall")
-    rows = [(r["net"], r) for r in found.get("sizes", [])]
-    equal = [r for r in found.get("sizes", []) if "equal operations" in r]
+    null = lambda row: ", null model" if row["seed"] > 2 else ""
+    rows = [(f"gates: {r['gates']}{null(r)}", r) for r in found.get("gates", [])]
+    rows += [(f"{r['net']}, 45 s{null(r)}", r) for r in found.get("times", [])]
+    equal = [r for r in found.get("times", []) if "equal operations" in r]
     rows += [(f"{r['net']}, equal operations", r["equal operations"]) for r in equal]
-    rows += [(f"DiT M, 150 steps, {r['arm']}", r) for r in found.get("parts", [])]
+    rows += [(f"{r['net']}, equal steps{null(r)}", r) for r in found.get("sizes", [])]
+    rows += [(r["features"], r) for r in found.get("aligned", [])]
     rows += [(f"patches of {r['patch']}, {r['view']}", r) for r in found.get("patches", [])]
     lines = [f"| arm | trainings | {' | '.join(names)} |", f"|---|---|{'---|' * len(names)}"]
     for arm in dict.fromkeys(row[0] for row in rows):
@@ -254,18 +289,45 @@ def table(found: dict) -> str:
     return "\n".join(lines)
 
 
-VIEWS = [(patch, view) for patch, (_, views) in PATCHES.items() for view in views]
-ARMS = ("plain", "aligned", "misaligned")
+def gates_jobs(seeds) -> list[dict]:
+    jobs = [{"gates": gates, "seed": seed} for seed in seeds for gates in ("zero", "one", "none")]
+    return jobs + [{"gates": "one", "seed": seed + 3} for seed in seeds]
+
+
+def time_jobs(seeds) -> list[dict]:
+    jobs = [{"net": net, "seed": seed} for net in STEPS for seed in seeds]
+    return jobs + [{"net": "DiT L", "seed": seed + 3} for seed in seeds]
+
+
+def size_jobs(seeds) -> list[dict]:
+    jobs = [{"net": net, "seed": seed} for net in ("DiT M", "DiT S") for seed in seeds]
+    return jobs + [{"net": "DiT M", "seed": seed + 3} for seed in seeds]
+
+
+VIEWS = [(patch, view) for patch, views in PATCHES.items() for view in views]
 RATES = [(net, rate) for net in ("U-Net M", "DiT M") for rate in (1e-3, 3e-3, 6e-3)]
+ALIGNED = ("aligned", "misaligned")
 PARTS = [
     Part("cost", once={"cost": cost, "the same, real against real": floor}),
     Part("rates", lambda seeds: [{"net": net, "rate": rate, "seed": 7} for net, rate in RATES], rate_row, into="rates"),
-    Part("patches", lambda seeds: [{"patch": patch, "view": view, "seed": seed} for patch, view in VIEWS for seed in seeds
-                                   if view != "eps" or seed == 0], patch_row, into="patches"),
-    Part("sizes", lambda seeds: [{"net": net, "seed": seed} for seed in seeds for net in reversed(NETS)],
-         size_row, into="sizes"),
-    Part("parts", lambda seeds: [{"arm": arm, "seed": seed} for arm in ARMS for seed in seeds], part_row, into="parts"),
-]  # fmt: skip
+    Part("gates", gates_jobs, gates_row, into="gates"),
+    Part("times", time_jobs, time_row, into="times"),
+    Part("sizes", size_jobs, size_row, into="sizes"),
+    Part(
+        "aligned", lambda seeds: [{"features": arm, "seed": s} for s in seeds for arm in ALIGNED], aligned_row, into="aligned"
+    ),
+    Part(
+        "patches",
+        lambda seeds: [
+            {"patch": patch, "view": view, "seed": seed}
+            for patch, view in VIEWS
+            for seed in seeds
+            if view != "eps" or seed == 0
+        ],
+        patch_row,
+        into="patches",
+    ),
+]
 BENCH = Benchmark("dit", PARTS, threads=1, table=table, indent=None)
 
 if __name__ == "__main__":
