@@ -189,18 +189,19 @@ def rollout(
     is that of the mean reward less beta times the sum of the moves' KL divergences, the objective of Fan et al. 2023. The
     last move adds no noise, so it has no density, and is left out. Raises ValueError for fewer than two moves.
     """
+    validate.instance("reference", reference, Denoiser)
     steps = list(ddpm(denoiser, x, times, rng))
     n, value = len(steps) - 2, _rewards(reward, steps[-1].x)
     validate.at_least("the number of moves", n + 1, 2)
     validate.finite("beta", beta, 0)
     at = torch.tensor([step.t for step in steps[:-1]], device="cpu", dtype=torch.long)[:, None].expand(-1, len(x))
     states = torch.stack([step.x for step in steps[:-1]])  # (n + 1, B, ...)
-    move = [v.flatten(0, 1) for v in (states[:-1], at[:-1], states[1:], at[1:])]
-    log_prob = log_density_of_moves(denoiser, *move)
-    change = (log_prob - log_density_of_moves(reference, *move)).view(n, -1) if beta else torch.zeros_like(log_prob).view(n, -1)
+    x, t, to, s = (v.flatten(0, 1) for v in (states[:-1], at[:-1], states[1:], at[1:]))
+    log_prob = log_density_of_moves(denoiser, x, t, to, s)
+    change = (log_prob - log_density_of_moves(reference, x, t, to, s)).view(n, -1)
     returns = value - beta * change.flip(0).cumsum(0).flip(0)  # (n, B)
     advantage = (returns - returns.mean(1, keepdim=True)) / returns.std().clamp(min=1e-8)
-    return Moves(*move, log_prob, advantage.flatten())
+    return Moves(x, t, to, s, log_prob, advantage.flatten())
 
 
 def ddpo_loss(denoiser: Denoiser, moves: Moves, clip: float = 0.2) -> Tensor:
@@ -209,6 +210,7 @@ def ddpo_loss(denoiser: Denoiser, moves: Moves, clip: float = 0.2) -> Tensor:
     -min(ratio A, clipped ratio A), where A is the advantage, ratio the move's density over what it was, and clipped to
     1 - clip .. 1 + clip. Where the denoiser has not changed yet, the gradient is that of the score function, A grad log p.
     """
+    validate.instance("moves", moves, Moves)
     validate.positive("clip", clip)
     ratio = (log_density_of_moves(denoiser, moves.x, moves.t, moves.to, moves.s) - moves.log_prob).exp()
     return -torch.minimum(ratio * moves.advantage, ratio.clamp(1 - clip, 1 + clip) * moves.advantage).mean()
