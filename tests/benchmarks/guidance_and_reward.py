@@ -13,8 +13,9 @@ digits     The shipped network, 500 digits, three noises, w in DIGITS_WS. Arms: 
            noise, CFG in (low, inf); not at large noise, CFG in (0, high]; autoguidance by a worse network, of the same recipe
            as the shipped one but 1,000 steps in the place of 24,000, another training for each noise; rescaled, phi = 0.7. The
            null model is CFG with three other noises.
-again      CFG and the interval once more, with twelve noises that nothing else uses, at the ws of AGAIN_WS and w = 1. The null
-           model is CFG with six of these noises beside CFG with the six others.
+again      CFG, the interval and autoguidance once more, with twelve noises that nothing else uses, at the ws of AGAIN_WS and
+           w = 1. Noise k goes with the worse network k % 3: no network is trained. The null model is CFG with six of these noises
+           beside CFG with the six others.
 plane      The triangle of three overlapping classes. Arms as above, without the last two. `exact` scores, and `learned` ones of
            a network trained with label dropout (MLP, width 64, 3 blocks, 400 steps of 256, in v), three trainings; 3,000
            points, three noises, of the learned scores one for each training.
@@ -80,9 +81,11 @@ all figures of `digits`. At equal accuracy the interval is below CFG by 0.015, 0
 and 1.25, the interval between 1.5 and 2: hence AGAIN_WS. The interval stays that of `tune`. What decides, with twelve noises
 of the shipped network: at equal accuracy the distance is lower with the interval than with CFG. The same must not hold of CFG
 with six noises beside CFG with six others. After the rows of the first noise (CFG 0.105 at its highest accuracy, the interval
-0.079), autoguidance, `not at small noise` and a null model with noises of its own were left out for their time. The claim on
-`not at small noise` alone gives its place to one on DDPO, since a lesson has six claims, and it is the control of the
-interval's claim, whose text prints its difference from CFG.
+0.079), autoguidance, `not at small noise` and a null model with noises of its own were left out for their time. Autoguidance
+was put back when the rows of the interval were known (0.013 below CFG at equal accuracy) and none of its own had been read; it
+decides with three trainings of the worse network, each the mean of four noises. The claim on `not at small noise` alone gives
+its place to one on DDPO, since a lesson has six claims, and it is the control of the interval's claim, whose text prints its
+difference from CFG.
 """
 
 from functools import cache
@@ -114,7 +117,7 @@ ARMS = ("CFG", "interval", "not at small noise", "not at large noise", "autoguid
 BETWEEN = (1.1, 1.25)  # added after the first results, see above
 DIGITS_WS = {"interval": (1.5, 2, 3, 5), "autoguidance": (1.5, 2, 3), "not at small noise": (*BETWEEN, 1.5, 3)}
 DIGITS_WS |= {"not at large noise": (1.5, 3), "rescaled": (3,), "CFG with other noises": (1, *BETWEEN, 1.5)}
-AGAIN_WS = {"CFG": BETWEEN, "interval": (1.5, 2)}
+AGAIN_WS = {"CFG": BETWEEN, "interval": (1.5, 2), "autoguidance": (1.5, 2)}
 LEVEL = 0.99
 DATA, PROCESS = triangle(), DDPM(cosine_beta(1000))
 BETAS, GROUPS, KEPT, NS = (0.5, 0.25), (2, 4, 8, 16), 2000, (1, 2, 4, 8, 16, 32, 64)
@@ -170,7 +173,7 @@ def arm_of(arm: str, cond, uncond, w: float, low: float, high: float, bad=None):
 def drawn(arm: str, noise: int, w: float, low: float, high: float) -> dict:
     """Accuracy and distance of 500 digits."""
     network, label = models.load("digits", device="cpu"), torch.arange(N) % 10
-    bad = worse(noise).given(label) if arm == "autoguidance" else None
+    bad = worse(noise % 3).given(label) if arm == "autoguidance" else None
     if w == 1:
         arm = "CFG"  # the conditional model alone
     denoiser = arm_of(arm, network.given(label), network.given(NULL), w, low, high, bad)
@@ -491,7 +494,9 @@ def ring_search(seed: int) -> dict:
     one = torch.randint(K, (KEPT,), generator=seeded(4600 + seed)) + K * torch.arange(KEPT)
     steered = list(particles(before, noise, RING_TIMES, on_axis, RING_BETA, K, seeded(4700 + seed)))[-1].x[one]
     found["particles"] = ring_scores(steered)
-    return found | ({"points": points(best_of(pool[:6400], on_axis, K))} if seed == 0 else {})
+    if seed == 0:
+        found |= {"points": {"reference": points(pool[:400]), "best of 16": points(best_of(pool[:6400], on_axis, K))}}
+    return found
 
 
 def ring_floor(**_) -> dict:
@@ -555,7 +560,7 @@ def equal(found: dict) -> dict:
     for kind in ("exact", "learned"):
         rows = [r for r in found.get("plane", []) if r["kind"] == kind]
         arms |= {f"{kind}, {arm}": beside(rows, arm) for arm in ARMS[1:4]}
-    arms["again, interval"] = beside(found.get("again", []), "interval", 12)
+    arms |= {f"again, {arm}": beside(found.get("again", []), arm, 12) for arm in AGAIN_WS if arm != "CFG"}
     return {"equal": {arm: pairs for arm, pairs in arms.items() if pairs}}
 
 
