@@ -14,8 +14,8 @@ digits     The shipped network, 500 digits, three noises, w in DIGITS_WS. Arms: 
            as the shipped one but 1,000 steps in the place of 24,000, another training for each noise; rescaled, phi = 0.7. The
            null model is CFG with three other noises.
 again      CFG, the interval and autoguidance once more, with twelve noises that nothing else uses, at the ws of AGAIN_WS and
-           w = 1. Noise k goes with the worse network k % 3: no network is trained. The null model is CFG with six of these noises
-           beside CFG with the six others.
+           w = 1. Noise k goes with the worse network k % 3: no network is trained. The null model is CFG with six of these
+           noises beside CFG with the six others.
 plane      The triangle of three overlapping classes. Arms as above, without the last two. `exact` scores, and `learned` ones of
            a network trained with label dropout (MLP, width 64, 3 blocks, 400 steps of 256, in v), three trainings; 3,000
            points, three noises, of the learned scores one for each training.
@@ -82,7 +82,7 @@ and 1.25, the interval between 1.5 and 2: hence AGAIN_WS. The interval stays tha
 of the shipped network: at equal accuracy the distance is lower with the interval than with CFG. The same must not hold of CFG
 with six noises beside CFG with six others. After the rows of the first noise (CFG 0.105 at its highest accuracy, the interval
 0.079), autoguidance, `not at small noise` and a null model with noises of its own were left out for their time. Autoguidance
-was put back when the rows of the interval were known (0.013 below CFG at equal accuracy) and none of its own had been read; it
+was put back when the rows of the interval were known (0.013 below CFG at equal accuracy) and none of its own had been read: it
 decides with three trainings of the worse network, each the mean of four noises. The claim on `not at small noise` alone gives
 its place to one on DDPO, since a lesson has six claims, and it is the control of the interval's claim, whose text prints its
 difference from CFG.
