@@ -129,11 +129,11 @@ plots.show(
 # guide cannot be compared at the same $w$. We compare the Frechet distance at equal class accuracy: each at the $w$ at which 99
 # % are right, by straight lines between the measured $w$. 500 digits, our classifier as evaluator. All of this was fixed before
 # the measurement, except for $w = 1.1$ and $1.25$ of CFG: a straight line from $w = 1$ to $1.5$ makes its distance at 99 % too
-# high. The plots show three sets of noise, the first claim has twelve others.
+# high. The plots show three sets of noise, the claims have twelve others.
 #
 # The arms: CFG at all noise levels; CFG in the interval; CFG without the small levels alone, and without the large ones alone;
 # autoguidance; and CFG rescaled (see below). The worse models of autoguidance have the shipped recipe, and 1,000 steps of
-# training instead of 24,000. There are three, one for each noise.
+# training instead of 24,000.
 
 # %% tags=["nbval-ignore-output"]
 cfg_at_99 = np.mean(measured["equal"]["again, interval"], 0)[1]
@@ -194,6 +194,7 @@ def at_equal(arm, part="digits"):
 
 
 cfg = [cfg for _, cfg in measured["equal"]["again, interval"]]
+halves = compare(cfg[:6], cfg[6:], "sets of noise", paired=False)
 claim(
     "interval-digits",
     "On digits, at equal class accuracy, the Frechet distance is lower with CFG in the tuned "
@@ -208,18 +209,14 @@ claim(
     "small noise levels alone {small:+.3f}, at large alone {large:+.3f}, each three sets of "
     "noise; real digits {real:.3f})",
     holds=lambda interval: interval.lower,
-    null={
-        "CFG, six sets of noise beside six others": dict(
-            interval=compare(cfg[:6], cfg[6:], "sets of noise", paired=False)
-        )
-    },
+    null={"CFG, six sets of noise beside six others": dict(interval=halves)},
 )
 
 # %% [markdown]
 # **The interval has the lower distance**, with twelve sets of noise that chose nothing. (With the three of the plot, the first
-# test, it could not be told apart from CFG.) It costs less too: 5 of its 25 steps take two evaluations. Leaving out the small
-# noise levels alone hardly changes the distance. Leaving out the large ones alone comes out about the same as the interval (red
-# in the plot). In direction that agrees with the paper.
+# test, it could not be told apart from CFG.) It costs less: 5 of its 25 steps take two evaluations. Leaving out the small noise
+# levels alone hardly changes the distance. Leaving out the large ones alone comes out about the same as the interval. In
+# direction that agrees with the paper.
 #
 # ## Is the error of the scores the reason?
 #
@@ -252,42 +249,41 @@ plots.show(
 )
 
 # %% [markdown]
-# **In the plane the interval helps with exact scores.** So its gain needs no error of the scores. And the gain comes from the
-# large noise levels: without guidance there alone it is as large. Without guidance at small noise alone the distance cannot be
-# told apart from CFG's, with either kind of scores. (With learned scores the interval cannot, either.)
+# **In the plane the interval helps with exact scores.** So its gain needs no error of the scores. The gain comes from the large
+# noise levels: without guidance there alone it is as large. Without guidance at small noise alone the distance cannot be told
+# apart from CFG's, with either kind of scores. (With learned scores the interval cannot, either.)
 #
 # So, in the plane, lesson 08's finding is not needed as a reason. What remains with exact scores is guidance itself, which does
 # not sample the density that one may expect (lesson 08), and the error of 25 steps. The two were not separated.
 #
 # ## Autoguidance on digits
 #
-# One of the arms above, with a training of the worse model for each noise:
+# Each of the three worse models has four of the twelve sets of noise:
 
 # %%
 alone = measured["worse"]
+grouped = (np.reshape(row, (4, 3)).T for row in zip(*measured["equal"]["again, autoguidance"]))
 claim(
     "autoguidance-digits",
     "On digits, at equal class accuracy, the Frechet distance is lower with autoguidance than "
     "with CFG.",
     figures=dict(
-        auto=at_equal("autoguidance"),
+        auto=compare(*grouped),
         worse=estimate([r["Frechet distance"] for r in alone]),
         right=estimate([r["class accuracy"] for r in alone]),
     ),
     measured="Frechet distance {auto:.3f}. (Also: the worse models alone {worse:.2f}, class "
     "accuracy {right:.1%})",
     holds=lambda auto: auto.lower,
-    null={
-        "CFG at all noise levels, other noises": dict(auto=at_equal("CFG with other noises"))
-    },
+    null={"CFG, six sets of noise beside six others": dict(auto=halves)},
     expected=None,
 )
 
 # %% [markdown]
 # The worse models are far worse alone, and yet they do not spoil the main model. But autoguidance does not ask for the class:
-# its accuracy rises by less than one per cent point, and never reaches 99 %. So the two are compared at the highest accuracy
-# that it reaches. There it is below CFG at all three noises, too few for a verdict. CFG loses recall of
-# real digits (lesson 00) as $w$ rises, autoguidance does not.
+# its accuracy rises by less than one per cent point. So the two are compared at the highest accuracy that it reaches. In the
+# three sets of the plot it was below CFG by 0.011, in these twelve by less than a third of that. With CFG the recall of real
+# digits (lesson 00) falls from 0.84 at $w = 1$ to 0.64 at $w = 2$ (three sets), with autoguidance from 0.85 to 0.84 (twelve).
 #
 # **CFG rescale** (Lin et al. 2023): with a large $w$ pictures are overexposed. The guided prediction gets the standard
 # deviation of the conditional one, and is mixed with the unscaled one, $\phi = 0.7$ to $0.3$. In the plots it is `rescaled`, at
@@ -733,18 +729,18 @@ claim(
         wanted=floor["reward"],
     ),
     measured="distance after and before {kl:.2f}, with and without the term {plain:.2f}. (Also: "
-    "DPO {dpo:.2f}, best-of-4 {best:.2f}, particles {particles:.2f}, samples of the optimum {floor:.2f}; mean reward "
-    "with the term {reward:.2f}, of the optimum {wanted:.2f})",
+    "DPO {dpo:.2f}, best-of-4 {best:.2f}, particles {particles:.2f}, samples of the optimum "
+    "{floor:.2f}; mean reward with the term {reward:.2f}, of the optimum {wanted:.2f})",
     holds=lambda kl, plain: all_of(kl.lower, plain.lower),
     null={"permuted rewards": against("permuted rewards")},
 )
 
 # %% [markdown]
-# DDPO alone ends in one small spot (the first of three trainings), with a reward near 0, the highest there is: nothing else
-# counts. With the KL term both sides of the ring are kept, as in the optimum. Best-of-4 and particles of
-# the same reference are nearer to it, at 4 and 16 samples for each one kept. (The reference is a small network, whose eight
-# spots run into one another.) DPO has the same $\beta$, and moves little in 500 steps, with the weight chosen on the line. The
-# arms differ in cost, so this is no ranking.
+# DDPO alone ends in one small spot (the first of three trainings), with a reward near 0, its maximum: nothing else counts. With
+# the KL term both sides of the ring are kept, as in the optimum. Best-of-4 and particles of the same reference are nearer to
+# it, at 4 and 16 samples for each one kept. (The reference is a small network, whose eight spots run into one another.) DPO has
+# the same $\beta$, and moves little in 500 steps, with the weight chosen on the line. The arms differ in cost, so this is no
+# ranking.
 #
 # ## When the reward is exploited
 #
@@ -818,7 +814,7 @@ claim(
 # **A stronger search.** Best-of-n can only choose among samples of the model. Take 100 digits drawn
 # without a class, and move each along the gradient of the reward, by a length of 0.5 a step. Reward: lesson 07's noise-aware
 # classifier at $t = 1$ (another than above). Judge: the course's classifier. A control takes steps of the same length in random
-# directions from step 15 on. Three sets; nothing is trained here.
+# directions from step 15 on. Three sets.
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.guidance import grad_log_p
@@ -881,8 +877,7 @@ plots.show(
 # %% [markdown]
 # The reward rises to 100 % and stays. The judge's share first rises with it, and then falls. This looks as if the reward were
 # exploited. The control does not bear that out: random steps search for nothing, and the judge's share falls further. So specks
-# alone are enough for the fall of the judge, which was trained without them. Look at the pictures: 0 to 9 in order were asked
-# for, above after climbing, below after random steps.
+# alone are enough for the fall of the judge, which was trained without them. In the pictures 0 to 9 in order were asked for.
 #
 # A judge must be right where the search leads. Gao, Schulman and Hilton (2023) measured a fall of this shape for language
 # models, with a "gold" reward that labels the other's data, so that it stands for the truth.
