@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,24 @@ from course_lib.process import Process, Time, expand_like
 
 
 @dataclass(frozen=True, eq=False)
-class ClassifierFree:
+class _OfDenoisers:
+    """A denoiser made from others, its fields: it has the process of the first."""
+
+    def _denoisers(self) -> dict[str, Denoiser]:
+        each = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return {name: value for name, value in each if isinstance(value, Denoiser)}
+
+    @property
+    def process(self) -> Process:
+        return next(iter(self._denoisers().values())).process
+
+    def part(self, index: slice) -> Self:
+        """The same for those members of a batch."""
+        return replace(self, **{name: part_of(denoiser, index) for name, denoiser in self._denoisers().items()})
+
+
+@dataclass(frozen=True, eq=False)
+class ClassifierFree(_OfDenoisers):
     """Classifier-free guidance: uncond + w (cond - uncond). Ho and Salimans 2022, eq. 6, with our w = their 1 + w.
 
     The sum is taken in the network's own view. For one x_t all views are affine in each other, so that every view gives the
@@ -39,20 +56,12 @@ class ClassifierFree:
         validate.instance("uncond", self.uncond, Denoiser)
         validate.finite("w", self.w)
 
-    @property
-    def process(self) -> Process:
-        return self.cond.process
-
     def __call__(self, x_t: Tensor, t: Time) -> Prediction:
         if self.w == 1:
             return self.cond(x_t, t)  # the same result at half the cost
         if self.w == 0:
             return self.uncond(x_t, t)
         return self.uncond(x_t, t).lerp(self.cond(x_t, t), self.w)
-
-    def part(self, index: slice) -> ClassifierFree:
-        """The same guidance for those members of a batch."""
-        return replace(self, cond=part_of(self.cond, index), uncond=part_of(self.uncond, index))
 
 
 def classifier_free(network: Network, cond: Any, w: float) -> Denoiser:
@@ -69,7 +78,7 @@ def classifier_free(network: Network, cond: Any, w: float) -> Denoiser:
 
 
 @dataclass(frozen=True, eq=False)
-class AutoGuidance:
+class AutoGuidance(_OfDenoisers):
     """Autoguidance: worse + w (denoiser - worse), where `worse` is a less trained or smaller version of the same model.
 
     Karras et al. 2024 (Guiding a Diffusion Model with a Bad Version of Itself), with our w = theirs: 1 is the model alone. Both
@@ -85,21 +94,12 @@ class AutoGuidance:
         validate.instance("worse", self.worse, Denoiser)
         validate.finite("w", self.w)
 
-    @property
-    def process(self) -> Process:
-        return self.denoiser.process
-
     def __call__(self, x_t: Tensor, t: Time) -> Prediction:
-        pred = self.denoiser(x_t, t)
-        return pred if self.w == 1 else self.worse(x_t, t).lerp(pred, self.w)
-
-    def part(self, index: slice) -> AutoGuidance:
-        """The same guidance for those members of a batch."""
-        return replace(self, denoiser=part_of(self.denoiser, index), worse=part_of(self.worse, index))
+        return ClassifierFree(self.denoiser, self.worse, self.w)(x_t, t)
 
 
 @dataclass(frozen=True, eq=False)
-class Interval:
+class Interval(_OfDenoisers):
     """Guidance in an interval of noise levels: `guided` where low < noise / signal <= high, `plain` elsewhere.
 
     Kynkaanniemi et al. 2024; their noise level sigma is noise(t) / signal(t). `plain` is the conditional model, which
@@ -119,10 +119,6 @@ class Interval:
         if not endless and validate.finite("high", self.high) <= self.low:
             raise ValueError(f"high must be more than low = {self.low:g}, got {self.high:g}")
 
-    @property
-    def process(self) -> Process:
-        return self.plain.process
-
     def __call__(self, x_t: Tensor, t: Time) -> Prediction:
         a, b = self.process.coefficients(t, x_t)
         inside = (b / a > self.low) & (b / a <= self.high)
@@ -132,33 +128,20 @@ class Interval:
             return self.plain(x_t, t)
         return self.plain(x_t, t).lerp(self.guided(x_t, t), inside.to(x_t.dtype))  # a batch of times on both sides
 
-    def part(self, index: slice) -> Interval:
-        """The same interval for those members of a batch."""
-        return replace(self, guided=part_of(self.guided, index), plain=part_of(self.plain, index))
-
 
 @dataclass(frozen=True, eq=False)
-class Rescaled:
+class Rescaled(ClassifierFree):
     """Classifier-free guidance whose prediction gets the standard deviation of the conditional one, in the share `phi`.
 
     Lin et al. 2023, section 3.4, in the network's own view (theirs is v). Each member has its own standard deviation, over all
     of its numbers. With phi = 0 it is `ClassifierFree`. Raises ValueError if w is not finite or phi is not in [0, 1].
     """
 
-    cond: Denoiser
-    uncond: Denoiser
-    w: float = 1.0
     phi: float = 0.7
 
     def __post_init__(self):
-        validate.instance("cond", self.cond, Denoiser)
-        validate.instance("uncond", self.uncond, Denoiser)
-        validate.finite("w", self.w)
+        super().__post_init__()
         validate.finite("phi", self.phi, 0, 1)
-
-    @property
-    def process(self) -> Process:
-        return self.cond.process
 
     def __call__(self, x_t: Tensor, t: Time) -> Prediction:
         cond = self.cond(x_t, t)
@@ -166,10 +149,6 @@ class Rescaled:
         std = lambda v: v.flatten(1).std(1).view(-1, *[1] * (v.ndim - 1))
         ratio = std(cond.as_view(guided.view)) / std(guided.value).clamp(min=1e-12)
         return guided.replace(**{guided.view: guided.value * (self.phi * ratio + 1 - self.phi)})
-
-    def part(self, index: slice) -> Rescaled:
-        """The same guidance for those members of a batch."""
-        return replace(self, cond=part_of(self.cond, index), uncond=part_of(self.uncond, index))
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,7 +198,7 @@ class ClassifierGuided:
 
 
 @dataclass(frozen=True, eq=False)
-class StaticThreshold:
+class StaticThreshold(_OfDenoisers):
     """Static thresholding: `denoiser` with the predicted x_0 clipped to [-1, 1]. Saharia et al. 2022 (Imagen), section 2.3."""
 
     denoiser: Denoiser
@@ -227,21 +206,13 @@ class StaticThreshold:
     def __post_init__(self):
         validate.instance("denoiser", self.denoiser, Denoiser)
 
-    @property
-    def process(self) -> Process:
-        return self.denoiser.process
-
-    def part(self, index: slice) -> StaticThreshold:
-        """The same threshold for those members of a batch."""
-        return replace(self, denoiser=part_of(self.denoiser, index))
-
     def __call__(self, x_t: Tensor, t: Time) -> Prediction:
         pred = self.denoiser(x_t, t)
         return pred.replace(x0=pred.x0.clamp(-1, 1))
 
 
 @dataclass(frozen=True, eq=False)
-class DynamicThreshold:
+class DynamicThreshold(_OfDenoisers):
     """Dynamic thresholding: `denoiser` with the predicted x_0 clipped to [-s, s] and divided by s.
 
     s is the `percentile` of each picture's |x_0|, but at least 1. Saharia et al. 2022 (Imagen), section 2.3. Raises ValueError
@@ -255,14 +226,6 @@ class DynamicThreshold:
         validate.instance("denoiser", self.denoiser, Denoiser)
         if not 0 < validate.finite("percentile", self.percentile) <= 1:
             raise ValueError(f"percentile must lie in (0, 1], got {self.percentile}")
-
-    @property
-    def process(self) -> Process:
-        return self.denoiser.process
-
-    def part(self, index: slice) -> DynamicThreshold:
-        """The same threshold for those members of a batch."""
-        return replace(self, denoiser=part_of(self.denoiser, index))
 
     def __call__(self, x_t: Tensor, t: Time) -> Prediction:
         pred = self.denoiser(x_t, t)

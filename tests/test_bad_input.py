@@ -465,6 +465,8 @@ first = function(lambda x: x[:, 0])
 slopes = Kind(torch.tensor([1.0, 0.0]), {"None": None, "text": "x", "one": torch.ones(1), "nan": torch.ones(2) * math.nan})
 api(rewards.tilted, mixture=a(MIX), slope=slopes, beta=number(1.0, above=0))
 api(rewards.best_of, x=batch(P), reward=first, n=whole(1))
+below = function(lambda x: -x[:, 0].square())
+api(rewards.accepted, x=batch(P), reward=below, beta=number(1.0, above=0), most=number(0.0), rng=rng())
 api(rewards.best_of_kl, n=whole(4))
 api(
     rewards.particles, denoiser=on_chains, x=batch(P), times=times(TIMES), reward=first, beta=number(1.0, above=0),
@@ -475,6 +477,12 @@ api(
     rewards.dpo_loss, denoiser=denoiser(EXACT), reference=denoiser(EXACT), winner=batch(P), loser=batch(P, (5, 2)),
     t=time_of(3, 20), eps=batch(P, (5, 2)), beta=number(1.0, above=0), weight=number(1.0, above=0),
 )
+chain = {"denoiser": on_chains, "reference": denoiser(EXACT), "x": batch(P), "times": times(TIMES), "reward": first}
+api(rewards.rollout, **chain, beta=number(0.5, least=0), rng=rng())
+step = {"x": batch(P), "t": time_of(10, 20), "to": batch(P, (5, 2)), "s": time_of(5, 20)}
+api(rewards.log_density_of_moves, denoiser=denoiser(EXACT), **step)
+rolled = rewards.rollout(EXACT, EXACT, P, TIMES, lambda x: x[:, 0], rng=seeded(0))
+api(rewards.ddpo_loss, denoiser=denoiser(EXACT), moves=a(rolled), clip=number(0.2, above=0))
 early, late = torch.full((6,), 0.2), torch.full((6,), 0.7)
 moment = lambda good: Kind(good, {"None": None, "text": "x", "a number": 0.5, "few": good[:2], "late": good + 2}, "r|t")
 mean_velocity, at_net = function(lambda z, r, t: z), function(lambda u, z, r, t, v: v)

@@ -266,6 +266,8 @@ CALLS = {
         rewards.tilted(MIX, P[0], 0.5), rewards.best_of(P, FIRST, 2),
         result(rewards.particles(EXACT, P, CHAIN.times(3), FIRST, 0.5, 3, seeded(0))),
         rewards.dpo_loss(EXACT.given(0), EXACT, P, P.flip(0), 5, P.flip(1), 0.5),
+        rewards.ddpo_loss(EXACT, rewards.rollout(EXACT, EXACT.given(0), P, CHAIN.times(3), FIRST, 0.5, seeded(0))),
+        rewards.accepted(P, lambda x: -x[:, 0].square(), 0.5, rng=seeded(0)),
     ),
     "guidance after CFG": lambda: [
         guided(P, 10).x0

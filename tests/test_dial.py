@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from course_lib.widgets.dial import dial
+from course_lib.widgets.dial import Chart, dial
 
 VALUES = [0, 100, 400]
 PICTURES = [torch.full((4, 1, 8, 8), v / 400) for v in VALUES]
@@ -21,7 +21,21 @@ def test_all_travels_in_the_page():
     data = data_of(dial("t", VALUES, {"guide": PICTURES, "edit": PICTURES}, CURVES))
     assert data["values"] == VALUES and data["batch"] == 4 and data["name"] == "t"
     assert [panel["title"] for panel in data["panels"]] == ["guide", "edit"]
-    assert data["curves"] == [["realism", [0.1, 0.5, 1.0]], ["faithfulness", [1.0, None, 0.25]]]
+    curves = [["realism", [0.1, 0.5, 1.0]], ["faithfulness", [1.0, None, 0.25]]]
+    assert data["charts"] == [{"low": 0.0, "high": 1.0, "curves": curves}]
+
+
+def test_charts_stand_one_under_another_each_with_its_scale():
+    charts = [Chart(CURVES), Chart({"accuracy": [96, None, 99.5]}, 95, 100)]
+    assert data_of(dial("t", VALUES, {"edit": PICTURES}, charts))["charts"][1] == {
+        "low": 95,
+        "high": 100,
+        "curves": [["accuracy", [96.0, None, 99.5]]],
+    }
+    with pytest.raises(ValueError, match=r"curves\['accuracy'\] must lie in \[95, 100\], got 3"):
+        Chart({"accuracy": [3, 96, 97]}, 95, 100)
+    with pytest.raises(ValueError, match="low must be below high, got 1 and 1"):
+        Chart(CURVES, 1, 1)
 
 
 def test_the_same_gives_the_same_bytes_and_a_strip_stands_where_no_script_runs():

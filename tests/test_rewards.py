@@ -1,19 +1,33 @@
-"""Rewards: tilted mixtures, best-of-n, particles and Diffusion-DPO against closed forms."""
+"""Rewards: tilted mixtures, rejection, best-of-n, particles, Diffusion-DPO and DDPO against closed forms."""
 
+import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from course_lib.datasets.points import pair, ring
 from course_lib.denoisers import ExactDenoiser, Network
-from course_lib.methods.rewards import best_of, best_of_kl, dpo_loss, particles, resample, tilted
+from course_lib.methods.rewards import (
+    accepted,
+    best_of,
+    best_of_kl,
+    ddpo_loss,
+    dpo_loss,
+    log_density_of_moves,
+    particles,
+    resample,
+    rollout,
+    tilted,
+)
 from course_lib.metrics import sliced_wasserstein
 from course_lib.mixtures import GaussianMixture
 from course_lib.nets.mlp import MLP
 from course_lib.process import DDPM, randn, seeded
-from course_lib.samplers import ddim, ddpm, result
+from course_lib.samplers import ddim, ddpm, result, sample
 from course_lib.schedules import cosine_beta
+from course_lib.training import denoising_loss, train
 
 CHAIN = DDPM(cosine_beta(1000))
 
@@ -41,6 +55,17 @@ def test_the_tilted_mixture_maximises_reward_less_kl():
     best = value(tilted(p, slope, beta))
     assert abs(best - beta * log_z) < 0.01
     assert all(value(other) < best - 0.02 for other in (p, tilted(p, slope, 2 * beta), tilted(p, slope, beta / 2)))
+
+
+def test_rejection_samples_the_optimum():
+    """Of a linear reward it is the tilted mixture; of -x^2, a Gaussian times a Gaussian."""
+    x = pair().sample(200_000, seeded(0))[0]
+    linear = accepted(x, lambda x: -x[:, 0], 0.5, float(-x.min()), seeded(1))
+    assert sliced_wasserstein(linear, tilted(pair(), torch.tensor([-1.0]), 0.5).sample(20_000, seeded(2))[0], 1) < 0.1
+    spot = GaussianMixture(1.0, [[0.5]], 0.4).sample(200_000, seeded(3))[0]
+    kept = accepted(spot, lambda x: -x[:, 0].square(), 0.25, rng=seeded(4)).double()
+    precision = 1 / 0.4**2 + 2 / 0.25
+    assert abs(kept.mean() - 0.5 / 0.4**2 / precision) < 0.005 and abs(kept.std() - precision**-0.5) < 0.005
 
 
 def test_best_of_n_is_the_largest_of_each_group():
@@ -127,6 +152,92 @@ def test_a_model_that_knows_the_winner_has_the_lower_loss():
     assert better < math.log(2) < worse
 
 
+def test_the_density_of_a_move_is_that_of_ddpm():
+    data, x = ExactDenoiser(ring(), CHAIN), randn(5, 2, rng=seeded(0))
+    moved = torch.stack([list(ddpm(data, x, torch.tensor([600, 400]), seeded(k)))[-1].x for k in range(2000)])
+    of = torch.distributions.Normal(moved.mean(0), moved.std(0))
+    found = log_density_of_moves(data, x, torch.full((5,), 600), moved[0], torch.full((5,), 400))
+    assert torch.allclose(found, of.log_prob(moved[0]).sum(1), atol=0.3)
+    assert torch.allclose(found, log_density_of_moves(data, x, 600, moved[0], 400), atol=1e-5)
+
+
+def test_at_the_optimum_all_returns_of_a_trajectory_are_equal():
+    """r - beta log p* / p is beta log Z for every trajectory: nothing is left to gain."""
+    beta, data, reward = 0.5, ExactDenoiser(pair(), CHAIN), lambda x: -x[:, 0]
+    best = ExactDenoiser(tilted(pair(), torch.tensor([-1.0]), beta), CHAIN)
+    noise, times = randn(500, 1, rng=seeded(0)).double(), CHAIN.times(500)
+
+    def spread(model):
+        """The standard deviation of the returns of whole trajectories, over that of the rewards."""
+        moves = rollout(model, data, noise, times, reward, beta, seeded(1))
+        change = moves.log_prob - log_density_of_moves(data, moves.x, moves.t, moves.to, moves.s)
+        samples = list(ddpm(model, noise, times, seeded(1)))[-1].x
+        return float((reward(samples) - beta * change.view(499, 500).sum(0)).std() / reward(samples).std())
+
+    assert spread(best) < 0.15 < 0.9 < spread(data)
+
+
+def test_the_advantage_of_a_move_is_its_return_normalised():
+    data, other = ExactDenoiser(ring(), CHAIN), ExactDenoiser(ring(std=0.2), CHAIN)
+    noise, times, reward = randn(40, 2, rng=seeded(0)), CHAIN.times(6), lambda x: -x[:, 1].square()
+    made = list(ddpm(data, noise, times, seeded(1)))[-1].x
+    plain = rollout(data, other, noise, times, reward, rng=seeded(1))
+    value = reward(made) - reward(made).mean()
+    each = plain.advantage.view(5, 40)  # six moves, of which the last has no noise
+    assert torch.allclose(each, each[:1].expand(5, -1)) and torch.allclose(each[0] * (value / each[0])[0], value, atol=1e-5)
+    moves = rollout(data, other, noise, times, reward, 0.3, seeded(1))
+    change = (moves.log_prob - log_density_of_moves(other, moves.x, moves.t, moves.to, moves.s)).view(5, 40)
+    returns = torch.stack([reward(made) - 0.3 * change[k:].sum(0) for k in range(5)])
+    want = (returns - returns.mean(1, keepdim=True)) / returns.std()
+    assert torch.allclose(moves.advantage.view(5, 40), want, atol=1e-4)
+
+
+def _moves(**changed):
+    torch.manual_seed(0)
+    network = Network(MLP(dim=2, width=8, depth=1), CHAIN, "v")
+    moves = rollout(network, network, randn(20, 2, rng=seeded(0)), CHAIN.times(5), lambda x: -x[:, 1].square(), rng=seeded(1))
+    return network, replace(moves, **{key: change(getattr(moves, key)) for key, change in changed.items()})
+
+
+def _gradient(network, loss):
+    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(network.net.parameters()), allow_unused=False)])
+
+
+def test_before_the_first_step_the_loss_has_the_gradient_of_the_score_function():
+    network, moves = _moves()
+    log_prob = log_density_of_moves(network, moves.x, moves.t, moves.to, moves.s)
+    want = _gradient(network, -(moves.advantage * log_prob).mean())
+    assert torch.allclose(_gradient(network, ddpo_loss(network, moves)), want, atol=1e-5) and want.norm() > 0.01
+
+
+@pytest.mark.parametrize("shift, sign, moving", [(-1, 1, False), (-1, -1, True), (1, -1, False), (1, 1, True)])
+def test_a_ratio_beyond_the_clip_has_no_gradient_where_it_gains(shift, sign, moving):
+    """The old log-density is 1 lower or higher than the new: the ratio is e or 1 / e."""
+    network, moves = _moves(log_prob=lambda v: v + shift, advantage=lambda a: sign * torch.ones_like(a))
+    assert (float(_gradient(network, ddpo_loss(network, moves)).norm()) > 1e-3) is moving
+
+
+def test_ddpo_with_kl_moves_a_model_towards_the_optimum():
+    """From the reference itself: a few rounds, on the line."""
+    torch.manual_seed(0)
+    rng, reference = seeded(0), Network(MLP(dim=1, width=32, depth=2), CHAIN, "v")
+    for _ in train(lambda: denoising_loss(reference, pair().sample(256, rng)[0], rng), reference.net, 300, lr=4e-3):
+        pass
+    want = tilted(pair(), torch.tensor([-1.0]), 0.5).sample(4000, rng)[0]
+    far = lambda net: sliced_wasserstein(
+        sample(net, randn(2000, 1, rng=seeded(1)), 20, ddpm, batch=2000, rng=seeded(2)), want, 1
+    )
+    before, network = far(reference), Network(copy.deepcopy(reference.net), CHAIN, "v")
+    adam = torch.optim.Adam(network.net.parameters(), lr=2e-3)
+    for _ in range(15):
+        moves = rollout(network, reference, randn(200, 1, rng=rng), CHAIN.times(20), lambda x: -x[:, 0], 0.5, rng)
+        for index in torch.randperm(len(moves.t), generator=rng).chunk(4):
+            adam.zero_grad()
+            ddpo_loss(network, moves.part(index)).backward()
+            adam.step()
+    assert far(network) < 0.5 * before
+
+
 def test_bad_input_is_one_line():
     x = randn(6, 2, rng=seeded(0))
     with pytest.raises(ValueError, match="n must divide the batch 6, got 4"):
@@ -135,6 +246,10 @@ def test_bad_input_is_one_line():
         best_of(x, lambda x: x, 2)
     with pytest.raises(ValueError, match=r"slope must be \(2,\), got shape \(1,\)"):
         tilted(ring(), torch.tensor([1.0]), 1.0)
+    with pytest.raises(ValueError, match="most must be the largest reward or more, got 0 beside a reward of 1"):
+        accepted(x, lambda x: x.new_ones(len(x)), 1.0)
+    with pytest.raises(ValueError, match="the number of moves must be at least 2, got 1"):
+        rollout(ExactDenoiser(ring(), CHAIN), ExactDenoiser(ring(), CHAIN), x, CHAIN.times(1), lambda x: x[:, 0])
     with pytest.raises(ValueError, match="beta must be positive, got 0"):
         next(iter(particles(ExactDenoiser(ring(), CHAIN), x, CHAIN.times(5), lambda x: x[:, 0], 0)))
     assert result(ddim(ExactDenoiser(ring(), CHAIN), x, CHAIN.times(5))).shape == (6, 2)

@@ -1,4 +1,4 @@
-"""Rewards: search at sampling time, and training on preferences, beside the optimum that is known for a Gaussian mixture.
+"""Rewards: search at sampling time, training on preferences and on the reward itself, beside the optimum, which is known.
 
 A reward is a function from clean samples x0 (B, ...) to numbers (B,). For a model p and a strength beta > 0 the density that
 maximises the mean reward less beta times the KL divergence from p is p(x) exp(r(x) / beta) / Z.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from course_lib import validate
 from course_lib.denoisers import Denoiser
 from course_lib.mixtures import GaussianMixture
 from course_lib.process import DDPM, Time, rand, randn_like
-from course_lib.samplers import Step, at_both_ends, moves
+from course_lib.samplers import Step, at_both_ends, ddpm, moves
 
 Reward = Callable[[Tensor], Tensor]
 
@@ -36,6 +37,19 @@ def tilted(mixture: GaussianMixture, slope: Tensor, beta: float) -> GaussianMixt
     log_weight = mixture.weights.log() + mixture.means @ u + mixture.stds**2 * u.square().sum() / 2
     means = mixture.means + mixture.stds[:, None] ** 2 * u
     return GaussianMixture(log_weight.softmax(0), means, mixture.stds, mixture.labels)
+
+
+def accepted(x: Tensor, reward: Reward, beta: float, most: float = 0.0, rng: torch.Generator | None = None) -> Tensor:
+    """Samples (A, ...) of the optimum p exp(r / beta) / Z, of samples x (B, ...) of p: rejection sampling. von Neumann 1951.
+
+    Each is kept with probability exp((r - most) / beta), where `most` is what the reward is at most. They are exact for every
+    reward, but A may be 0. Raises ValueError where a reward is larger than `most`.
+    """
+    value = _rewards(reward, validate.batch("x", x))
+    if value.max() > validate.finite("most", most):
+        raise ValueError(f"most must be the largest reward or more, got {most:g} beside a reward of {value.max():g}")
+    chance = ((value - most) / validate.positive("beta", beta)).exp()
+    return x[(rand(len(x), rng=rng) < chance.cpu()).to(x.device)]
 
 
 def best_of(x: Tensor, reward: Reward, n: int) -> Tensor:
@@ -136,6 +150,82 @@ def dpo_loss(
         return error(denoiser) - before
 
     return -logsigmoid(-beta * validate.positive("weight", weight) * (gain(winner) - gain(loser))).mean()
+
+
+@dataclass(frozen=True, eq=False)
+class Moves:
+    """Moves of DDPM from x (N, ...) at times t (N,) to `to` (N, ...) at s (N,): each a Gaussian, with variance above 0.
+
+    `log_prob` (N,) is the logarithm of their density under the model that made them, and `advantage` (N,) says how good they
+    were, 0 on average.
+    """
+
+    x: Tensor
+    t: Tensor
+    to: Tensor
+    s: Tensor
+    log_prob: Tensor
+    advantage: Tensor
+
+    def part(self, index: Tensor | slice) -> Moves:
+        """Those of the moves."""
+        return Moves(*(getattr(self, field.name)[index] for field in fields(self)))
+
+
+@torch.no_grad()
+def rollout(
+    denoiser: Denoiser,
+    reference: Denoiser,
+    x: Tensor,
+    times: Tensor,
+    reward: Reward,
+    beta: float = 0.0,
+    rng: torch.Generator | None = None,
+) -> Moves:
+    """DDPM from noise x (B, ...) over n times that end at 0, as (n - 1) B moves with advantages: what DDPO trains on.
+
+    With beta = 0, Black et al. 2023: the advantage of each move is the reward of its sample, normalised. With beta > 0 the
+    return of a move is the reward less beta times log p_theta / p_reference of this move and all later ones. Its mean gradient
+    is that of the mean reward less beta times the sum of the moves' KL divergences, the objective of Fan et al. 2023. The
+    last move adds no noise, so it has no density, and is left out. Raises ValueError for fewer than two moves.
+    """
+    validate.instance("reference", reference, Denoiser)
+    steps = list(ddpm(denoiser, x, times, rng))
+    n, value = len(steps) - 2, _rewards(reward, steps[-1].x)
+    validate.at_least("the number of moves", n + 1, 2)
+    validate.finite("beta", beta, 0)
+    at = torch.tensor([step.t for step in steps[:-1]], device="cpu", dtype=torch.long)[:, None].expand(-1, len(x))
+    states = torch.stack([step.x for step in steps[:-1]])  # (n + 1, B, ...)
+    x, t, to, s = (v.flatten(0, 1) for v in (states[:-1], at[:-1], states[1:], at[1:]))
+    log_prob = log_density_of_moves(denoiser, x, t, to, s)
+    change = (log_prob - log_density_of_moves(reference, x, t, to, s)).view(n, -1)
+    returns = value - beta * change.flip(0).cumsum(0).flip(0)  # (n, B)
+    advantage = (returns - returns.mean(1, keepdim=True)) / returns.std().clamp(min=1e-8)
+    return Moves(x, t, to, s, log_prob, advantage.flatten())
+
+
+def ddpo_loss(denoiser: Denoiser, moves: Moves, clip: float = 0.2) -> Tensor:
+    """The loss () of DDPO with importance sampling, for moves of an earlier state of the denoiser. Black et al. 2023.
+
+    -min(ratio A, clipped ratio A), where A is the advantage, ratio the move's density over what it was, and clipped to
+    1 - clip .. 1 + clip. Where the denoiser has not changed yet, the gradient is that of the score function, A grad log p.
+    """
+    validate.instance("moves", moves, Moves)
+    validate.positive("clip", clip)
+    ratio = (log_density_of_moves(denoiser, moves.x, moves.t, moves.to, moves.s) - moves.log_prob).exp()
+    return -torch.minimum(ratio * moves.advantage, ratio.clamp(1 - clip, 1 + clip) * moves.advantage).mean()
+
+
+def log_density_of_moves(denoiser: Denoiser, x: Tensor, t: Time, to: Tensor, s: Time) -> Tensor:
+    """log p(x_s = to | x_t = x) (B,) of the moves of `ddpm`: x and to (B, ...), t > s > 0 numbers or (B,)."""
+    validate.instance("denoiser", denoiser, Denoiser)
+    validate.like("to", to, "x", validate.batch("x", x))
+    pred = denoiser(x, t)
+    (a_t, b_t), (a_s, b_s) = (denoiser.process.coefficients(u, x) for u in (t, s))
+    sigma = b_s / b_t * (1 - (a_t / a_s).square()).sqrt()
+    mean = a_s * pred.x0 + (b_s.square() - sigma.square()).sqrt() * pred.eps
+    each = -((to - mean) / sigma).square() / 2 - sigma.log() - math.log(2 * math.pi) / 2
+    return each.flatten(1).sum(1)
 
 
 def _rewards(reward: Reward, x: Tensor) -> Tensor:

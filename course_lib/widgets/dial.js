@@ -3,13 +3,14 @@ import { after, clamp, clearCanvas, drag, keepKeys, make, pointerOn, stage, tip 
 import { picturePanels } from "./panels.js";
 
 /** @typedef {[name: string, values: (number | null)[]]} Curve */
+/** @typedef {{ low: number, high: number, curves: Curve[] }} Chart */
 /**
  * @typedef {object} Film
  * @property {string} name
  * @property {number[]} values
  * @property {number} batch
  * @property {import("./panels.js").Sheet[]} panels
- * @property {Curve[]} curves
+ * @property {Chart[]} charts
  */
 
 const DASHES = [[], [14, 8], [3, 7]]; // curves differ by more than their colour
@@ -30,17 +31,18 @@ export async function mount(root, film) {
   const canvases = film.panels.map(({ title }) => make("canvas", { role: "img", "aria-label": title }));
   const figures = film.panels.map(({ title }, k) => make("figure", {}, make("figcaption", {}, title), canvases[k]));
   const status = make("output");
-  const legend = film.curves.map(([name], k) => make("output", { class: `key key${k}` }, name));
-  const chart = make("canvas", { class: "chart", role: "img", "aria-label": film.curves.map(([name]) => name).join(", ") });
+  const legends = film.charts.map(({ curves }) => curves.map(([name], k) => make("output", { class: `key key${k}` }, name)));
+  const charts = film.charts.map(({ curves }) =>
+    make("canvas", { class: "chart", role: "img", "aria-label": curves.map(([name]) => name).join(", ") }),
+  );
   const slider = make("input", { type: "range", min: 0, max: last, step: 1, value: 0, "aria-label": film.name });
   root.querySelector(".strip").replaceWith(
     make("div", { class: "panels", style: `--panels: ${figures.length}` }, ...figures),
-    make("div", { class: "legend" }, status, ...legend),
-    chart,
+    ...charts.flatMap((chart, c) => [make("div", { class: "legend" }, ...(c ? [] : [status]), ...legends[c]), chart]),
     slider,
     tip(
-      `Drag the slider, the curves or a panel. Click a picture (or press Enter) to see it large, again for all. Curves run from 0
-        to 1; dots mark the chosen ${film.name}.`,
+      `Drag the slider, the curves or a panel. Click a picture (or press Enter) to see it large, again for all. Curves run from
+        ${film.charts.map(({ low, high }) => `${low} to ${high}`).join(", those below from ")}; dots mark the chosen ${film.name}.`,
       reset,
     ),
   );
@@ -54,28 +56,30 @@ export async function mount(root, film) {
 
   function draw(/** @type {import("./page.js").Colours} */ colours) {
     canvases.forEach((canvas, k) => pictures.draw(clearCanvas(canvas, colours, pictures.ratio(k)), k, now, chosen));
-    drawChart(clearCanvas(chart, colours));
+    charts.forEach((chart, c) => drawChart(clearCanvas(chart, colours), film.charts[c]));
     status.textContent = describe(now);
-    film.curves.forEach(([name, values], k) => (legend[k].textContent = `${name} ${figure(values[now])}`));
+    film.charts.forEach(({ curves }, c) =>
+      curves.forEach(([name, values], k) => (legends[c][k].textContent = `${name} ${figure(values[now])}`)),
+    );
     slider.valueAsNumber = now;
-    slider.setAttribute("aria-valuetext", [describe(now), ...legend.map((key) => key.textContent)].join(", "));
+    slider.setAttribute("aria-valuetext", [describe(now), ...legends.flat().map((key) => key.textContent)].join(", "));
     root.dataset.at = String(now);
   }
 
-  function drawChart(/** @type {import("./page.js").Context} */ ctx) {
+  function drawChart(/** @type {import("./page.js").Context} */ ctx, /** @type {Chart} */ { low, high, curves }) {
     const { width, height, pixelRatio: unit, ink, blue, orange } = ctx;
     /** @type {(i: number, value: number) => [number, number]} */
     const at = (i, value) => [
       (INSET + position(i) * (width / unit - 2 * INSET)) * unit,
-      height - 12 * unit - value * (height - 24 * unit),
+      height - 12 * unit - ((value - low) / (high - low)) * (height - 24 * unit),
     ];
-    for (const value of [0, 0.5, 1]) {
+    for (const value of [low, (low + high) / 2, high]) {
       const [, y] = at(0, value);
       Object.assign(ctx, { globalAlpha: 0.25, lineWidth: unit, strokeStyle: ink }).stroke(new Path2D(`M 0 ${y} H ${width}`));
     }
     ctx.globalAlpha = 1;
-    Object.assign(ctx, { lineWidth: 2 * unit }).stroke(new Path2D(`M ${at(now, 0)[0]} 0 V ${height}`));
-    film.curves.forEach(([, values], k) => {
+    Object.assign(ctx, { lineWidth: 2 * unit }).stroke(new Path2D(`M ${at(now, low)[0]} 0 V ${height}`));
+    curves.forEach(([, values], k) => {
       const colour = [blue, orange, ink][k];
       const path = new Path2D();
       values.forEach((value, i) => value !== null && path.lineTo(...at(i, value)));
@@ -112,14 +116,14 @@ export async function mount(root, film) {
       view.draw();
     });
   });
-  const toValue = (/** @type {PointerEvent} */ event) => {
+  const toValue = (/** @type {HTMLElement} */ chart) => (/** @type {PointerEvent} */ event) => {
     const width = chart.clientWidth;
     const where = (pointerOn(chart, event)[0] * width - INSET) / (width - 2 * INSET);
     const distances = film.values.map((_, i) => Math.abs(position(i) - where));
     seek(distances.indexOf(Math.min(...distances)));
   };
-  drag(chart, toValue, toValue);
-  for (const canvas of [...canvases, chart]) // whose keys are the slider's
+  charts.forEach((chart) => drag(chart, toValue(chart), toValue(chart)));
+  for (const canvas of [...canvases, ...charts]) // whose keys are the slider's
     canvas.addEventListener("click", () => slider.focus({ preventScroll: true }));
   slider.addEventListener("input", () => seek(slider.valueAsNumber));
   root.addEventListener("keydown", (event) => {
