@@ -568,6 +568,16 @@ def test_a_students_edition_has_no_answer_and_the_instructors_has_all(tmp_path):
     assert '"image/png"' in other.read_text() and "Mistakes known by name" in other.read_text()
 
 
+def test_the_notes_are_in_the_instructors_edition_alone(tmp_path):
+    (stored,) = lessons("00")
+    edition(tmp_path, "00")
+    notes = (tmp_path / "instructor/notes/00.md").read_text(encoding="utf-8")
+    assert "{{" not in notes and "sets of 500" in " ".join(notes.split())
+    assert "](notes/00.md)" in (tmp_path / "instructor" / stored.name).read_text(encoding="utf-8")
+    assert not [path for path in (tmp_path / "students").rglob("*") if "notes" in path.name]
+    assert "notes/00.md" not in (tmp_path / "students" / stored.name).read_text(encoding="utf-8")
+
+
 def test_an_edited_notebook_is_never_overwritten(tmp_path):
     (stored,) = lessons("14")
     assert {what for _, what in edition(tmp_path, "14")} == {"wrote"}

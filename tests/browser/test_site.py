@@ -81,7 +81,8 @@ def test_a_query_stands_in_the_address_and_enter_opens_what_comes_first(folder, 
 
 def test_every_link_leads_to_a_page_of_the_site_or_is_plainly_outside(folder):
     pages = {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in folder.rglob("*.html")}
-    others = {"index.html", "playground.html", "claims.html", "words.html", "papers.html", "search.html"}
+    others = {"index.html", "playground.html", "claims.html", "words.html", "papers.html", "paths.html", "search.html"}
+    others |= {f"notes_{path.stem}.html" for path in (NOTEBOOKS / "notes").glob("*.md")}
     lessons = {name.replace(".ipynb", ".html") for name in written().values()}
     assert pages.keys() == others | lessons | set(api.pages("", ""))
     for name, html in pages.items():
@@ -249,15 +250,29 @@ def test_by_keyboard_the_first_page_leads_past_its_widget_to_search_and_lessons(
     assert page.evaluate("document.activeElement.className") == "card" and not page.errors
 
 
+def test_the_index_leads_to_the_notes_whose_plan_leads_into_the_lesson(folder, open_page):
+    page = open_page(folder / "index.html")
+    assert page.locator(".notes a").count() == len(written()) and page.locator('a[href="paths.html"]').count() == 1
+    page.locator(".notes a").get_by_text("02 The epsilon loss").click()
+    page.wait_for_url("**/notes_02.html")
+    text = page.locator("main").inner_text()
+    assert text.startswith("Notes: 02 The epsilon loss") and "{{" not in text and "0.177" in text
+    plan = page.locator("table").first
+    assert plan.locator("tr").count() == 9 and plan.locator("tr:not(:first-child) td:last-child:not(:has(a))").count() == 0
+    plan.get_by_text("How low can the loss go?").click()
+    page.wait_for_url("**/02_epsilon_loss.html#How-low-can-the-loss-go*")
+    assert not page.errors
+
+
 @pytest.mark.parametrize("width", [683, 320])  # a small laptop at 200 %, and what WCAG asks for at 400 %
 def test_enlarged_pages_need_no_sideways_scrolling(width, folder, open_page):
-    for name in ("index", "14_ddim", "18_consistency", "20_ethics"):
+    for name in ("index", "14_ddim", "18_consistency", "20_ethics", "notes_02", "paths"):
         page = open_page(folder / f"{name}.html", viewport={"width": width, "height": 384}, device_scale_factor=2)
         page.wait_for_timeout(300)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
 
 
-@pytest.mark.parametrize("name", ["index", "playground", "claims", *READ])
+@pytest.mark.parametrize("name", ["index", "playground", "claims", "paths", "notes_00", "notes_02", *READ])
 def test_axe_finds_nothing_by_day_or_by_night(name, folder, open_page, axe):
     page = open_page(folder / f"{name}.html")
     for widget in page.locator(".course-widget:not(.course-guess)").all():

@@ -172,3 +172,17 @@ def test_the_notes_are_in_a_second_window(slides):
     while not slides.locator(".slide.now .question").count():
         notes.keyboard.press("PageDown")
     assert "10 steps of DDIM: for which share of noises" in words() and not slides.errors
+
+
+def test_the_second_window_has_the_instructors_notes_of_the_slide_and_the_hall_does_not_see_them(slides):
+    turn_to(slides, ".course-player")
+    with slides.expect_popup() as opened:
+        slides.keyboard.press("n")
+    words = lambda: opened.value.locator("body").inner_text()
+    assert "At the slider" in words() and "t = 600 and t = 400: under DDIM" in words()
+    while "Plan, " not in words():
+        slides.keyboard.press("PageUp")
+    assert "Plan, 6 min" in words() and "the circle that can be dragged" in words()
+    while "Misunderstanding" not in words():
+        slides.keyboard.press("PageDown")
+    assert "At the slider" not in slides.locator("main").inner_text() and not slides.errors

@@ -10,6 +10,7 @@ from course_lib import validate
 from course_lib.files import NOTEBOOKS, write_atomically
 from course_lib.teaching import checks
 from course_lib.teaching.classroom.exercises import CHECKED, SOLUTION, Exercise, in_notebook, lessons
+from course_lib.teaching.publish import claim_table, notes
 
 OUTPUTS = ("keep", "clear")
 ANSWERS = "from your instructor, after the due date"
@@ -34,14 +35,23 @@ def edition(
             raise ValueError(f"{name} must be a line of text, got {text!r}")
     paths = lessons(wanted, folder)
     done = [_write(out / "students" / page.name, page.read_text(encoding="utf-8")) for page in sorted(folder.glob("*.md"))]
+    claims = {made.id: made for made in claim_table.gather(lessons(None, folder))}
     for path in paths:
+        said = notes.stored(path.name[:2], folder)
+        if said:
+            done.append(_write(out / "instructor" / _notes_file(path.name), said.filled(claims).text))
         notebook, each = json.loads(path.read_text(encoding="utf-8")), in_notebook(path)
         for kind, made in (
             ("students", for_students(notebook, each, due, outputs, answers)),
-            ("instructor", for_instructor(notebook, each)),
+            ("instructor", for_instructor(notebook, each, _notes_file(path.name) if said else None)),
         ):
             done.append(_write(out / kind / path.name, json.dumps(made, indent=1, ensure_ascii=False) + "\n"))
     return done
+
+
+def _notes_file(name: str) -> str:
+    """Where the notes of the notebook of this name are, in the instructor's edition."""
+    return f"notes/{name[:2]}.md"
 
 
 def _write(path: Path, text: str) -> tuple[Path, str]:
@@ -79,8 +89,11 @@ def _first_cell(exercises: list[Exercise], due: str | None) -> str:
     return "\n".join(lines)
 
 
-def for_instructor(notebook: dict, exercises: list[Exercise]) -> dict:
-    """A copy of a stored notebook, outputs kept, with the answer's source, points and minutes under each exercise."""
+def for_instructor(notebook: dict, exercises: list[Exercise], said: str | None = None) -> dict:
+    """A copy of a stored notebook, outputs kept, with the answer's source, points and minutes under each exercise.
+
+    Where `said` is the address of the lesson's notes, a link to them stands under the title.
+    """
     made, known = deepcopy(notebook), {exercise.name: exercise for exercise in exercises}
     for cell in made["cells"]:
         found = SOLUTION.fullmatch("".join(cell["source"]).strip())
@@ -90,6 +103,9 @@ def for_instructor(notebook: dict, exercises: list[Exercise]) -> dict:
             mistakes = "".join(f"\n- {says}" for says in _check(exercise.name).mistakes)
             text = f"{head}\n\n```python\n{checks.solution(exercise.name).text}\n```\n\nMistakes known by name:\n{mistakes}"
             become_text(cell, text)
+    if said:
+        link = f"**For the instructor**: [notes on this lesson]({said}), with a plan and exam questions."
+        made["cells"].insert(1, {"cell_type": "markdown", "id": "notes", "metadata": {}, "source": link})
     return made
 
 

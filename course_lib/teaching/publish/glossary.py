@@ -9,6 +9,8 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
+from course_lib.teaching.publish.text import below
+
 TERM = re.compile(r"^- \*\*([^*]+)\*\*: (.+(?:\n  .+)*)$", re.MULTILINE)
 
 
@@ -23,9 +25,7 @@ class Term:
 
 def section(notebook: NotebookNode, heading: str) -> str:
     """The Markdown below a heading of the second level, up to the next one; empty where a lesson has no such heading."""
-    text = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    return found[1] if found else ""
+    return below("\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown"), heading)
 
 
 def terms(notebook: NotebookNode, lesson: str) -> list[Term]:

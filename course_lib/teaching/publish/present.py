@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from html import escape
 from pathlib import Path
@@ -12,6 +13,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
 from course_lib.files import WORK, write_atomically
+from course_lib.teaching.publish import claim_table, notes
 from course_lib.teaching.publish.build import questions
 from course_lib.teaching.publish.export import page
 from course_lib.widgets.page import bundle
@@ -49,13 +51,24 @@ def without_status(notebook: NotebookNode) -> NotebookNode:
     return notebook
 
 
+def speaker_notes(source: Path, slides: NotebookNode) -> dict[str, list[tuple[str, str]]]:
+    """What the lesson's notes for instructors say, by the ids of the slides' cells; empty where it has no notes."""
+    found = notes.stored(source.stem[:2], source.parents[1])
+    every = claim_table.gather(sorted(source.parents[1].glob("[0-9][0-9]_*.ipynb"))) if found else ()
+    return notes.of_cells(found, slides, {made.id: made for made in every}) if found else {}
+
+
 def present(source: Path, folder: Path = WORK / "build") -> Path:
     """The path of the slides of a source's stored notebook: one self-contained page, whose key `?` shows its keys."""
     notebook = nbformat.read(source.parents[1] / f"{source.stem}.ipynb", as_version=4)
     style = (HERE / "present.css").read_text(encoding="utf-8")
-    html = page(without_status(split_at_headings(notebook)))
-    for cell, question in questions(source).items() if source.is_file() else ():
-        html = html.replace(f'id="cell-id={cell}"', f'id="cell-id={cell}" data-ask="{escape(question)}"', 1)
+    slides = without_status(split_at_headings(notebook))
+    html = page(slides)
+    asked = questions(source) if source.is_file() else {}
+    said = {cell: json.dumps(pairs) for cell, pairs in speaker_notes(source, slides).items()}
+    for name, texts in (("ask", asked), ("notes", said)):
+        for cell, text in texts.items():
+            html = html.replace(f'id="cell-id={cell}"', f'id="cell-id={cell}" data-{name}="{escape(text)}"', 1)
     html = html.replace("</head>", f"<style>{style}</style>\n{MARK}\n</head>", 1)
     head, _, tail = html.rpartition("</body>")
     script = SCRIPT.format(modules=bundle("present", HERE))

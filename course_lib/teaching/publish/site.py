@@ -19,7 +19,7 @@ from nbconvert.filters.markdown_mistune import MarkdownWithMath
 
 from course_lib.files import NOTEBOOKS, WORK, write_atomically
 from course_lib.teaching.course_map import LESSONS, course_map
-from course_lib.teaching.publish import address, api, claim_table, glossary, papers, search
+from course_lib.teaching.publish import address, api, claim_table, glossary, notes, papers, search
 from course_lib.teaching.publish.equations import Renderer
 from course_lib.teaching.publish.export import page
 from course_lib.teaching.publish.first_page import SCRIPT, first_page
@@ -27,13 +27,12 @@ from course_lib.teaching.publish.lessons import Lesson, lesson_of
 from course_lib.teaching.publish.links import Linker, Target
 from course_lib.teaching.publish.playground import playground
 from course_lib.teaching.publish.reading import for_readers
-from course_lib.teaching.publish.text import plain
+from course_lib.teaching.publish.text import DIFFICULTY, plain
 from course_lib.widgets.page import script_json
 
 HERE = Path(__file__).parent / "page"
 MAX_BYTES = 15_000_000
 """The largest page in bytes: a phone must be able to open it."""
-DIFFICULTY = re.compile(r"\s*\(difficulty[^()]*\)\Z")
 HEADING = re.compile(r'<h([23]) id="([^"]+)">(.*?)<a class="anchor-link"', re.DOTALL)
 EQUATION = re.compile(r'<svg aria-label="([^"]*)".*?</svg>', re.DOTALL)
 
@@ -48,6 +47,7 @@ def site(folder: Path = WORK / "build/site", notebooks: Path = NOTEBOOKS) -> Pat
         tuple(papers.papers({lesson.number: lesson.notebook.cells[0].source for lesson in lessons})),
         api.index(),
     )
+    claims = {made.id: made for made in claim_table.gather(paths)}
     cells = {claim: at for lesson in lessons for claim, at in lesson.claims}
     of_claim = lambda claim: f"[{claim.lesson[:2]}]({cells[claim.id]})"
     pages = {"claims.html": _plain_page("The claims", _markdown(claim_table.page(paths, of_claim)))}
@@ -57,7 +57,12 @@ def site(folder: Path = WORK / "build/site", notebooks: Path = NOTEBOOKS) -> Pat
     pages["words.html"] = _plain_page("Words", _markdown(_words(terms, linker)))
     pages["papers.html"] = _plain_page("Papers", _markdown(_papers(linker, lessons, pages)))
     pages |= api.pages(_file("page.css") + _file("site.css"), _file("site.js"))
-    found = search.entries(lessons, terms, claim_table.gather(paths), cells, linker)
+    found = search.entries(lessons, terms, claims.values(), cells, linker)
+    said = [(lesson, own.filled(claims)) for lesson in lessons if (own := notes.stored(lesson.number, notebooks))]
+    pages |= {f"notes_{own.number}.html": _notes_page(lesson, own, linker) for lesson, own in said}
+    if (study_paths := notebooks / "PATHS.md").exists():
+        text = study_paths.read_text(encoding="utf-8")
+        pages["paths.html"] = _plain_page("Study paths", _markdown(linker.markdown(text, "")))
     search_form = _render("search.html.j2", entries=script_json(found), script=_file("search.js"))
     pages["search.html"] = _plain_page("Search", search_form)
     first, pages[SCRIPT] = first_page(lessons[0].href)
@@ -66,6 +71,8 @@ def site(folder: Path = WORK / "build/site", notebooks: Path = NOTEBOOKS) -> Pat
         first=first,
         lessons=lessons,
         parts=LESSONS,
+        notes=[(own.number, lesson.title) for lesson, own in said],
+        paths="paths.html" in pages,
         address=place if place.published else None,
         title="Diffusion models by hand",
         description="A course. Every lesson is a page, with pictures that move under your hand and figures that were measured.",
@@ -90,7 +97,7 @@ def _write(files: Mapping[str, bytes], folder: Path) -> Path:
 def _with_links_to_pages(pages: Mapping[str, str], lessons: list[Lesson]) -> dict[str, str]:
     """The pages with their links to notebooks and tables replaced by links to their pages."""
     links = {f"{lesson.name}.ipynb": lesson.href for lesson in lessons}
-    links |= {"CLAIMS.md": "claims.html", "GLOSSARY.md": "words.html"}
+    links |= {"CLAIMS.md": "claims.html", "GLOSSARY.md": "words.html", "PATHS.md": "paths.html"}
     link = lambda found: f'href="{links.get(found[1], found[1])}'
     return {name: re.sub(r'href="(?:\./)?([0-9]{2}_\w+\.ipynb|[A-Z]+\.md)', link, html) for name, html in pages.items()}
 
@@ -151,6 +158,24 @@ def _papers(linker: Linker, lessons: list[Lesson], pages: Mapping[str, str]) -> 
         where = f" Lesson{'s' * (len(citing) > 1)} {', '.join(citing)}." if citing else ""
         rows.append(f'- <span id="{paper.id}">{paper.authors}</span>: [*{paper.title}*]({paper.search}) ({paper.year}).{where}')
     return "\n".join(["# Papers", "", "Each paper that a lesson names. A title leads to a search for it.", "", *rows])
+
+
+def _notes_page(lesson: Lesson, own: notes.Notes, linker: Linker) -> str:
+    """The page of a lesson's notes for instructors; the headings of its plan and its widgets are links into the lesson."""
+    anchors = {DIFFICULTY.sub("", entry["title"]): entry["at"] for entry in search.sections(lesson)}
+    link = lambda of: f'<a href="{escape(anchors[plain(of)])}">{of}</a>' if plain(of) in anchors else of
+    text = own.text
+    for _, _, where in own.plan():
+        for heading in where:
+            text = re.sub(rf"(?<=[|;] ){re.escape(heading)}(?= ?[|;(])", lambda _, of=heading: link(of), text, count=1)
+    text = re.sub(r"(?<=` in )\*([^*]+)\*", lambda found: link(found[1]), text)
+    rest = text.partition("\n")[2]
+    about = (
+        f"For the instructor of lesson {own.number}. The figures are those of its claims. "
+        "What a class is expected to say was not measured."
+    )
+    title = f"Notes: {own.title}"
+    return _plain_page(title, _markdown(linker.markdown(f"# {title}\n\n{about}\n{rest}", "")))
 
 
 def _plain_page(title: str, content: str) -> str:

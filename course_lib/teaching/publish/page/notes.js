@@ -25,7 +25,7 @@ export function openNotes(onKey) {
 
 /**
  * Shows what the speaker needs of a slide: its title and its minutes, where its slider stands and stops, the question to ask,
- * and the title of the next slide.
+ * what the instructor's notes say of its cells, and the title of the next slide.
  * @param {Element} slide
  * @param {Element | undefined} next
  * @param {string[]} times
@@ -40,6 +40,7 @@ export function showNotes(slide, next, times, slider) {
   /** @type {[title: string, text: string][]} */
   const parts = [["", times.join(" · ")]];
   if (question) parts.push(["Ask", question]);
+  for (const cell of slide.querySelectorAll("[data-notes]")) parts.push(...JSON.parse(/** @type {HTMLElement} */ (cell).dataset.notes));
   if (slider) {
     const { input, stops } = slider;
     parts.push([
