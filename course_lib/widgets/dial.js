@@ -34,7 +34,7 @@ export async function mount(root, film) {
   const chart = make("canvas", { class: "chart", role: "img", "aria-label": film.curves.map(([name]) => name).join(", ") });
   const slider = make("input", { type: "range", min: 0, max: last, step: 1, value: 0, "aria-label": film.name });
   root.querySelector(".strip").replaceWith(
-    make("div", { class: "panels", style: `--panels: ${figures.length}` }, ...figures),
+    make("div", { class: "panels", style: `--panels: ${Math.min(4, figures.length)}` }, ...figures),
     make("div", { class: "legend" }, status, ...legend),
     chart,
     slider,

@@ -347,14 +347,12 @@ def unequal_jobs(seeds) -> list[dict]:
 
 
 def unequal_row(levels: str, term: str, seed: int) -> dict:
-    found = {}
-    for k in (2 * seed + 10, 2 * seed + 11):
-        x = moved(levels, term, k)
-        own = figures(x, UNEQUAL, k) | rounded({"weights": weights_error(x, UNEQUAL)})
-        found = own | {"points": (100 * x).round().int().flatten().tolist()} if not found else found | {"again": own}
-    if seed:
-        del found["points"]
-    return found
+    own, again = (_particles(moved(levels, term, k), k) for k in (2 * seed + 10, 2 * seed + 11))
+    return own | {"again": again}
+
+
+def _particles(x: torch.Tensor, k: int) -> dict:
+    return figures(x, UNEQUAL, k) | rounded({"weights": weights_error(x, UNEQUAL)})
 
 
 def euler(**_) -> list:
