@@ -485,7 +485,18 @@ def table(found: dict) -> str:
         if rows := [r for r in found.get("unequal", []) if (r["levels"], r["term"]) == (levels, term)]:
             means = (sum(r[name] for r in rows) / len(rows) for name in names)
             lines.append(f"| {levels}, {term} | {' | '.join(f'{value:.3f}' for value in means)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *digits_table(found)])
+
+
+def digits_table(found: dict) -> list[str]:
+    names = ("Frechet distance", "map", "class accuracy", "recall")
+    lines = ["| digits | " + " | ".join(f"{name}, {n}" for name in names for n in EVALUATIONS) + " |", "|---|" + "---|" * 12]
+    arms = {"teacher, Euler": found.get("teacher", [])}
+    arms |= {kind: [r for r in found.get("digits", []) if r["kind"] == kind] for kind in DIGIT_KINDS}
+    for kind, rows in arms.items():
+        cells = [f"{mean_of(rows, n, name):.3f}" if str(n) in rows[0] else "" for name in names for n in EVALUATIONS if rows]
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    return lines
 
 
 PARTS = [
