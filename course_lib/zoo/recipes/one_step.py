@@ -188,7 +188,7 @@ FLOW = Recipe(
     "digits by flow matching, the teacher of the models of one step",
     flow_network,
     train_flow,
-    digits_figures,
+    partial(digits_figures, sampler=rectified_flow),
     (1, 16, 16),
     10,
     sampler="rectified_flow",
