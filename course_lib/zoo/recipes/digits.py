@@ -100,7 +100,7 @@ def train_digits(
 def digits_figures(
     network: Network, n: int = 1000, evaluator: Classifier | None = None, folder: Path = FOLDER, sampler: Callable = ddim
 ) -> dict[str, Figure]:
-    """The metrics of n samples of 25 steps of `sampler`, guided (w = 2) and plain (w = 1), by the shipped classifier or `evaluator`."""
+    """The metrics of n samples of 25 steps, guided (w = 2) and plain (w = 1), by the shipped classifier or `evaluator`."""
     evaluator = (evaluator or shipped_net(Classifier(), "classifier", folder)).eval()
     label = torch.arange(n, device="cpu", dtype=torch.long) % 10
     noise = randn(n, 1, 16, 16, rng=seeded(1)).to(device_of(network))
