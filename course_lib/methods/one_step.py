@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -144,7 +144,7 @@ def jump_sampler(denoiser: Denoiser, x: Tensor, times: Tensor) -> Iterator[Step]
 
 def _velocity_of(denoiser: Denoiser) -> Velocity:
     if not isinstance(denoiser, ClassifierFree):
-        network = validate.instance("denoiser", denoiser, Network)
+        network = cast(Network, validate.instance("denoiser", denoiser, Network))
         return AverageVelocity(network.net, network.cond)
     cond, uncond = _velocity_of(denoiser.cond), _velocity_of(denoiser.uncond)
     return cond if denoiser.w == 1 else lambda z, r, t: uncond(z, r, t).lerp(cond(z, r, t), denoiser.w)

@@ -137,13 +137,13 @@ def train_reflow(
 ) -> Iterator[TrainingState]:
     """Trains a student on pairs of noise and the teacher's digit (Heun, 8 steps). Liu et al. 2023, Algorithm 1."""
     teacher = load_teacher("digits_flow", network, flow_network, folder=folder)
-    learner, rng = learner_of(network), seeded(seed)
+    learner, rng, where = learner_of(network), seeded(seed), device_of(network)
     x0, eps, label = flow_pairs(teacher, pairs, 8, rng)
 
     def loss() -> Tensor:
         i = randint(0, pairs, BATCH, rng=rng)
         student = learner.given(label[i]).drop_condition(DROP, rng)
-        return flow_matching_loss(student, *(pair[i].to(device_of(network)) for pair in (x0, eps)), rng)
+        return flow_matching_loss(student, x0[i].to(where), eps[i].to(where), rng)
 
     ema = EMA(learner.net, DECAY, into=network.net)
     return train(loss, learner.net, steps, lr=RATE, seconds=seconds, ema=ema)
@@ -172,8 +172,8 @@ def train_dmd(
         return denoising_loss(of_samples, x, rng)
 
     def loss() -> Tensor:
-        noise, *three = draw()
-        return dmd_loss(*three, noise, rng)
+        noise, generator, of_samples, of_digits = draw()
+        return dmd_loss(generator, of_samples, of_digits, noise, rng)
 
     ema = EMA(learner.net, DECAY, into=network.net)
     return alternate(
