@@ -39,10 +39,10 @@ unequal    DMD of 400 particles in the place of a network, so that the fake scor
 digits-cost  Milliseconds of processor time of a training step of each student of digits, as `cost`, and of the pairs of reflow.
            The steps in course_lib/zoo/recipes/one_step.py are DIGIT_SECONDS over that, rounded to 20: equal processor time.
 digits     The teacher is the shipped rectified flow of digits (`digits_flow`), conditional on the label. Each student is
-           trained by its recipe (course_lib/zoo/recipes/one_step.py) from the teacher's weights, batches of 64, three
+           trained by its recipe (course_lib/zoo/recipes/one_step.py) from the teacher's weights, batches of 32, three
            trainings, and rounded to 8 bits as it ships. All have the teacher's network, whose input is t and t - r.
            - `progressive`: students of 4, 2 and 1 steps, each for a third of the time, the first from 8 Euler steps;
-           - `consistency`: distillation on a grid of 12 times; `reflow`: one round, on 4,000 pairs (8 steps of Heun);
+           - `consistency`: distillation on a grid of 12 times; `reflow`: one round, on 2,000 pairs (8 steps of Heun);
            - `meanflow` and `shortcut`: on digits and noises; the teacher is used as first weights alone;
            - `dmd`: real and fake denoiser from the teacher's weights, no regression term.
            `teacher` is the flow in 1, 2 and 4 Euler steps, and at the end of its own map (20 steps of Heun): three sets of
@@ -125,7 +125,7 @@ FIVE = ("progressive", "consistency", "reflow", "MeanFlow", "shortcut")
 ARMS = (*FIVE, "DMD", "fast time", "tangent (v, 0, 0)")
 LOSSY = [("all", "none"), ("all", "regression"), ("all", "shuffled"), ("low", "none")]
 PARTICLES, MOVES = 400, 400
-DIGIT_KINDS, DIGIT_SECONDS = ("progressive", "consistency", "reflow", "meanflow", "shortcut", "dmd"), 20
+DIGIT_KINDS, DIGIT_SECONDS = ("progressive", "consistency", "reflow", "meanflow", "shortcut", "dmd"), 12
 DRAWN = 80  # points of the lesson's atlas
 
 
@@ -464,8 +464,8 @@ def digits_cost(**_) -> dict:
     trainings = {kind: iter(RECIPES[name].train(RECIPES[name].build(0))) for kind, name in started.items()}
     teacher, begun = models.load("digits_flow", device="cpu"), time.process_time()
     flow_pairs(teacher, 400, 8, seeded(0))
-    pairs = 1000 * (time.process_time() - begun) * 4000 / 400
-    return least_milliseconds(trainings, 8) | {"pairs of reflow": round(pairs)}
+    pairs = 1000 * (time.process_time() - begun) * 2000 / 400
+    return least_milliseconds(trainings, 4) | {"pairs of reflow": round(pairs)}
 
 
 def mean_of(rows: list[dict], n: int, name: str) -> float:

@@ -36,7 +36,7 @@ from course_lib.zoo.recipes.digits import digits_figures
 from course_lib.zoo.recipes.distillation import DROP, batches, load_teacher, older_weights, student_figures
 from course_lib.zoo.recipes.recipe import Recipe, learner_of
 
-BATCH, RATE, DECAY = 64, 2e-3, 0.998  # of all students
+BATCH, RATE, DECAY = 32, 2e-3, 0.998  # of all students
 BatchLoss = Callable[[Network, Tensor], Tensor]
 
 
@@ -133,7 +133,7 @@ def flow_pairs(teacher: Network, n: int, moves: int, rng: torch.Generator) -> tu
 
 
 def train_reflow(
-    network: Network, seconds: float | None = None, seed: int = 0, *, steps: int, pairs: int = 4000, folder: Path = FOLDER
+    network: Network, seconds: float | None = None, seed: int = 0, *, steps: int, pairs: int = 2000, folder: Path = FOLDER
 ) -> Iterator[TrainingState]:
     """Trains a student on pairs of noise and the teacher's digit (Heun, 8 steps). Liu et al. 2023, Algorithm 1."""
     teacher = load_teacher("digits_flow", network, flow_network, folder=folder)
@@ -214,7 +214,7 @@ def _by(method: Callable, steps: int) -> Callable:
     return partial(train_student, method=method, steps=steps)
 
 
-STEPS = {"progressive": 160, "consistency": 480, "reflow": 520, "meanflow": 420, "shortcut": 620, "dmd": 280}
+STEPS = {"progressive": 140, "consistency": 440, "reflow": 500, "meanflow": 320, "shortcut": 540, "dmd": 240}
 FLOW_STUDENTS = {f"flow_progressive{n}": _halved(n) for n in (4, 2, 1)} | {
     "flow_consistency": _student(
         "digits by consistency distillation of a flow", _by(_consistency, STEPS["consistency"]), consistency, "consistency"
