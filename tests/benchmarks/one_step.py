@@ -48,12 +48,12 @@ digits     The teacher is the shipped rectified flow of digits (`digits_flow`), 
              the fake denoiser's. `dmd_fast` has a half in its place, as on the ring. It was the first plan, failed in three
              trainings, and stays as it was. The tenth was set after one training (seed 1) each with a tenth and a fiftieth.
            `teacher` is the flow in 1, 2 and 4 Euler steps, and at the end of its own map (20 steps of Heun): three sets of
-           noises. Figures of 1,000 samples, 100 of each class, in 1, 2 and 4 evaluations (both of `dmd` in 1), from the same noises for
-           all: the Frechet distance to the 1,000 held-out digits in the features of the shipped classifier, class accuracy,
-           precision and recall (coverage), and `map`, the root mean squared distance per pixel from where the teacher's own
-           map takes the same noise and label. `permuted`: `map` of the samples in 1 evaluation, each beside the end of another
-           noise of its class. `again`: the figures of 1 evaluation at other noises. `digits floor`: the same figures of 1,000
-           digits of the training set.
+           noises. Figures of 1,000 samples, 100 of each class, in 1, 2 and 4 evaluations (both of `dmd` in 1), from the same
+           noises for all: the Frechet distance to the 1,000 held-out digits in the features of the shipped classifier, class
+           accuracy, precision and recall (coverage), and `map`, the root mean squared distance per pixel from where the
+           teacher's own map takes the same noise and label. `permuted`: `map` of the samples in 1 evaluation, each beside the
+           end of another noise of its class. `again`: the figures of 1 evaluation at other noises. `digits floor`: the same
+           figures of 1,000 digits of the training set.
 
 What decides, in paired runs of three trainings, with the margins of evidence.py:
 - in 1 evaluation the map error of DMD is higher than that of each of the five others, and its distance to the data is lower
@@ -118,7 +118,7 @@ from course_lib.samplers import consistency, heun, rectified_flow, result, sampl
 from course_lib.training import EMA, alternate, denoising_loss, train
 from course_lib.zoo import checkpoints, models
 from course_lib.zoo.recipes import RECIPES
-from course_lib.zoo.recipes.one_step import RATE, STEPS, flow_pairs, train_dmd
+from course_lib.zoo.recipes import one_step as recipes
 
 FLOW, RING = RectifiedFlow(), ring()
 UNEQUAL = GaussianMixture(torch.arange(1.0, 9.0), RING.means, RING.stds)
@@ -425,7 +425,9 @@ def digits_jobs(seeds) -> list[dict]:
 
 def digits_row(kind: str, seed: int) -> dict:
     if kind == "dmd_fast":  # no recipe of the course
-        RECIPES["flow_dmd_fast"] = replace(RECIPES["flow_dmd"], train=partial(train_dmd, steps=STEPS["dmd"], rate=RATE / 2))
+        RECIPES["flow_dmd_fast"] = replace(
+            RECIPES["flow_dmd"], train=partial(recipes.train_dmd, steps=recipes.STEPS["dmd"], rate=recipes.RATE / 2)
+        )
     folder, spent, steps = folder_of(seed), 0.0, 0
     for name in names_of(kind):
         if not (path := checkpoints.shipped(name, folder)).is_file():
@@ -468,7 +470,7 @@ def digits_cost(**_) -> dict:
     started = {kind: names_of(kind)[0] for kind in DIGIT_KINDS}
     trainings = {kind: iter(RECIPES[name].train(RECIPES[name].build(0))) for kind, name in started.items()}
     teacher, begun = models.load("digits_flow", device="cpu"), time.process_time()
-    flow_pairs(teacher, 400, 8, seeded(0))
+    recipes.flow_pairs(teacher, 400, 8, seeded(0))
     pairs = 1000 * (time.process_time() - begun) * 2000 / 400
     return least_milliseconds(trainings, 4) | {"pairs of reflow": round(pairs)}
 
