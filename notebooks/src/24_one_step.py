@@ -182,7 +182,7 @@ plots.show(
 
 # %% [markdown]
 # The title is the **map error**: the root mean squared distance between a sample and where the flow map takes its noise. In one
-# evaluation the small network smears the spots along the ring, and a few noises end inside it.
+# evaluation the small network smears the spots along the ring.
 #
 # ## Shortcut models: two half steps in the place of a derivative
 #
@@ -523,8 +523,7 @@ claim(
 )
 
 # %% [markdown]
-# The printed distances go the other way: fresh noise ends nearer to the data in two evaluations and in four, though farther
-# from the map.
+# The printed distances go the other way: fresh noise ends nearer to the data in two evaluations and in four.
 #
 # ## What does the reverse KL divergence lose?
 #
@@ -793,12 +792,11 @@ dial("evaluations", (1, 2, 4), atlas, curves)
 # ## At full size
 #
 # MeanFlow's largest network on ImageNet at 256 × 256 is a transformer of size XL/2, trained from nothing for 240 epochs. The
-# loss is weighted adaptively (ours is not), and guidance is part of the target. Its FID in two evaluations is 2.93. The
-# derivative costs 16 % of the time of a training step there. DMD starts generator and fake network from the teacher's weights,
-# and measures the regression term by a perceptual distance. Its FID on ImageNet at 64 × 64 is 2.62. DMD2 (Yin et al., *Improved
-# Distribution Matching Distillation*) leaves the regression term out, makes five steps of the fake network for one of the
-# generator, adds an adversarial loss and trains generators of several steps, too; the FID of its one-step generator there is
-# 1.28.
+# loss is weighted adaptively (ours is not), and guidance is part of the target. The derivative costs 16 % of the time of a
+# training step there. DMD starts generator and fake network from the teacher's weights, and measures the regression term by a
+# perceptual distance. Its FID on ImageNet at 64 × 64 is 2.62. DMD2 (Yin et al., *Improved Distribution Matching Distillation*)
+# leaves the regression term out, makes five steps of the fake network for one of the generator, adds an adversarial loss and
+# trains generators of several steps, too; the FID of its one-step generator there is 1.28.
 #
 # **Where it goes deeper.** Lesson 17 has step distillation and its adversarial relatives, lesson 18 consistency in latent
 # space.
