@@ -499,6 +499,11 @@ share, finest = number(0.25, least=0, most=1), number(1 / 128, above=0, most=0.5
 api(one_step.meanflow_times, batch=whole(4), share=share, rng=rng())
 api(one_step.shortcut_times, batch=whole(4), share=share, finest=finest, rng=rng())
 api(one_step.jumps, u=mean_velocity, x=batch(P), times=times(FLOW.times(3)))
+two_times = mlp.MLP(2, 16, 1)
+two_times.time = embeddings.TwoTimes(16)
+api(
+    one_step.jump_sampler, denoiser=net(Network(two_times, FLOW, "flow")), x=batch(P), times=times(FLOW.times(3)),
+)
 high = number(0.98, least=0.02, most=1)
 api(distribution_matching.middle_times, process=a(FLOW), batch=whole(4), rng=rng(), high=high)
 api(

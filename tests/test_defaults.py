@@ -285,6 +285,7 @@ CALLS = {
         ),
         one_step.shortcut_target(lambda z, r, t: z, P, *one_step.shortcut_times(len(P), rng=seeded(0))),
         result(one_step.jumps(one_step.AverageVelocity(TWO_TIMES), P, RectifiedFlow().times(2))),
+        result(one_step.jump_sampler(Network(TWO_TIMES, RectifiedFlow(), "flow"), P, RectifiedFlow().times(2))),
         distribution_matching.dmd_loss(*[ExactDenoiser(MIX, RectifiedFlow())] * 3, P, seeded(0)),
     ),
     "masked diffusion": lambda: (

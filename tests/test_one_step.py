@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from course_lib.datasets.points import ring
-from course_lib.denoisers import ExactDenoiser, Network
+from course_lib.denoisers import NULL, ExactDenoiser, Network
+from course_lib.guidance import classifier_free
 from course_lib.methods.distribution_matching import dmd_gradient, dmd_loss, middle_times, one_step
 from course_lib.methods.one_step import (
     AverageVelocity,
     average_velocity_loss,
+    jump_sampler,
     jumps,
     meanflow_target,
     meanflow_times,
@@ -20,8 +22,11 @@ from course_lib.nets.embeddings import TwoTimes
 from course_lib.nets.mlp import MLP
 from course_lib.nets.unet import UNet
 from course_lib.process import DDPM, RectifiedFlow, expand_like, randn, seeded
-from course_lib.samplers import result
+from course_lib.samplers import heun, rectified_flow, result
 from course_lib.schedules import cosine_beta
+from course_lib.zoo import checkpoints, models
+from course_lib.zoo.recipes import RECIPES
+from course_lib.zoo.recipes.one_step import flow_network, flow_pairs
 
 FLOW = RectifiedFlow()
 S = 0.3  # of the data N(0, S^2), whose flow scales a point by the standard deviation of x_t
@@ -183,6 +188,58 @@ def test_the_loss_passes_the_gradient_on_to_the_generator():
 def test_a_generator_is_one_evaluation_at_the_largest_time():
     z = randn(5, 2, rng=seeded(1))
     assert torch.allclose(one_step(ExactDenoiser(ring(), FLOW), z), torch.zeros(5, 2), atol=1e-6)  # the mean of the ring
+
+
+def test_a_network_of_one_time_is_the_velocity():
+    u, (z, _, t) = network(), pairs(8)
+    z, t = z.float(), t.float()
+    assert torch.allclose(Network(u.net, FLOW, "flow")(z, t).flow, u(z, t, t), atol=1e-6)
+
+
+def test_jumps_as_a_sampler_are_those_of_the_network_and_of_guidance():
+    u, z, label = network(10), randn(4, 2, rng=seeded(1)), torch.arange(4)
+    denoiser, times = Network(u.net, FLOW, "flow"), FLOW.times(2)
+    assert torch.equal(result(jump_sampler(denoiser.given(label), z, times)), result(jumps(u.given(label), z, times)))
+    w = lambda z, r, t: u.given(NULL)(z, r, t) + 3 * (u.given(label)(z, r, t) - u.given(NULL)(z, r, t))
+    guided = result(jump_sampler(classifier_free(denoiser, label, 3.0), z, times))
+    assert torch.allclose(guided, result(jumps(w, z, times)), atol=1e-5)
+    assert not torch.allclose(guided, result(rectified_flow(classifier_free(denoiser, label, 3.0), z, times)), atol=1e-3)
+    with pytest.raises(TypeError, match="denoiser must be of type Network"):
+        jump_sampler(ExactDenoiser(ring(), FLOW), z, times)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with a teacher of random weights."""
+    network = flow_network()
+    for w in network.net.parameters():
+        torch.nn.init.normal_(w, std=0.05)
+    for name in ("digits_flow", "flow_progressive4", "flow_progressive2"):
+        checkpoints.write(checkpoints.shipped(name, tmp_path), network.net, {})
+    return tmp_path
+
+
+STUDENTS = [name for name in RECIPES if name.startswith("flow_")]
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_students_of_digits_begin_at_the_teachers_weights_and_train(name, folder):
+    student, few = models.build(name, 1), {"pairs": 64} if name == "flow_reflow" else {}
+    training = iter(RECIPES[name].train(student, steps=3, folder=folder, **few))
+    teacher = models.load("digits_flow", folder, "cpu")
+    started = [w.clone() for w in teacher.net.parameters()]
+    assert all(torch.equal(w, v) for w, v in zip(student.net.parameters(), started))
+    states = list(training)
+    assert len(states) == 3 and all(torch.tensor(state.loss).isfinite() for state in states)
+    assert any(not torch.equal(w, v) for w, v in zip(student.net.parameters(), started))
+    assert all(torch.equal(w, v) for w, v in zip(models.load("digits_flow", folder, "cpu").net.parameters(), started))
+
+
+def test_pairs_of_the_flow_are_its_map(folder):
+    teacher = models.load("digits_flow", folder, "cpu")
+    x0, eps, label = flow_pairs(teacher, 12, 4, seeded(3))
+    assert label.tolist() == [*range(10), 0, 1]
+    assert torch.allclose(x0, result(heun(teacher.given(label), eps, FLOW.times(4))), atol=1e-5)
 
 
 def test_bad_input_is_one_line():

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from course_lib import validate
-from course_lib.denoisers import run_on_device_of
+from course_lib.denoisers import Denoiser, Network, run_on_device_of
+from course_lib.guidance import ClassifierFree
 from course_lib.process import RectifiedFlow, expand_like, rand, randint
 from course_lib.samplers import Step, as_times, time_pairs
 
@@ -131,6 +132,22 @@ def jumps(u: Velocity, x: Tensor, times: Tensor) -> Iterator[Step]:
         start, end = (torch.full((len(x),), time, dtype=x.dtype, device=x.device) for time in (t, r))
         x = x - (t - r) * u(x, end, start)
     yield Step(r, x)
+
+
+def jump_sampler(denoiser: Denoiser, x: Tensor, times: Tensor) -> Iterator[Step]:
+    """`jumps` of a Network whose net takes two times, as a sampler; also with classifier-free guidance, of average velocities.
+
+    Raises TypeError for another denoiser.
+    """
+    return jumps(_velocity_of(denoiser), x, times)
+
+
+def _velocity_of(denoiser: Denoiser) -> Velocity:
+    if not isinstance(denoiser, ClassifierFree):
+        network = cast(Network, validate.instance("denoiser", denoiser, Network))
+        return AverageVelocity(network.net, network.cond)
+    cond, uncond = _velocity_of(denoiser.cond), _velocity_of(denoiser.uncond)
+    return cond if denoiser.w == 1 else lambda z, r, t: uncond(z, r, t).lerp(cond(z, r, t), denoiser.w)
 
 
 def _count(batch: int, share: float) -> int:

@@ -59,7 +59,8 @@ class TimeEmbedding(nn.Module):
 class TwoTimes(nn.Module):
     """The sum (B, dim) of the embeddings of two times (B, 2), with slower waves than TimeEmbedding's, by the factor `scale`.
 
-    What is differentiated with respect to time needs slow waves: of a TimeEmbedding the fastest turn by 1,000 radians.
+    What is differentiated with respect to time needs slow waves: of a TimeEmbedding the fastest turn by 1,000 radians. Of one
+    time (B,) the second is 0: a network of t and t - r is then one of the velocity, r = t.
     """
 
     def __init__(self, dim: int, scale: float = 0.02):
@@ -68,6 +69,8 @@ class TwoTimes(nn.Module):
         self.first, self.second = TimeEmbedding(dim), TimeEmbedding(dim)
 
     def forward(self, times: Tensor) -> Tensor:
+        if times.ndim == 1:
+            times = torch.stack([times, torch.zeros_like(times)], 1)
         first, second = (self.scale * validate.shape("times", times, 2)).unbind(1)
         return self.first(first) + self.second(second)
 

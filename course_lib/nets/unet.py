@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle, scaled_dot_product_attention, silu
 
 from course_lib import validate
-from course_lib.nets.embeddings import KINDS, LabelEmbedding, TimeEmbedding
+from course_lib.nets.embeddings import KINDS, LabelEmbedding, TimeEmbedding, TwoTimes
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -133,7 +133,7 @@ class UNet(nn.Module):
             raise ValueError("guided must be False where classes is 0: there is nothing to guide towards")
         validate.choice("time", time, KINDS)
         self.patch, self.shape = patch, (channels, size, size)
-        self.time = TimeEmbedding(dim, time)
+        self.time: TimeEmbedding | TwoTimes = TimeEmbedding(dim, time)
         self.guidance = TimeEmbedding(dim, time) if guided else None
         if self.guidance is not None:
             zero(self.guidance.mlp[-1])

@@ -37,7 +37,7 @@ export async function mount(root, film) {
   );
   const slider = make("input", { type: "range", min: 0, max: last, step: 1, value: 0, "aria-label": film.name });
   root.querySelector(".strip").replaceWith(
-    make("div", { class: "panels", style: `--panels: ${figures.length}` }, ...figures),
+    make("div", { class: "panels", style: `--panels: ${Math.min(4, figures.length)}` }, ...figures),
     ...charts.flatMap((chart, c) => [make("div", { class: "legend" }, ...(c ? [] : [status]), ...legends[c]), chart]),
     slider,
     tip(

@@ -23,6 +23,7 @@ from course_lib import parallel, plots, samplers, validate
 from course_lib.denoisers import Network
 from course_lib.files import WORK, must_be_writable, write_atomically
 from course_lib.guidance import NoisyClassifier, classifier_free
+from course_lib.methods.one_step import jump_sampler
 from course_lib.methods.solvers import dpm_solver, unipc
 from course_lib.process import own_defaults, seeded_each
 from course_lib.training import TrainingState, pick_device, show_progress
@@ -37,6 +38,7 @@ SAMPLERS = {
     "rectified_flow": samplers.rectified_flow,
     "dpm_solver": dpm_solver,
     "unipc": unipc,
+    "jumps": jump_sampler,
 }
 BUILD = WORK / "build/checkpoints"
 """Where `course train` puts a model, so that no shipped one is overwritten."""

@@ -97,3 +97,12 @@ def test_a_page_without_scripts_shows_the_strip(made, open_page, tmp_path):
     fragment = dial("t₀", VALUES, {"guide": PICTURES}, CURVES)
     page = open_page(fragment.save(tmp_path / "still.html"), java_script_enabled=False)
     assert page.locator(f"{DIAL} .strip img").count() == 5
+
+
+def test_many_panels_stand_in_rows_of_four(open_page, tmp_path):
+    panels = {f"method {k}": PICTURES for k in range(8)}
+    page = open_page(dial("t₀", VALUES, panels, CURVES).save(tmp_path / "many.html"))
+    page.wait_for_selector(f"{DIAL}[data-at]")
+    boxes = [page.locator(f"{DIAL} figure").nth(k).bounding_box() for k in range(8)]
+    assert len({box["y"] for box in boxes[:4]}) == 1 and len({box["x"] for box in boxes}) == 4
+    assert boxes[4]["y"] > boxes[0]["y"] and all(box["width"] > 100 for box in boxes)

@@ -28,6 +28,7 @@ from course_lib.zoo.recipes.gan_vae import (
 from course_lib.zoo.recipes.imagen import IMAGEN, IMAGEN_UPSAMPLER, LANGUAGE, PARAPHRASER_SMALL
 from course_lib.zoo.recipes.latents import AUTOENCODER, LATENT2SHAPE, LATENT_STUDENT
 from course_lib.zoo.recipes.noisy_classifier import NOISY_CLASSIFIER
+from course_lib.zoo.recipes.one_step import FLOW, FLOW_STUDENTS
 from course_lib.zoo.recipes.points import RING, ring_network, train_ring
 from course_lib.zoo.recipes.recipe import Recipe
 from course_lib.zoo.recipes.sd3 import SD3
@@ -88,5 +89,7 @@ RECIPES = {
     "latent_student": LATENT_STUDENT,
     "sd3": SD3,
     "dit": DIT,
+    "digits_flow": FLOW,
+    **FLOW_STUDENTS,
 }
 """Every shipped model, in an order in which they can be made: a model comes after those that train or evaluate it."""

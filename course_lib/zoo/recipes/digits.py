@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from course_lib.guidance import classifier_free
 from course_lib.nets.classifier import Classifier, jitter
 from course_lib.nets.unet import UNet
 from course_lib.process import DDPM, randint, randn, seeded
-from course_lib.samplers import sample
+from course_lib.samplers import ddim, sample
 from course_lib.schedules import cosine_beta
 from course_lib.training import EMA, TrainingState, denoising_loss, min_snr_times, train
 from course_lib.zoo.checkpoints import FOLDER
@@ -98,13 +98,13 @@ def train_digits(
 
 @torch.no_grad()
 def digits_figures(
-    network: Network, n: int = 1000, evaluator: Classifier | None = None, folder: Path = FOLDER
+    network: Network, n: int = 1000, evaluator: Classifier | None = None, folder: Path = FOLDER, sampler: Callable = ddim
 ) -> dict[str, Figure]:
-    """The metrics of n samples of 25 DDIM steps, guided (w = 2) and plain (w = 1), by the shipped classifier or `evaluator`."""
+    """The metrics of n samples of 25 steps, guided (w = 2) and plain (w = 1), by the shipped classifier or `evaluator`."""
     evaluator = (evaluator or shipped_net(Classifier(), "classifier", folder)).eval()
     label = torch.arange(n, device="cpu", dtype=torch.long) % 10
     noise = randn(n, 1, 16, 16, rng=seeded(1)).to(device_of(network))
-    plain, guided = (sample(classifier_free(network, label, w), noise, 25, batch=n).cpu() for w in (1.0, 2.0))
+    plain, guided = (sample(classifier_free(network, label, w), noise, 25, sampler, batch=n).cpu() for w in (1.0, 2.0))
     held_out, train = (evaluator.features(digits.load(part)[0][:n]) for part in ("held_out", "train"))
     made = evaluator.features(plain)
     precision, recall = metrics.precision_recall(held_out, made)
