@@ -552,8 +552,8 @@ claim(
 # skip connections across. It cuts the picture into patches, here of 2 × 2 pixels. Each of the 64 patches becomes a vector,
 # and a positional encoding is added. Then come blocks of self-attention and a small network for each position. Time and class
 # enter by an adaptive norm, as above. The last layer turns each vector into a patch again. Ours has 4 blocks and about as
-# many parameters as the U-Net; its source is `Transformer` in `tests/benchmarks/unet_ablation.py`, 25 lines. Lesson 25 (to
-# come) builds one.
+# many parameters as the U-Net; its source is `Transformer` in `tests/benchmarks/unet_ablation.py`, 25 lines. Lesson 25
+# builds one.
 #
 # It was trained with the same batches and noise, and by the same rule for two optimizers and their rates, chosen for the U-Net:
 # AdamW, and Muon (Jordan et al. 2024), which orthogonalises the update of each weight matrix. But the rule divides the weights

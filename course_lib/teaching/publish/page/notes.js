@@ -40,7 +40,8 @@ export function showNotes(slide, next, times, slider) {
   /** @type {[title: string, text: string][]} */
   const parts = [["", times.join(" · ")]];
   if (question) parts.push(["Ask", question]);
-  for (const cell of slide.querySelectorAll("[data-notes]")) parts.push(...JSON.parse(/** @type {HTMLElement} */ (cell).dataset.notes));
+  for (const cell of slide.querySelectorAll("[data-notes]"))
+    parts.push(...JSON.parse(/** @type {HTMLElement} */ (cell).dataset.notes));
   if (slider) {
     const { input, stops } = slider;
     parts.push([
