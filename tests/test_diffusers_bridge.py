@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from course_lib.denoisers import NULL, takes_guidance
+from course_lib.denoisers import NULL, both, takes_guidance
 from course_lib.guidance import ClassifierFree, classifier_free
 from course_lib.methods.editing import sdedit
 from course_lib.methods.solvers import dpm_solver, unipc
@@ -70,6 +70,31 @@ def test_a_negative_prompt_is_a_condition_like_any_other():
     guided = ClassifierFree(network.given(PROMPTS), network.given("a blurry cat"), 4.0)
     want = theirs(pipeline, x, 4.0, prompt=PROMPTS, negative_prompt=["a blurry cat"] * 2)
     assert (ours(network, guided, x) - want).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("t", [500, torch.tensor([500, 20])])
+@pytest.mark.parametrize("name", PROMPTED)
+def test_guidance_makes_one_call_of_the_network(name, t):
+    """With twice the batch, as the pipeline's own loop; the sum is that of two calls."""
+    network = from_diffusers(tiny(name))
+    x, t = noise_for(network), t / 1000 if name == "StableDiffusion3Pipeline" else t
+    denoiser = classifier_free(network, PROMPTS, 4.0)
+    calls = []
+    network.net.model.register_forward_pre_hook(lambda m, args, kwargs: calls.append(1), with_kwargs=True)
+    pred = denoiser(x, t)
+    assert len(calls) == 1 and pred.x is x and pred.a.shape[0] in (1, len(x))
+    if isinstance(denoiser, ClassifierFree):
+        want = denoiser.uncond(x, t).lerp(denoiser.cond(x, t), 4.0)
+        assert len(calls) == 3 and pred.x0.allclose(want.x0, rtol=1e-4, atol=1e-4)
+
+
+def test_networks_that_differ_in_more_than_their_condition_are_called_one_by_one():
+    network = from_diffusers(tiny("LatentConsistencyModelPipeline"))
+    x, other = noise_for(network), from_diffusers(tiny("LatentConsistencyModelPipeline", seed=1))
+    given = [of.given(PROMPTS).at(w) for of, w in ((network, 2.0), (network, 3.0), (other, 2.0))]
+    for first, second in ((given[0], given[1]), (given[0], given[2])):
+        one, two = both(first, second, x, 500)
+        assert one.value.equal(first(x, 500).value) and two.value.equal(second(x, 500).value)
 
 
 def test_ddpm_is_the_pipelines_own_loop():

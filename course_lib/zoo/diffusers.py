@@ -49,6 +49,8 @@ class PromptedNet(PipelineNet):
     NULL is the empty prompt, or the `negative` one. `words` names the tokens, `encode` and `decode` are the autoencoder's.
     """
 
+    in_one_batch = True
+    """Guidance makes one call of twice the batch, as the pipelines' own loops do."""
     vectors: int
     """The width of the vector of a token."""
 
