@@ -341,8 +341,8 @@ def in_lesson(number: str) -> str:
     if not rows:
         raise ValueError(f"number must be that of a lesson with a row in the dictionary, got {number!r}")
     loops = any(row.theirs.startswith("run(") for row in rows)
-    draws = " `draw` is our sampler in five steps; `run` is a pipeline's own loop, from the same noise." if loops else ""
-    lines = [f"Rows of the dictionary in [lesson 29](29_diffusers.ipynb), where both sides are evaluated.{draws}", ""]
+    draws = " `draw` is our sampler, `run` a pipeline's own loop." if loops else ""
+    lines = [f"[Lesson 29](29_diffusers.ipynb) evaluates both sides.{draws}", ""]
     named = any(row.elsewhere for row in rows)
     lines += ["| | here | in diffusers |" + " ComfyUI; A1111 |" * named, "|---|---|---|" + "---|" * named]
     for row in rows:

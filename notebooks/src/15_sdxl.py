@@ -812,7 +812,7 @@ guesses(
 #
 # ## In practice
 #
-# The same inputs in diffusers, with random weights: `time_ids` holds the original size, the crop and the target size.
+# The same inputs in diffusers: `time_ids` holds original size, crop and target size.
 #
 # ```python
 # import torch
