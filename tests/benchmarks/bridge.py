@@ -29,8 +29,8 @@ the weights, and the most that a call allocates beside them. Required of the lar
 came first. With two calls of the network a guided step, tiny pipelines had ratios from 1.2 to 1.7. So guidance makes one call
 of twice the batch there, as the pipelines do. Then ratios were 1.0 to 1.15, since a prompt was encoded once too often: so NULL
 is encoded once, but for SDXL. What is left are a few tenths of a millisecond a step. A tiny network's step takes 4, which is
-why nothing is required of the tiny ones. What is stored was measured after that, but for SDXL and DDPM, which the last change
-does not concern.
+why nothing is required of the tiny ones. What is stored was measured after that, but for DDPM, LCM and SDXL, which the last
+change does not concern.
 """
 
 import copy
