@@ -30,7 +30,7 @@ came first. With two calls of the network a guided step, tiny pipelines had rati
 of twice the batch there, as the pipelines do. Then ratios were 1.0 to 1.15, since a prompt was encoded once too often: so NULL
 is encoded once, but for SDXL. What is left are a few tenths of a millisecond a step. A tiny network's step takes 4, which is
 why nothing is required of the tiny ones. What is stored was measured after that, but for DDPM, LCM and SDXL, which the last
-change does not concern.
+change does not concern; larger SDXL again, since its pipeline had kept the tiny network's size among the inputs.
 """
 
 import copy
@@ -166,6 +166,7 @@ def pipeline_for(name: str, size: str) -> Any:
         net = getattr(pipeline, part)
         changed = {k: v for k, v in net.config.items() if not k.startswith("_")} | LARGER.get(name, UNET)
         pipeline.register_modules(**{part: type(net).from_config(changed).eval()})
+        pipeline.default_sample_size = changed["sample_size"]  # SDXL gives its network the size
     return pipeline
 
 
