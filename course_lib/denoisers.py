@@ -222,6 +222,26 @@ class Network:
         return FROM_X0_EPS[self.view](*self.process.coefficients(t, x0), x0, eps)
 
 
+def both(first: Denoiser, second: Denoiser, x_t: Tensor, t: Time) -> tuple[Prediction, Prediction]:
+    """The predictions of two denoisers at x_t (B, ...) and t, a number or (B,).
+
+    One network that differs only in its condition is called once, with a batch of 2 B, where its net has `in_one_batch`.
+    """
+    if not (isinstance(first, Network) and isinstance(second, Network) and _differ_in_condition(first, second)):
+        return first(x_t, t), second(x_t, t)
+    joint = replace(first, cond=torch.cat([network._cond_for(x_t)[0] for network in (first, second)]))
+    pred = joint(torch.cat([x_t, x_t]), torch.cat([t, t]) if isinstance(t, Tensor) and t.ndim else t)
+    a, b = pred.a[: len(x_t)], pred.b[: len(x_t)]
+    one, other = pred.value.chunk(2)
+    return Prediction(x_t, a, b, first.view, one), Prediction(x_t, a, b, first.view, other)
+
+
+def _differ_in_condition(first: Network, second: Network) -> bool:
+    """Whether two conditions may be given to one net in one batch: all else is the same, and w is not an input."""
+    same = first.net is second.net and first.process is second.process and first.view == second.view
+    return same and first.w is None and second.w is None and getattr(first.net, "in_one_batch", False)
+
+
 @dataclass(frozen=True, eq=False)
 class OnPath:
     """A denoiser for another `process`, made from one that was trained on a rectified flow, without further training.

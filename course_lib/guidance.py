@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib import validate
-from course_lib.denoisers import NULL, Denoiser, Network, part_of, relative_time, run_on_device_of, takes_guidance
+from course_lib.denoisers import NULL, Denoiser, Network, both, part_of, relative_time, run_on_device_of, takes_guidance
 from course_lib.prediction import FROM_X0_EPS, Prediction
 from course_lib.process import Process, Time, expand_like
 
@@ -61,7 +61,8 @@ class ClassifierFree(_OfDenoisers):
             return self.cond(x_t, t)  # the same result at half the cost
         if self.w == 0:
             return self.uncond(x_t, t)
-        return self.uncond(x_t, t).lerp(self.cond(x_t, t), self.w)
+        uncond, cond = both(self.uncond, self.cond, x_t, t)
+        return uncond.lerp(cond, self.w)
 
 
 def classifier_free(network: Network, cond: Any, w: float) -> Denoiser:
@@ -144,8 +145,8 @@ class Rescaled(ClassifierFree):
         validate.finite("phi", self.phi, 0, 1)
 
     def __call__(self, x_t: Tensor, t: Time) -> Prediction:
-        cond = self.cond(x_t, t)
-        guided = self.uncond(x_t, t).lerp(cond, self.w)
+        uncond, cond = both(self.uncond, self.cond, x_t, t)
+        guided = uncond.lerp(cond, self.w)
         std = lambda v: v.flatten(1).std(1).view(-1, *[1] * (v.ndim - 1))
         ratio = std(cond.as_view(guided.view)) / std(guided.value).clamp(min=1e-12)
         return guided.replace(**{guided.view: guided.value * (self.phi * ratio + 1 - self.phi)})

@@ -65,13 +65,14 @@ from course_lib.nets import sdxl as sdxl_nets
 from course_lib.nets import unclip as unclip_nets
 from course_lib.process import DDPM, RectifiedFlow, seeded
 from course_lib.schedules import cosine_beta
-from course_lib.teaching import answer, checks, claims, course_map, evidence, progress
+from course_lib.teaching import answer, checks, claims, course_map, dictionary, evidence, progress
 from course_lib.teaching.publish import address, build, claim_table, quiz_page
 from course_lib.teaching.quiz import Question, quiz
 from course_lib.widgets import attention as attention_widget
 from course_lib.widgets import dial, explorer, guess, guided, guided_models, paths, player, prompt, sentences, student, tradeoff
 from course_lib.widgets import guidance as guidance_widget
 from course_lib.zoo import checkpoints, drawbench, figures, models, remake
+from course_lib.zoo.diffusers import from_diffusers, process_of, scheduler_times
 from course_lib.zoo.recipes import (
     digits_network,
     points_gan,
@@ -83,6 +84,7 @@ from course_lib.zoo.recipes import (
     train_vae,
 )
 from course_lib.zoo.recipes.cascades import train_base
+from course_lib.zoo.tiny_pipelines import tiny
 
 # Kinds of arguments
 
@@ -900,8 +902,19 @@ measured = triple((0.3, 0.2), large=(0.3, 2.0))
 api(tradeoff.Curve, w=triple((0.0, 1.0), falling=(1.0, 0.0)), recall=measured, precision=measured)
 api(tradeoff.TradeOff, curves=Kind({"a": CURVE}, {"None": None, "none": {}, "numbers": {"a": 1}, "a list": [1]}))
 
+# Pipelines of diffusers, without the package: what is refused before it is needed
+
+pipelines = {"None": None, "3": 3, "text": "x", "a network": NET}
+api(from_diffusers, pipeline=Kind(..., pipelines))
+api(process_of, scheduler=Kind(..., pipelines))
+api(lambda scheduler: scheduler_times(scheduler, 5), "scheduler_times", scheduler=Kind(..., pipelines))
+api(tiny, name=Kind(..., word("DDPMPipeline", "FluxPipeline").bad))
+api(lambda seed: tiny("DDPMPipeline", seed), "tiny, seed", seed=Kind(..., whole(0, 0).bad))
+
 # Teaching
 
+api(dictionary.in_lesson, number=word("07", "99", "29", "7"))
+api(lambda group: dictionary.compare(group, {}), "dictionary.compare", group=Kind(..., word("time").bad))
 ids = {"None": None, "3": 3, "empty": "", "spaces": "a b", "capitals": "A", "line": "a\n"}
 sentence = Kind("A sentence.", {"None": None, "3": 3, "empty": ""})
 api(

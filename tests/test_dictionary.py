@@ -4,10 +4,14 @@ import re
 import sys
 from dataclasses import replace
 
+import jupytext
+import nbformat
 import pytest
 import torch
 
+from course_lib.files import NOTEBOOKS
 from course_lib.teaching import dictionary
+from course_lib.teaching.publish import glossary
 from course_lib.teaching.publish.build import read, sources
 
 ROWS = [pytest.param(row, id=f"{group}-{i}") for group, rows in dictionary.GROUPS.items() for i, row in enumerate(rows)]
@@ -37,6 +41,34 @@ def test_there_are_forty_rows_and_each_thing_stands_once():
     rows = [row for group in dictionary.GROUPS.values() for row in group]
     assert len(rows) >= 40 and len({row.thing for row in rows}) == len(rows)
     assert all(row.elsewhere.count(";") in (0, 1) for row in rows)
+
+
+SOURCES = [source for source in sources() if "01" <= source.stem[:2] <= "28"]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+def test_a_lesson_takes_its_names_from_the_dictionary(source):
+    """Or says that the dictionary has no row for it; what it writes by hand besides is not in its rows."""
+    number, practice = source.stem[:2], glossary.section(jupytext.read(source, fmt="py:percent"), "In practice")
+    rows = [row for group in dictionary.GROUPS.values() for row in group if number in row.lessons.split()]
+    assert practice.count(dictionary.PLACE) == bool(rows)
+    assert rows or "has no row" in practice, f"name {number} in a row, or say that the dictionary has no row for it"
+    if rows:
+        table = dictionary.in_lesson(number)
+        assert table.count("\n|") == len(rows) + 2 and all(f"`{row.theirs}`" in table for row in rows)
+        stored = nbformat.read(NOTEBOOKS / f"{source.stem}.ipynb", as_version=4)
+        assert table in glossary.section(stored, "In practice"), "run: course build"
+    by_hand = {code for line in practice.splitlines() if line.startswith("|") for code in re.findall(r"`([^`]+)`", line)}
+    assert not by_hand & {code for row in rows for code in (row.ours, row.theirs)}
+
+
+def test_rows_name_lessons_before_29_or_none():
+    """A row that no lesson names is lesson 29's alone. Expressions fit into a Markdown table."""
+    rows = [row for group in dictionary.GROUPS.values() for row in group]
+    assert all("01" <= number <= "28" for row in rows for number in row.lessons.split())
+    assert not [row for row in rows if re.search(r"[|`]", row.ours + row.theirs + row.elsewhere)]
+    with pytest.raises(ValueError, match="^number must be that of a lesson with a row in the dictionary, got '99'$"):
+        dictionary.in_lesson("99")
 
 
 def test_a_table_shows_its_rows_and_differences(known):

@@ -4,8 +4,9 @@ import re
 
 import pytest
 import torch
+from pretend import DEVICE, KINDS, rules
 
-from course_lib.denoisers import NULL, takes_guidance
+from course_lib.denoisers import NULL, both, takes_guidance
 from course_lib.guidance import ClassifierFree, classifier_free
 from course_lib.methods.editing import sdedit
 from course_lib.methods.solvers import dpm_solver, unipc
@@ -63,6 +64,32 @@ def test_the_trajectory_ends_where_the_pipelines_own_loop_does(name, w, negative
     assert (other - want).abs().max() > 1e-3  # the prompt matters to the pipeline, so that the equality says something
 
 
+def without_t5():
+    pipeline = tiny("StableDiffusion3Pipeline")
+    pipeline.register_modules(text_encoder_3=None, tokenizer_3=None)
+    return pipeline
+
+
+@pytest.mark.parametrize("negative", [None, "a blurry cat"])
+@pytest.mark.parametrize("w", [1.0, 4.0])
+def test_sd3_without_its_third_encoder_is_the_pipelines_own_loop(w, negative):
+    """As it is often run, to save memory: the encoder's vectors are zeros then."""
+    pipeline = without_t5()
+    network = from_diffusers(pipeline, negative)
+    x = noise_for(network)
+    want = theirs(pipeline, x, w, prompt=PROMPTS, negative_prompt=None if negative is None else [negative] * 2)
+    assert (ours(network, classifier_free(network, PROMPTS, w), x) - want).abs().max() < 1e-4 * max(1, want.abs().max())
+
+
+def test_sd3s_third_encoder_reads_on_where_the_others_stop():
+    """CLIP's tokenizers cut these prompts before they differ."""
+    long = [f"a house with a red door and {windows} windows" for windows in ("two", "six")]
+    one, other = from_diffusers(tiny("StableDiffusion3Pipeline")).given(long).cond
+    assert (one - other).abs().max() > 1e-3
+    one, other = from_diffusers(without_t5()).given(long).cond
+    assert one.equal(other)
+
+
 def test_a_negative_prompt_is_a_condition_like_any_other():
     pipeline = tiny("StableDiffusionPipeline")
     network = from_diffusers(pipeline)
@@ -70,6 +97,31 @@ def test_a_negative_prompt_is_a_condition_like_any_other():
     guided = ClassifierFree(network.given(PROMPTS), network.given("a blurry cat"), 4.0)
     want = theirs(pipeline, x, 4.0, prompt=PROMPTS, negative_prompt=["a blurry cat"] * 2)
     assert (ours(network, guided, x) - want).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("t", [500, torch.tensor([500, 20])])
+@pytest.mark.parametrize("name", PROMPTED)
+def test_guidance_makes_one_call_of_the_network(name, t):
+    """With twice the batch, as the pipeline's own loop; the sum is that of two calls."""
+    network = from_diffusers(tiny(name))
+    x, t = noise_for(network), t / 1000 if name == "StableDiffusion3Pipeline" else t
+    denoiser = classifier_free(network, PROMPTS, 4.0)
+    calls = []
+    network.net.model.register_forward_pre_hook(lambda m, args, kwargs: calls.append(1), with_kwargs=True)
+    pred = denoiser(x, t)
+    assert len(calls) == 1 and pred.x is x and pred.a.shape[0] in (1, len(x))
+    if isinstance(denoiser, ClassifierFree):
+        want = denoiser.uncond(x, t).lerp(denoiser.cond(x, t), 4.0)
+        assert len(calls) == 3 and pred.x0.allclose(want.x0, rtol=1e-4, atol=1e-4)
+
+
+def test_networks_that_differ_in_more_than_their_condition_are_called_one_by_one():
+    network = from_diffusers(tiny("LatentConsistencyModelPipeline"))
+    x, other = noise_for(network), from_diffusers(tiny("LatentConsistencyModelPipeline", seed=1))
+    given = [of.given(PROMPTS).at(w) for of, w in ((network, 2.0), (network, 3.0), (other, 2.0))]
+    for first, second in ((given[0], given[1]), (given[0], given[2])):
+        one, two = both(first, second, x, 500)
+        assert one.value.equal(first(x, 500).value) and two.value.equal(second(x, 500).value)
 
 
 def test_ddpm_is_the_pipelines_own_loop():
@@ -160,6 +212,27 @@ def test_half_precision_stays_that_of_the_weights_and_x_its_own(name):
     pred = denoiser(noise_for(network), network.process.T)
     assert pred.value.dtype == torch.float32 and pred.value.isfinite().all()
     assert next(network.net.parameters()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", PIPELINES)
+def test_a_pipeline_on_a_device_gives_what_it_gives_on_the_cpu(name, kind):
+    """Under the rules of CUDA and of Apple's MPS (pretend.py); prompts, steps and the autoencoder."""
+
+    def made(where):
+        pipeline = tiny(name)
+        for part in pipeline.components.values():
+            if isinstance(part, torch.nn.Module):
+                part.to(where)
+        network = from_diffusers(pipeline)
+        x, net = noise_for(network).to(where), network.net
+        out = [(network if name == "DDPMPipeline" else classifier_free(network, PROMPTS, 4.0))(x, network.process.T).eps]
+        out += [] if name == "DDPMPipeline" else [net.encode(net.decode(x), seeded(1))]
+        assert all(of.device.type == torch.device(where).type for of in out)
+        return [of.cpu() for of in out]
+
+    with rules(kind):
+        assert all(there.allclose(here, rtol=1e-4, atol=1e-4) for there, here in zip(made(DEVICE), made("cpu"), strict=True))
 
 
 def test_the_null_condition_is_the_empty_prompt_and_zeros_where_sdxl_asks_for_them():

@@ -15,10 +15,13 @@ import torch
 from torch import Tensor
 
 from course_lib.denoisers import NULL, Denoiser
-from course_lib.guidance import ClassifierFree, classifier_free
+from course_lib.guidance import ClassifierFree, DynamicThreshold, StaticThreshold, classifier_free
 from course_lib.methods.editing import sdedit
 from course_lib.methods.edm import karras_sigmas
+from course_lib.methods.latents import kl_term
 from course_lib.methods.solvers import dpm_solver, unipc
+from course_lib.nets.dit import patchify
+from course_lib.nets.embeddings import sinusoidal
 from course_lib.prediction import Prediction
 from course_lib.process import RectifiedFlow, Time, VarianceExploding, randn, seeded
 from course_lib.samplers import consistency, ddim, ddpm, heun, rectified_flow, result
@@ -27,6 +30,16 @@ from course_lib.zoo.tiny_pipelines import tiny
 
 STEPS = 5
 """The steps of every sampler in the table."""
+SCHEDULERS = (
+    "DDIMScheduler",
+    "DDPMScheduler",
+    "DPMSolverMultistepScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "UniPCMultistepScheduler",
+)
+"""The classes of diffusers of which the table has a row."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +71,13 @@ def names(seed: int = 0) -> dict[str, Any]:
         known[short] = tiny(f"{kind}Pipeline", seed)
         known[f"{short}_network"] = from_diffusers(known[short])
     known |= _schedulers(pipe)
-    pipe.scheduler, known["xl"].scheduler = known["DDIM"](), known["DDIM"]()
+    pipe.scheduler, known["xl"].scheduler = known["DDIMScheduler"](), known["DDIMScheduler"]()
     known |= {"scheduler": pipe.scheduler} | _tensors(known)
     known |= _samplers(known)
     known |= {"Prediction": Prediction, "ClassifierFree": ClassifierFree, "classifier_free": classifier_free}
     known |= {"RectifiedFlow": RectifiedFlow, "OnSigmas": OnSigmas, "karras_sigmas": karras_sigmas, "sdedit": sdedit}
+    known |= {"StaticThreshold": StaticThreshold, "DynamicThreshold": DynamicThreshold, "sinusoidal": sinusoidal}
+    known |= {"patchify": patchify, "kl_term": kl_term, "ddim": ddim}
     known |= {"ddpm": ddpm, "heun": heun, "dpm_solver": dpm_solver, "unipc": unipc, "result": result}
     return (
         known
@@ -72,28 +87,18 @@ def names(seed: int = 0) -> dict[str, Any]:
 
 
 def _schedulers(pipe: Any) -> dict[str, Callable[..., Any]]:
-    """By short names: functions that make a scheduler of diffusers with the pipeline's chain and STEPS steps from T on."""
+    """By their names: functions that make a scheduler of diffusers with the pipeline's chain and STEPS steps from T on."""
     import diffusers
 
-    kinds = {"DDIM": {"clip_sample": False}, "DDPM": {"clip_sample": False}, "Euler": {}, "EulerAncestral": {}}
-    kinds |= {"Heun": {}, "DPMSolver": {}, "UniPC": {}}
-    ends = {
-        "Euler": "Discrete",
-        "EulerAncestral": "Discrete",
-        "Heun": "Discrete",
-        "DPMSolver": "Multistep",
-        "UniPC": "Multistep",
-    }
     chain = {name: pipe.scheduler.config[name] for name in ("beta_start", "beta_end", "beta_schedule")}
 
-    def make(kind: str, fixed: dict[str, Any], **options: Any) -> Any:
-        own = getattr(diffusers, f"{kind}{ends.get(kind, '')}Scheduler")(
-            **chain | {"timestep_spacing": "trailing"} | fixed | options
-        )
+    def make(name: str, **options: Any) -> Any:
+        fixed = {"clip_sample": False} if name in ("DDIMScheduler", "DDPMScheduler") else {}
+        own = getattr(diffusers, name)(**chain | {"timestep_spacing": "trailing"} | fixed | options)
         own.set_timesteps(STEPS)
         return own
 
-    return {kind: partial(make, kind, fixed) for kind, fixed in kinds.items()}
+    return {name: partial(make, name) for name in SCHEDULERS}
 
 
 def _tensors(known: dict[str, Any]) -> dict[str, Any]:
@@ -107,8 +112,10 @@ def _tensors(known: dict[str, Any]) -> dict[str, Any]:
     with torch.no_grad():
         text, null = pipe.encode_prompt(known["prompts"], "cpu", 1, True)
         out, without = (pipe.unet(x, t - 1, of).sample for of in (text, null))
+        q = pipe.vae.encode(randn(2, 3, *(2 * side for side in shape[1:]), rng=seeded(6))).latent_dist
         ids = pipe.tokenizer(known["prompts"], padding="max_length", return_tensors="pt").input_ids
     sd3.scheduler.set_timesteps(STEPS)
+    patch_layer = sd3.transformer.pos_embed.proj  # a convolution
     even = torch.linspace(1, sd3.scheduler.sigma_min, STEPS, dtype=torch.float64, device="cpu")
     made = {
         "x0": x0,
@@ -123,6 +130,7 @@ def _tensors(known: dict[str, Any]) -> dict[str, Any]:
         "text_encoder": pipe.text_encoder,
     }
     made |= {"z3": randn(2, *sd3_net.shape, rng=seeded(5)), "sd3_net": sd3_net, "t_even": even}
+    made |= {"q": q, "patch_layer": patch_layer, "kernel": patch_layer.weight.permute(2, 3, 1, 0).flatten(0, 2)}
     made |= {"guided": without + 3 * (out - without), "flow_times": scheduler_times(sd3.scheduler, STEPS)}
     made |= {"denoiser": known["network"].given(known["prompts"]), "rescale_noise_cfg": rescale_noise_cfg}
     return made | {
@@ -151,7 +159,7 @@ def _samplers(known: dict[str, Any]) -> dict[str, Any]:
 
     pipe, process, x = known["pipe"], known["process"], known["x"]
     img2img = StableDiffusionImg2ImgPipeline(
-        **pipe.components | {"scheduler": known["DDPM"](steps_offset=1)}, requires_safety_checker=False
+        **pipe.components | {"scheduler": known["DDPMScheduler"](steps_offset=1)}, requires_safety_checker=False
     )
     img2img.set_progress_bar_config(disable=True)
     times = scheduler_times(pipe.scheduler, STEPS)

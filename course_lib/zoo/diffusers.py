@@ -49,6 +49,8 @@ class PromptedNet(PipelineNet):
     NULL is the empty prompt, or the `negative` one. `words` names the tokens, `encode` and `decode` are the autoencoder's.
     """
 
+    in_one_batch = True
+    """Guidance makes one call of twice the batch, as the pipelines' own loops do."""
     vectors: int
     """The width of the vector of a token."""
 
@@ -61,7 +63,7 @@ class PromptedNet(PipelineNet):
         another kind of condition, ValueError where the pipeline has no tokenizer to read a prompt with."""
         if isinstance(cond, Tensor):
             return validate.floats("prompts", cond, "B", "N")
-        prompts = [""] if cond is NULL else [cond] if isinstance(cond, str) else cond
+        prompts = [self.negative or ""] if cond is NULL else [cond] if isinstance(cond, str) else cond
         if isinstance(prompts, str) or not isinstance(prompts, Sequence) or not all(isinstance(p, str) for p in prompts):
             raise TypeError(f"prompts must be a prompt, a list of prompts or NULL, got {cond!r}")
         if all(getattr(self.pipeline, part, None) is None for part in ("tokenizer", "tokenizer_2")):
@@ -71,7 +73,7 @@ class PromptedNet(PipelineNet):
         return torch.cat([row.flatten(1) for row in rows], 1)
 
     def encode_prompts(self, prompts: list[str], null: bool) -> list[Tensor]:
-        """All that the network is given of the prompts, (B, ...) each; with `null` what stands for no prompt."""
+        """All that the network is given of the prompts, (B, ...) each; with `null` that is the negative or the empty one."""
         raise NotImplementedError
 
     def _asked(self, prompts: list[str]) -> dict[str, Any]:
@@ -134,8 +136,8 @@ class StableDiffusionNet(PromptedNet):
         self.guidance = pipeline.get_guidance_scale_embedding if self.model.config.time_cond_proj_dim else None
 
     def encode_prompts(self, prompts: list[str], null: bool) -> list[Tensor]:
-        positive, negative = self.pipeline.encode_prompt(**self._asked(prompts), do_classifier_free_guidance=null)
-        return [negative if null else positive]
+        positive, _ = self.pipeline.encode_prompt(**self._asked(prompts), do_classifier_free_guidance=False)
+        return [positive]
 
     def inputs(self, cond: Tensor) -> dict[str, Any]:
         """What their network is given for rows `cond` (B, N)."""
@@ -192,9 +194,9 @@ class SD3Net(PromptedNet):
         self.vectors, self.pooled = self.model.config.joint_attention_dim, self.model.config.pooled_projection_dim
 
     def encode_prompts(self, prompts: list[str], null: bool) -> list[Tensor]:
-        both = {"prompt_2": None, "prompt_3": None, "do_classifier_free_guidance": null}
-        positive, negative, pooled, negative_pooled = self.pipeline.encode_prompt(**self._asked(prompts), **both)
-        return [negative, negative_pooled] if null else [positive, pooled]
+        others = {"prompt_2": None, "prompt_3": None, "do_classifier_free_guidance": False}
+        positive, _, pooled, _ = self.pipeline.encode_prompt(**self._asked(prompts), **others)
+        return [positive, pooled]
 
     def timestep(self, time: Tensor) -> Tensor:
         return time * self.pipeline.scheduler.config.num_train_timesteps

@@ -143,8 +143,9 @@ def pipeline_of(name: str, folder: Path = FOLDER) -> CoursePipeline:
     Raises ValueError for an unknown name, or one that is not a conditional network without w as an input.
     """
     network = models.load(name, folder, "cpu")
-    if not isinstance(network, Network) or not hasattr(network.net, "as_condition") or takes_guidance(network.net):
-        raise ValueError(f"name must be a model that draws from labels or captions under guidance, got {name!r}")
+    if not _draws_under_guidance(network):
+        others = ", ".join(other for other in RECIPES if _draws_under_guidance(models.build(other)))
+        raise ValueError(f"name must be a model that draws from labels or captions under guidance: {others}; got {name!r}")
     theirs, vae = CourseNetwork(name), None
     _fill(theirs, network.net)
     if decoder := RECIPES[name].decoder:
@@ -152,6 +153,10 @@ def pipeline_of(name: str, folder: Path = FOLDER) -> CoursePipeline:
         vae = CourseAutoencoder(decoder, float(net.scale))
         _fill(vae, net)
     return CoursePipeline(theirs, scheduler_of(network.process, network.view), vae)
+
+
+def _draws_under_guidance(network: Any) -> bool:
+    return isinstance(network, Network) and hasattr(network.net, "as_condition") and not takes_guidance(network.net)
 
 
 def _fill(theirs: Any, net: nn.Module) -> None:

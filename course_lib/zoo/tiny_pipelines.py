@@ -14,7 +14,7 @@ from course_lib import validate
 from course_lib.process import own_defaults
 
 TOKENS = 16
-"""The tokens of a prompt, with those of start and end; Stable Diffusion has 77."""
+"""The tokens of a prompt for CLIP's encoders, with those of start and end; Stable Diffusion has 77."""
 SIDE = 8
 """The side of the latents; pictures have twice as much."""
 
@@ -36,12 +36,15 @@ def tiny(name: str, seed: int = 0) -> Any:
     return pipeline
 
 
+SIGNS = [*string.ascii_lowercase, *string.digits, *",.!?'-"]
+"""The letters, digits and signs that are a token each."""
+
+
 def _tokenizer() -> Any:
-    """A tokenizer of CLIP's kind, for which a token is a letter, a digit or a sign."""
+    """A tokenizer of CLIP's kind."""
     from transformers import CLIPTokenizer
 
-    signs = [*string.ascii_lowercase, *string.digits, *",.!?'-"]
-    vocab = [*signs, *(f"{sign}</w>" for sign in signs), "<|startoftext|>", "<|endoftext|>"]
+    vocab = [*SIGNS, *(f"{sign}</w>" for sign in SIGNS), "<|startoftext|>", "<|endoftext|>"]
     return CLIPTokenizer({token: i for i, token in enumerate(vocab)}, [], model_max_length=TOKENS)
 
 
@@ -60,6 +63,16 @@ def _text_encoder(width: int, tokenizer: Any, projected: bool = False) -> Any:
         **sizes,
     )
     return (CLIPTextModelWithProjection if projected else CLIPTextModel)(config).eval()
+
+
+def _t5(width: int) -> tuple[Any, Any]:
+    """An encoder of T5's kind (Raffel et al. 2020) and its tokenizer."""
+    from transformers import T5Config, T5EncoderModel, T5Tokenizer
+
+    words = {"<pad>": 0.0, "</s>": 0.0, "<unk>": 0.0, **dict.fromkeys(["\u2581", *SIGNS], -1.0)}  # with log-probabilities
+    tokenizer = T5Tokenizer(vocab=list(words.items()), extra_ids=0)
+    config = T5Config(vocab_size=len(tokenizer), d_model=width, d_kv=8, d_ff=2 * width, num_layers=2, num_heads=4)
+    return T5EncoderModel(config).eval(), tokenizer
 
 
 def _vae(channels: int = 4, shift: float | None = None) -> Any:
@@ -157,8 +170,7 @@ def _sd3() -> Any:
         FlowMatchEulerDiscreteScheduler(shift=3.0),
         _vae(16, 0.06),
         *encoders,
-        text_encoder_3=None,
-        tokenizer_3=None,
+        *_t5(64),
     )
 
 

@@ -778,12 +778,12 @@ guesses(
 # assert torch.allclose(x_t, alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * eps, atol=1e-6)
 # ```
 #
+# {{names}}
+#
 # | our name | diffusers' name |
 # |---|---|
 # | `DDPM(linear_beta(1000))` | `DDPMScheduler(1000, beta_schedule="linear")` |
 # | `cosine_beta` | `beta_schedule="squaredcos_cap_v2"` |
-# | `process.add_noise(x0, t, eps)` | `scheduler.add_noise(x0, eps, t - 1)` |
-# | `process.alpha_bar(t)`, $t = 1 \dots T$ | `scheduler.alphas_cumprod[t - 1]`; that of $t = 0$, which is 1, is not stored |
 #
 # ## Next
 #

@@ -781,10 +781,10 @@ guesses("eps-loss-floor.floor", "eps-samples-in-modes.outside", "eps-simple-samp
 # assert before.shape == x0.shape
 # ```
 #
+# {{names}}
+#
 # | our name | diffusers' |
 # |---|---|
-# | `process.add_noise(x0, t, eps)` | `scheduler.add_noise(x0, noise, t - 1)` |
-# | `view="eps"`, `"x0"`, `"v"` | `prediction_type="epsilon"`, `"sample"`, `"v_prediction"` |
 # | $\sigma_t^2 = \tilde\beta_t$, $\beta_t$, learned | `variance_type="fixed_small"`, `"fixed_large"`, `"learned_range"` |
 # | `my_sampling_loop` | `DDPMPipeline`, or `scheduler.step` in a loop |
 #

@@ -921,9 +921,10 @@ guesses(
 # assert abs(x.std() - 1) < 0.1
 # ```
 #
+# {{names}}
+#
 # | our name | diffusers' |
 # |---|---|
-# | `denoiser(x, t).score` | `-eps / sigma`, computed by hand from a prediction of `epsilon` |
 # | `langevin_step` | `scheduler.step_correct`; its step size comes from `snr` |
 # | `VarianceExploding`, `geometric_sigma` | `ScoreSdeVeScheduler`, `sigma_min`, `sigma_max` |
 # | `annealed_langevin` | `correct_steps` without `step_pred` |

@@ -880,6 +880,8 @@ guesses(
 # assert out.shape == x_t.shape
 # ```
 #
+# {{names}}
+#
 # | our name | diffusers' name |
 # |---|---|
 # | `Block` | `ResnetBlock2D` |

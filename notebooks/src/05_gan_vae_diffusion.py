@@ -978,11 +978,12 @@ guesses("vae-elbo-gap.gap", "diffusion-covers-modes.modes", "three-fidelity.verd
 # assert torch.allclose(q.kl(), kl, rtol=1e-4)
 # ```
 #
+# {{names}}
+#
 # | ours | diffusers |
 # |---|---|
 # | `vae.encode(x)`: mean and $\log s^2$ | `vae.encode(x).latent_dist.mean`, `.logvar` |
 # | `vae.decode(z)` | `vae.decode(z).sample` |
-# | the divergence in `elbo` | `latent_dist.kl()` |
 #
 # ## Next
 #

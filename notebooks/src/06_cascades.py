@@ -759,6 +759,8 @@ guesses(
 # assert output.shape == x_t.shape
 # ```
 #
+# {{names}}
+#
 # | our name | diffusers' name |
 # |---|---|
 # | `cascade(base, upsampler, ...)` | `IFPipeline`, then `IFSuperResolutionPipeline` |

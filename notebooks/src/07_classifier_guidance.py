@@ -980,13 +980,13 @@ guesses(
 # assert x.shape == (4, 1, 16, 16)
 # ```
 #
+# {{names}}
+#
 # | our name | diffusers' name |
 # |---|---|
 # | $w$ | no name for a classifier; `guidance_scale` without one (lesson 08) |
-# | $\bar\alpha_t$ | `scheduler.alphas_cumprod[t]` |
 # | `pred.eps`, moved by $-w\,b\,g$ | the first argument of `scheduler.step` |
 # | `process.add_noise(x0, t_next, eps)` | `scheduler.step(eps, t, x).prev_sample` of `DDIMScheduler` |
-# | $\hat x_0$ | `scheduler.step(eps, t, x).pred_original_sample` |
 #
 # ## Next
 #

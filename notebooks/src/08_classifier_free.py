@@ -933,10 +933,11 @@ guesses(
 # assert x.shape == (4, 1, 16, 16)
 # ```
 #
+# {{names}}
+#
 # | our name | diffusers' name |
 # |---|---|
-# | $w$ | `guidance_scale` |
-# | `NULL`, the null label | the empty prompt; for classes one more class, by convention |
+# | `NULL`, the null label | one more class, by convention |
 # | label dropout | `--proportion_empty_prompts` of its SDXL training script |
 # | `ClassifierFree` | `do_classifier_free_guidance`, which is true where `guidance_scale > 1` |
 #

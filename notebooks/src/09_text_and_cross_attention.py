@@ -875,13 +875,14 @@ guesses(
 #     assert torch.allclose(run(words), run(padded), atol=1e-5) and run(words).shape == x.shape
 # ```
 #
+# {{names}}
+#
 # | our name | diffusers' name |
 # |---|---|
 # | `words`, the encoder's output | `encoder_hidden_states`, or `prompt_embeds` in a pipeline |
 # | `mask` | `encoder_attention_mask`; `StableDiffusionPipeline` gives its U-Net none |
 # | `CrossAttention` | `Attention` (`attn2` of a `BasicTransformerBlock`) |
 # | your function in our layers | an attention processor, `unet.set_attn_processor` |
-# | `w` | `guidance_scale` |
 #
 # ## Next
 #

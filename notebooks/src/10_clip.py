@@ -958,13 +958,14 @@ guesses(
 # assert scheduler.step(eps, t, x).prev_sample.shape == x.shape
 # ```
 #
+# {{names}}
+#
 # | our name | name in diffusers or transformers |
 # |---|---|
 # | `CLIP` | `CLIPModel` (transformers) |
 # | `encode_image`, `encode_text` | `get_image_features`, `get_text_features`, not yet of length 1 |
 # | `log_scale` | `logit_scale` |
 # | `captions.tokens` | `CLIPTokenizer` |
-# | `signal(t)`, `noise(t)` | `alphas_cumprod[t] ** 0.5`, `(1 - alphas_cumprod[t]) ** 0.5` |
 #
 # ## Next
 #

@@ -898,10 +898,11 @@ guesses(
 # assert z.shape == text.shape
 # ```
 #
+# {{names}}
+#
 # | our name | diffusers' |
 # |---|---|
 # | `Prior` | `PriorTransformer`, which is given CLIP's text embedding, too |
-# | `view="x0"` | `prediction_type="sample"` |
 # | `my_unclip_sampling` | `UnCLIPPipeline` |
 # | variations | `UnCLIPImageVariationPipeline` |
 #

@@ -939,11 +939,12 @@ guesses(
 # assert z.shape == (2, 4, 8, 8) and back.shape == also.shape == x.shape
 # ```
 #
+# {{names}}
+#
 # | our name | name in diffusers |
 # |---|---|
 # | `Autoencoder` | `AutoencoderKL` |
 # | `gaussian(x)` | `encode(x).latent_dist`, with `mean` and `logvar` |
-# | `scale`, which `encode` and `decode` apply | `config.scaling_factor`, which the pipeline applies |
 # | `quantize` | `VQModel.quantize`, called by `decode` |
 #
 # ## Next

@@ -804,12 +804,12 @@ guesses(
 # assert step.pred_original_sample.abs().max() <= 1
 # ```
 #
+# {{names}}
+#
 # | our name | diffusers' or transformers' name |
 # |---|---|
 # | `TextEncoder`, frozen | `T5EncoderModel` |
-# | `dynamic_threshold(x0, p)` | `thresholding=True`, `dynamic_thresholding_ratio=p` |
 # | the largest allowed $s$: none | `sample_max_value`; its default, 1, makes the threshold static |
-# | static thresholding | `clip_sample=True` |
 # | `s`, `NOISE` | `noise_level` of `IFSuperResolutionPipeline` |
 #
 # ## Next

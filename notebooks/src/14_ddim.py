@@ -883,11 +883,11 @@ guesses(
 # assert (x - picture).square().mean().sqrt() < 0.1
 # ```
 #
+# {{names}}
+#
 # | our name | diffusers' |
 # |---|---|
-# | `my_ddim_sampler(..., eta, rng)` | `DDIMScheduler`: `scheduler.step(..., eta=eta, generator=rng)` |
 # | `my_ddim_inversion`, the noise predicted at $s$ | `DDIMInverseScheduler`, the noise predicted at $t$ |
-# | `process.times(50)` | `set_timesteps(50)`; `timestep_spacing="trailing"` gives our times |
 # | no clipping of $\hat x_0$ | `clip_sample=False`; the default is `True` |
 #
 # ## Next

@@ -812,7 +812,7 @@ guesses(
 #
 # ## In practice
 #
-# The same inputs in diffusers, with random weights: `time_ids` holds the original size, the crop and the target size.
+# The same inputs in diffusers: `time_ids` holds original size, crop and target size.
 #
 # ```python
 # import torch
@@ -829,12 +829,12 @@ guesses(
 #     assert unet(z, 500, words, added_cond_kwargs=given).sample.shape == z.shape
 # ```
 #
+# {{names}}
+#
 # | our name | diffusers' `StableDiffusionXLPipeline` |
 # |---|---|
-# | `micro`: side, top, left | `original_size=(1024, 1024)`, `crops_coords_top_left=(0, 0)`; also `target_size` |
 # | `my_micro_embedding` | `unet.add_time_proj(time_ids)` |
 # | two text encoders | `prompt`, `prompt_2`; the larger one's `pooled_prompt_embeds` |
-# | `ExpertSwitch(base, refiner, 200)` | `denoising_end=0.8` for the base, `denoising_start=0.8` for the refiner |
 # | noise again at $t = 200$ | `StableDiffusionXLImg2ImgPipeline` with `strength=0.2` |
 #
 # ## Next

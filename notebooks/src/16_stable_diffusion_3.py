@@ -782,12 +782,11 @@ guesses(
 #     assert torch.allclose(z, moved, atol=1e-5)
 # ```
 #
+# {{names}}
+#
 # | our name | diffusers' |
 # |---|---|
-# | $t$ from 0 to 1 | `sigma`; its `timestep` is 1,000 times as large |
-# | `my_flow_sampler` | `FlowMatchEulerDiscreteScheduler.step` |
 # | even times | `set_timesteps(sigmas=[1.0, 0.75, 0.5, 0.25])` and `shift=1.0`; by default, the last but 0 is 0.001 |
-# | $3t / (1 + 2t)$: more steps at high noise | `shift=3.0` |
 # | the MM-DiT, `mmdit.DiT` | `SD3Transformer2DModel` |
 # | one text encoder, and letters | `encoder_hidden_states`; the vector of the whole prompt is `pooled_projections` |
 #

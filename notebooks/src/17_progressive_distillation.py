@@ -867,10 +867,10 @@ guesses(
 # target = (x - d / b * x_t) / (c - d / b * a)
 # ```
 #
+# {{names}}
+#
 # | our name | diffusers' |
 # |---|---|
-# | `process.times(2 * n)` | `set_timesteps(2 * n)` with `timestep_spacing="trailing"`, which begins at the noisiest time |
-# | view `"v"` | `prediction_type="v_prediction"` |
 # | a student for each number of steps | SDXL-Lightning: checkpoints of 1, 2, 4, 8 steps; `guidance_scale=0`, times as above |
 # | view `"x0"` for the last step | its checkpoint of 1 step has `prediction_type="sample"`, not `"epsilon"` |
 #

@@ -926,9 +926,11 @@ guesses(
 # assert torch.equal(x, picture)
 # ```
 #
+# {{names}}
+#
 # | our name | diffusers' |
 # |---|---|
-# | `my_consistency_sampling` | `LCMScheduler`; without guidance as an input, `CMStochasticIterativeScheduler` |
+# | `my_consistency_sampling`, without guidance as an input | `CMStochasticIterativeScheduler` |
 # | a list of 50 times in training | `original_inference_steps=50` |
 # | 4 jumps: `process.times(4)` | `set_timesteps(4)` |
 # | w, an input: `classifier_free(guided, labels, w)` | `timestep_cond`, from `get_guidance_scale_embedding(w - 1)` |

@@ -825,9 +825,10 @@ guesses(
 # assert torch.equal(x * mask, picture * mask)
 # ```
 #
+# {{names}}
+#
 # | our name | diffusers' |
 # |---|---|
-# | `sdedit(model, guide, times[times <= t0], rng)` | `StableDiffusionImg2ImgPipeline(image=guide, strength=t0 / T)` |
 # | `my_repaint_sampler`, one move | `RePaintScheduler.step`, with `eta=1.0` |
 # | the way back up | `RePaintScheduler.undo_step` |
 # | `keep` (1 is kept) | `mask` of `RePaintScheduler`; in `StableDiffusionInpaintPipeline` white is *filled* |

@@ -829,6 +829,8 @@ guesses("copy-duplicates.often", "bias-plane.far", "mark-rings.turn")
 # assert match(x, key).min() > 0.9
 # ```
 #
+# {{names}}
+#
 # | our name | diffusers' |
 # |---|---|
 # | `my_mark_noise(noise, value)` | none; a pipeline takes the marked noise as `latents=` |

@@ -839,10 +839,11 @@ guesses(
 # assert abs(x.std() - 1) < 0.1
 # ```
 #
+# {{names}}
+#
 # | our name | diffusers' |
 # |---|---|
 # | `my_reverse_sde(..., 1.0, rng)`, VE chain | `ScoreSdeVeScheduler`: `step_pred(score, t, x, generator=rng)` |
-# | `my_reverse_sde(..., 0.0, None)` | `DDIMScheduler`, `EulerDiscreteScheduler`: the same ODE, another variable |
 # | `drift_diffusion(process, t)` | inside `step_pred`: `drift` and `diffusion` |
 # | `my_ode_likelihood` | none |
 #

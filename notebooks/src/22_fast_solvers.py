@@ -947,13 +947,14 @@ guesses(
 # assert x.isfinite().all()
 # ```
 #
+# {{names}}
+#
 # | our name | diffusers' |
 # |---|---|
-# | `dpm_solver(..., order=2)`, your exercise 3 | `DPMSolverMultistepScheduler(solver_order=2)` |
 # | `dpm_solver(..., 3, singlestep=True)` | `DPMSolverSinglestepScheduler(solver_order=3, solver_type="heun")` |
-# | `unipc`, `deis`, `plms` | `UniPCMultistepScheduler`, `DEISMultistepScheduler`, `PNDMScheduler(skip_prk_steps=True)` |
-# | `heun`, `churn(..., order=1)` on `EDM` | `HeunDiscreteScheduler`, `EDMEulerScheduler` |
-# | `EDM().times(n)`, `dpm_solver` on it | `EDMDPMSolverMultistepScheduler`; elsewhere `use_karras_sigmas=True` |
+# | `deis`, `plms` | `DEISMultistepScheduler`, `PNDMScheduler(skip_prk_steps=True)` |
+# | `churn(..., order=1)` on `EDM` | `EDMEulerScheduler` |
+# | `EDM().times(n)`, `dpm_solver` on it | `EDMDPMSolverMultistepScheduler` |
 #
 # On the command line: `course sample digits --sampler dpm_solver --steps 10 --out digits.png`.
 #

@@ -892,9 +892,10 @@ guesses(
 # loss = (unet(x_t, t).sample - (eps - x0)).square().mean()
 # ```
 #
+# {{names}}
+#
 # | our name | diffusers' |
 # |---|---|
-# | $t$ from 0 to 1 | `sigma`; its `timestep` is 1,000 times as large |
 # | $(1 - t)\,x_0 + t\,\epsilon$ | `FlowMatchEulerDiscreteScheduler.scale_noise(x0, t, eps)` |
 # | `my_velocity_loss` | the loss in its training scripts; the library has no function for it |
 # | `my_coupling` | none; the package torchcfm has `OTPlanSampler` |

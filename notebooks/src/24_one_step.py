@@ -865,9 +865,11 @@ guesses(
 # assert torch.allclose(x0, z - u, atol=1e-5)
 # ```
 #
+# {{names}}
+#
 # | our name | diffusers' |
 # |---|---|
-# | $t$, and $r$, the next time | `sigma`, and the next of `scheduler.sigmas` |
+# | $r$, the time that the jump ends at | the next of `scheduler.sigmas` |
 # | `jumps(u, z, times)` | a loop over `scheduler.step`; the network also needs $r$ |
 # | a generator of distribution matching | a checkpoint such as DMD2's, with `LCMScheduler` in one step |
 #

@@ -807,10 +807,11 @@ guesses("dit-unet.verdict", "dit-prediction.ratio_large", "dit-aligned.verdict")
 # assert v.shape == x_t.shape and counter.get_total_flops() > 0
 # ```
 #
+# {{names}}
+#
 # | our name | diffusers' |
 # |---|---|
 # | `DiT` | `DiTTransformer2DModel` |
-# | `patchify`, the first linear layer and the positions | `PatchEmbed`, a convolution with stride `patch_size` |
 # | `ModulationLayer`, the records | `AdaLayerNormZero` |
 # | `DiTBlock` | `BasicTransformerBlock` with `norm_type="ada_norm_zero"` |
 #

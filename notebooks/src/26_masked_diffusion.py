@@ -810,6 +810,8 @@ guesses(
 # assert (z < 5).all()
 # ```
 #
+# The dictionary of [lesson 29](29_diffusers.ipynb) has no row for words: its pipelines draw pictures.
+#
 # | our name | diffusers' |
 # |---|---|
 # | `mask`, `n` | `mask_token_id`, `num_inference_steps` |

@@ -727,6 +727,8 @@ guesses(
 # assert same and len(down) > 0
 # ```
 #
+# The dictionary of [lesson 29](29_diffusers.ipynb) has no row for adapters: its pipelines run without any.
+#
 # | our name | diffusers' |
 # |---|---|
 # | `adapters.add_lora` | `unet.add_adapter(LoraConfig(...))`, with the package peft |

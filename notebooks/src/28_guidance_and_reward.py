@@ -991,10 +991,11 @@ guesses(
 # assert guided == [2 <= step < 6 for step in range(10)]
 # ```
 #
+# {{names}}
+#
 # | our name | diffusers' |
 # |---|---|
 # | `Interval(ClassifierFree(...), cond, low, high)` | `ClassifierFreeGuidance(start=, stop=)`, in steps, not noise levels |
-# | `Rescaled(..., phi)` | `guidance_rescale=phi` |
 # | `AutoGuidance(model, worse, w)` | `AutoGuidance`, whose worse model is the same one with layers skipped or dropout |
 # | `dpo_loss` | none; `train.py` of SalesforceAIResearch/DiffusionDPO |
 # | `rollout`, `ddpo_loss` | none; `scripts/train.py` of kvablack/ddpo-pytorch |

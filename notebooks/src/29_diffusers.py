@@ -123,7 +123,7 @@ check.solution("euler_scale")
 # Your function on the noise levels of Euler's scheduler:
 
 # %%
-euler, pipe = known["Euler"](), known["pipe"]
+euler, pipe = known["EulerDiscreteScheduler"](), known["pipe"]
 alphas = pipe.scheduler.alphas_cumprod
 for sigma, k in zip(euler.sigmas.tolist(), euler.timesteps.tolist()):
     _, t = my_euler_scale(known["x"], sigma, alphas)
@@ -178,14 +178,18 @@ class MyDenoiser:
 
 mine = MyDenoiser(pipe, known["text"])
 times = scheduler_times(pipe.scheduler, 5)
-for scheduler, sampler in (("DDIM", ddim), ("DPMSolver", dpm_solver)):
+for scheduler, sampler in (
+    ("DDIMScheduler", ddim),
+    ("DPMSolverMultistepScheduler", dpm_solver),
+):
     with torch.no_grad():
         gap = result(sampler(mine, known["x"], times)) - known["run"](known[scheduler]())
     print(f"{scheduler}: largest difference {gap.abs().max():.0e}")
 
 # %% [markdown]
 # `from_diffusers(pipeline)` does this for pipelines of seven classes. It also brings the prompts, the autoencoder and the
-# attention maps.
+# attention maps. With guidance it makes one call of the network a step, with both prompts in one batch, as their own loops do.
+# So a step costs about the same in both (`tests/benchmarks/bridge.py`).
 #
 # ### Text and guidance
 
@@ -251,7 +255,7 @@ check.solution("pipeline_by_hand")
 fresh, prompts = tiny("StableDiffusionPipeline", seed=29), ["a red house", "two cats, at sea"]
 parts = lambda pipe: (pipe.tokenizer, pipe.text_encoder, pipe.unet, pipe.scheduler, pipe.vae)
 noise = randn(2, 4, 8, 8, rng=seeded(29))
-for name in ("DDIM", "Euler", "DPMSolver"):
+for name in ("DDIMScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler"):
     fresh.scheduler = known[name]()
     by_hand = my_pipeline_by_hand(*parts(fresh), prompts, 7.5, 10, noise)
     options = dict(num_inference_steps=10, guidance_scale=7.5, output_type="pt")
@@ -641,8 +645,8 @@ plots.show(
 # ## At full size
 #
 # The U-Net of Stable Diffusion 1.5 takes 3.4 GB in float32 and 1.7 GB in half precision: about 860 M parameters. SDXL-turbo was
-# distilled for one to four steps. In SD3 the third text encoder alone is 9.8 GB of 15.8 GB. The pipeline runs without it, as
-# the tiny one here does.
+# distilled for one to four steps. In SD3 the third text encoder, T5, alone is 9.8 GB of 15.8 GB. The pipeline also runs without
+# it. The tiny one here has all three.
 
 # %% tags=["nbval-ignore-output"]
 guesses("real-spacing.five", "real-spacing.ten", "real-half-precision.half")
@@ -697,8 +701,6 @@ guesses("real-spacing.five", "real-spacing.ten", "real-half-precision.half")
 # | our name | diffusers' |
 # |---|---|
 # | `models.load("digits")` | `pipeline_of("digits")`, or a folder of `course export` |
-# | `classifier_free(network, labels, w)` | `guidance_scale=w` |
-# | `dpm_solver` at `process.times(10)` | `DPMSolverMultistepScheduler`, `timestep_spacing="trailing"` |
 # | `from_diffusers(pipe)` | the way back: a pipeline as a denoiser of this course |
 #
 # ## Next

@@ -14,6 +14,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from course_lib.files import NOTEBOOKS, WORK, write_atomically
+from course_lib.teaching import dictionary
 from course_lib.teaching.course_map import course_map
 from course_lib.teaching.publish import address
 from course_lib.teaching.publish.execute import Client, tidy
@@ -37,7 +38,7 @@ ASK = re.compile(r"\s*<!-- Ask: (.+?) -->", re.DOTALL)
 
 
 def read(source: Path) -> NotebookNode:
-    """The notebook of a source, not executed, with links, the setup cell and the same cell ids each time."""
+    """The notebook of a source, not executed, with links, its rows of the dictionary, the setup cell and constant cell ids."""
     notebook = _read(source)
     for cell in notebook.cells:
         cell.source = ASK.sub("", cell.source)
@@ -53,6 +54,8 @@ def questions(source: Path) -> dict[str, str]:
 def _read(source: Path) -> NotebookNode:
     notebook = address.add_links_and_setup(jupytext.read(source, fmt="py:percent"), source.stem, address.read())
     for i, cell in enumerate(notebook.cells):
+        if cell.cell_type == "markdown" and dictionary.PLACE in cell.source:
+            cell.source = cell.source.replace(dictionary.PLACE, dictionary.in_lesson(source.stem[:2]))
         if cell.id != "setup":
             cell.id = f"{source.stem[:2]}-{i:03d}"
     notebook.nbformat_minor = 5
