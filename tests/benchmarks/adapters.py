@@ -212,7 +212,9 @@ def trained(arm: str, seed: int):
                 paused += process_time() - since
         seen = {"seconds": round(process_time() - begun - paused, 4)} | ({"curve": curve} if curve else {})
         BUILT.mkdir(exist_ok=True)
-        adapters.save_adapter(path, network) if small else save_file(network.net.state_dict(), path)
+        adapters.save_adapter(path, network) if small else save_file(
+            {n: w.contiguous() for n, w in network.net.state_dict().items()}, path
+        )
     if small:
         return adapters.load_adapter(path, base()), seen | {"bytes": path.stat().st_size}
     network.net.load_state_dict(load_file(path))
