@@ -60,16 +60,19 @@ export function mount(root, { drawing }) {
 
   const move = (/** @type {number} */ i, /** @type {number} */ j) =>
     ([column, row] = [clamp(i, 0, side - 1), clamp(j, 0, side - 1)]);
-  const under = (/** @type {PointerEvent} */ event) => pointerOn(board, event).map((part) => Math.floor(part * side));
+  function moveUnder(/** @type {PointerEvent} */ event) {
+    const [across, down] = pointerOn(board, event);
+    move(Math.floor(across * side), Math.floor(down * side));
+  }
 
   board.addEventListener("pointerdown", (event) => {
     board.setPointerCapture(event.pointerId);
-    move(...under(event));
+    moveUnder(event);
     const ink = !squares[row][column];
     squares[row][column] = ink;
     board.onpointermove = (moved) => {
       const [i, j] = [column, row];
-      move(...under(moved));
+      moveUnder(moved);
       const n = Math.max(1, Math.abs(column - i), Math.abs(row - j)); // a fast stroke skips no square
       for (let k = 1; k <= n; k++) squares[Math.round(j + ((row - j) * k) / n)][Math.round(i + ((column - i) * k) / n)] = ink;
       send();

@@ -1,7 +1,13 @@
 """The sketch's page: a mouse, the keys and the buttons change the drawing, and the text box beside it is told."""
 
-import pytest
+from importlib.util import find_spec
 
+import nbformat
+import pytest
+from lab import lab
+from nbformat.v4 import new_code_cell, new_notebook
+
+from course_lib.teaching.publish import execute
 from course_lib.widgets.sketch import sketch
 
 ROOT = ".course-sketch"
@@ -22,7 +28,7 @@ def page(open_page, path):
 
 def drawing(page):
     page.wait_for_timeout(50)  # a frame
-    return page.eval_on_selector(ROOT, "root => root.dataset.drawing").split()
+    return page.eval_on_selector(f"{ROOT}[data-drawing]", "root => root.dataset.drawing").split()
 
 
 def centre(page, column, row):
@@ -75,3 +81,29 @@ def test_the_text_box_of_the_live_widget_is_told_as_if_by_typing(page):
     stroke(page, (0, 4), (0, 4))
     drawing(page)
     assert page.evaluate("window.heard") == ["..... ..... ..#.. ..... #...."] * 2
+
+
+CELL = """from course_lib.widgets.sketch import sketch
+
+pad = sketch("..... ..... ..#.. ..... .....")
+pad"""
+
+
+@pytest.mark.skipif(find_spec("jupyterlab") is None, reason="JupyterLab is not installed")
+def test_what_is_drawn_in_jupyterlab_reaches_the_kernel(browser, tmp_path):
+    cells = [new_code_cell(CELL), new_code_cell('print("drawn", pad.drawing.sum(1).tolist())')]
+    nbformat.write(new_notebook(cells=cells, metadata=execute.METADATA), tmp_path / "one.ipynb")
+    with lab(tmp_path) as address:
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.goto(f"{address}/lab/tree/one.ipynb", timeout=120_000)
+        page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=120_000)
+        page.get_by_text("(ipykernel) | Idle").wait_for(timeout=120_000)
+        for cell in (0, 1):
+            page.locator(".jp-CodeCell .cm-content").nth(cell).click()
+            page.keyboard.press("Control+Enter")
+            if cell == 0:
+                page.locator(".jp-OutputArea .course-sketch input").wait_for(timeout=120_000)
+                stroke(page, (0, 0), (4, 0))
+                drawing(page)
+        page.get_by_text("drawn [5.0, 0.0, 1.0, 0.0, 0.0]").wait_for(timeout=60_000)
+        page.close()
