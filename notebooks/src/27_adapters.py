@@ -256,8 +256,8 @@ claim(
 # crosses, too. With prior preservation most old captions look as before (one circle has become a bar; of all 48, see the claim
 # above), and the new shape is drawn less well.
 #
-# That has a price, then. Half as many new pictures are seen in the same steps. What more steps give was measured for LoRA
-# alone, below.
+# That has a price, then. Half as many new pictures are seen in the same steps. What more steps give was measured for
+# one arm alone, further below.
 #
 # ## LoRA: an update of low rank
 #
@@ -389,7 +389,8 @@ for name, model in (("trained", network), ("base", adapters.add_word(base, scene
 print(f"likeness, the five {like(my_pictures):.2f}")
 
 # %% [markdown]
-# The error is over pictures of one training. A benchmark made three trainings on the heart, and 48 pictures of each:
+# The error is over pictures of one training. A benchmark made three trainings on the heart, and 48 pictures of each. (The five
+# pictures reach less than 1 because a small heart has few pixels.)
 
 # %%
 of_heart = lambda name: [row[name] for row in measured["drawing"]]
@@ -685,7 +686,7 @@ claim(
 # %% [markdown]
 # The gain is above 0 beyond its margin. The 0.3 were set before the runs, and three trainings are too few to say that they are
 # exceeded. The base model is given the same captions and no outline. The null is no other model: the same pictures are scored
-# against the outline of another caption. The copy has 0.73 million parameters, two fifths of the model's. Like a LoRA file, it
+# against the outline of another caption. The copy has 734,896 parameters, two fifths of the model's. Like a LoRA file, it
 # stands beside an untouched base.
 #
 # ## What you saw
