@@ -115,13 +115,14 @@ def likeness(x: Tensor, drawn: Tensor) -> Tensor:
     What is bright in each picture (B, 3, H, W) in [-1, 1], and what is drawn, is cut out and stretched to a square of 24 pixels
     first: size and place do not count. Where nothing is bright it is 0.
     """
-    wanted = outline(2 * _cut(drawn > 0) - 1)
-    return torch.cat([overlap(outline(2 * _cut(one.amax(0) > 0) - 1), wanted) for one in validate.batch("x", x, 3, "H", "W")])
+    wanted = outline(2 * _cut(drawn.cpu() > 0) - 1)
+    bright = validate.batch("x", x, 3, "H", "W").cpu().amax(1) > 0
+    return torch.cat([overlap(outline(2 * _cut(mask) - 1), wanted) for mask in bright])
 
 
 def _cut(mask: Tensor) -> Tensor:
     """The part of a mask (H, W) that is not empty, stretched: three channels (1, 3, 24, 24) of 0 and 1."""
-    down, right = mask.nonzero().unbind(1) if mask.any() else (torch.zeros(1, dtype=torch.long, device=mask.device),) * 2
+    down, right = mask.nonzero().unbind(1) if mask.any() else (torch.zeros(1, dtype=torch.long, device="cpu"),) * 2
     part = mask[down.min() : down.max() + 1, right.min() : right.max() + 1]
     return pad(interpolate(part[None, None].float(), (24, 24)), (1, 1, 1, 1)).expand(1, 3, -1, -1)
 
