@@ -69,7 +69,20 @@ from course_lib.teaching import answer, checks, claims, course_map, dictionary, 
 from course_lib.teaching.publish import address, build, claim_table, quiz_page
 from course_lib.teaching.quiz import Question, quiz
 from course_lib.widgets import attention as attention_widget
-from course_lib.widgets import dial, explorer, guess, guided, guided_models, paths, player, prompt, sentences, student, tradeoff
+from course_lib.widgets import (
+    dial,
+    explorer,
+    guess,
+    guided,
+    guided_models,
+    paths,
+    player,
+    prompt,
+    sentences,
+    sketch,
+    student,
+    tradeoff,
+)
 from course_lib.widgets import guidance as guidance_widget
 from course_lib.zoo import checkpoints, drawbench, figures, models, remake
 from course_lib.zoo.diffusers import from_diffusers, process_of, scheduler_times
@@ -865,6 +878,8 @@ api(
     dial.dial, name=Kind("t", {"None": None, "3": 3}), values=Kind([1, 2], values), panels=Kind({"a": [X, X]}, panels),
     curves=Kind({"b": [0.1, 0.2]}, curves),
 )
+rows = {"None": None, "3": 3, "empty": "", "no square": "#. .", "none drawn": ".. ..", "letters": "ab cd"}
+api(sketch.sketch, start=Kind("#. ..", rows, "rows"))
 film_of = [masked.WordStep(t, z, (z < 3) * 0.5) for t, z in ((1.0, SENTENCES), (0.0, SENTENCES % 3))]
 runs = {"None": None, "none": {}, "a list": film_of, "one": {"a": film_of[:1]}, "numbers": {"a": [1, 2]}}
 some_words = Kind(("a", "b", "c"), {"None": None, "none": (), "numbers": (1, 2, 3)})

@@ -1,4 +1,4 @@
-"""A new shape for lesson 27: crosses, which no shipped model was trained on, drawn, captioned and detected.
+"""A new shape for lesson 27: crosses, which no shipped model was trained on, drawn, captioned and detected. Or a drawing.
 
 A scene with crosses is a scene and a mask `cross` (B, MAX_OBJECTS): those of its stars that are drawn as crosses.
 
@@ -14,11 +14,13 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import grid_sample, interpolate, pad
 
 from course_lib import validate
 from course_lib.datasets import captions, scenes, shapes
 from course_lib.datasets.scenes import COLOURS, MAX_OBJECTS, NONE, PLACES, SHAPES, SIZES, Scene
 from course_lib.datasets.shapes import FLOAT, PAINT, SIDE, Layout
+from course_lib.methods.adapters import outline, overlap
 from course_lib.nets.detector import SceneDetector, detection_loss
 from course_lib.process import rand, seeded
 from course_lib.training import TrainingState, train
@@ -34,6 +36,21 @@ FIVE = (
     ("red", "small", "top right"),
 )
 """Colour, size and place of the crosses in the five pictures; none is green or pink."""
+HEART = """
+............
+.###....###.
+#####..#####
+############
+############
+############
+.##########.
+..########..
+...######...
+....####....
+.....##.....
+............
+"""
+"""The drawing that lesson 27 begins with, to be read by `drawing`."""
 
 
 def sample(n: int, rng: torch.Generator | None = None, kinds: tuple[str, ...] = scenes.KINDS) -> tuple[Scene, Tensor]:
@@ -48,33 +65,72 @@ def single(colour: Tensor, size: Tensor, place: Tensor) -> Scene:
     return Scene(column(torch.full_like(colour, STAR)), column(colour), column(size), place, torch.full_like(place, NONE))
 
 
-def five(seed: int = 5) -> tuple[Scene, Tensor]:
-    """The scenes of the five pictures, and the pictures (5, 3, 32, 32)."""
+def drawing(rows: str) -> Tensor:
+    """A drawing (n, n) of 0 and 1 from n rows of n characters, `#` where it is 1 and `.` where it is 0.
+
+    Raises ValueError where the rows are no such square, or nothing is drawn.
+    """
+    lines = validate.instance("rows", rows, str).split()
+    if any(len(line) != len(lines) for line in lines) or set("".join(lines)) - set("#.") or "#" not in rows:
+        raise ValueError(f"rows must be a square of `#` and `.`, with one `#` or more, got {' '.join(lines)!r}")
+    return torch.tensor([[letter == "#" for letter in line] for line in lines], **FLOAT)
+
+
+def five(seed: int = 5, drawn: Tensor | None = None) -> tuple[Scene, Tensor]:
+    """The scenes of the five pictures, and the pictures (5, 3, 32, 32): of crosses, or of the shape `drawn` as in `paint`."""
     colour, size, place = (
         torch.tensor([names.index(row[i]) for row in FIVE], dtype=torch.long, device="cpu")
         for i, names in enumerate((COLOURS, SIZES, PLACES))
     )
     scene = single(colour, size, place)
-    return scene, paint(scene, scene.shape == STAR, shapes.layout(scene, seeded(seed)))
+    return scene, paint(scene, scene.shape == STAR, shapes.layout(scene, seeded(seed)), drawn)
 
 
-def tell(scene: Scene, rng: torch.Generator | None = None) -> tuple[list[str], Scene]:
-    """Random captions of scenes whose stars are all crosses, and what they mention: as `captions.tell`."""
+def tell(scene: Scene, rng: torch.Generator | None = None, word: str = WORD) -> tuple[list[str], Scene]:
+    """Random captions of scenes whose stars are all called `word`, and what they mention: as `captions.tell`."""
     prompts, mentioned = captions.tell(scene, rng)
-    return [prompt.replace("star", WORD) for prompt in prompts], mentioned
+    return [prompt.replace("star", word) for prompt in prompts], mentioned
 
 
-def paint(scene: Scene, cross: Tensor, where: Layout) -> Tensor:
-    """Pictures (B, 3, 32, 32) in [-1, 1] of the scenes in this layout, the marked stars as crosses."""
+def paint(scene: Scene, cross: Tensor, where: Layout, drawn: Tensor | None = None) -> Tensor:
+    """Pictures (B, 3, 32, 32) in [-1, 1] of the scenes in this layout, the marked stars as crosses.
+
+    With a drawing (n, n) of 0 and 1, they are shaped as it is, and as large as a cross.
+    """
     validate.same_shape("cross", cross, "scene", scene.shape)
     hide = lambda v: torch.where(cross, NONE, v)
     others = replace(scene, shape=hide(scene.shape), colour=hide(scene.colour), size=hide(scene.size))
     x, at = shapes.paint(others, where) + 1, torch.arange(SIDE, **FLOAT) + 0.5 - SIDE / 2
     b, k = cross.nonzero(as_tuple=True)
     right, down, radius = (part[b, k].view(-1, 1, 1) for part in (where.x, where.y, where.radius))
-    cover = (0.5 - _outside(at.view(1, 1, -1) - right, at.view(1, -1, 1) - down, radius)).clamp(0, 1)
+    dx, dy = at.view(1, 1, -1) - right, at.view(1, -1, 1) - down
+    cover = (0.5 - _outside(dx, dy, radius)).clamp(0, 1) if drawn is None else _scaled(drawn, dx, dy, radius)
     x.index_put_((b,), cover[:, None] * (PAINT[scene.colour[b, k]] + 1)[:, :, None, None], accumulate=True)
     return (x - 1).clamp(-1, 1)
+
+
+def likeness(x: Tensor, drawn: Tensor) -> Tensor:
+    """The overlap (B,), 0 to 1, of the outline of a drawing (n, n) of 0 and 1 with those of what is bright in pictures x.
+
+    What is bright in each picture (B, 3, H, W) in [-1, 1], and what is drawn, is cut out and stretched to a square of 24 pixels
+    first: size and place do not count. Where nothing is bright it is 0.
+    """
+    wanted = outline(2 * _cut(drawn.cpu() > 0) - 1)
+    bright = validate.batch("x", x, 3, "H", "W").cpu().amax(1) > 0
+    return torch.cat([overlap(outline(2 * _cut(mask) - 1), wanted) for mask in bright])
+
+
+def _cut(mask: Tensor) -> Tensor:
+    """The part of a mask (H, W) that is not empty, stretched: three channels (1, 3, 24, 24) of 0 and 1."""
+    down, right = mask.nonzero().unbind(1) if mask.any() else (torch.zeros(1, dtype=torch.long, device="cpu"),) * 2
+    part = mask[down.min() : down.max() + 1, right.min() : right.max() + 1]
+    return pad(interpolate(part[None, None].float(), (24, 24)), (1, 1, 1, 1)).expand(1, 3, -1, -1)
+
+
+def _scaled(drawn: Tensor, x: Tensor, y: Tensor, r: Tensor) -> Tensor:
+    """The fraction (B, H, W) of each pixel that a drawing covers whose side is 2.2 r, with its centre at x = y = 0."""
+    grid = torch.stack(torch.broadcast_tensors(x / (1.1 * r), y / (1.1 * r)), -1)
+    return grid_sample(drawn.expand(len(grid), 1, -1, -1), grid, align_corners=False)[:, 0]
 
 
 def _outside(x: Tensor, y: Tensor, r: Tensor) -> Tensor:

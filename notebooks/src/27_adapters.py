@@ -1,10 +1,11 @@
 # %% [markdown]
 # # 27 Fine-tuning and adapters: new things for an old model
 #
-# **You will be able to** give a trained text-to-image model a new word from five pictures; measure what it forgets, and keep it
-# with prior preservation; write a LoRA layer, merge it, and store it in a small file; and add a condition by a ControlNet.
+# **You will be able to** give a trained text-to-image model a new word from five pictures, also of a shape that you draw;
+# measure what it forgets, and keep it with prior preservation; write a LoRA layer, merge it, and store it in a small file; and
+# add a condition by a ControlNet.
 #
-# **Time** 55 minutes. **Needs** lesson 02 (the loss), lesson 08 (guidance), lesson 09 (text2shape, cross-attention). **Papers**
+# **Time** 60 minutes. **Needs** lesson 02 (the loss), lesson 08 (guidance), lesson 09 (text2shape, cross-attention). **Papers**
 # Rinon Gal et al.: *An Image is Worth One Word* (2023); Nataniel Ruiz et al.: *DreamBooth* (2023); Edward Hu et al.: *LoRA*
 # (2022); Lvmin Zhang, Anyi Rao, Maneesh Agrawala: *Adding Conditional Control to Text-to-Image Diffusion Models* (2023).
 
@@ -46,6 +47,7 @@ from course_lib.teaching.evidence import compare, estimate
 from course_lib.training import OneCycle, denoising_loss, show_progress, train
 from course_lib.widgets.dial import dial
 from course_lib.widgets.guess import guesses, predict
+from course_lib.widgets.sketch import sketch
 from course_lib.zoo import crosses, figures, models
 from PIL import Image
 
@@ -64,10 +66,9 @@ plots.show(
 # %% [markdown]
 # Green and pink crosses are missing on purpose. A model that has the *idea* of the shape should draw them, too.
 #
-# **Who checks the pictures?** The detector of lesson 09 has never seen a cross either. A copy of it was trained on to crosses,
-# on thousands of drawings (that is fine-tuning, too). It checks the new captions alone, and is never used for the generator;
-# stars count as triangles for it. The old captions are checked by the detector of lesson 09 as it was. On 2,000 drawings that
-# they were not trained on:
+# **Who checks the pictures?** The detector of lesson 09 has never seen a cross either: it takes most crosses for circles. A
+# copy of it was trained on to crosses, on thousands of drawings (that is fine-tuning, too). Both are never used for the
+# generator. Stars count as triangles for the copy, so it checks crosses alone. On 2,000 drawings that they were not trained on:
 
 # %%
 measured = figures.raw("adapters")
@@ -78,17 +79,14 @@ print(f"crosses that lesson 09's takes for circles: {measured['taken for circles
 
 # %% [markdown]
 # Two figures are measured in all that follows, at $w = 3$ and in 12 DDIM steps. **new**: the share of 48 captions such as "a
-# green cross" for which exactly one object is found, and it is a cross of that colour. **kept**: of 48 captions of the old
-# grammar, those that the base model draws right are counted; kept is the share of them that are still right, from the same
-# noises. Even an unchanged model does not keep all of them when the noise is another:
+# green cross" for which the copy finds exactly one object, a cross of that colour. **kept**: a picture of an old caption is
+# right where lesson 09's detector finds all that is mentioned, and the copy finds no cross. Of 48 captions of the old grammar,
+# those that the base model draws right are counted; kept is the share of them that are still right, from the same noises. Even
+# an unchanged model does not keep all of them when the noise is another:
 
 # %%
-same = [start[f"kept at noises {k}"] for k in (13, 14, 15)]
+same = [start[f"kept at noises {k}"] for k in (53, 54, 55)]
 print(f"kept by the base model itself at three other noises: {estimate(same, 'noises'):.2f}")
-
-# %% [markdown]
-# Lesson 09's detector has no word for a cross: it takes most drawn crosses for circles. A circle that has turned into a cross
-# can still count as kept, so kept is too high where that happens. For three arms, both detectors were asked (further below).
 
 # %% [markdown]
 # ## Textual inversion: train one word and nothing else
@@ -186,8 +184,8 @@ ax.legend()
 plots.show(
     fig,
     alt="Line plot of the share of old captions kept over steps of training, both from 1. "
-    "With prior preservation it stays between 0.83 and 0.93 up to 160 steps. Without, it "
-    "is 0.97 at 20 steps, 0.75 at 40, 0.23 at 80 and 0.15 at 160.",
+    "With prior preservation it is 0.91 at 20 steps and between 0.68 and 0.77 from 40 to "
+    "160. Without, it is 0.84 at 20 steps, 0.30 at 40, 0.19 at 80 and 0.17 at 160.",
 )
 
 # %%
@@ -206,8 +204,8 @@ claim(
 )
 
 # %% [markdown]
-# The curve counts the first 24 captions alone, the claim all 48. That matters: without prior pictures, the same models keep
-# 0.15 of those 24 at the end. The error bars are over trainings; which captions are asked is not in them.
+# The curve counts the first 24 captions alone, the claim all 48. The error bars are over trainings; which captions are asked is
+# not in them.
 #
 # Is it the prior pictures, or only that there are fewer new ones? The arms cannot tell these two apart: half of the batch is
 # *replaced*. What they show is that the second half is better spent on old pictures.
@@ -228,7 +226,7 @@ shown = ("word", "all", "all, prior")
 drawn = torch.cat([sheet(rows[arm, 0]["sheet"]) for arm in shown])
 names = [f"{arm}: {kind}" for arm in shown for kind in ("new", "old")]
 plots.show(
-    plots.pictures(drawn, 6, rows=names),
+    plots.pictures(drawn, 6, rows=names, scale=0.04),
     alt="Six rows of six pictures. Word, new: five triangles and a white star, in the colours "
     "asked for. Word, old: stars, circles and a square. All, new: crosses, two of them "
     "blurred. All, old: several shapes have turned into crosses or have grown arms. All "
@@ -258,8 +256,8 @@ claim(
 # crosses, too. With prior preservation most old captions look as before (one circle has become a bar; of all 48, see the claim
 # above), and the new shape is drawn less well.
 #
-# That has a price, then. Half as many new pictures are seen in the same steps. Whether twice the steps would give both was not
-# measured here.
+# That has a price, then. Half as many new pictures are seen in the same steps. What more steps give was measured for
+# one arm alone, further below.
 #
 # ## LoRA: an update of low rank
 #
@@ -301,11 +299,28 @@ verdict
 check.solution("low_rank")
 
 # %% [markdown]
-# ### Train it here
+# ### Draw a shape, and train it here
 #
-# Your two functions now do the whole job, live. The layers are the two convolutions of each block at 8 × 8 and 16 × 16. Each of
-# them computes with your `low_rank`, at rank 16. Your loop trains them, and the new word, with the benchmark's steps, batches
-# and rate, but half its prior pictures, and without dropped captions.
+# Your two functions now do the whole job, live, on a shape of your own. Draw one, or leave the heart; then run the cells below
+# once more. A shape should fill the board. No detector can exist for it: nobody has trained one.
+
+# %% tags=["nbval-ignore-output"]
+pad = sketch(crosses.HEART)
+pad
+
+# %% tags=["nbval-ignore-output"]
+word = "heart"  # its name: any word that the model has not
+drawing = pad.drawing  # (12, 12), 0 and 1
+_, my_pictures = crosses.five(drawn=drawing)
+print("\n".join(crosses.tell(five, seeded(1), word)[0]))
+plots.show(
+    plots.pictures(my_pictures, columns=5, scale=0.06),
+    alt=f"Five pictures of one {word} each, coloured, sized and placed as the five crosses are.",
+)
+
+# %% [markdown]
+# The layers are the two convolutions of each block at 8 × 8 and 16 × 16. Each of them computes with your `low_rank`, at rank 4.
+# Your loop trains them, and the new word, with the benchmark's steps, batches and rate, but half its prior pictures.
 
 # %% tags=["nbval-ignore-output"]
 network = adapters.add_word(base, scenes.SHAPES)
@@ -314,7 +329,7 @@ layers = [
     for name, _ in network.net.named_modules()
     if name.endswith(("conv1", "conv2")) and ("8x8" in name or "16x16" in name)
 ]
-network = adapters.add_lora(network, layers, rank=16)
+network = adapters.add_lora(network, layers, rank=4)
 # every LoRA layer computes with your function from here on
 adapters.LoRA.forward = lambda self, x: my_low_rank(
     x, self.layer, self.down, self.up, self.strength
@@ -323,17 +338,23 @@ adapters.LoRA.forward = lambda self, x: my_low_rank(
 rng = seeded(0)
 old_captions, _ = captions.tell(scenes.sample(100, rng), rng)
 old_pictures = sample(base.given(old_captions), randn(100, 3, 32, 32, rng=rng), 15, batch=50)
-old_tokens = captions.tokens(old_captions)
+
+
+def some_empty(prompts, rng):
+    """The tokens of captions, a tenth of them the empty caption: guidance needs it."""
+    tokens = adapters.tokens_with(word, prompts)
+    dropped = torch.rand(len(tokens), 1, generator=rng) < 0.1
+    return torch.where(dropped, captions.tokens([""]), tokens)
 
 
 def new(rng):
     i = torch.randint(5, (8,), generator=rng)
-    return adapters.tokens_with("cross", crosses.tell(five[i], rng)[0]), pictures[i]
+    return some_empty(crosses.tell(five[i], rng, word)[0], rng), my_pictures[i]
 
 
 def prior(rng):
     i = torch.randint(100, (8,), generator=rng)
-    return old_tokens[i], old_pictures[i]
+    return some_empty([old_captions[k] for k in i], rng), old_pictures[i]
 
 
 optimizer = OneCycle(network.net, 160, lr=2e-2)
@@ -341,22 +362,50 @@ losses = my_preserved_training(network, new, prior, optimizer, 160, 1.0, seeded(
 print(f"loss, first and last 20 steps: {losses[:20].mean():.3f}, {losses[-20:].mean():.3f}")
 
 # %% tags=["nbval-ignore-output"]
-asked = [f"a {colour} cross" for colour in scenes.COLOURS]
+asked = [f"a {colour} {word}" for colour in scenes.COLOURS]
 noise = randn(6, 3, 32, 32, rng=seeded(12))
-tokens = adapters.tokens_with("cross", asked)
+tokens = adapters.tokens_with(word, asked)
 network.net.eval().requires_grad_(False)
 drawn = sample(classifier_free(network, tokens, 3.0), noise, 25)
 plots.show(
-    plots.pictures(drawn, list(scenes.COLOURS), title="LoRA of rank 16, trained here"),
-    alt="Six pictures of the network trained in the cell above: red, yellow, blue, pink and "
-    "white shapes between a star and a cross; the picture for green is black. They differ "
-    "from training to training.",
+    plots.pictures(drawn, list(scenes.COLOURS), f"“a red {word}” and five more", scale=0.05),
+    alt="Six pictures of the network trained in the cell above, one of each colour. Most show "
+    "shapes that are wide and flat above and narrow below, like a heart without its notch. "
+    "They differ from training to training.",
 )
 
 # %% [markdown]
-# Most of these are shapes between a star and a cross. This is one short training; the benchmark's table below has three of a
-# nearly equal kind.
-#
+# How alike are they? What is bright in a picture is cut out and stretched to a square, and its outline is laid over that of
+# your drawing. The **likeness** is the intersection over union of the two outlines, each widened by one pixel. The base model
+# is asked for the same, with the new word untrained. The five pictures themselves show what can be reached at this resolution:
+
+# %% tags=["nbval-ignore-output"]
+many = adapters.tokens_with(word, [asked[k % 6] for k in range(24)])
+many_noise = randn(24, 3, 32, 32, rng=seeded(14))
+like = lambda x: estimate(crosses.likeness(x, drawing).tolist(), "pictures")
+for name, model in (("trained", network), ("base", adapters.add_word(base, scenes.SHAPES))):
+    found = like(sample(classifier_free(model, many, 3.0), many_noise, 12))
+    print(f"likeness, {name:8} {found:.2f}")
+print(f"likeness, the five {like(my_pictures):.2f}")
+
+# %% [markdown]
+# The error is over pictures of one training. A benchmark made three trainings on the heart, and 48 pictures of each. (The five
+# pictures reach less than 1 because a small heart has few pixels.)
+
+# %%
+of_heart = lambda name: [row[name] for row in measured["drawing"]]
+beside_base = lambda name: compare(of_heart(name), of_heart("base"))
+claim(
+    "adapters-drawing",
+    "LoRA of rank 4, trained on five pictures of a drawn heart, draws pictures whose outlines "
+    "are more like the drawing than those of the base model.",
+    figures=dict(likeness=beside_base("likeness")),
+    measured="likeness {likeness:.2f}",
+    holds=lambda likeness: likeness.higher,
+    null={"the base model at other noises": dict(likeness=beside_base("base, other noises"))},
+)
+
+# %% [markdown]
 # **Merged equals unmerged.** `adapters.merge` puts your update into the weights. The predictions are the same up to rounding:
 
 # %% tags=["nbval-ignore-output"]
@@ -372,7 +421,7 @@ print(f"largest difference {gap:.1e}; below 1e-5: {bool(gap < 1e-5)}")
 # %% tags=["nbval-ignore-output"]
 before = {name: w.clone() for name, w in base.net.state_dict().items()}
 with tempfile.TemporaryDirectory() as folder:
-    path = Path(folder) / "cross.safetensors"
+    path = Path(folder) / f"{word}.safetensors"
     adapters.save_adapter(path, network)
     loaded = adapters.load_adapter(path, base)
     kilobytes = path.stat().st_size / 1000
@@ -395,25 +444,38 @@ with tempfile.TemporaryDirectory() as folder:
         print(f"rank {rank:2}: {numbers:7,} numbers, {path.stat().st_size / 1000:6.1f} kB")
 
 # %% [markdown]
-# The benchmark's figures follow, with the standard error over the trainings. All arms have prior preservation, except `word`
-# and `all`. Seconds are of one core of a shared machine: they differ by a factor of two for the same arm, so compare no arms
-# by them.
+# The benchmark's figures for crosses follow, with the standard error over the trainings. All arms have prior preservation,
+# except `word` and `all`. `lora 1, long` is `lora 1` with three times the steps. Seconds are of one core of a shared machine:
+# they differ by a factor of two for the same arm, so compare no arms by them.
 
 # %%
-arms = ("word", "all", "all, prior", "lora 1", "lora 4", "lora 16")
-arms = [arm for arm in arms if (arm, 0) in rows]
-print(f"{'arm':11}{'trainings':>10}{'new':>14}{'green, pink':>14}{'kept':>14}{'seconds':>9}")
+arms = ("word", "all", "all, prior", "lora 1", "lora 1, long", "lora 4", "lora 16")
+print(f"{'arm':14}{'trainings':>10}{'new':>14}{'green, pink':>14}{'kept':>14}{'seconds':>9}")
 for arm in arms:
     cells = [f"{estimate(of_arm(arm, k)):.2f}" for k in ("new", "new colours", "kept")]
     count, seconds = len(of_arm(arm, "new")), np.mean(of_arm(arm, "seconds"))
-    print(f"{arm:11}{count:10}" + "".join(f"{c:>14}" for c in cells) + f"{seconds:9.0f}")
+    print(f"{arm:14}{count:10}" + "".join(f"{c:>14}" for c in cells) + f"{seconds:9.0f}")
 
 # %% [markdown]
 # Three targets were set before the runs: new at least 0.9, kept at least 0.95, and a file under 20 kB. No arm reaches the first
-# two together. Only the word and rank 1 are small enough. The arm that learned the shape best forgot most. A file of kilobytes
-# was easy; both at once was not. Earlier single runs of 250 or 300 steps missed them, too.
+# two together. The word keeps everything, and draws no cross. `all` comes nearest to 0.9, and keeps least. With prior
+# preservation neither of the two is reached. Only the word and rank 1 are small enough. And 0.95 is a high target: at other
+# noises, not even the base model keeps so much of itself.
 #
-# Read the table as a trade: in the means of these arms, where `new` is higher, `kept` is lower.
+# Read the table as a trade: from rank 1 over rank 16 to `all`, `new` rises in the means and `kept` falls. Do more steps move
+# this frontier? Rank 1, trained for 480 steps (the rate is still high at the first two marks, and 0 at the end):
+
+# %%
+long = [row["curve"] | {"480": row} for (arm, _), row in rows.items() if arm == "lora 1, long"]
+print(f"{'steps':>5}{'new':>14}{'kept':>14}")
+for step in ("160", "320", "480"):
+    cells = [f"{estimate([each[step][k] for each in long]):.2f}" for k in ("new", "kept")]
+    print(f"{step:>5}" + "".join(f"{c:>14}" for c in cells))
+
+# %% [markdown]
+# In the means both figures rise with the steps; whether more than 480 would go on was not measured. Rank 1 after 480 steps
+# still misses two of the three targets: `new` by about 0.6, and `kept` by about 0.14. Its file of 11 kB is small enough.
+# Against rank 4 it is another point of the same trade: fewer crosses, and more of the old captions.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -446,51 +508,34 @@ claim(
 
 # %% [markdown]
 # Rank 4 and all weights cannot be told apart in `kept`, nor in `new`, where the trainings of rank 4 differ widely. By rank, in
-# the means `new` rises with the rank, and `kept` falls (ranks 1 and 4 hardly differ). All ranks had one rate and $s = 1$, so a
-# larger rank also changes the weights faster: rank and speed cannot be told apart here. The rates, one for the word, one for
-# all weights and one for LoRA, were chosen from single trainings.
-#
-# How much of `kept` are crosses that were taken for circles? The LoRA files were drawn again, from new noises, and now the
-# copy must also find no cross. The base model, at other noises, shows what remains when nothing was trained:
-
-# %%
-print(f"{'arm':10}{'kept':>16}{'and no cross':>16}")
-for arm in ("base", "lora 1", "lora 4", "lora 16"):
-    both = [row for row in measured["files"] if row["arm"] == arm]
-    cells = [f"{estimate([row[k] for row in both]):.2f}" for k in ("kept", "kept, no cross")]
-    print(f"{arm:10}" + "".join(f"{c:>16}" for c in cells))
-
-# %% [markdown]
-# At each rank, the copy finds a cross in some pictures that count as kept; in the base model's it finds none more. So `kept` of
-# LoRA is too high in the table above. The other arms' weights were not stored: how much too high theirs is, is not known, and
-# the claim is about lesson 09's detector alone. At these noises, `kept` itself differs from the table, too: the errors there
-# are over trainings, not over noises.
+# the means `new` rises with the rank, and `kept` falls. All ranks had one rate and $s = 1$, so a larger rank also changes the
+# weights faster: rank and speed cannot be told apart here. The rates, one for the word, one for all weights and one for LoRA,
+# were chosen from single trainings.
 #
 # What is certain is the size: at rank 4 one hundredth of the numbers are trained, the base stays untouched, and nothing is lost
-# when the file is removed. Only rank 1 fits into 20 kB; what it draws after more steps was not measured.
+# when the file is removed.
 #
 # ## Strength: from 0 to 1.5
 #
 # The strength $s$ can be changed after the training. At 0 the layers are the old ones; above 1 the update is exaggerated. Drag
 # the slider: the pictures are of the adapter that your loop trained above, from the same noises. Below: the share of 16 old
-# captions that are drawn right, by lesson 09's detector alone. It takes most crosses for circles, so the share can be too high
-# where circles turn into crosses.
+# captions that are drawn right, by lesson 09's detector alone. It has no word for your shape, and can take it for an old one.
 
 # %% tags=["nbval-ignore-output"]
 reader = models.load("reader", device="cpu")
 old, wanted = captions.tell(scenes.sample(16, seeded(21)), seeded(22))
 old_noise = randn(16, 3, 32, 32, rng=seeded(23))
-values, crosses_drawn, old_drawn, right = (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5), [], [], []
+values, new_drawn, old_drawn, right = (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5), [], [], []
 for value in values:
     model = adapters.at_strength(network, value)
-    crosses_drawn.append(sample(classifier_free(model, tokens, 3.0), noise, 12))
+    new_drawn.append(sample(classifier_free(model, tokens, 3.0), noise, 12))
     x = sample(classifier_free(model, old, 3.0), old_noise, 12)
     right.append(scenes.agreement(reader.detect(x), wanted)["all"])
     old_drawn.append(x[:6])
 dial(
     "strength",
     values,
-    {"a cross in six colours": crosses_drawn, "six old captions": old_drawn},
+    {f"a {word} in six colours": new_drawn, "six old captions": old_drawn},
     {"old captions right": right},
 )
 
@@ -641,7 +686,7 @@ claim(
 # %% [markdown]
 # The gain is above 0 beyond its margin. The 0.3 were set before the runs, and three trainings are too few to say that they are
 # exceeded. The base model is given the same captions and no outline. The null is no other model: the same pictures are scored
-# against the outline of another caption. The copy has 0.73 million parameters, two fifths of the model's. Like a LoRA file, it
+# against the outline of another caption. The copy has 734,896 parameters, two fifths of the model's. Like a LoRA file, it
 # stands beside an untouched base.
 #
 # ## What you saw
@@ -649,10 +694,11 @@ claim(
 # - Training one word's vector leaves the model as it is. It draws {{adapters-word.new.a}} of the new captions right; all
 #   weights with prior preservation draw {{adapters-word.new.b}}.
 # - All weights on five pictures alone: {{adapters-prior.kept.a}} of the old captions are kept. With the base model's own
-#   pictures in half of each batch: {{adapters-prior.kept.b}}. The detector that counts takes most crosses for circles.
-# - LoRA of rank 4 draws {{adapters-lora.new.a}} of the new captions right and keeps {{adapters-lora.kept.a}} of the old ones,
-#   by lesson 09's detector. That is too high: at new noises, and where the copy must find no cross, it is about 0.6. Its update
-#   can be merged, scaled, or stored in a file of kilobytes.
+#   pictures in half of each batch: {{adapters-prior.kept.b}}.
+# - LoRA of rank 4 draws {{adapters-lora.new.a}} of the new captions right and keeps {{adapters-lora.kept.a}} of the old ones.
+#   Its update can be merged, scaled, or stored in a file of kilobytes.
+# - A shape that was drawn by hand is learned from five pictures, too: the likeness to the heart is
+#   {{adapters-drawing.likeness.a}}, that of the base model's pictures {{adapters-drawing.likeness.b}}.
 # - A ControlNet starts as the old model, bit by bit. After 160 steps the outlines overlap by {{adapters-outline.overlap.a}},
 #   those of the base model by {{adapters-outline.overlap.b}}.
 #

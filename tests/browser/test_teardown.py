@@ -19,6 +19,7 @@ from course_lib.widgets.guided import guided_plane
 from course_lib.widgets.paths import paths
 from course_lib.widgets.player import play
 from course_lib.widgets.sentences import sentences
+from course_lib.widgets.sketch import sketch
 from course_lib.widgets.student import student
 from course_lib.zoo import models
 
@@ -106,6 +107,7 @@ WIDGETS = {
     "guess": lambda: predict("a.b", "?", low=0, high=1),
     "sentences": lambda: sentences({"it": WORD_STEPS}, ("a", "b"), 2),
     "dial": lambda: dial("t", [0, 1, 2], {"edit": PICTURES}, {"realism": [0.1, 0.5, 0.9]}),
+    "sketch": lambda: sketch("... .#. ...").page,
 }
 
 
@@ -121,7 +123,7 @@ def run(page, html: str, kind: str) -> None:
     """Runs the cell, waits for its widget, and moves it, or sees it move."""
     page.evaluate(RUN, html)
     drawn = {"player": "frame", "paths": "share", "student": "drawn", "guided": "distance", "dial": "at", "guess": "state"}
-    drawn = (drawn | {"draw": "points", "sentences": "at"}).get(kind)
+    drawn = (drawn | {"draw": "points", "sentences": "at", "sketch": "drawing"}).get(kind)
     page.wait_for_selector(f"#cell .course-{kind}" + (f"[data-{drawn}]" if drawn else " canvas"))
     if kind == "draw":
         page.get_by_role("button", name="moons").click()
@@ -147,7 +149,7 @@ def test_ten_runs_of_a_cell_leave_no_more_than_one(page, kind):
 
 
 def test_each_widget_says_how_it_is_moved_and_a_button_puts_it_back(page):
-    for kind in sorted(WIDGETS.keys() - {"guess", "draw"}):
+    for kind in sorted(WIDGETS.keys() - {"guess", "draw", "sketch"}):
         page.evaluate(RUN, WIDGETS[kind]().html)
         slider = page.locator("#cell input[type=range]").first
         slider.wait_for()

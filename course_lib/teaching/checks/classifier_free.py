@@ -45,7 +45,6 @@ class _Training(epsilon._Training):
         drawn, labels, given = [], [], []
         spy = _Labelled()
         network = Network(spy, deepcopy(PROCESS))
-        optimizer = epsilon._Optimizer(spy.parameters(), lr=0.05)
 
         def draw(rng: torch.Generator) -> tuple[Tensor, Tensor]:
             drawn.append(torch.randn(shape, generator=rng) + 0.5)
@@ -58,10 +57,8 @@ class _Training(epsilon._Training):
             self.steps.append(epsilon._Step(spy, network, drawn[-1]))
             given.append(self.steps[-1].cond[0].expand(shape[0]))
 
-        optimizer.watch = watch
-        self.losses = torch.as_tensor(loop(network, draw, optimizer, n, drop, NULL_LABEL, seeded(7)))
-        if not self.steps:
-            raise Refused("the weights never move: optimizer.step() is never called")
+        run = lambda optimizer: loop(network, draw, optimizer, n, drop, NULL_LABEL, seeded(7))
+        self.losses = epsilon.losses_of(run, spy.parameters(), watch)
         self.given = torch.stack(given)
         self.kept = self.given == torch.stack(labels[-len(given) :])
         self.null = (self.given == NULL_LABEL).double()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from functools import cached_property
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from course_lib import samplers, training
 from course_lib.denoisers import Denoiser, Network
@@ -31,6 +32,16 @@ class _Optimizer(torch.optim.SGD):
     def step(self, *args, **kwargs):
         self.watch()
         return super().step(*args, **kwargs)
+
+
+def losses_of(loop: Callable[[_Optimizer], Any], weights: Iterable[nn.Parameter], watch: Callable[[], None]) -> Tensor:
+    """What a training loop returns; `watch` is called before each step of the optimizer that it is given."""
+    optimizer, steps = _Optimizer(weights, lr=0.05), []
+    optimizer.watch = lambda: (watch(), steps.append(True))
+    losses = torch.as_tensor(loop(optimizer))
+    if not steps:
+        raise Refused("the weights never move: optimizer.step() is never called")
+    return losses
 
 
 class _Step(Record):
@@ -61,7 +72,7 @@ class _Training:
     def __init__(self, loop: Callable, *shape: int, n: int = STEPS):
         self.steps: list[_Step] = []
         spy, drawn = Spy(), []
-        network, optimizer = Network(spy, deepcopy(PROCESS)), _Optimizer(spy.parameters(), lr=0.05)
+        network = Network(spy, deepcopy(PROCESS))
 
         def draw(rng: torch.Generator) -> Tensor:
             drawn.append(torch.randn(shape, generator=rng) + 0.5)
@@ -72,10 +83,7 @@ class _Training:
                 raise Refused("no pictures are drawn: draw(rng) gives a batch")
             self.steps.append(_Step(spy, network, drawn[-1]))
 
-        optimizer.watch = watch
-        self.losses = torch.as_tensor(loop(network, draw, optimizer, n, seeded(7)))
-        if not self.steps:
-            raise Refused("the weights never move: optimizer.step() is never called")
+        self.losses = losses_of(lambda optimizer: loop(network, draw, optimizer, n, seeded(7)), spy.parameters(), watch)
 
     @property
     def gradients(self) -> Tensor:
