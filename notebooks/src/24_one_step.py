@@ -755,8 +755,8 @@ claim(
 # trainings fail. The first draws nearly the same digit for all noises of a class (accuracy near 1, recall near 0), the second
 # no digits, the third smeared ones. Then a tenth and a fiftieth were trained once each, with seed 1, one of the three in the
 # table; the tenth was taken. No other row had a second choice. On the ring DMD found a map of its own; here its map error is
-# about that of MeanFlow. Why was not tested: start, rate, steps and classes all differ. `dmd_fast` has the same start and
-# larger map errors.
+# about that of MeanFlow. The reason was not tested: start, rate, steps and classes all differ. `dmd_fast` has the same start
+# and larger map errors.
 #
 # The atlas has the first training of each, which ships, and the same 20 noises everywhere, two of each class.
 
