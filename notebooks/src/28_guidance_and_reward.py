@@ -37,7 +37,7 @@ course_map("28")
 #
 # **Another guide.** Karras et al. keep the class in both models, and take as guide a smaller or less trained version of the
 # main model. This is **autoguidance**. Their reason: the worse model makes similar errors, but larger ones. So the step from it
-# to the main model points away from the errors that both make. The formula is the same.
+# to the main model points away from the errors that both make.
 #
 # ### Exercise 1: `interval_guidance` (difficulty 1, 4 minutes)
 #
@@ -81,7 +81,7 @@ check.solution("interval_guidance")
 
 # %% [markdown]
 # Your function draws digits with the model that ships, in 25 steps of DDIM. The interval was chosen with other noises: the best
-# of six, by the measure that follows.
+# of six by the measure that follows, and the narrowest.
 
 # %% tags=["nbval-ignore-output"]
 plots.style()
@@ -113,7 +113,7 @@ rows = {
 fig, axes = plt.subplots(3, 1, figsize=(11.5, 5.1))
 for ax, (title, x) in zip(axes, rows.items()):
     plots.pictures(x, columns=10, ax=ax, title=title)
-levels = [float(process.noise(t) / process.signal(t)) for t in process.times(25).tolist()[:-1]]
+levels = [process.noise(t) / process.signal(t) for t in process.times(25)[:-1]]
 print(f"{sum(LOW < s <= HIGH for s in levels)} of 25 steps are guided in the interval")
 plots.show(
     fig,
@@ -127,19 +127,20 @@ plots.show(
 #
 # Guidance raises the share of digits of the class that was asked for (class accuracy), and costs diversity. So two ways to
 # guide cannot be compared at the same $w$. We compare the Frechet distance at equal class accuracy: each at the $w$ at which 99
-# % are right, by straight lines between the measured $w$. 500 digits, our classifier as evaluator. All of this was fixed before
-# the measurement, except for $w = 1.1$ and $1.25$ of CFG: a straight line from $w = 1$ to $1.5$ makes its distance at 99 % too
-# high. The plots show three sets of noise, the claims have twelve others.
+# % are right, by straight lines between the measured $w$. Where one of two does not reach 99 %, both are read at the highest
+# accuracy that it reaches. 500 digits, our classifier as evaluator. This was fixed before the measurement, except for $w = 1.1$
+# and $1.25$ of CFG: a straight line from $w = 1$ to $1.5$ makes its distance at 99 % too high. The plots show three sets of
+# noise, the claims have twelve others. With seven of these the interval is read at 98.4 to 98.8 %.
 #
 # The arms: CFG at all noise levels; CFG in the interval; CFG without the small levels alone, and without the large ones alone;
 # autoguidance; and CFG rescaled (see below). The worse models of autoguidance have the shipped recipe, and 1,000 steps of
 # training instead of 24,000.
 
 # %% tags=["nbval-ignore-output"]
-cfg_at_99 = np.mean(measured["equal"]["again, interval"], 0)[1]
+cfg_then = np.mean(measured["equal"]["again, interval"], 0)[1]
 predict(
     "interval-digits.interval",
-    f"Frechet distance at 99 % accuracy: CFG at all noise levels has {cfg_at_99:.2f}, real "
+    f"Frechet distance at equal accuracy: CFG at all noise levels has {cfg_then:.2f}, real "
     f"digits {measured['real']['Frechet distance']:.2f}. And CFG in the interval?",
     low=0.0,
     high=0.3,
@@ -147,6 +148,7 @@ predict(
 
 # %%
 runs = measured["digits"]
+FLOOR = dict(color="0.4", lw=1.5, ls=(0, (1, 1)))
 LOOKS = {
     "CFG": (BLUE, "o-"),
     "interval": (GREEN, "s--"),
@@ -166,12 +168,12 @@ def mean_of(arm, figure):
 fig, axes = plt.subplots(1, 2, figsize=(12, 5))
 for arm, (colour, line) in LOOKS.items():
     (accuracy, ws), (distance, _) = mean_of(arm, "accuracy"), mean_of(arm, "distance")
-    shown = slice(1, 2) if arm == "rescaled" else slice(len([w for w in ws if w <= 5]))
-    ws, accuracy, distance = (row[shown] for row in (ws, accuracy, distance))
-    axes[0].plot(ws, distance, line, color=colour, ms=8, label=arm)
-    axes[1].plot(100 * accuracy, distance, line, color=colour, ms=8)
+    start = 1 if arm == "rescaled" else 0
+    style = dict(color=colour, ms=8, label=arm)
+    axes[0].plot(ws[start:], distance[start:], line, **style)
+    axes[1].plot(100 * accuracy[start:], distance[start:], line, **style)
 for ax in axes:
-    ax.axhline(measured["real"]["Frechet distance"], color="0.4", lw=1.5, ls=(0, (1, 1)))
+    ax.axhline(measured["real"]["Frechet distance"], **FLOOR, label="real digits")
 axes[0].set(title="Over w", xlabel="w", ylabel="Frechet distance", ylim=(0, None))
 axes[1].set(title="Over class accuracy", xlabel="class accuracy, %", ylim=(0, None))
 axes[1].axvline(99, color="0.7", lw=1.5)
@@ -179,10 +181,10 @@ axes[0].legend(fontsize=12, loc="upper right", bbox_to_anchor=(1, 0.9))
 plots.show(
     fig,
     alt="Left: Frechet distance over w. CFG and the arm without small noise rise from 0.09 to "
-    "about 0.3 at w = 3. Interval, the arm without large noise and autoguidance stay near 0.09 "
-    "up to w = 2 and rise a little. Rescaled: 0.23 at w = 3. Right: the same over class "
-    "accuracy. At 99 % CFG is at 0.097, the interval at 0.084; autoguidance reaches 98.4 % at "
-    "w = 2 and goes back to 98.0 %.",
+    "about 0.3 at w = 3. Interval, no large noise and autoguidance stay near 0.09 up to w = 2. "
+    "Rescaled: 0.23 at w = 3. Real digits: 0.06. Right: the same over class accuracy. At 99 % "
+    "CFG is at 0.097, the interval at 0.084; autoguidance reaches 98.4 % at w = 2 and goes "
+    "back to 98.0 %.",
 )
 
 
@@ -213,16 +215,17 @@ claim(
 )
 
 # %% [markdown]
-# **The interval has the lower distance**, with twelve sets of noise that chose nothing. (With the three of the plot, the first
-# test, it could not be told apart from CFG.) It costs less: 5 of its 25 steps take two evaluations. Leaving out the small noise
-# levels alone hardly changes the distance. Leaving out the large ones alone comes out about the same as the interval. In
-# direction that agrees with the paper.
+# **The interval has the lower distance**, with twelve sets of noise that chose nothing. (With the plot's three, the first test,
+# the two could not be told apart.) It costs less: 5 of its 25 steps take two evaluations. Leaving out the small noise levels
+# alone hardly changes the distance. Leaving out the large ones alone comes out about the same as the interval. In direction
+# that agrees with the paper, but with three sets neither can be told apart from CFG.
 #
 # ## Is the error of the scores the reason?
 #
 # In the plane the exact scores are known, so the error can be set to zero. The triangle of lesson 08 has three overlapping
 # classes. One arm has the exact scores, the other those of a network (three trainings). The level is again 99 %, by the exact
-# classifier, and the interval was chosen for each. The distance is the sliced Wasserstein distance (lesson 16) to the data.
+# classifier, and the interval was chosen for each. (The classes overlap: at $w = 1$ with exact scores 95 % are right. So at 99
+# % no arm has the density of the data.) The distance is the sliced Wasserstein distance (lesson 16) to the data.
 
 # %%
 ARMS = ("interval", "not at small noise", "not at large noise")
@@ -230,8 +233,7 @@ KINDS = {"exact": "exact scores", "learned": "learned scores"}
 fig, ax = plt.subplots(figsize=(11, 4.6))
 for k, (kind, label) in enumerate(KINDS.items()):
     for i, arm in enumerate(ARMS):
-        mine, cfg = np.array(measured["equal"][f"{kind}, {arm}"]).T
-        change = compare(mine, cfg, "noises").difference
+        change = at_equal(arm, kind).difference
         at, colour = i + 0.36 * k - 0.18, (BLUE, ORANGE)[k]
         style = dict(width=0.34, color=colour, hatch=("", "//")[k], edgecolor="white")
         ax.bar(at, change.mean, label=label if i == 0 else None, **style)
@@ -244,17 +246,18 @@ plots.show(
     fig,
     alt="Bars of the difference from CFG, for exact and learned scores. Interval: -0.017 and "
     "-0.005. Not at small noise: both above 0, with margins across 0. Not at large noise: "
-    "-0.019 and -0.012. For exact scores the first and the last lie below 0 by more than "
-    "their margins.",
+    "-0.019 and -0.012. Interval with exact scores and both bars of not at large noise lie "
+    "below 0 by more than their margins.",
 )
 
 # %% [markdown]
 # **In the plane the interval helps with exact scores.** So its gain needs no error of the scores. The gain comes from the large
 # noise levels: without guidance there alone it is as large. Without guidance at small noise alone the distance cannot be told
-# apart from CFG's, with either kind of scores. (With learned scores the interval cannot, either.)
+# apart from CFG's, with either kind of scores. With learned scores the interval cannot, either; leaving out the large noise
+# levels alone lies below by little more than its margin.
 #
-# So, in the plane, lesson 08's finding is not needed as a reason. What remains with exact scores is guidance itself, which does
-# not sample the density that one may expect (lesson 08), and the error of 25 steps. The two were not separated.
+# What remains is guidance itself, which does not sample the density that one may expect (lesson 08), and the error of 25 steps.
+# The two were not separated.
 #
 # ## Autoguidance on digits
 #
@@ -280,16 +283,16 @@ claim(
 )
 
 # %% [markdown]
-# The worse models are far worse alone, and yet they do not spoil the main model. But autoguidance does not ask for the class:
-# its accuracy rises by less than one per cent point. So the two are compared at the highest accuracy that it reaches. In the
-# three sets of the plot it was below CFG by 0.011, in these twelve by less than a third of that. With CFG the recall of real
-# digits (lesson 00) falls from 0.84 at $w = 1$ to 0.64 at $w = 2$ (three sets), with autoguidance from 0.85 to 0.84 (twelve).
+# The worse models are far worse alone, yet do not spoil the main one. But autoguidance does not ask for the class: its accuracy
+# rises by less than one per cent point. So the two are compared at the highest accuracy that it reaches. In the three sets of
+# the plot it was below CFG by 0.011, in these twelve by less than a third of that. The recall of real digits (lesson 00) is
+# about the same, too: 0.84 with autoguidance at $w = 2$, 0.83 with CFG at $w = 1.1$, where the accuracies are closest.
 #
-# **CFG rescale** (Lin et al. 2023): with a large $w$ pictures are overexposed. The guided prediction gets the standard
-# deviation of the conditional one, and is mixed with the unscaled one, $\phi = 0.7$ to $0.3$. In the plots it is `rescaled`, at
-# $w = 3$ alone. Its distance and accuracy are about those of CFG at $w = 2$.
+# **CFG rescale** (Lin et al. 2023) is against over-exposure at large $w$. The guided prediction gets the standard deviation of
+# the conditional one, and is mixed with the unscaled one, $\phi = 0.7$ to $0.3$. `rescaled` in the plots, at $w = 3$, is about
+# where CFG is at $w = 2$.
 #
-# Drag **w**. Above is the Frechet distance, below the class accuracy in %.
+# Drag **w**. Above is the Frechet distance, below the class accuracy in %, means of three sets; the digits are of one noise.
 
 # %% tags=["nbval-ignore-output"]
 import base64
@@ -297,10 +300,8 @@ import base64
 
 def stored(w):
     """Ten digits by autoguidance, of the measurement."""
-    pixels = np.frombuffer(
-        base64.b64decode(measured["autoguidance pictures"][f"{w:g}"]), np.uint8
-    )
-    return torch.from_numpy(pixels.copy()).float().view(10, 1, 16, 16) / 127.5 - 1
+    pixels = base64.b64decode(measured["autoguidance pictures"][f"{w:g}"])
+    return torch.tensor(list(pixels)).view(10, 1, 16, 16) / 127.5 - 1
 
 
 WS = [1, 1.5, 2, 3]
@@ -318,7 +319,7 @@ def curves(figure, factor=1):
 PANELS = {
     "CFG": drawn(0, math.inf),
     "interval": drawn(LOW, HIGH),
-    "autoguidance": [stored(w) for w in WS],
+    "autoguidance": list(map(stored, WS)),
 }
 charts = [Chart(curves("distance"), 0, 0.3), Chart(curves("accuracy", 100), 97, 100)]
 dial("w", WS, PANELS, charts)
@@ -333,7 +334,7 @@ dial("w", WS, PANELS, charts)
 # $$\max_q \; \mathbb E_q[r] - \beta\, \mathrm{KL}(q \,\|\, p) \qquad\Rightarrow\qquad q^*(x) = \frac{1}{Z}\, p(x)\,
 #   e^{r(x)/\beta} .$$
 #
-# For write $r = \beta \log (q^* Z / p)$. Then $\mathbb E_q[r] - \beta\,\mathrm{KL}(q\|p) = \beta \log Z -
+# To see this, write $r = \beta \log (q^* Z / p)$. Then $\mathbb E_q[r] - \beta\,\mathrm{KL}(q\|p) = \beta \log Z -
 # \beta\,\mathrm{KL}(q\|q^*)$, which is largest for $q = q^*$. As $\beta$ falls, $q^*$ traces a curve of reward over KL. No
 # density lies above it.
 #
@@ -347,7 +348,7 @@ dial("w", WS, PANELS, charts)
 #
 # Best-of-n finds nothing that $n$ samples do not contain. Singhal et al. (*Feynman-Kac steering*) decide earlier. $K$
 # **particles** are sampled side by side by DDPM. Before each move each particle gets a weight, and $K$ new ones are drawn with
-# replacement, in proportion to the weights. (This is not lesson 19's resampling.) A particle with a promising $\hat x_0$
+# replacement, in proportion to the weights. A particle with a promising $\hat x_0$
 # continues several times, others end:
 #
 # $$W = \exp\!\left( \frac{r(\hat x_0) - r'}{\beta} \right) .$$
@@ -422,7 +423,8 @@ ax.legend()
 plots.show(
     fig,
     alt="Two histograms with curves. The model: a low peak at -1, a high peak at 1. The "
-    "particles: one high peak a little left of -1 and nearly nothing at 1, along the curve of the optimum.",
+    "particles: one high peak a little left of -1 and nearly nothing at 1, close "
+    "to the curve of the optimum, but a little to its right.",
 )
 
 # %% [markdown]
@@ -433,13 +435,9 @@ plots.show(
 # permuted among them. 2,000 kept samples, three noises. The distance is the Wasserstein distance on the line from the optimum.
 
 # %% tags=["nbval-ignore-output"]
-late = np.mean(
-    [
-        r["at the end"]["distance"]
-        for r in measured["particles"]
-        if r["K"] == 16 and r["beta"] == 0.25
-    ]
-)
+found = {(r["beta"], r["K"], r["seed"]): r for r in measured["particles"]}
+of_arm = lambda beta, K, arm, what: [found[beta, K, s][arm][what] for s in range(3)]
+late = np.mean(of_arm(0.25, 16, "at the end", "distance"))
 predict(
     "particles-optimum.steered",
     f"β = 0.25, K = 16: weights at the end give a distance of {late:.2f} from the optimum. And "
@@ -449,9 +447,7 @@ predict(
 )
 
 # %%
-found = {(r["beta"], r["K"], r["seed"]): r for r in measured["particles"]}
 SIZES, NAMES = (2, 4, 8, 16), ("resampled", "at the end", "best", "permuted")
-of_arm = lambda beta, K, arm, what: [found[beta, K, s][arm][what] for s in range(3)]
 fig, axes = plt.subplots(1, 2, figsize=(12, 4.6), sharey=True)
 titles = {"resampled": "particles", "best": "best-of-n", "permuted": "permuted rewards"}
 for ax, beta in zip(axes, (0.5, 0.25)):
@@ -461,7 +457,7 @@ for ax, beta in zip(axes, (0.5, 0.25)):
         each = [estimate(of_arm(beta, K, arm, "distance")) for K in SIZES]
         style = dict(fmt=line_style, color=colour, ms=8, capsize=5, label=titles.get(arm, arm))
         ax.errorbar(SIZES, [e.mean for e in each], [e.margin for e in each], **style)
-    ax.axhline(measured["floor"][f"{beta:g}"], color="0.4", lw=1.5, ls=(0, (1, 1)))
+    ax.axhline(measured["floor"][f"{beta:g}"], **FLOOR, label="samples of optimum")
     ax.set(title=f"β = {beta:g}", xlabel="samples drawn for each one kept", xscale="log")
     ax.set_xticks(SIZES, SIZES)
     ax.minorticks_off()
@@ -494,9 +490,9 @@ claim(
 )
 
 # %% [markdown]
-# All four spend the same number of evaluations. Best-of-n has no $\beta$: with each $n$ it comes near to another optimum, so
-# its $n$ must be chosen. (At 16 and $\beta = 0.5$ particles and weights at the end cannot be told apart; no claim was planned
-# there.)
+# All four spend the same number of evaluations of the denoiser. (Particles evaluate the reward at each step as well.) Best-of-n
+# has no $\beta$: with each $n$ it comes near to another optimum, so its $n$ must be chosen. (At 16 and $\beta = 0.5$ particles
+# and weights at the end cannot be told apart.)
 #
 # ## Training on preferences: DPO
 #
@@ -618,14 +614,12 @@ ax.set(title="Reward over KL", ylabel="mean reward", xlim=(0, 3.2))
 ax.set_xlabel("KL divergence from the data's density p, nats")
 ax.set_ylim(-0.6, 1.6)
 ax.legend(fontsize=12, loc="lower right")
-for n, (kl, _) in of_n.items():
-    print(f"best of {n:2}: KL {kl:.4f}, log n - (n - 1) / n = {rewards.best_of_kl(n):.4f}")
 plots.show(
     fig,
     alt="Mean reward over KL. The optimum's curve rises from -0.3 steeply, then slowly to 1.4 "
-    "at a KL of 3.2. Best-of-n lies on or just below it. The path of DPO starts at a reward "
-    "of -0.4, climbs along the curve to a KL of 0.31 at step 400, and turns back to 0.25 at "
-    "step 500.",
+    "at a KL of 3.2. Best-of-n lies below it, clearly so at n = 2 and 4. DPO starts under the "
+    "curve at a reward of -0.4, comes nearer to it up to step 400, at a KL of 0.31, and turns "
+    "back to 0.25 at step 500.",
 )
 
 # %%
@@ -651,8 +645,8 @@ claim(
 # The samples are nearer to the optimum, but not near, and from step 400 to 500 the KL falls clearly in one of the three
 # trainings. (The KL of all is from the data's density, so the path of DPO starts at the reference's own error.) With weight 2
 # the same loss leaves the data: nearly all samples lie outside, and their reward is far above the optimum's. (8 and 2 were
-# chosen before, by single trials.) The bound itself has the weight $\pi / \sin(\pi t / T)$ for the cosine schedule, which is at
-# least $\pi$. So 2 is too small at every $t$. Whether this is the reason was not separated.
+# chosen before, by single trials.) The bound has the weight $\pi / \sin(\pi t / T)$ for the cosine schedule, at least $\pi$, so
+# 2 is too small at every $t$. Whether this is the reason was not tested.
 #
 # ## Training on the reward itself: DDPO
 #
@@ -672,19 +666,20 @@ claim(
 # Nothing in $L$ keeps the model near $p$, so $p\,e^{r/\beta}/Z$ is not its optimum. Fan et al. (2023, DPOK) add the KL
 # divergence of each move from the reference's. `rewards.rollout` puts it into the return: $r$ less $\beta$ times the sum of
 # $\log p_\theta / p_{\text{ref}}$ over this move and all later ones. This penalises the KL divergence of whole trajectories.
-# Its optimum has the density $p\,e^{r/\beta}/Z$ at $t = 0$ if $x_0$ does not depend on $x_T$ (Domingo-Enrich et al. 2024), as
-# for DDPM, whose $x_T$ is pure noise.
+# Its optimum has the density $p\,e^{r/\beta}/Z$ at $t = 0$ if $x_0$ does not depend on $x_T$ (Domingo-Enrich et al. 2024). DDPM
+# of many steps has this property: it reverses the forward process, whose $x_T$ keeps nothing of $x_0$. DDIM has not: its $x_0$
+# is a function of $x_T$.
 #
 # **A reward that is not linear.** The data are the ring's eight spots, $r(x, y) = -y^2$. Here too samples of the optimum are
 # exact, by **rejection sampling**: no reward is above 0, so keep each point of the data with probability $e^{r/\beta}$. With
-# $\beta = 0.25$ a third of the points is kept.
+# $\beta = 0.25$ a third of the points is kept. A round of DDPO draws 256 samples in 25 steps, and takes four steps of Adam,
+# each on a quarter of the moves, with $\kappa = 0.2$.
 
 # %%
 floor, searched = measured["ring floor"], measured["ring search"]
 trained = {(r["arm"], r["seed"]): r for r in measured["ring"]}
-(kept,) = (r["points"] for r in searched if "points" in r)
-clouds = {"reference": kept["reference"], "optimum": floor["points"]}
-clouds["best of 16"] = kept["best of 16"]
+kept = searched[0]["points"]
+clouds = {"reference": kept["reference"], "optimum": floor["points"], **kept}
 clouds |= {arm: trained[arm, 0]["points"] for arm in ("DPO", "DDPO", "DDPO with KL")}
 fig, axes = plt.subplots(2, 3, figsize=(11, 7.4), sharex=True, sharey=True)
 for ax, (title, points) in zip(axes.flat, clouds.items()):
@@ -737,17 +732,18 @@ claim(
 
 # %% [markdown]
 # DDPO alone ends in one small spot (the first of three trainings), with a reward near 0, its maximum: nothing else counts. With
-# the KL term both sides of the ring are kept, as in the optimum. Best-of-4 and particles of the same reference are nearer to
-# it, at 4 and 16 samples for each one kept. (The reference is a small network, whose eight spots run into one another.) DPO has
-# the same $\beta$, and moves little in 500 steps, with the weight chosen on the line. The arms differ in cost, so this is no
-# ranking.
+# the KL term both sides of the ring are kept, as in the optimum. After 20 rounds each of the three distances was lower than
+# after 40, but not told apart. Its own optimum is that of the reference, a small network whose eight spots run into one
+# another. Particles approach the same, and come nearer, at 16 samples for each kept. So does best-of-4, the nearest of four
+# $n$; best-of-16 is at 0.27. DPO has the same $\beta$ and the line's weight, and moves little in 500 steps. The arms differ in
+# cost: this is no ranking.
 #
 # ## When the reward is exploited
 #
 # A learned reward is right on data like its own. Search looks for whatever it scores highly, errors included: **reward
 # hacking**. Our reward is a small classifier's $\log P(c \mid x)$, trained on 500 digits (three trainings). The judge is
 # another network, the course's classifier, trained on 4,000. The samples come from the model *without* a class, so that $n$
-# samples often contain no digit of the class $c$. Best-of-n takes what the reward scores highest.
+# samples often contain no digit of the class $c$.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -809,9 +805,9 @@ claim(
 # %% [markdown]
 # **It cannot be told apart.** At $n = 64$ nearly every pool holds clear digits of the class, so this measure has no room for a
 # gap. At $n = 16$ the reward's share is 3 to 4 per cent points above the judge's in all three trainings (plot; no claim was
-# planned there, and the test at 64 was a poor choice).
+# planned there).
 #
-# **A stronger search.** Best-of-n can only choose among samples of the model. Take 100 digits drawn
+# **A stronger search.** Take 100 digits drawn
 # without a class, and move each along the gradient of the reward, by a length of 0.5 a step. Reward: lesson 07's noise-aware
 # classifier at $t = 1$ (another than above). Judge: the course's classifier. A control takes steps of the same length in random
 # directions from step 15 on. Three sets.
@@ -877,10 +873,10 @@ plots.show(
 # %% [markdown]
 # The reward rises to 100 % and stays. The judge's share first rises with it, and then falls. This looks as if the reward were
 # exploited. The control does not bear that out: random steps search for nothing, and the judge's share falls further. So specks
-# alone are enough for the fall of the judge, which was trained without them. In the pictures 0 to 9 in order were asked for.
+# alone are enough for the fall. In the pictures 0 to 9 in order were asked for.
 #
 # A judge must be right where the search leads. Gao, Schulman and Hilton (2023) measured a fall of this shape for language
-# models, with a "gold" reward that labels the other's data, so that it stands for the truth.
+# models, with a "gold" reward in the place of the truth.
 #
 # ## Failure museum: rewards that are counted twice
 #
@@ -899,14 +895,14 @@ def counted_again(denoiser, x, times, reward, beta, move, resample):
 
 
 wrong = counted_again(as_x0(exact), start, times, reward, BETA, move, draw_indices)
-for name, x in (("right", steered), ("counted again", wrong)):
+known = best.sample(100_000, seeded(8))[0]
+for name, x in (("right", steered), ("counted again", wrong), ("the optimum", known)):
     print(f"{name:14} mean reward {reward(x).mean():.2f}, standard deviation {x.std():.3f}")
-print(f"{'the optimum':14} mean reward {-float(best.weights @ best.means[:, 0]):.2f}")
 print(check.particle_sampler(counted_again).diagnosis)
 
 # %% [markdown]
-# The reward is higher than the optimum's, and that is the mistake: along a line of ancestors the weights multiply to more than
-# $\exp(r/\beta)$. A reward alone does not show it. The standard deviation and the check do.
+# The reward is higher than the optimum's, and that is the mistake: along a line of ancestors the weights multiply to the
+# exponential of all rewards on the way. A reward alone does not show it. The standard deviation and the check do.
 #
 # ## What you saw
 #
@@ -921,11 +917,9 @@ print(check.particle_sampler(counted_again).diagnosis)
 #
 # ## At full size
 #
-# On ImageNet at 512 × 512 the interval improved the FID of EDM2 from 1.81 to 1.40, and autoguidance reached 1.25. diffusers
-# offers both as *guiders* (below). Singhal et al. report that particles with a model of 0.8 billion parameters surpass a
-# fine-tuned model of 2.6 billion in fidelity to the prompt. Wallace et al. trained SDXL with 851,000 preferences of people.
-#
-# **Where it goes deeper.** Lesson 22 changes the solver, lesson 24 the number of steps.
+# On ImageNet at 512 × 512 the interval improved the FID of EDM2 from 1.81 to 1.40, and autoguidance reached 1.25. Singhal et
+# al. report that particles with a model of 0.8 billion parameters surpass a fine-tuned model of 2.6 billion in fidelity to the
+# prompt. Wallace et al. trained SDXL with 851,000 preferences of people.
 
 # %% tags=["nbval-ignore-output"]
 guesses(
@@ -937,13 +931,14 @@ guesses(
 # %% [markdown]
 # ## Think about it
 #
-# 1. Best-of-n needs no $\beta$. Which $\beta$ is nearest to best-of-4, and why is it not the same density?
+# 1. Best-of-n needs no $\beta$. Which optimum is nearest to best-of-4, and why is it not the same density?
 #
 # <details><summary>Answer</summary>
 #
-# The one whose optimum has the same KL, about 0.64. Best-of-n has the density $n\,F^{n-1} p$, where $F$ is the share of samples
-# with a lower reward: it depends on the rank of the reward alone. The optimum depends on its size. Twice the reward changes the
-# optimum, but not best-of-n.
+# With $\mathrm{KL}(q_n \| q^*)$ as the measure, the one with the same mean reward: its derivative by $1/\beta$ is then 0. Here
+# $\beta$ is about 0.9. Best-of-n has the density $n\,F^{n-1} p$, where $F$ is the share of samples with a lower reward: it
+# depends on the rank of the reward alone. The optimum depends on its size. Twice the reward changes the optimum, but not
+# best-of-n.
 #
 # </details>
 #
