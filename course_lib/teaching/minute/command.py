@@ -34,6 +34,10 @@ def bench(paths: Sequence[Path], seeds: Sequence[int], seconds: float, out: Path
     """
     validate.positive("seconds", seconds)
     entries = [entry.read(path) for path in validate.filled("paths", paths)]
+    _no_two_alike("entries", [each.name for each in entries])
+    _no_two_alike("seeds", seeds)
+    if out.suffix != ".json":
+        raise ValueError(f"out must be a file .json, beside which is a folder of that name, got {out}")
     must_be_writable(out)
     way = sandbox.safest()
     if "namespaces" not in way and not unprotected:
@@ -42,9 +46,16 @@ def bench(paths: Sequence[Path], seeds: Sequence[int], seconds: float, out: Path
     made = list(drawn(entries, seeds, seconds, way, out.with_suffix("")))
     rows = judged([each for each in made if isinstance(each, Drawn)])
     failed = [each for each in made if not isinstance(each, Drawn)]
+    for row in rows:
+        row.faults.extend(f"no row for seed {each['seed']}" for each in failed if each["entry"] == row.entry)
     report = {"seconds": seconds, "shut in by": way, "rows": [dataclasses.asdict(row) for row in rows], "failed": failed}
     write_atomically(out, json.dumps(report, indent=1))
     return table(report["rows"], failed)
+
+
+def _no_two_alike(name: str, values: Sequence) -> None:
+    if twice := sorted({value for value in values if values.count(value) > 1}):
+        raise ValueError(f"{name} must differ, got {', '.join(map(str, twice))} twice: a table would take them for one")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,14 +89,22 @@ def drawn(
             try:
                 if not kept.exists():
                     write_atomically(kept, _one(each, x, label, seconds, seed, way))
-                with np.load(kept, allow_pickle=False) as arrays:
-                    for k in each.evaluations:
-                        pictures = torch.from_numpy(arrays[f"x{k}"]).float() / 127.5 - 1
-                        milliseconds, counted = arrays[f"spent{k}"].tolist()
-                        yield Drawn(each.name, seed, k, pictures, (milliseconds, counted), float(arrays["drift"]))
+                arrays = _arrays(kept)
+                for k in each.evaluations:
+                    pictures = torch.from_numpy(arrays[f"x{k}"]).float() / 127.5 - 1
+                    milliseconds, counted = arrays[f"spent{k}"].tolist()
+                    yield Drawn(each.name, seed, k, pictures, (milliseconds, counted), float(arrays["drift"]))
             except entry.Fault as why:
                 print(f"{each.name}, seed {seed}: {why}", file=sys.stderr, flush=True)
                 yield {"entry": each.name, "seed": seed, "why": str(why)}
+
+
+def _arrays(kept: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(kept, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except Exception as damaged:  # NumPy and zipfile have many
+        raise ValueError(f"{kept} must be as it was written; delete it, and it is made again: {damaged}") from None
 
 
 def _one(each: entry.Entry, x: Tensor, label: Tensor, seconds: float, seed: int, way: str) -> bytes:

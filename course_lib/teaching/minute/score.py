@@ -144,7 +144,7 @@ def score(
     with torch.no_grad():
         accuracy = metrics.accuracy(first.net(x), label)
     distance = first.distance(x)
-    ratio = (second.distance(x) / second.noised) / (distance / first.noised)
+    ratio = (second.distance(x) / second.noised) / (max(distance, 1e-6) / first.noised)
     found = {
         "second": ratio,
         "nearest": nearest(x),
