@@ -192,8 +192,8 @@ for scheduler, sampler in (
 # %% [markdown]
 # `from_diffusers(pipeline)` does this for pipelines of seven classes. It also brings the prompts, the autoencoder and the
 # attention maps. With guidance it makes one call of the network a step, with both prompts in one batch, as their own loops do.
-# On random networks of 59 to 213 MB a step of ours costs 0.91 to 1.03 times one of the pipeline's own loop (six classes, one
-# thread, `tests/benchmarks/bridge.py`). On tiny networks, with 4 to 14 ms a step, it costs 0.97 to 1.12 times as much.
+# On random networks of 59 to 213 MB a step of ours costs at most 3% more than one of the pipeline's own loop (six classes, one
+# thread, `tests/benchmarks/bridge.py`). On tiny networks, with 4 to 14 ms a step, it costs at most 12% more.
 #
 # ### Text and guidance
 
