@@ -71,6 +71,26 @@ def test_rows_name_lessons_before_29_or_none():
         dictionary.in_lesson("99")
 
 
+def test_names_of_the_rows_are_what_the_line_below_a_table_says(known):
+    """Those whose text is an expression have its value; each stands in a row; a keyword of the same name is none."""
+    from course_lib.zoo.diffusers import scheduler_times
+
+    for name in ("flow_times", "t_even", "a, b", "out", "patch_layer", "kernel", "z3"):
+        of = known | {"scheduler_times": scheduler_times, "linspace": torch.linspace}
+        with torch.no_grad():
+            got, want = eval(dictionary.NAMES[name].strip("`"), of), eval(name, dict(known))
+        if name == "patch_layer":
+            assert got is want
+        else:
+            for one, other in zip(got, want):
+                assert torch.as_tensor(one).shape == torch.as_tensor(other).shape
+                assert name == "z3" or torch.allclose(torch.as_tensor(one).double(), torch.as_tensor(other).double())
+    rows = tuple(row for group in dictionary.GROUPS.values() for row in group)
+    assert all(f"`{name}`: " in dictionary.named_in(rows) for name in dictionary.NAMES)
+    beta = dictionary.TIME[1]
+    assert not dictionary.named_in((beta,)) and not dictionary.named_in((replace(beta, ours="f(q=1)"),))
+
+
 def test_a_table_shows_its_rows_and_differences(known):
     table = dictionary.compare("time", known)
     page = table._repr_html_()

@@ -7,6 +7,7 @@ their values must be equal.
 from __future__ import annotations
 
 import html
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,7 +192,7 @@ OUTPUT = (
         lessons="12",
     ),
     Row(
-        "picture of latents, with a shift",
+        "picture of SD3's latents",
         "D(z)",
         "sd3_net.decode(z3)",
         "sd3.vae.decode(z3 / sd3.vae.config.scaling_factor + sd3.vae.config.shift_factor).sample.clamp(-1, 1)",
@@ -237,7 +238,6 @@ TEXT = (
         "",
         "cat([draw(network.given(p), start=x[i:][:1]) for i, p in enumerate(prompts)])",
         "run(guidance_scale=1.0)",
-        "batch_size;",
         lessons="09",
     ),
     Row(
@@ -326,14 +326,40 @@ SAMPLERS = (
         lessons="15",
     ),
 )
+NAMES = {
+    "timestep_given_to(unet)": "the timestep of its call within `denoiser(x, t)`",
+    "step_noise(t, s)": "`((1 - ᾱ_s) / (1 - ᾱ_t) * (1 - ᾱ_t / ᾱ_s)) ** 0.5`",
+    "sigma(t)": "`process.noise(t) / process.signal(t)`",
+    "flow_times": "`scheduler_times(sd3.scheduler, 5)`",
+    "t_even": "`linspace(1, sd3.scheduler.sigma_min, 5)`",
+    "a, b": "`process.coefficients(t, x)`",
+    "out": "`unet(x, t - 1, text).sample`",
+    "guided": "`without + 3 * (out - without)`",
+    "spread(x)": "`x.std((1, 2, 3), keepdim=True)`",
+    "patch_layer": "`sd3.transformer.pos_embed.proj`",
+    "kernel": "`patch_layer.weight.permute(2, 3, 1, 0).flatten(0, 2)`",
+    "q": "`vae.encode(picture).latent_dist`",
+    "z3": "`randn(2, *sd3_net.shape)`",
+    "shorter(encoder, n)": "without its last n layers",
+    "times": "`scheduler_times(scheduler, 5)`",
+    "OnSigmas": "a denoiser in the scale of Euler's scheduler",
+}
+"""What the names are that the rows have and the library has not, in Markdown."""
 GROUPS = {"time": TIME, "sigma": SIGMA, "output": OUTPUT, "text": TEXT, "samplers": SAMPLERS}
 """The rows, by what they are about."""
 PLACE = "{{names}}"
 """What a lesson's source has under "In practice" in the place of its rows."""
 
 
+def named_in(rows: tuple[Row, ...]) -> str:
+    """One line of Markdown: those of NAMES that stand in a row, with what they are; empty where none does."""
+    code = " ".join(f"{row.ours} {row.theirs}" for row in rows)
+    found = {name: what for name, what in NAMES.items() if re.search(rf"(?<![\w.]){name.partition('(')[0]}\b(?!=)", code)}
+    return "; ".join(f"`{name}`: {what}" for name, what in found.items())
+
+
 def in_lesson(number: str) -> str:
-    """The rows that lesson `number`, such as "07", names, as a table in Markdown below a line that says where they are from.
+    """The rows that lesson `number`, such as "07", names: a table in Markdown, above it where they are from, below it NAMES.
 
     Raises ValueError where no row is that lesson's.
     """
@@ -342,14 +368,17 @@ def in_lesson(number: str) -> str:
         raise ValueError(f"number must be that of a lesson with a row in the dictionary, got {number!r}")
     loops = any(row.theirs.startswith("run(") for row in rows)
     draws = " `draw` is our sampler, `run` a pipeline's own loop." if loops else ""
+    classes = " Unless a row says otherwise, schedulers have trailing times, five steps and no clipping."
+    draws += classes if any("Scheduler(" in row.theirs for row in rows) else ""
     lines = [f"[Lesson 29](29_diffusers.ipynb) evaluates both sides.{draws}", ""]
     named = any(row.elsewhere for row in rows)
-    lines += ["| | here | in diffusers |" + " ComfyUI; A1111 |" * named, "|---|---|---|" + "---|" * named]
+    lines += ["| | here | in diffusers |" + " `ComfyUI`; A1111 |" * named, "|---|---|---|" + "---|" * named]
     for row in rows:
         comfy, a1111 = row.words
         words = "; ".join([*([f"`{comfy}`"] if comfy else []), *([a1111] if a1111 else [])])
         lines.append(f"| {row.thing} | `{row.ours}` | `{row.theirs}` |" + f" {words} |" * named)
-    return "\n".join(lines)
+    names = named_in(tuple(rows))
+    return "\n".join([*lines, "", names] if names else lines)
 
 
 class Table:
@@ -365,7 +394,7 @@ class Table:
         return "\n".join(lines)
 
     def _repr_html_(self):
-        lines = ["<th></th><th>here, and below it in diffusers</th><th>ComfyUI; A1111</th><th>difference</th>"]
+        lines = ["<th></th><th>here, and below it in diffusers</th><th><code>ComfyUI</code>; A1111</th><th>difference</th>"]
         for row, difference in zip(self.rows, self.differences):
             comfy, a1111 = row.words
             words = [f"<code>{html.escape(comfy)}</code>"] if comfy else []
@@ -375,7 +404,8 @@ class Table:
             cells = (thing, codes, "; ".join(words), f"{difference:.0e}")
             lines.append("".join(f'<td style="text-align:left">{cell}</td>' for cell in cells))
         body = "".join(f"<tr>{line}</tr>" for line in lines)
-        return f'<div style="overflow-x:auto"><table>{body}</table></div>'
+        names = re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(named_in(self.rows), quote=False))
+        return f'<div style="overflow-x:auto"><table>{body}</table>{names}</div>'
 
 
 def compare(group: str, known: dict[str, Any]) -> Table:
