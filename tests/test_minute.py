@@ -228,7 +228,7 @@ def test_evaluations_are_counted(tmp_path, calls):
         return x
     """
     _, milliseconds, counted = entry.sampled(entry.read(written(tmp_path, text)), {}, torch.arange(10), 4, 0)
-    assert counted == calls and milliseconds > 0
+    assert counted == calls and milliseconds >= 0
 
 
 @shut_in
@@ -312,7 +312,8 @@ def test_pictures_fitted_to_the_first_judge_are_found(judges, samples):
         optimizer.zero_grad()
         (first.net.features(x) - first.held_out).square().sum(1).mean().backward()
         optimizer.step()
-    found = row(x.detach().clamp(-1, 1), judges)
+        x.data.clamp_(-1, 1)
+    found = row(x.detach(), judges)
     assert found.distance < row(samples, judges).distance / 2, "the attack must work, or there is nothing to find"
     assert len(found.faults) == 1 and "fitted to the first judge" in found.faults[0]
 
@@ -372,14 +373,18 @@ def test_an_entry_that_fails_with_a_seed_is_not_verified_and_damaged_pictures_ar
     assert "must be as it was written; delete it" in capsys.readouterr().err
 
 
-def test_a_change_of_pace_is_said():
+def test_faults_and_a_change_of_pace_are_said():
     rows = [
-        dict(entry="a", seed=s, evaluations=1, distance=d, accuracy=1, precision=1, recall=1, milliseconds=1, faults=[])
+        dict(
+            entry="a", seed=s, evaluations=1, distance=d, accuracy=1, precision=1, recall=1, milliseconds=1, drift=0, faults=[]
+        )
         for s, d in enumerate((0.1, 0.2, 0.3))
     ]
-    rows += [r | {"entry": "b", "distance": r["distance"] / 2, "faults": ["the pace changed"] * (r["seed"] == 1)} for r in rows]
+    changed = {"entry": "b", "drift": -0.12}
+    rows += [r | changed | {"distance": r["distance"] / 2, "faults": ["it copies"] * (r["seed"] == 1)} for r in rows]
     lines = command.table(rows).splitlines()
-    assert lines[2].startswith("| 1 | b | 0.100 ± 0.029") and lines[2].endswith("| the pace changed |")
+    assert lines[2].startswith("| 1 | b | 0.100 ± 0.029")
+    assert lines[2].endswith("| it copies (the machine's pace changed by up to 12%) |")
     assert lines[3].startswith("| 1 | a | 0.200 ± 0.058") and lines[3].endswith("| yes |")
 
 

@@ -23,7 +23,8 @@ def program() -> bytes:
 def script() -> str:
     """The module that exports it, in base64."""
     code = base64.b64encode(program()).decode()
-    return f'/** matmul.wat as WebAssembly, in base64, written by matmul.py. @type {{string}} */\nexport const PROGRAM =\n  "{code}";\n'
+    about = "/** matmul.wat as WebAssembly, in base64, written by matmul.py. @type {string} */"
+    return f'{about}\nexport const PROGRAM =\n  "{code}";\n'
 
 
 if __name__ == "__main__":

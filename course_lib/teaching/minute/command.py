@@ -133,9 +133,7 @@ def judged(pictures: Sequence[Drawn]) -> list:
     rows = []
     for p in pictures:
         row = score(p.entry, p.seed, p.evaluations, p.x, labels(), p.spent, first, second)
-        if abs(p.drift) > DRIFT:
-            row.faults.append(f"the machine's pace changed by {p.drift:+.0%} while it was trained: run it again")
-        rows.append(row)
+        rows.append(dataclasses.replace(row, drift=round(p.drift, 4)))
     return rows
 
 
@@ -152,9 +150,9 @@ def table(rows: Sequence[dict], failed: Sequence[dict] = ()) -> str:
         distance = f"{mean('distance', of):.3f}" + (f" ± {error:.3f}" if error is not None else "")
         faults = sorted({fault for row in of for fault in row["faults"]})
         shares = " | ".join(f"{mean(figure, of):.3f}" for figure in ("accuracy", "precision", "recall"))
-        lines.append(
-            f"| {k} | {name} | {distance} | {shares} | {mean('milliseconds', of):.2f} | {'; '.join(faults) or 'yes'} |"
-        )
+        most = max(abs(row["drift"]) for row in of)
+        said = ("; ".join(faults) or "yes") + (f" (the machine's pace changed by up to {most:.0%})" if most > DRIFT else "")
+        lines.append(f"| {k} | {name} | {distance} | {shares} | {mean('milliseconds', of):.2f} | {said} |")
     return "\n".join([*lines, *(f"\n{each['entry']}, seed {each['seed']}: no row: {each['why']}" for each in failed)])
 
 
