@@ -25,8 +25,8 @@ NEAREST = 0.8
 HELD_OUT = 0.6
 """The largest share of pictures that may be nearer to the 1,000 held-out digits than to as many training digits.
 
-It is a half for pictures that depend on neither, with an error of 0.016 for 1,000 that differ, and more where they are alike: one
-step of a sampler, whose digits of a class hardly differ, had 0.56. Held-out digits under noise have 1.
+It is a half for pictures that depend on neither, with an error of 0.016 for 1,000 that differ, and more where they are alike:
+one step of a sampler, whose digits of a class hardly differ, had 0.56. Held-out digits under noise have 1.
 """
 
 SECOND = 5.0
