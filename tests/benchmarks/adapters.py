@@ -25,8 +25,8 @@ outline  ControlNet on text2shape, CONTROL steps of 16 pictures of one or two ob
          trainings. N captions of colours, shapes and relations alone, w = 3: `overlap` of the outlines of what is drawn with
          the outline given; `permuted`, with that of another caption; `base`, the base model's pictures, from the same noises.
 drawing  Rank 4 as in `shape`, on five pictures of the drawing crosses.HEART, three trainings: mean `likeness` (crosses.py) of N
-         pictures to the drawing; `base`, that of the base model's, with the word untrained, from the same noises; `crosses`, that
-         of the pictures by `lora 4`, trained on crosses, to the heart, for the same captions from the same noises.
+         pictures to the drawing; `base`, that of the base model's, with the word untrained, from the same noises; `crosses`,
+         that of the pictures by `lora 4`, trained on crosses, to the heart, for the same captions from the same noises.
 
 What decides, with the margins of evidence.py, three trainings an arm, paired by seed:
 - `kept` is higher for `all, prior` than for `all`;
@@ -241,7 +241,7 @@ def shape_row(arm: str, seed: int) -> dict:
 
 
 def drawing_row(seed: int) -> dict:
-    """The mean likeness to the drawing of N pictures by rank 4 and by the base model with the word untrained."""
+    """The mean likeness to the drawing of N pictures by rank 4, by the base model with the word untrained, and by `lora 4`."""
     tokens, *_ = tests()
     mine, plain, other = trained("lora 4, drawing", seed)[0], adapters.add_word(base(), NOUNS), trained("lora 4", seed)[0]
     asked = {"likeness": (mine, 60), "base": (plain, 60), "base, other noises": (plain, 70), "crosses": (other, 60)}
