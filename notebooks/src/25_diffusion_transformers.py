@@ -382,17 +382,16 @@ for name, net in nets.items():
 #
 # ## Is a DiT better than a U-Net?
 #
-# At full size the DiT was ahead of U-Nets with as many operations (Peebles and Xie, section 5.1). But a network without
-# convolutions must learn from data that neighbours belong together. Dosovitskiy et al. (2021, the vision transformer, section
-# 4.3) found: with little data convolutions are ahead, with much data they are not. Here are 4,000 digits. Lesson 04 found the
-# DiT far behind, with an optimiser that had been chosen for the U-Net. So this time both have the same optimiser (AdamW), and
-# each has the best of three rates in one short trial (for the DiT, of size M with patches of 2 × 2). It was the largest, 0.006,
-# for both. From 0.003 to 0.006 the loss of the U-Net fell by 0.001, that of the DiT by 0.025. So a still larger rate might help
-# the DiT more. L, twice as wide as the DiT of the trial, had no trial of its own.
+# At full size the DiT was ahead of U-Nets with as many operations (Peebles and Xie, section 5.1). But Dosovitskiy et al. (2021,
+# the vision transformer, section 4.3) found: with little data convolutions are ahead, with much data they are not. Here are
+# 4,000 digits. Unlike in lesson 04, both have the same optimiser (AdamW), and each has the best of three rates in one short
+# trial (for the DiT, of size M with patches of 2 × 2). It was the largest, 0.006, for both. From 0.003 to 0.006 the loss of the
+# U-Net fell by 0.001, that of the DiT by 0.025. So a still larger rate might help the DiT more. L, twice as wide as the DiT of
+# the trial, had no trial of its own.
 #
 # DiT L has about as many multiply-adds as the U-Net; S and M have fewer. U-Net and L are trained for 45 s of processor time, S
-# and M for as many steps as L. All have three trainings, a constant rate and averaged weights. At a constant rate each point of
-# a training may be compared with each point of another. The bars in the plot are the margins of a verdict, 4.3 standard errors.
+# and M for as many steps as L. All have three trainings, a constant rate and averaged weights. The bars in the plot are the
+# margins of a verdict, 4.3 standard errors.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -736,7 +735,6 @@ claim(
 #
 # - A DiT is patchify, equal blocks and unpatchify. Positions come from an added encoding alone; time and class from shift,
 #   scale and gate.
-# - Multiply-adds are counted layer by layer. They do not tell the time: two networks with like operations differ in speed.
 # - With gates that start at 0 the Frechet distance after 400 steps is {{dit-zero.distance.a}}, at 1 {{dit-zero.distance.b}}.
 # - After 45 s on 4,000 digits the U-Net is at {{dit-unet.time.a}}, DiT L at {{dit-unet.time.b}}.
 # - With patches four times as large as the width, a prediction of $x_0$ is at {{dit-prediction.velocity.a}}, of the velocity at
@@ -747,13 +745,13 @@ claim(
 # ## At full size
 #
 # DiT-XL/2 has 28 blocks of width 1,152 with 16 heads, on latents of 32 × 32 × 4 in patches of 2 × 2. One evaluation costs 118.6
-# Gflops. It was trained at a constant rate of 0.0001 in batches of 256, with averaged weights (decay 0.9999), and reached, with
-# guidance, an FID of 2.27 on ImageNet 256 × 256 after 7 million steps. JiT, with patches of 16 × 16 on pixels and without an
-# autoencoder, reports 1.82 for its largest network. With alignment, Yu et al. reach the FID of SiT-XL (a DiT on a flow) after 7
-# million steps, without guidance, in fewer than 400,000. With guidance it is 1.42 at the end. A later study of 27 encoders
-# (Singh et al. 2025) finds that what helps is the spatial structure of the features, more than how well they recognise classes.
+# Gflops. It reached, with guidance, an FID of 2.27 on ImageNet 256 × 256 after 7 million steps. JiT, with patches of 16 × 16 on
+# pixels and without an autoencoder, reports 1.82 for its largest network. With alignment, Yu et al. reach the FID of SiT-XL (a
+# DiT on a flow) after 7 million steps, without guidance, in fewer than 400,000. With guidance it is 1.42 at the end. A later
+# study of 27 encoders (Singh et al. 2025) finds that what helps is the spatial structure of the features, more than how well
+# they recognise classes.
 #
-# **Where it goes deeper.** The latents on which DiTs usually work are lesson 12's; the two streams for text are lesson 16's.
+#
 
 # %% tags=["nbval-ignore-output"]
 guesses("dit-unet.verdict", "dit-prediction.ratio_large", "dit-aligned.verdict")
@@ -797,7 +795,7 @@ guesses("dit-unet.verdict", "dit-prediction.ratio_large", "dit-aligned.verdict")
 #
 # ## In practice
 #
-# A small DiT in diffusers (0.42.1), and its operations by PyTorch's counter:
+# A small DiT in diffusers (0.42.1):
 #
 # ```python
 # import torch

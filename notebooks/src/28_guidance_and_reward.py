@@ -919,7 +919,7 @@ print(check.particle_sampler(counted_again).diagnosis)
 #
 # On ImageNet at 512 × 512 the interval improved the FID of EDM2 from 1.81 to 1.40, and autoguidance reached 1.25. Singhal et
 # al. report that particles with a model of 0.8 billion parameters surpass a fine-tuned model of 2.6 billion in fidelity to the
-# prompt. Wallace et al. trained SDXL with 851,000 preferences of people.
+# prompt.
 
 # %% tags=["nbval-ignore-output"]
 guesses(
@@ -935,10 +935,9 @@ guesses(
 #
 # <details><summary>Answer</summary>
 #
-# With $\mathrm{KL}(q_n \| q^*)$ as the measure, the one with the same mean reward: its derivative by $1/\beta$ is then 0. Here
-# $\beta$ is about 0.9. Best-of-n has the density $n\,F^{n-1} p$, where $F$ is the share of samples with a lower reward: it
-# depends on the rank of the reward alone. The optimum depends on its size. Twice the reward changes the optimum, but not
-# best-of-n.
+# With $\mathrm{KL}(q_n \| q^*)$ as the measure, the one with the same mean reward. Here $\beta$ is about
+# 0.9. Best-of-n has the density $n\,F^{n-1} p$, where $F$ is the share of samples with a lower reward: it
+# depends on the rank of the reward alone. The optimum depends on its size.
 #
 # </details>
 #
@@ -952,7 +951,7 @@ guesses(
 #
 # ## Words
 #
-# - **guidance interval**: the noise levels at which a sampler is guided; elsewhere it follows the conditional model.
+# - **guidance interval**: the noise levels at which a sampler is guided.
 # - **autoguidance**: guidance by a worse version of the same conditional model.
 # - **CFG rescale**: giving the guided prediction the standard deviation of the conditional one.
 # - **reward**: a function of a sample that is to be high.
@@ -969,8 +968,7 @@ guesses(
 #
 # ## In practice
 #
-# diffusers (0.42.1) has guiders. An interval is given as shares of the steps, `start` and `stop`; rescaling as
-# `guidance_rescale`:
+# diffusers (0.42.1) has guiders. An interval is given as shares of the steps:
 #
 # ```python
 # import torch
