@@ -7,8 +7,8 @@ The protocol was written before the runs. Known were the distances of lesson 22 
 
 - `distances`: n digits by the shipped network, conditional (w = 1) and guided (w = 2), three noises. Solvers of the course at
   even times, and diffusers' schedulers with their default settings on the same network, as `zoo/export.py` makes them. With
-  trailing times theirs draw the same pictures as ours, which tests/test_diffusers_export.py holds. A way reaches the distance of
-  DDIM at 25 evaluations if its paired difference from it is below 0.01, the margin of lesson 22, by more than its own margin:
+  trailing times theirs draw the same pictures as ours (tests/test_diffusers_export.py). A way reaches the distance of DDIM at
+  25 evaluations if its paired difference from it is below 0.01, the margin of lesson 22, by more than its own margin:
   4.3 standard errors of three noises. Null: DDIM at 5. The fewest evaluations of a solver that reach it count; a guided
   evaluation is one of both conditions. Then the course's distilled students by the same rule: `progressive` at w = 1, `guided`,
   which takes w as an input, at w = 2. Their further training is not counted, and diffusers has none for digits.
