@@ -8,10 +8,10 @@ The protocol was written before the runs. Known were the distances of lesson 22 
 - `distances`: n digits by the shipped network, conditional (w = 1) and guided (w = 2), three noises. Solvers of the course at
   even times, and diffusers' schedulers with their default settings on the same network, as `zoo/export.py` makes them. With
   trailing times theirs draw the same pictures as ours (tests/test_diffusers_export.py). A way reaches the distance of DDIM at
-  25 evaluations if its paired difference from it is below 0.01, the margin of lesson 22, by more than its own margin:
-  4.3 standard errors of three noises. Null: DDIM at 5. Of 6 and 8 evaluations the fewer that reach it count; a
-  guided evaluation is one of both conditions. Then the course's distilled students by the same rule: `progressive` at w = 1, `guided`,
-  which takes w as an input, at w = 2. Their further training is not counted, and diffusers has none for digits.
+  25 evaluations if its paired difference from it is below 0.01, the margin of lesson 22, by more than its own margin: 4.3
+  standard errors of three noises. Null: DDIM at 5. Of 6 and 8 evaluations the fewer that reach it count; a guided evaluation is
+  one of both conditions. Then the course's distilled students by the same rule: `progressive` at w = 1, `guided`, which takes w
+  as an input, at w = 2. Their further training is not counted, and diffusers has none for digits.
 - `cost`: processor seconds of whole samplings, each side with its own network: the course's, and diffusers' UNet2DModel of
   `like_networks.py`, untrained, since what it costs does not depend on its weights. Each side has the solver with the fewest
   evaluations. All take turns; the ratio is the mean over the rounds, with its standard error. Condition and null condition are

@@ -1,4 +1,4 @@
-"""How the cost of a network grows: with the batch, the resolution, the weights, steps, classes, the length of captions, processes.
+"""How the cost of a network grows: with batch, resolution, weights, steps, classes, the length of captions, and processes.
 
     python tests/benchmarks/scaling.py [--repeats 5] [--store]
 
@@ -6,12 +6,12 @@
   64, 10 classes, 25 steps of DDIM; over tokens, text2shape's network for 16 pictures. Milliseconds of processor time on one
   thread, the least of several, so that what else runs counts for little. The exponent is the slope of log cost over log size
   between the two largest: 1 is in proportion. Batch, side, width and steps were measured in another run than the rest.
-- `processes`: a step of `train_digits`, a batch of 64, shared by `course_lib/parallel.py` over gloo on this machine's cores: the
-  least processor and wall-clock milliseconds of a process, bytes reduced (the gradients) and gathered (the outputs), messages.
-- `on paper`: gradients averaged by a ring on up to 64 GPUs. In a ring of p each process sends 2 (p - 1) messages of 1 / p of the
-  gradients. The arithmetic is done here, of assumed, not measured numbers: bandwidth, latency of a message, operations a second
-  that a GPU reaches. Communication does not overlap with computation. `break-even batch` is the number of pictures a GPU for
-  which both take as long; with fewer, communication takes most of a step.
+- `processes`: a step of `train_digits`, a batch of 64 shared by `course_lib/parallel.py` over gloo on this machine's cores. The
+  least processor and wall-clock milliseconds of a process; bytes reduced (the gradients), gathered (the outputs); messages.
+- `on paper`: gradients averaged by a ring of up to 64 GPUs. In a ring of p each process sends 2 (p - 1) times 1 / p of the
+  gradients, all in one piece or, as parallel.py does it, tensor by tensor. The arithmetic is done here, of assumed numbers, not
+  of measured ones: bandwidth, latency of a message, operations a second that a GPU reaches. Communication and computation do
+  not overlap. The break-even batch is the number of pictures a GPU for which both take as long, with gradients in one piece.
 
 A picture of the sweeps goes to build/scaling.png.
 """
@@ -59,7 +59,7 @@ SIZE = {"width": "parameters"}
 
 
 BANDWIDTH, LATENCY, RATE = 50e9, 5e-6, 100e12
-"""Assumed of each GPU: bytes a second that it sends, seconds that a message takes besides, operations a second that it reaches."""
+"""Assumed of each GPU: bytes a second that it sends, seconds that a message takes besides, operations a second reached."""
 ON_PAPER = {"16 x 16, width 16": (16, 1, 16), "16 x 16, width 64": (16, 1, 64), "64 x 64, width 320": (64, 4, 320)}
 """Unconditional U-Nets: side, channels and first width."""
 GPUS = (2, 8, 64)
@@ -107,7 +107,7 @@ def milliseconds(net: nn.Module, runs: dict, repeats: int) -> dict[str, float]:
     for run in runs.values():
         run()  # once, to warm up
     spent = min_milliseconds(runs, repeats)
-    return {"parameters": parameters(net)} | {f"{name}, ms": float(f"{ms:.4g}") for name, ms in spent.items()}
+    return {"parameters": parameters(net)} | {f"{name}, ms": rounded(ms) for name, ms in spent.items()}
 
 
 def shared(repeats: int, processes: int) -> dict[str, float]:
@@ -157,38 +157,41 @@ def counted() -> Counter:
     return sent
 
 
-def ring_seconds(payload: float, processes: int) -> float:
-    """The time in which a ring of so many processes averages `payload` bytes: 2 (p - 1) messages of payload / p each."""
+def ring_seconds(payload: float, processes: int, pieces: int = 1) -> float:
+    """The time in which a ring averages `payload` bytes in so many pieces: of each 2 (p - 1) messages of 1 / p of it."""
     messages = 2 * (processes - 1)
-    return messages * (payload / processes / BANDWIDTH + LATENCY)
+    return messages * (payload / processes / BANDWIDTH + pieces * LATENCY)
 
 
-def training_operations(side: int, channels: int, width: int) -> tuple[int, int]:
-    """The parameters of a U-Net, and the operations of its forward and backward pass for one picture, counted without them."""
-    with torch.device("meta"):
+def training_operations(side: int, channels: int, width: int) -> tuple[nn.Module, int]:
+    """A U-Net without numbers, and the operations of its forward and backward pass for one picture."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
         net = UNet(side, channels, widths=(width, 2 * width, 4 * width), classes=0)
-        with FlopCounterMode(display=False) as counter:
-            net(torch.empty(1, channels, side, side), torch.empty(1)).square().mean().backward()
-    return parameters(net), counter.get_total_flops()
+        net(torch.empty(1, channels, side, side), torch.empty(1)).square().mean().backward()
+    return net, counter.get_total_flops()
 
 
 def on_paper(repeats: int) -> list[dict]:
-    """Of each U-Net the bytes of its gradients, and for each number of GPUs the ring's time and the break-even batch."""
+    """Of each U-Net the bytes of its gradients, and for each number of GPUs the ring's times and the break-even batch."""
     rows = []
     for name, size in ON_PAPER.items():
-        count, operations = training_operations(*size)
-        row = {
-            "network": name,
-            "parameters": count,
-            "gradient bytes": 4 * count,
-            "microseconds a picture": 1e6 * operations / RATE,
-        }
+        net, operations = training_operations(*size)
+        payload, tensors = 4 * parameters(net), len(list(net.parameters()))
+        row = {"network": name, "parameters": parameters(net), "gradient bytes": payload, "tensors": tensors}
+        row["microseconds a picture"] = rounded(1e6 * operations / RATE)
         for gpus in GPUS:
-            seconds = ring_seconds(4 * count, gpus)
-            its = {"ring, ms": 1000 * seconds, "break-even batch": math.ceil(seconds * RATE / operations)}
-            row |= {f"{gpus} GPUs": {key: float(f"{value:.4g}") for key, value in its.items()}}
-        rows.append(row | {"microseconds a picture": float(f"{row['microseconds a picture']:.4g}")})
+            whole, by_tensor = ring_seconds(payload, gpus), ring_seconds(payload, gpus, tensors)
+            row[f"{gpus} GPUs"] = {
+                "ring, ms": rounded(1000 * whole),
+                "tensor by tensor, ms": rounded(1000 * by_tensor),
+                "break-even batch": math.ceil(whole * RATE / operations),
+            }
+        rows.append(row)
     return rows
+
+
+def rounded(value: float) -> float:
+    return float(f"{value:.4g}")
 
 
 def exponents(rows: list[dict], size: str) -> dict[str, float]:
@@ -212,16 +215,14 @@ def table(found: dict) -> str:
     lines += [
         f"| {' | '.join(f'{row[key]:,}' for key in keys)} |" for row in sorted(found["processes"], key=lambda r: r["processes"])
     ]
-    lines += [
-        "",
-        "| on paper | parameters | gradients, MB | computing a picture, microseconds | GPUs | ring, ms | break-even batch |",
-    ]
-    lines.append("|---" * 7 + "|")
+    columns = "network, on paper", "parameters", "gradients, MB", "a picture, microseconds", "GPUs", "ring, ms"
+    lines += ["", f"| {' | '.join((*columns, 'tensor by tensor, ms', 'break-even batch'))} |", "|---" * 8 + "|"]
     for row in found["on paper"]:
+        first = f"{row['network']} | {row['parameters']:,} | {row['gradient bytes'] / 1e6:.3g}"
         for gpus in GPUS:
-            its = row[f"{gpus} GPUs"]
-            mine = f"{row['parameters']:,} | {row['gradient bytes'] / 1e6:.3g} | {row['microseconds a picture']:.3g}"
-            lines.append(f"| {row['network']} | {mine} | {gpus} | {its['ring, ms']:.3g} | {its['break-even batch']:,.0f} |")
+            ring, by_tensor, batch = row[f"{gpus} GPUs"].values()
+            cells = f"{row['microseconds a picture']:.3g} | {gpus} | {ring:.3g} | {by_tensor:.3g} | {batch:,}"
+            lines.append(f"| {first} | {cells} |")
     return "\n".join(lines)
 
 
