@@ -1,6 +1,6 @@
 """What a digit costs at equal Frechet distance: this course beside diffusers, on one thread, in batches of 64.
 
-    python tests/benchmarks/sampling.py [--n 500] [--rounds 12] [--store]
+    python tests/benchmarks/sampling.py [--n 500] [--rounds 6] [--store]
 
 The protocol was written before the runs. Known were the distances of lesson 22 (`solvers.py`, other noises), those of 17 and 18
 (`distillation.py`), and what one evaluation costs.
@@ -9,9 +9,10 @@ The protocol was written before the runs. Known were the distances of lesson 22 
   even times, and diffusers' schedulers with their default settings on the same network, as `zoo/export.py` makes them. With
   trailing times theirs draw the same pictures as ours (tests/test_diffusers_export.py). A way reaches the distance of DDIM at
   25 evaluations if its paired difference from it is below 0.01, the margin of lesson 22, by more than its own margin: 4.3
-  standard errors of three noises. Null: DDIM at 5. Of 6 and 8 evaluations the fewer that reach it count, for w = 2 of
-  8 alone, for lack of time; a guided evaluation is one of both conditions. Then the course's distilled students by the same rule: `progressive` at w = 1, `guided`, which takes w
-  as an input, at w = 2. Their further training is not counted, and diffusers has none for digits.
+  standard errors of three noises. Null: DDIM at 5. Of 6 and 8 evaluations the fewer that reach it count; guided digits have 8
+  alone, for lack of time. A guided evaluation is one of both conditions. Then the course's distilled students by the same rule:
+  `progressive` at w = 1, `guided`, which takes w as an input, at w = 2. Their further training is not counted, and diffusers
+  has none for digits.
 - `cost`: processor seconds of whole samplings, each side with its own network: the course's, and diffusers' UNet2DModel of
   `like_networks.py`, untrained, since what it costs does not depend on its weights. Each side has the solver with the fewest
   evaluations. All take turns; the ratio is the mean over the rounds, with its standard error. Condition and null condition are
@@ -205,9 +206,8 @@ def tries(n: int, rounds: int) -> dict:
     """Milliseconds a picture of one evaluation, in several ways, and the share of the peak."""
     network, (x, cond, k) = network_of_the_course(), one_evaluation()
     fresh = lambda: models.load("digits", device="cpu").given(cond)
-    contiguous, compiled = fresh(), fresh()
+    contiguous = fresh()
     contiguous.net.to(memory_format=torch.contiguous_format)
-    compiled = replace(compiled, net=torch.compile(compiled.net))
     ours = network.given(cond)
 
     def inference() -> None:
@@ -221,9 +221,8 @@ def tries(n: int, rounds: int) -> dict:
     last = x.contiguous(memory_format=torch.channels_last)
     runs: dict[str, Callable] = {"product": product(), "the course": lambda: ours(x, 500)}
     runs |= {"weights contiguous": lambda: contiguous(x, 500), "pictures channels_last": lambda: ours(last, 500)}
-    runs |= {"inference_mode": inference, "bfloat16": bfloat16, "compiled": lambda: compiled(x, 500)}
+    runs |= {"inference_mode": inference, "bfloat16": bfloat16}
     unets = {f"diffusers, {name}": network_of_diffusers(memory) for name, memory in FORMATS.items()}
-    unets["diffusers, compiled"] = torch.compile(network_of_diffusers(torch.channels_last))
     runs |= {name: lambda unet=unet: unet(x, k, class_labels=cond) for name, unet in unets.items()}
     counted = {"the course": operations(runs["the course"]), "diffusers": operations(runs["diffusers, contiguous"])}
     sizes = dict.fromkeys(runs, BATCH)
@@ -237,7 +236,6 @@ def tries(n: int, rounds: int) -> dict:
     spent = min_milliseconds(runs, rounds)
     peak = PRODUCT / spent.pop("product")
     share = {"the course": counted["the course"] / spent["the course"] / peak}
-    share["the course, compiled"] = counted["the course"] / spent["compiled"] / peak
     share["diffusers"] = counted["diffusers"] / min(spent[f"diffusers, {name}"] for name in FORMATS) / peak
     return {
         "parameters": {"the course": parameters(network.net), "diffusers": parameters(unets["diffusers, contiguous"])},
@@ -333,7 +331,7 @@ BENCH = Benchmark(
         Part(once={"tries": tries}),
         Part(once={"cost": cost}),
     ],
-    amounts={"n": 500, "rounds": 12},
+    amounts={"n": 500, "rounds": 6},
     seeds=(10, 11, 12),
     header={"batch": BATCH, "margin": MARGIN},
     table=table,
