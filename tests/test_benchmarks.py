@@ -90,7 +90,7 @@ def test_exceeded_limits_are_named():
 
 
 @pytest.mark.parametrize(
-    "name", ["notebooks", "playground", "scaling", "digits_search", "unet_ablation", "peers", "peak", "drawbench"]
+    "name", ["notebooks", "playground", "scaling", "sampling", "digits_search", "unet_ablation", "peers", "peak", "drawbench"]
 )
 def test_a_table_is_stored_in_its_place_and_nowhere_else(name, tmp_path, monkeypatch):
     before = rows.README.read_text(encoding="utf-8")
@@ -121,6 +121,37 @@ def test_the_search_starts_from_the_recipe_itself(name, attn, plain):
 def test_exponents_are_slopes_of_logarithms():
     costs = [{"side": s, "training, ms": 5 + 3 * s**2, "evaluation, ms": float(s)} for s in (8, 1000, 2000)]
     assert scaling.exponents(costs, "side") == {"training, ms": 2.0, "evaluation, ms": 1.0}
+
+
+def test_a_ring_sends_two_rounds_of_parts_and_more_messages_in_more_pieces():
+    part, message = 1e9 / 4 / scaling.BANDWIDTH, scaling.LATENCY
+    assert scaling.ring_seconds(1e9, 1) == 0 and scaling.ring_seconds(1e9, 4) == pytest.approx(6 * (part + message))
+    assert scaling.ring_seconds(1e9, 4, 100) == pytest.approx(6 * (part + 100 * message))
+
+
+def test_what_a_step_communicates_is_its_gradients_and_its_outputs():
+    one, two = sorted(rows.load("scaling")["processes"], key=lambda row: row["processes"])
+    assert one["bytes reduced"] == one["bytes gathered"] == one["messages"] == 0
+    gradients = 4 * 413_425
+    assert gradients <= two["bytes reduced"] < 1.001 * gradients  # and the loss, the slope and the time
+    assert two["bytes gathered"] == 64 * 16 * 16 * 4
+
+
+def test_an_equal_distance_is_one_that_is_not_higher_beyond_the_margin():
+    sampling, found = module_of("sampling"), rows.load("sampling")
+    for w in sampling.WEIGHTS:
+        assert not sampling.is_equal(sampling.excess(found, *sampling.NULL_WAY, w))
+        assert sampling.is_equal(sampling.excess(found, *sampling.REFERENCE, w))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("w", [1.0, 2.0])
+def test_both_conditions_in_one_batch_give_what_two_evaluations_give(w):
+    sampling = module_of("sampling")
+    network, label, x = sampling.network_of_the_course(), torch.arange(3), torch.randn(3, 1, 16, 16)
+    want = sampling.classifier_free(network, label, w)(x, 500).x0
+    got = sampling.InOneBatch(network, label, w)(x, 500).x0
+    assert (got - want).abs().max() < 1e-4 < (got - sampling.InOneBatch(network, label, 3 - w)(x, 500).x0).abs().max()
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FIGURES.glob("*.json")))
@@ -164,7 +195,7 @@ def test_the_benchmarks_readme_shows_what_was_measured():
     """The tables that scripts store are those of the files; every number of `peers`, whose libraries need not be installed."""
     section = lambda name: re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", readme, re.DOTALL)[1]
     readme = rows.README.read_text(encoding="utf-8")
-    for name in ("scaling", "drawbench", "recipe_costs"):
+    for name in ("scaling", "sampling", "drawbench", "recipe_costs"):
         assert section(name) == importlib.import_module(name).BENCH.table(rows.load(name)) + "\n"
     for run in rows.load("peers")["runs"]:
         for key in ("parameters", "steps"):

@@ -11,7 +11,7 @@ import torch
 
 from course_lib.__main__ import main
 from course_lib.guidance import classifier_free
-from course_lib.methods.solvers import dpm_solver
+from course_lib.methods.solvers import dpm_solver, unipc
 from course_lib.process import DDPM, VarianceExploding, seeded
 from course_lib.samplers import ddim, ddpm, rectified_flow, result
 from course_lib.zoo import models
@@ -38,6 +38,7 @@ def pipelines():
     [
         *((name, "DDIMScheduler", ddim, 1e-5) for name in ("digits", "text2shape", "latent2shape")),
         *((name, "DPMSolverMultistepScheduler", dpm_solver, 1e-5) for name in ("digits", "text2shape", "latent2shape")),
+        ("digits", "UniPCMultistepScheduler", unipc, 1e-4),
         *((name, "DDPMScheduler", ddpm, 1e-5) for name in ("digits", "text2shape", "latent2shape")),
         *((name, "EulerDiscreteScheduler", ddim, 1e-5) for name in ("text2shape", "latent2shape")),
         ("digits", "EulerDiscreteScheduler", ddim, 1e-3),  # in float32 theirs has x_0 + 20,000 eps at the first time

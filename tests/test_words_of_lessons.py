@@ -8,6 +8,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from course_lib.files import NOTEBOOKS
 from course_lib.teaching.course_map import written
+from course_lib.teaching.dictionary import in_lesson
 from course_lib.teaching.publish import glossary
 from course_lib.teaching.publish.build import read, sources
 
@@ -111,9 +112,14 @@ def test_what_diffusers_calls_it_runs(source):
     exec(compile(block, source.stem, "exec"), {"__name__": source.stem})
 
 
+LOOKED_UP = re.compile(r"^\[Lesson 29\].* evaluates both sides\..*\n\n(?:\|.*\n)+(?:\n`.*\n)?", re.MULTILINE)
+"""The dictionary's rows "In practice": to be looked up, not read."""
+
+
 def minutes(cells):
     """Reading at 180 words a minute, 45 characters of code as ten words and a formula as twenty; exercises; one for running."""
     text, code = ("\n".join(cell.source for cell in cells if cell.cell_type == kind) for kind in ("markdown", "code"))
+    text = LOOKED_UP.sub("", text)
     words = len(re.findall(r"[^\W\d_][\w'’-]*", prose(text))) + 20 * (text.count("$$") // 2)
     words += 10 * len(re.sub(r"\s", "", code)) / 45  # however its lines are wrapped
     exercises = sum(map(int, re.findall(r"^###+ Exercise.*\(difficulty \d, (\d+) minutes?\)$", text, re.MULTILINE)))
@@ -125,6 +131,8 @@ def test_minutes_count_words_formulas_code_and_exercises():
         "word " * 120 + "`code` $x_t$\n\n$$\nx\n$$\n\n### Exercise 1: `add` (difficulty 2, 7 minutes)\n\n```python\ncode\n```\n"
     )
     assert minutes([new_markdown_cell(text), new_code_cell("x = \n\n" * 90)]) == 1 + 7 + 1
+    names = f"{in_lesson('25')}\n\n## Next\n\n{text}"
+    assert minutes([new_markdown_cell(names), new_code_cell("x = \n\n" * 90)]) == 1 + 7 + 1 + 1 / 180
 
 
 @each_lesson

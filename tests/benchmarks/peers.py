@@ -27,8 +27,9 @@ sys.path.append(str(Path(__file__).parents[2] / "build/peers"))
 
 from accelerate import Accelerator
 from denoising_diffusion_pytorch import classifier_free_guidance as lucid
-from diffusers import DDIMScheduler, UNet2DModel
+from diffusers import DDIMScheduler
 from ema_pytorch import EMA as LucidEMA
+from like_networks import Diffusers
 from rows import BUILD, Benchmark, Part, measure
 from scores import digit_scores, parameters
 from smalldiffusion import CondEmbedderLabel, Scaled, ScheduleLogLinear, Unet, samples, training_loop
@@ -39,7 +40,6 @@ from course_lib.datasets import digits
 from course_lib.denoisers import NULL, Network
 from course_lib.files import write_atomically
 from course_lib.guidance import classifier_free
-from course_lib.nets.embeddings import LabelEmbedding
 from course_lib.process import DDPM, seeded
 from course_lib.samplers import sample
 from course_lib.schedules import linear_beta
@@ -48,28 +48,6 @@ from course_lib.zoo import models
 from course_lib.zoo.recipes.digits import digits_network, train_digits
 
 BATCH, STEPS, RATE, TURN = 64, 25, 1e-3, 30
-
-
-class Diffusers(nn.Module):
-    """diffusers' UNet2DModel, of about the size of ours, with the signature of our networks."""
-
-    def __init__(self):
-        super().__init__()
-        self.unet = UNet2DModel(
-            sample_size=16,
-            in_channels=1,
-            out_channels=1,
-            layers_per_block=1,
-            block_out_channels=(16, 32, 48),
-            down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
-            up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
-            norm_num_groups=8,
-            num_class_embeds=11,
-        )
-        self.as_condition = LabelEmbedding(10, 1).as_condition
-
-    def forward(self, x, time, cond):
-        return self.unet(x, (1000 * time - 1).round(), class_labels=cond).sample  # diffusers counts t from 0 to 999
 
 
 def train_diffusers(network: Network, seconds: float, lr: float, seed: int):
