@@ -798,9 +798,8 @@ dial("evaluations", (1, 2, 4), atlas, curves)
 # ## At full size
 #
 # MeanFlow's largest network on ImageNet at 256 × 256 is a transformer of size XL/2, trained from nothing for 240 epochs. The
-# loss is weighted adaptively (ours is not), and guidance is part of the target. The derivative costs 16 % of the time of a
-# training step there. DMD measures the regression term by a perceptual distance. Its FID on ImageNet at 64 × 64 is 2.62. DMD2
-# leaves the regression term out, makes five steps of the fake network for one of the generator, and adds an adversarial loss;
+# loss is weighted adaptively (ours is not), and guidance is part of the target. The derivative costs 16 % of a training step
+# there. DMD measures the regression term by a perceptual distance. Its FID on ImageNet at 64 × 64 is 2.62. DMD2 leaves the regression term out, makes five steps of the fake network for one of the generator, and adds an adversarial loss;
 # the FID of its one-step generator there is 1.28.
 
 # %% tags=["nbval-ignore-output"]
