@@ -418,10 +418,12 @@ print(f"a circle without spots: {covered} modes, {outside:.3f} outside")
 # Means over three trainings (*Euler*: three sets of noises). The distance is lesson 16's sliced Wasserstein distance, of 2,000
 # samples to 4,000 points. *Modes* are the components covered, of 8; *outside* is the share of samples more than 4 standard
 # deviations from all of them. These two do not see the gaps between neighbouring spots: a circle without any spots has 8 modes
-# and 2 % outside. The table does not rank progressive distillation, MeanFlow and the shortcut model.
+# and 2 % outside. By the distance, the table ranks neither progressive distillation, MeanFlow and the shortcut model, nor
+# consistency beside the first two.
 #
-# A training step of MeanFlow or DMD costs 1.7 to 2.7 times that of the others, so both made fewer. Reflow ends nearest in one
-# evaluation. But its 20,000 pairs come from an exact teacher that costs next to nothing.
+# A training step of MeanFlow or DMD costs 1.7 to 2.7 times that of the others, so both made fewer. In one evaluation reflow
+# ends nearest to the map. Its distance to the data is not told apart from that of three others. And its 20,000 pairs come from
+# an exact teacher that costs next to nothing.
 #
 # The atlas below has the first training of each. All panels have the same 80 noises, coloured by the spot to which the flow map
 # takes them. Colours that mix in a spot are errors of the map.
@@ -672,7 +674,8 @@ claim(
 # weights themselves (table). That says nothing of many pairs. What it does change is the map error: each point ends near its
 # own place in the flow map; with shuffled pairs it does not.
 #
-# Modes farther apart, fake scores that lag behind and generators that cannot equal the data were not tried.
+# Modes farther apart, fake scores that lag behind, generators that cannot equal the data and more than 400 moves were not
+# tried.
 #
 # ## On digits
 #
@@ -788,19 +791,20 @@ dial("evaluations", (1, 2, 4), atlas, curves)
 # - The derivative with respect to $t$ matters: distance {{one-step-derivative.still.b}} with it,
 #   {{one-step-derivative.still.a}} without it.
 # - On digits, after about 12 s each, MeanFlow has a Frechet distance of {{one-step-digits.one.a}}, the shortcut model
-#   {{one-step-digits.one.b}}: not told apart. A perfect copy of a poor map is poor.
+#   {{one-step-digits.one.b}}: not told apart. A perfect copy of the teacher's map would have 0.45: most is the students' own
+#   error.
 # - Distribution matching, from random weights and without its regression term, finds another map than the flow's: map error
 #   {{one-step-map.consistency.a}}, consistency distillation {{one-step-map.consistency.b}}.
 # - Fresh noise leaves the map, too: {{one-step-fresh-noise.fresh.a}} beside {{one-step-fresh-noise.fresh.b}}.
-# - The reverse KL divergence counts nothing where there are no samples. From one mode, with exact scores, the error of the
-#   weights is {{one-step-noise-levels.weights.a}} at low noise levels alone, and {{one-step-noise-levels.weights.b}} at all.
+# - The reverse KL divergence counts nothing where there are no samples. From one mode, with exact scores, after 400 moves, the
+#   error of the weights is {{one-step-noise-levels.weights.a}} at low noise levels alone, and
+#   {{one-step-noise-levels.weights.b}} at all.
 #
 # ## At full size
 #
-# MeanFlow's largest network on ImageNet at 256 × 256 is a transformer of size XL/2, trained from nothing for 240 epochs. The
-# loss is weighted adaptively (ours is not), and guidance is part of the target. The derivative costs 16 % of a training step
-# there. DMD measures the regression term by a perceptual distance. Its FID on ImageNet at 64 × 64 is 2.62. DMD2 leaves the regression term out, makes five steps of the fake network for one of the generator, and adds an adversarial loss;
-# the FID of its one-step generator there is 1.28.
+# MeanFlow's largest network on ImageNet at 256 × 256 is a transformer of size XL/2, trained for 240 epochs. The
+# loss is weighted adaptively (ours is not), and guidance is part of the target.  DMD's FID on ImageNet at 64 × 64 is 2.62.
+# DMD2, without the regression term and with an adversarial loss, has 1.28 there, in one step.
 
 # %% tags=["nbval-ignore-output"]
 guesses(

@@ -259,11 +259,12 @@ claim(
 #
 # ## What does each block attend to?
 #
-# In a U-Net only the coarsest maps have attention. In a DiT all blocks have it, and all at one resolution. So there is a map
-# for each block, head and patch: how much the token of this patch attends to each of the 16 patches.
+# In the course's U-Net only the coarsest maps have attention. In a DiT all blocks have it, and all at one resolution. So there
+# is a map for each block, head and patch: how much the token of this patch attends to each of the 16 patches.
 #
 # Click a block, then a patch in the large picture. The largest weight is white. A click on the same patch shows the next head.
-# The slider moves through the steps.
+# The slider moves through the steps. The still shows 16 feature maps of each block (blue below 0, orange above) and, below, the
+# weights of one patch in each of four heads.
 
 # %%
 zero = network.given(0)
@@ -309,8 +310,9 @@ for i, digit in enumerate(chosen):
 
 # %% [markdown]
 # On the mean over patches, all blocks and heads lie near the value of even weights, far above that of a neighbourhood, which a
-# convolution has. But the maps are not even. For the 0 at t = 0.52, blocks 2 to 4 have 0.28 to 0.41 of the weight on the four
-# inner patches.
+# convolution has. But single maps are far from even: in the still most heads give more than half of their weight to three
+# patches. Heads differ, and the mean hides it: for these three digits at t = 0.52, blocks 2 and 3 have 0.30 to 0.41 of the
+# weight on the four inner patches, blocks 1 and 4 0.26 to 0.32.
 #
 # ## How many operations does a network cost?
 #
@@ -647,7 +649,7 @@ for line, patch in zip(axes, (16, 8)):
         plots.pictures(stored(by_view[patch, view, 0], 32), 8, title, ax=ax)
 plots.show(
     fig,
-    alt="Four rows of eight pictures. x0 with both patches: digits, about half of them faint or "
+    alt="Two rows of two groups of eight. x0 with both patches: digits, about half of them faint or "
     "broken. The velocity with large patches: noise in which pale digits can be seen. The velocity "
     "with small patches: ragged digits in weaker noise.",
 )
@@ -655,11 +657,11 @@ plots.show(
 # %% [markdown]
 # The second claim cannot be told apart: with patches as large as the width $x_0$ is ahead as well, by about the same factor. So
 # the size of the patch is not shown to be the cause. Li and He report that predictions of noised quantities can fail with large
-# patches at full size.
+# patches at full size. Their JiT-B/16 has width 768 and patches of 768 numbers: our patches of 8 × 8 are nearer to that case.
 #
 # The theorem is about the loss, and the table agrees with it. With large patches the loss of the velocity stays above its floor
-# of 0.770; with small patches it is far below that number. (The 0.770 is no floor for $x_0$: that is 0.42, and 0.769 was
-# reached.) Losses do not tell the distances of samples: with small patches they are 0.31 and 0.33, the distances 4 and 51.
+# of 0.770; with small patches it is far below that number.  Losses do not tell the distances of samples: with small patches
+# they are 0.31 and 0.33, the distances 4 and 51.
 #
 # ## Alignment with the features of a classifier
 #
@@ -745,11 +747,10 @@ claim(
 # ## At full size
 #
 # DiT-XL/2 has 28 blocks of width 1,152 with 16 heads, on latents of 32 × 32 × 4 in patches of 2 × 2. One evaluation costs 118.6
-# Gflops. It reached, with guidance, an FID of 2.27 on ImageNet 256 × 256 after 7 million steps. JiT, with patches of 16 × 16 on
-# pixels and without an autoencoder, reports 1.82 for its largest network. With alignment, Yu et al. reach the FID of SiT-XL (a
-# DiT on a flow) after 7 million steps, without guidance, in fewer than 400,000. With guidance it is 1.42 at the end. A later
-# study of 27 encoders (Singh et al. 2025) finds that what helps is the spatial structure of the features, more than how well
-# they recognise classes.
+# Gflops, which are multiply-adds. It reached, with guidance, an FID of 2.27 on ImageNet 256 × 256 after 7 million steps. JiT,
+# with patches of 16 × 16 on pixels and without an autoencoder, reports 1.82 for its largest network. With alignment, Yu et al.
+# reach the FID of SiT-XL (a DiT on a flow) after 7 million steps, without guidance, in fewer than 400,000. With guidance it is
+# 1.42 at the end.
 #
 #
 

@@ -130,7 +130,8 @@ plots.show(
 # % are right, by straight lines between the measured $w$. Where one of two does not reach 99 %, both are read at the highest
 # accuracy that it reaches. 500 digits, our classifier as evaluator. This was fixed before the measurement, except for $w = 1.1$
 # and $1.25$ of CFG: a straight line from $w = 1$ to $1.5$ makes its distance at 99 % too high. The plots show three sets of
-# noise, the claims have twelve others. With seven of these the interval is read at 98.4 to 98.8 %.
+# noise, the claims have twelve others. There $w$ ends at 2, for CFG at 1.25, so the interval is read at 98.4 to 98.8 % in
+# seven. The other five alone could not be told apart.
 #
 # The arms: CFG at all noise levels; CFG in the interval; CFG without the small levels alone, and without the large ones alone;
 # autoguidance; and CFG rescaled (see below). The worse models of autoguidance have the shipped recipe, and 1,000 steps of
@@ -353,9 +354,10 @@ dial("w", WS, PANELS, charts)
 #
 # $$W = \exp\!\left( \frac{r(\hat x_0) - r'}{\beta} \right) .$$
 #
-# Here $r'$ is the reward of its ancestor's $\hat x_0$ one step before, 0 at first.
-# At the end the sample's own reward is used. Along the line of ancestors the weights multiply to $\exp(r(x_0)/\beta)$: all
-# rewards in between cancel. So for many particles the samples follow $q^*$, however poor the early rewards are.
+# Here $r'$ is the reward of its ancestor's $\hat x_0$ one step before, 0 at first. At the end the sample's own reward is used.
+# Along the line of ancestors the weights multiply to $\exp(r(x_0)/\beta)$: all rewards in between cancel. So for many particles
+# the samples follow $q^*$, however poor the early rewards are, where $p$ is what the sampler draws without a reward: in few
+# steps not quite the data's density.
 #
 # ### Exercise 2: `particle_sampler` (difficulty 3, 10 minutes)
 #
@@ -432,7 +434,8 @@ plots.show(
 #
 # Each kept sample costs $K$ trajectories of 50 steps. Four ways to use them, from the same number: particles; the same weights
 # $\exp(r/\beta)$, used once, at the end; best-of-n, which has no $\beta$; and, as the null model, particles whose rewards are
-# permuted among them. 2,000 kept samples, three noises. The distance is the Wasserstein distance on the line from the optimum.
+# permuted among them. 2,000 kept samples, three noises. The distance is the Wasserstein distance on the line from the optimum
+# of the exact $p$. In 50 steps of DDPM the spots come out narrower: a part remains for any number of particles.
 
 # %% tags=["nbval-ignore-output"]
 found = {(r["beta"], r["K"], r["seed"]): r for r in measured["particles"]}
@@ -871,9 +874,10 @@ plots.show(
 )
 
 # %% [markdown]
-# The reward rises to 100 % and stays. The judge's share first rises with it, and then falls. This looks as if the reward were
-# exploited. The control does not bear that out: random steps search for nothing, and the judge's share falls further. So specks
-# alone are enough for the fall. In the pictures 0 to 9 in order were asked for.
+# The share right by the reward rises to 100 % and stays. The judge's first rises with it, and then falls. This looks as if the
+# reward were exploited. The control does not bear that out: random steps search for nothing, and the judge's share falls
+# further. Specks are enough. The reward was trained on noisy digits and the judge was not: under random steps one stays at 92
+# %, the other falls to 21 %. Neither test of this section shows that a reward was exploited.
 #
 # A judge must be right where the search leads. Gao, Schulman and Hilton (2023) measured a fall of this shape for language
 # models, with a "gold" reward in the place of the truth.
@@ -913,13 +917,10 @@ print(check.particle_sampler(counted_again).diagnosis)
 #   {{particles-optimum.steered.b}}.
 # - DPO on the line: distance {{dpo-optimum.dpo.a}} after, {{dpo-optimum.dpo.b}} before.
 # - DDPO on the ring: {{ddpo-optimum.plain.a}} with a KL term, {{ddpo-optimum.plain.b}} without, {{ddpo-optimum.kl.b}} before.
-# - Best of 64: {{reward-hacked.own}} right by the reward, {{reward-hacked.judge}} by the judge.
 #
 # ## At full size
 #
-# On ImageNet at 512 × 512 the interval improved the FID of EDM2 from 1.81 to 1.40, and autoguidance reached 1.25. Singhal et
-# al. report that particles with a model of 0.8 billion parameters surpass a fine-tuned model of 2.6 billion in fidelity to the
-# prompt.
+# On ImageNet at 512 × 512 the interval improved the FID of EDM2 from 1.81 to 1.40, and autoguidance reached 1.25.
 
 # %% tags=["nbval-ignore-output"]
 guesses(
@@ -959,7 +960,7 @@ guesses(
 # - **particles**: samples drawn side by side, of which some are copied and others dropped by their weights.
 # - **Bradley-Terry model**: a preference's probability as the sigmoid of a difference of rewards.
 # - **direct preference optimisation**: fitting the ratio of a model to its reference to preferences; DPO.
-# - **policy gradient**: raising the probability of decisions by how good their outcome was; here the moves of DDPM (DDPO).
+# - **policy gradient**: raising the probability of decisions by how good their outcome was (DDPO).
 # - **rejection sampling**: keeping each sample with a probability that turns one density into another.
 # - **reward hacking**: a reward that rises while what it stands for does not.
 #
@@ -968,7 +969,7 @@ guesses(
 #
 # ## In practice
 #
-# diffusers (0.42.1) has guiders. An interval is given as shares of the steps:
+# diffusers (0.42.1) has guiders. An interval is given in shares of the steps:
 #
 # ```python
 # import torch
