@@ -123,8 +123,11 @@ def rules(kind: str) -> Iterator[None]:
         yield
         return
     _current.append(kind)
+    lifted = torch._C._only_lift_cpu_tensors()
+    torch._C._set_only_lift_cpu_tensors(True)  # a list is made a tensor on the CPU, then moved by an operator that is seen here
     try:
         with _Factories():
             yield
     finally:
+        torch._C._set_only_lift_cpu_tensors(lifted)
         _current.pop()

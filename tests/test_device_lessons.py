@@ -13,7 +13,7 @@ from pretend import DEVICE, KINDS, rules
 
 from course_lib import plots
 from course_lib.files import NOTEBOOKS
-from course_lib.teaching import claims, dictionary
+from course_lib.teaching import claims, dictionary, evidence
 from course_lib.teaching.publish import build
 
 pytestmark = pytest.mark.thorough
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.thorough
 
 @pytest.fixture
 def few(monkeypatch):
-    """What is cut changes the figures, so that claims may fail."""
-    whole = claims.claim
+    """What is cut changes the figures, so that claims may fail, and that a group of pictures may be empty."""
+    whole, numbers = claims.claim, evidence._numbers
 
     def may_fail(*args, **kwargs):
         try:
@@ -32,6 +32,7 @@ def few(monkeypatch):
 
     if cut(monkeypatch):
         monkeypatch.setattr(claims, "claim", may_fail)
+        monkeypatch.setattr(evidence, "_numbers", lambda name, values: numbers(name, values if len(values) else [0.0]))
         monkeypatch.setattr(dictionary, "LIMIT", float("inf"))  # our samplers make fewer steps than diffusers' then
 
 

@@ -690,8 +690,8 @@ print("softmax over the wrong axis:", check.self_attention(columns_first).diagno
 rows, columns = torch.meshgrid(torch.arange(16.0) - 8, torch.arange(16.0) - 8, indexing="ij")
 distance = (rows**2 + columns**2).sqrt()
 others = distance > 0  # all pixels but the middle one
-random = deepcopy(network.net)
-with torch.random.fork_rng():
+random = deepcopy(network.net).cpu()  # on the CPU: the same weights on every machine
+with torch.random.fork_rng(devices=[]):
     torch.manual_seed(0)
     for layer in random.modules():
         if hasattr(layer, "reset_parameters"):

@@ -376,7 +376,7 @@ claim(
 # %%
 process = DDPM(linear_beta(1000))
 snr = torch.stack([process.signal(t) / process.noise(t) for t in range(1, 1001)]) ** 2
-z = autoencoder.encode(some_pictures(seeded(4), 500)[0], seeded(5)) / autoencoder.scale
+z = autoencoder.encode(some_pictures(seeded(4), 500)[0], seeded(5)) / float(autoencoder.scale)
 for name, s in (("scaled", 1.0), ("our latents, not scaled", z.std()), ("s = 5.5", 5.5)):
     equal = 1 + int((s**2 * snr < 1).float().argmax())
     print(f"{name}: s = {s:.2f}, as much noise as signal at t = {equal}")

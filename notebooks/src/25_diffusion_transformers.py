@@ -189,10 +189,10 @@ plots.show(
 # the last norm's shift and scale have one, too; from the third on, all layers. In the trained network the gates are not 0:
 
 # %%
-fresh = DiT(patch=4)
+fresh, trained = DiT(patch=4), models.load("dit", device="cpu").net
 x_t, t, c = steps[10].x, torch.full((10,), steps[10].t), classes
 with torch.no_grad():
-    for name, net in (("untrained", fresh), ("trained", network.net)):
+    for name, net in (("untrained", fresh), ("trained", trained)):
         emb = nn.functional.silu(net.time(t) + net.label(c))
         sizes = [[m.gate.abs().mean() for m in block.modulation(emb)] for block in net.blocks]
         text = ", ".join(f"{float(a):.2f} and {float(b):.2f}" for a, b in sizes)
