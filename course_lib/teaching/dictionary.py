@@ -372,7 +372,7 @@ def in_lesson(number: str) -> str:
     draws += classes if any("Scheduler(" in row.theirs for row in rows) else ""
     lines = [f"[Lesson 29](29_diffusers.ipynb) evaluates both sides.{draws}", ""]
     named = any(row.elsewhere for row in rows)
-    lines += ["| | here | in diffusers |" + " `ComfyUI`; A1111 |" * named, "|---|---|---|" + "---|" * named]
+    lines += ["| thing | here | in diffusers |" + " `ComfyUI`; A1111 |" * named, "|---|---|---|" + "---|" * named]
     for row in rows:
         comfy, a1111 = row.words
         words = "; ".join([*([f"`{comfy}`"] if comfy else []), *([a1111] if a1111 else [])])

@@ -379,9 +379,9 @@ plots.show(
 )
 
 # %% [markdown]
-# Of the six stored here, the hearts in the colours of the five pictures have a notch, at about the sizes and places of the five:
-# they are close to copies. In green and pink, which are not among the five, it is shallow or missing. Six pictures are few, so
-# more are measured below, these two colours also alone.
+# Of the six stored here, the hearts in the colours of the five pictures have a notch, at about the sizes and places of the
+# five: they are close to copies. In green and pink, which are not among the five, it is shallow or missing. Six pictures are
+# few, so more are measured below, these two colours also alone.
 #
 # How alike are they? What is bright in a picture is cut out and stretched to a square, and its outline is laid over that of
 # your drawing. The **likeness** is the intersection over union of the two outlines, each widened by one pixel. The base model

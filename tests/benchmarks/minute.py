@@ -2,35 +2,51 @@
 
     python tests/benchmarks/minute.py [--store]
 
-About half an hour of one core. What is there already, in build/minute, is not made again.
+About half an hour of one core. All is made in one process, that of `course bench`, which has loaded no digits before; what is
+there already, in build/minute, is not made again.
 """
 
-import argparse
 import json
+import subprocess
+import sys
+from functools import cache
 from pathlib import Path
 
-from rows import BUILD, FIGURES, store
+from rows import BUILD, Benchmark, Part, measure
 
-from course_lib.files import write_atomically
-from course_lib.teaching.minute import SECONDS
-from course_lib.teaching.minute.command import bench
+from course_lib.teaching.minute import SECONDS, entry
+from course_lib.teaching.minute.command import table
 
-ENTRIES = sorted(Path(__file__).with_name("entries").glob("*.py"))
+ENTRIES = [entry.read(path) for path in sorted(Path(__file__).with_name("entries").glob("*.py"))]
+SEEDS = (0, 1, 2)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", action="store_true", help="write data/figures/minute.json and the table in README.md")
-    args = parser.parse_args()
-    out = BUILD / "minute.json"
-    table = bench(ENTRIES, (0, 1, 2), SECONDS, out)
-    print(table)
-    if args.store:
-        report = json.loads(out.read_text(encoding="utf-8"))
-        figures = {"command": "python tests/benchmarks/minute.py --store", "seconds": SECONDS, "runs": report["rows"]}
-        write_atomically(FIGURES / "minute.json", json.dumps(figures, indent=1) + "\n")
-        store("minute", table)
+def jobs(seeds):
+    return [
+        {"entry": each.name, "seed": seed, "evaluations": k} for each in ENTRIES for seed in seeds for k in each.evaluations
+    ]
 
+
+@cache
+def all_rows() -> list[dict]:
+    """The rows of all entries and SEEDS."""
+    out, files = BUILD / "minute.json", [Path(__file__).with_name("entries") / f"{each.name}.py" for each in ENTRIES]
+    options = ["--seeds", *map(str, SEEDS), "--seconds", str(SECONDS), "--out", str(out)]
+    subprocess.run([sys.executable, "-m", "course_lib", "bench", *map(str, files), *options], check=True)
+    return json.loads(out.read_text(encoding="utf-8"))["rows"]
+
+
+def row(**job) -> dict:
+    return next(found for found in all_rows() if job.items() <= found.items())
+
+
+BENCH = Benchmark(
+    "minute",
+    [Part(jobs=jobs, row=row)],
+    seeds=SEEDS,
+    header={"seconds": SECONDS},
+    table=lambda found: table(found["runs"]),
+)
 
 if __name__ == "__main__":
-    main()
+    measure(__doc__, BENCH)
