@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from course_lib import validate
+from course_lib import parallel, validate
 from course_lib.denoisers import Denoiser, Network, run_on_device_of
 from course_lib.guidance import ClassifierFree
 from course_lib.process import RectifiedFlow, expand_like, rand, randint
@@ -57,7 +57,7 @@ def meanflow_target(u: Velocity, z: Tensor, r: Tensor, t: Tensor, v: Tensor) -> 
     """
     _check(u, z, r, t)
     validate.like("v", v, "z", z)
-    with torch.no_grad():
+    with torch.no_grad(), parallel.sharing(False):  # several processes compute it each: their exchange has no derivative
         du_dt = torch.func.jvp(u, (z, r, t), (v, torch.zeros_like(r), torch.ones_like(t)))[1]
     return v - expand_like(z, t - r) * du_dt
 
