@@ -101,6 +101,7 @@ from course_lib.datasets.points import pair, ring, triangle
 from course_lib.denoisers import NULL, ExactDenoiser, Network
 from course_lib.guidance import AutoGuidance, ClassifierFree, ExactClassifier, Interval, Rescaled
 from course_lib.methods.rewards import accepted, best_of, ddpo_loss, dpo_loss, particles, rollout, tilted
+from course_lib.mixtures import GaussianMixture
 from course_lib.nets.classifier import jitter
 from course_lib.nets.mlp import MLP
 from course_lib.process import DDPM, randn, randn_like, seeded
@@ -362,15 +363,20 @@ def kl_from_data(x: torch.Tensor) -> float:
     return float((share * (share.clamp(min=1e-30).log() - log_p)).sum())
 
 
+def trained(net: MLP, data: GaussianMixture, steps: int, seed: int) -> Network:
+    """A denoiser of samples of a mixture: the model that rewards change."""
+    network, rng = Network(net, PROCESS, "v"), seeded(seed)
+    learner = learner_of(network)
+    average = EMA(learner.net, 0.99, into=network.net)
+    for _ in train(lambda: denoising_loss(learner, data.sample(256, rng)[0], rng), learner.net, steps, lr=4e-3, ema=average):
+        pass
+    return network
+
+
 @cache
 def reference(seed: int) -> Network:
     torch.manual_seed(seed)
-    network, rng = Network(MLP(dim=1, width=48, depth=2), PROCESS, "v"), seeded(seed)
-    learner = learner_of(network)
-    average = EMA(learner.net, 0.99, into=network.net)
-    for _ in train(lambda: denoising_loss(learner, LINE.sample(256, rng)[0], rng), learner.net, 800, lr=4e-3, ema=average):
-        pass
-    return network
+    return trained(MLP(dim=1, width=48, depth=2), LINE, 800, seed)
 
 
 def preferred(rng: torch.Generator, fair: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -422,12 +428,7 @@ def ring_optimum() -> torch.Tensor:
 @cache
 def ring_reference(seed: int) -> Network:
     torch.manual_seed(seed)
-    network, rng = Network(MLP(dim=2, width=64, depth=3), PROCESS, "v"), seeded(seed)
-    learner = learner_of(network)
-    average = EMA(learner.net, 0.99, into=network.net)
-    for _ in train(lambda: denoising_loss(learner, RING.sample(256, rng)[0], rng), learner.net, 1500, lr=4e-3, ema=average):
-        pass
-    return network
+    return trained(MLP(dim=2, width=64, depth=3), RING, 1500, seed)
 
 
 def ring_scores(x: torch.Tensor) -> dict:

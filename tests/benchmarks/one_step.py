@@ -79,7 +79,7 @@ without a term, `weights` is higher with low levels than with all. The same must
 
 In the lesson the two halves of the first and of the third condition stand apart, since their verdicts differ. Of the ring's
 comparison of MeanFlow with the shortcut model, and of the regression term (does not hold), it has the rows, without a claim.
-All arms, numbers and conditions were fixed before the runs that are stored, but for the rate of `dmd` (above). Known before:
+All arms, numbers and conditions were fixed before the runs that are stored, except the rate of `dmd` (above). Known before:
 single trainings of 1,000 steps on the ring (all arms but the two of one difference; MeanFlow with the fast time was seen to
 fail there, and times 20 and 5 radians to be alike), and DMD with 3,000 steps; of `unequal`, nothing of the particles, and of
 networks the rows named above and three single trainings. The part of digits was written, and its condition set, after the other

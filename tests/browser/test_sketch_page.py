@@ -73,14 +73,14 @@ def test_the_text_box_of_the_live_widget_is_told_as_if_by_typing(page):
         const key = document.querySelector("{ROOT}").dataset.widget, box = document.createElement("div");
         box.className = `live-${{key}}`;
         box.append(document.createElement("input"));
-        window.heard = [];
-        for (const type of ["input", "change"]) box.addEventListener(type, (e) => window.heard.push(e.target.value));
+        window.sent = [];
+        for (const type of ["input", "change"]) box.addEventListener(type, (e) => window.sent.push(e.target.value));
         document.body.prepend(box);
     }}"""
     )
     stroke(page, (0, 4), (0, 4))
     drawing(page)
-    assert page.evaluate("window.heard") == ["..... ..... ..#.. ..... #...."] * 2
+    assert page.evaluate("window.sent") == ["..... ..... ..#.. ..... #...."] * 2
 
 
 CELL = """from course_lib.widgets.sketch import sketch
