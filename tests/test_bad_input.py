@@ -22,6 +22,7 @@ from course_lib.denoisers import ExactDenoiser, Network
 from course_lib.files import ROOT
 from course_lib.methods import (
     adapters,
+    bespoke,
     cascades,
     clip_guidance,
     distillation,
@@ -586,6 +587,15 @@ api(solvers.dpm_solver, denoiser=denoiser(EXACT), x=start, times=times(TIMES), o
 api(solvers.unipc, denoiser=denoiser(EXACT), x=start, times=times(TIMES), order=orders)
 api(solvers.deis, denoiser=on_chains, x=start, times=times(TIMES), order=orders)
 api(solvers.plms, denoiser=on_chains, x=start, times=times(TIMES))
+ROWS = bespoke.weights_of(samplers.ddim, CHAIN, TIMES).float()
+fitted = Kind(ROWS, {"None": None, "text": "x", "a list": ROWS.tolist(), "whole": ROWS.long(), "few": ROWS[:, 1:], "3": 3})
+api(bespoke.KnownStart, denoiser=denoiser(EXACT), mean=batch(P))
+api(bespoke.mean_at_start, denoiser=denoiser(EXACT), noise=batch(P))
+api(bespoke.weights_of, solver=function(samplers.ddim).but(two=samplers.heun), process=a(CHAIN), times=times(TIMES))
+api(bespoke.bespoke, denoiser=denoiser(EXACT), x=start, times=times(TIMES), weights=fitted)
+api(
+    bespoke.bespoke_loss, denoiser=denoiser(EXACT), noise=batch(P), target=output(P, (5, 2)), times=times(TIMES), weights=fitted
+)
 api(gan_vae.adversarial_value, gan=a(GAN), x=batch(P), fake=output(P, (6, 3)))
 api(gan_vae.non_saturating_loss, gan=a(GAN), fake=output(P))
 api(gan_vae.gradient_penalty, gan=a(GAN), x=batch(P))

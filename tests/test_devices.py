@@ -40,6 +40,7 @@ from course_lib.methods import (
     sdxl,
     watermark,
 )
+from course_lib.methods.bespoke import KnownStart, bespoke
 from course_lib.methods.clip_guidance import ClipGuided
 from course_lib.methods.edm import EDM, Preconditioned, churn, edm_loss
 from course_lib.methods.masked import ancestral_words, guided_words, masked_diffusion_loss, parallel_decoding
@@ -161,6 +162,7 @@ SAMPLERS = {
     "deis": lambda d, x: deis(d, x, d.process.times(4)),
     "unipc": lambda d, x: unipc(d, x, d.process.times(4), 3),
     "plms": lambda d, x: plms(d, x, d.process.times(4)),
+    "bespoke": lambda d, x: bespoke(KnownStart(d, x[:1].cpu()), x, d.process.times(2), torch.ones(2, 3)),
     "consistency": lambda d, x: consistency(d, x, d.process.times(4), seeded(0)),
     "probability flow": lambda d, x: probability_flow(d, x, d.process.times(4)),
     "reverse SDE": lambda d, x: sde.reverse_sde(d, x, d.process.times(4), 1.0, seeded(0)),
