@@ -144,6 +144,25 @@ def test_an_equal_distance_is_one_that_is_not_higher_beyond_the_margin():
         assert sampling.is_equal(sampling.excess(found, *sampling.REFERENCE, w))
 
 
+def test_a_pace_that_predicts_a_time_exactly_has_the_ratio_1_and_needs_three_rounds():
+    pace = module_of("minute_pace")
+    machine = lambda seconds, paces, share: {"paces": paces, "trainings": {"MLP": {"seconds": seconds, "share": share}}}
+    as_is, slower = machine(4.0, [1.5, 1.5], 0.99), machine(6.0, [2.0, 2.5], 0.804)
+    found = pace.compared(slower, as_is, "MLP")
+    assert found == {"time": 1.5, "pace": 1.5, "ratio": 1.0, "drift": 0.25, "share": 0.8}
+    assert pace.compared(as_is, machine(4.0, [3.0, 2.4], 0.99), "MLP")["drift"] == -0.2
+    row = {"machine": "AVX2", "training": "MLP"} | found
+    runs = [row | {"ratio": 1 + change} for change in (-0.01, 0, 0.01)]
+    line = pace.table({"runs": runs}).splitlines()[2]
+    assert line == "| AVX2 | MLP | 1.500 ± 0.000 | 1.500 ± 0.000 | no | 1.000 ± 0.006 | yes | 3 of 3 |"
+    assert "| cannot be told apart | 3 of 3 |" in pace.table(
+        {"runs": [row | {"ratio": 1 + 10 * (r["ratio"] - 1)} for r in runs]}
+    )
+    assert pace.table({"runs": runs[:2]}).endswith("| cannot be told apart | 2 of 2 |")
+    marks = [row | {"drift": drift, "share": share} for drift, share in ((0.05, 0.9), (-0.06, 0.9), (0.05, 0.89))]
+    assert pace.table({"runs": marks}).endswith("| yes | 2 of 3 |")
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("w", [1.0, 2.0])
 def test_both_conditions_in_one_batch_give_what_two_evaluations_give(w):

@@ -1,5 +1,7 @@
 """The minute: what an entry gets, what it cannot get, and what its pictures show."""
 
+import hashlib
+import itertools
 import json
 import subprocess
 import sys
@@ -7,6 +9,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import avg_pool2d
@@ -340,10 +343,17 @@ def test_another_number_of_pictures_is_refused(judges):
 # The command
 
 
-@shut_in
-def test_a_run_writes_rows_and_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def steady(monkeypatch):
+    """A machine of the pace 1 where each training has its core to itself; the second judge needs no training."""
+    moments = itertools.count()
     monkeypatch.setattr(machine, "pace", lambda rounds=3: 1.0)
+    monkeypatch.setattr(machine, "clocks", lambda: (moment := next(moments), moment))
     monkeypatch.setattr(score, "second_judge", lambda seed, steps=0: score.first_judge())
+
+
+@shut_in
+def test_a_run_writes_rows_and_goes_on_where_it_was(tmp_path, capsys, steady):
     fails = written(tmp_path, HONEST.replace("return {", "raise OverflowError('too much') or {"), "fails")
     out = tmp_path / "out.json"
     call = ["bench", str(written(tmp_path, HONEST)), str(fails), "--seeds", "0", "1", "--seconds", "1", "--out", str(out)]
@@ -360,9 +370,7 @@ def test_a_run_writes_rows_and_goes_on_where_it_was(tmp_path, capsys, monkeypatc
 
 
 @shut_in
-def test_an_entry_that_fails_with_a_seed_is_not_verified_and_damaged_pictures_are_refused(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(machine, "pace", lambda rounds=3: 1.0)
-    monkeypatch.setattr(score, "second_judge", lambda seed, steps=0: score.first_judge())
+def test_an_entry_that_fails_with_a_seed_is_not_verified_and_damaged_pictures_are_refused(tmp_path, capsys, steady):
     text = HONEST.replace("return {", "assert seed\n    return {") + "EVALUATIONS = (1,)"
     call = ["bench", str(written(tmp_path, text)), "--seeds", "0", "1", "--seconds", "1", "--out", str(tmp_path / "o.json")]
     assert main(call) == 0
@@ -380,12 +388,52 @@ def test_faults_and_a_change_of_pace_are_said():
         )
         for s, d in enumerate((0.1, 0.2, 0.3))
     ]
-    changed = {"entry": "b", "drift": -0.12}
+    changed = {"entry": "b", "drift": -0.12, "share": 0.9}
     rows += [r | changed | {"distance": r["distance"] / 2, "faults": ["it copies"] * (r["seed"] == 1)} for r in rows]
     lines = command.table(rows).splitlines()
     assert lines[2].startswith("| 1 | b | 0.100 ± 0.029")
     assert lines[2].endswith("| it copies (the machine's pace changed by up to 12%) |")
     assert lines[3].startswith("| 1 | a | 0.200 ± 0.058") and lines[3].endswith("| yes |")
+    rows[-1]["share"] = 0.89
+    line = command.table(rows).splitlines()[2]
+    assert line.endswith("| it copies (the machine's pace changed by up to 12%) (a training had 89% of its core) |")
+
+
+@shut_in
+@pytest.mark.parametrize("clock, share, said", [(2.1, 0.95, ""), (3.0, 0.67, "a training had 67% of its core")])
+def test_a_training_that_had_not_its_core_is_marked(tmp_path, capsys, monkeypatch, steady, clock, share, said):
+    """2 processor seconds, in so many seconds on the clock; the row goes by the file of pictures."""
+    moments = iter([(10.0, 100.0), (12.0, 100.0 + clock)])
+    monkeypatch.setattr(machine, "clocks", lambda: next(moments))
+    path, out = written(tmp_path, HONEST + "EVALUATIONS = (1,)"), tmp_path / "o.json"
+    assert main(["bench", str(path), "--seeds", "0", "--seconds", "1", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert ("of its core" in printed) == bool(said) and said in printed
+    assert json.loads(out.read_text(encoding="utf-8"))["rows"][0]["share"] == share
+
+
+@shut_in
+def test_a_training_that_sleeps_has_a_small_share_whatever_its_clocks_say(tmp_path):
+    before = machine.clocks()
+    training(tmp_path, "import time\ntime.sleep(2)\ntime.process_time = time.monotonic = lambda: 0.0\nreturn {}")
+    assert machine.share(before, machine.clocks()) < machine.OWN_CORE
+
+
+def test_the_share_of_a_core_is_processor_seconds_over_those_on_the_clock():
+    assert machine.share((1.0, 5.0), (4.0, 11.0)) == 0.5
+    with pytest.raises(ValueError, match="the seconds on the clock must be positive"):
+        machine.share((1.0, 5.0), (1.0, 5.0))
+
+
+def test_pictures_and_rows_without_a_share_are_read(tmp_path):
+    """Those that were made before shares were measured."""
+    mine = entry.Entry("mine", HONEST, (1,))
+    kept = tmp_path / f"mine-0-1-{hashlib.sha256(HONEST.encode()).hexdigest()[:8]}.npz"
+    np.savez(kept, drift=np.array(0.01), x1=np.zeros((1000, 1, 16, 16), np.uint8), spent1=np.array([1.0, 1.0]))
+    assert [drawn.share for drawn in command.drawn([mine], [0], 1, "limits", tmp_path)] == [None]
+    row = dict(entry="a", seed=0, evaluations=1, distance=1, accuracy=1, precision=1, recall=1, milliseconds=1, drift=0)
+    for old in ({}, {"share": None}):
+        assert command.table([row | {"faults": []} | old]).endswith("| yes |")
 
 
 def test_the_workload_is_the_same_work_each_time():
@@ -399,4 +447,5 @@ def test_faults_of_rules_are_those_of_the_code():
     text = (BENCHMARKS / "MINUTE.md").read_text(encoding="utf-8")
     for limit in (f"| {score.NEAREST} |", f"| {score.HELD_OUT} |", f"| {score.SECOND:g} |", f"{entry.MILLISECONDS:g} ms"):
         assert limit in text
+    assert f"below {machine.OWN_CORE:.0%}".replace("%", " %") in text and f"more than {command.DRIFT * 100:g} %" in text
     assert f"{entry.SOURCE // 1000} kB" in text and f"{entry.WEIGHTS / 1e6:g} MB" in text

@@ -68,6 +68,7 @@ class Drawn:
     x: Tensor
     spent: tuple[float, float]
     drift: float
+    share: float | None = None
 
 
 def labels() -> Tensor:
@@ -93,7 +94,8 @@ def drawn(
                 for k in each.evaluations:
                     pictures = torch.from_numpy(arrays[f"x{k}"]).float() / 127.5 - 1
                     milliseconds, counted = arrays[f"spent{k}"].tolist()
-                    yield Drawn(each.name, seed, k, pictures, (milliseconds, counted), float(arrays["drift"]))
+                    share = float(arrays["share"]) if "share" in arrays else None  # an older file has none
+                    yield Drawn(each.name, seed, k, pictures, (milliseconds, counted), float(arrays["drift"]), share)
             except entry.Fault as why:
                 print(f"{each.name}, seed {seed}: {why}", file=sys.stderr, flush=True)
                 yield {"entry": each.name, "seed": seed, "why": str(why)}
@@ -109,11 +111,13 @@ def _arrays(kept: Path) -> dict[str, np.ndarray]:
 
 def _one(each: entry.Entry, x: Tensor, label: Tensor, seconds: float, seed: int, way: str) -> bytes:
     """A training, between two measurements of the machine's pace, and its samplings: arrays, as bytes of an .npz."""
-    pace = machine.pace()
+    pace, before = machine.pace(), machine.clocks()
     weights = entry.trained(each, x, label, seconds * pace, seed, way)
+    share = machine.share(before, machine.clocks())
     drift = machine.pace() / pace - 1
-    print(f"{each.name}, seed {seed}: trained; pace {pace:.2f}, drift {drift:+.1%}", file=sys.stderr, flush=True)
-    arrays = {"drift": np.array(drift)}
+    said = f"trained; pace {pace:.2f}, drift {drift:+.1%}, share of its core {share:.0%}"
+    print(f"{each.name}, seed {seed}: {said}", file=sys.stderr, flush=True)
+    arrays = {"drift": np.array(drift), "share": np.array(share)}
     for k in each.evaluations:
         pictures, milliseconds, counted = entry.sampled(each, weights, labels(), k, seed, pace, way)
         arrays[f"x{k}"] = ((pictures + 1) * 127.5).round().to(torch.uint8).numpy()
@@ -133,7 +137,7 @@ def judged(pictures: Sequence[Drawn]) -> list:
     rows = []
     for p in pictures:
         row = score(p.entry, p.seed, p.evaluations, p.x, labels(), p.spent, first, second)
-        rows.append(dataclasses.replace(row, drift=round(p.drift, 4)))
+        rows.append(dataclasses.replace(row, drift=round(p.drift, 4), share=None if p.share is None else round(p.share, 2)))
     return rows
 
 
@@ -150,10 +154,18 @@ def table(rows: Sequence[dict], failed: Sequence[dict] = ()) -> str:
         distance = f"{mean('distance', of):.3f}" + (f" ± {error:.3f}" if error is not None else "")
         faults = sorted({fault for row in of for fault in row["faults"]})
         shares = " | ".join(f"{mean(figure, of):.3f}" for figure in ("accuracy", "precision", "recall"))
-        most = max(abs(row["drift"]) for row in of)
-        said = ("; ".join(faults) or "yes") + (f" (the machine's pace changed by up to {most:.0%})" if most > DRIFT else "")
+        said = ("; ".join(faults) or "yes") + "".join(f" ({why})" for why in _unlike_others(of))
         lines.append(f"| {k} | {name} | {distance} | {shares} | {mean('milliseconds', of):.2f} | {said} |")
     return "\n".join([*lines, *(f"\n{each['entry']}, seed {each['seed']}: no row: {each['why']}" for each in failed)])
+
+
+def _unlike_others(rows: Sequence[dict]) -> Iterator[str]:
+    """Why the trainings of these rows are not like those of other machines, where there is a reason."""
+    if (most := max(abs(row["drift"]) for row in rows)) > DRIFT:
+        yield f"the machine's pace changed by up to {most:.0%}"
+    shares = [row["share"] for row in rows if row.get("share") is not None]
+    if shares and (least := min(shares)) < machine.OWN_CORE:
+        yield f"a training had {least:.0%} of its core"
 
 
 def run(args) -> None:

@@ -11,7 +11,6 @@ import io
 import math
 import os
 import re
-import resource
 import subprocess
 import sys
 import time
@@ -33,6 +32,7 @@ from course_lib.datasets import digits
 from course_lib.files import DATA
 from course_lib.teaching.classroom.sandbox import Limits, Stopped, confined
 from course_lib.teaching.minute import EVALUATIONS
+from course_lib.teaching.minute.machine import processor_seconds
 
 SOURCE = 100_000
 """Bytes of an entry's file, at most: no place for digits or weights."""
@@ -139,9 +139,9 @@ def sampled(
     returns anything else, or takes longer than MILLISECONDS an evaluation of a picture at this `pace`.
     """
     seconds = math.ceil(len(label) * evaluations * MILLISECONDS * pace / 1000) + SPARE
-    begun = _processor_seconds()
+    begun = processor_seconds()
     said = _shut_in(partial(_sample, entry.source, weights, label, evaluations, seed), seconds, way)
-    took = _processor_seconds() - begun
+    took = processor_seconds() - begun
     if len(said) != 16 + len(label) * 256:
         raise Fault("what it sent back are no pictures")
     spent, counted = np.frombuffer(said[:16], np.float64).tolist()
@@ -164,12 +164,6 @@ def _shut_in(run: Callable[[], bytes], seconds: float, way: str) -> bytes:
         line = " ".join(said[1:2000].decode(errors="replace").split())[:300]
         raise Fault("".join(c if c.isprintable() and c != "|" else "?" for c in line))
     return said[1:]
-
-
-def _processor_seconds() -> float:
-    """Processor seconds of all processes that this one has started, and that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def _hidden() -> list[Path]:

@@ -1,7 +1,11 @@
-"""How fast this machine is at the work of a training: its pace, by which the minute is made longer or shorter."""
+"""How fast this machine is at the work of a training, its pace, and how much of a core the training had.
+
+By the pace the minute is made longer or shorter.
+"""
 
 from __future__ import annotations
 
+import resource
 import time
 
 import torch
@@ -12,6 +16,9 @@ from course_lib.process import randn, seeded
 
 REFERENCE = 1.2
 """Processor seconds of a round of the workload on a machine of the pace 1."""
+
+OWN_CORE = 0.9
+"""The least share of a core of a training that had the core to itself."""
 
 
 def workload(steps: int = 100) -> float:
@@ -44,3 +51,26 @@ def pace(rounds: int = 5) -> float:
     validate.at_least("rounds", rounds, 1)
     workload(3)
     return min(workload() for _ in range(rounds)) / REFERENCE
+
+
+def processor_seconds() -> float:
+    """Processor seconds of all processes that this one has started, and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def clocks() -> tuple[float, float]:
+    """The processor seconds of `processor_seconds`, and seconds on the clock.
+
+    Two calls, around a training, give its share, with the start and the end of its process, which take a tenth of a second.
+    """
+    return processor_seconds(), time.monotonic()
+
+
+def share(before: tuple[float, float], after: tuple[float, float]) -> float:
+    """The share of a core, processor seconds over seconds on the clock, between two calls of `clocks`: 1 is a core of its own.
+
+    Taken outside of the process of a training, which could change its own clocks. Raises ValueError where no time has passed.
+    """
+    processor, clock = (b - a for a, b in zip(before, after))
+    return processor / validate.positive("the seconds on the clock", clock)
