@@ -123,6 +123,19 @@ def test_exponents_are_slopes_of_logarithms():
     assert scaling.exponents(costs, "side") == {"training, ms": 2.0, "evaluation, ms": 1.0}
 
 
+def test_what_is_not_measured_on_a_device_is_scaled_by_the_gain_of_what_is():
+    gpu = module_of("gpu")
+    found = gpu.projected({"a": 6.0, "b": 12.0}, {"a": 10.0, "b": 20.0, "c": 5.0}, steps={"a": 10_000, "b": 10_000}.get)
+    assert found == {
+        "models measured": 2,
+        "models": 3,
+        "minutes measured": 3.0,
+        "minutes scaled": 0.5,
+        "minutes of one CPU core": 35.0,
+    }
+    assert gpu.cpu_minutes().keys() == gpu.RECIPES.keys() and min(gpu.cpu_minutes().values()) > 0
+
+
 def test_a_ring_sends_two_rounds_of_parts_and_more_messages_in_more_pieces():
     part, message = 1e9 / 4 / scaling.BANDWIDTH, scaling.LATENCY
     assert scaling.ring_seconds(1e9, 1) == 0 and scaling.ring_seconds(1e9, 4) == pytest.approx(6 * (part + message))
@@ -142,6 +155,25 @@ def test_an_equal_distance_is_one_that_is_not_higher_beyond_the_margin():
     for w in sampling.WEIGHTS:
         assert not sampling.is_equal(sampling.excess(found, *sampling.NULL_WAY, w))
         assert sampling.is_equal(sampling.excess(found, *sampling.REFERENCE, w))
+    assert sampling.excess(found, *sampling.UNGUIDED, 2.0).below(sampling.MARGIN) is False
+
+
+@torch.no_grad()
+def test_a_fitted_solver_makes_as_many_evaluations_as_it_says():
+    sampling, found = module_of("sampling"), rows.load("sampling")
+    label, network = torch.arange(3), sampling.network_of_the_course()
+    calls: list[int] = []
+    hook = network.net.register_forward_hook(lambda net, inputs, output: calls.append(len(output)))
+    sampling.known_start(2.0)
+    for evaluations in (2, 3):
+        calls.clear()
+        sampling.drawn(found, network, sampling.FITTED, evaluations, 2.0, label, network.draw_noise(3, sampling.seeded(0)))
+        assert calls == [6] * evaluations
+    hook.remove()
+    for name, fit in found["fitted"].items():
+        if "ends" not in name:
+            first, last = fit["log error, first and last"]
+            assert last < first and not torch.tensor(fit["weights"]).triu(2).any()
 
 
 def test_a_pace_that_predicts_a_time_exactly_has_the_ratio_1_and_needs_three_rounds():

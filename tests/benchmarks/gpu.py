@@ -3,27 +3,32 @@
     python tests/benchmarks/gpu.py [--device auto] [--seconds 60]
 
 It runs tests/test_devices.py on the device itself, trains the digits for the same `seconds` there and on the CPU, times a
-training step, samples and the guidance explorer's slider on both, and tries `torch.compile` and CUDA graphs. The table is
-written to build/gpu.md, and all figures to build/gpu.json. Without a GPU (or with `--device pretend`, see tests/pretend.py)
-everything is small: it then shows that the script works, and its times mean nothing. Median wall-clock times, on a machine
-without other work.
+training step, samples and the guidance explorer's slider on both, and tries `torch.compile` and CUDA graphs, each in float32
+and in bfloat16, with how far the pictures then differ. A training step has its share of the peak, for each batch: that of a
+product of two large matrices of the same number format. `course train --all` is projected: a few steps of as many recipes as
+time permits, the costliest on a CPU first, times the steps in the records; what was not measured is scaled by the gain of what
+was. The table is written to build/gpu.md, and all figures to build/gpu.json. Without a GPU (or with `--device pretend`, see
+tests/pretend.py) everything is small: it then shows that the script works, and its times mean nothing. Median wall-clock times,
+on a machine without other work.
 """
 
 import argparse
 import json
+import math
 import os
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from peak import conditions, milliseconds, step_of
-from rows import BUILD
+from peak import conditions, milliseconds, peak, step_of
+from rows import BUILD, load
+from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib.denoisers import Network
 from course_lib.files import ROOT, write_atomically
@@ -33,14 +38,16 @@ from course_lib.samplers import sample
 from course_lib.training import pick_device, show_progress
 from course_lib.widgets import sheets
 from course_lib.widgets.guided_models import Controls, ExplorerModel, by_classifier_free, by_student
-from course_lib.zoo import models
+from course_lib.zoo import checkpoints, models
+from course_lib.zoo.recipes import RECIPES
 from course_lib.zoo.recipes.digits import digits_figures, digits_network, train_digits
 from course_lib.zoo.recipes.shapes import text2shape_network
 
 TESTS = Path(__file__).parents[1]
 PRETEND = "pretend"
-LIMIT = 240
-"""Seconds for the device tests."""
+LIMIT, PROJECTION = 180, 120
+"""Seconds for the device tests, and for the steps of the projection."""
+BATCHES = (1, 64, 1024)
 
 
 def pretend():
@@ -131,26 +138,40 @@ def difference(device: torch.device) -> float:
     return float((made[0] - made[1]).abs().max())
 
 
-def ways(device: torch.device) -> dict[str, Callable]:
-    """How a network can be run: as it is, compiled and, on CUDA, in CUDA graphs."""
+def ways(device: torch.device) -> dict[str, tuple[torch.dtype, Callable]]:
+    """How a network can be run, a number format and a change: as it is, compiled and, on CUDA, in CUDA graphs."""
+    as_it_is = lambda net: net
     if not is_gpu(device):
-        return {"as it is": lambda net: net, "compiled (backend eager)": lambda net: torch.compile(net, backend="eager")}
-    found = {"as it is": lambda net: net, "compiled": torch.compile}
+        eager = lambda net: torch.compile(net, backend="eager")
+        return {"as it is": (torch.float32, as_it_is), "compiled (backend eager)": (torch.float32, eager)}
+    changes: dict[str, Callable] = {"as it is": as_it_is, "compiled": torch.compile}
     if device.type == "cuda":
-        found["CUDA graphs"] = lambda net: torch.compile(net, mode="reduce-overhead")
-    return found
+        changes["CUDA graphs"] = lambda net: torch.compile(net, mode="reduce-overhead")
+    both = {"": torch.float32, ", bfloat16": torch.bfloat16}
+    return {f"{way}{name}": (dtype, change) for name, dtype in both.items() for way, change in changes.items()}
+
+
+def computing_in(dtype: torch.dtype, device: torch.device) -> AbstractContextManager:
+    return nullcontext() if dtype is torch.float32 else torch.autocast(device.type, dtype)
 
 
 def compiled(device: torch.device, small: bool, repeats: int) -> list[dict]:
-    """Milliseconds of a training step and of a sampling, for each way; or the error in one line."""
-    rows, n = [], 4 if small else 64
-    for way, change in ways(device).items():
+    """Milliseconds of a training step and of a sampling, for each way, and how far its pictures are from those of the first.
+
+    Where a way fails, the error in one line stands in the place of its figures.
+    """
+    rows, n, first = [], 4 if small else 64, None
+    for way, (dtype, change) in ways(device).items():
         row = {"what": way}
         for what, run in (("training step", step_in), ("sampling in 25 steps", sampling_in)):
             try:
-                begun = time.perf_counter()
-                row[what] = float(f"{milliseconds(run(change, device, n), device, repeats):.3g}")
+                begun, runs = time.perf_counter(), run(change, device, n, dtype)
+                row[what] = float(f"{milliseconds(runs, device, repeats):.3g}")
                 row[f"{what}, first"] = round(time.perf_counter() - begun, 1)
+                if run is sampling_in:
+                    made = runs().float().cpu()
+                    first = made if first is None else first
+                    row["difference"] = float((made - first).abs().max())
             except Exception as error:  # a compiler may be missing, or not know the device
                 row[what] = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:80]}"
             torch._dynamo.reset()
@@ -164,17 +185,88 @@ def changed(network: Network, change: Callable, device: torch.device) -> Network
     return replace(network, net=change(network.net))
 
 
-def step_in(change: Callable, device: torch.device, n: int) -> Callable:
+def step_in(change: Callable, device: torch.device, n: int, dtype: torch.dtype) -> Callable:
     network = changed(digits_network(), change, device)
     x = torch.randn(n, 1, 16, 16, generator=seeded(0)).to(device)
-    return step_of(network, conditions("digits", n), x, torch.float32)
+    return step_of(network, conditions("digits", n), x, dtype)
 
 
-def sampling_in(change: Callable, device: torch.device, n: int) -> Callable:
-    network = changed(digits_network(), change, device)
-    network.net.eval().requires_grad_(False)
-    guided = classifier_free(network, torch.arange(n) % 10, 2.0)
-    return lambda: sample(guided, network.draw_noise(n, seeded(0)), 25)
+def sampling_in(change: Callable, device: torch.device, n: int, dtype: torch.dtype) -> Callable:
+    network = changed(models.load("digits", device=device), change, device)
+    guided, noise = classifier_free(network, torch.arange(n) % 10, 2.0), network.draw_noise(n, seeded(0))
+
+    def run() -> torch.Tensor:
+        with computing_in(dtype, device):
+            return sample(guided, noise, 25)
+
+    return run
+
+
+def shares(device: torch.device, small: bool, repeats: int) -> list[dict]:
+    """Milliseconds of a training step of the digits' network and its share of the peak, for each batch and number format."""
+    rows = []
+    for dtype in (torch.float32, torch.bfloat16) if is_gpu(device) else (torch.float32,):
+        most = peak(device, dtype, repeats)
+        for n in (1, 4) if small else BATCHES:
+            network, x = digits_network(), torch.randn(n, 1, 16, 16, generator=seeded(0))
+            with FlopCounterMode(display=False) as counter:
+                step_of(network, conditions("digits", n), x, torch.float32)()
+            network.net.to(device)
+            spent = milliseconds(step_of(network, conditions("digits", n), x.to(device), dtype), device, repeats)
+            share = counter.get_total_flops() / spent / most
+            rows.append({"format": str(dtype)[6:], "batch": n, "ms": float(f"{spent:.3g}"), "of the peak": round(share, 4)})
+            print(rows[-1], flush=True)
+    return rows
+
+
+def steps_of_recipes(device: torch.device, limit: float, steps: int) -> dict[str, float]:
+    """Milliseconds of a training step of recipes, the costliest on a CPU first, until `limit` seconds are over."""
+    found, begun, cost = {}, time.perf_counter(), cpu_minutes()
+    for name in sorted(cost, key=lambda name: -cost[name]):
+        if time.perf_counter() - begun > limit:
+            break
+        recipe = RECIPES[name]
+        model = recipe.build(0)
+        models._net(model).to(device)
+        training = models._in(checkpoints.FOLDER, recipe.train)(model, seed=0)
+        found[name] = float(f"{milliseconds(lambda training=training: next(training), device, steps):.3g}")
+        print(f"{name}: {found[name]} ms a step", flush=True)
+    return found
+
+
+def cpu_minutes() -> dict[str, float]:
+    """Minutes of one core of each shipped model's training.
+
+    The steps of its record times the fastest round (recipe_costs.py); of a newer model the record's processor seconds.
+    """
+    rounds, minutes = load("recipe_costs")["milliseconds"], {}
+    for name in RECIPES:
+        if name in rounds:
+            minutes[name] = recorded_steps(name) * min(rounds[name]) / 60_000
+        else:
+            minutes[name] = checkpoints.read(checkpoints.shipped(name))[1]["processor_seconds"] / 60
+    return minutes
+
+
+def recorded_steps(name: str) -> int:
+    return checkpoints.read(checkpoints.shipped(name))[1]["steps"]
+
+
+def projected(spent: dict[str, float], cpu: dict[str, float], steps: Callable[[str], int] = recorded_steps) -> dict:
+    """Minutes of `course train --all` on the device, from milliseconds a step of some models and the CPU's minutes of all.
+
+    A model that was not measured takes its CPU's minutes, divided by the gain of those that were, all together.
+    """
+    measured = {name: steps(name) * ms / 60_000 for name, ms in spent.items()}
+    gain = sum(cpu[name] for name in measured) / sum(measured.values())
+    scaled = sum(minutes for name, minutes in cpu.items() if name not in measured) / gain
+    return {
+        "models measured": len(measured),
+        "models": len(cpu),
+        "minutes measured": round(sum(measured.values()), 2),
+        "minutes scaled": round(scaled, 2),
+        "minutes of one CPU core": round(sum(cpu.values()), 1),
+    }
 
 
 def table(found: dict) -> str:
@@ -187,8 +279,20 @@ def table(found: dict) -> str:
     lines += [f"| largest difference of the same samples | 0 | {found['difference']:.1e} |"]
     lines += ["", "| ms | cpu | device | times as fast |", "|---|---|---|---|"]
     lines += [f"| {r['what']} | {r['cpu']:g} | {r['device']:g} | {r['cpu'] / r['device']:.2g} |" for r in found["times"]]
-    lines += ["", "| ms on the device | training step | sampling in 25 steps |", "|---|---|---|"]
-    lines += [f"| {row['what']} | {row['training step']} | {row['sampling in 25 steps']} |" for row in found["ways"]]
+    lines += ["", "| ms on the device | training step | sampling in 25 steps | largest difference |", "|---|---|---|---|"]
+    lines += [
+        f"| {row['what']} | {row['training step']} | {row['sampling in 25 steps']} | {row.get('difference', math.nan):.1e} |"
+        for row in found["ways"]
+    ]
+    lines += ["", "| training step | batch | ms | of the peak |", "|---|---|---|---|"]
+    lines += [f"| {r['format']} | {r['batch']:,} | {r['ms']:g} | {r['of the peak']:.1%} |" for r in found["shares"]]
+    its = found["projection"]
+    lines += [
+        "",
+        "| `course train --all`, projected | |",
+        "|---|---|",
+        *(f"| {key} | {value:g} |" for key, value in its.items()),
+    ]
     return "\n".join([*lines, "", f"{found['minutes']:.1f} minutes in all, torch {torch.__version__}."]) + "\n"
 
 
@@ -205,6 +309,9 @@ def measure(device: torch.device, seconds: float) -> dict:
         found["difference"] = difference(device)
         found["times"] = compared(device, small, repeats)
         found["ways"] = compiled(device, small, repeats)
+        found["shares"] = shares(device, small, repeats)
+        limit, steps = (PROJECTION, 10) if gpu else (2, 1)
+        found["projection"] = projected(steps_of_recipes(device, limit, steps), cpu_minutes())
     return found | {"minutes": round((time.perf_counter() - begun) / 60, 2)}
 
 

@@ -1,23 +1,31 @@
 """What a digit costs at equal Frechet distance: this course beside diffusers, on one thread, in batches of 64.
 
-    python tests/benchmarks/sampling.py [--n 500] [--rounds 6] [--store]
+    python tests/benchmarks/sampling.py [--n 500] [--rounds 8] [--store]
 
-The protocol was written before the runs. Known were the distances of lesson 22 (`solvers.py`, other noises), those of 17 and 18
-(`distillation.py`), what one evaluation costs, and from a run that was broken off for lack of time, DPM-Solver++(2M) at 6
-evaluations: 0.008 to 0.010 above DDIM at 25.
+The protocol was written before the runs, after trials with other noises (10 to 12), which chose the times of the fitted
+solvers.
 
-- `distances`: n digits by the shipped network, conditional (w = 1) and guided (w = 2), three noises. Solvers of the course at
-  even times, and diffusers' schedulers with their default settings on the same network, as `zoo/export.py` makes them. With
-  trailing times theirs draw the same pictures as ours (tests/test_diffusers_export.py). A way reaches the distance of DDIM at
-  25 evaluations if its paired difference from it is below 0.01, the margin of lesson 22, by more than its own margin: 4.3
-  standard errors of three noises. Null: DDIM at 5. At w = 1 there are 7 evaluations, the fewest for which the figures of lesson
-  22 fulfil this rule; at w = 2 there are 8 of UniPC, for which nothing was known. A guided evaluation is one of both
-  conditions. Then the course's distilled students by the same rule: `progressive` at w = 1, `guided`, which takes w as an
-  input, at w = 2. Their further training is not counted, and diffusers has none for digits.
+- `fitted`: for each w the weights of a bespoke solver (Shaul et al. 2024; `course_lib/methods/bespoke.py`), of 2 and of 3
+  evaluations. The first prediction is known: the mean prediction at t = T for each class. The weights begin as those of
+  DPM-Solver++(2M) and are fitted in 400 steps of Adam to the ends of the network's own ODE, by 50 moves of Heun's method, from
+  1,280 noises of another seed than those of `distances`. Their fitting is not counted in `cost`; its processor seconds are
+  stated.
+- `distances`: n digits by the shipped network, conditional (w = 1) and guided (w = 2), six noises. At w = 1 it is the distance
+  to the held-out digits. At w = 2 it is that to 1,000 digits which the guided network draws itself, from other noises, by 50
+  moves of Heun's method: guidance moves digits away from the data, so that the distance to the data is smaller without it, and
+  any way that guides less would pass. Solvers of the course at even times, and diffusers' schedulers with their default
+  settings on the same network, as `zoo/export.py` makes them. With trailing times theirs draw the same pictures as ours
+  (tests/test_diffusers_export.py). A way reaches the distance of DDIM at 25 evaluations if its paired difference from it is
+  below 0.01, the margin of lesson 22, by more than its own margin: 2.6 standard errors of six noises. Nulls: DDIM at 5, and at
+  w = 2 also DDIM at 25 without guidance. A guided evaluation is one of both conditions. Then the course's distilled students by
+  the same rule: `progressive` at w = 1, `guided`, which takes w as an input, at w = 2. Their further training is not counted,
+  and diffusers has none for digits.
 - `cost`: processor seconds of whole samplings, each side with its own network: the course's, and diffusers' UNet2DModel of
-  `like_networks.py`, untrained, since what it costs does not depend on its weights. Each side has its first solver that reaches
-  the distance. All take turns; the ratio is the mean over the rounds, with its standard error. Condition and null condition are
-  in one batch on both sides. Diffusers' network has the faster of its two memory formats. Nothing is compiled.
+  `like_networks.py`, untrained, since what it costs does not depend on its weights. Each side has, of its solvers that reach
+  the distance, the one of the fewest evaluations. All take turns; the ratio is the mean over the rounds, with its standard
+  error. Condition and null condition are in one batch on both sides. Both sides as they are, both compiled, and both compiled
+  in bfloat16; compiling itself is not counted. Diffusers' network has the faster of its two memory formats.
+- `bfloat16`: whether the fitted solver reaches the distance in bfloat16, too.
 - `tries`: one evaluation in several ways, in turns, the minimum of the rounds: what pays and what does not. The peak is that of
   a product of two matrices of 2,048 x 2,048 in the same turns; torch's FlopCounterMode counts operations.
 
@@ -27,6 +35,7 @@ Required: four times as many pictures a second, and more than half of the peak.
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache, partial
 
@@ -41,22 +50,27 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib.denoisers import NULL, Denoiser, Network
 from course_lib.guidance import classifier_free
+from course_lib.methods.bespoke import KnownStart, bespoke, bespoke_loss, mean_at_start, weights_of
 from course_lib.methods.solvers import dpm_solver, unipc
 from course_lib.prediction import Prediction
-from course_lib.process import Process, seeded
-from course_lib.samplers import consistency, ddim, result, sample
+from course_lib.process import Process, randint, seeded
+from course_lib.samplers import consistency, ddim, heun, result, sample
 from course_lib.teaching.evidence import Estimate, estimate
 from course_lib.zoo import models
 from course_lib.zoo.export import scheduler_of
 
 BATCH, MARGIN, WEIGHTS = 64, 0.01, (1.0, 2.0)
-OURS = {"UniPC-2": unipc, "DPM-Solver++(2M)": dpm_solver}
+PLAIN, KNOWN, FITTED = "UniPC-2", "UniPC-2, known start", "fitted"
 THEIRS = {"diffusers: UniPC": UniPCMultistepScheduler, "diffusers: DPM-Solver++(2M)": DPMSolverMultistepScheduler}
 STUDENTS = {1.0: {f"progressive{k}": k for k in (1, 2, 4)}, 2.0: {f"guided, {k}": k for k in (1, 2)}}
 """For each w the distilled networks that it is drawn with, and in how many evaluations."""
-REFERENCE, NULL_WAY = ("DDIM", 25), ("DDIM", 5)
-EVALUATIONS = {1.0: dict.fromkeys((*OURS, *THEIRS), 7), 2.0: {"UniPC-2": 8, "diffusers: UniPC": 8}}
-"""For each w the solvers, and their evaluations."""
+REFERENCE, NULL_WAY, UNGUIDED = ("DDIM", 25), ("DDIM", 5), ("DDIM, w = 1", 25)
+TRIED = {PLAIN: (3, 4, 5, 6, 7, 8), KNOWN: (3, 4, 5, 6, 7), FITTED: (2, 3), **dict.fromkeys(THEIRS, (3, 4, 5, 6, 7, 8))}
+"""The solvers, and the evaluations that each is tried with, at every w."""
+TIMES = {(1.0, 2): (1000, 700, 350, 0), (1.0, 3): (1000, 800, 520, 260, 0)}
+TIMES |= {(2.0, 2): (1000, 750, 400, 0), (2.0, 3): (1000, 850, 600, 300, 0)}
+"""The times of the fitted solvers, by w and evaluations; the one at T is known."""
+POOL, FIT_STEPS, FIT_RATE = 1280, 400, 0.005
 
 
 @cache
@@ -87,6 +101,86 @@ class InOneBatch:
         return Prediction(x, *self.process.coefficients(t, x), self.view, self.output(x, t))
 
 
+@cache
+def known_start(w: float) -> Tensor:
+    """The mean prediction at t = T of each class, (10, 1, 16, 16)."""
+    network = network_of_the_course()
+    noise = network.draw_noise(64, seeded(5))
+    return torch.cat([mean_at_start(InOneBatch(network, torch.full((64,), k), w), noise) for k in range(10)])
+
+
+def with_known_start(denoiser: Denoiser, label: Tensor, w: float) -> KnownStart:
+    return KnownStart(denoiser, known_start(w)[label])
+
+
+def fitted_sampler(found: dict, w: float, evaluations: int) -> Callable:
+    """The bespoke solver that was fitted for this w, over times of its own."""
+    times, weights = TIMES[w, evaluations], torch.tensor(found["fitted"][f"{w:g}, {evaluations}"]["weights"])
+    return lambda denoiser, x: bespoke(denoiser, x, torch.tensor(times), weights)
+
+
+def drawn(found: dict, network: Network, solver: str, evaluations: int, w: float, cond: Tensor, x: Tensor) -> Tensor:
+    """Pictures from the noise x by a solver of the course, or by a distilled network, in so many evaluations."""
+    even = network.process.times
+    if solver in STUDENTS[w]:
+        return result(student_sampler(w, seeded(0))(student(solver, cond, w), x, even(evaluations)))
+    denoiser = InOneBatch(network, cond, 1.0 if solver == UNGUIDED[0] else w)
+    if solver == FITTED:
+        return result(fitted_sampler(found, w, evaluations)(with_known_start(denoiser, cond, w), x))
+    if solver == KNOWN:
+        return result(unipc(with_known_start(denoiser, cond, w), x, even(evaluations + 1)))
+    return result((unipc if solver == PLAIN else ddim)(denoiser, x, even(evaluations)))
+
+
+def own_ends(w: float, label: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Noises, and the ends of the network's own ODE from there, by 50 moves of Heun's method."""
+    network = network_of_the_course()
+    noise = network.draw_noise(len(label), seeded(seed))
+    return noise, sample(classifier_free(network, label, w), noise, 50, heun, batch=BATCH)
+
+
+def fit(w: float, evaluations: int, ends: tuple[Tensor, Tensor], label: Tensor) -> dict:
+    """The weights of a bespoke solver, the error of a pixel before and after, and what the fit cost."""
+    (noise, target), network = ends, network_of_the_course()
+    times, rng = torch.tensor(TIMES[w, evaluations]), seeded(3)
+    weights = weights_of(dpm_solver, network.process, times).requires_grad_()
+    optimizer = torch.optim.Adam([weights], FIT_RATE)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, FIT_STEPS)
+    begun, losses = time.process_time(), []
+    for _ in range(FIT_STEPS):
+        some = torch.randperm(POOL, generator=rng)[:BATCH]
+        denoiser = with_known_start(InOneBatch(network, label[some], w), label[some], w)
+        loss = bespoke_loss(denoiser, noise[some], target[some], times, weights)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        falling.step()
+        losses.append(loss.item())
+    error = [round(statistics.mean(part) / 2, 3) for part in (losses[:20], losses[-20:])]
+    spent = round(time.process_time() - begun, 1)
+    kept = [[round(v, 6) for v in row] for row in weights.tolist()]
+    return {"weights": kept, "log error, first and last": error, "processor seconds": spent}
+
+
+def fits(n: int, rounds: int) -> dict:
+    """A fit for each w and number of evaluations; those of one w have the same noises."""
+    made, label = {}, randint(0, 10, POOL, rng=seeded(77))
+    for w in WEIGHTS:
+        begun = time.process_time()
+        ends = own_ends(w, label, seed=78)
+        made[f"{w:g}, ends"] = {"processor seconds": round(time.process_time() - begun, 1)}
+        made |= {f"{w:g}, {k}": fit(w, k, ends, label) for at, k in TIMES if at == w}
+    return made
+
+
+@cache
+def features_of(w: float) -> Tensor | None:
+    """What digits of this w are compared with: None for the held-out digits, or the guided network's own ones."""
+    if w == 1:
+        return None
+    return models.load("classifier").features(own_ends(w, torch.arange(1000) % 10, seed=99)[1])
+
+
 def by_scheduler(way: str, output: Callable[[Tensor, Tensor], Tensor], x: Tensor, evaluations: int) -> Tensor:
     """Pictures from the noise x, by diffusers' loop, with one of its schedulers on the course's process and view."""
     network = network_of_the_course()
@@ -113,35 +207,37 @@ def student_sampler(w: float, rng: torch.Generator | None = None) -> Callable:
 def distance(n: int, rounds: int, seed: int, solver: str, evaluations: int, w: float) -> dict:
     """The scores of n digits of one noise."""
     network, label = network_of_the_course(), torch.arange(n) % 10
-    noise = network.draw_noise(n, seeded(seed))
-    if solver in THEIRS:
-        made = []
-        for x, cond in zip(noise.split(BATCH), label.split(BATCH)):
+    noise, found, made = network.draw_noise(n, seeded(seed)), load("sampling"), []
+    for x, cond in zip(noise.split(BATCH), label.split(BATCH)):
+        if solver in THEIRS:
             output = both_in_one_batch(network, cond, w)
             made.append(by_scheduler(solver, lambda x, k, output=output: output(x, int(k) + 1), x, evaluations))
-        made = torch.cat(made)
-    elif solver in STUDENTS[w]:
-        made = sample(student(solver, label, w), noise, evaluations, student_sampler(w, seeded(seed)), batch=BATCH)
-    else:
-        made = sample(classifier_free(network, label, w), noise, evaluations, OURS.get(solver, ddim), batch=BATCH)
-    return {"figures": digit_scores(made, label)}
+        else:
+            made.append(drawn(found, network, solver, evaluations, w, cond, x))
+    with torch.autocast("cpu", enabled=False):
+        return {"figures": digit_scores(torch.cat(made).float(), label, features_of(w))}
+
+
+def ways(w: float) -> list[tuple[str, int]]:
+    """All ways for this w with their evaluations, first those that are no candidates."""
+    nulls = [NULL_WAY, UNGUIDED] if w > 1 else [NULL_WAY]
+    return [REFERENCE, *nulls, *STUDENTS[w].items(), *((solver, k) for solver, tried in TRIED.items() for k in tried)]
 
 
 def distance_jobs(seeds) -> list[dict]:
-    cells = {w: [REFERENCE, NULL_WAY, *STUDENTS[w].items(), *EVALUATIONS[w].items()] for w in WEIGHTS}
     return [
-        {"seed": seed, "solver": solver, "evaluations": k, "w": w} for w in WEIGHTS for solver, k in cells[w] for seed in seeds
+        {"seed": seed, "solver": solver, "evaluations": k, "w": w} for w in WEIGHTS for solver, k in ways(w) for seed in seeds
     ]
 
 
-def excess(found: dict, solver: str, evaluations: int, w: float) -> Estimate:
+def excess(found: dict, solver: str, evaluations: int, w: float, rows: str = "distances") -> Estimate:
     """By how much its Frechet distance is above that of DDIM at 25 evaluations, paired by the noise."""
 
-    def distances(solver: str, evaluations: int) -> dict[int, float]:
+    def distances(rows: str, solver: str, evaluations: int) -> dict[int, float]:
         named = lambda row: (row["solver"], row["evaluations"], row["w"]) == (solver, evaluations, w)
-        return {row["seed"]: row["figures"]["Frechet distance"] for row in found["distances"] if named(row)}
+        return {row["seed"]: row["figures"]["Frechet distance"] for row in found[rows] if named(row)}
 
-    mine, reference = distances(solver, evaluations), distances(*REFERENCE)
+    mine, reference = distances(rows, solver, evaluations), distances("distances", *REFERENCE)
     return estimate([mine[seed] - reference[seed] for seed in sorted(mine)], "noises")
 
 
@@ -150,10 +246,10 @@ def is_equal(difference: Estimate) -> bool:
     return difference.below(MARGIN) is True
 
 
-def best(found: dict, solvers, w: float) -> tuple[str, int]:
-    """The first of the solvers that reaches the distance, and its evaluations; the first of all if none does."""
-    counted = [(solver, EVALUATIONS[w][solver]) for solver in solvers if solver in EVALUATIONS[w]]
-    return next((way for way in counted if is_equal(excess(found, *way, w))), counted[0])
+def best(found: dict, solvers, w: float) -> tuple[str, int] | None:
+    """Of the solvers that reach the distance, the one of the fewest evaluations; None if none does."""
+    reached = [(k, solver) for solver in solvers for k in TRIED[solver] if is_equal(excess(found, solver, k, w))]
+    return min(reached)[::-1] if reached else None
 
 
 def best_student(found: dict, w: float) -> str | None:
@@ -241,84 +337,105 @@ def tries(n: int, rounds: int) -> dict:
     }
 
 
+def way_of(net: nn.Module, way: str) -> nn.Module:
+    """The network as it is, or compiled."""
+    return torch.compile(net, dynamic=False) if "compiled" in way else net
+
+
+HOW = ("as they are", "compiled", "compiled, bfloat16")
+
+
 @torch.no_grad()
 def cost(n: int, rounds: int) -> dict:
     """Processor milliseconds a picture of whole samplings in turns, and how many times as many a second the course draws."""
     found, (x, cond, _) = load("sampling"), one_evaluation()
     spent, network = found["tries"]["ms a picture"], network_of_the_course()
     memory = FORMATS[min(FORMATS, key=lambda name: spent[f"diffusers, {name}"])]
-    theirs, runs = network_of_diffusers(memory), {}
-    for w in WEIGHTS:
-        (solver, k), (way, n_theirs), name = best(found, OURS, w), best(found, THEIRS, w), best_student(found, w)
-        runs["the course", w, ""] = partial(ours_drawn, OURS[solver], InOneBatch(network, cond, w), x, k)
-        runs["diffusers", w, ""] = partial(by_scheduler, way, their_output(theirs, cond, w), x, n_theirs)
-        if name:
-            sampler = student_sampler(w, seeded(0))
-            runs["the course", w, ", distilled"] = partial(ours_drawn, sampler, student(name, cond, w), x, STUDENTS[w][name])
+    runs: dict[tuple[str, str, float, str], Callable] = {}
+    for how in HOW:
+        unet, its = way_of(network_of_diffusers(memory), how), replace(network, net=way_of(network.net, how))
+        for w in WEIGHTS:
+            theirs, mine = best(found, THEIRS, w), {solver: best(found, [solver], w) for solver in (PLAIN, KNOWN, FITTED)}
+            runs["diffusers", how, w, ""] = partial(by_scheduler, theirs[0], their_output(unet, cond, w), x, theirs[1])
+            for solver, k in filter(None, mine.values()):
+                runs["the course", how, w, solver] = partial(drawn, found, its, solver, k, w, cond, x)
+            if (name := best_student(found, w)) and how == HOW[0]:
+                runs["the course", how, w, name] = partial(drawn, found, its, name, STUDENTS[w][name], w, cond, x)
     rows: dict = {key: [] for key in runs}
-    for turn in range(rounds + 1):  # the first does not count
+    for turn in range(rounds + 1):  # the first, in which networks are compiled, does not count
         for key, run in runs.items():
+            half = torch.autocast("cpu", torch.bfloat16) if "bfloat16" in key[1] else nullcontext()
             begun = time.process_time()
-            run()
+            with half:
+                run()
             if turn:
                 rows[key].append(1000 * (time.process_time() - begun) / BATCH)
-    return {f"w = {w:g}{kind}": _beside(rows, w, kind) for side, w, kind in runs if side == "the course"}
+    mine = [key for key in runs if key[0] == "the course"]
+    return {f"w = {w:g}, {solver}, {how}": _beside(rows, how, w, solver) for _, how, w, solver in mine}
 
 
-def ours_drawn(sampler: Callable, denoiser: Denoiser, x: Tensor, evaluations: int) -> Tensor:
-    """Pictures from the noise x by a solver of the course."""
-    return result(sampler(denoiser, x, denoiser.process.times(evaluations)))
-
-
-def _beside(rows: dict, w: float, kind: str) -> dict:
+def _beside(rows: dict, how: str, w: float, solver: str) -> dict:
     """Both sides' costs, the minimum of the rounds, and their ratio, the mean of the rounds with its standard error."""
-    ours, theirs = rows["the course", w, kind], rows["diffusers", w, ""]
+    ours, theirs = rows["the course", how, w, solver], rows["diffusers", how, w, ""]
     ratios = [b / a for a, b in zip(ours, theirs)]
     error = statistics.stdev(ratios) / len(ratios) ** 0.5
     made = {"the course, ms": round(min(ours), 3), "diffusers, ms": round(min(theirs), 3)}
     return made | {"ratio": round(statistics.mean(ratios), 2), "error": round(error, 2)}
 
 
+def in_bfloat16(**job) -> dict:
+    """The scores of the fitted solver where the network computes in bfloat16."""
+    with torch.autocast("cpu", torch.bfloat16):
+        return distance(**job)
+
+
 def table(found: dict) -> str:
     """Markdown: the excess of each way, then ratios of pictures a second, then what was tried."""
     lines = ["| way | w | evaluations | excess | reaches the distance |", "|---|---|---|---|---|"]
+
+    def verdict(solver: str, k: int, w: float, rows: str, name: str) -> str:
+        difference = excess(found, solver, k, w, rows)
+        said = {True: "yes", False: "no", None: "cannot be told apart"}[difference.below(MARGIN)]
+        return f"| {name} | {w:g} | {k} | {difference.mean:.4f} ± {difference.error:.4f} | {said} |"
+
     for w in WEIGHTS:
-        for solver, k in (NULL_WAY, *STUDENTS[w].items(), *EVALUATIONS[w].items()):
-            difference = excess(found, solver, k, w)
-            verdict = {True: "yes", False: "no", None: "cannot be told apart"}[difference.below(MARGIN)]
-            cells = f"{w:g} | {k} | {difference.mean:.4f} ± {difference.error:.4f} | {verdict}"
-            lines.append(f"| {solver.split(',')[0]} | {cells} |")
-    lines += ["", "| | the course | diffusers | pictures per second, times |", "|---|---|---|---|"]
+        lines += [verdict(solver, k, w, "distances", solver.split(", 1")[0].split(", 2")[0]) for solver, k in ways(w)[1:]]
+        lines.append(verdict(FITTED, 3, w, "bfloat16", f"{FITTED}, bfloat16"))
+    lines += ["", "| w | the course | diffusers | both | pictures per second, times |", "|---|---|---|---|---|"]
     for name, its in found["cost"].items():
-        w = float(name.split(" = ")[1].split(",")[0])
-        mine = best_student(found, w) if "distilled" in name else None
-        pairs = ((mine.split(",")[0], STUDENTS[w][mine]) if mine else best(found, OURS, w)), best(found, THEIRS, w)
-        ways = [f"{solver.removeprefix('diffusers: ')}, {k}" for solver, k in pairs]
-        lines.append(f"| {name} | {' | '.join(ways)} | {its['ratio']:.2f} ± {its['error']:.2f} |")
+        at, rest = name.removeprefix("w = ").split(", ", 1)
+        how = next(how for how in HOW[::-1] if rest.endswith(how))
+        solver, w = rest.removesuffix(f", {how}"), float(at)
+        k = STUDENTS[w].get(solver) or best(found, [solver], w)[1]
+        way, n_theirs = best(found, THEIRS, w)
+        sides = f"{solver.split(', 1')[0].split(', 2')[0]}, {k} | {way.removeprefix('diffusers: ')}, {n_theirs}"
+        lines.append(f"| {at} | {sides} | {how} | {its['ratio']:.2f} ± {its['error']:.2f} |")
     spent, shares = found["tries"]["ms a picture"], found["tries"]["share of the peak"]
     lines += ["", "| one evaluation | time, relative to the course's |", "|---|---|"]
     lines += [f"| {name} | {ms / spent['the course']:.2f} |" for name, ms in spent.items() if not name.startswith("guided")]
     for size in (1, 4, 16, BATCH):
         gain = spent[f"guided, {size} in one"] / spent[f"guided, {size} in two"]
         lines.append(f"| guided, batch {size}: one evaluation of both, relative to two | {gain:.2f} |")
-    lines += [
-        "",
-        "| share of the peak | % |",
-        "|---|---|",
-        *(f"| {name} | {100 * share:.0f} |" for name, share in shares.items()),
-    ]
+    lines += ["", "| share of the peak | % |", "|---|---|"]
+    lines += [f"| {name} | {100 * share:.0f} |" for name, share in shares.items()]
     return "\n".join(lines)
+
+
+def bfloat16_jobs(seeds) -> list[dict]:
+    return [{"seed": seed, "solver": FITTED, "evaluations": 3, "w": w} for w in WEIGHTS for seed in seeds]
 
 
 BENCH = Benchmark(
     "sampling",
     [
-        Part(jobs=distance_jobs, row=distance, into="distances"),
-        Part(once={"tries": tries}),
-        Part(once={"cost": cost}),
+        Part("fitted", once={"fitted": fits}),
+        Part("distances", jobs=distance_jobs, row=distance, into="distances"),
+        Part("distances", jobs=bfloat16_jobs, row=in_bfloat16, into="bfloat16"),
+        Part("cost", once={"tries": tries}),
+        Part("cost", once={"cost": cost}),
     ],
-    amounts={"n": 500, "rounds": 6},
-    seeds=(10, 11, 12),
+    amounts={"n": 500, "rounds": 8},
+    seeds=(20, 21, 22, 23, 24, 25),
     header={"batch": BATCH, "margin": MARGIN},
     table=table,
     threads=1,
