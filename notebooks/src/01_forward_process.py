@@ -77,7 +77,7 @@ plots.show(
 # %% [markdown]
 # ## All the steps at once
 #
-# A thousand steps to make one training picture would be slow. Two of them show the way out. Write $\alpha_t = 1 - \beta_t$:
+# A thousand steps to make one training picture would be slow. Two of them show the rule. Write $\alpha_t = 1 - \beta_t$:
 #
 # $$x_2 = \sqrt{\alpha_2 \alpha_1}\; x_0
 # + \underbrace{\sqrt{\alpha_2 (1 - \alpha_1)}\; z_1 + \sqrt{1 - \alpha_2}\; z_2}_{\text{Gaussian}},
@@ -118,9 +118,9 @@ check.solution("add_noise")
 # %% [markdown]
 # ### Do the steps and the formula agree?
 #
-# Here is a check by simulation. 20,000 walkers start at a white pixel ($x_0 = 1$) and take all single steps. Beside them stand
-# the mean $\sqrt{\bar\alpha_t}$ and the variance $1 - \bar\alpha_t$ of the formula. The two agree by the proof above, so this
-# is not a claim that could fail. It shows that formula and code say the same.
+# 20,000 walkers start at a white pixel ($x_0 = 1$) and take all single steps. Beside them stand the mean
+# $\sqrt{\bar\alpha_t}$ and the variance $1 - \bar\alpha_t$ of the formula. The two agree by the proof above, so this is not a
+# claim that could fail. It shows that formula and code agree.
 
 # %%
 walkers = walk(linear, torch.ones(20_000, 1), seeded(1))[..., 0]
@@ -313,8 +313,8 @@ plots.show(
 )
 
 # %% [markdown]
-# Here are all times in one picture. Each column of the heat map is the exact density at that $t$. The lines are eight walkers,
-# each from its own $x_0$. Towards the end they move in large steps: there the cosine schedule has its largest $\beta_t$.
+# Each column of the heat map is the exact density at that $t$. The lines are eight walkers, each from its own $x_0$. Towards
+# the end they move in large steps: there the cosine schedule has its largest $\beta_t$.
 
 # %%
 every_tenth = times[::10]
@@ -406,23 +406,24 @@ claim(
 # stays farther from pure noise than the linear one almost to the end.
 #
 # This null model is in use: the schedule of Stable Diffusion does not end in pure noise. What survives noise best is what all
-# pixels share: the average brightness. The model is trained to read it from $x_T$. When it samples, $x_T$ is pure noise,
-# whose average is always about 0. So it generates pictures of medium brightness (Lin et al. 2024, *Common Diffusion Noise
-# Schedules and Sample Steps Are Flawed*).
+# pixels share: the average brightness. The model is trained to predict it from $x_T$. In sampling $x_T$ is pure noise, whose
+# average is always about 0. So it generates pictures of medium brightness (Lin et al. 2024, *Common Diffusion Noise Schedules
+# and Sample Steps Are Flawed*).
 #
 # ## One step back, if x₀ is known
 #
-# Now the other direction. Where was $x_{t-1}$, given $x_t$? If $x_0$ is known as well, Bayes' rule multiplies two Gaussians,
+# Where was $x_{t-1}$, given $x_t$? If $x_0$ is known as well, Bayes' rule multiplies two Gaussians,
 # and a product of Gaussians is a Gaussian:
 #
 # $$q(x_{t-1} \mid x_t, x_0) \;\propto\; \underbrace{q(x_t \mid x_{t-1})}_{\text{one step}}\;
 # \underbrace{q(x_{t-1} \mid x_0)}_{\text{the formula}}$$
 #
 # It is called the **posterior** of $x_{t-1}$: its distribution after $x_t$ was observed. The first factor does not contain
-# $x_0$, because the chain has no memory. As a function of $x_{t-1}$ it is a Gaussian with mean $x_t / \sqrt{\alpha_t}$ and
-# variance $\beta_t / \alpha_t$. The second has mean $\sqrt{\bar\alpha_{t-1}}\, x_0$ and variance $1 - \bar\alpha_{t-1}$. The
-# product's precision (one over its variance) is the sum of both: $1/\tilde\beta_t = \alpha_t/\beta_t + 1/(1 -
-# \bar\alpha_{t-1})$. Its mean is the average of both means, weighted by their precisions. The result is Ho et al., eq. 7:
+# $x_0$: in a **Markov chain** $x_t$ depends on $x_{t-1}$ alone. As a function of $x_{t-1}$ it is a Gaussian with mean
+# $x_t / \sqrt{\alpha_t}$ and variance $\beta_t / \alpha_t$. The second has mean $\sqrt{\bar\alpha_{t-1}}\, x_0$ and variance
+# $1 - \bar\alpha_{t-1}$. The product's precision (one over its variance) is the sum of both: $1/\tilde\beta_t =
+# \alpha_t/\beta_t + 1/(1 - \bar\alpha_{t-1})$. Its mean is the average of both means, weighted by their precisions. The result
+# is Ho et al., eq. 7:
 #
 # $$\tilde\mu_t = \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1 - \bar\alpha_t}\, x_0
 # + \frac{\sqrt{\alpha_t}\,(1 - \bar\alpha_{t-1})}{1 - \bar\alpha_t}\, x_t, \qquad
@@ -453,8 +454,8 @@ check.solution("posterior")
 # ### Exercise 4: `reverse_chain` (difficulty 2, 9 minutes)
 #
 # With the posterior the process runs backwards. Start from pure noise $x_T$. For $t = T, \dots, 1$ draw $x_{t-1}$ from the
-# posterior, given $x_t$ and `x0` (B, ...): its mean, plus its standard deviation times fresh noise. Draw all noise from `rng`.
-# Return all of them, $x_T$ first and $x_0$ last: `(T + 1, B, ...)`. Lesson 02 replaces `x0` in this loop by a prediction.
+# posterior, given $x_t$ and `x0` `(B, C, H, W)`: its mean, plus its standard deviation times fresh noise. Draw all noise from
+# `rng`. Return all of them, $x_T$ first and $x_0$ last: `(T + 1, B, C, H, W)`. Lesson 02 replaces `x0` here by a prediction.
 #
 # The last step, to $t = 0$, gives $x_0$ by construction. At $t = 20$ the picture should still differ from
 # $\sqrt{\bar\alpha_{20}}\, x_0$ by noise of standard deviation $\sqrt{1 - \bar\alpha_{20}}$.
@@ -462,7 +463,7 @@ check.solution("posterior")
 
 # %%
 def my_reverse_chain(process, x0, rng):
-    """x_T, x_{T-1}, .., x_0, a tensor (T + 1, B, ...)."""
+    """x_T, x_{T-1}, .., x_0, a tensor (T + 1, B, C, H, W)."""
     ...  # write it here
 
 
@@ -506,9 +507,9 @@ plots.show(
 # because we choose it so. With small increments the *true* distribution $q(x_{t-1} \mid x_t)$ is nearly Gaussian too, so that
 # the model can be right. On the pair it is known: $q(x_{t-1} \mid x_t) \propto q(x_{t-1})\, q(x_t \mid x_{t-1})$, on a grid.
 #
-# For a fair comparison, the same cosine is cut into $T$ = 4, 8, .. 1024 steps, and we take the step back from $t = T/4$, where
-# $\bar\alpha_t$ is 0.85 in all of them. Only the size of the step differs. We take an $x_t$ between the two parts: it came from
-# either with equal probability.
+# The same cosine is cut into $T$ = 4, 8, .. 1024 steps, and we take the step back from $t = T/4$, where $\bar\alpha_t$ is 0.85
+# in all of them. Only the size of the step differs. We take an $x_t$ between the two parts: it came from either with equal
+# probability.
 #
 # The distance from a Gaussian is the **total variation**: half the area between two densities. It is 0 where they are equal
 # and 1 where they do not overlap.
@@ -552,8 +553,9 @@ def peaks(p):
 
 
 chains = {2**k: DDPM(my_cosine_beta(2**k)) for k in range(2, 11)}
-left = pair.class_probabilities(x[:, None], chains[4].signal(1), chains[4].noise(1))[:, 0]
-undecided = x[(left - 0.5).abs().argmin()][None]  # from the left part with probability 1/2
+parts = pair.noised(chains[4].signal(1), chains[4].noise(1))
+log_odds = (parts.weights[0] / parts.weights[1]).log()  # left over right, in the middle
+undecided = log_odds * parts.stds[0] ** 2 / (2 * parts.means[1])  # here the log-odds are 0
 
 figure, axes = plt.subplots(1, 4, figsize=(9.5, 3.9))
 for ax, (T, floor) in zip(axes, {4: 0, 16: 0, 32: 0.95, 256: 0}.items()):
@@ -575,13 +577,13 @@ plots.show(
     figure,
     alt="Four density plots, exact beside its Gaussian, with a mark on each peak. T = 4: two "
     "separate peaks. T = 16: two peaks with a dip. T = 32, of which only the top is shown: "
-    "two unequal peaks with hardly a dip. T = 256: one peak, on the Gaussian.",
+    "two peaks with hardly a dip. T = 256: one peak, on the Gaussian.",
 )
 
 # %% [markdown]
 # With few steps the exact distribution has two peaks, and the Gaussian of the same mean and variance has its maximum
 # *between* them, where at $T = 4$ there is little probability. A model whose steps are Gaussian cannot match this,
-# however large its network. At $T = 32$ the smaller peak is all but gone, and with 256 steps the two curves look the same.
+# however large its network. At $T = 32$ the dip is very shallow, and with 256 steps the two curves look the same.
 #
 # That is one $x_t$. Next is the mean over all $x_t$, weighted by $q(x_t)$, at three times.
 
@@ -589,7 +591,7 @@ plots.show(
 predict(
     "reverse-step-tends-to-gaussian.factor",
     "With four times as many steps, by which factor does the mean distance from a Gaussian "
-    "fall in the end?",
+    "fall where T is large?",
     choices=("2 times", "4 times", "8 times", "16 times", "64 times"),
 )
 
@@ -630,7 +632,7 @@ ax.legend(loc="lower left")
 plots.show(
     figure,
     alt="Log-log plot of the mean total variation over the number of steps T, at three "
-    "times: all lines fall, in the end parallel to a dotted line of slope -3/2.",
+    "times: all lines fall, at large T parallel to a dotted line of slope -3/2.",
 )
 
 
@@ -757,6 +759,7 @@ guesses(
 # - **variance-preserving**: a process that keeps data of variance 1 at variance 1.
 # - **reparameterisation**: a random variable written as a deterministic function of its parameters and of a noise whose
 #   distribution does not depend on them.
+# - **Markov chain**: a sequence in which each $x_t$ depends on $x_{t-1}$ alone, not on those before.
 # - **null model**: a model that lacks what is claimed, and has to fail the claim's test.
 # - **signal-to-noise ratio**: $\bar\alpha_t / (1 - \bar\alpha_t)$; for data of variance 1 the variance of the signal over that
 #   of the noise.

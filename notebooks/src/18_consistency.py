@@ -25,7 +25,7 @@ course_map("18")
 #
 # $$f(x_t, t) = x_0 \quad \text{for all } t \text{ of one path, so that} \quad f(x_t, t) = f(x_s, s), \qquad f(x_0, 0) = x_0 .$$
 #
-# A **consistency model** is a network trained to be one. A denoiser is none: it predicts the *mean* of the pictures that are
+# A **consistency model** is a network trained to be one. A denoiser is not one: it predicts the *mean* of the pictures that are
 # possible given $x_t$. On a line, with two Gaussians as data, both are known exactly.
 
 # %%
@@ -274,9 +274,9 @@ claim(
 # The shipped consistency models of digits start from a denoiser's weights. A denoiser predicts the mean of the pictures that
 # are possible given $x_t$. At small $t$ they hardly differ, and there it is nearly a consistency function. How much is that
 # start worth, beside a teacher? Four recipes, three trainings of each, 3,000 steps long: with and without a denoiser's weights
-# (from 3,000 further steps of denoising first), with and without a teacher. All have $\mu = 0.9$ and 16 times. Of the $\mu$
-# that were tried, 0.9 was the best for both (`HISTORY.md`); the 16 times were not tuned for training from data, where Theorem 2
-# asks for short steps.
+# (from 3,000 steps of denoising), with and without a teacher. All have $\mu = 0.9$ and 16 times. In trials that
+# differ in times or steps too, 0.9 was the best $\mu$ for both (`HISTORY.md`). The 16 times were not tuned for training from
+# data, where Theorem 2 asks for short steps.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -332,14 +332,18 @@ claim(
 )
 
 # %% [markdown]
-# In the plane it does not hold. There the teacher is worth more than the start, and both together have the highest share, with
-# twice the steps. (The start alone, without a teacher, cannot be told to help. Earlier trials of some 1,000 steps, by distance
-# instead of share, showed no gain from a teacher: 1.9 with, 1.7 without.) On digits the sign is the other: the digits' weights
-# without a teacher give a higher class accuracy than random weights with one. But that is one training of each, of 3,600 steps.
-# They differ in the list of times too: 8 growing to 128, and 12. On one list, in 1,500 steps, the order of the distances is the
-# same: 0.16 and 3.3 (`HISTORY.md`, one training of each). And the teacher is exact in the plane, on digits a learned network.
-# (For the ring that may cost little: 16 steps of DDIM with the network `ring` have a share of 0.884 ± 0.006, with the exact
-# denoiser on its schedule 0.889 ± 0.005, of three noises. No student of it was trained.)
+# In the plane it does not hold: the teacher is worth more than the start. Both together have the highest share, with
+# twice the steps. The start alone, without a teacher, cannot be told to help. (Earlier trials of some 1,000 steps, by distance
+# over its floor, showed no gain from a teacher: 1.9 with, 1.7 without.)
+#
+# On digits the sign is the other: the digits' weights without a teacher give a higher class accuracy than random weights with
+# one. But that is one training of each, of 3,600 steps, and more differs:
+#
+# - The list of times: 8 growing to 128, and 12. On one list, in 1,500 steps, the order of the distances is the same: 0.16 and
+#   3.3 (`HISTORY.md`, one training of each).
+# - The start: the digits' weights had 24,000 steps of denoising, the plane's 3,000.
+# - The teacher: in the plane exact, on digits a network. (For the ring that may cost little: 16 steps of DDIM with the network
+#   `ring` have a share of 0.884 ± 0.006, with the exact denoiser on its schedule 0.889 ± 0.005, of three noises.)
 #
 # ## Multistep sampling: jump, add noise, jump again
 #
@@ -509,10 +513,10 @@ plots.show(
 )
 
 # %% [markdown]
-# **Does it use w, and as strongly as its teacher?** The distance to *real* digits cannot tell: guidance raises it, so a student
-# that ignores $w$ would win. Compare the student with its teacher's samples at the same $w$: 500 digits, three sets of noises,
-# one training of the student, the teacher by 25 guided steps of DDIM, 50 evaluations (`consistency.py guided`). The floor is
-# the teacher from other noises.
+# **Does it use w, and as strongly as its teacher?** The distance to *real* digits cannot tell: guidance raises the teacher's,
+# so a lower one does not show that $w$ is used. Compare the student with its teacher's samples at the same $w$: 500 digits,
+# three sets of noises, one training of the student, the teacher by 25 guided steps of DDIM, 50 evaluations (`consistency.py
+# guided`). The floor is the teacher from other noises.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -627,9 +631,9 @@ claim(
 #   started on its teacher's own path, its distance is lower from $t = 200$ than from noise, but from $t = 400$ as high (last
 #   line below). So the error is there at small $t$.
 #
-# What in the training causes that (its length, the list of 50 times, the range of $w$) was not tested. To copy the teacher,
-# choose few jumps and, at $w = 2$, a larger $w$: at $w = 3$ the student is nearer to the teacher at $w = 2$ than it is at $w =
-# 2$ (added when the others had been seen).
+# What in the training causes that (its length, the list of 50 times, the range of $w$) was not tested. To copy the teacher at
+# $w = 2$, take 1 jump, or a larger $w$: at $w = 3$ the student's 2 jumps are nearer to it than at $w = 2$ (added
+# when the others had been seen).
 
 # %%
 print(f"{'distance':>39}{'precision':>16}{'recall':>16}")
@@ -854,7 +858,7 @@ for row in figures.load("distillation").attrs["latency"]["rows"]:
 # average.
 #
 # Luo et al. distil Stable Diffusion in its latents. For 768 × 768 pixels and 2 to 4 steps it takes 32 hours of A100 GPUs.
-# Continuous-time consistency models, without a list of times, are for a lesson of Part 4.
+# [Lesson 24](24_one_step.ipynb) compares consistency with five other ways to one step.
 
 # %% tags=["nbval-ignore-output"]
 guesses(

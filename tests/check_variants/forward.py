@@ -619,6 +619,17 @@ def with_a_batch_of_t(process, x0, rng):
     return torch.stack(chain, 0)
 
 
+def for_pictures_alone(process, x0, rng):
+    """With a posterior whose factors are (B, 1, 1, 1), as exercise 3 asks."""
+    chain = [torch.randn(x0.shape, generator=rng)]
+    for t in range(process.T, 0, -1):
+        factors = process.alpha_bar(t), process.alpha_bar(t - 1), process.beta(t)
+        bar, before, beta = (v.view(-1, 1, 1, 1).to(x0) for v in factors)
+        mean = (before.sqrt() * beta * x0 + (1 - beta).sqrt() * (1 - before) * chain[-1]) / (1 - bar)
+        chain.append(mean + ((1 - before) / (1 - bar) * beta).sqrt() * torch.randn(x0.shape, generator=rng))
+    return torch.stack(chain)
+
+
 def _reverse(step=lambda p, x, x0, t, m, v, z: m + v.sqrt() * z, start=lambda p, x0, n: n, times=None, keep=torch.stack):
     """A chain of other steps, from another start, over other times, or put together in another way."""
 
@@ -663,7 +674,14 @@ def own_noise(process, x0, rng):
     return torch.stack(chain)
 
 
-RIGHT["reverse_chain"] = [in_a_list, into_a_tensor, without_noise_at_the_end, by_the_formula, with_a_batch_of_t]
+RIGHT["reverse_chain"] = [
+    in_a_list,
+    into_a_tensor,
+    without_noise_at_the_end,
+    by_the_formula,
+    with_a_batch_of_t,
+    for_pictures_alone,
+]
 WRONG["reverse_chain"] = [
     ("no noise is added", _reverse(step=lambda p, x, x0, t, m, v, z: m)),
     ("in the order x_0 to x_T", _reverse(keep=lambda made: torch.stack(made[::-1]))),

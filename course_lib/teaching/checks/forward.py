@@ -201,13 +201,13 @@ posterior = Check(
 )
 
 
-# reverse_chain: points from one x_0, so that each time has a mean and a variance
-ONE_X0 = (torch.tensor([2.0, -2.0]) + torch.rand(2, generator=seeded(21)) / 2).repeat(4000, 1)
+# reverse_chain: pictures of one x_0, so that each time has a mean and a variance; a `my_posterior` may serve pictures alone
+ONE_X0 = (torch.tensor([2.0, -2.0]) + torch.rand(2, generator=seeded(21)) / 2).repeat(4000, 1, 1, 1)
 SOME_T = (30, 5)
 
 
 def _reverse_chain(process: DDPM, x0: Tensor, rng: torch.Generator) -> Tensor:
-    """x_T, x_(T-1), .., x_0 (T + 1, B, ...): from noise to x0, each from the posterior. Ho et al. 2020, eq. 6 and 7."""
+    """x_T, x_(T-1), .., x_0 (T + 1, B, C, H, W): from noise to x0, each from the posterior. Ho et al. 2020, eq. 6 and 7."""
     x_t = torch.randn(x0.shape, generator=rng)
     chain = [x_t]
     for t in range(process.T, 0, -1):
@@ -219,7 +219,7 @@ def _reverse_chain(process: DDPM, x0: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def _chain(reverse_chain: Callable, x0: Tensor = ONE_X0) -> Tensor:
-    """What the function gives: (T + 1, B, ...)."""
+    """What the function gives: (T + 1, B, C, H, W)."""
     return torch.as_tensor(reverse_chain(deepcopy(PROCESS), x0.clone(), seeded(3)))
 
 
@@ -228,7 +228,7 @@ def _residual(chain: Tensor) -> Tensor:
     found = []
     for t in SOME_T:
         mean, variance = PROCESS.posterior(chain[PROCESS.T - t].float(), ONE_X0, t)
-        found.append((chain[PROCESS.T - t + 1] - mean) / variance.sqrt())
+        found.append(((chain[PROCESS.T - t + 1] - mean) / variance.sqrt()).flatten(1))
     return torch.cat(found, 1)
 
 
@@ -239,7 +239,7 @@ def _moments(values: Tensor) -> Tensor:
 
 def _with_x_t(chain: Tensor) -> Tensor:
     """1 + the correlation of a step's noise with the x_t before it."""
-    pair = torch.stack([_residual(chain)[:, 0], chain[PROCESS.T - SOME_T[0]][:, 0]])
+    pair = torch.stack([_residual(chain)[:, 0], chain[PROCESS.T - SOME_T[0]].flatten(1)[:, 0]])
     return 1 + torch.corrcoef(pair)[0, 1].nan_to_num(0)
 
 
@@ -248,7 +248,7 @@ reverse_chain = Check(
     _reverse_chain,
     cases=[
         Case("T + 1 rows, from x_T to x_0", lambda f: len(_chain(f))),
-        Case("pictures too", lambda f: torch.tensor(_chain(f, PICTURES).shape)),
+        Case("each row has the shape of x0", lambda f: torch.tensor(_chain(f, PICTURES).shape)),
         Case("x_T is standard normal noise", lambda f: _moments(_chain(f)[0]), tolerance=0.05),
         Case("the last is x_0 itself", lambda f: _chain(f)[-1]),
         Case("a step's noise has the posterior's standard deviation", lambda f: _moments(_residual(_chain(f))), tolerance=0.05),
