@@ -84,8 +84,8 @@ def particles(
 
     Singhal et al. 2025, with their difference potential and lambda = 1 / beta: a particle's weight is exp((r - r') / beta),
     where r is the reward of its predicted x_0 and r' that of its ancestor at the step before, 0 at first. At the end the
-    weights use the reward of the sample itself, so that their product is exp(r(x_0) / beta). Particles compete within groups
-    of `size` neighbouring members of x (B, ...), by default within the whole batch. Resampling is systematic.
+    weights use the reward of the sample itself, so that their product is exp(r(x_0) / beta). Resampling is
+    systematic, within groups of `size` neighbouring members of x (B, ...), by default within the whole batch.
     Raises ValueError unless the batch is a multiple of `size`.
     """
     pairs = moves("particles", denoiser, x, times, DDPM)

@@ -2,7 +2,7 @@
 # # 28 Guidance, search and reward
 #
 # **You will be able to** limit guidance to a range of noise levels; guide a model by a worse version of itself; search with a
-# reward while sampling, and say which density this approaches; train on preferences and on the reward itself; and measure when
+# reward while sampling, and say which density this approaches; train on preferences and on the reward itself; and test whether
 # a reward is exploited.
 #
 # **Time** 60 minutes. **Needs** lesson 08 (classifier-free guidance, the residual of its identity), lesson 02 (DDPM), lesson 14
@@ -130,11 +130,11 @@ plots.show(
 # % are right, by straight lines between the measured $w$. Where one of two does not reach 99 %, both are read at the highest
 # accuracy that it reaches. 500 digits, our classifier as evaluator. This was fixed before the measurement, except for $w = 1.1$
 # and $1.25$ of CFG: a straight line from $w = 1$ to $1.5$ makes its distance at 99 % too high. The plots show three sets of
-# noise, the claims have twelve others. There $w$ ends at 2, for CFG at 1.25, so the interval is read at 98.4 to 98.8 % in
-# seven. The other five alone could not be told apart.
+# noise, the claims have twelve others. There $w$ ends at 2, for CFG at 1.25. So in seven sets both arms are read at 98.4 to
+# 98.8 %. In the other five alone they cannot be told apart.
 #
 # The arms: CFG at all noise levels; CFG in the interval; CFG without the small levels alone, and without the large ones alone;
-# autoguidance; and CFG rescaled (see below). The worse models of autoguidance have the shipped recipe, and 1,000 steps of
+# autoguidance; and CFG rescaled. The worse models of autoguidance have the shipped recipe, and 1,000 steps of
 # training instead of 24,000.
 
 # %% tags=["nbval-ignore-output"]
@@ -284,10 +284,10 @@ claim(
 )
 
 # %% [markdown]
-# The worse models are far worse alone, yet do not spoil the main one. But autoguidance does not ask for the class: its accuracy
-# rises by less than one per cent point. So the two are compared at the highest accuracy that it reaches. In the three sets of
-# the plot it was below CFG by 0.011, in these twelve by less than a third of that. The recall of real digits (lesson 00) is
-# about the same, too: 0.84 with autoguidance at $w = 2$, 0.83 with CFG at $w = 1.1$, where the accuracies are closest.
+# The worse models are far worse alone, yet do not spoil the main one. But both models have the class, and the accuracy rises by
+# less than one percentage point, seldom to 99 %. In the three sets of the plot autoguidance was below CFG by 0.011, in these
+# twelve by less than a third of that. The recall of real digits (lesson 00) is about the same, too: 0.84 with autoguidance at
+# $w = 2$, 0.83 with CFG at $w = 1.1$, where the accuracies are closest.
 #
 # **CFG rescale** (Lin et al. 2023) is against over-exposure at large $w$. The guided prediction gets the standard deviation of
 # the conditional one, and is mixed with the unscaled one, $\phi = 0.7$ to $0.3$. `rescaled` in the plots, at $w = 3$, is about
@@ -340,7 +340,7 @@ dial("w", WS, PANELS, charts)
 # density lies above it.
 #
 # For a Gaussian mixture and a linear reward $q^*$ is a Gaussian mixture too: `rewards.tilted`. Our $p$ has two spots on a line,
-# 0.3 of it near $-1$ and 0.7 near $1$. The reward $r(x) = -x$ asks for the rarer one.
+# 0.3 of it near $-1$ and 0.7 near $1$. The reward $r(x) = -x$ is higher at the rarer one.
 #
 # **Best-of-n**: draw $n$ samples, keep the one with the highest reward. Its KL from $p$ is at most $\log n - (n - 1)/n$
 # (Beirami et al. 2024), with equality where no two rewards are equal, as here.
@@ -356,8 +356,8 @@ dial("w", WS, PANELS, charts)
 #
 # Here $r'$ is the reward of its ancestor's $\hat x_0$ one step before, 0 at first. At the end the sample's own reward is used.
 # Along the line of ancestors the weights multiply to $\exp(r(x_0)/\beta)$: all rewards in between cancel. So for many particles
-# the samples follow $q^*$, however poor the early rewards are, where $p$ is what the sampler draws without a reward: in few
-# steps not quite the data's density.
+# the samples follow $q^*$, however poor the early rewards are. Here $p$ is the density of the sampler without a reward: in few
+# steps not quite the data's.
 #
 # ### Exercise 2: `particle_sampler` (difficulty 3, 10 minutes)
 #
@@ -670,7 +670,7 @@ claim(
 # divergence of each move from the reference's. `rewards.rollout` puts it into the return: $r$ less $\beta$ times the sum of
 # $\log p_\theta / p_{\text{ref}}$ over this move and all later ones. This penalises the KL divergence of whole trajectories.
 # Its optimum has the density $p\,e^{r/\beta}/Z$ at $t = 0$ if $x_0$ does not depend on $x_T$ (Domingo-Enrich et al. 2024). DDPM
-# of many steps has this property: it reverses the forward process, whose $x_T$ keeps nothing of $x_0$. DDIM has not: its $x_0$
+# of many steps has this property: it reverses the forward process, whose $x_T$ keeps nothing of $x_0$. DDIM does not: its $x_0$
 # is a function of $x_T$.
 #
 # **A reward that is not linear.** The data are the ring's eight spots, $r(x, y) = -y^2$. Here too samples of the optimum are
@@ -736,14 +736,14 @@ claim(
 # %% [markdown]
 # DDPO alone ends in one small spot (the first of three trainings), with a reward near 0, its maximum: nothing else counts. With
 # the KL term both sides of the ring are kept, as in the optimum. After 20 rounds each of the three distances was lower than
-# after 40, but not told apart. Its own optimum is that of the reference, a small network whose eight spots run into one
-# another. Particles approach the same, and come nearer, at 16 samples for each kept. So does best-of-4, the nearest of four
-# $n$; best-of-16 is at 0.27. DPO has the same $\beta$ and the line's weight, and moves little in 500 steps. The arms differ in
-# cost: this is no ranking.
+# after 40, but not told apart. With the KL term the optimum is that of the reference, a small network whose eight spots run
+# into one another. Particles approach the same optimum, and come nearer, at 16 samples for each kept. So does best-of-4, the
+# nearest of four $n$; best-of-16 is at 0.27. DPO has the same $\beta$ and the line's weight, and moves little in 500 steps. The
+# arms differ in cost: this is no ranking.
 #
 # ## When the reward is exploited
 #
-# A learned reward is right on data like its own. Search looks for whatever it scores highly, errors included: **reward
+# A learned reward is right on data like its own. Search finds whatever it scores highly, errors included: **reward
 # hacking**. Our reward is a small classifier's $\log P(c \mid x)$, trained on 500 digits (three trainings). The judge is
 # another network, the course's classifier, trained on 4,000. The samples come from the model *without* a class, so that $n$
 # samples often contain no digit of the class $c$.
@@ -806,14 +806,13 @@ claim(
 )
 
 # %% [markdown]
-# **It cannot be told apart.** At $n = 64$ nearly every pool holds clear digits of the class, so this measure has no room for a
-# gap. At $n = 16$ the reward's share is 3 to 4 per cent points above the judge's in all three trainings (plot; no claim was
+# **It cannot be told apart.** At $n = 64$ nearly every pool holds clear digits of the class, and the reward ranks one of them
+# first. At $n = 16$ the reward's share is 3 to 4 percentage points above the judge's in all three trainings (plot; no claim was
 # planned there).
 #
-# **A stronger search.** Take 100 digits drawn
-# without a class, and move each along the gradient of the reward, by a length of 0.5 a step. Reward: lesson 07's noise-aware
-# classifier at $t = 1$ (another than above). Judge: the course's classifier. A control takes steps of the same length in random
-# directions from step 15 on. Three sets.
+# **A stronger search.** Take 100 digits drawn without a class, and move each along the gradient of the reward, by a length of
+# 0.5 a step. Reward: lesson 07's noise-aware classifier at $t = 1$, not the one above. The judge is the same. A control takes
+# steps of the same length in random directions from step 15 on. Three sets.
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.guidance import grad_log_p
@@ -875,7 +874,7 @@ plots.show(
 
 # %% [markdown]
 # The share right by the reward rises to 100 % and stays. The judge's first rises with it, and then falls. This looks as if the
-# reward were exploited. The control does not bear that out: random steps search for nothing, and the judge's share falls
+# reward were exploited. The control does not bear that out: random steps follow no reward, and the judge's share falls
 # further. Specks are enough. The reward was trained on noisy digits and the judge was not: under random steps one stays at 92
 # %, the other falls to 21 %. Neither test of this section shows that a reward was exploited.
 #
@@ -920,7 +919,7 @@ print(check.particle_sampler(counted_again).diagnosis)
 #
 # ## At full size
 #
-# On ImageNet at 512 × 512 the interval improved the FID of EDM2 from 1.81 to 1.40, and autoguidance reached 1.25.
+# On ImageNet at 512 × 512 the interval improved the FID of EDM2 with CFG from 1.81 to 1.40, and autoguidance reached 1.25.
 
 # %% tags=["nbval-ignore-output"]
 guesses(

@@ -53,6 +53,10 @@ def broadcast_wrongly(net, x0, eps, t, path):
     return mse_loss(net(a * x0 + b * eps, t), da * x0 + db * eps)
 
 
+def without_gradient(net, x0, eps, t, path):
+    return by_mse(torch.no_grad()(net), x0, eps, t, path)
+
+
 def rooted(net, x0, eps, t, path):
     return by_mse(net, x0, eps, t, path).sqrt()
 
@@ -194,6 +198,9 @@ def with_gradient(flow, fit, eps, steps, rounds):
     return flows
 
 
+fits_without_gradients = torch.no_grad()(reflow_by_index)
+
+
 def upwards(flow, fit, eps, steps, rounds):
     flows = [flow]
     for _ in range(rounds):
@@ -309,6 +316,7 @@ WRONG = {
         ("paired with itself", with_itself),
         ("starts from the samples", from_samples),
         ("carry a gradient", with_gradient),
+        ("under torch.no_grad()", fits_without_gradients),
     ],
 }
 TRIED = {
@@ -321,6 +329,7 @@ TRIED = {
         ("is given x_0", of_clean),
         ("", of_data),
         ("", broadcast_wrongly),
+        ("", without_gradient),
     ],
     "coupling": [
         *WRONG["coupling"],

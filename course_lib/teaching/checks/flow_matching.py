@@ -30,6 +30,14 @@ def curve(t: Tensor) -> tuple[Tensor, ...]:
     return 1 - t**2, t, -2 * t, torch.ones_like(t)
 
 
+def _slope(fn: Callable) -> Tensor:
+    """The gradient of the loss in the network's weight."""
+    loss = fn(partial(affine, weight := torch.tensor(0.7, requires_grad=True)), X0, EPS, TIMES, curve)
+    if not isinstance(loss, Tensor) or not loss.requires_grad:
+        raise Refused("the loss has no gradient in the network's weights")
+    return torch.autograd.grad(loss, weight)[0]
+
+
 def _velocity_loss(net, x0, eps, t, path):
     """The conditional flow matching loss () of pairs x0 and eps (B, ...) at times t (B,). Lipman et al. 2023."""
     a, b, da, db = (v.view(-1, *[1] * (x0.ndim - 1)) for v in path(t))
@@ -46,6 +54,7 @@ velocity_loss = Check(
         Case("the loss on a path that is not straight", on(NET, X0, EPS, TIMES, curve)),
         Case("pictures (B, C, H, W), as well as points", on(NET, PICTURES, GRAIN, TIMES[:3], curve)),
         Case("one pair", on(NET, X0[:1], EPS[:1], TIMES[:1], curve)),
+        Case("its gradient in the network's weight", _slope),
         Case("the pairs and the times are left as they were", after(NET, X0, EPS, TIMES, line)),
     ],
     mistakes={
@@ -153,6 +162,7 @@ class _Reflow:
     def __init__(self, fn: Callable, rounds: int = ROUNDS, steps: int = NUMBER):
         self.pairs: list[tuple[Tensor, Tensor]] = []
         self.fitted: list[Tensor] = []
+        self.enabled: list[bool] = []
         weight = torch.tensor(0.7, requires_grad=True)
 
         def fit(flow, x0, eps):
@@ -160,6 +170,7 @@ class _Reflow:
                 raise Refused("fit takes a flow, the samples x0 (B, ...) and their noises eps (B, ...)")
             self.pairs.append((x0.clone(), eps.clone()))
             self.fitted.append(self.at(flow))
+            self.enabled.append(torch.is_grad_enabled())
             return partial(affine, 0.4 - 0.3 * len(self.pairs))
 
         self.flows = fn(partial(affine, weight), fit, EPS.clone(), steps, rounds)
@@ -203,6 +214,7 @@ reflow = Check(
         Case("the first flow and one for each round are returned", lambda f: _Reflow(f).returned),
         Case("another number of steps", lambda f: _Reflow(f, 1, 3).of_pairs(0)),
         Case("the samples carry no gradient", lambda f: torch.tensor([x.requires_grad for x, _ in _Reflow(f).pairs])),
+        Case("gradients are enabled where fit is called", lambda f: torch.tensor(_Reflow(f).enabled)),
     ],
     mistakes={
         "all rounds take their samples from the first flow; each round takes those of the flow before it": {
@@ -226,6 +238,9 @@ reflow = Check(
         "the last flow alone is returned; all are asked for": {"return flows": "return flows[-1:]"},
         "the first flow is missing in the list": {"return flows": "return flows[1:]"},
         "only one round is made": {"range(rounds)": "range(1)"},
+        "fit is called under torch.no_grad(): it trains, and needs gradients": {
+            "        flows.append": "            flows.append"
+        },
         "the samples carry a gradient: sample under torch.no_grad()": {"torch.no_grad()": "torch.enable_grad()"},
     },
     hint="In each round: x = eps; under no_grad, for t = 1, .. 1 / steps: x = x - flows[-1](x, t) / steps; then append "
