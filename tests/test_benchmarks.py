@@ -246,7 +246,7 @@ def test_the_benchmarks_readme_shows_what_was_measured():
     """The tables that scripts store are those of the files; every number of `peers`, whose libraries need not be installed."""
     section = lambda name: re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", readme, re.DOTALL)[1]
     readme = rows.README.read_text(encoding="utf-8")
-    for name in ("scaling", "sampling", "drawbench", "recipe_costs", "minute"):
+    for name in ("scaling", "sampling", "drawbench", "recipe_costs", "minute", "minute_pace"):
         assert section(name) == importlib.import_module(name).BENCH.table(rows.load(name)) + "\n"
     for run in rows.load("peers")["runs"]:
         for key in ("parameters", "steps"):

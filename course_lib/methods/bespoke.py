@@ -80,9 +80,7 @@ def weights_of(solver: Callable[..., Iterator[Step]], process: Process, times: T
     """
     validate.function("solver", solver)
     validate.instance("process", process, Process)
-    symbols = _Symbols(
-        process, torch.eye(len(validate.row("times", as_times(times))), dtype=torch.float64, device="cpu"), []
-    )
+    symbols = _Symbols(process, torch.eye(len(validate.row("times", as_times(times))), dtype=torch.float64, device="cpu"), [])
     end = result(solver(symbols, symbols.units[:1], times))
     weights = torch.cat([*symbols.given[1:], end])
     if weights.triu(2).any():

@@ -5,7 +5,7 @@ import { normalGenerator } from "./random.js";
 import { unet } from "./unet.js";
 import { startWorker } from "./worker.js";
 
-/** @typedef {[time: number, a: number, b: number]} Level the time as a fraction of T, signal and noise */
+/** @typedef {[time: string, a: number, b: number]} Level the embedding of its time, as 32-bit floats in base64, signal and noise */
 /** @typedef {{ net: import("./unet.js").UNetData, levels: Record<string, Level[]> }} Model */
 /** @typedef {[noise: Float32Array, label: number, seed: number]} Job */
 /** @typedef {{ jobs: Job[], moves: number, w: number }} Batch */
@@ -26,7 +26,7 @@ function consistencySample(net, levels, noise, label, w, normal) {
     x0 = noise;
   levels.forEach(([time, a, b], i) => {
     if (i) x = x0.map((v) => a * v + b * normal());
-    const v = net.run(x, net.modulate(time, label, w));
+    const v = net.run(x, net.modulate(new Float32Array(decodeBase64(time).buffer), label, w));
     x0 = x.map((value, k) => a * value - b * v[k]);
   });
   return x0;

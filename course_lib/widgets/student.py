@@ -1,15 +1,17 @@
 """The guided student of lesson 18 in the page: a slider for w that samples digits with no kernel at all.
 
 `student.js` is its other half, unet.js the network. Weights are stored in 8 bits (checkpoints.quantize), small enough for a
-lesson.
+lesson, and stay so in the page (quantized.js). Of the embedding of time the page has its values at the times of the jumps.
 """
 
 from __future__ import annotations
 
 import html
+import re
+from collections.abc import Callable
 
-import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from course_lib import plots, validate
 from course_lib.denoisers import Network, takes_guidance
@@ -19,7 +21,7 @@ from course_lib.process import randn, seeded
 from course_lib.samplers import consistency, sample
 from course_lib.widgets import pixels
 from course_lib.widgets.page import Fragment, fragment
-from course_lib.zoo.checkpoints import quantize
+from course_lib.zoo.checkpoints import dequantize, quantize
 
 COUNT, MAX_W, MOVES = 10, 8.0, (1, 2, 4)
 
@@ -40,16 +42,24 @@ def student(network: Network, w: float = 2.0, seed: int = 0) -> Fragment:
         raise ValueError(f"w must lie in 0..{MAX_W:g}, got {w}")
     noise = randn(COUNT, *net.shape, rng=seeded(seed))
     process, weights = network.process, {name: v.cpu().float() for name, v in net.state_dict().items()}
+    quantized = quantize(weights, 8)
+    stored: dict[str, list[str]] = {}  # for each layer its weight, the scales of its rows and its bias, if any
+    for name, values in quantized.items():
+        if not name.startswith("time."):  # the page uses its output at fixed times alone
+            layer = re.sub(r"\.(weight|bias).*", "", name)
+            stored.setdefault(layer, []).append(pixels.text(values.numpy().tobytes()))
+    time = {name.removeprefix("time."): w.float() for name, w in dequantize(quantized).items() if name.startswith("time.")}
+    embed = lambda times: functional_call(net.time, time, times)
     data = {
         "net": {
             "side": net.shape[1],
             "dim": net.time.dim,
             "encoder": _layers(net.encoder),
             "decoder": _layers(net.decoder),
-            "weights": {name: pixels.text(v.numpy().tobytes()) for name, v in quantize(weights, 8).items()},
+            "weights": stored,
         },
-        # for each number of moves: the time as a share of T, the signal and the noise, at all times but the last
-        "levels": {n: _levels(process, n) for n in MOVES},
+        # for each number of moves: the embedding of time, the signal and the noise, at all times but the last
+        "levels": {n: _levels(process, n, embed) for n in MOVES},
         "noise": pixels.text(noise.numpy().tobytes()),
         "w": float(w),
         "mostW": MAX_W,
@@ -63,9 +73,10 @@ def _layers(layers) -> list[tuple[str, int]]:
     return [(name, getattr(getattr(layer, "attention", None), "heads", 0)) for name, layer in layers.items()]
 
 
-def _levels(process, n: int) -> list[list[float]]:
-    times = process.times(n)[:-1]
-    return torch.stack([times / process.T, process.signal(times), process.noise(times)], 1).tolist()
+def _levels(process, n: int, embed: Callable[[Tensor], Tensor]) -> list[tuple[str, float, float]]:
+    times = process.times(n)[:-1].cpu()
+    embeddings = [pixels.text(row.detach().numpy().tobytes()) for row in embed(times.float() / process.T)]
+    return list(zip(embeddings, process.signal(times).tolist(), process.noise(times).tolist()))
 
 
 def _strip(digits: Tensor, w: float) -> str:

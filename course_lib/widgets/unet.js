@@ -1,14 +1,15 @@
 // The U-Net of nets/unet.py, for pictures of one channel and blocks with adaptive norm, in the page: one picture at a time,
 // maps as rows of channels. A test compares the two.
 import { products } from "./matmul.js";
-import { dequantize, linear, silu, timeEmbedding } from "./tensors.js";
+import { asFourMaps, decodeMatrix } from "./quantized.js";
+import { decodeFloat16, silu, timeEmbedding } from "./tensors.js";
 
 /** @typedef {Float32Array | Float64Array} Floats */
 /** @typedef {[name: string, heads: number][]} Layers in their order; the heads are those of self-attention, 0 without it */
 
-// GroupNorm in groups of 8 channels, with a scale and a shift for each channel, if any, and SiLU if `act`.
-/** @type {(x: Floats, channels: number, scale?: Floats, shift?: Floats, act?: boolean) => Float32Array} */
-function groupNorm(x, channels, scale, shift, act) {
+// GroupNorm in groups of 8 channels, with a scale and a shift for each channel, and SiLU if `act`.
+/** @type {(x: Floats, channels: number, by: Floats[], act: boolean) => Float32Array} */
+function groupNorm(x, channels, [scale, shift], act) {
   const out = new Float32Array(x.length),
     groups = Math.max(1, channels >> 3),
     n = x.length / groups,
@@ -20,7 +21,7 @@ function groupNorm(x, channels, scale, shift, act) {
     for (let i = g * n; i < (g + 1) * n; i++) square += (x[i] - mean) * (x[i] - mean);
     const by = 1 / Math.sqrt(square / n + 1e-5);
     for (let c = (g * channels) / groups; c < ((g + 1) * channels) / groups; c++) {
-      const [m, b] = scale ? [scale[c] * by, shift[c] - scale[c] * by * mean] : [by, -by * mean];
+      const [m, b] = [scale[c] * by, shift[c] - scale[c] * by * mean];
       for (let i = 0; i < positions; i++, at++) {
         const v = x[at] * m + b;
         out[at] = act ? v / (1 + Math.exp(-v)) : v;
@@ -70,34 +71,6 @@ function selfAttention(qkv, positions, heads) {
   return out;
 }
 
-// The weight (in, out, 2, 2) and bias of a transposed convolution as those of a layer with four rows for each map.
-/** @type {(weight: Floats, bias: Floats) => [Floats, Floats]} */
-function asFourMaps(weight, bias) {
-  const rows = 4 * bias.length,
-    depth = weight.length / rows;
-  return [
-    weight.map((_, i) => weight[(i % depth) * rows + Math.floor(i / depth)]),
-    weight.slice(0, rows).map((_, i) => bias[i >> 2]),
-  ];
-}
-
-// The convolutions among the weights of a network, as layers of `products`, and the numbers of the largest matrix of theirs.
-/** @type {(w: Record<string, Float64Array>, side: number) => { names: string[], layers: [Floats, Floats][], columns: number }} */
-function convolutions(w, side) {
-  const names = Object.keys(w)
-    .filter((name) => /^(inward|outward\.2|.*\.(conv[12]|skip|qkv|out)|.*_(down|up))\.weight$/.test(name))
-    .map((name) => name.slice(0, -".weight".length));
-  const layers = names.map((name) => {
-    const [weight, bias] = [w[`${name}.weight`], w[`${name}.bias`]];
-    return /_up$/.test(name) ? asFourMaps(weight, bias) : /** @type {[Floats, Floats]} */ ([weight, bias]);
-  });
-  const sizes = layers.map(([weight, { length }], i) => {
-    const positions = Number(/(\d+)x/.exec(names[i])?.[1] ?? side) ** 2; // of "encoder.16x16_block0.conv1"
-    return positions * Math.max(weight.length / length, length, 4);
-  });
-  return { names, layers, columns: Math.max(...sizes) };
-}
-
 /** @type {(a: Float32Array, b: Float32Array) => Float32Array} */
 function concatenate(a, b) {
   const out = new Float32Array(a.length + b.length);
@@ -106,41 +79,48 @@ function concatenate(a, b) {
   return out;
 }
 
-/** @typedef {{ side: number, dim: number, encoder: Layers, decoder: Layers, weights: Record<string, string> }} UNetData */
+/** @typedef {{ side: number, dim: number, encoder: Layers, decoder: Layers, weights: Record<string, string[]> }} UNetData */
 /** @typedef {ReturnType<typeof unet>} UNet */
 
 /**
- * The network: modulate(time, label, w) returns what depends on these alone, and run(x, modulation) the output for one picture.
+ * The network: modulate(time, digit, w) returns what depends on these alone, the embedding of time, the digit and w, and
+ * run(x, modulation) the output for one picture.
  * @param {UNetData} data
  * @param {boolean} [plain] without WebAssembly
  */
 export function unet({ side, dim, encoder, decoder, weights }, plain) {
-  const w = dequantize(weights);
-  /** @type {(name: string) => [Float64Array, Float64Array]} */
-  const of = (name) => [w[`${name}.weight`], w[`${name}.bias`]];
-  /** @type {import("./tensors.js").Layer} */
-  const layer = (name, x, act) => linear(...of(name), x, act);
   const blocks = [...encoder.map(([name]) => `encoder.${name}`), ...decoder.map(([name]) => `decoder.${name}`)].filter((n) =>
     /block/.test(n),
   );
-
-  // ---------------------------------------------------------------- convolutions, as products
-  const { names, layers, columns } = convolutions(w, side);
-  const index = new Map(names.map((name, i) => [name, i]));
-  const { multiply, simd } = products(layers, columns, plain);
-  for (const name of names) delete w[`${name}.weight`]; // it has a copy
+  const label = decodeMatrix(weights.label);
+  /** @type {Record<string, Float32Array[]>} */
+  const norms = {};
+  /** @type {Record<string, Float32Array>} */
+  const scales = {};
+  /** @type {Record<string, import("./quantized.js").Matrix>} */
+  const matrices = {};
+  for (const [name, stored] of Object.entries(weights)) {
+    if (/norm|outward.0/.test(name)) norms[name] = stored.map(decodeFloat16);
+    else if (name !== "label") {
+      const at = /modulate|mlp/.test(name) ? 8 : Number(/(\d+)x/.exec(name)?.[1] ?? side) ** 2; // of "encoder.16x16_block0.conv1"
+      const matrix = decodeMatrix(stored, at);
+      if (/_up$/.test(name)) scales[name] = matrix.scales;
+      matrices[name] = /_up$/.test(name) ? asFourMaps(matrix) : matrix;
+    }
+  }
+  const { multiply, simd } = products(matrices, plain);
 
   /** @type {(name: string, x: Floats, at: number, stride?: number) => Float32Array} */
   const conv3 = (name, x, at, stride = 1) =>
-    multiply(index.get(name), (at / stride) ** 2, (into) => neighbours(into, x, at, stride)).slice();
+    multiply(name, (at / stride) ** 2, (into) => neighbours(into, x, at, stride)).slice();
 
   /** @type {(name: string, x: Floats, positions: number) => Float32Array} */
-  const conv1 = (name, x, positions) => multiply(index.get(name), positions, (into) => into.set(x)).slice();
+  const conv1 = (name, x, positions) => multiply(name, positions, (into) => into.set(x)).slice();
 
   // A transposed convolution, 2 x 2 with stride 2: four maps, interleaved.
   /** @type {(name: string, x: Floats, at: number) => Float32Array} */
   function transposedConv2(name, x, at) {
-    const maps = multiply(index.get(name), at * at, (into) => into.set(x)),
+    const maps = multiply(name, at * at, (into) => into.set(x.map((v, i) => v * scales[name][Math.floor(i / at / at)]))),
       out = new Float32Array(maps.length);
     for (let i = 0, from = 0; from < maps.length; i += 4 * at * at)
       for (let k = 0; k < 4; k++)
@@ -150,32 +130,32 @@ export function unet({ side, dim, encoder, decoder, weights }, plain) {
     return out;
   }
 
-  /** @type {(time: number, label: number, guidance: number) => Record<string, Float64Array>} */
-  function modulate(time, label, guidance) {
-    const [t, g] = [timeEmbedding(layer, "time", time, dim), timeEmbedding(layer, "guidance", guidance / 100, dim)];
-    const emb = t.map((v, i) => silu(v + g[i] + w["label.weight"][label * dim + i]));
+  // A linear layer, whose input is the first of the eight columns of a product.
+  /** @type {import("./tensors.js").Layer} */
+  function layer(name, x, act = (/** @type {number} */ v) => v) {
+    const out = multiply(name, 8, (into) => x.forEach((v, i) => (into[8 * i] = v)));
+    return Float64Array.from({ length: out.length / 8 }, (_, i) => act(out[8 * i]));
+  }
+
+  /** @type {(time: Floats, digit: number, guidance: number) => Record<string, Float64Array>} */
+  function modulate(time, digit, guidance) {
+    const g = timeEmbedding(layer, "guidance", guidance / 100, dim);
+    const emb = g.map((v, i) => silu(v + time[i] + label.scales[digit] * label.whole[digit * dim + i]));
     return Object.fromEntries(blocks.map((name) => [name, layer(`${name}.modulate`, emb)]));
   }
 
   /** @type {(name: string, heads: number, x: Float32Array, at: number, modulation: Float64Array) => Float32Array} */
   function block(name, heads, x, at, modulation) {
     const positions = at * at,
-      [, bias] = of(`${name}.conv1`),
-      width = bias.length;
-    let h = groupNorm(x, x.length / positions, ...of(`${name}.norm1`), true);
+      width = modulation.length / 2;
+    let h = groupNorm(x, x.length / positions, norms[`${name}.norm1`], true);
     h = conv3(`${name}.conv1`, h, at);
-    h = groupNorm(
-      h,
-      width,
-      modulation.slice(width).map((v) => 1 + v),
-      modulation.slice(0, width),
-      true,
-    );
+    h = groupNorm(h, width, [modulation.slice(width).map((v) => 1 + v), modulation.slice(0, width)], true);
     h = conv3(`${name}.conv2`, h, at);
-    const skip = index.has(`${name}.skip`) ? conv1(`${name}.skip`, x, positions) : x;
+    const skip = x.length === h.length ? x : conv1(`${name}.skip`, x, positions);
     for (let i = 0; i < h.length; i++) h[i] += skip[i];
     if (!heads) return h;
-    const qkv = conv1(`${name}.attention.qkv`, groupNorm(h, width, ...of(`${name}.attention.norm`)), positions);
+    const qkv = conv1(`${name}.attention.qkv`, groupNorm(h, width, norms[`${name}.attention.norm`], false), positions);
     const values = conv1(`${name}.attention.out`, selfAttention(qkv, positions, heads), positions);
     for (let i = 0; i < h.length; i++) h[i] += values[i];
     return h;
@@ -193,7 +173,7 @@ export function unet({ side, dim, encoder, decoder, weights }, plain) {
       if (/up/.test(name)) [h, at] = [transposedConv2(`decoder.${name}`, h, at), 2 * at];
       else h = block(`decoder.${name}`, heads, concatenate(h, skips.pop()), at, modulations[`decoder.${name}`]);
     }
-    return conv3("outward.2", groupNorm(h, h.length / (side * side), ...of("outward.0"), true), side);
+    return conv3("outward.2", groupNorm(h, h.length / (side * side), norms["outward.0"], true), side);
   }
   return { modulate, run, simd };
 }

@@ -18,10 +18,10 @@ PATIENCE = 300_000
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """A headless Chromium without a GPU."""
+def chromium(*options: str) -> Iterator[Browser]:
+    """A headless Chromium without a GPU, with further options of its command line."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=QUIET)
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=[*QUIET, *options])
         yield browser
         browser.close()
 

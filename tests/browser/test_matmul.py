@@ -1,5 +1,8 @@
 """Matrix products in the page: WebAssembly with SIMD, and JavaScript where there is none, beside NumPy."""
 
+import json
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -13,38 +16,63 @@ from course_lib.zoo import checkpoints, models
 
 SHAPES = [(4, 1, 8), (1, 9, 16), (5, 32, 8), (64, 288, 64), (192, 64, 16), (16, 144, 256)]
 """Rows, depth and positions."""
-CALL = """({ layers, inputs, plain, again }) => {
+CALL = """({ layers, inputs, plain }) => {
     const { products } = (() => {BUNDLE})();
-    const { multiply, simd } = products(layers, 40000, plain);
-    const all = () => inputs.map(([x, positions], i) => [...multiply(i, positions, (into) => into.set(x))]);
-    if (again) all();
+    const matrices = Object.fromEntries(layers.map(([whole, scales, bias], i) => [i, {
+        whole: Int8Array.from(whole), scales: Float32Array.from(scales), bias: Float32Array.from(bias),
+        positions: inputs[i][1] }]));
+    const { multiply, simd } = products(matrices, plain);
+    const all = () => inputs.map(([x, positions], i) => [...multiply(`${i}`, positions, (into) => into.set(x))]);
+    all();
     return { simd, made: all() } }"""
+KEEP = """([data, plain]) => {
+    const { Memory } = WebAssembly;
+    window.bytes = 0;
+    WebAssembly.Memory = class extends Memory { constructor(size) { super(size); window.bytes += 65536 * size.initial } };
+    const { unet } = (() => {BUNDLE})();
+    window.kept = unet(data, plain);
+    return window.bytes }"""
 
 
 @pytest.fixture
-def multiplied(open_page, tmp_path):
-    """multiplied(layers, inputs, plain): what the page's products are."""
+def empty(open_page, tmp_path):
     path = tmp_path / "empty.html"
     path.write_text(PAGE.format(title="", html=""), encoding="utf-8")
-    page = open_page(path)
-    call = CALL.replace("BUNDLE", bundle("matmul"))
-    return lambda layers, inputs, plain: page.evaluate(
-        call, {"layers": layers, "inputs": inputs, "plain": plain, "again": True}
-    )
+    return open_page(path)
 
 
 @pytest.mark.parametrize("plain, error", [(False, 1e-5), (True, 1e-6)])
-def test_products_are_numpys(multiplied, plain, error):
+def test_products_are_numpys(empty, plain, error):
     rng = np.random.default_rng(0)
-    weights = [rng.standard_normal((rows, depth)) / depth**0.5 for rows, depth, _ in SHAPES]
-    biases = [rng.standard_normal(rows) for rows, _, _ in SHAPES]
-    columns = [rng.standard_normal((depth, positions)) for _, depth, positions in SHAPES]
-    layers = [[w.ravel().tolist(), b.tolist()] for w, b in zip(weights, biases)]
+    wholes = [rng.integers(-127, 128, (rows, depth)) for rows, depth, _ in SHAPES]
+    scales = [np.float32((1 + rng.random(rows)) / 127 / depth**0.5) for rows, depth, _ in SHAPES]
+    biases = [np.float32(rng.standard_normal(rows)) for rows, _, _ in SHAPES]
+    columns = [np.float32(rng.standard_normal((depth, positions))) for _, depth, positions in SHAPES]
+    layers = [[w.ravel().tolist(), s.tolist(), b.tolist()] for w, s, b in zip(wholes, scales, biases)]
     inputs = [[x.ravel().tolist(), x.shape[1]] for x in columns]
-    found = multiplied(layers, inputs, plain)
+    found = empty.evaluate(CALL.replace("BUNDLE", bundle("matmul")), {"layers": layers, "inputs": inputs, "plain": plain})
     assert found["simd"] is not plain
-    for w, b, x, made in zip(weights, biases, columns, found["made"]):
-        assert np.abs(np.reshape(made, (len(b), -1)) - (w @ x + b[:, None])).max() < error
+    for w, s, b, x, made in zip(wholes, scales, biases, columns, found["made"]):
+        want = (s[:, None].astype(float) * w) @ x + b[:, None]
+        assert np.abs(np.reshape(made, (len(b), -1)) - want).max() < error
+
+
+@pytest.mark.parametrize("plain, most", [(False, 2), (True, 4)])
+def test_the_page_keeps_its_weights_in_8_bits(empty, plain, most):
+    """Bytes of all arrays that live once the network is built, for each of its weights: 4 in 32 bits, 8 in 64."""
+    network = models.load("guided")
+    data = json.loads(re.search(r"^const data = (.*);$", student(network).html, re.MULTILINE)[1])["net"]
+    client = empty.context.new_cdp_session(empty)
+
+    def arrays() -> int:
+        client.send("HeapProfiler.collectGarbage")
+        return client.send("Runtime.getHeapUsage")["backingStorageSize"]
+
+    before = arrays()
+    program = empty.evaluate(KEEP.replace("BUNDLE", bundle("unet")), [data, plain])  # arrays() is without its memory
+    weights = sum(w.numel() for w in network.net.parameters())
+    kept = (program + arrays() - before) / weights
+    assert 0.9 < kept < most
 
 
 def test_the_bytes_that_ship_are_those_of_the_program_in_words():
