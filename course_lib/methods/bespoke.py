@@ -24,7 +24,8 @@ from course_lib.samplers import Step, as_times, moves, result
 class KnownStart:
     """A denoiser whose prediction of x_0 at t = T is known, so that the first move of a sampler needs no evaluation.
 
-    x_T holds no signal, so that the best prediction is the mean of x_0 under the condition: `mean`, (1, ...) or (B, ...).
+    x_T holds next to no signal, so that the best prediction is the mean of x_0 under the condition: `mean`, (1, ...) or
+    (B, ...).
     """
 
     denoiser: Denoiser
