@@ -22,18 +22,19 @@ function assembled(bytes) {
   }
 }
 
-// The same in JavaScript, four rows of the matrix and two columns of x at a time.
-/** @type {(buffer: ArrayBuffer, place: Place, x: Float32Array, out: Float32Array, positions: number) => void} */
-function matmul(buffer, { at, rows, depth }, x, out, positions) {
-  const columns = new Float64Array(depth * positions), // one after another, which a browser reads faster
-    weight = new Float64Array(4 * depth);
+// The same in JavaScript, four rows of the matrix and two columns of x at a time. The scratch holds x with one column after
+// another, which a browser reads faster, and four rows of the weight.
+/** @type {(buffer: ArrayBuffer, place: Place, x: Float32Array, out: Float32Array, positions: number, scratch: Float64Array[]) => void} */
+function matmul(buffer, { at, rows, depth }, x, out, positions, [columns, weight]) {
   for (let k = 0, i = 0; k < depth; k++) for (let p = 0; p < positions; p++) columns[p * depth + k] = x[i++];
   for (let r = 0; r < rows; r += 4, at += 32 + 4 * depth) {
     const [scales, biases] = [new Float32Array(buffer, at, 4), new Float32Array(buffer, at + 16, 4)];
-    new Int8Array(buffer, at + 32, 4 * depth).forEach((whole, i) => (weight[i] = whole * scales[i & 3]));
+    const whole = new Int8Array(buffer, at + 32, 4 * depth);
+    for (let i = 0; i < whole.length; i++) weight[i] = whole[i] * scales[i & 3];
+    const [a, b, c, d] = biases;
     for (let p = 0; p < positions; p += 2) {
-      let [au, bu, cu, du] = biases;
-      let [av, bv, cv, dv] = biases;
+      let [au, bu, cu, du] = [a, b, c, d];
+      let [av, bv, cv, dv] = [a, b, c, d];
       for (let k = 0, u = p * depth, v = u + depth; k < 4 * depth; k += 4) {
         const s = columns[u++],
           t = columns[v++];
@@ -94,13 +95,14 @@ export function products(matrices, plain = false) {
   const buffer = program?.buffer ?? new ArrayBuffer(end);
   const [x, out] = [new Float32Array(buffer, xAt, (outAt - xAt) / 4), new Float32Array(buffer, outAt)];
   for (const [name, place] of places) put(buffer, place, matrices[name]);
+  const scratch = program ? [] : [new Float64Array(x.length), new Float64Array(4 * most(({ depth }) => depth))];
 
   /** @type {(name: string, positions: number, fill: (x: Float32Array) => void) => Float32Array} */
   function multiply(name, positions, fill) {
     const place = places.get(name);
     fill(x);
     if (program) program.matmul(place.at, xAt, outAt, place.rows, positions, place.depth);
-    else matmul(buffer, place, x, out, positions);
+    else matmul(buffer, place, x, out, positions, scratch);
     return out.subarray(0, place.used * positions);
   }
   return { multiply, simd: !!program };
