@@ -8,11 +8,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from course_lib.zoo.recipes import digits_network, train_digits
+from course_lib.zoo.recipes import RECIPES, digits_network, train_digits
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 FIGURES = BENCHMARKS.parents[1] / "data/figures"
@@ -123,19 +124,6 @@ def test_exponents_are_slopes_of_logarithms():
     assert scaling.exponents(costs, "side") == {"training, ms": 2.0, "evaluation, ms": 1.0}
 
 
-def test_what_is_not_measured_on_a_device_is_scaled_by_the_gain_of_what_is():
-    gpu = module_of("gpu")
-    found = gpu.projected({"a": 6.0, "b": 12.0}, {"a": 10.0, "b": 20.0, "c": 5.0}, steps={"a": 10_000, "b": 10_000}.get)
-    assert found == {
-        "models measured": 2,
-        "models": 3,
-        "minutes measured": 3.0,
-        "minutes scaled": 0.5,
-        "minutes of one CPU core": 35.0,
-    }
-    assert gpu.cpu_minutes().keys() == gpu.RECIPES.keys() and min(gpu.cpu_minutes().values()) > 0
-
-
 def test_a_ring_sends_two_rounds_of_parts_and_more_messages_in_more_pieces():
     part, message = 1e9 / 4 / scaling.BANDWIDTH, scaling.LATENCY
     assert scaling.ring_seconds(1e9, 1) == 0 and scaling.ring_seconds(1e9, 4) == pytest.approx(6 * (part + message))
@@ -240,6 +228,130 @@ def test_a_row_is_measured_once_and_written_at_once(tmp_path, monkeypatch, capsy
     with pytest.raises(SystemExit):
         run("--n", "6")
     assert "--n must be 5" in capsys.readouterr().err
+
+
+COSTS = {
+    name: {"steps": steps, "processor_seconds": s} for name, steps, s in (("a", 100, 40.0), ("b", 50, 10.0), ("c", 9, 2.0))
+}
+"""Records of three trainings for a projection."""
+
+
+def test_a_projection_scales_what_was_not_measured_by_what_was():
+    projection = module_of("gpu_projection")
+    rows = [{"name": "a", "start": 1.0, "ms": 100.0}, {"name": "b", "start": 3.0, "ms": 400.0}, {"name": "c", "error": "E: e"}]
+    found = projection.projected(rows, COSTS)  # steps take 10 s and 20 s, a quarter and twice what they cost on a core
+    assert found["measured"] == {"a": 11.0, "b": 23.0} and found["scaled"] == ["c"]
+    assert found["seconds"] == pytest.approx([2 + 0.25 * 2, 2 + 30 / 50 * 2, 2 + 2 * 2])
+    lines = projection.table(rows, COSTS)
+    assert "| `b` | 50 | 3 | 400 | 0.38 | 0.2 |" in lines and "| `c` | 9 |  | E: e | scaled | 0.0 |" in lines
+    assert "| all 3, projected | | | | 0.6 | 0.9 |" in lines
+    assert lines[-1] == "Between 0.6 and 0.7 minutes in all. Scaled, not measured: `c`."
+    every = projection.projected([*rows[:2], {"name": "c", "start": 0.0, "ms": 1000.0}], COSTS)
+    assert every["scaled"] == [] and every["seconds"] == [0, 0, 0] and every["measured"]["c"] == 9.0
+    with pytest.raises(ValueError, match="rows must have the milliseconds of one recipe"):
+        projection.projected(rows[2:], COSTS)
+    assert projection.table(rows[2:], COSTS) == ["No recipe was measured.", "- `c`: E: e"]
+
+
+def test_a_projection_begins_with_the_most_expensive_training_and_leaves_none_out():
+    records = module_of("gpu_projection").shipped()
+    costs = [record["processor_seconds"] for record in records.values()]
+    assert costs == sorted(costs, reverse=True) and set(records) == set(RECIPES)
+
+
+def test_parts_on_a_gpu_never_take_more_than_the_whole_and_inherit_what_is_left():
+    gpu = module_of("gpu")
+    left = {"all used": 600.0, "none used": 600.0}
+    for part in gpu.SHARES:
+        assert gpu.allowed(left["all used"], part) == pytest.approx(600 * gpu.SHARES[part] / sum(gpu.SHARES.values()))
+        left["all used"] -= gpu.allowed(left["all used"], part)
+    assert left["all used"] == pytest.approx(0, abs=1e-9) and gpu.allowed(left["none used"], part) == 600
+    assert gpu.allowed(-3.0, part) == 0 and list(gpu.SECTIONS) == list(gpu.SHARES)
+
+
+@pytest.mark.parametrize("end, code", [("was cut after 6 s", "time.sleep(60)"), ("ended with 3", "sys.exit(3)"), ("", "")])
+def test_a_part_that_is_ended_keeps_its_whole_rows(end, code, tmp_path):
+    gpu, out = module_of("gpu"), tmp_path / "rows.jsonl"
+    out.write_text('{"of": "another run"}\n')
+    write = f'import sys, time; open({str(out)!r}, \'w\').write(\'{{"ms": 1}}\\n{{"ms": 2}}\\n{{"m\'); {code}'
+    found = gpu.run_part([sys.executable, "-c", write], out, 6.0 if "sleep" in code else 60.0)
+    assert found["end"] == end and found["rows"] == [{"ms": 1}, {"ms": 2}] and found["seconds"] < 30
+    assert gpu.run_part([sys.executable, "-c", "pass"], out, 30.0)["rows"] == []
+
+
+def test_the_table_of_a_gpu_shows_each_part_and_which_were_cut():
+    gpu = module_of("gpu")
+    figures = {"steps": 1000, "loss": 0.1}
+    rows = {
+        "tests": [{"last": "9 passed, 1 failed", "failed": ["test_devices.py::test_x"]}],
+        "training": [{"place": "device", "figures": figures}, {"difference": 2e-3}],
+        "times": [{"what": "step", "cpu": 30.0, "device": 4.0}],
+        "formats": [
+            {"what": "product of two large matrices", "format": "float32", "TFLOP/s": 50.0},
+            {
+                "what": "digits",
+                "format": "weights",
+                "batch": 64,
+                "ms": 8.0,
+                "rate": 8000,
+                "share": 5.0,
+                "largest": 0.02,
+                "rms": 0.01,
+            },
+            {"what": "step", "format": "autocast", "batch": 1024, "error": "OutOfMemoryError: CUDA"},
+        ],
+        "ways": [{"what": "step", "way": "CUDA graphs", "format": "autocast", "first": 40.0, "ms": 1.5}],
+        "projection": [{"name": "digits", "start": 1.0, "ms": 10.0}],
+    }
+    ended = lambda name: "was cut after 60 s" if name == "projection" else ""
+    parts = {name: {"rows": rows[name], "seconds": 50.0, "end": ended(name), "allowed": 60.0} for name in gpu.SHARES}
+    text = gpu.table({"device": "X", "note": "", "torch": "2", "minutes": 5.0, "parts": parts})
+    for line in (
+        "- failed: `test_devices.py::test_x`",
+        "| steps |  | 1,000 |",
+        "| largest difference of the same samples | 0 | 2.0e-03 |",
+        "| step | 30 | 4 | 7.5 |",
+        "A product of two large matrices, TFLOP/s: float32 50.0.",
+        "| digits | bfloat16 weights | 64 | 8 | 8,000 | 5 % | 0.02 | 0.01 |",
+        "| step | bfloat16 by autocast | 1024 | OutOfMemoryError: CUDA |  |  |  |  |",
+        "| step | CUDA graphs | bfloat16 by autocast | 1.5 | 40 |",
+        "| `digits` | 24,000 | 1 | 10 | 4.02 | 22.3 |",
+    ):
+        assert f"\n{line}\n" in text, line
+    assert text.count("**Not all of this part was measured: it was cut after 60 s.**") == 1
+    nothing = {name: part | {"rows": []} for name, part in parts.items()}
+    assert "No recipe was measured." in gpu.table({"device": "X", "note": "", "torch": "2", "minutes": 5.0, "parts": nothing})
+
+
+@pytest.mark.parametrize("name", ["digits", "text2shape"])
+def test_operations_are_proportional_to_the_batch(name):
+    formats, cpu, peak = module_of("gpu_formats"), torch.device("cpu"), module_of("peak")
+    step = lambda n: peak.step_of(*formats.given(name, formats.pictures(peak.NETWORKS[name](), n, cpu)), torch.float32)
+    one, five = (peak.operations(step(n)) for n in (1, 5))
+    assert five == 5 * one > 0
+    half = formats.speed(10.0, 5, one, {torch.float32: five / 5}, torch.float32)  # a step twice as long as at the peak
+    assert half == {"ms": 10.0, "rate": 500, "share": 50.0}
+
+
+def test_times_are_a_median_after_three_or_within_a_limit_without_the_first(monkeypatch):
+    peak, cpu, now = module_of("peak"), torch.device("cpu"), [0.0]
+    monkeypatch.setattr(peak, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def median(seconds, *limits):
+        left = list(seconds)
+        found = peak.milliseconds(lambda: now.__setitem__(0, now[0] + left.pop(0)), cpu, *limits)
+        return found, len(left)
+
+    assert median([8.0, 2.0, 1.0], 20, 0.5) == (2000, 1)
+    assert median([8.0, 8.0, 8.0, 2.0, 4.0, 1.0, 1.0], 3) == (2000, 1)
+    assert median([8.0, 8.0, 8.0, 3.0, 1.0, 1.0], 20, 27.5) == (2000, 1)
+
+
+def test_an_error_of_a_device_is_one_line():
+    formats = module_of("gpu_formats")
+    assert formats.attempt(lambda: {"ms": 1}) == {"ms": 1}
+    assert formats.attempt(lambda: torch.zeros(2) @ torch.zeros(3))["error"].startswith("RuntimeError: ")
+    assert formats.apart(torch.tensor([0.0, 0.3]), torch.zeros(2)) == {"largest": 0.3, "rms": 0.21}
 
 
 def test_the_benchmarks_readme_shows_what_was_measured():

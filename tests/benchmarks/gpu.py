@@ -1,34 +1,42 @@
-"""The course on a GPU, in one command and at most ten minutes: device tests, a training, times beside the CPU's.
+"""The course on a GPU, in one command and at most ten minutes: device tests, times beside the CPU's, bfloat16, a projection.
 
-    python tests/benchmarks/gpu.py [--device auto] [--seconds 60]
+    python tests/benchmarks/gpu.py [--device auto] [--minutes 9.5] [--seconds 40]
 
-It runs tests/test_devices.py on the device itself, trains the digits for the same `seconds` there and on the CPU, times a
-training step, samples and the guidance explorer's slider on both, and tries `torch.compile` and CUDA graphs, each in float32
-and in bfloat16, with how far the pictures then differ. A training step has its share of the peak, for each batch: that of a
-product of two large matrices of the same number format. `course train --all` is projected: a few steps of as many recipes as
-time permits, the costliest on a CPU first, times the steps in the records; what was not measured is scaled by the gain of what
-was. The table is written to build/gpu.md, and all figures to build/gpu.json. Without a GPU (or with `--device pretend`, see
-tests/pretend.py) everything is small: it then shows that the script works, and its times mean nothing. Median wall-clock times,
-on a machine without other work.
+The parts, in this order:
+
+- tests: tests/test_devices.py on the device itself.
+- training: the digits, for the same `seconds` on the device and on the CPU.
+- times: a training step, samples and the guidance explorer's slider, on both.
+- formats: float32 and bfloat16, three batches, the share of the device's peak (gpu_formats.py).
+- projection: how long `course train --all` would take on the device (gpu_projection.py).
+- ways: `torch.compile` and CUDA graphs, in float32 and in bfloat16 by autocast.
+
+Each part may take its share of the minutes that are left (see SHARES), so that what one does not use is the next ones'. It runs
+in a process of its own, which is ended when its time is over; what it measured until then is kept, and the table says that it
+was cut. `--part NAME` runs one part alone, without a limit. The table is written to build/gpu.md, and all figures to
+build/gpu.json. Without a GPU (or with `--device pretend`, see tests/pretend.py) everything is small: it then shows that the
+script works, and its times mean nothing. Median wall-clock times, on a machine without other work.
 """
 
 import argparse
 import json
-import math
 import os
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import gpu_formats
+import gpu_projection
 import torch
-from peak import conditions, milliseconds, peak, step_of
-from rows import BUILD, load
-from torch.utils.flop_counter import FlopCounterMode
+from gpu_formats import SHOWN, attempt
+from peak import conditions, milliseconds, step_of
+from rows import BUILD
 
 from course_lib.denoisers import Network
 from course_lib.files import ROOT, write_atomically
@@ -38,16 +46,20 @@ from course_lib.samplers import sample
 from course_lib.training import pick_device, show_progress
 from course_lib.widgets import sheets
 from course_lib.widgets.guided_models import Controls, ExplorerModel, by_classifier_free, by_student
-from course_lib.zoo import checkpoints, models
-from course_lib.zoo.recipes import RECIPES
+from course_lib.zoo import models
 from course_lib.zoo.recipes.digits import digits_figures, digits_network, train_digits
 from course_lib.zoo.recipes.shapes import text2shape_network
 
 TESTS = Path(__file__).parents[1]
 PRETEND = "pretend"
-LIMIT, PROJECTION = 180, 120
-"""Seconds for the device tests, and for the steps of the projection."""
-BATCHES = (1, 64, 1024)
+SHARES = {"tests": 3.0, "training": 2.4, "times": 1.2, "formats": 1.2, "projection": 1.6, "ways": 2.2}
+"""How the minutes are divided among the parts: a part may take its share of what is left for it and those after it."""
+
+
+def allowed(left: float, part: str) -> float:
+    """The seconds that a part may take, where so many are left for it and those after it."""
+    after = list(SHARES)[list(SHARES).index(part) :]
+    return max(left, 0.0) * SHARES[part] / sum(SHARES[name] for name in after)
 
 
 def pretend():
@@ -62,40 +74,50 @@ def is_gpu(device: torch.device) -> bool:
     return device.type in ("cuda", "mps")
 
 
-def device_tests(device: torch.device) -> dict:
-    """The outcome of tests/test_devices.py on the device: how many passed and failed, and the names of those that failed."""
+def device_tests(device: torch.device, limit: float) -> dict:
+    """The outcome of tests/test_devices.py on the device: its last line, the names of tests that failed, and its seconds."""
     environment = os.environ | {"COURSE_TEST_DEVICE": "" if device.type == PRETEND else device.type}
     few = [] if is_gpu(device) else ["-k", "samplers or losses or players"]
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-o",
-        "addopts=",
-        "-m",
-        "not thorough",
-        str(TESTS / "test_devices.py"),
-        *few,
-    ]
+    options = ["-q", "-o", "addopts=", "-m", "not thorough", str(TESTS / "test_devices.py"), *few]
+    begun, end = time.perf_counter(), ""
+    try:
+        command = [sys.executable, "-m", "pytest", *options]
+        out = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=limit).stdout
+    except subprocess.TimeoutExpired as stopped:
+        out, end = (stopped.stdout or b"").decode(), f"was cut after {limit:.0f} s"
+    dots = "".join(re.findall(r"^([.FEsxX]+)(?: +\[ *\d+%\])?$", out, re.MULTILINE))
+    so_far = f"{dots.count('.')} passed, {dots.count('F') + dots.count('E')} failed, then it was cut"
+    last = so_far if end else (out.strip().splitlines() or ["no output"])[-1].strip("= ")
+    failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", out, re.MULTILINE)
+    return {"rows": [{"last": last, "failed": failed}], "seconds": round(time.perf_counter() - begun, 1), "end": end}
+
+
+def run_part(command: list[str], out: Path, limit: float) -> dict:
+    """What a command wrote to `out`, a row in JSON a line, before it ended or was ended after `limit` seconds."""
+    out.unlink(missing_ok=True)
     begun = time.perf_counter()
     try:
-        out = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LIMIT).stdout
-    except subprocess.TimeoutExpired as stopped:
-        out = f"{(stopped.stdout or b'').decode()}\nstopped after {LIMIT} s"
-    counts = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|error)", out)}
-    failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", out, re.MULTILINE)
-    return {**counts, "names": failed, "last": out.strip().splitlines()[-1], "seconds": round(time.perf_counter() - begun, 1)}
+        code = subprocess.run(command, cwd=ROOT, timeout=limit).returncode
+        end = "" if code == 0 else f"ended with {code}"
+    except subprocess.TimeoutExpired:
+        end = f"was cut after {limit:.0f} s"
+    text = out.read_text(encoding="utf-8") if out.is_file() else ""
+    lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]  # the last may be half written
+    return {"rows": [json.loads(line) for line in lines], "seconds": round(time.perf_counter() - begun, 1), "end": end}
 
 
-def training(device: torch.device, seconds: float, n: int) -> dict:
-    """Steps, loss and figures of the digits' recipe after so many seconds on the device, with the figures of n samples."""
-    network = digits_network(seed=0)
-    network.net.to(device)
-    end = show_progress(train_digits(network, seconds=seconds), f"digits on {device.type}")
-    figures = digits_figures(network, n=n)
+def training(device: torch.device, small: bool, seconds: float) -> Iterator[dict]:
+    """Steps, loss and figures of the digits' recipe after so many seconds, and how far samples of both places lie apart."""
     keys = ("class accuracy, guided (w = 2)", "Frechet distance, plain (w = 1)")
-    return {"steps": end.step, "loss": round(end.loss, 4)} | {key: round(float(figures[key]), 3) for key in keys}
+    for place, where in (("device", device), ("cpu", torch.device("cpu"))):
+        network = digits_network(seed=0)
+        network.net.to(where)
+        end = show_progress(train_digits(network, seconds=seconds), f"digits on {where.type}")
+        figures = digits_figures(network, n=40 if small else 500)
+        row = {"steps": end.step, "loss": round(end.loss, 4)} | {key: round(float(figures[key]), 3) for key in keys}
+        yield {"place": place, "figures": row}
+        if place == "device":
+            yield {"difference": difference(device)}
 
 
 def to_time(device: torch.device, small: bool) -> Iterator[tuple[str, Callable]]:
@@ -119,14 +141,15 @@ def to_time(device: torch.device, small: bool) -> Iterator[tuple[str, Callable]]
     yield f"slider, picture in {state.steps} steps", lambda: explorer.render(state)
 
 
-def compared(device: torch.device, small: bool, repeats: int) -> list[dict]:
+def compared(device: torch.device, small: bool) -> Iterator[dict]:
     """Milliseconds of each thing to time on the CPU and on the device."""
-    rows = []
-    for (what, here), (_, there) in zip(to_time(torch.device("cpu"), small), to_time(device, small), strict=True):
-        found = {"cpu": milliseconds(here, torch.device("cpu"), repeats), "device": milliseconds(there, device, repeats)}
-        rows.append({"what": what, **{place: float(f"{ms:.3g}") for place, ms in found.items()}})
-        print(rows[-1], flush=True)
-    return rows
+    cpu, (repeats, limit) = torch.device("cpu"), (1, 1.0) if small else (20, 2.0)
+    for (what, here), (_, there) in zip(to_time(cpu, small), to_time(device, small), strict=True):
+        found = {
+            place: milliseconds(run, where, repeats, limit)
+            for place, run, where in (("cpu", here, cpu), ("device", there, device))
+        }
+        yield {"what": what, **{place: float(f"{ms:.3g}") for place, ms in found.items()}}
 
 
 def difference(device: torch.device) -> float:
@@ -138,46 +161,31 @@ def difference(device: torch.device) -> float:
     return float((made[0] - made[1]).abs().max())
 
 
-def ways(device: torch.device) -> dict[str, tuple[torch.dtype, Callable]]:
-    """How a network can be run, a number format and a change: as it is, compiled and, on CUDA, in CUDA graphs."""
-    as_it_is = lambda net: net
+def ways(device: torch.device) -> dict[str, Callable]:
+    """How a network can be run: as it is, compiled and, on CUDA, in CUDA graphs."""
     if not is_gpu(device):
-        eager = lambda net: torch.compile(net, backend="eager")
-        return {"as it is": (torch.float32, as_it_is), "compiled (backend eager)": (torch.float32, eager)}
-    changes: dict[str, Callable] = {"as it is": as_it_is, "compiled": torch.compile}
+        return {"as it is": lambda net: net, "compiled (backend eager)": lambda net: torch.compile(net, backend="eager")}
+    found = {"as it is": lambda net: net, "compiled": torch.compile}
     if device.type == "cuda":
-        changes["CUDA graphs"] = lambda net: torch.compile(net, mode="reduce-overhead")
-    both = {"": torch.float32, ", bfloat16": torch.bfloat16}
-    return {f"{way}{name}": (dtype, change) for name, dtype in both.items() for way, change in changes.items()}
+        found["CUDA graphs"] = lambda net: torch.compile(net, mode="reduce-overhead")
+    return found
 
 
-def computing_in(dtype: torch.dtype, device: torch.device) -> AbstractContextManager:
-    return nullcontext() if dtype is torch.float32 else torch.autocast(device.type, dtype)
+def compiled(device: torch.device, small: bool) -> Iterator[dict]:
+    """Milliseconds of a training step and of a sampling, and seconds of the first, for each way and format; or the error."""
+    n, steps, repeats, limit = (4, 3, 1, 1.0) if small else (64, 25, 20, 2.0)
+    for way, change in ways(device).items():
+        for name, dtype in (("float32", torch.float32), ("autocast", torch.bfloat16)):
+            for what, make in (("training step", step_in), (f"sampling in {steps} steps", partial(sampling_in, steps=steps))):
 
+                def timed(make=make, change=change, dtype=dtype) -> dict:
+                    run, begun = make(change, device, n, dtype), time.perf_counter()
+                    run()
+                    first = time.perf_counter() - begun
+                    return {"first": round(first, 1), "ms": float(f"{milliseconds(run, device, repeats, limit):.3g}")}
 
-def compiled(device: torch.device, small: bool, repeats: int) -> list[dict]:
-    """Milliseconds of a training step and of a sampling, for each way, and how far its pictures are from those of the first.
-
-    Where a way fails, the error in one line stands in the place of its figures.
-    """
-    rows, n, first = [], 4 if small else 64, None
-    for way, (dtype, change) in ways(device).items():
-        row = {"what": way}
-        for what, run in (("training step", step_in), ("sampling in 25 steps", sampling_in)):
-            try:
-                begun, runs = time.perf_counter(), run(change, device, n, dtype)
-                row[what] = float(f"{milliseconds(runs, device, repeats):.3g}")
-                row[f"{what}, first"] = round(time.perf_counter() - begun, 1)
-                if run is sampling_in:
-                    made = runs().float().cpu()
-                    first = made if first is None else first
-                    row["difference"] = float((made - first).abs().max())
-            except Exception as error:  # a compiler may be missing, or not know the device
-                row[what] = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:80]}"
-            torch._dynamo.reset()
-        rows.append(row)
-        print(row, flush=True)
-    return rows
+                yield {"what": what, "way": way, "format": name} | attempt(timed)
+                torch._dynamo.reset()
 
 
 def changed(network: Network, change: Callable, device: torch.device) -> Network:
@@ -191,137 +199,122 @@ def step_in(change: Callable, device: torch.device, n: int, dtype: torch.dtype) 
     return step_of(network, conditions("digits", n), x, dtype)
 
 
-def sampling_in(change: Callable, device: torch.device, n: int, dtype: torch.dtype) -> Callable:
-    network = changed(models.load("digits", device=device), change, device)
-    guided, noise = classifier_free(network, torch.arange(n) % 10, 2.0), network.draw_noise(n, seeded(0))
+def sampling_in(change: Callable, device: torch.device, n: int, dtype: torch.dtype, steps: int) -> Callable:
+    network = changed(digits_network(), change, device)
+    network.net.eval().requires_grad_(False)
+    draw = gpu_formats.drawn(network, n, steps)
 
-    def run() -> torch.Tensor:
-        with computing_in(dtype, device):
-            return sample(guided, noise, 25)
+    def run() -> None:
+        with gpu_formats.in_format("float32" if dtype is torch.float32 else "autocast", device):
+            draw()
 
     return run
 
 
-def shares(device: torch.device, small: bool, repeats: int) -> list[dict]:
-    """Milliseconds of a training step of the digits' network and its share of the peak, for each batch and number format."""
-    rows = []
-    for dtype in (torch.float32, torch.bfloat16) if is_gpu(device) else (torch.float32,):
-        most = peak(device, dtype, repeats)
-        for n in (1, 4) if small else BATCHES:
-            network, x = digits_network(), torch.randn(n, 1, 16, 16, generator=seeded(0))
-            with FlopCounterMode(display=False) as counter:
-                step_of(network, conditions("digits", n), x, torch.float32)()
-            network.net.to(device)
-            spent = milliseconds(step_of(network, conditions("digits", n), x.to(device), dtype), device, repeats)
-            share = counter.get_total_flops() / spent / most
-            rows.append({"format": str(dtype)[6:], "batch": n, "ms": float(f"{spent:.3g}"), "of the peak": round(share, 4)})
-            print(rows[-1], flush=True)
-    return rows
+def projection(device: torch.device, small: bool) -> Iterator[dict]:
+    """The rows of gpu_projection.py. A jvp ends the process on the pretended device."""
+    return gpu_projection.measured(device, small, ("flow_meanflow",) if device.type == PRETEND else ())
 
 
-def steps_of_recipes(device: torch.device, limit: float, steps: int) -> dict[str, float]:
-    """Milliseconds of a training step of recipes, the costliest on a CPU first, until `limit` seconds are over."""
-    found, begun, cost = {}, time.perf_counter(), cpu_minutes()
-    for name in sorted(cost, key=lambda name: -cost[name]):
-        if time.perf_counter() - begun > limit:
-            break
-        recipe = RECIPES[name]
-        model = recipe.build(0)
-        models._net(model).to(device)
-        training = models._in(checkpoints.FOLDER, recipe.train)(model, seed=0)
-        found[name] = float(f"{milliseconds(lambda training=training: next(training), device, steps):.3g}")
-        print(f"{name}: {found[name]} ms a step", flush=True)
-    return found
+def work(part: str, device: torch.device, seconds: float) -> None:
+    """Measures one part here, and adds each row to its file at once."""
+    parts = {"times": compared, "formats": gpu_formats.measured, "ways": compiled, "projection": projection}
+    rows = partial(training, seconds=seconds) if part == "training" else parts[part]
+    file_of(part).parent.mkdir(exist_ok=True)
+    with file_of(part).open("w", encoding="utf-8") as out, pretended(device):
+        for row in rows(device, not is_gpu(device)):
+            out.write(json.dumps(row) + "\n")
+            out.flush()
+            print(row, flush=True)
 
 
-def cpu_minutes() -> dict[str, float]:
-    """Minutes of one core of each shipped model's training.
-
-    The steps of its record times the fastest round (recipe_costs.py); of a newer model the record's processor seconds.
-    """
-    rounds, minutes = load("recipe_costs")["milliseconds"], {}
-    for name in RECIPES:
-        if name in rounds:
-            minutes[name] = recorded_steps(name) * min(rounds[name]) / 60_000
-        else:
-            minutes[name] = checkpoints.read(checkpoints.shipped(name))[1]["processor_seconds"] / 60
-    return minutes
+def pretended(device: torch.device):
+    return pretend().rules("cuda") if device.type == PRETEND else nullcontext()
 
 
-def recorded_steps(name: str) -> int:
-    return checkpoints.read(checkpoints.shipped(name))[1]["steps"]
-
-
-def projected(spent: dict[str, float], cpu: dict[str, float], steps: Callable[[str], int] = recorded_steps) -> dict:
-    """Minutes of `course train --all` on the device, from milliseconds a step of some models and the CPU's minutes of all.
-
-    A model that was not measured takes its CPU's minutes, divided by the gain of those that were, all together.
-    """
-    measured = {name: steps(name) * ms / 60_000 for name, ms in spent.items()}
-    gain = sum(cpu[name] for name in measured) / sum(measured.values())
-    scaled = sum(minutes for name, minutes in cpu.items() if name not in measured) / gain
-    return {
-        "models measured": len(measured),
-        "models": len(cpu),
-        "minutes measured": round(sum(measured.values()), 2),
-        "minutes scaled": round(scaled, 2),
-        "minutes of one CPU core": round(sum(cpu.values()), 1),
-    }
+def file_of(part: str) -> Path:
+    return BUILD / f"gpu_{part}.jsonl"
 
 
 def table(found: dict) -> str:
-    """All figures in Markdown."""
-    tests, trained = found["tests"], found["training"]
-    lines = [f"# The course on {found['device']}", "", found["note"], "", f"Device tests: {tests['last'].strip('= ')}."]
-    lines += [f"- failed: `{name}`" for name in tests["names"]]
-    lines += ["", f"| digits, {found['seconds']:g} s | cpu | device |", "|---|---|---|"]
-    lines += [f"| {key} | {trained['cpu'][key]:,} | {trained['device'][key]:,} |" for key in trained["cpu"]]
-    lines += [f"| largest difference of the same samples | 0 | {found['difference']:.1e} |"]
-    lines += ["", "| ms | cpu | device | times as fast |", "|---|---|---|---|"]
-    lines += [f"| {r['what']} | {r['cpu']:g} | {r['device']:g} | {r['cpu'] / r['device']:.2g} |" for r in found["times"]]
-    lines += ["", "| ms on the device | training step | sampling in 25 steps | largest difference |", "|---|---|---|---|"]
-    lines += [
-        f"| {row['what']} | {row['training step']} | {row['sampling in 25 steps']} | {row.get('difference', math.nan):.1e} |"
-        for row in found["ways"]
-    ]
-    lines += ["", "| training step | batch | ms | of the peak |", "|---|---|---|---|"]
-    lines += [f"| {r['format']} | {r['batch']:,} | {r['ms']:g} | {r['of the peak']:.1%} |" for r in found["shares"]]
-    its = found["projection"]
-    lines += [
-        "",
-        "| `course train --all`, projected | |",
-        "|---|---|",
-        *(f"| {key} | {value:g} |" for key, value in its.items()),
-    ]
-    return "\n".join([*lines, "", f"{found['minutes']:.1f} minutes in all, torch {torch.__version__}."]) + "\n"
+    """All figures in Markdown; of each part what it measured before it ended or was cut."""
+    lines = [f"# The course on {found['device']}"] + (["", found["note"]] if found["note"] else [])
+    for name, part in found["parts"].items():
+        lines += ["", f"## {name.capitalize()}", "", *SECTIONS[name](part["rows"])]
+        if part["end"]:
+            lines += ["", f"**Not all of this part was measured: it {part['end']}.**"]
+    spent = ", ".join(f"{name} {part['seconds']:.0f} of {part['allowed']:.0f}" for name, part in found["parts"].items())
+    lines += ["", f"Seconds used and allowed: {spent}. {found['minutes']:.1f} minutes in all, torch {found['torch']}."]
+    return "\n".join(lines) + "\n"
 
 
-def measure(device: torch.device, seconds: float) -> dict:
-    """Everything, in at most ten minutes on a GPU."""
-    begun, cpu, gpu = time.perf_counter(), torch.device("cpu"), is_gpu(device)
-    small, repeats, n = not gpu, 20 if gpu else 1, 500 if gpu else 40
+def of_tests(rows: list[dict]) -> list[str]:
+    return [f"Device tests: {row['last']}." for row in rows] + [f"- failed: `{name}`" for row in rows for name in row["failed"]]
+
+
+def of_training(rows: list[dict]) -> list[str]:
+    figures = {row["place"]: row["figures"] for row in rows if "place" in row}
+    lines = ["| digits | cpu | device |", "|---|---|---|"]
+    for key in next(iter(figures.values()), {}):
+        cells = (f"{figures[place][key]:,}" if place in figures else "" for place in ("cpu", "device"))
+        lines.append(f"| {key} | {' | '.join(cells)} |")
+    return lines + [
+        f"| largest difference of the same samples | 0 | {r['difference']:.1e} |" for r in rows if "difference" in r
+    ]
+
+
+def of_times(rows: list[dict]) -> list[str]:
+    lines = ["| ms | cpu | device | times as fast |", "|---|---|---|---|"]
+    return lines + [f"| {r['what']} | {r['cpu']:g} | {r['device']:g} | {r['cpu'] / r['device']:.2g} |" for r in rows]
+
+
+def of_ways(rows: list[dict]) -> list[str]:
+    lines = ["| digits on the device | way | format | ms | first, s |", "|---|---|---|---|---|"]
+    for r in rows:
+        end = f"{r['ms']:g} | {r['first']:g}" if "ms" in r else f"{r['error']} | "
+        lines.append(f"| {r['what']} | {r['way']} | {SHOWN.get(r['format'], r['format'])} | {end} |")
+    return lines
+
+
+SECTIONS: dict[str, Callable[[list[dict]], list[str]]] = {
+    "tests": of_tests,
+    "training": of_training,
+    "times": of_times,
+    "formats": gpu_formats.table,
+    "projection": lambda rows: gpu_projection.table(rows, gpu_projection.shipped()),
+    "ways": of_ways,
+}
+"""The lines of each part's rows in the table."""
+
+
+def measure(device: torch.device, named: str, minutes: float, seconds: float) -> dict:
+    """All parts, in at most so many minutes, with a few seconds for what is between them."""
+    begun = time.perf_counter()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    note = "" if gpu else f"No GPU: this ran on {name}, and everything was small. It shows that the script works, no more."
-    found = {"device": name, "note": note, "seconds": seconds, "tests": device_tests(device)}
-    print(found["tests"]["last"], flush=True)
-    with pretend().rules("cuda") if device.type == PRETEND else nullcontext():
-        found["training"] = {place: training(where, seconds, n) for place, where in (("cpu", cpu), ("device", device))}
-        found["difference"] = difference(device)
-        found["times"] = compared(device, small, repeats)
-        found["ways"] = compiled(device, small, repeats)
-        found["shares"] = shares(device, small, repeats)
-        limit, steps = (PROJECTION, 10) if gpu else (2, 1)
-        found["projection"] = projected(steps_of_recipes(device, limit, steps), cpu_minutes())
+    small = f"No GPU: this ran on {name}, and everything was small. It shows that the script works, no more."
+    found = {"device": name, "note": "" if is_gpu(device) else small, "torch": torch.__version__, "parts": {}}
+    for part in SHARES:
+        limit = allowed(60 * minutes - (time.perf_counter() - begun), part)
+        command = [sys.executable, __file__, "--part", part, "--device", named, "--seconds", f"{seconds:g}"]
+        done = device_tests(device, limit) if part == "tests" else run_part(command, file_of(part), limit)
+        found["parts"][part] = done | {"allowed": round(limit, 1)}
+        print(f"{part}: {done['seconds']:.0f} s of {limit:.0f} s {done['end']}", flush=True)
     return found | {"minutes": round((time.perf_counter() - begun) / 60, 2)}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="auto", help="auto, cuda, mps, cpu, or pretend for the device of tests/pretend.py")
-    parser.add_argument("--seconds", type=float, help="of each training of digits; by default 60, without a GPU 2")
+    parser.add_argument("--minutes", type=float, help="of everything; by default 9.5, without a GPU 4")
+    parser.add_argument("--seconds", type=float, help="of each training of digits; by default 40, without a GPU 2")
+    parser.add_argument("--part", choices=list(SHARES)[1:], help="measure this part alone, without a limit")
     args = parser.parse_args()
     device = pretend().DEVICE if args.device == PRETEND else pick_device(args.device)
-    found = measure(device, args.seconds or (60 if is_gpu(device) else 2))
+    seconds = args.seconds or (40 if is_gpu(device) else 2)
+    if args.part:
+        work(args.part, device, seconds)
+        return
+    found = measure(device, args.device, args.minutes or (9.5 if is_gpu(device) else 4), seconds)
     text = table(found)
     write_atomically(BUILD / "gpu.json", json.dumps(found, indent=1) + "\n")
     write_atomically(BUILD / "gpu.md", text)

@@ -10,6 +10,7 @@ Median wall-clock times, on all threads, on a machine without other work.
 """
 
 import argparse
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -40,17 +41,27 @@ def conditions(name: str, n: int) -> Tensor:
     return captions.tokens(captions.tell(scenes.sample(n, rng), rng)[0])
 
 
-def milliseconds(run: Callable, device: torch.device, repeats: int) -> float:
-    """The median of `repeats`, after three that do not count."""
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    spent = []
-    for _ in range(3 + repeats):
+def milliseconds(run: Callable, device: torch.device, repeats: int, limit: float = math.inf) -> float:
+    """The median of `repeats`, after three that do not count. After `limit` seconds it is of fewer, or that of the last.
+
+    The first call, which loads kernels, is never the one.
+    """
+    wait = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(device.type, lambda: None)
+    spent, started = [], time.perf_counter()
+    while len(spent) < 3 + repeats and (len(spent) < 2 or time.perf_counter() - started < limit):
         wait()
         begun = time.perf_counter()
         run()
         wait()
         spent.append(1000 * (time.perf_counter() - begun))
-    return statistics.median(spent[3:])
+    return statistics.median(spent[3:] or spent[-1:])
+
+
+def operations(run: Callable) -> int:
+    """Operations of a call, by torch's FlopCounterMode: a multiplication and an addition are two."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
 
 
 def peak(device: torch.device, dtype: torch.dtype, repeats: int) -> float:
@@ -86,20 +97,18 @@ def row(name: str, way: str, spent: dict[int, float], shares: dict[int, float]) 
 
 def rows(name: str, device: torch.device, batches: list[int], repeats: int, ways: dict, peaks: dict) -> list[str]:
     """A row of the table for each way, with a figure for each batch."""
-    lines, operations = [], {}
+    lines, counted = [], {}
     for way, (dtype, changed) in ways.items():
         spent, shares = {}, {}
         for n in batches:
             network = NETWORKS[name]()
             network.net.to(device)
             x = torch.randn(n, *network.net.shape, device=device).contiguous(memory_format=torch.channels_last)
-            if n not in operations:
-                with FlopCounterMode(display=False) as counter:
-                    step_of(network, conditions(name, n), x, torch.float32)()
-                operations[n] = counter.get_total_flops()
+            if n not in counted:
+                counted[n] = operations(step_of(network, conditions(name, n), x, torch.float32))
             step = step_of(replace(network, net=changed(network.net)), conditions(name, n), x, dtype)
             spent[n] = milliseconds(step, device, repeats)
-            shares[n] = 100 * operations[n] / spent[n] / peaks[dtype]
+            shares[n] = 100 * counted[n] / spent[n] / peaks[dtype]
         lines.append(row(name, way, spent, shares))
         print(lines[-1], flush=True)
     return lines
