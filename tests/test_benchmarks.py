@@ -155,7 +155,9 @@ def test_a_fitted_solver_makes_as_many_evaluations_as_it_says():
     sampling.known_start(2.0)
     for evaluations in (2, 3):
         calls.clear()
-        sampling.drawn(found, network, sampling.FITTED, evaluations, 2.0, label, network.draw_noise(3, sampling.seeded(0)))
+        sampling.drawn(
+            found, network, sampling.FITTED, evaluations, 2.0, label, network.draw_noise(3, sampling.seeded(0)), None
+        )
         assert calls == [6] * evaluations
     hook.remove()
     for name, fit in found["fitted"].items():
