@@ -427,7 +427,7 @@ plots.show(
 # slider shows the *predicted* picture at each step. All begin with the same noise. They differ in place and coarseness at the
 # first step already. Edges come later.
 #
-# <!-- Ask: At which step do the rows part? What differs first: place, coarseness or edges? -->
+# <!-- Ask: At which step do the panels part? What differs first: place, coarseness or edges? -->
 
 # %%
 shown = ("32, 0, 0", "8, 0, 0", "32, 8, 8")
