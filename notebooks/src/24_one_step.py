@@ -778,8 +778,8 @@ for kind in ("", *NAMES):
         options = {"rng": seeded(3)} if kind == "consistency" else {}
         atlas[title].append(sample(network, noise, n, sampler, **options))
 curves = {
-    f"{kind}: map error": [runs_of[kind][0][str(n)]["map"] for n in (1, 2, 4)]
-    for kind in ("consistency", "meanflow", "teacher, Euler")
+    f"{titles.get(k, k)}: map error": [runs_of[k][0][str(n)]["map"] for n in (1, 2, 4)]
+    for k in ("consistency", "meanflow", "teacher, Euler")
 }
 dial("evaluations", (1, 2, 4), atlas, curves)
 

@@ -309,11 +309,12 @@ WS = [1, 1.5, 2, 3]
 drawn = lambda low, high: [draw(main, null, noise, w, low, high).clamp(-1, 1) for w in WS]
 
 
-def curves(figure, factor=1):
-    """The mean over the noises at each of WS, times the factor, for each arm."""
+def curves(figure, factor=1, unit=""):
+    """The mean over the noises at each of WS, times the factor, in this unit, by arm."""
     found = {arm: dict(zip(*reversed(mean_of(arm, figure)))) for arm in PANELS}
     return {
-        f"{figure}, {arm}": [factor * float(at[w]) for w in WS] for arm, at in found.items()
+        f"{figure}{unit}, {arm}": [factor * float(at[w]) for w in WS]
+        for arm, at in found.items()
     }
 
 
@@ -322,7 +323,7 @@ PANELS = {
     "interval": drawn(LOW, HIGH),
     "autoguidance": list(map(stored, WS)),
 }
-charts = [Chart(curves("distance"), 0, 0.3), Chart(curves("accuracy", 100), 97, 100)]
+charts = [Chart(curves("distance"), 0, 0.3), Chart(curves("accuracy", 100, " in %"), 97, 100)]
 dial("w", WS, PANELS, charts)
 
 # %% [markdown]
