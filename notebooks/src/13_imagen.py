@@ -26,7 +26,7 @@ course_map("13")
 # 2. A base model generates a small picture, guided by the caption through cross-attention (lesson 09).
 # 3. Upsamplers with conditioning augmentation (lesson 06) enlarge it. Imagen's two upsamplers are given the caption, too.
 #
-# Ours, in miniature: a base of 16 × 16 pixels, and one upsampler to 32 × 32, which is given no caption.
+# Ours: a base of 16 × 16 pixels, and an upsampler to 32 × 32 that is given no caption.
 
 # %%
 import textwrap
@@ -35,7 +35,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from course_lib import plots
-from course_lib.datasets import captions, scenes
+from course_lib.datasets import captions, scenes, shapes
 from course_lib.guidance import DynamicThreshold, StaticThreshold, classifier_free
 from course_lib.methods.cascades import enlarged
 from course_lib.nets.language import MASK, LanguageModel, masked_loss
@@ -84,7 +84,7 @@ check.solution("hidden_words")
 
 # %% [markdown]
 # Your function now trains a small language model: 150 batches of 64 captions of two objects. Beside its loss stands that of a
-# model that is given how often each word occurs, and none of the other words.
+# model that predicts each word by its frequency alone.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -118,7 +118,7 @@ print(
 )
 
 # %% [markdown]
-# The course ships one that was trained for 1,500 steps of 128 captions. What does it predict for a hidden word?
+# The course ships one trained for 1,500 steps of 128 captions. What does it predict for a hidden word?
 
 # %%
 language = models.load("language")
@@ -142,7 +142,7 @@ plots.show(
 )
 
 # %% [markdown]
-# "A blue circle" and "green stars" are in no caption of any training, and get little probability, in the last bars.
+# "A blue circle" and "green stars" are in no training caption. They get little probability (last bars).
 #
 # T5 is trained by span corruption (lesson 09): spans of 3 tokens on average, 15 % in all, are replaced by one mask token each,
 # and a decoder writes them from the encoder's vectors (Raffel et al. 2020). Imagen uses the encoder alone.
@@ -202,7 +202,7 @@ claim(
 # The contrastive encoder cannot be told apart from an untrained one. A second probe asks whether the noun's object is the left
 # or upper one: 59 % masked, 56 % contrastive, 57 % untrained, with chance one half, and no difference is shown. From the
 # paraphraser's vectors the colour is read no more often than from random weights. It may stay in the vector of the colour word,
-# where this probe does not look. So a probe of nouns does not say what a base can do with all the vectors of a caption.
+# which this probe is not given. So a probe of nouns does not say what a base can do with all vectors of a caption.
 #
 # ## 2. Which training gives the better frozen encoder?
 #
@@ -277,22 +277,21 @@ claim(
 )
 
 # %% [markdown]
-# The masked encoder is ahead of the contrastive one. How well the latter retrieves after 1,000 batches was not measured. And
-# its loss reads no noun's vector, while the base attends to all of them. So this may say more about a short contrastive
-# training, about which vectors a loss reads, or about captions that never occur, than about text. 66 %, which needs no binding,
-# lies within the masked encoder's bar. The masked encoder cannot be told apart from random weights, so this does not show that
-# training an encoder beforehand helps. Nor is it an argument against training the two together: the base that does so is at 50
-# % after 250 batches, but in lesson 09 smaller networks, of 32 × 32 and trained with their encoder for 1,000 batches of 32, put
-# colours at their places in {{text-order-of-words.ordered}} % of the pictures with both colours, on plain captions (drawn
-# pictures: another measure).
+# How well the contrastive encoder retrieves after 1,000 batches was not measured. And its loss reads no noun's vector, while
+# the base attends to all of them. So this may say more about a short contrastive training, about which vectors a loss reads, or
+# about captions that never occur, than about text. 66 %, which needs no binding, lies within the masked encoder's bar. The
+# masked encoder cannot be told apart from random weights, so this does not show that training an encoder beforehand helps. Nor
+# is it an argument against training both together. The base that does so is at 50 % after 250 batches. But lesson 09 trains
+# smaller networks with their encoder for 1,000 batches of 32, on plain captions. Of their pictures with both colours,
+# {{text-order-of-words.ordered}} % have them at their places (another measure).
 #
 # The paper's other finding, that a larger encoder helps more than a larger U-Net (section 4.4, figure 4), was not tested.
 #
 # ## 3. How can guidance be strong?
 #
 # Guidance extrapolates: $\hat x_0 = \hat x_0^\text{uncond} + w\,(\hat x_0^\text{cond} - \hat x_0^\text{uncond})$. At $w = 10$
-# nothing keeps $\hat x_0$ in $[-1, 1]$, where all pictures lie. The next step starts from it. So the network is given inputs
-# that it was never trained on. Saharia et al. (section 2.3) apply a threshold to $\hat x_0$ at *every* step:
+# nothing keeps $\hat x_0$ in $[-1, 1]$, where all pictures lie. The next step starts from it, an input that the network was
+# never trained on. Saharia et al. (section 2.3) apply a threshold to $\hat x_0$ at *every* step:
 #
 # - **Static thresholding** clips to $[-1, 1]$. They find it essential at large $w$, but colours saturate: 1.2 and 5 both
 #   become 1.
@@ -520,11 +519,11 @@ claim(
 # own, so one may pass by chance. Saharia et al. find it essential. Here the cut at black harms: clipped to $[-3, 1]$ ("static,
 # black at 0") more are right than clipped to $[-1, 1]$, and no difference from no threshold is shown.
 #
-# With black at 0 the dynamic threshold is ahead of the static one, as in the paper; upsampled, barely. "Static, black at 0"
-# clips $\hat x_0$ to $[-3, 1]$. But the dynamic one is also ahead of clipping to the range of the data. Divided towards black
-# with the old $s$, it cannot be told apart from that with black at 0. Divided towards 0 with the new $s$, none are right at 16
-# × 16, and upsampled few, though more than with the old one. So the $s$ is a small part of the cause. Most of it is the
-# direction, or the darker values that go with it: the grey ground speaks for the direction.
+# With black at 0 the dynamic threshold is ahead of the static one, as in the paper; upsampled, barely. It is also ahead of
+# clipping to $[-1, 1]$. Divided towards black with the old $s$, it cannot be told apart from that with black at 0. Divided
+# towards 0 with the new $s$, none are right at 16 × 16, and upsampled few, though more than with the old one. So the $s$ is a
+# small part of the cause. Most of it is the direction, or the darker values that go with it: the grey ground is evidence for
+# the direction.
 #
 # None of this makes $w = 10$ better here: $w = 2$ with static thresholding is ahead at 16 × 16, and upsampled the two cannot be
 # told apart.
@@ -544,7 +543,7 @@ print(cost.agg(["mean", "sem"]).round().to_string(header=False, index_names=Fals
 
 # %% [markdown]
 # With the same parameters the efficient order allows about 2.5 times the steps per second; the extra blocks' cost is within the
-# errors. Saharia et al. report two to three times (section 2.5). How good our pictures are was not compared.
+# errors. Saharia et al. report two to three times (section 2.5), and no loss of quality (B.1). Ours was not compared.
 #
 # ### Does upsampling beat interpolation?
 #
@@ -581,8 +580,8 @@ claim(
 
 # %% [markdown]
 # The distance comes nearer to the noise floor. At $w = 2$ the share that is right stays (part 3, last row). At $w = 10$ its
-# mean rises in every row of part 3 (in that of dynamic, black at -1, within the margin), though no caption is given: what is
-# mended there was not tested.
+# mean rises in every row of part 3 (in "dynamic" and "towards black" within the margin), though no caption is given. What is
+# mended was not tested.
 #
 # ## 5. DrawBench in miniature
 #
@@ -680,10 +679,14 @@ for word in ("two", "three", "four"):
     for system in SYSTEMS:
         four = np.mean([(one.count[PARTS[1]][of] == 4).numpy() for one in seen[system]])
         print(f"  {system:18}{each(counted[system][of]):.0f} %; {100 * four:.0f} %")
+real = shapes.draw(scenes.complete(drawbench.wanted(), seeded(0)), seeded(1))
+right = drawbench.right(models.load("reader").detect(real))
+print(f"real pictures of all 200 captions: {right.sum()} right")
 
 # %% [markdown]
-# The detector reads at most four objects, so "four" means four or more. All wrong pictures of "three" are read as four. So most
-# of the difference lies in 13 captions, and "four" says little: a system that often draws four for "three" has it right, too.
+# In real pictures the detector errs in none. It reads at most four objects, so "four" means four or more. All wrong pictures of
+# "three" are read as four. So most of the difference lies in 13 captions, and "four" says little: a system that often draws
+# four for "three" has it right, too.
 #
 # This compares four shipped systems, not four ideas: each was trained once, by its own recipe, for its own time, and draws with
 # its own guidance and steps (Imagen: $w = 2$, 12 steps in each stage). The scores were known before this claim was written. It
@@ -739,7 +742,7 @@ plots.show(
 # Imagen's encoder is that of T5-XXL, 4.6 billion parameters, frozen. The base, at 64 × 64, has 2 billion parameters, the
 # upsamplers to 256 and to 1,024 have 600 and 400 million. Each trained for 2.5 million steps of 2,048 pictures, from about 860
 # million with text. On COCO, which it was not trained on, Imagen's FID is 7.27. On DrawBench people prefer it to DALL-E 2,
-# GLIDE, latent diffusion and VQ-GAN with CLIP (Saharia et al. 2022, sections 4.1 to 4.3).
+# GLIDE, latent diffusion and VQ-GAN with CLIP (Saharia et al. 2022, sections 4.1 to 4.4).
 
 # %% tags=["nbval-ignore-output"]
 guesses(
@@ -786,7 +789,7 @@ guesses(
 # ## In practice
 #
 # DeepFloyd IF is an open model of Imagen's kind; in diffusers it is `IFPipeline`, and its encoder is `T5EncoderModel` of the
-# library transformers. Here with a small random U-Net, and random vectors in the place of the encoder's:
+# library transformers. Here with a small random U-Net and random vectors:
 #
 # ```python
 # import torch
