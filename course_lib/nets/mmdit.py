@@ -18,7 +18,7 @@ from course_lib.nets.unet import zero
 
 
 def joint_attention(picture: Heads, text: Heads, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The attended values of the places (B, heads, P, d) and of the words (B, heads, L, d), each attending to all of both.
+    """The attended values of the patches (B, heads, P, d) and of the words (B, heads, L, d), each attending to all of both.
 
     Esser et al. 2024, figure 2b: queries, keys and values of the two streams are concatenated for one attention. `mask` (B, L)
     is False for padding.

@@ -322,16 +322,16 @@ claim(
 # ## Reflow: how can the paths be straightened?
 #
 # Liu et al.'s answer is a second training. The sampler turns each noise into one picture. These pairs are a new coupling. The
-# paths that they come from cannot cross, because they solve an ODE; so the lines between the pairs' ends cross less. Train
-# again on them, with the same loss:
+# paths that they come from cannot cross, because they solve an ODE; so the lines between the pairs' ends cross less.
 #
 # > 1. Train on independent pairs.
 # > 2. Draw many noises $\epsilon$; let $\hat x_0(\epsilon)$ be where the sampler takes each, in many steps.
-# > 3. Train on the pairs $(\hat x_0(\epsilon), \epsilon)$. This is one round of **reflow**.
+# > 3. Train again, on the pairs $(\hat x_0(\epsilon), \epsilon)$. This is one round of **reflow**.
 #
-# Each round makes the mean cost of transport no larger (their Theorem 3.5), and the paths straighter over the rounds (Theorem
-# 3.7). What it cannot mend is an error of the first network, because its samples are now the data. On CIFAR-10 reflow improves
-# their samples of up to about 80 steps, and worsens those of more (section 5.2).
+# If each training reaches its optimum, a round makes the mean cost of transport no larger (their Theorem 3.5). Of $K$
+# rounds the straightest deviates from straight paths at constant speed by $O(1/K)$, in the mean square (Theorem 3.7). Reflow
+# cannot mend an error of the first network, because its samples are now the data. On CIFAR-10 it improves their samples of up
+# to about 80 steps, and worsens those of more (section 5.2).
 #
 # Your own loop does it, with another `draw`.
 
@@ -433,9 +433,9 @@ claim(
 # (multimodal diffusion transformer) of Esser et al. (section 4) treats both alike. The latent is cut into patches, here 16 of 2
 # × 2. Each patch is a token, and so is each word of the prompt, or each letter of a word in capitals. The two **streams**,
 # picture and text, have weights of their own: for queries, keys and values, for the MLP, and for the shift, scale and gate by
-# which the time, together with one vector of the whole prompt, modulates each block (in ours that vector does not see the
-# letters: these come in by attention alone). They meet in **joint attention**: queries, keys and values of both are
-# concatenated, so that every token attends to all tokens of both streams.
+# which the time, together with one vector of the whole prompt, modulates each block (in ours that vector lacks the letters:
+# these come in by attention alone). They meet in **joint attention**: queries, keys and values of both are concatenated, so
+# that every token attends to all tokens of both streams.
 #
 # ### Exercise 3: `joint_attention` (difficulty 2, 10 minutes)
 #
@@ -464,8 +464,8 @@ check.solution("joint_attention")
 #
 # Esser et al. have people compare the legible text of several models (figure 7). Ours learned from pictures of shapes, with
 # lesson 09's captions, and from pictures of words: three or four of sixteen capitals in one colour. A prompt spells a word
-# letter by letter. One string of letters in eight was held out of training. So each letter was seen at each place; new is only
-# their order. The four words of the player below are of the training split; held-out ones follow.
+# letter by letter. One string of letters in eight was held out of training. So each letter occurs at each place in training;
+# new is only the combination. The four words of the player below are of the training split; held-out ones follow.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -618,15 +618,15 @@ claim(
 )
 
 # %% [markdown]
-# The whole loss cannot be told apart: other first weights alone (the null model) move it by more. Three trainings would have
-# seen a difference of about 0.011, and do see what a tenth fewer steps make, 0.025 (a control). On words alone the rival's loss
-# is lower (MM-DiT less rival: {{sd3-two-streams.loss_words.difference}}); that was not fixed as what decides.
+# The whole loss cannot be told apart: other first weights alone (the null model) move it by more. A difference of about 0.011
+# would be told apart; a tenth fewer steps make 0.025 (a control). On words alone the rival's loss is lower (MM-DiT less rival:
+# {{sd3-two-streams.loss_words.difference}}); that was not fixed as what decides.
 #
 # Both arms are at the beginning of a training, about twenty seconds. For the MM-DiT, the caption lowers the loss from 1.19 to
 # 1.03. No scene is all right, and its letters are not told apart from chance (real pictures with the captions of others). The
-# shipped network, four times as large and trained for 24 times as many steps, has 0.46. So this compares how fast the loss
-# falls at first, not how well a finished network follows a prompt. The arms differ in depth and steps, too. Esser et al.'s
-# networks are thousands of times larger. So this says nothing against their result.
+# shipped network, four times as large and trained for 24 times as many steps, has 0.46. This compares how fast the loss falls
+# at first, not how well a finished network follows a prompt. The arms differ in depth and steps, too. Esser et al.'s largest
+# network has 20,000 times as many parameters. This says nothing against their result.
 #
 # ## Optional: six systems draw one prompt
 #

@@ -511,7 +511,7 @@ TRIED = {
     ],
     "joint_attention": [
         *WRONG["joint_attention"],
-        ("the picture only to places", places_are_blind),
+        ("the picture only to patches", places_are_blind),
         ("to the words alone", words_alone),
         ("give it ~visible", all_turned),
         ("the scale is missing", unscaled),

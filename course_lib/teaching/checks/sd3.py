@@ -263,7 +263,7 @@ LOUD = torch.where(MASK[:, None, :, None], TEXT, 6.0)
 
 
 def _joint_attention(picture, text, mask):
-    """The attended values of the places and of the words, each attending to all of both. Esser et al. 2024, figure 2b."""
+    """The attended values of the patches and of the words, each attending to all of both. Esser et al. 2024, figure 2b."""
     q, k, v = (torch.cat(both, 2) for both in zip(picture, text))
     P, L = picture[0].shape[2], mask.shape[1]
     visible = torch.cat([mask.new_ones(len(mask), P), mask], 1)[:, None, None]
@@ -297,12 +297,12 @@ joint_attention = Check(
     "joint_attention",
     _joint_attention,
     cases=[
-        Case("the attended values of the picture's places", _attended(PICTURE, TEXT, MASK | True, slice(1))),
+        Case("the attended values of the picture's patches", _attended(PICTURE, TEXT, MASK | True, slice(1))),
         Case("the attended values of the words", _attended(PICTURE, TEXT, MASK | True, slice(1, 2))),
         Case("padding is not attended to", _attended(PICTURE, TEXT, MASK)),
-        Case("large values in the padding change no place", _attended(PICTURE, LOUD, MASK, slice(1))),
+        Case("large values in the padding change no patch", _attended(PICTURE, LOUD, MASK, slice(1))),
         Case("one word only", _attended(PICTURE, TEXT[..., :1, :], MASK[:, :1])),
-        Case("as many words as places", _attended(TEXT, TEXT, MASK | True)),
+        Case("as many words as patches", _attended(TEXT, TEXT, MASK | True)),
         Case("picture, text and mask are left as they were", lambda fn: after(PICTURE, TEXT, MASK)(_of_triples(fn))),
     ],
     mistakes={
@@ -315,7 +315,7 @@ joint_attention = Check(
         "the picture attends to all, the words only to words: in joint attention they attend to the picture, too": {
             "attended = scores": "scores[..., P:, :P] = -torch.inf; attended = scores"
         },
-        "the words attend to all, the picture only to places: in joint attention it attends to the words, too": {
+        "the words attend to all, the picture only to patches: in joint attention it attends to the words, too": {
             "attended = scores": "scores[..., :P, P:] = -torch.inf; attended = scores"
         },
         "all attend to the words alone: keys and values of both streams must be joined": {
@@ -347,7 +347,7 @@ joint_attention = Check(
         "the mask is added to the scores, where it is 1 for words: add -inf for padding": {
             ".masked_fill(~visible, -torch.inf)": " + visible"
         },
-        "the words stand before the places in the joined sequence, and it is parted as if they stood behind": {
+        "the words stand before the patches in the joined sequence, and it is parted as if they stood behind": {
             "zip(picture, text)": "zip(text, picture)",
             "mask.new_ones(len(mask), P), mask": "mask, mask.new_ones(len(mask), P)",
         },
@@ -359,7 +359,7 @@ joint_attention = Check(
         "scores of padding are set to 0 before the softmax, where e^0 = 1 still counts: set them to -inf": {"-torch.inf": "0"},
         "the streams come back the wrong way round: the picture's is first": {"], 2)": "], 2)[::-1]"},
     },
-    hint="Join q, k and v of both along dim 2, the places first; places may always be attended to, words where `mask`; one "
-    "softmax(q k^T / sqrt(d)) v; then part the result after the places.",
+    hint="Join q, k and v of both along dim 2, the patches first; patches may always be attended to, words where `mask`; one "
+    "softmax(q k^T / sqrt(d)) v; then part the result after the patches.",
     shown=(mmdit.joint_attention, mmdit.JointBlock),
 )
