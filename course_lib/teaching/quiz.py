@@ -259,7 +259,7 @@ def _spans(claim: Claim) -> list[tuple[int, int]]:
     taken: list[tuple[int, int]] = []
     once = []
     for text in sorted(parts, key=lambda text: (-len(text), text)):
-        places = [found.span() for found in re.finditer(rf"(?<![\w.,]){re.escape(text)}(?!\w|[.,]\d)", claim.measured)]
+        places = [found.span() for found in re.finditer(rf"(?<![\w.,]){re.escape(text)}(?: %)?(?!\w|[.,]\d)", claim.measured)]
         places = [(a, b) for a, b in places if all(b <= c or d <= a for c, d in taken)]
         taken += places
         once += places if len(places) == 1 else []

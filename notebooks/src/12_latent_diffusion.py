@@ -19,9 +19,9 @@ course_map("12")
 # Our pictures have 32 × 32 × 3 = 3,072 numbers. A caption of a few words says what they show. Most of the numbers describe
 # smooth areas and edges. A diffusion model of pixels predicts all of them again in every step.
 #
-# Rombach et al. (2022) separate the two tasks. First an *autoencoder* is trained: an *encoder* maps a picture to a small
-# map, the *latent* $z$, and a *decoder* maps it back. Then it is frozen, and a diffusion model is trained on latents. Its
-# samples are decoded, once. This is a **latent diffusion model (LDM)**.
+# Rombach et al. (2022) separate compression from generation. First an *autoencoder* is trained: an *encoder* maps a picture to
+# a small map, the *latent* $z$, and a *decoder* maps it back. Then it is frozen, and a diffusion model is trained on latents.
+# Its samples are decoded, once. This is a **latent diffusion model (LDM)**.
 #
 #     picture 32 x 32 x 3  --encode-->  z 8 x 8 x 4  --noise, denoise-->  z  --decode-->  picture
 #
@@ -173,8 +173,8 @@ check.solution("quantize")
 
 # %% [markdown]
 # Two small autoencoders are trained now, $f = 4$, on 250 batches of 12 pictures of one object. One is KL-regularised, the other
-# has your function and a codebook of 64 vectors. To the absolute error we add the squared one: in so few steps the absolute
-# error alone learns little but black.
+# has your function and a codebook of 64 vectors. To the absolute error we add the squared one: with the absolute error alone,
+# pictures stay darker after so few steps.
 
 # %% tags=["nbval-ignore-output"]
 AE_STEPS = 250
@@ -238,8 +238,7 @@ rival = interpolate(avg_pool2d(x, 4), scale_factor=4, mode="bicubic").clamp(-1, 
 print(
     f"PSNR of these eight: KL {psnr(rows['KL'], x):.1f} dB, VQ {psnr(rows['VQ'], x):.1f} dB;"
 )
-print(f"all black {psnr(black, x):.1f} dB, means of 4 × 4 pixels {psnr(rival, x):.1f} dB,")
-print(f"VQ decoded without the replacement {psnr(vq.paint(z).clamp(-1, 1), x):.1f} dB")
+print(f"all black {psnr(black, x):.1f} dB, means of 4 × 4 pixels {psnr(rival, x):.1f} dB")
 print(f"vectors of the codebook in these eight: {len(nearest.unique())} of {len(codebook)}")
 plots.show(
     fig,
@@ -357,11 +356,12 @@ claim(
 )
 
 # %% [markdown]
-# By pixels alone the five trainings differ widely. With the detector's features it reads more than 70 % in all five, and CLIP
-# agrees: the gain is not only that of a judge that is also the loss. The PSNR is higher, too.
+# By pixels alone the five trainings differ widely. With the detector's features, both judges read more than 70 % rightly in all
+# five: the gain is not only that of a judge that is also the loss. The PSNR is higher, too.
 #
-# Is it the detector's training that helps, or one more term? Beside untrained features the detector's are read rightly more
-# often, by both judges (last row). Untrained features beside pixels alone cannot be told apart (row above).
+# Is it the detector's training that helps, or one more term? With the detector's features both judges read more rightly than
+# with untrained ones (last row), though $\gamma$ makes the terms equal at the start only. Untrained features beside pixels
+# alone cannot be told apart (row above).
 #
 # These figures are of one early moment: one training by pixels alone, seen before the others, was read rightly almost always
 # after 1,000 batches. A batch with the term also costs more. Whether a finished autoencoder gains by it is not shown.
@@ -448,7 +448,7 @@ plots.show(
 )
 
 # %% [markdown]
-# By chance one of 20 would be right. 600 batches are few: the shipped model of the next section was trained for 2,600.
+# By chance both are right in one of 20. 600 batches are few: the shipped model of the next section was trained for 2,600.
 #
 # ### With or without a KL term
 #
@@ -610,9 +610,9 @@ claim(
 # %% [markdown]
 # That this beats $w = 0$ says little. The exchanged captions say more: none matches, so it is no bag of words.
 #
-# Lesson 09's model of pixels makes fewer errors with such captions, noises and steps: {{text-guidance.guided.a}} % at
-# $w = 3$. The two differ in more than the latents: in the view that they predict, in batch and in training time (below). So
-# this does not show that latents cost accuracy. Encoding and decoding alone lose next to nothing, as measured above.
+# Lesson 09's model of pixels draws {{text-guidance.guided.a}} % wrong at $w = 3$ in as many steps, of other captions of this
+# kind. The two differ in more than the latents: in the view that they predict, in batch and in training time (below). So this
+# does not show that latents cost accuracy. Encoding and decoding alone lose next to nothing, as measured above.
 
 # %% [markdown]
 # ## What do latents save?
@@ -665,12 +665,11 @@ claim(
 # The small map makes a step cheap, and folded pixels have the same small map. So cost alone is no argument for an autoencoder.
 # Nor is it in sampling: in the last column, $f = 4$ and folded 4 × 4 lie close together. What is drawn after the same time?
 #
-# Ten trainings of each, for the time of 290 steps at $f = 4$. All networks have the same learning rate; it was not tuned for
-# each. Pictures show one object; the network is given its label, one of 20. We draw 120 pictures of each network without
-# guidance. A picture is right if the detector reads its colour and its shape as asked. Latents are those of the shipped
-# autoencoder, whose training is not counted: it is made once, for many models. Its price, printed below, is about 26 times all
-# of the time that is compared here. $f = 1$ and $f = 2$ have three trainings each; the autoencoder of $f = 2$ is trained by the
-# shipped one's recipe.
+# Ten trainings of each (three at $f = 1$ and 2), for the time of 290 steps at $f = 4$. All networks have the same learning
+# rate; it was not tuned for each. Pictures show one object; the network is given its label, one of 20. We draw 120 pictures of
+# each network without guidance. A picture is right if the detector reads its colour and its shape as asked. Latents are those
+# of the shipped autoencoder, whose training is not counted: it is made once, for many models. Its price, printed below, is
+# about 26 times all of the time that is compared here. The autoencoder of $f = 2$ is trained by the shipped one's recipe.
 #
 # Folded 4 × 4, the network outputs 48 numbers at each place from 16 features, too few for all of the noise that $v$ contains.
 # At $f = 4$ it outputs 4. So a fourth arm predicts $x_0$ in folded pixels, as lesson 09's model does. What is compared was
@@ -746,9 +745,9 @@ plots.show(
 )
 
 # %% [markdown]
-# The dotted line is what a guess has. A bar is the margin of one mean: 2.3 standard errors of ten trainings, almost twice as
-# many of three. The verdict is of the paired differences in the table above, not of overlapping bars. Points are moved sideways
-# a little.
+# The dotted line is the share that guesses get right. A bar is the margin of one mean: 2.3 standard errors of ten trainings,
+# almost twice as many of three. The verdict is of the paired differences in the table above, not of overlapping bars. Were all
+# arms equal, about one of the 21 differences would still pass its margin. Points are moved sideways a little.
 
 
 # %%
@@ -780,17 +779,16 @@ claim(
 # The parts of the table differ. A guess would have one shape in four right. After this time the networks in folded pixels are
 # little above that (30 to 35 %), so this compares the first stage of training only. At $f = 4$ the shape is right more often
 # than in each kind of folded pixels, and the colour less often. Beside $f = 1$ more shapes are right, too, but the colours
-# cannot be told apart. Why, is not tested. So at this cost the latents change which errors are made, and no gain over a small
-# map of pixels in the best view tried is shown.
+# cannot be told apart. The reason is not tested. So at this cost the latents change which errors are made, and no gain over a
+# small map of pixels in the best view tried is shown.
 #
-# And which factor? From half of the time to all of it, the share of right objects rises at $f = 1$, 2 and 4 alike. At the end
-# $f = 2$ is above $f = 1$; $f = 4$ and $f = 2$ cannot be told apart by three trainings, and $f = 4$ above $f = 1$ just misses a
-# verdict. What each $f$ reaches in a much longer time was not measured.
+# And which factor? At the end $f = 2$ is above $f = 1$; $f = 4$ and $f = 2$ cannot be told apart by three trainings, and $f =
+# 4$ above $f = 1$ just misses a verdict. What each $f$ reaches in a much longer time was not measured.
 #
 # ### One clock for all models
 #
-# The records of the shipped models are on one clock, too: the processor seconds of one core. A step of each recipe was timed in
-# turns, on one thread, in eight rounds; a training is its steps times the fastest round (`course models` lists all 35).
+# The records of the shipped models are on one clock, too: the processor seconds of one core. Steps of these recipes were timed
+# in turns, on one thread, in eight rounds; a training is its steps times the fastest round (`course models` lists all models).
 
 # %%
 for name in ("autoencoder", "latent2shape", "text2shape"):
@@ -854,19 +852,20 @@ print(check.latent_diffusion(forgets_to_undo_the_scale).diagnosis)
 #   {{latent-equal-time.x0.difference}}: the claim as a whole cannot be told apart. At $f = 4$ more shapes are right than in
 #   folded pixels, and fewer colours.
 # - {{latent-follows-captions.own}} % of the shipped latent model's pictures match all of their caption (training split's
-#   pairs), without guidance by it {{latent-follows-captions.other}}. Lesson 09's model of pixels: all but
+#   pairs), at $w = 0$ {{latent-follows-captions.other}}. Lesson 09's model of pixels, on others: all but
 #   {{text-guidance.guided.a}} %.
 # - A training step at $f = 4$ is the unit. In pixels it costs {{latent-cost.pixels}} times as much, at $f = 2$
 #   {{latent-cost.two}} times, in pixels folded to the same map {{latent-cost.folded}} times.
 #
 # ## At full size
 #
-# Rombach et al. trained models of ImageNet at 256 × 256 with $f$ = 1 to 32, all with as many parameters and for 2 million
-# steps. After these, the FID of $f = 8$ was 38 lower than that of pixels. $f = 1$ and 2 progress slowly; at $f = 32$ the
-# autoencoder has lost too much. They recommend $f = 4$ and 8. Their KL-regularised autoencoders have a PSNR of 27.5 dB at $f =
-# 4$ and of 24.2 dB at $f = 8$, of photographs, which does not compare with ours (table of appendix D). Models of VQ latents
-# were sometimes better than KL ones (section 4). Their text-to-image model has 1.45 billion parameters and $f = 8$. In Stable
-# Diffusion 1, a picture of 512 × 512 × 3 becomes a latent of 64 × 64 × 4, and the U-Net has 860 million parameters.
+# Rombach et al. trained models of ImageNet at 256 × 256 with $f$ = 1 to 32, all with equally many parameters and for 2 million
+# steps. After these, the FID of $f = 8$ was 38 lower than that of pixels. $f = 1$ and 2 progress slowly. Too large $f$ soon
+# stagnate: compression loses too much, they write. They recommend $f = 4$ and 8. Their KL-regularised autoencoders have a PSNR
+# of 27.5 dB at $f = 4$ and of 24.2 dB at $f = 8$, of photographs, which does not compare with ours (table of appendix D).
+# Models of VQ latents were sometimes better than KL ones (section 4). Their text-to-image model has 1.45 billion parameters and
+# $f = 8$. In Stable Diffusion 1, a picture of 512 × 512 × 3 becomes a latent of 64 × 64 × 4, and the U-Net has 860 million
+# parameters.
 
 # %% tags=["nbval-ignore-output"]
 guesses(

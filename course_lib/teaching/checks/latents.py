@@ -134,23 +134,27 @@ quantize = Check(
 # latent_diffusion. The latents and the noise may be drawn in any order: what is compared is what the network is given, the
 # gradient with which each step of the optimizer begins, and what is decoded.
 STEPS, ASKED = 3, torch.tensor([4, 0, 2])
+SPREAD = torch.tensor([5.0, 1.5]).view(2, 1, 1)
 
 
 class _Coder:
-    """An autoencoder whose latents have a standard deviation of about 4; it keeps what it encodes and decodes."""
+    """An autoencoder of latents with a mean of 2 and channels of unequal SPREAD; it keeps what it encodes and decodes."""
 
     def __init__(self):
         self.latents: list[Tensor] = []
         self.decoded: list[Tensor] = []
 
     def encode(self, x: Tensor, rng: torch.Generator | None = None) -> Tensor:
-        z = avg_pool2d(x.detach(), 2) * 4 + 0.4 * randn_like(x[:, :, ::2, ::2], rng)
+        z = (avg_pool2d(x.detach(), 2) - 0.5) * SPREAD + 2 + 0.4 * randn_like(x[:, :, ::2, ::2], rng)
         self.latents.append(z.clone())
         return z
 
     def decode(self, z: Tensor) -> Tensor:
         self.decoded.append(z.detach().clone())
-        return interpolate(z.detach() / 4, scale_factor=2.0)
+        return self.pictures(z)
+
+    def pictures(self, z: Tensor) -> Tensor:
+        return interpolate((z.detach() - 2) / SPREAD + 0.5, scale_factor=2.0)
 
 
 class _Labelled(Spy):
@@ -272,7 +276,7 @@ class _Run:
     @property
     def decodes(self) -> Tensor:
         """Whether the pictures are those of the last call of the decoder."""
-        right = interpolate(self.coder.decoded[-1] / 4, scale_factor=2.0)
+        right = self.coder.pictures(self.coder.decoded[-1])
         return torch.tensor(self.pictures.shape == right.shape == (3, 2, 6, 4) and torch.allclose(self.pictures, right))
 
     @property
@@ -343,6 +347,10 @@ latent_diffusion = Check(
             _SCALE: "1 / autoencoder.encode(x, rng).var()"
         },
         "the scale is that of the pictures, not of the latents": {_SCALE: "1 / x.std() + 0 * autoencoder.encode(x, rng).std()"},
+        "each channel or place has its own scale; the latent scale is one number": [
+            {_SCALE: "1 / autoencoder.encode(x, rng).std((0, 2, 3), keepdim=True)"},
+            {_SCALE: "1 / autoencoder.encode(x, rng).std(0)"},
+        ],
         "the scale is measured anew in each step; it is one number, measured before training": [
             {_TRAINED: _ANEW},
             {"    x, label = draw(rng)\n    scale = " + _SCALE + "\n": "", _TRAINED: _ANEW},
