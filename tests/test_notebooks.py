@@ -22,10 +22,16 @@ from course_lib.__main__ import main
 from course_lib.files import NOTEBOOKS, ROOT, write_atomically
 from course_lib.teaching.course_map import course_map
 from course_lib.teaching.publish import address, build, claim_table, equations, execute, export, pictures, run
+from course_lib.widgets.page import fragment
 from course_lib.widgets.still import still
 
 SOURCES = build.sources()
 FETCHED = re.compile(r"""(?:\bsrc\s*=|<link[^>]*\bhref\s*=|@import|\burl\(|\bimport\(|\bfetch\()\s*["']?\s*(?:https?:)?//""")
+# What `fragment` took: the kind, the fallback, what stands there until the cell runs, and the data.
+WIDGET = re.compile(
+    r'course-(\w+)" data-widget="\w+">.*?</style>\n(.*?)\n<small class="unrun">(.*?)</small>.*?\nconst data = ([^\n]*);\n',
+    re.DOTALL,
+)
 SMALL = """# %% [markdown]
 # # A small lesson
 
@@ -144,6 +150,20 @@ def test_every_figure_is_there_for_what_shows_no_html(source):
             if "course-widget" in page and "<img" in page:
                 made, kept = still(page), Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
                 assert output["metadata"]["image/png"]["alt"] == made.alt and kept.width == made.width, cell.id
+
+
+@each_lesson
+def test_every_widget_has_the_present_style_and_script(source):
+    """What `fragment` makes today of a stored widget's own data and fallback is what is stored, byte for byte."""
+    stale = []
+    for cell in stored(source).cells:
+        for page in (output.get("data", {}).get("text/html", "") for output in cell.get("outputs", [])):
+            widgets = WIDGET.findall(page)
+            assert len(widgets) == page.count('<div class="course-widget'), cell.id
+            for kind, fallback, unrun, data in widgets:
+                if fragment(kind, json.loads(data), fallback, unrun).html not in page:
+                    stale.append((cell.id, kind))
+    assert not stale, f"run: course build {source.stem[:2]}"
 
 
 @each_lesson
