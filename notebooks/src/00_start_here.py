@@ -9,8 +9,8 @@
 # Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium* (2017); Tuomas Kynkäänniemi et al.: *Improved
 # Precision and Recall Metric for Assessing Generative Models* (2019).
 #
-# <!-- notebook -->Press **Run → Run All Cells** and read while it works. Nothing here can break: change what you like and run
-# it again.<!-- /notebook -->
+# <!-- notebook -->Press **Run → Run All Cells** (in Colab **Runtime → Run all**) and read meanwhile. Change what you like
+# and run it again.<!-- /notebook -->
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.teaching.course_map import course_map
@@ -25,10 +25,10 @@ course_map("00")
 # ## The idea
 #
 # Take a picture, shrink its values slightly and add a little noise, a thousand times, until nothing of the picture can be seen.
-# Train a network on such noisy pictures: given one of them and its time $t$, it predicts the noise in it. Such a network can
-# **denoise**: subtract the predicted noise, rescale, and the result is a prediction of the clean picture. To draw a new
-# picture, start from pure noise and remove a part of the predicted noise, again and again. A model that is trained and sampled
-# like this is a **diffusion model**; each picture that it makes is a **sample**.
+# Train a network on such noisy pictures: given one of them and its time $t$, the number of these steps, it predicts the noise
+# in it. Such a network can **denoise**: subtract the predicted noise, rescale, and the result is a prediction of the clean
+# picture. To draw a new picture, start from pure noise and remove a part of the predicted noise, again and again. A model that
+# is trained and sampled like this is a **diffusion model**; each picture that it makes is a **sample**.
 #
 # $$x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\; \epsilon, \qquad \epsilon \sim \mathcal{N}(0, \mathbf{I})$$
 #
@@ -73,18 +73,17 @@ plots.show(figure, alt="Three digits, each fading into noise from left to right.
 # The network below starts from random weights. In each step it gets a batch of digits with fresh noise, each at a random time.
 # Its **loss** is the mean squared error of its prediction, and each step changes the weights so that the loss falls. The
 # network also gets the **label** of each digit, its class from 0 to 9. One label in ten is left out, so that
-# the network learns to predict without a label too; the slider further down needs both.
+# the network learns to predict without a label too.
 #
 # Why does the summary below say that it predicts $v$? Given $x_t$, the noise $\epsilon$ and the clean picture $x_0$ follow from
 # each other by the formula above. Predicting $v = \sqrt{\bar\alpha_t}\, \epsilon - \sqrt{1 - \bar\alpha_t}\, x_0$ gives both.
 # Lesson 02 says why that trains well at every $t$.
 #
-# `attn=0` leaves out a kind of layer that lesson 04 explains. Such layers take a tenth of the time, and no gain by them was
-# seen after a minute.
+# `attn=0` leaves out a kind of layer that lesson 04 explains. Such layers take a tenth of the time. In three trainings of a
+# minute no gain by them was seen.
 #
-# You see the loss, and the time that is left. Training takes 50 seconds on any machine; a faster one makes more steps in
-# them. You may stop it early: the weights reached are kept. On a slow machine a line below says how few steps it made, and the
-# digits are then worse. Give it more seconds, or use the model that ships with the course.
+# Training takes 50 seconds on any machine; a faster one makes more steps in them. You may stop it early (■): the weights
+# reached are kept. On a slow machine a line below says how few steps it made, and what to do.
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.training import pick_device, show_progress
@@ -104,10 +103,10 @@ network
 # Sixteen pictures of noise, and 25 steps back, by DDIM, a deterministic sampler that lesson 14 derives. Drag the slider or a
 # panel, press play, or use the arrow keys. Each noise is given a label, 0 to 9 in turn. (`w=1.0` is the plain prediction with
 # the label; the next section changes it.) **Left** is the present picture $x_t$. In the **middle** is the clean picture
-# $\hat x_0$ that the network predicts from it: at first a blur that already shows the class, later the strokes of one digit.
-# **Right** is the predicted noise; its two colours are positive and negative. The curve is $\bar\alpha$ at the present time.
+# $\hat x_0$ that the network predicts from it: when does it first show which digit it will be? **Right** is the predicted
+# noise; its two colours are positive and negative. The curve is $\bar\alpha$ at the present time.
 #
-# <!-- Ask: At which step can you tell which digit each picture becomes? Stop at 6, 13 and 19 of 25. -->
+# <!-- Ask: At which step can you tell which digit each picture becomes? Stop at 0, 6, 13 and 19 of 25. -->
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.guidance import classifier_free
@@ -127,9 +126,8 @@ play(list(ddim(with_labels, noise, process.times(25))))
 #
 # $$\epsilon = \epsilon_{\text{without}} + w\,(\epsilon_{\text{with}} - \epsilon_{\text{without}})$$
 #
-# At $w = 0$ the label has no effect, and $w = 1$ is the prediction with the label, as in the player. With larger $w$ the digits
-# become more alike and more typical of their class. Drag $w$: the noise stays the same, so that guidance alone changes the
-# picture.
+# At $w = 0$ the label has no effect, and $w = 1$ is the prediction with the label, as in the player. Drag $w$: the noise stays
+# the same, so that guidance alone changes the picture. Compare two digits of one class at $w = 1$ and at $w = 8$.
 #
 # <!-- Ask: What do you lose from w = 1 to w = 8? Look at two digits of one class. -->
 
@@ -141,19 +139,19 @@ guidance_explorer(network)
 # %% [markdown]
 # ## How good are the samples?
 #
-# A small classifier evaluates the samples. It was trained on real digits, and ships with the course. Its last hidden layer
-# gives 64 numbers for a picture, the **features**, in which similar digits are close.
+# A small classifier evaluates the samples. It was trained on real digits. Its last hidden layer gives 64 numbers for a
+# picture, the **features**, in which similar digits are close.
 #
 # - **Class accuracy** is the share of samples that the classifier reads as the digit that was asked for.
 # - The **Frechet distance** compares the features of all samples with those of held-out real digits. It is 0 if their means
 #   and covariances are equal. With features of the Inception network it is called FID.
-# - **Precision** is the share of samples that lie close to a real digit: not farther than that digit's third nearest real
-#   neighbour, in features. **Recall** is the same with the roles exchanged: the share of real digits close to a sample. A
+# - **Precision** is the share of samples that lie close to a real digit: in features, not farther from it than its third
+#   nearest real neighbour. **Recall** is the same with the roles exchanged: the share of real digits close to a sample. A
 #   model that draws one perfect digit over and over has precision 1 and recall near 0.
-# - The **noise floor** of a metric is its value between two sets of *real* digits. A perfect model would
-#   reach it.
+# - The **noise floor** of a metric is its value with *real* digits in the place of samples. A perfect model would reach it.
 #
-# The floor of the Frechet distance is not 0. Does it depend on the number of pictures? Guess before you measure it.
+# The floor of the Frechet distance is not 0. Does it depend on the number of pictures? Guess before you read on: the
+# measured figure then appears beside your guess.
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.widgets.guess import guesses, predict
@@ -200,8 +198,9 @@ claim(
 )
 
 # %% [markdown]
-# Here and in all lessons "±" is one standard error. The box is a claim: a statement that its measurement can contradict (lesson
-# 01). What follows from it: compare Frechet distances of equal $n$ only, and each with its noise floor.
+# In all lessons "±" is one standard error. The box is a claim: a statement that its measurement can contradict. Its null
+# model (lesson 01) lacks what is claimed, here the smaller number, and must fail the same test. So compare Frechet distances
+# of equal $n$ only, and each with its noise floor.
 #
 # Now your samples, at $w = 1$ and at $w = 2$. They are compared with half of the held-out digits, on which the
 # classifier was not trained. The column "real" is the noise floor: the other half, compared with the same ones.
@@ -266,7 +265,7 @@ for metric in columns["real"]:
 #
 # ## At full size
 #
-# The method is the same, with larger networks. Ho et al. trained networks of 36 M parameters on 32 × 32 pixels (10.6 hours
+# The idea is the same, the networks are larger. Ho et al. trained networks of 36 M parameters on 32 × 32 pixels (10.6 hours
 # on eight TPU cores), and of 114 M and 256 M on 256 × 256. They drew each sample in 1,000 steps. Stable Diffusion runs the
 # same loop on pictures compressed by an autoencoder (lesson 12), with a sentence in place of the label (lesson 09).
 
@@ -291,8 +290,8 @@ guesses("frechet-floor-falls.few")
 #
 # <details><summary>Answer</summary>
 #
-# Guidance moves each picture towards what distinguishes its class from all digits. Pictures that are rare in their class,
-# or between two classes, are moved away from. Recall falls while accuracy rises; lesson 08 draws the curve.
+# Guidance moves each picture towards what distinguishes its class from all digits, and away from what other classes share.
+# So less of a class remains. Lesson 08 draws the recall over $w$. Lesson 20 measures which rare pictures go.
 #
 # </details>
 #
@@ -340,5 +339,5 @@ guesses("frechet-floor-falls.few")
 #
 # ## Next
 #
-# [Lesson 01](01_forward_process.ipynb) takes the first half apart: how a picture becomes noise, and why the reverse can be
-# learned.
+# [Lesson 01](01_forward_process.ipynb) explains the first half: how a picture becomes noise, and why the reverse can be
+# learned. There you write your first functions, and the lesson checks them.
