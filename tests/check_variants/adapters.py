@@ -171,6 +171,23 @@ absolute = _loop(
 same_pictures = _loop(lambda net, new, prior, weight, rng: _error(net, new, rng) + weight * _error(net, new, rng))
 
 
+def _shared(own_times, own_noise):
+    """A training in which the prior pictures of a step have the times or the noise of the new ones."""
+
+    def step(net, new, prior, weight, rng):
+        (c1, x1), (c2, x2) = new(rng), prior(rng)
+        t, eps = net.process.sample_t(len(x1), rng), torch.randn(x1.shape, generator=rng)
+        t_2 = net.process.sample_t(len(x2), rng) if own_times else t[: len(x2)]
+        eps_2 = torch.randn(x2.shape, generator=rng) if own_noise else eps[: len(x2)]
+        error = lambda c, x0, t, eps: (net.given(c)(net.process.add_noise(x0, t, eps), t).x0 - x0).square().mean()
+        return error(c1, x1, t, eps) + weight * error(c2, x2, t_2, eps_2)
+
+    return _loop(step)
+
+
+shared_times, shared_noise, shared_both = _shared(False, True), _shared(True, False), _shared(False, False)
+
+
 def never_cleared(network, new, prior, optimizer, steps, weight, rng):
     losses = []
     for _ in range(steps):
@@ -254,6 +271,9 @@ TRIED = {
         ("", new_alone),
         ("not squared", absolute),
         ("", same_pictures),
+        ("share their times", shared_times),
+        ("share their times", shared_noise),
+        ("share their times", shared_both),
         ("add up", never_cleared),
         ("only the last loss", last_loss),
     ],

@@ -207,10 +207,10 @@ class _Preserved:
 
     @property
     def fresh(self) -> Tensor:
-        """Whether the times and the noise of a step are not those of the step before, for new and for prior pictures."""
+        """Whether times and noise are not those of the step before, nor those of prior pictures those of new ones."""
         pairs = [pair for one, other in zip(self.halves, self.halves[1:]) for pair in zip(one, other)]
-        same = lambda a, b: a.shape == b.shape and torch.allclose(a, b, atol=1e-4)
-        return torch.tensor([not same(a.t.float(), b.t.float()) and not same(a.eps, b.eps) for a, b in pairs])
+        same = lambda a, b: torch.allclose(a[: len(b)], b[: len(a)], atol=1e-4)
+        return torch.tensor([not same(a.time, b.time) and not same(a.eps, b.eps) for a, b in (*pairs, *self.halves)])
 
 
 def _preserved_training(network, new, prior, optimizer, steps, weight, rng):
@@ -233,6 +233,8 @@ def _preserved_training(network, new, prior, optimizer, steps, weight, rng):
 
 
 _EACH, _UPDATE = "((new, 1.0), (prior, weight))", "loss.backward()\n        optimizer.step()"
+_TIMES = {"process.sample_t(len(x0), rng)": "process.sample_t(len(x0), rng) if draw is new else t[: len(x0)]"}
+_NOISE = {"randn_like(x0, rng)": "randn_like(x0, rng) if draw is new else eps[: len(x0)]"}
 
 preserved_training = Check(
     "preserved_training",
@@ -250,7 +252,7 @@ preserved_training = Check(
         Case("the loss of each step is returned", lambda f: _Preserved(f).ratios, 0.02),
         Case("x_t is signal(t) x_0 + noise(t) eps, with eps standard normal", lambda f: _Preserved(f).noise, 0.06),
         Case("each picture has its own t, and every t is equally likely", lambda f: _Preserved(f).times, 0.05),
-        Case("each step draws new times and new noise", lambda f: _Preserved(f).fresh),
+        Case("each step draws new times and noise, for new and for prior pictures separately", lambda f: _Preserved(f).fresh),
         Case(
             "the same rng gives the same training",
             lambda f: torch.equal(*(_Preserved(f, (50, 2)).halves[-1][0].t for _ in range(2))),
@@ -276,6 +278,7 @@ preserved_training = Check(
             "process.sample_t(len(x0), rng)": "process.sample_t(1, rng).expand(len(x0))"
         },
         "only one step is made": {"range(steps)": "range(1)"},
+        "new and prior pictures share their times or their noise: draw both for each batch": [_TIMES, _NOISE, _TIMES | _NOISE],
     },
     hint="In each step, for new and for prior: captions, x0 = draw(rng); t, eps, x_t as in lesson 02; the mean squared error "
     "of network.given(captions)(x_t, t).x0. Add new + weight * prior, then zero_grad, backward, step.",
