@@ -27,18 +27,18 @@ course_map("14")
 #
 # The fraction is the noise $\epsilon$ in $x_t$. So $x_s$ consists of the picture, a part of the old noise, and new noise. The
 # variances of the two noises add to $1 - \bar\alpha_s - \sigma^2 + \sigma^2 = 1 - \bar\alpha_s$. That is the variance of
-# $q(x_s \mid x_0)$, whatever $\sigma$ is (their Lemma 1).
+# $q(x_s \mid x_0)$, for every $\sigma^2 \le 1 - \bar\alpha_s$ (their Lemma 1).
 #
 # To sample, put the predictions in the place of $x_0$ and $\epsilon$ (eq. 12). With new noise $z$:
 #
 # $$x_s = \sqrt{\bar\alpha_s}\; \hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\; \hat\epsilon + \sigma z, \qquad
 # \sigma = \eta\, \sqrt{\frac{1 - \bar\alpha_s}{1 - \bar\alpha_t}} \sqrt{1 - \frac{\bar\alpha_t}{\bar\alpha_s}} .$$
 #
-# $\eta$ (**eta**) is the share of the noise's standard deviation that DDPM would add (eq. 16). For $\eta = 1$ and $s = t - 1$
-# this **is** Algorithm 2 with $\sigma_t^2 = \tilde\beta_t$. For $\eta = 0$ all randomness is in $x_T$: that is DDIM, the
+# $\eta$ (**eta**) is the new noise's standard deviation as a share of DDPM's (eq. 16). For $\eta = 1$ and $s = t - 1$ this
+# **is** Algorithm 2 with $\sigma_t^2 = \tilde\beta_t$. For $\eta = 0$ all randomness is in $x_T$: that is DDIM, the
 # **denoising diffusion implicit model**.
 #
-# The times visited are a **sampling trajectory**: a falling row such as 1000, 800, ..., 0. Its length is free, and the network
+# The times visited are a **sampling trajectory**: a falling list such as 1000, 800, ..., 0. Its length is free, and the network
 # is not trained again. Each move takes one evaluation of the network.
 #
 # ### Exercise 1: the DDIM sampler (difficulty 2, 10 minutes)
@@ -87,8 +87,8 @@ check.solution("ddim_sampler")
 # ## Side by side, from one noise
 #
 # Both samplers start from the same 16 pictures of noise and take 50 steps. Left of each pair stands $x_t$, right the
-# predicted picture. Drag the slider. Under DDIM (left pair) the noise only fades. Under DDPM (right pair) a part of it is
-# drawn anew in each step, and the digits at the end are others.
+# predicted picture. Drag the slider. Under DDIM (left pair) no noise is added. Under DDPM (right pair) a part of the noise is
+# drawn anew in each step, and the handwriting at the end is another.
 
 # %%
 plots.style()
@@ -125,9 +125,9 @@ paths(exact, points)
 # %% [markdown]
 # ## Does the same noise give the same picture at any number of steps?
 #
-# The class is given, so each noise gives the same digit in any number of steps. Is it the same *handwriting*?
-# Take 100 noises, 10 of each class, and the pictures of 1,000 steps of DDIM. For a picture of fewer steps, find the nearest of
-# the 10 of its class, by the classifier's features. Is it the one of the same noise? By chance that is so in 1 of 10.
+# The class is given, so the same class at any number of steps shows nothing. Is it the same *handwriting*? Take 100 noises, 10
+# of each class, and the pictures of 1,000 steps of DDIM. For a picture of fewer steps, find the nearest of the 10 of its class,
+# by the classifier's features. Is it the one of the same noise? By chance, in 1 of 10.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -190,9 +190,9 @@ claim(
 # ## Which differential equation does DDIM solve?
 #
 # Write $a = \sqrt{\bar\alpha_t}$ and $b = \sqrt{1 - \bar\alpha_t}$, and take the variables $\bar x = x / a$ and $\bar\sigma =
-# b / a$. Divide the DDIM step by $\sqrt{\bar\alpha_s}$:
+# b / a$. Divide the DDIM step by $\sqrt{\bar\alpha_s}$, and put in $\hat x_0 = \bar x_t - \bar\sigma_t\, \hat\epsilon$:
 #
-# $$\bar x_s = \bar x_t + (\bar\sigma_s - \bar\sigma_t)\, \hat\epsilon(x_t, t).$$
+# $$\bar x_s = \hat x_0 + \bar\sigma_s\, \hat\epsilon = \bar x_t + (\bar\sigma_s - \bar\sigma_t)\, \hat\epsilon(x_t, t).$$
 #
 # That is a step of **Euler's method**: go straight on with the slope of the starting point. For many short steps it becomes an
 # ordinary differential equation (Song et al., eq. 13 and 14):
@@ -250,8 +250,8 @@ for seed in range(50, 55):
 errors = {name: torch.tensor(rows).T for name, rows in errors.items()}  # (steps, noises)
 
 fig, ax = plt.subplots(figsize=(10, 4.8))
-looks = zip(errors.items(), ("o-", "s--", "^:"), (BLUE, ORANGE, RED))
-for (name, rows), line, colour in looks:
+styles = zip(errors.items(), ("o-", "s--", "^:"), (BLUE, ORANGE, RED))
+for (name, rows), line, colour in styles:
     each = [estimate(row, "noises") for row in rows]
     at, margins = [e.mean for e in each], [e.margin for e in each]
     label = "Euler's method in σ̄²" if "square" in name else name
@@ -408,11 +408,12 @@ claim(
 # closer to real ones, and less varied. The distance counts the missing variety. The cause was not tested. DDPM's variance is
 # that of the posterior for a known $x_0$ (lesson 01): exact for data at one point, too small for other data. In few steps this
 # may be one reason. Whether it is the whole is open: this error shrinks with more steps, but in 1,000 steps the mean precision
-# is still higher by 0.04 and the mean recall lower by 0.04 (three sets of noises, no verdict). DDIM has no such variance, and
-# few steps change it in the same direction: in 5 steps its
-# recall is lower than in 10 by 0.044 ± 0.004 and its precision higher by 0.015 ± 0.004, both by more than the margin (sixteen
-# sets of noises; seen after the measurement). So fewer steps cost variety without new noise, too. Whether they cost DDPM more
-# was not decided. Of DDIM's distance, only 5 steps are above 1,000, by 0.015 ± 0.003.
+# is still higher by 0.04 and the mean recall lower by 0.04 (three sets of noises, no verdict).
+#
+# DDIM has no such variance, and few steps change its figures in the same direction. In 5 steps its recall is lower than in 10
+# by 0.044 ± 0.004 and its precision higher by 0.015 ± 0.004, by more than the margins (sixteen sets of noises, seen after
+# the measurement). So fewer steps cost variety without new noise, too. Whether they cost DDPM more was not decided. DDIM's
+# distance is above that of 1,000 steps in 5 steps only, by 0.015 ± 0.003 (three sets of noises).
 #
 # Between the two samplers, $\eta = 0.2$ and $0.5$ are worse than $\eta = 0$ in 5 steps; in 10 they cannot be told apart from
 # it.
@@ -530,21 +531,21 @@ plots.show(
 # %% [markdown]
 # The first row of noise is flat wherever the picture is plain black. Staniszewski et al. (2024) describe the same for large
 # models, and trace it to the first moves of the inversion. A likely reason: a true $x_1$ has noise, with standard deviation
-# 0.006 here, which nobody sees. A clean picture has none. Where the network finds no noise, it predicts none, and the next
-# moves scale up what is missing. The test is to add the noise of $t = 1$ first (third row). Figures for 100 held-out digits.
+# 0.006 here, too little to see. A clean picture has none. For a plain area without noise the network predicts almost none, so
+# the next moves add almost none. The test is to add the noise of $t = 1$ first (third row). Figures for 100 held-out digits.
 # The error per pixel is the root mean square against the clean picture; black and white are 2 apart.
 
 # %%
 back = figures.load("ddim_steps", "inversion").set_index(["by", "steps"])["errors"]
 kinds = figures.load("ddim_steps", "inverted noise").set_index("of")
-looks = {
+styles = {
     "forward noise": (RED, "^:"),
     "random weights": ("black", "D-."),
     "noise of t = 1 first": (ORANGE, "s--"),
     "inversion": (BLUE, "o-"),
 }
 fig, axes = plt.subplots(1, 2, figsize=(12, 4.8), width_ratios=(1, 1.15))
-for by, (colour, line) in looks.items():
+for by, (colour, line) in styles.items():
     each = [estimate(back[by, k], "pictures") for k in counts[:5]]
     axes[0].errorbar(
         counts[:5],
@@ -732,9 +733,9 @@ claim(
 
 # %% [markdown]
 # By the Frechet distance, line and arc cannot be told apart here, nor arc and new noise. Precision and recall do tell the line
-# from the arc. Noise that is too short trades diversity for fidelity: lesson 08's low-temperature sampling. On the arc between
-# noises found *without* the noise of $t = 1$ precision is higher by 0.06 ± 0.01, and recall lower by 0.06 ± 0.01. These noises
-# are shorter, but correlated too; which of the two matters was not tested.
+# from the arc. Noise of too small a norm trades diversity for fidelity: lesson 08's low-temperature sampling. On the arc
+# between noises found *without* the noise of $t = 1$ precision is higher by 0.06 ± 0.01, and recall lower by 0.06 ± 0.01. These
+# noises have a smaller norm, but are correlated too; which of the two matters was not tested.
 #
 # No difference between arc and new noise was to be expected. Half way between two independent standard normal noises lies, on
 # the arc, nearly a third one. Whether this middle *resembles* its two ends was not measured. Look at the player.
@@ -763,16 +764,16 @@ museum |= {
     "a lost bar": ("a lost bar,\nη = 0", 0.0),
 }
 fig, axes = plt.subplots(1, 4, figsize=(11.5, 3.9))
-ladder, noise = process.times(20).tolist(), network.draw_noise(16, seeded(2))
+times_20, noise = process.times(20).tolist(), network.draw_noise(16, seeded(2))
 for ax, (wrong, (title, eta)) in zip(axes, museum.items()):
-    made = sampler(network.given(labels), noise, ladder, eta, seeded(4), wrong)
+    made = sampler(network.given(labels), noise, times_20, eta, seeded(4), wrong)
     plots.pictures(made, columns=4, ax=ax, title=title)
     if wrong:
         verdict = check.ddim_sampler(lambda *given, wrong=wrong: sampler(*given, wrong=wrong))
         print(f"{wrong}: {verdict.diagnosis}")
 plots.show(
     fig,
-    alt="Sixteen digits four times: clean; lost in grain; visible under grain; clean, with "
+    alt="Sixteen digits four times: clean; lost in noise; visible under noise; clean, with "
     "thin plain strokes.",
 )
 
@@ -783,7 +784,7 @@ plots.show(
 #
 # ## What you saw
 #
-# - The loss fixes $q(x_t \mid x_0)$ alone. So one network serves every $\eta$ and every row of times.
+# - The loss fixes $q(x_t \mid x_0)$ alone. So one network serves every $\eta$ and every list of times.
 # - With $\eta = 0$ the noise decides the picture. In 10 steps a share of {{ddim-same-noise.ten}} is nearest to the picture of
 #   the same noise; under DDPM {{ddim-same-noise.ddpm}}.
 # - DDIM is Euler's method for the probability-flow ODE, in $\bar\sigma = b / a$. From 20 to 40 steps its error falls by a
@@ -813,7 +814,7 @@ plots.show(
 #
 # 20 to 100 steps are enough for the quality of 1,000, they write, 10 to 50 times faster (section 5.1). Inversion and back has a
 # mean squared error of 0.014 in 10 steps and 0.0023 in 50 (values 0 to 1, Table 2). In these units ours is 0.002 and 0.0001, on
-# simpler pictures. On their pictures more than 50 steps still lower the distance; ours rises a little: it is lower than in
+# simpler pictures. On their pictures more than 50 steps still lower the distance. Ours rises a little: it is lower than in
 # 1,000 by 0.006 ± 0.001 in 20 steps and by 0.003 ± <0.001 in 50 (three sets of noises, seen after the measurement; why was not
 # tested).
 
@@ -833,8 +834,8 @@ guesses(
 # <details><summary>Answer</summary>
 #
 # With the class 8, the 3 comes back: the same ODE is solved up and down, and the plot above shows that even random weights
-# return the picture. With another class another ODE is solved on the way down. What it draws depends on the network. Try
-# it, with `x` a 3 (`pictures[classes == 3]`), `up = network.given(8)` and `down = network.given(3)`:
+# return the picture. With another class another ODE is solved on the way down. Here it draws 3s with other strokes.
+# Try it, with `x` a 3 (`pictures[classes == 3]`), `up = network.given(8)` and `down = network.given(3)`:
 # `my_ddim_sampler(down, my_ddim_inversion(up, x, twenty), twenty, 0.0, None)`.
 #
 # </details>
@@ -843,9 +844,9 @@ guesses(
 #
 # <details><summary>Answer</summary>
 #
-# Both replace a curve by straight pieces, but not the same ones. DDIM's pieces are exact for data at one point. DDPM's variance
-# is exact for data at one point, and too small for other data. A lower recall fits that, but does not prove it: DDIM's own
-# recall is lower in 5 steps than in 1,000, too, and in 1,000 steps, where this error is small, the mean recall is lower too.
+# Both keep one prediction for a whole step. For data at one point both steps are exact. For other data DDIM's straight step
+# leaves the ODE's curve, and DDPM's variance is too small. A lower recall of DDPM fits that, but does not prove it. DDIM's own
+# recall is lower in 5 steps than in 1,000, too.
 #
 # </details>
 #
@@ -854,7 +855,7 @@ guesses(
 # - **denoising diffusion implicit model** (DDIM): a sampler without new noise: predict $x_0$ and $\epsilon$, and mix them
 #   again for the next time.
 # - **eta**: DDIM's new noise as a share of DDPM's: 0 is deterministic, 1 is DDPM.
-# - **sampling trajectory**: the falling row of times that a sampler visits.
+# - **sampling trajectory**: the falling list of times that a sampler visits.
 # - **Euler's method**: solving an ODE by straight steps along the slope at the start of each.
 # - **probability-flow ODE**: the ODE whose solutions have the same marginals as the noisy data.
 # - **discretisation error**: what a solver with finite steps misses of an ODE's solution.
