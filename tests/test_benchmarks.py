@@ -153,17 +153,33 @@ def test_a_fitted_solver_makes_as_many_evaluations_as_it_says():
     calls: list[int] = []
     hook = network.net.register_forward_hook(lambda net, inputs, output: calls.append(len(output)))
     sampling.known_start(2.0)
-    for evaluations in (2, 3):
-        calls.clear()
-        sampling.drawn(
-            found, network, sampling.FITTED, evaluations, 2.0, label, network.draw_noise(3, sampling.seeded(0)), None
-        )
-        assert calls == [6] * evaluations
+    for key in sampling.FITS:
+        if key[0] == 2:
+            calls.clear()
+            sampling.drawn(found, network, *key[1:], 2.0, label, network.draw_noise(3, sampling.seeded(0)), None)
+            assert calls == ([3, 3] if key[1] == sampling.APART else [6]) * key[2]
     hook.remove()
-    for name, fit in found["fitted"].items():
-        if "ends" not in name:
-            first, last = fit["log error, first and last"]
-            assert last < first and not torch.tensor(fit["weights"]).triu(2).any()
+    for fit in found["fitted"].values():
+        first, last = fit["log error, first and last"]
+        assert last < first and not torch.tensor(fit["weights"]).triu(2).any()
+
+
+@torch.no_grad()
+def test_a_fit_of_both_conditions_apart_begins_with_guidance():
+    """Its first weights draw what DPM-Solver++(2M) draws with guidance; the null prediction is made a time step later."""
+    sampling = module_of("sampling")
+    key = next(key for key in sampling.FITS if key[1] == sampling.APART)
+    fit, network, label = sampling.FITS[key], sampling.network_of_the_course(), torch.arange(8)
+    noise = network.draw_noise(8, sampling.seeded(1))
+    guided = sampling.KnownStart(sampling.classifier_free(network, label, 2.0), sampling.known_start(2.0)[label])
+    want = sampling.result(sampling.dpm_solver(guided, noise, torch.tensor([*fit.times[::2], 0])))
+    draw = lambda w: sampling.result(
+        sampling.bespoke(
+            sampling.denoiser_of(fit, network, label, 2.0), noise, torch.tensor(fit.times), sampling.first_weights(fit, w)
+        )
+    )
+    off = lambda w: (draw(w) - want).square().mean().sqrt()
+    assert off(2.0) < 0.1 * off(1.0)
 
 
 def test_a_pace_that_predicts_a_time_exactly_has_the_ratio_1_and_needs_three_rounds():
@@ -207,9 +223,9 @@ def test_in_a_round_the_changed_machine_has_the_middle_slices(monkeypatch):
 def test_both_conditions_in_one_batch_give_what_two_evaluations_give(w):
     sampling = module_of("sampling")
     network, label, x = sampling.network_of_the_course(), torch.arange(3), torch.randn(3, 1, 16, 16)
-    want = sampling.classifier_free(network, label, w)(x, 500).x0
-    got = sampling.InOneBatch(network, label, w)(x, 500).x0
-    assert (got - want).abs().max() < 1e-4 < (got - sampling.InOneBatch(network, label, 3 - w)(x, 500).x0).abs().max()
+    guided = lambda network, w: sampling.classifier_free(network, label, w)(x, 500).x0
+    want, got = guided(sampling.models.load("digits", device="cpu"), w), guided(network, w)
+    assert (got - want).abs().max() < 1e-4 < (guided(network, 3 - w) - want).abs().max()
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FIGURES.glob("*.json")))
