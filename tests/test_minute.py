@@ -347,7 +347,7 @@ def test_another_number_of_pictures_is_refused(judges):
 def steady(monkeypatch):
     """A machine of the pace 1 where each training has its core to itself; the second judge needs no training."""
     moments = itertools.count()
-    monkeypatch.setattr(machine, "pace", lambda rounds=3: 1.0)
+    monkeypatch.setattr(machine, "pace", lambda rounds=3: machine.Pace(1.0, 1.0))
     monkeypatch.setattr(machine, "clocks", lambda: (moment := next(moments), moment))
     monkeypatch.setattr(score, "second_judge", lambda seed, steps=0: score.first_judge())
 
@@ -397,6 +397,9 @@ def test_faults_and_a_change_of_pace_are_said():
     rows[-1]["share"] = 0.89
     line = command.table(rows).splitlines()[2]
     assert line.endswith("| it copies (the machine's pace changed by up to 12%) (a training had 89% of its core) |")
+    line = command.table([rows[0] | {"uneven": uneven, "faults": []} for uneven in (0.02, 0.06)]).splitlines()[2]
+    assert line.endswith("| yes (not like other machines: convolutions and matrix products differ in pace by up to 12%) |")
+    assert command.table([rows[0] | {"uneven": machine.UNEVEN, "faults": []}]).endswith("| yes |")
 
 
 @shut_in
@@ -405,11 +408,13 @@ def test_a_training_that_had_not_its_core_is_marked(tmp_path, capsys, monkeypatc
     """2 processor seconds, in so many seconds on the clock; the row goes by the file of pictures."""
     moments = iter([(10.0, 100.0), (12.0, 100.0 + clock)])
     monkeypatch.setattr(machine, "clocks", lambda: next(moments))
+    monkeypatch.setattr(machine, "pace", lambda rounds=5: machine.Pace(1.03, 0.97))
     path, out = written(tmp_path, HONEST + "EVALUATIONS = (1,)"), tmp_path / "o.json"
     assert main(["bench", str(path), "--seeds", "0", "--seconds", "1", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert ("of its core" in printed) == bool(said) and said in printed
-    assert json.loads(out.read_text(encoding="utf-8"))["rows"][0]["share"] == share
+    row = json.loads(out.read_text(encoding="utf-8"))["rows"][0]
+    assert (round(row["share"], 2), row["uneven"], row["drift"]) == (share, 0.03, 0.0)
 
 
 @shut_in
@@ -439,13 +444,21 @@ def test_pictures_and_rows_without_a_share_are_read(tmp_path):
 def test_the_workload_is_the_same_work_each_time():
     torch.set_num_threads(1)
     state = torch.random.get_rng_state()
-    assert 0 < machine.workload(2)
+    assert min(machine.workload(2).values()) > 0
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_a_pace_is_uneven_by_how_far_it_is_from_those_of_both_halves():
+    assert machine.Pace(2.0, 2.0).uneven == 0 and machine.Pace(2.0, 2.0).mean == 2
+    assert machine.Pace(1.1, 0.9).uneven == machine.Pace(0.9, 1.1).uneven == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="products must be positive"):
+        machine.Pace(1.0, 0.0)
 
 
 def test_faults_of_rules_are_those_of_the_code():
     text = (BENCHMARKS / "MINUTE.md").read_text(encoding="utf-8")
     for limit in (f"| {score.NEAREST} |", f"| {score.HELD_OUT} |", f"| {score.SECOND:g} |", f"{entry.MILLISECONDS:g} ms"):
         assert limit in text
-    assert f"below {machine.OWN_CORE:.0%}".replace("%", " %") in text and f"more than {command.DRIFT * 100:g} %" in text
+    assert f"below {machine.OWN_CORE:.0%}".replace("%", " %") in text and f"by more than {command.DRIFT * 100:g} %" in text
+    assert f"is more than {machine.UNEVEN * 100:g} % away" in text
     assert f"{entry.SOURCE // 1000} kB" in text and f"{entry.WEIGHTS / 1e6:g} MB" in text

@@ -2,15 +2,20 @@
 
     python tests/benchmarks/sampling.py [--n 500] [--rounds 8] [--store]
 
-The protocol was written before the runs, after trials with other noises (10 to 12). They chose the times of the fitted solvers,
-and could not decide at w = 1 by three noises, so that there are six here. Solvers of 3 and 4 evaluations were added after the
-first rows: at w = 2 diffusers' UniPC reached the distance in 5, then the fewest.
+The protocol was written before the runs, after trials with other noises (10 to 12). They chose the times of the fitted
+solvers, and could not decide at w = 1 by three noises, so that there are six here. Solvers of 3 and 4 evaluations were added
+after the first rows: at w = 2 diffusers' UniPC reached the distance in 5, then the fewest. `Conditions apart` came last, when
+3.8 times was known for w = 2. Its times, steps and rate were chosen by the noises 10 to 12, among seven tries: three
+predictions under the condition and one without it had an excess of 0.012 to 0.017, three and two 0.006 and 0.004, two and two
+0.004, and 0.003 by 1,000 steps at twice the rate. `Fitted` of two evaluations at w = 2 was then fitted anew in as many steps,
+as its control.
 
 - `fitted`: for each w the weights of a bespoke solver (Shaul et al. 2024; `course_lib/methods/bespoke.py`), of 2 and of 3
   evaluations. The first prediction is known: the mean prediction at t = T for each class. The weights begin as those of
-  DPM-Solver++(2M) and are fitted in 400 steps of Adam to the ends of the network's own ODE, by 50 moves of Heun's method, from
-  1,280 noises of another seed than those of `distances`. Their fitting is not counted in `cost`; its processor seconds are
-  stated.
+  DPM-Solver++(2M) and are fitted by Adam, in 400 steps where FITS says nothing else, to the ends of the network's own ODE, by
+  50 moves of Heun's method, from 1,280 noises of another seed than those of `distances`. Their fitting is not counted in
+  `cost`; its processor seconds are stated. `fitted, conditions apart`: a guided prediction is a weighted sum of the one under
+  the condition and the one without it, so that each can have a weight of its own in every move, in place of w alone.
 - `distances`: n digits by the shipped network, conditional (w = 1) and guided (w = 2), six noises. At w = 1 it is the distance
   to the held-out digits. At w = 2 it is that to 1,000 digits which the guided network draws itself, from other noises, by 50
   moves of Heun's method: guidance moves digits away from the data, so that the distance to the data is smaller without it, and
@@ -26,7 +31,7 @@ first rows: at w = 2 diffusers' UniPC reached the distance in 5, then the fewest
   the distance, the one of the fewest evaluations. All take turns; the ratio is the mean over the rounds, with its standard
   error. Condition and null condition are in one batch on both sides. Both sides as they are, both compiled, and both compiled
   in bfloat16; compiling itself is not counted. Diffusers' network has the faster of its two memory formats.
-- `bfloat16`: whether the fitted solver reaches the distance in bfloat16, too.
+- `bfloat16`: whether the fitted solvers reach the distance in bfloat16, too.
 - `tries`: one evaluation in several ways, in turns, the minimum of the rounds: what pays and what does not. The peak is that of
   a product of two matrices of 2,048 x 2,048 in the same turns; torch's FlopCounterMode counts operations.
 
@@ -35,9 +40,9 @@ Required: four times as many pictures a second, and more than half of the peak.
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import torch
@@ -49,7 +54,7 @@ from scores import digit_scores, parameters
 from timing import min_milliseconds
 from torch import Tensor, nn
 
-from course_lib.denoisers import NULL, Denoiser, Network
+from course_lib.denoisers import NULL, Network
 from course_lib.guidance import classifier_free
 from course_lib.methods.bespoke import KnownStart, bespoke, bespoke_loss, mean_at_start, weights_of
 from course_lib.methods.solvers import dpm_solver, unipc
@@ -61,45 +66,45 @@ from course_lib.zoo import models
 from course_lib.zoo.export import scheduler_of
 
 BATCH, MARGIN, WEIGHTS = 64, 0.01, (1.0, 2.0)
-PLAIN, KNOWN, FITTED = "UniPC-2", "UniPC-2, known start", "fitted"
+PLAIN, KNOWN, FITTED, APART = "UniPC-2", "UniPC-2, known start", "fitted", "fitted, conditions apart"
 THEIRS = {"diffusers: UniPC": UniPCMultistepScheduler, "diffusers: DPM-Solver++(2M)": DPMSolverMultistepScheduler}
 STUDENTS = {1.0: [("progressive1", 1), ("progressive2", 2), ("progressive4", 4)], 2.0: [("guided", 1), ("guided", 2)]}
 """For each w the distilled networks that it is drawn with, and in how many evaluations."""
 REFERENCE, NULL_WAY, UNGUIDED = ("DDIM", 25), ("DDIM", 5), ("DDIM, w = 1", 25)
 TRIED = {PLAIN: (3, 4, 5, 6, 7, 8), KNOWN: (3, 4, 5, 6, 7), FITTED: (2, 3), **dict.fromkeys(THEIRS, (3, 4, 5, 6, 7, 8))}
-"""The solvers, and the evaluations that each is tried with, at every w."""
-TIMES = {(1.0, 2): (1000, 700, 350, 0), (1.0, 3): (1000, 800, 520, 260, 0)}
-TIMES |= {(2.0, 2): (1000, 750, 400, 0), (2.0, 3): (1000, 850, 600, 300, 0)}
-"""The times of the fitted solvers, by w and evaluations; the one at T is known."""
-POOL, FIT_STEPS, FIT_RATE = 1280, 400, 0.005
+"""The solvers, and the evaluations that each is tried with, at every w; `APART` at w = 2 alone."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a solver is fitted: its times, of which the prediction at T is known; the steps and the rate of Adam.
+
+    Where `apart`, the network predicts under the condition and without it in turns, and each prediction has weights of its own.
+    """
+
+    times: tuple[int, ...]
+    apart: bool = False
+    steps: int = 400
+    rate: float = 0.005
+
+
+FITS = {
+    (1.0, FITTED, 2): Fit((1000, 700, 350, 0)),
+    (1.0, FITTED, 3): Fit((1000, 800, 520, 260, 0)),
+    (2.0, FITTED, 2): Fit((1000, 750, 400, 0), steps=1000, rate=0.01),  # as the one below: its control
+    (2.0, FITTED, 3): Fit((1000, 850, 600, 300, 0)),
+    (2.0, APART, 2): Fit((1000, 750, 749, 400, 399, 0), apart=True, steps=1000, rate=0.01),
+}
+"""The fitted solvers, by w, name and evaluations."""
+POOL = 1280
 
 
 @cache
 def network_of_the_course() -> Network:
-    return models.load("digits", device="cpu")
-
-
-def both_in_one_batch(network: Network, cond: Tensor, w: float) -> Callable[[Tensor, float], Tensor]:
-    """(x, t) to the guided output for x (B, C, H, W), by one evaluation of 2 B pictures; at w = 1 of B."""
-    null = network.given(NULL).cond.expand(len(cond))
-    at = network.given(cond) if w == 1 else replace(network, cond=torch.cat([null, cond]))
-
-    def output(x: Tensor, t: float) -> Tensor:
-        value = at(x if w == 1 else torch.cat([x, x]), t).value
-        return value if w == 1 else torch.lerp(*value.chunk(2), w)
-
-    return output
-
-
-class InOneBatch:
-    """The same as a denoiser of ours."""
-
-    def __init__(self, network: Network, cond: Tensor, w: float):
-        self.process: Process = network.process
-        self.view, self.output = network.view, both_in_one_batch(network, cond, w)
-
-    def __call__(self, x: Tensor, t: float) -> Prediction:
-        return Prediction(x, *self.process.coefficients(t, x), self.view, self.output(x, t))
+    """The shipped network, which is given both conditions of guidance in one batch."""
+    network = models.load("digits", device="cpu")
+    network.net.in_one_batch = True
+    return network
 
 
 @cache
@@ -107,17 +112,47 @@ def known_start(w: float) -> Tensor:
     """The mean prediction at t = T of each class, (10, 1, 16, 16)."""
     network = network_of_the_course()
     noise = network.draw_noise(64, seeded(5))
-    return torch.cat([mean_at_start(InOneBatch(network, torch.full((64,), k), w), noise) for k in range(10)])
+    return torch.cat([mean_at_start(classifier_free(network, torch.full((64,), k), w), noise) for k in range(10)])
 
 
-def with_known_start(denoiser: Denoiser, label: Tensor, w: float) -> KnownStart:
-    return KnownStart(denoiser, known_start(w)[label])
+class InTurns:
+    """The network under the condition and without it in turns, by the time: never guided."""
+
+    def __init__(self, network: Network, cond: Tensor, times: Sequence[int]):
+        self.process: Process = network.process
+        self.at = {t: network.given((cond, NULL)[i % 2]) for i, t in enumerate(times[1:-1])}
+
+    def __call__(self, x: Tensor, t: float) -> Prediction:
+        return self.at[int(t)](x, t)
 
 
-def fitted_sampler(found: dict, w: float, evaluations: int) -> Callable:
+def denoiser_of(fit: Fit, network: Network, label: Tensor, w: float) -> KnownStart:
+    """What a fitted solver is given: the network whose first prediction is known."""
+    inner = InTurns(network, label, fit.times) if fit.apart else classifier_free(network, label, w)
+    return KnownStart(inner, known_start(w)[label])
+
+
+def first_weights(fit: Fit, w: float) -> Tensor:
+    """The weights that a fit begins with, those of DPM-Solver++(2M): a guided prediction is w of one, 1 - w of the other."""
+    process = network_of_the_course().process
+    if not fit.apart:
+        return weights_of(dpm_solver, process, torch.tensor(fit.times))
+    weights = weights_of(dpm_solver, process, torch.tensor([*fit.times[::2], 0]))
+    moves = len(weights)
+    both = torch.tensor([[w, 1 - w]], dtype=weights.dtype).to(weights.device)
+    spread = torch.block_diag(torch.eye(2, dtype=weights.dtype, device=weights.device), *[both] * (moves - 1))
+    given = [row for row in range(moves - 1) for _ in range(2)]  # both predictions of a move have the same x
+    return weights[[*given, moves - 1]] @ spread
+
+
+def fitted_sampler(found: dict, key: tuple[float, str, int]) -> Callable:
     """The bespoke solver that was fitted for this w, over times of its own."""
-    times, weights = TIMES[w, evaluations], torch.tensor(found["fitted"][f"{w:g}, {evaluations}"]["weights"])
-    return lambda denoiser, x: bespoke(denoiser, x, torch.tensor(times), weights)
+    weights = torch.tensor(found["fitted"][name_of(key)]["weights"])
+    return lambda denoiser, x: bespoke(denoiser, x, torch.tensor(FITS[key].times), weights)
+
+
+def name_of(key: tuple[float, str, int]) -> str:
+    return "w = {:g}, {}, {}".format(*key)
 
 
 def drawn(
@@ -128,11 +163,11 @@ def drawn(
     if (solver, evaluations) in STUDENTS[w]:
         denoiser = classifier_free(models.load(solver, device="cpu"), cond, w)  # the one of w = 2 takes w as an input
         return result((ddim if w == 1 else partial(consistency, rng=rng))(denoiser, x, even(evaluations)))
-    denoiser = InOneBatch(network, cond, 1.0 if solver == UNGUIDED[0] else w)
-    if solver == FITTED:
-        return result(fitted_sampler(found, w, evaluations)(with_known_start(denoiser, cond, w), x))
+    denoiser = classifier_free(network, cond, 1.0 if solver == UNGUIDED[0] else w)
+    if (key := (w, solver, evaluations)) in FITS:
+        return result(fitted_sampler(found, key)(denoiser_of(FITS[key], network, cond, w), x))
     if solver == KNOWN:
-        return result(unipc(with_known_start(denoiser, cond, w), x, even(evaluations + 1)))
+        return result(unipc(KnownStart(denoiser, known_start(w)[cond]), x, even(evaluations + 1)))
     return result((unipc if solver == PLAIN else ddim)(denoiser, x, even(evaluations)))
 
 
@@ -143,18 +178,26 @@ def own_ends(w: float, label: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     return noise, sample(classifier_free(network, label, w), noise, 50, heun, batch=BATCH)
 
 
-def fit(w: float, evaluations: int, ends: tuple[Tensor, Tensor], label: Tensor) -> dict:
-    """The weights of a bespoke solver, the error of a pixel before and after, and what the fit cost."""
-    (noise, target), network = ends, network_of_the_course()
-    times, rng = torch.tensor(TIMES[w, evaluations]), seeded(3)
-    weights = weights_of(dpm_solver, network.process, times).requires_grad_()
-    optimizer = torch.optim.Adam([weights], FIT_RATE)
-    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, FIT_STEPS)
+@cache
+def pool(w: float) -> tuple[Tensor, Tensor, Tensor, float]:
+    """Labels, noises, the ends of the ODE from there, and the processor seconds that these took."""
+    label, begun = randint(0, 10, POOL, rng=seeded(77)), time.process_time()
+    return label, *own_ends(w, label, seed=78), round(time.process_time() - begun, 1)
+
+
+def fitted(n: int, rounds: int, fit: str) -> dict:
+    """The weights of a bespoke solver, the error of a pixel before and after, and what the fit and its pictures cost."""
+    key = next(key for key in FITS if name_of(key) == fit)
+    w, how, network = key[0], FITS[key], network_of_the_course()
+    label, noise, target, ends = pool(w)
+    times, rng = torch.tensor(how.times), seeded(3)
+    weights = first_weights(how, w).requires_grad_()
+    optimizer = torch.optim.Adam([weights], how.rate)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, how.steps)
     begun, losses = time.process_time(), []
-    for _ in range(FIT_STEPS):
+    for _ in range(how.steps):
         some = torch.randperm(POOL, generator=rng)[:BATCH]
-        denoiser = with_known_start(InOneBatch(network, label[some], w), label[some], w)
-        loss = bespoke_loss(denoiser, noise[some], target[some], times, weights)
+        loss = bespoke_loss(denoiser_of(how, network, label[some], w), noise[some], target[some], times, weights)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -163,18 +206,7 @@ def fit(w: float, evaluations: int, ends: tuple[Tensor, Tensor], label: Tensor) 
     error = [round(statistics.mean(part) / 2, 3) for part in (losses[:20], losses[-20:])]
     spent = round(time.process_time() - begun, 1)
     kept = [[round(v, 6) for v in row] for row in weights.tolist()]
-    return {"weights": kept, "log error, first and last": error, "processor seconds": spent}
-
-
-def fits(n: int, rounds: int) -> dict:
-    """A fit for each w and number of evaluations; those of one w have the same noises."""
-    made, label = {}, randint(0, 10, POOL, rng=seeded(77))
-    for w in WEIGHTS:
-        begun = time.process_time()
-        ends = own_ends(w, label, seed=78)
-        made[f"{w:g}, ends"] = {"processor seconds": round(time.process_time() - begun, 1)}
-        made |= {f"{w:g}, {k}": fit(w, k, ends, label) for at, k in TIMES if at == w}
-    return made
+    return {"weights": kept, "log error, first and last": error, "processor seconds": spent, "seconds of the ends": ends}
 
 
 @cache
@@ -204,8 +236,8 @@ def distance(n: int, rounds: int, seed: int, solver: str, evaluations: int, w: f
     noise, rng, found, made = network.draw_noise(n, seeded(seed)), seeded(seed), load("sampling"), []
     for x, cond in zip(noise.split(BATCH), label.split(BATCH)):
         if solver in THEIRS:
-            output = both_in_one_batch(network, cond, w)
-            made.append(by_scheduler(solver, lambda x, k, output=output: output(x, int(k) + 1), x, evaluations))
+            denoiser = classifier_free(network, cond, w)
+            made.append(by_scheduler(solver, lambda x, k, at=denoiser: at(x, int(k) + 1).value, x, evaluations))
         else:
             made.append(drawn(found, network, solver, evaluations, w, cond, x, rng))
     with torch.autocast("cpu", enabled=False):
@@ -217,10 +249,15 @@ def tried(*solvers: str) -> list[tuple[str, int]]:
     return [(solver, k) for solver in solvers for k in TRIED[solver]]
 
 
+def apart(w: float) -> list[tuple[str, int]]:
+    """The ways whose conditions have weights of their own, with their evaluations."""
+    return [key[1:] for key in FITS if key[:2] == (w, APART)]
+
+
 def ways(w: float) -> list[tuple[str, int]]:
     """All ways for this w with their evaluations, first those that are no candidates."""
     nulls = [NULL_WAY, UNGUIDED] if w > 1 else [NULL_WAY]
-    return [REFERENCE, *nulls, *STUDENTS[w], *tried(*TRIED)]
+    return [REFERENCE, *nulls, *STUDENTS[w], *tried(*TRIED), *apart(w)]
 
 
 def distance_jobs(seeds) -> list[dict]:
@@ -308,7 +345,8 @@ def tries(n: int, rounds: int) -> dict:
     sizes = dict.fromkeys(runs, BATCH)
     for size in (1, 4, 16, BATCH):
         start, label, _ = one_evaluation(size)
-        for name, denoiser in {"two": classifier_free(network, label, 2.0), "one": InOneBatch(network, label, 2.0)}.items():
+        for name, its in {"two": models.load("digits", device="cpu"), "one": network}.items():
+            denoiser = classifier_free(its, label, 2.0)
             runs[f"guided, {size} in {name}"] = lambda denoiser=denoiser, start=start: denoiser(start, 500)
             sizes[f"guided, {size} in {name}"] = size
     for run in runs.values():
@@ -346,7 +384,8 @@ def cost(n: int, rounds: int) -> list[dict]:
             way, k = best(found, tried(*THEIRS), w)
             runs[how, w, way, k] = partial(by_scheduler, way, their_output(unet, cond, w), x, k)
             distilled = STUDENTS[w] if how == HOW[0] else []
-            mine = [best(found, ways, w) for ways in (*(tried(solver) for solver in (PLAIN, KNOWN, FITTED)), distilled)]
+            kinds = [*(tried(solver) for solver in (PLAIN, KNOWN, FITTED)), apart(w), distilled]
+            mine = [best(found, ways, w) for ways in kinds]
             for solver, k in filter(None, mine):
                 runs[how, w, solver, k] = partial(drawn, found, its, solver, k, w, cond, x, seeded(0))
     rows: dict = {key: [] for key in runs}
@@ -388,8 +427,13 @@ def table(found: dict) -> str:
         return f"| {name} | {w:g} | {k} | {difference.mean:.4f} ± {difference.error:.4f} | {said} |"
 
     for w in WEIGHTS:
-        lines += [verdict(solver, k, w, "distances", solver) for solver, k in ways(w)[1:]]
-        lines.append(verdict(FITTED, 3, w, "bfloat16", f"{FITTED}, bfloat16"))
+        has = lambda rows, w=w: {(row["solver"], row["evaluations"]) for row in found.get(rows, []) if row["w"] == w}
+        lines += [verdict(solver, k, w, "distances", solver) for solver, k in ways(w)[1:] if (solver, k) in has("distances")]
+        lines += [
+            verdict(solver, k, w, "bfloat16", f"{solver}, bfloat16")
+            for solver, k in in_half(w)
+            if (solver, k) in has("bfloat16")
+        ]
     lines += ["", "| w | the course | diffusers | both | pictures per second, times |", "|---|---|---|---|---|"]
     for row in found["cost"]:
         (solver, k), (way, n_theirs) = row["the course"], row["diffusers"]
@@ -406,14 +450,23 @@ def table(found: dict) -> str:
     return "\n".join(lines)
 
 
+def in_half(w: float) -> list[tuple[str, int]]:
+    """The ways that are tried in bfloat16."""
+    return [(FITTED, 3), *apart(w)]
+
+
 def bfloat16_jobs(seeds) -> list[dict]:
-    return [{"seed": seed, "solver": FITTED, "evaluations": 3, "w": w} for w in WEIGHTS for seed in seeds]
+    return [{"seed": seed, "solver": way, "evaluations": k, "w": w} for w in WEIGHTS for way, k in in_half(w) for seed in seeds]
+
+
+def fit_jobs(seeds) -> list[dict]:
+    return [{"fit": name_of(key)} for key in FITS]
 
 
 BENCH = Benchmark(
     "sampling",
     [
-        Part("fitted", once={"fitted": fits}),
+        Part("fitted", jobs=fit_jobs, row=fitted, into="fitted", by="fit"),
         Part("distances", jobs=distance_jobs, row=distance, into="distances"),
         Part("distances", jobs=bfloat16_jobs, row=in_bfloat16, into="bfloat16"),
         Part("cost", once={"tries": tries}),

@@ -24,6 +24,8 @@ from course_lib.teaching.minute import SECONDS, entry, machine
 N = 1000
 DRIFT = 0.05
 """The largest change of a machine's pace during a training, as a share: beyond it the training is not like another's."""
+OF_MACHINE = ("drift", "share", "uneven")
+"""What a row says of the machine during its training."""
 
 
 def bench(paths: Sequence[Path], seeds: Sequence[int], seconds: float, out: Path, unprotected: bool = False) -> str:
@@ -69,6 +71,7 @@ class Drawn:
     spent: tuple[float, float]
     drift: float
     share: float | None = None
+    uneven: float | None = None
 
 
 def labels() -> Tensor:
@@ -94,8 +97,8 @@ def drawn(
                 for k in each.evaluations:
                     pictures = torch.from_numpy(arrays[f"x{k}"]).float() / 127.5 - 1
                     milliseconds, counted = arrays[f"spent{k}"].tolist()
-                    share = float(arrays["share"]) if "share" in arrays else None  # an older file has none
-                    yield Drawn(each.name, seed, k, pictures, (milliseconds, counted), float(arrays["drift"]), share)
+                    of_machine = {key: float(arrays[key]) for key in OF_MACHINE if key in arrays}  # an older file has not all
+                    yield Drawn(each.name, seed, k, pictures, (milliseconds, counted), **of_machine)
             except entry.Fault as why:
                 print(f"{each.name}, seed {seed}: {why}", file=sys.stderr, flush=True)
                 yield {"entry": each.name, "seed": seed, "why": str(why)}
@@ -112,16 +115,16 @@ def _arrays(kept: Path) -> dict[str, np.ndarray]:
 def _one(each: entry.Entry, x: Tensor, label: Tensor, seconds: float, seed: int, way: str) -> bytes:
     """A training, between two measurements of the machine's pace, and its samplings: arrays, as bytes of an .npz."""
     pace, before = machine.pace(), machine.clocks()
-    weights = entry.trained(each, x, label, seconds * pace, seed, way)
+    weights = entry.trained(each, x, label, seconds * pace.mean, seed, way)
     share = machine.share(before, machine.clocks())
-    drift = machine.pace() / pace - 1
-    said = f"trained; pace {pace:.2f}, drift {drift:+.1%}, share of its core {share:.0%}"
+    drift = machine.pace().mean / pace.mean - 1
+    said = f"trained; pace {pace.mean:.2f}, uneven {pace.uneven:.1%}, drift {drift:+.1%}, share of its core {share:.0%}"
     print(f"{each.name}, seed {seed}: {said}", file=sys.stderr, flush=True)
-    arrays = {"drift": np.array(drift), "share": np.array(share)}
+    arrays = {"drift": np.array(drift), "share": np.array(share), "uneven": np.array(pace.uneven)}
     for k in each.evaluations:
-        pictures, milliseconds, counted = entry.sampled(each, weights, labels(), k, seed, pace, way)
+        pictures, milliseconds, counted = entry.sampled(each, weights, labels(), k, seed, pace.mean, way)
         arrays[f"x{k}"] = ((pictures + 1) * 127.5).round().to(torch.uint8).numpy()
-        arrays[f"spent{k}"] = np.array([milliseconds / pace, counted])
+        arrays[f"spent{k}"] = np.array([milliseconds / pace.mean, counted])
     out = io.BytesIO()
     np.savez_compressed(out, **arrays)
     return out.getvalue()
@@ -137,7 +140,8 @@ def judged(pictures: Sequence[Drawn]) -> list:
     rows = []
     for p in pictures:
         row = score(p.entry, p.seed, p.evaluations, p.x, labels(), p.spent, first, second)
-        rows.append(dataclasses.replace(row, drift=round(p.drift, 4), share=None if p.share is None else round(p.share, 2)))
+        of_machine = {key: None if (value := getattr(p, key)) is None else round(value, 4) for key in OF_MACHINE}
+        rows.append(dataclasses.replace(row, **of_machine))
     return rows
 
 
@@ -163,9 +167,11 @@ def _unlike_others(rows: Sequence[dict]) -> Iterator[str]:
     """Why the trainings of these rows are not like those of other machines, where there is a reason."""
     if (most := max(abs(row["drift"]) for row in rows)) > DRIFT:
         yield f"the machine's pace changed by up to {most:.0%}"
-    shares = [row["share"] for row in rows if row.get("share") is not None]
-    if shares and (least := min(shares)) < machine.OWN_CORE:
+    stated = lambda key: [row[key] for row in rows if row.get(key) is not None]  # older rows have not all
+    if (least := min(stated("share"), default=1.0)) < machine.OWN_CORE:
         yield f"a training had {least:.0%} of its core"
+    if (most := max(stated("uneven"), default=0.0)) > machine.UNEVEN:
+        yield f"not like other machines: convolutions and matrix products differ in pace by up to {2 * most:.0%}"
 
 
 def run(args) -> None:

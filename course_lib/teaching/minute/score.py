@@ -99,8 +99,8 @@ class Row:
 
     `distance`, `accuracy`, `precision` and `recall` are by the first judge; `second` is the ratio that SECOND limits, `nearest`
     the one of NEAREST, `held_out` the share of HELD_OUT; `milliseconds` a picture; `drift` the
-    change of the machine's pace during the training, as a share; `share` what the training had of its core (machine.OWN_CORE),
-    None where that was not measured.
+    change of the machine's pace during the training, as a share; `share` what the training had of its core (machine.OWN_CORE)
+    and `uneven` how far the pace is from those of both halves of the workload (machine.UNEVEN), None where not measured.
     """
 
     entry: str
@@ -118,6 +118,7 @@ class Row:
     faults: list[str] = field(default_factory=list)
     drift: float = 0.0
     share: float | None = None
+    uneven: float | None = None
 
 
 def nearest(x: Tensor) -> float:
