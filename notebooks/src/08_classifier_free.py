@@ -42,7 +42,7 @@ course_map("08")
 # 3. `network.given(label)(x_t, t).eps` predicts the noise; `null` is one more class. Take the mean squared error.
 # 4. `zero_grad`, `backward`, `step`.
 #
-# Return all losses as one tensor, without gradients (`loss.item()`).
+# Return all losses as one tensor; keep `loss.item()`.
 
 
 # %%
@@ -258,9 +258,9 @@ claim(
 # Frechet distance is larger than at $w = 1$: it compares whole distributions, so that lost diversity counts too.
 #
 # Low-temperature sampling trades as well. With a factor of 0.8, precision differs from that at $w = 1.5$ by
-# {{cfg-tradeoff.same}} and recall by {{cfg-tradeoff.gap}} (we chose this pair after the measurement). Neither can be told
-# apart; recall only just misses a verdict (4.3 standard errors), and so does the share of digits of the class asked for, which
-# differs by {{cfg-tradeoff.accuracy}}. The Frechet distance can: with shorter noise it is lower, a difference of
+# {{cfg-tradeoff.same}} and recall by {{cfg-tradeoff.gap}} (we chose this pair after the measurement). Neither reaches a verdict
+# (4.3 standard errors). Recall just misses it. So does the share of digits of the class asked for, which differs by
+# {{cfg-tradeoff.accuracy}}. The Frechet distance reaches it: with shorter noise it is lower, a difference of
 # {{cfg-tradeoff.frechet}}. So here the simpler way has a lower Frechet distance, perhaps more recall and perhaps fewer digits
 # of the class. One pair does not rank the two. Ho and Salimans (2022, section 1) report, after Dhariwal and Nichol, that scaled
 # scores or less noise *during* sampling give blurry pictures; we shorten the initial noise of a deterministic sampler. Larger
@@ -546,11 +546,11 @@ claim(
 # At $t = 50$ the classifier is nearly sure of the digit, with a mean $P$ of {{cfg-classifier-slope.sure}}, and its gradient is
 # {{cfg-classifier-slope.own.b}} long. If that is right, the true difference is nearly 0. The model's is
 # {{cfg-classifier-slope.part}} of its conditional score. That a residual remains does not depend on our classifier: any $P$
-# leaves at least {{cfg-classifier-slope.least}} of the difference. (One network; the errors cover digits.)
+# leaves at least {{cfg-classifier-slope.least}} of the difference, on average. (One network; each ± is over digits.)
 #
 # Guidance adds $(w - 1)(s_c - s)$ to the conditional score. So **at $t = 50$ a large $w$ mainly amplifies an error of the
-# scores**, if the classifier's gradient is right. Of the residual, which is all error if $P$ is right, the predicted picture
-# shows little. At $w = 2$ the root mean square per pixel is {{cfg-classifier-slope.near}} at $t = 50$ and
+# scores**, if the classifier's gradient is right. The residual is all error if $P$ is right, but it changes the predicted
+# picture little. At $w = 2$ the root mean square per pixel is {{cfg-classifier-slope.near}} at $t = 50$ and
 # {{cfg-classifier-slope.far}} at $t = 300$; black and white are 2 apart. Whether samples are worse was not measured here.
 #
 # Kynkäänniemi et al. (2024) guide only in an interval of noise levels; at small ones they find guidance unnecessary, at large
@@ -672,8 +672,8 @@ claim(
 #
 # ## What does guidance sample?
 #
-# At the last moment, without noise, guidance follows the gradient of the **tilted density** $p(x)\, P(c \mid x)^w$. Does it
-# sample this density? If the tilted density is noised, its score at $t$ is *not* $s + w (s_c - s)$: noising and raising to a
+# At the last moment, without noise, the guided score is that of the **tilted density** $p(x)\, P(c \mid x)^w$. Does guidance
+# sample it? If the tilted density is noised, its score at $t$ is *not* $s + w (s_c - s)$: noising and raising to a
 # power do not commute in general. (At $w = 0$ and $w = 1$ the tilted density is $p(x)$ and $p(x \mid c)$. The formula is the
 # score of these, noised.) Bradley and Nakkiran (2024) show that neither DDPM nor DDIM with guidance samples the tilted density
 # in general.
@@ -815,7 +815,7 @@ claim(
 #
 # ## Failure museum
 #
-# Four mixes, from the same noises, at $w = 5$ but for the last. The labels are 0, 1, ... 9, 0, ...
+# Four mixes, from the same noises, at $w = 5$ except the last. The labels are 0, 1, ... 9, 0, ...
 
 # %%
 label, null = torch.arange(16) % 10, model.given(NULL)
@@ -836,12 +836,12 @@ plots.show(
     fig,
     alt="Sixteen digits four times, with the number that a classifier reads as asked. Right: "
     "as asked. Exchanged: none as asked. Class 0 for null: as asked, the zeros in "
-    "thinner strokes. w = 40: broken strokes, full black and white.",
+    "thinner strokes. w = 40: strokes broken or blotted, many among grey specks.",
 )
 
 # %% [markdown]
 # **Exchanged** predictions lead away from the class. With **class 0 for null** a 0 is not guided at all, and all others are
-# guided away from zeros alone. The count does not see this mistake, nor does the check, to which `uncond` is given. The thin
+# guided away from zeros alone. The count does not show this mistake, nor does the check, to which `uncond` is given. The thin
 # zeros show it. A **far too large w** moves the predicted picture out of $[-1, 1]$. Lesson 13 shows Imagen's remedy.
 #
 # ## What you saw
@@ -884,7 +884,7 @@ guesses(
 # <details><summary>Answer</summary>
 #
 # The residual is 0, and it is no conditional model at all. The identity is necessary, not sufficient: a residual proves an
-# error, but no residual proves nothing. An error that all scores share, $s$ too, is not seen either.
+# error, but no residual proves nothing. An error that all scores share, $s$ too, adds nothing to it.
 #
 # </details>
 #
