@@ -100,8 +100,8 @@ upsampler
 # be searched for after training (Ho et al., section 3).
 #
 # The identity above holds for the noisy small picture too: $p(x) = \int p(x \mid c_s)\, p(c_s)\, dc_s$ for each $s$. So with
-# exact models and exact sampling noise costs nothing. In practice both models have errors, and noise changes both: the larger
-# $s$, the closer the base's $c_s$ is to real ones; but the upsampler must generate more itself, with its own errors.
+# exact models and exact sampling, noise costs nothing. In practice both models have errors. The larger $s$, the closer the
+# distribution of the base's $c_s$ is to that of real ones. But the upsampler must generate more, with its own errors.
 #
 # ### Exercise 1: `augmented` (difficulty 1, 6 minutes)
 #
@@ -245,8 +245,7 @@ check.solution("cascade")
 #
 # Drag the slider, or press play. The base is the shipped digits model, none of those measured below. The time runs from 2,000
 # to 1,000 in the base, then from 1,000 to 0 in the upsampler. The base's first prediction is close to the mean picture of its
-# class. Stop where the stages meet: the large picture starts from pure noise. The upsampler's first prediction has the strokes
-# of this small picture: compare the two.
+# class. Stop where the stages meet. The upsampler's first prediction has the strokes of this small picture: compare the two.
 #
 # <!-- Ask: Stop where the stages meet. What does the upsampler start from? -->
 
@@ -293,16 +292,18 @@ plots.show(
 # ## Does the noise help?
 #
 # Three kinds of small pictures: halves of **real** digits, samples of a **finished base** (400 training steps), and samples
-# of an **undertrained base** (the same training after 100 steps). Two upsamplers: one trained **with** augmentation ($S =
-# 600$), one **without** ($S = 0$). Base and upsamplers were trained ten times, and 200 pictures sampled from each training.
+# of an **undertrained base** (the same training after 100 steps). Two upsamplers: one trained **with** augmentation
+# ($S = 600$), one **without** ($S = 0$). Base and upsamplers were trained ten times, and 200 pictures sampled from each
+# training.
 #
 # Two figures are measured by a classifier of 32 × 32 digits. The Frechet distance (lesson 00) is small where the pictures are
 # distributed as real ones. The class accuracy is the share of pictures that it assigns to the class that was asked for.
 #
-# What is compared was fixed before these trainings, in `tests/benchmarks/cascade.py`. Noise in sampling is $s = 200$ beside $s
-# = 0$. Noise in training is judged at $s = 0$, by the second five trainings alone (see below). Verdicts are paired by training,
-# except beside one stage. Where a claim names two kinds of small pictures, it holds only if both differences pass. The six
-# claims of this lesson take eight comparisons, each at the level of 5 %, without a correction for their number. Guess first:
+# What is compared was fixed before these trainings, in `tests/benchmarks/cascade.py`. Noise in sampling is $s = 200$ beside
+# $s = 0$. Noise in training is judged at $s = 0$, by the second five trainings alone (see below). Verdicts are paired by
+# training, except beside one stage. Where a claim names two kinds of small pictures, it holds only if both differences pass.
+# The six claims of this lesson take eight comparisons, each at the level of 5 %, without a correction for their number. Guess
+# first:
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -423,7 +424,7 @@ claim(
 
 # %% [markdown]
 # So noise in training makes the upsampler less sensitive to the base's errors; of our two bases the one with more errors gains
-# more. Its price is seen where there are none: for real halves the distance is lower without it.
+# more. For real halves, which have no errors, the distance is lower without noise in training: that is its price.
 #
 # **Noise in sampling** hides the base's errors, and gives the upsampler more to generate. Does the undertrained base gain?
 
@@ -510,9 +511,9 @@ claim(
 # %% [markdown]
 # So here the base should finish. The null model takes less noise, so it could hardly pass. More noise, $s = 400$ beside 200,
 # passes the same condition without truncation. So the rise may also mean that the truncated $x_s$ is noisier than the level
-# that the upsampler is given. That is measured with DDIM at $s = 200$ alone; another sampler may differ.
+# that the upsampler is given. The claim is measured with DDIM at $s = 200$ alone; another sampler may differ.
 #
-# ## A cascade beside one stage, at equal cost
+# ## A cascade beside one stage, at equal training time
 #
 # One stage: the same kind of U-Net at 32 × 32, conditioned on the class, without a small picture. It has 414,000 parameters,
 # the cascade's two networks 818,000 together: training time is equal, size is not. Its 1,330 training steps take as much
@@ -522,7 +523,7 @@ claim(
 #
 # All networks have the recipe of the digits (lesson 00), with half the batch at 32 × 32. That recipe was searched at 16 × 16.
 # None was tuned here for one stage of 32 × 32, nor for the upsampler. So the comparison is of these recipes: the cascade has
-# twice the parameters, and its base alone has the recipe at the size it was searched for. Either may be the cause of the lead.
+# twice the parameters, and its base alone has the recipe at the size it was searched for. Either may favour the cascade.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -590,8 +591,8 @@ claim(
 
 # %% [markdown]
 # So for equal training time these recipes give the cascade the lower Frechet distance. In the table its class accuracy and
-# precision are higher too, but its recall is lower, 0.86 beside 0.90 (real digits: 0.86). The verdict belongs to $s = 0$: at $s
-# = 200$ the cascade has {{cascade-noise-harms.finished.a}}, which would not pass. Sampling is not equal: the cascade takes
+# precision are higher too, but its recall is lower, 0.86 beside 0.90 (real digits: 0.86). The verdict belongs to $s = 0$: at
+# $s = 200$ the cascade has {{cascade-noise-harms.finished.a}}, which would not pass. Sampling is not equal: the cascade takes
 # about twice as long as one stage in 20 steps. Beside 40 steps of one stage, which take as long, the difference is the same,
 # and beyond its margin, too.
 #
@@ -640,7 +641,7 @@ def without_level(network, x0, label, rng, max_s):
 check.upsampler_loss(without_level)
 
 # %% [markdown]
-# ## Optional, 4 minutes: noise in sampling, two more questions
+# ## Optional, 4 minutes: noise in sampling, two more kinds of small pictures
 #
 # Where there are few errors to hide, does noise harm?
 
@@ -675,8 +676,8 @@ claim(
 
 # %% [markdown]
 # Exact sampling with an exact upsampler would lose nothing (the identity above). So for real halves the rise is an error of
-# this upsampler or of its 20 steps of DDIM; we do not separate the two. At $s = 600$ its class accuracy is 0.47, that of one
-# stage, which is given no small picture and had 1,330 training steps, not 700, 0.79 (tables above).
+# this upsampler or of its 20 steps of DDIM; we do not separate the two. At $s = 600$ its class accuracy is 0.47. One stage,
+# which is given no small picture, has 0.79, after 1,330 training steps, not 700 (tables above).
 #
 # ## What you saw
 #
@@ -694,11 +695,11 @@ claim(
 # ## At full size
 #
 # Ho et al. name two reasons for a cascade: most of the capacity can be used at low resolution, which matters most for sample
-# quality, and low resolutions cost least (section 1). Our comparison does not test the second. They generate ImageNet pictures
+# quality, and low resolutions cost least (section 1). Our comparison tests neither. They generate ImageNet pictures
 # of 256 × 256 by three stages, 32, 64 and 256, with an FID of 4.88 and no classifier. At 64 × 64 Gaussian noise was the better
 # augmentation. For 128 × 128 and 256 × 256 it was not; there they blur the small picture, in half of the training examples and
 # not in sampling (sections 3.1 and 4.4). Imagen (lesson 13) goes from 64 to 256 and 1,024, adds Gaussian noise, and gives its
-# level to the upsampler.
+# level to the upsamplers.
 
 # %% tags=["nbval-ignore-output"]
 guesses(
@@ -710,8 +711,7 @@ guesses(
 # %% [markdown]
 # ## Think about it
 #
-# 1. Compounding error would vanish if the upsampler were trained on the base's *samples*. Why is it trained on halves of real
-#    pictures?
+# 1. In sampling the upsampler is given the base's *samples*. Why is it not trained on them, but on halves of real pictures?
 #
 # <details><summary>Answer</summary>
 #
