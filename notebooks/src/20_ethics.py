@@ -33,17 +33,17 @@ course_map("20")
 #
 # The training loss has a minimum on the training set: the denoiser of lesson 02 that is exact for exactly these pictures. It
 # draws copies only. Real networks mostly do not; why is an **open question**. Kadkhodaie et al. (2024) train two networks on
-# disjoint sets of photographs. Of small sets each returns its own training pictures. Of large sets both draw nearly the same
-# new pictures, though the sets are small beside the network's capacity. So capacity alone is not an explanation.
+# disjoint sets of photographs. With small sets each returns its own training pictures. With large sets both draw nearly the
+# same new pictures, though the sets are small beside the network's capacity. So capacity alone is not an explanation.
 #
-# A small distance to a training picture does not make a copy. Two plain digits, such as 1, are always near each other. So
+# A small distance to a training picture does not make a copy. Two plain digits, such as ones, are always near each other. So
 # compare the nearest distance with those of the whole neighbourhood (Carlini et al., section 5.1, without their factor). Let
 # $x^{(1)}, x^{(2)}, \dots$ be the training pictures in the order of their distance from a sample $x$. The **memorisation
 # score** is
 #
 # $$\text{score}(x) = \frac{\|x - x^{(1)}\|}{\frac1n \sum_{i=1}^n \|x - x^{(i)}\|} .$$
 #
-# Near 1 the sample is as near to one picture as to many. At 0 it is that picture. Held-out digits decide what is low, below.
+# Near 1 the sample is as near to one picture as to many. At 0 it is that picture. Below, held-out digits give the threshold.
 #
 # ### Exercise 1: `memorisation_score` (difficulty 2, 6 minutes)
 #
@@ -130,15 +130,15 @@ plots.show(
 
 # %% [markdown]
 # By the distance alone, all of the lowest are ones: it finds plain digits, not copies. The score finds fewer of them. Samples
-# are about as far from the training digits as held-out ones, and none of them is a copy.
+# are a little nearer to the training digits than held-out ones, but none is a copy.
 #
 # ## Are duplicated pictures memorised?
 #
-# On the web some pictures occur many times. So train on 2,000 digits, of which 29 are there 10, 30, 100 or 300 times. Which 29
-# is drawn anew for each of three trainings, from all digits but ones. Ones are alike, so their copies could not be told; they
+# On the web some pictures occur many times. So train on 2,000 digits, of which 29 are there 10, 30, 100 or 300 times. The 29
+# are drawn anew for each of three trainings, from all digits but ones. Ones are alike, so their copies could not be told; they
 # are in no group below. Each training has 600 steps of 64, about ten passes, and 300 samples are drawn with labels as in the
-# training set. The threshold is again the lowest score of 1,000 held-out digits, now 0.27. (`python
-# tests/benchmarks/memorisation.py`)
+# training set. The score counts each picture once. The threshold is again the lowest score of 1,000 held-out digits, now 0.27.
+# (`python tests/benchmarks/memorisation.py`)
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -261,10 +261,10 @@ claim(
 
 # %% [markdown]
 # The duplicated digits were drawn at random, and ones are in neither group. So their count is the cause; the pictures that are
-# there once are the control. The null models ask less. Real digits have no copies at all. Permuted counts keep samples and
+# there once are the control. The null models test less. Real digits have no copies at all. Permuted counts keep samples and
 # copies, and draw anew which pictures pass for duplicated. That tests how shares are computed; it is no training without
-# duplicates. Nor are copies just plain digits: the pictured ones are nearer to their picture than any held-out digit but ones
-# is to a training digit.
+# duplicates. Nor are copies just plain digits: the pictured ones are nearer to their picture than any held-out digit, ones
+# aside, is to a training digit.
 #
 # At 30 times, 0 copies were drawn of about 70 that would be expected. After 150 steps nothing is copied, but the samples are no
 # digits yet (see the dial). How often the network was trained on a picture counts, but perhaps not alone: 300 times after 300
@@ -295,8 +295,8 @@ dial(
 #
 # **What helps.** Find duplicates and remove them before training. At full size, too, duplicates were where to look: Carlini et
 # al. tried the 350,000 pictures that are duplicated most, and extracted about a hundred of them from Stable Diffusion (over a
-# thousand from all their models, photographs of individual people among them). Pictures that are there once were not the
-# comparison. Somepalli et al. find copies by image retrieval. Deduplication does not end it: Webster (2023) extracts training
+# thousand from all their models, photographs of individual people among them). This is no comparison with pictures that are
+# there once. Somepalli et al. find copies by image retrieval. Deduplication does not end it: Webster (2023) extracts training
 # pictures, largely intact, also from newer systems that deduplicate.
 #
 # ### Box: consent and licensing of training data (to read later)
@@ -309,7 +309,7 @@ dial(
 # - **Germany.** Hamburg courts (2024, 2025) held that LAION's copy of a photograph falls under such exceptions. A Munich court
 #   (GEMA against OpenAI, 2025) held that *memorised* texts do not.
 # - **United Kingdom.** In Getty Images against Stability AI (2025) the claim about training was dropped. The court held that
-#   the weights are no infringing copy; an appeal is permitted.
+#   the weights are no infringing copy; an appeal was permitted.
 # - **United States.** The Copyright Office (2025) finds no general answer on fair use.
 #
 # ## Which groups does guidance leave out?
@@ -413,10 +413,10 @@ claim(
 # scores are exact, and only the share differs. Three trainings of 400 steps an arm, 300 samples of each kind.
 #
 # Compare the *odds*, nines to sixes, at $w = 2$ with those at $w = 1$ from the same noises. (One factor of the odds changes a
-# small share more than a half.) The prediction, written before these runs, but after one longer training of a tenth in which
-# zeros lost: the factor is smaller for a tenth. Another one is lesson 07's noise-aware classifier, not trained on these kinds:
-# its $\log P(\text{kind} \mid x_t)$ of nines less that of sixes, a mean over $t$, stands across below. (`python
-# tests/benchmarks/bias.py`)
+# small share more, in proportion, than a half.) The prediction, written before these runs, but after one longer training of a
+# tenth in which zeros lost: the factor is smaller for a tenth. Another prediction is by lesson 07's noise-aware classifier, not
+# trained on these kinds: its $\log P(\text{kind} \mid x_t)$ of nines less that of sixes, a mean over $t$, is the horizontal
+# axis below. (`python tests/benchmarks/bias.py`)
 
 # %%
 bias, gaps = figures.load("bias"), figures.load("bias", "gaps")
@@ -461,18 +461,18 @@ claim(
 )
 
 # %% [markdown]
-# For zeros the number counts, as a share or as too few pictures to learn from (not separated): at half their odds rise with
-# guidance, at a tenth they do not (whether they fall, three trainings do not decide), a difference of
-# {{bias-network.zeros.difference}}. For nines it is as large, {{bias-network.nines.difference}}, but three trainings do not
-# decide it, so the claim about both stays open. The factors lie in the order that the classifier gives; only zeros at a tenth,
-# which should gain, do not. At $w = 1$ only 0.51 to 0.83 of the samples are read as a digit of their kind, at $w = 2$ more than
-# three quarters: of 900 samples zeros at a tenth are 44, then 41, eights 625, then 816: they lose odds because the eights gain.
-# Nines at a tenth are 13, then 1, sixes 680, then 891: they vanish. (Half a count is added to each count, so the nines' factor
-# at a tenth is of 0, 0 and 1 nines and is rough.) Already at $w = 1$ these short trainings draw about 2 % nines, not 10 %.
+# For zeros the number counts, as a share or as too few pictures to learn from (not separated). At half their odds rise with
+# guidance. At a tenth they do not; whether they fall, three trainings do not decide. The factors' difference is
+# {{bias-network.zeros.difference}}. For nines it is as much, {{bias-network.nines.difference}}, but three trainings do not
+# decide it. The factors lie in the order that the classifier gives; only zeros at a tenth, which should gain, do not. At
+# $w = 1$ only 0.51 to 0.83 of the samples are read as a digit of their kind, at $w = 2$ more than three quarters. Of 900
+# samples zeros at a tenth are 44, then 41, eights 625, then 816: they lose odds because the eights gain. Nines at a tenth are
+# 13, then 1, sixes 680, then 891: they vanish. (Half a count is added to each count, so the nines' factor at a tenth is of 0, 0
+# and 1 nines and is rough.) Already at $w = 1$ these short trainings draw about 2 % nines, not 10 %.
 #
 # Luccioni et al. (2023) find that marginalised groups are under-represented in pictures of professions by DALL-E 2 and Stable
-# Diffusion; how much of it is due to guidance, their abstract does not say. **What helps**: weight the data,
-# name the group in the caption, and look at shares.
+# Diffusion; how much of it is due to guidance, their abstract does not say. **What may help** (not tried here): weight the
+# data, name the group in the caption, look at shares.
 #
 # ## How does a watermark in the noise work?
 #
@@ -489,8 +489,8 @@ claim(
 #
 # We take Rings and compare them with Rand. `fft2` counts from the corner of the picture, and a turn is about its centre. So our
 # rings have the phase of waves about the centre; up to that phase their values are real. (Their rings are complex, and the
-# imaginary part of the noise is dropped. Ci et al. (2024) find that the shift this brings contributes to their robustness,
-# beside the match of the values.)
+# imaginary part of the noise is dropped. Ci et al. (2024) find that the change of distribution this brings contributes to their
+# robustness.)
 #
 # ### Exercise 2: `mark_noise` (difficulty 2, 5 minutes)
 #
@@ -520,7 +520,7 @@ check.solution("mark_noise")
 #    up, set $x_t = a_t\, \hat x_0(x_s, s) + b_t\, \hat\epsilon(x_s, s)$, where $a_t$ = `denoiser.process.signal(t)` and $b_t$ =
 #    `denoiser.process.noise(t)`. `denoiser(x, s)` predicts; it has `.x0` and `.eps`.
 # 2. **Compare.** Let $f$ be the frequencies of the noise found where the key $k$ is not 0, of all channels. The match is their
-#    correlation, one number for each picture:
+#    correlation (Wen et al. take a mean distance), one number for each picture:
 #    $\operatorname{Re} \sum f\, \overline{k} \,\big/ \big(\sqrt{\sum |f|^2}\, \sqrt{\sum |k|^2}\big)$. With C channels the key
 #    stands in each.
 #
@@ -604,9 +604,10 @@ plots.show(
 # ## Which edits remove the mark?
 #
 # Edits: mirrors, quarter turns, JPEG, blur, noise, a shift by one pixel of 16, or a crop of one pixel on each side, enlarged
-# back. A **regeneration attack** adds noise up to $t = 200$ and denoises, which is lesson 19's editing. It needs a denoiser,
-# not the key. Here it is the same network, without the class; another one was not tried. Ten keys of each pattern, 40 pictures
-# each; one in a hundred of 600 unmarked, unedited pictures passes. (`python tests/benchmarks/provenance.py`)
+# back. A **regeneration attack** (Zhao et al. 2023) adds noise up to $t = 200$ and denoises, which is lesson 19's editing. It
+# needs a denoiser, not the key. Here it is the same network, without the class; another one was not tried. Ten keys of each
+# pattern, 40 pictures each; one in a hundred of 600 unmarked, unedited pictures passes. (`python
+# tests/benchmarks/provenance.py`)
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -738,27 +739,26 @@ claim(
 # But what passes is no longer the real digit. The mark, not the inversion, changes it: {{mark-forged.alike}} of the forged ones
 # are still classified as what they were, with the strongest key 0.18, without a mark nearly all (the null model). The sampler
 # is given the class, and the strokes change: by the printed root mean square, as much as between two real digits of one class.
-# So the network has drawn it after all: this is a new picture with a mark, not a real one with a mark. Where a key fixes less,
-# less may change; that was not tried.
+# So the network has drawn it after all: a new picture with a mark. Where a key fixes less, less may change; that was not tried.
 #
-# Nor is it certain *whose* mark it is. With another key's mark {{mark-forged.passed.b}} pass; it was planned as the null model
-# of a claim against no mark, and it passed, so the claim above was put in its place afterwards; five of the ten keys, too, were
-# drawn after the first five were seen. Perhaps two keys of five numbers may be alike; the ten pairs do not decide it. Ci et al.
-# (2024) find the original keys hard to identify, too. That a mark does not prove a machine is shown by Yang et al. (2024), even
-# without the key: they average many marked pictures, extract the pattern, and forge tree-ring watermarks on clean pictures.
+# Nor is it certain *whose* mark it is: with another key's mark {{mark-forged.passed.b}} pass. This was planned as the null
+# model of a claim against no mark. It passed, so the claim above replaced that one afterwards. Five of the ten keys were drawn
+# after the first five were seen. Two keys of five numbers may be alike; ten pairs do not decide it. Ci et al. (2024) find the
+# original keys hard to identify, too. Yang et al. (2024) forge tree-ring watermarks on clean pictures, even without the key:
+# they average many marked pictures and extract the pattern. So a mark does not prove a machine.
 #
 # What follows for the use of marks:
 #
 # - **No mark does not mean real.** It may have been removed. A model that anyone can run need not mark.
 # - **A mark does not mean generated.** It can be put on a photograph (Yang et al.) that somebody wants to discredit.
-# - **A threshold accuses.** One in a hundred, of a million unmarked pictures, is ten thousand.
-# - **A mark says nothing about truth.** A real photograph with a false caption carries none.
+# - **A threshold gives false alarms.** One in a hundred, of a million unmarked pictures, is ten thousand.
+# - **Truth is another question.** A real photograph with a false caption carries no mark.
 #
 # ## What you saw
 #
-# - Pictures with 100 or 300 duplicates are copied {{copy-duplicates.often.a}} times as often as they are shown, those that are
-#   there once {{copy-duplicates.often.b}} times. Of the samples at $w = 3$ a share of {{copy-guidance.share.a}} are copies, at
-#   $w = 1$ {{copy-guidance.share.b}}.
+# - Pictures that are there 100 or 300 times are copied {{copy-duplicates.often.a}} times as often as they are shown, those that
+#   are there once {{copy-duplicates.often.b}} times. Of the samples at $w = 3$ a share of {{copy-guidance.share.a}} are copies,
+#   at $w = 1$ {{copy-guidance.share.b}}.
 # - In the plane, going from $w = 1$ to 4 multiplies a minority's share by {{bias-plane.near}} near another class, by
 #   {{bias-plane.same}} at the same distance, by {{bias-plane.far}} far from it. In the network, going to 2 multiplies the odds
 #   of a tenth of zeros by {{bias-network.zeros.a}} (not told from 1), of half by {{bias-network.zeros.b}}; for nines three
