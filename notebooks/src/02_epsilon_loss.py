@@ -16,8 +16,8 @@ course_map("02")
 # %% [markdown]
 # ## The data: a ring with known density
 #
-# Eight small Gaussians lie on a circle. For such data the best prediction has a closed form, and `ExactDenoiser` computes it.
-# So a network can be measured against it.
+# Eight small Gaussians lie on a circle. For such data the best prediction of the noise has a closed form, and `ExactDenoiser`
+# computes it. So a network can be measured against it.
 
 # %%
 import matplotlib.pyplot as plt
@@ -54,8 +54,8 @@ plots.show(
 # %% [markdown]
 # ## Algorithm 1: training
 #
-# Take pictures, times and noise, and mix them. The network predicts the noise. Its mean squared error is the **epsilon loss**,
-# also called the *simple loss*.
+# Draw data, times and noise, and mix data and noise. The network predicts the noise. Its mean squared error is the **epsilon
+# loss**, also called the *simple loss*.
 #
 # > **Algorithm 1** (Ho et al. 2020)
 # > 1. repeat
@@ -107,8 +107,8 @@ predict(
 )
 
 # %% [markdown]
-# A hook keeps an **exponential moving average** (EMA) of the weights. After each step it moves a little towards the new ones:
-# by much at first, so that the random start is soon forgotten, and by 1 % from about step 890 on. Samples are drawn with it.
+# A hook keeps an **exponential moving average** (EMA) of the weights. After each step it moves towards the new ones: far at
+# first, so that the random start soon counts little, and by 1 % from about step 890 on. Samples are drawn with it.
 
 # %% tags=["nbval-ignore-output"]
 from course_lib.nets.mlp import MLP
@@ -212,9 +212,8 @@ plots.show(
 # large $t$ almost all of $x_t$ is noise, and the floor is near 0. The bump is where the spots begin to overlap. (The small
 # zigzags are chance.)
 #
-# **Right:** at $t = 1$ the relative error is about 80 %, but $\epsilon^*$ and the error are both small there (printed above).
-# The claim below gives one figure for all $t$: the mean squared error over the mean square of $\epsilon^*$, and the root of
-# that. Its null model lacks the spots: it is the best linear denoiser.
+# **Right:** at $t = 1$ the relative error is about 80 %, but $\epsilon^*$ and the error are both small there. The claim below
+# gives one figure for all $t$: the mean squared error over the mean square of $\epsilon^*$, and the root of that.
 
 
 # %%
@@ -245,8 +244,7 @@ claim(
 # ## Five views of one prediction
 #
 # Given $x_t = a\,x_0 + b\,\epsilon$, with signal $a = \sqrt{\bar\alpha_t}$ and noise $b = \sqrt{1 - \bar\alpha_t}$, one
-# unknown decides the other. So a predicted noise is also a predicted picture, and more. The field uses five
-# **parameterisations**:
+# unknown decides the other. So a predicted noise is also a predicted picture, and more. Five **parameterisations** are in use:
 #
 # | parameterisation | target | $\hat x_0$ from it | $\hat\epsilon$ from it |
 # |---|---|---|---|
@@ -261,8 +259,8 @@ claim(
 # 16).
 #
 # **Why $v$?** An error in $\hat\epsilon$ is multiplied by $b/a$ in $\hat x_0$, which explodes as $t \to T$. An error in $\hat
-# x_0$ is multiplied by $a/b$ in $\hat\epsilon$, which explodes as $t \to 0$. An error in $\hat v$ is multiplied by $b$ and by
-# $a$: never more than 1 (Salimans and Ho 2022, section 4).
+# x_0$ is multiplied by $a/b$ in $\hat\epsilon$, which explodes as $t \to 0$. An error in $\hat v$ is multiplied by $b$ or by
+# $a$: never by more than 1 (Salimans and Ho 2022, section 4).
 #
 # ### Exercise 2: from v to x0 and eps (difficulty 1, 4 minutes)
 #
@@ -314,13 +312,13 @@ plots.show(
 )
 
 # %% [markdown]
-# The best prediction of $x_0$ is the mean of all pictures that may have led to $x_t$. That is a blur at $t = T$, and one
-# digit at the end.
+# The best prediction of $x_0$ is the mean of all pictures that may have led to $x_t$, each weighted by its probability. That
+# is a blur at $t = T$, and one digit at the end.
 #
 # ### The target and the best prediction have different sizes
 #
 # The **target** belongs to one pair $(x_0, \epsilon)$: it comes from the conditional $q(x_t \mid x_0)$. The **best prediction**
-# is its mean over all pairs that lead to $x_t$: it belongs to the marginal $q(x_t)$. Here are the sizes of both on the ring.
+# is its mean over all pairs that lead to $x_t$: it belongs to the marginal $q(x_t)$. Their sizes on the ring:
 # (The last point is one time with few points: its dip below 1 is chance.)
 
 # %%
@@ -347,7 +345,7 @@ plots.show(
 #
 # $$\epsilon^*(x_t, t) = -\sqrt{1 - \bar\alpha_t}\;\nabla_{x_t} \log q(x_t).$$
 #
-# Lesson 03 proves this and measures it.
+# Lesson 03 proves this.
 #
 # ## Algorithm 2: sampling
 #
@@ -363,6 +361,8 @@ plots.show(
 # >    \frac{1 - \alpha_t}{\sqrt{1 - \bar\alpha_t}}\, \epsilon_\theta(x_t, t) \right) + \sigma_t z$
 # > 5. end for
 # > 6. return $x_0$
+#
+# Line 4 without $\sigma_t z$ is the mean of lesson 01's posterior, with the predicted $\hat x_0$ in place of $x_0$ (eq. 11).
 #
 # ### Exercise 3: the sampling loop (difficulty 2, 10 minutes)
 #
@@ -482,15 +482,15 @@ claim(
 )
 
 # %% [markdown]
-# For real points the share outside is 1.1 % (it is $e^{-9/2}$). Each null model is right in one of the three, or in two.
-# So all three are needed.
+# For real points the share outside is 1.1 % (it is $e^{-9/2}$). The second null model fails by its shares alone, the third by
+# its width.
 #
-# **A small excess over the floor can go with a visible error of the samples.** Your network's loss is only a few per cent above
-# the floor. Yet the share of its samples that lies outside is about half of the circle's. With the exact denoiser the same loop
-# leaves no more outside than among real points. So the points outside are the network's error, not the loop's. (The loop has an
-# error of its own: with the exact denoiser the spots end at width 0.094, see the failure museum. The network's error widens
-# them, and the two partly cancel in the width.) The floor is the larger part of the loss, and it says nothing about the
-# network. Therefore measure samples too.
+# **A small excess over the floor can go with a visible error of the samples.** Your network's loss is only a few per cent
+# above the floor. Yet the share of its samples that lies outside is about half of the circle's. With the exact denoiser the
+# same loop leaves no more outside than among real points. So the points outside are the network's error, not the loop's. (The
+# loop has an error of its own: with the exact denoiser the spots end too narrow, see the failure museum. The network's error
+# widens them, and the two partly cancel in the width.) The floor is the larger part of the loss, and it says nothing about the
+# network.
 #
 # ### Watch the loop
 #
@@ -502,9 +502,9 @@ claim(
 # - **Right**: the points, and as arrows minus the predicted noise, on a grid.
 # - **Below**: $\bar\alpha_t$ at each step. The orange mark is the step shown.
 #
-# At first every arrow points to the middle of the ring: at $t = T$ the mean of all possible $x_0$ *is* the middle. Then the
-# field splits into eight. (At first the predicted $x_0$ are scattered: the network's small error is multiplied by the ratio of
-# noise to signal, which is large there.)
+# At first every arrow points to the middle of the ring: at $t = T$ the mean of all possible $x_0$ *is* the middle. Then they
+# split towards the eight spots. (At first the predicted $x_0$ are scattered: the network's small error is multiplied by the
+# ratio of noise to signal, which is large there.)
 #
 # <!-- Ask: Where do the arrows point at t = T, and why there? -->
 
@@ -564,14 +564,14 @@ plots.show(
 # **Noise at the last step** adds a variance of $\beta_1$ to every spot. At $T = 25$ that is a standard deviation of 0.06, at
 # $T = 1000$ of 0.01. **The lost bar** makes the factor of the predicted noise too large at every step but $t = 1$. The spots
 # become too narrow: the samples look cleaner than the data, and have too little variety. The right loop is not at 0.100
-# either, though the denoiser is exact: steps of variance $\tilde\beta_t$ are an approximation (lesson 01). With them a single
-# Gaussian of width 0.100 ends at 0.060 for $T = 25$ and at 0.096 for $T = 1000$. (With the exact variance of $x_{t-1}$ given
-# $x_t$ it ends at 0.100.) At $T = 25$ the ring has both errors: the spots themselves are too narrow, and points lie between
-# them. Together the width is 0.103.
+# either, though the denoiser is exact: $\tilde\beta_t$ is the variance of a step if $x_0$ is known (lesson 01). With it a
+# single Gaussian of width 0.100 ends at 0.060 for $T = 25$ and at 0.096 for $T = 1000$. (With the exact variance of $x_{t-1}$
+# given $x_t$ it ends at 0.100.) At $T = 25$ the ring has two errors: along the radius the spots are too narrow, and points lie
+# between them. In the width, 0.103, they nearly cancel.
 #
 # ## If you have another 12 minutes: where the loss comes from
 #
-# The lesson itself ends here. Without this second part, go on with [What you saw](#What-you-saw).
+# Without this second part, go on with [What you saw](#What-you-saw).
 #
 # The model goes back step by step, $p_\theta(x_{t-1} \mid x_t) = \mathcal{N}(\mu_\theta(x_t, t), \sigma_t^2 \mathbf{I})$. Its
 # likelihood has no closed form, but a bound: the negative **evidence lower bound** (ELBO; Ho et al., eq. 5),
@@ -581,10 +581,11 @@ plots.show(
 #   + \sum_{t > 1} \underbrace{D_{\mathrm{KL}}(q(x_{t-1} \mid x_t, x_0) \,\|\, p_\theta(x_{t-1} \mid x_t))}_{L_{t-1}}
 #   \underbrace{- \log p_\theta(x_0 \mid x_1)}_{L_0} \Big].$$
 #
-# $L_T$ has nothing to learn. Each $L_{t-1}$ compares two Gaussians of fixed variance, so it is a weighted squared distance of
-# their means, plus a constant (eq. 8). By Algorithm 2, line 4, the two means are the same function of the true and of the
-# predicted noise. So their difference is $\frac{\beta_t}{\sqrt{\alpha_t}\sqrt{1-\bar\alpha_t}}(\epsilon_\theta-\epsilon)$;
-# its square over $2\sigma_t^2$ gives $w_t$. Written with noises, for $t > 1$ (eq. 12):
+# $L_T$ does not depend on $\theta$. Each $L_{t-1}$ compares two Gaussians of fixed variance, so it is a weighted squared
+# distance of their means, plus a constant (eq. 8). By Algorithm 2, line 4, the two means are the same function of the true and
+# of the predicted noise. So their difference is
+# $\frac{\beta_t}{\sqrt{\alpha_t}\sqrt{1-\bar\alpha_t}}(\epsilon_\theta-\epsilon)$; its square over $2\sigma_t^2$ gives $w_t$.
+# Written with noises, for $t > 1$ (eq. 12):
 #
 # $$L_{t-1} = \mathbb{E}\left[ w_t\, \|\epsilon - \epsilon_\theta(x_t, t)\|^2 \right] + \text{const}, \qquad
 #   w_t = \frac{\beta_t^2}{2 \sigma_t^2\, \alpha_t\, (1 - \bar\alpha_t)}.$$
@@ -603,8 +604,8 @@ plots.show(
 #
 # Two figures are measured. For the samples: the share outside the spots. For the bound: its difference from the bound of the
 # exact denoiser, in nats per coordinate. Samples are drawn in 200 steps, with a smaller network than the shipped one. So
-# compare these shares with each other, not with those above. (The likelihood itself is not measured.) Training $i$ of each
-# arm begins with the same weights, so verdicts are of paired differences. The null model, **simple, again**, has other seeds.
+# compare these shares with each other, not with those above. (The likelihood itself is not measured.) Training $i$ of these
+# arms begins with the same weights, so verdicts are of paired differences. The null model, **simple, again**, has other seeds.
 
 # %% tags=["nbval-ignore-output"]
 predict(
@@ -683,9 +684,8 @@ claim(
 # margins.
 #
 # On CIFAR10 Ho et al. report a Frechet distance (lesson 00) of 3.17 for the simple loss and 13.51 for the bound. The bound is
-# also the length of a lossless code for the picture: 3.75 (simple) and 3.70 (bound) bits per dimension (Tables 1 and
-# 2). The last term, $L_0$, takes 1.97 of the 3.75. What is lost without it is an error of 0.95 grey levels of 255 (section
-# 4.3).
+# also the length of a lossless code for the picture: 3.75 (simple) and 3.70 (bound) bits per dimension (Tables 1 and 2). The
+# last term, $L_0$, takes 1.97 of the 3.75. Without it the root mean squared error is 0.95 grey levels of 255 (section 4.3).
 #
 # > **Two refinements that large models use**
 # >
@@ -700,8 +700,8 @@ claim(
 # ## What you saw
 #
 # - The epsilon loss has a floor, $\mathbb{E}\|\epsilon - \mathbb{E}[\epsilon \mid x_t]\|^2$: on the ring
-#   {{eps-loss-floor.floor.mean}}. The network's loss is {{eps-loss-floor.above.mean}} above it, and the relative error of its
-#   noise {{eps-loss-floor.error.mean}}.
+#   {{eps-loss-floor.floor.mean}}. The shipped network's loss is {{eps-loss-floor.above.mean}} above it, and the relative error
+#   of its predicted noise {{eps-loss-floor.error.mean}}.
 # - Noise, clean picture, $v$, score and velocity are five views of one prediction. The target's size and the best prediction's
 #   size differ.
 # - A small excess over the floor can go with a visible error of the samples: measure both.
@@ -757,7 +757,7 @@ guesses("eps-loss-floor.floor", "eps-samples-in-modes.outside", "eps-simple-samp
 # - **ancestral sampling**: drawing $x_{t-1}$ given $x_t$, step by step from $T$ to 1 (Algorithm 2).
 # - **evidence lower bound**: a lower bound on the log-likelihood of a model with hidden variables (ELBO).
 # - **importance sampling**: drawing from another distribution $p$ and dividing each term by its probability.
-# - **min-SNR weighting**: weights for times that are capped where there is little noise.
+# - **min-SNR weighting**: weights for the times, capped where there is little noise.
 # - **learned variance**: a network that predicts the variance of the step back too.
 #
 # Used again: signal-to-noise ratio (lesson 01), posterior (lesson 01), Frechet distance (lesson 00).
