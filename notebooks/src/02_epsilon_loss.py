@@ -48,7 +48,7 @@ for ax, t in zip(axes, (0, 50, 200, 1000)):
 plots.show(
     fig,
     alt="Four scatter plots, at t = 0, 50, 200 and 1000, two colours in turn: eight spots, "
-    "blurred spots, a blurred ring, one round cloud.",
+    "blurred spots, one cloud, a larger round cloud.",
 )
 
 # %% [markdown]
@@ -540,7 +540,7 @@ def loop(denoiser, x, rng, noise_at_the_last=False, lost_bar=False):
 
 museum = (
     ("right", 25, {}),
-    ("noise at the last", 25, {"noise_at_the_last": True}),
+    ("noise at the last step", 25, {"noise_at_the_last": True}),
     ("right", 1000, {}),
     ("a lost bar", 1000, {"lost_bar": True}),
 )
