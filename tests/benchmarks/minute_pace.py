@@ -65,6 +65,7 @@ from course_lib.methods.gan_vae import adversarial_value, gradient_penalty, non_
 from course_lib.nets.dit import DiT
 from course_lib.nets.generators import ConvDecoder, ConvEncoder
 from course_lib.process import RectifiedFlow, randint, randn, seeded
+from course_lib.teaching.claims import VERDICTS
 from course_lib.teaching.evidence import Estimate, estimate
 from course_lib.teaching.minute import machine
 from course_lib.training import denoising_loss
@@ -284,7 +285,7 @@ def compared(time_: float, pace: machine.Pace) -> dict:
 
 
 def verdict(ratios: Estimate) -> str:
-    return {True: "yes", False: "no", None: "cannot be told apart"}[ratios.within(*BOUNDS)]
+    return VERDICTS[ratios.within(*BOUNDS)]
 
 
 def over_rounds(found: dict, name: str, training: str, key: str) -> Estimate:

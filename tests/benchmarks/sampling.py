@@ -61,6 +61,7 @@ from course_lib.methods.solvers import dpm_solver, unipc
 from course_lib.prediction import Prediction
 from course_lib.process import Process, randint, seeded
 from course_lib.samplers import consistency, ddim, heun, result, sample
+from course_lib.teaching.claims import VERDICTS
 from course_lib.teaching.evidence import Estimate, estimate
 from course_lib.zoo import models
 from course_lib.zoo.export import scheduler_of
@@ -423,8 +424,9 @@ def table(found: dict) -> str:
 
     def verdict(solver: str, k: int, w: float, rows: str, name: str) -> str:
         difference = excess(found, solver, k, w, rows)
-        said = {True: "yes", False: "no", None: "cannot be told apart"}[difference.below(MARGIN)]
-        return f"| {name} | {w:g} | {k} | {difference.mean:.4f} ± {difference.error:.4f} | {said} |"
+        return (
+            f"| {name} | {w:g} | {k} | {difference.mean:.4f} ± {difference.error:.4f} | {VERDICTS[difference.below(MARGIN)]} |"
+        )
 
     for w in WEIGHTS:
         has = lambda rows, w=w: {(row["solver"], row["evaluations"]) for row in found.get(rows, []) if row["w"] == w}

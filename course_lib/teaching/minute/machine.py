@@ -45,7 +45,7 @@ class Pace:
     def uneven(self) -> float:
         """How far that pace is from those of both halves, as a share of it.
 
-        A training with one of them alone gets a minute that is wrong by as much.
+        A training with one of them alone gets a minute that is wrong by about as much.
         """
         return abs(self.convolutions - self.products) / 2 / self.mean
 
